@@ -1,0 +1,205 @@
+import {invalidArgument, RepVGGError} from './errors.ts';
+
+/** Where a block's squeeze-and-excite sits: D2se gates before the ReLU, RepVGGplus after it. */
+export type SqueezeExcitePosition = 'before-relu' | 'after-relu';
+
+export interface SqueezeExcite {
+  position: SqueezeExcitePosition;
+  /** Hidden channels are the block's output channels divided by this (16 in D2se, 4 in RepVGGplus). */
+  reduction: number;
+}
+
+/** A RepVGG network: five stages of 3x3 blocks and a linear classifier, as in section 3.4 of the paper. */
+export interface Architecture {
+  /** An official name such as "RepVGG-A0", or "custom". */
+  name: string;
+  /** Blocks of stages 1 to 4. Stage 0 is always one block. */
+  numBlocks: readonly [number, number, number, number];
+  /** Output channels of stages 0 to 4. */
+  widths: readonly [number, number, number, number, number];
+  /** Groups of the even blocks 2, 4, ... 26, counted over the whole network from stage 0; all others are dense. */
+  groups: number;
+  /** Classes of the linear layer; 0 for a backbone without one. */
+  numClasses: number;
+  squeezeExcite: SqueezeExcite | null;
+}
+
+/** A network of one's own, in the terms of the official code. */
+export interface ArchitectureOptions {
+  numBlocks: readonly [number, number, number, number];
+  widthMultiplier: readonly [number, number, number, number];
+  groups?: number;
+  numClasses?: number;
+  squeezeExcite?: SqueezeExcite | null;
+  name?: string;
+}
+
+/** One block of a network: a 3x3 convolution with bias and ReLU once fused, three branches before. */
+export interface BlockShape {
+  /** Index over the whole network; 0 is the stem. */
+  index: number;
+  stage: number;
+  /** Index within the stage. */
+  position: number;
+  inChannels: number;
+  outChannels: number;
+  stride: 1 | 2;
+  groups: number;
+  /** The identity branch exists only where the block changes neither channels nor resolution. */
+  identity: boolean;
+  /** Hidden channels of squeeze-and-excite; 0 where there is none. */
+  squeezeChannels: number;
+}
+
+/** The last block that may be grouped: the official `optional_groupwise_layers` are 2, 4, ... 26. */
+const lastGroupedBlock = 26;
+
+const beforeRelu: SqueezeExcite = {position: 'before-relu', reduction: 16};
+const afterRelu: SqueezeExcite = {position: 'after-relu', reduction: 4};
+const a: ArchitectureOptions['numBlocks'] = [2, 4, 14, 1];
+const b: ArchitectureOptions['numBlocks'] = [4, 6, 16, 1];
+const d: ArchitectureOptions['numBlocks'] = [8, 14, 24, 1];
+
+/** The official variants: table 2 of the paper (arXiv 2101.03697), D2se and RepVGGplus of the official repository. */
+const variants: readonly Architecture[] = [
+  defineArchitecture({name: 'RepVGG-A0', numBlocks: a, widthMultiplier: [0.75, 0.75, 0.75, 2.5]}),
+  defineArchitecture({name: 'RepVGG-A1', numBlocks: a, widthMultiplier: [1, 1, 1, 2.5]}),
+  defineArchitecture({name: 'RepVGG-A2', numBlocks: a, widthMultiplier: [1.5, 1.5, 1.5, 2.75]}),
+  defineArchitecture({name: 'RepVGG-B0', numBlocks: b, widthMultiplier: [1, 1, 1, 2.5]}),
+  defineArchitecture({name: 'RepVGG-B1', numBlocks: b, widthMultiplier: [2, 2, 2, 4]}),
+  defineArchitecture({name: 'RepVGG-B1g2', numBlocks: b, widthMultiplier: [2, 2, 2, 4], groups: 2}),
+  defineArchitecture({name: 'RepVGG-B1g4', numBlocks: b, widthMultiplier: [2, 2, 2, 4], groups: 4}),
+  defineArchitecture({name: 'RepVGG-B2', numBlocks: b, widthMultiplier: [2.5, 2.5, 2.5, 5]}),
+  defineArchitecture({name: 'RepVGG-B2g2', numBlocks: b, widthMultiplier: [2.5, 2.5, 2.5, 5], groups: 2}),
+  defineArchitecture({name: 'RepVGG-B2g4', numBlocks: b, widthMultiplier: [2.5, 2.5, 2.5, 5], groups: 4}),
+  defineArchitecture({name: 'RepVGG-B3', numBlocks: b, widthMultiplier: [3, 3, 3, 5]}),
+  defineArchitecture({name: 'RepVGG-B3g2', numBlocks: b, widthMultiplier: [3, 3, 3, 5], groups: 2}),
+  defineArchitecture({name: 'RepVGG-B3g4', numBlocks: b, widthMultiplier: [3, 3, 3, 5], groups: 4}),
+  defineArchitecture({
+    name: 'RepVGG-D2se',
+    numBlocks: d,
+    widthMultiplier: [2.5, 2.5, 2.5, 5],
+    squeezeExcite: beforeRelu,
+  }),
+  defineArchitecture({
+    name: 'RepVGGplus-L2pse',
+    numBlocks: d,
+    widthMultiplier: [2.5, 2.5, 2.5, 5],
+    squeezeExcite: afterRelu,
+  }),
+];
+
+/** The names of the official variants, in the order of the paper. */
+export const architectureNames: readonly string[] = variants.map(({name}) => name);
+
+/**
+ * Describes a network of one's own. Stage widths follow the official rule: stage 0 has `min(64, 64 w0)` channels,
+ * stages 1 to 4 have `64 w0`, `128 w1`, `256 w2` and `512 w3`, truncated.
+ *
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT when a number is out of range or channels do not divide into the groups
+ */
+export function defineArchitecture(options: ArchitectureOptions): Architecture {
+  const {
+    numBlocks,
+    widthMultiplier,
+    groups = 1,
+    numClasses = 1000,
+    squeezeExcite = null,
+    name = 'custom',
+  } = options;
+  for (const [list, what] of [
+    [numBlocks, 'numBlocks'],
+    [widthMultiplier, 'widthMultiplier'],
+  ] as const) {
+    if (!Array.isArray(list) || list.length !== 4) throw invalidArgument(what, 'an array of 4 numbers', list);
+  }
+  for (const n of numBlocks) {
+    if (!Number.isInteger(n) || n < 1) throw invalidArgument('numBlocks', 'positive integers', n);
+  }
+  for (const w of widthMultiplier) {
+    if (!(w > 0 && w < 1024)) throw invalidArgument('widthMultiplier', 'numbers between 0 and 1024', w);
+  }
+  if (!Number.isInteger(groups) || groups < 1) throw invalidArgument('groups', 'a positive integer', groups);
+  if (!Number.isInteger(numClasses) || numClasses < 0) {
+    throw invalidArgument('numClasses', 'a non-negative integer', numClasses);
+  }
+  const [w0, w1, w2, w3] = widthMultiplier;
+  const stage1 = Math.trunc(64 * w0);
+  const widths = [
+    Math.min(64, stage1),
+    stage1,
+    Math.trunc(128 * w1),
+    Math.trunc(256 * w2),
+    Math.trunc(512 * w3),
+  ] as const;
+  const architecture: Architecture = {name, numBlocks, widths, groups, numClasses, squeezeExcite};
+  for (const block of blockShapes(architecture)) {
+    if (
+      block.inChannels % block.groups !== 0 ||
+      block.outChannels % block.groups !== 0 ||
+      block.outChannels === 0
+    ) {
+      const channels = `${block.inChannels} and ${block.outChannels} channels`;
+      throw invalidArgument(
+        'groups',
+        `a divisor of the ${channels} of stage${block.stage}.${block.position}`,
+        groups,
+      );
+    }
+  }
+  return architecture;
+}
+
+/**
+ * Finds an official variant by name. Case, a leading "RepVGG" and separators do not matter: "a0", "repvgg_a0" and
+ * "RepVGG-A0" are one.
+ *
+ * @throws {RepVGGError} ERR_ARCHITECTURE_UNKNOWN with the list of names
+ */
+export function architectureByName(name: string): Architecture {
+  const key = (text: string): string =>
+    text
+      .toLowerCase()
+      .replace(/[^a-z0-9]/g, '')
+      .replace(/^repvgg(plus)?/, '');
+  const found = variants.find(variant => key(variant.name) === key(name));
+  if (found) return found;
+  throw new RepVGGError(
+    'ERR_ARCHITECTURE_UNKNOWN',
+    `Unknown architecture ${JSON.stringify(name)}: expected one of ${architectureNames.join(', ')}.`,
+  );
+}
+
+/** The official variant with exactly this structure (any number of classes), or undefined. */
+export function officialVariant(architecture: Architecture): Architecture | undefined {
+  const signature = ({numBlocks, widths, groups, squeezeExcite}: Architecture): string =>
+    JSON.stringify([numBlocks, widths, groups, squeezeExcite?.position, squeezeExcite?.reduction]);
+  return variants.find(variant => signature(variant) === signature(architecture));
+}
+
+/** Lists the blocks of a network in the order in which an image passes them. */
+export function blockShapes(architecture: Architecture): BlockShape[] {
+  const {numBlocks, widths, groups, squeezeExcite} = architecture;
+  const shapes: BlockShape[] = [];
+  let inChannels = 3;
+  for (const [stage, outChannels] of widths.entries()) {
+    const count = stage === 0 ? 1 : numBlocks[stage - 1]!;
+    for (let position = 0; position < count; position++) {
+      const index = shapes.length;
+      const stride = position === 0 ? 2 : 1;
+      shapes.push({
+        index,
+        stage,
+        position,
+        inChannels,
+        outChannels,
+        stride,
+        groups: index > 0 && index % 2 === 0 && index <= lastGroupedBlock ? groups : 1,
+        identity: stride === 1 && inChannels === outChannels,
+        squeezeChannels: squeezeExcite ? Math.trunc(outChannels / squeezeExcite.reduction) : 0,
+      });
+      inChannels = outChannels;
+    }
+  }
+  return shapes;
+}

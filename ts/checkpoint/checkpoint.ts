@@ -1,0 +1,26 @@
+/** Element types that checkpoints hold. `i64` and the other integers occur only in tensors the network ignores. */
+export type DType = 'f64' | 'f32' | 'f16' | 'bf16' | 'i64' | 'i32' | 'i16' | 'i8' | 'u8' | 'bool';
+
+/** One tensor of a checkpoint: what it is, and how to get its values. Nothing is read until {@link read} is called. */
+export interface TensorInfo {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /**
+   * Reads the values in row-major order, whatever the storage's strides, offset and byte order: f64 as
+   * Float64Array, every other type as Float32Array (exact for f32, f16, bf16 and for integers up to 2^24).
+   *
+   * @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED, ERR_CHECKPOINT_CORRUPT or ERR_FILE_READ
+   */
+  read(): Promise<Float32Array | Float64Array>;
+}
+
+/** An open checkpoint file. Tensors are read one by one, so memory stays near the largest tensor. */
+export interface Checkpoint extends AsyncDisposable {
+  readonly path: string;
+  /** The container, for people: "PyTorch zip", "PyTorch legacy". */
+  readonly format: string;
+  /** The tensors of the state dict, wrappers (`state_dict`, `model`, EMA) and `module.` prefixes removed. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,66 @@
+/** Every code a {@link RepVGGError} can carry. docs/errors.md has a heading for each. */
+export type RepVGGErrorCode =
+  | 'ERR_INVALID_ARGUMENT'
+  | 'ERR_FILE_NOT_FOUND'
+  | 'ERR_FILE_READ'
+  | 'ERR_FILE_WRITE'
+  | 'ERR_CHECKPOINT_FORMAT'
+  | 'ERR_CHECKPOINT_TRUNCATED'
+  | 'ERR_CHECKPOINT_CORRUPT'
+  | 'ERR_CHECKPOINT_UNSAFE'
+  | 'ERR_CHECKPOINT_UNSUPPORTED'
+  | 'ERR_CHECKPOINT_MISSING_TENSOR'
+  | 'ERR_CHECKPOINT_EXTRA_TENSOR'
+  | 'ERR_CHECKPOINT_SHAPE'
+  | 'ERR_CHECKPOINT_VALUE'
+  | 'ERR_ARCHITECTURE_UNKNOWN'
+  | 'ERR_ARCHITECTURE_MISMATCH'
+  | 'ERR_IMAGE_DECODE'
+  | 'ERR_IMAGE_TOO_LARGE'
+  | 'ERR_LABELS'
+  | 'ERR_DEVICE_UNAVAILABLE'
+  | 'ERR_PRECISION_UNSUPPORTED'
+  | 'ERR_OUT_OF_MEMORY'
+  | 'ERR_NATIVE_LOAD'
+  | 'ERR_DISPOSED';
+
+/** The one error class of this package: `code` is for programs, `message` is one sentence for people. */
+export class RepVGGError extends Error {
+  static {
+    RepVGGError.prototype.name = 'RepVGGError';
+  }
+
+  readonly code: RepVGGErrorCode;
+
+  constructor(code: RepVGGErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** Builds the error for an argument of the wrong kind: "Expected WHAT for NAME but received VALUE". */
+export function invalidArgument(name: string, expected: string, received: unknown): RepVGGError {
+  const shown = typeof received === 'string' ? JSON.stringify(received) : describe(received);
+  return new RepVGGError('ERR_INVALID_ARGUMENT', `Expected ${expected} for ${name} but received ${shown}.`);
+}
+
+function describe(value: unknown): string {
+  if (value === null || typeof value !== 'object') return String(value);
+  return Array.isArray(value)
+    ? `an array of ${value.length}`
+    : `an object of type ${value.constructor?.name ?? 'null'}`;
+}
+
+/** Turns a file system error into a coded one; `doing` says what was attempted, e.g. "read checkpoint x.pth". */
+export function fileError(doing: string, cause: unknown): RepVGGError {
+  const {code, message} = cause as NodeJS.ErrnoException;
+  const options = {cause};
+  if (code === 'ENOENT')
+    return new RepVGGError('ERR_FILE_NOT_FOUND', `Cannot ${doing}: no such file.`, options);
+  if (code === 'EISDIR')
+    return new RepVGGError('ERR_FILE_READ', `Cannot ${doing}: it is a directory.`, options);
+  if (code === 'EACCES' || code === 'EPERM') {
+    return new RepVGGError('ERR_FILE_READ', `Cannot ${doing}: permission denied.`, options);
+  }
+  return new RepVGGError('ERR_FILE_READ', `Cannot ${doing}: ${message}.`, options);
+}

@@ -1,0 +1,55 @@
+import type {Architecture, BlockShape} from './architecture.ts';
+import type {BatchNorm} from './fusion.ts';
+
+/** The form a network runs in: one fused convolution per block, or the three training-time branches. */
+export type Form = 'deploy' | 'train';
+
+export interface SqueezeExciteParameters {
+  /** [squeezeChannels][outChannels] */
+  downWeight: Float32Array;
+  downBias: Float32Array;
+  /** [outChannels][squeezeChannels] */
+  upWeight: Float32Array;
+  upBias: Float32Array;
+}
+
+/** A block after fusion: ReLU(conv3x3(x) + bias). */
+export interface DeployBlock {
+  form: 'deploy';
+  shape: BlockShape;
+  /** [outChannels][inChannels / groups][3][3] */
+  weight: Float32Array;
+  /** [outChannels] */
+  bias: Float32Array;
+  squeezeExcite: SqueezeExciteParameters | null;
+}
+
+/** A block as trained: ReLU(BN(conv3x3(x)) + BN(conv1x1(x)) + BN(x)), the last only where the shape has an identity. */
+export interface TrainBlock {
+  form: 'train';
+  shape: BlockShape;
+  dense: {weight: Float32Array; bias: Float32Array | null; batchNorm: BatchNorm};
+  pointwise: {weight: Float32Array; bias: Float32Array | null; batchNorm: BatchNorm};
+  identity: BatchNorm | null;
+  squeezeExcite: SqueezeExciteParameters | null;
+}
+
+export type BlockParameters = DeployBlock | TrainBlock;
+
+export interface LinearParameters {
+  /** [numClasses][channels] */
+  weight: Float32Array;
+  /** [numClasses] */
+  bias: Float32Array;
+}
+
+/** The parameters of one network, whatever file they come from. Read once, in order, block by block. */
+export interface NetworkParameters {
+  readonly architecture: Architecture;
+  /** The form the parameters are stored in. A stored train form can be had as 'deploy' (fused), never the reverse. */
+  readonly storedForm: Form;
+  /** @throws {RepVGGError} ERR_INVALID_ARGUMENT for 'train' when the stored form is 'deploy' */
+  blocks(form: Form): AsyncIterable<BlockParameters>;
+  /** The classifier, or null for a backbone without one. */
+  linear(): Promise<LinearParameters | null>;
+}
