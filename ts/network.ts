@@ -1,5 +1,5 @@
 import type {Architecture, BlockShape} from './architecture.ts';
-import type {BatchNorm} from './fusion.ts';
+import type {BatchNorm, Floats} from './fusion.ts';
 
 /** The form a network runs in: one fused convolution per block, or the three training-time branches. */
 export type Form = 'deploy' | 'train';
@@ -24,12 +24,21 @@ export interface DeployBlock {
   squeezeExcite: SqueezeExciteParameters | null;
 }
 
+/** A convolution of a block as trained, at the precision of the checkpoint, and the batch normalisation behind it. */
+export interface ConvolutionBranch {
+  /** [outChannels][inChannels / groups][k][k], k = 3 for the dense branch and 1 for the pointwise */
+  weight: Floats;
+  /** [outChannels]; null in the official networks */
+  bias: Floats | null;
+  batchNorm: BatchNorm;
+}
+
 /** A block as trained: ReLU(BN(conv3x3(x)) + BN(conv1x1(x)) + BN(x)), the last only where the shape has an identity. */
 export interface TrainBlock {
   form: 'train';
   shape: BlockShape;
-  dense: {weight: Float32Array; bias: Float32Array | null; batchNorm: BatchNorm};
-  pointwise: {weight: Float32Array; bias: Float32Array | null; batchNorm: BatchNorm};
+  dense: ConvolutionBranch;
+  pointwise: ConvolutionBranch;
   identity: BatchNorm | null;
   squeezeExcite: SqueezeExciteParameters | null;
 }
