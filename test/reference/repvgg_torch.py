@@ -84,6 +84,8 @@ class Block(nn.Module):
         super().__init__()
         if squeeze_excite == 'before-relu':
             self.se = SqueezeExcite(cout, cout // 16)
+        if squeeze_excite == 'after-relu':
+            self.post_se = SqueezeExcite(cout, cout // 4)
         if deploy:
             self.rbr_reparam = nn.Conv2d(cin, cout, 3, stride, 1, groups=groups)
         else:
@@ -91,8 +93,6 @@ class Block(nn.Module):
             self.rbr_identity = nn.BatchNorm2d(cin, eps=BN_EPS) if identity else None
             self.rbr_dense = ConvBN(cin, cout, 3, stride, groups)
             self.rbr_1x1 = ConvBN(cin, cout, 1, stride, groups)
-        if squeeze_excite == 'after-relu':
-            self.post_se = SqueezeExcite(cout, cout // 4)
 
     def forward(self, x: Tensor) -> Tensor:
         if hasattr(self, 'rbr_reparam'):
@@ -151,10 +151,12 @@ class RepVGG(nn.Module):
             for name, part in parts.items():
                 setattr(self, name, Stage(part) if plus else nn.Sequential(*part))
                 self.stage_names.append(name)
-                if plus and not deploy and name in ('stage1', 'stage2', 'stage3_first'):
-                    setattr(self, f'{name}_aux', auxiliary_head(widths[s], architecture.num_classes))
         if architecture.num_classes:
             self.linear = nn.Linear(widths[4], architecture.num_classes)
+        if plus and not deploy:
+            self.stage1_aux = auxiliary_head(widths[1], architecture.num_classes)
+            self.stage2_aux = auxiliary_head(widths[2], architecture.num_classes)
+            self.stage3_first_aux = auxiliary_head(widths[3], architecture.num_classes)
 
     def blocks(self) -> Iterator[Block]:
         yield self.stage0
@@ -173,8 +175,9 @@ class RepVGG(nn.Module):
 
 
 def auxiliary_head(channels: int, num_classes: int) -> nn.Sequential:
-    reduce = ConvBN(channels, channels, 3, 2)
-    reduce.add_module('relu', nn.ReLU())
+    reduce = nn.Sequential()
+    for name, module in (*ConvBN(channels, channels, 3, 2).named_children(), ('relu', nn.ReLU())):
+        reduce.add_module(name, module)
     return nn.Sequential(reduce, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
 
 
