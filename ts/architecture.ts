@@ -140,11 +140,7 @@ export function defineArchitecture(options: ArchitectureOptions): Architecture {
       block.outChannels === 0
     ) {
       const channels = `${block.inChannels} and ${block.outChannels} channels`;
-      throw invalidArgument(
-        'groups',
-        `a divisor of the ${channels} of stage${block.stage}.${block.position}`,
-        groups,
-      );
+      throw invalidArgument('groups', `a divisor of the ${channels} of ${blockName(block)}`, groups);
     }
   }
   return architecture;
@@ -175,6 +171,11 @@ export function officialVariant(architecture: Architecture): Architecture | unde
   const signature = ({numBlocks, widths, groups, squeezeExcite}: Architecture): string =>
     JSON.stringify([numBlocks, widths, groups, squeezeExcite?.position, squeezeExcite?.reduction]);
   return variants.find(variant => signature(variant) === signature(architecture));
+}
+
+/** A block's name in the official code: "stage0", "stage1.0", "stage1.1" and so on. */
+export function blockName({stage, position}: Pick<BlockShape, 'stage' | 'position'>): string {
+  return stage === 0 ? 'stage0' : `stage${stage}.${position}`;
 }
 
 /** Lists the blocks of a network in the order in which an image passes them. */

@@ -1,0 +1,98 @@
+#include <napi.h>
+
+#include <memory>
+
+#include "binding/arguments.h"
+#include "binding/executor.h"
+#include "binding/network_object.h"
+#include "cpu/kernels.h"
+#include "cpu/thread_pool.h"
+#include "engine/resample.h"
+
+#ifdef REPVGG_CUDA
+#include "cuda/device.h"
+#endif
+
+namespace repvgg {
+namespace {
+
+// One instance per environment (the main thread, and each worker thread that loads the addon).
+class Addon : public Napi::Addon<Addon> {
+ public:
+  Addon(Napi::Env env, Napi::Object exports)
+      : compute_(std::make_unique<Executor>(env, "repvgg.compute")),
+        images_(std::make_unique<Executor>(env, "repvgg.images")) {
+    DefineAddon(exports,
+                {InstanceMethod<&Addon::CpuInfo>("cpuInfo"), InstanceMethod<&Addon::CudaInfo>("cudaInfo"),
+                 InstanceMethod<&Addon::ResizeCrop>("resizeCrop")});
+    exports.Set("Network", NetworkObject::Define(env, compute_.get()));
+    env.AddCleanupHook([this] {
+      compute_->Stop();
+      images_->Stop();
+    });
+  }
+
+ private:
+  Napi::Value CpuInfo(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    auto sets = Napi::Array::New(env);
+    for (const std::string& name : cpu::SupportedInstructionSets()) {
+      sets.Set(sets.Length(), Napi::String::New(env, name));
+    }
+    auto result = Napi::Object::New(env);
+    result.Set("instructionSets", sets);
+    result.Set("threads", UsableCores());
+    return result;
+  }
+
+  Napi::Value CudaInfo(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    auto result = Napi::Object::New(env);
+    auto devices = Napi::Array::New(env);
+    result.Set("devices", devices);
+#ifdef REPVGG_CUDA
+    const CudaStatus status = QueryCuda();
+    for (const CudaDevice& device : status.devices) {
+      auto entry = Napi::Object::New(env);
+      entry.Set("name", device.name);
+      entry.Set("computeCapability", device.compute_capability);
+      entry.Set("memoryBytes", static_cast<double>(device.memory_bytes));
+      devices.Set(devices.Length(), entry);
+    }
+    result.Set("built", true);
+    result.Set("runtimeVersion", status.runtime_version);
+    result.Set("driverVersion", status.driver_version);
+    result.Set("error",
+               status.error.empty() ? env.Null() : Napi::Value(Napi::String::New(env, status.error)));
+#else
+    result.Set("built", false);
+    result.Set("runtimeVersion", 0);
+    result.Set("driverVersion", 0);
+    result.Set("error", env.Null());
+#endif
+    return result;
+  }
+
+  // resizeCrop(pixels, width, height, geometry, out, offset): Promise<void>
+  Napi::Value ResizeCrop(const Napi::CallbackInfo& info) {
+    auto job = std::make_unique<Executor::Job>(info.Env());
+    const auto pixels = info[0].As<Napi::Uint8Array>();
+    auto out = info[4].As<Napi::Uint8Array>();
+    job->Keep(pixels);
+    job->Keep(out);
+    job->work = [from = pixels.Data(), width = ToInt(info[1]), height = ToInt(info[2]),
+                 geometry = ToGeometry(info[3].As<Napi::Object>()),
+                 to = out.Data() + info[5].As<Napi::Number>().Int64Value()] {
+      repvgg::ResizeCrop(from, width, height, geometry, to);
+    };
+    return images_->Post(info.Env(), std::move(job));
+  }
+
+  std::unique_ptr<Executor> compute_;
+  std::unique_ptr<Executor> images_;
+};
+
+NODE_API_ADDON(Addon)
+
+}  // namespace
+}  // namespace repvgg

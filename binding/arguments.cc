@@ -1,0 +1,90 @@
+#include "binding/arguments.h"
+
+namespace repvgg {
+namespace {
+
+int GetInt(const Napi::Object& object, const char* name) { return ToInt(object.Get(name)); }
+
+bool Present(const Napi::Value& value) { return !value.IsNull() && !value.IsUndefined(); }
+
+Floats GetFloats(const Napi::Object& object, const char* name, Executor::Job& job) {
+  const Napi::Value value = object.Get(name);
+  if (!Present(value)) return {};
+  const auto array = value.As<Napi::Float32Array>();
+  job.Keep(array);
+  return {array.Data(), array.ElementLength()};
+}
+
+BatchNorm GetBatchNorm(const Napi::Object& object, const char* name, Executor::Job& job) {
+  const Napi::Value value = object.Get(name);
+  if (!Present(value)) return {};
+  const auto from = value.As<Napi::Object>();
+  return {GetFloats(from, "gamma", job), GetFloats(from, "beta", job), GetFloats(from, "mean", job),
+          GetFloats(from, "variance", job), from.Get("eps").As<Napi::Number>().DoubleValue()};
+}
+
+TrainBranch GetBranch(const Napi::Object& object, const char* name, Executor::Job& job) {
+  const auto from = object.Get(name).As<Napi::Object>();
+  return {GetFloats(from, "weight", job), GetFloats(from, "bias", job), GetBatchNorm(from, "batchNorm", job)};
+}
+
+SqueezeExcite GetSqueezeExcite(const Napi::Object& object, Executor::Job& job) {
+  const Napi::Value value = object.Get("squeezeExcite");
+  if (!Present(value)) return {};
+  const auto from = value.As<Napi::Object>();
+  return {GetFloats(from, "downWeight", job), GetFloats(from, "downBias", job),
+          GetFloats(from, "upWeight", job), GetFloats(from, "upBias", job)};
+}
+
+std::array<float, 3> GetThree(const Napi::Object& object, const char* name) {
+  const auto array = object.Get(name).As<Napi::Array>();
+  std::array<float, 3> out;
+  for (uint32_t i = 0; i < 3; ++i) out[i] = array.Get(i).As<Napi::Number>().FloatValue();
+  return out;
+}
+
+}  // namespace
+
+int ToInt(const Napi::Value& value) { return value.As<Napi::Number>().Int32Value(); }
+
+NetworkShape ToNetworkShape(const Napi::Object& value) {
+  NetworkShape shape;
+  shape.form = value.Get("form").As<Napi::String>().Utf8Value() == "train" ? Form::kTrain : Form::kDeploy;
+  if (const Napi::Value position = value.Get("squeezeExcite"); Present(position)) {
+    shape.squeeze_excite = position.As<Napi::String>().Utf8Value() == "before-relu"
+                               ? SqueezeExcitePosition::kBeforeRelu
+                               : SqueezeExcitePosition::kAfterRelu;
+  }
+  const auto blocks = value.Get("blocks").As<Napi::Array>();
+  for (uint32_t i = 0; i < blocks.Length(); ++i) {
+    const auto block = blocks.Get(i).As<Napi::Object>();
+    shape.blocks.push_back({GetInt(block, "inChannels"), GetInt(block, "outChannels"),
+                            GetInt(block, "stride"), GetInt(block, "groups"),
+                            block.Get("identity").ToBoolean(), GetInt(block, "squeezeChannels")});
+  }
+  shape.num_classes = GetInt(value, "numClasses");
+  shape.mean = GetThree(value, "mean");
+  shape.stddev = GetThree(value, "std");
+  return shape;
+}
+
+Geometry ToGeometry(const Napi::Object& value) {
+  const bool bicubic = value.Get("interpolation").As<Napi::String>().Utf8Value() == "bicubic";
+  return {GetInt(value, "resize"), GetInt(value, "crop"),
+          bicubic ? Interpolation::kBicubic : Interpolation::kBilinear};
+}
+
+DeployBlock ToDeployBlock(const Napi::Object& value, Executor::Job& job) {
+  return {GetFloats(value, "weight", job), GetFloats(value, "bias", job), GetSqueezeExcite(value, job)};
+}
+
+TrainBlock ToTrainBlock(const Napi::Object& value, Executor::Job& job) {
+  return {GetBranch(value, "dense", job), GetBranch(value, "pointwise", job),
+          GetBatchNorm(value, "identity", job), GetSqueezeExcite(value, job)};
+}
+
+Linear ToLinear(const Napi::Object& value, Executor::Job& job) {
+  return {GetFloats(value, "weight", job), GetFloats(value, "bias", job)};
+}
+
+}  // namespace repvgg

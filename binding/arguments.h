@@ -1,0 +1,23 @@
+// From JavaScript values to the engine's types. ts/native.ts declares what arrives, and TypeScript has
+// checked it.
+#pragma once
+
+#include <napi.h>
+
+#include "binding/executor.h"
+#include "engine/network.h"
+#include "engine/resample.h"
+
+namespace repvgg {
+
+NetworkShape ToNetworkShape(const Napi::Object& value);
+Geometry ToGeometry(const Napi::Object& value);
+
+// The spans point into the caller's arrays, which `job` keeps alive.
+DeployBlock ToDeployBlock(const Napi::Object& value, Executor::Job& job);
+TrainBlock ToTrainBlock(const Napi::Object& value, Executor::Job& job);
+Linear ToLinear(const Napi::Object& value, Executor::Job& job);
+
+int ToInt(const Napi::Value& value);
+
+}  // namespace repvgg

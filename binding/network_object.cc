@@ -1,0 +1,139 @@
+#include "binding/network_object.h"
+
+#include <atomic>
+#include <vector>
+
+#include "binding/arguments.h"
+#include "engine/error.h"
+#include "engine/registry.h"
+#include "engine/topk.h"
+
+namespace repvgg {
+namespace {
+
+// {pixels: Uint8Array, count, height, width}
+ImageBatch ToBatch(const Napi::Value& value, Executor::Job& job) {
+  const auto batch = value.As<Napi::Object>();
+  const auto pixels = batch.Get("pixels").As<Napi::Uint8Array>();
+  job.Keep(pixels);
+  return {pixels.Data(), ToInt(batch.Get("count")), ToInt(batch.Get("height")), ToInt(batch.Get("width"))};
+}
+
+// `flag` is a Uint8Array of one element that JavaScript sets to 1 to end a run early.
+Cancelled ToCancelled(const Napi::Value& flag, const Executor* executor, Executor::Job& job) {
+  auto array = flag.As<Napi::Uint8Array>();
+  job.Keep(array);
+  uint8_t* byte = array.Data();
+  return [byte, executor] {
+    return executor->stopping() || std::atomic_ref<uint8_t>(*byte).load(std::memory_order_relaxed) != 0;
+  };
+}
+
+std::string GetString(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  return value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
+}
+
+}  // namespace
+
+Napi::Function NetworkObject::Define(Napi::Env env, Executor* compute) {
+  return DefineClass(
+      env, "Network",
+      {InstanceMethod<&NetworkObject::SetBlock>("setBlock"),
+       InstanceMethod<&NetworkObject::SetLinear>("setLinear"), InstanceMethod<&NetworkObject::Run>("run"),
+       InstanceMethod<&NetworkObject::RunTopK>("runTopK"),
+       InstanceMethod<&NetworkObject::Dispose>("dispose")},
+      compute);
+}
+
+NetworkObject::NetworkObject(const Napi::CallbackInfo& info)
+    : ObjectWrap(info), compute_(static_cast<Executor*>(info.Data())) {
+  const auto options = info[1].As<Napi::Object>();
+  const Napi::Value threads = options.Get("threads");
+  try {
+    const auto backend =
+        CreateBackend(GetString(options, "backend"),
+                      {threads.IsNumber() ? ToInt(threads) : 0, GetString(options, "instructionSet")});
+    network_ = std::make_shared<std::unique_ptr<Network>>(
+        backend->CreateNetwork(ToNetworkShape(info[0].As<Napi::Object>())));
+  } catch (const Error& error) {
+    Napi::Error thrown = Napi::Error::New(info.Env(), error.what());
+    thrown.Set("code", Napi::String::New(info.Env(), error.code()));
+    throw thrown;
+  }
+}
+
+Napi::Value NetworkObject::SetBlock(const Napi::CallbackInfo& info) {
+  auto job = std::make_unique<Executor::Job>(info.Env());
+  const size_t index = ToInt(info[0]);
+  const auto parameters = info[1].As<Napi::Object>();
+  if ((*network_)->shape().form == Form::kTrain) {
+    job->work = [network = network_, index, block = ToTrainBlock(parameters, *job)] {
+      (*network)->SetBlock(index, block);
+    };
+  } else {
+    job->work = [network = network_, index, block = ToDeployBlock(parameters, *job)] {
+      (*network)->SetBlock(index, block);
+    };
+  }
+  return compute_->Post(info.Env(), std::move(job));
+}
+
+Napi::Value NetworkObject::SetLinear(const Napi::CallbackInfo& info) {
+  auto job = std::make_unique<Executor::Job>(info.Env());
+  job->work = [network = network_, linear = ToLinear(info[0].As<Napi::Object>(), *job)] {
+    (*network)->SetLinear(linear);
+  };
+  return compute_->Post(info.Env(), std::move(job));
+}
+
+Napi::Value NetworkObject::Run(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto job = std::make_unique<Executor::Job>(env);
+  const ImageBatch batch = ToBatch(info[0], *job);
+  const bool logits = info[1].As<Napi::String>().Utf8Value() == "logits";
+  const NetworkShape& shape = (*network_)->shape();
+  const size_t per_image = logits ? shape.num_classes : shape.embedding_channels();
+  auto out = Napi::Float32Array::New(env, per_image * batch.count);
+  job->Keep(out);
+  const size_t out_slot = job->kept.size() - 1;
+  job->work = [network = network_, batch, output = logits ? Output::kLogits : Output::kEmbedding,
+               to = out.Data(), cancelled = ToCancelled(info[2], compute_, *job)] {
+    (*network)->Run(batch, output, to, cancelled);
+  };
+  job->result = [out_slot](Napi::Env, Executor::Job& done) { return done.kept[out_slot].Value(); };
+  return compute_->Post(env, std::move(job));
+}
+
+Napi::Value NetworkObject::RunTopK(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto job = std::make_unique<Executor::Job>(env);
+  const ImageBatch batch = ToBatch(info[0], *job);
+  const int k = ToInt(info[1]);
+  auto result = Napi::Object::New(env);
+  auto indices = Napi::Int32Array::New(env, static_cast<size_t>(batch.count) * k);
+  auto scores = Napi::Float32Array::New(env, static_cast<size_t>(batch.count) * k);
+  result.Set("indices", indices);
+  result.Set("scores", scores);
+  job->Keep(result);
+  const size_t result_slot = job->kept.size() - 1;
+  job->work = [network = network_, batch, k, index = indices.Data(), score = scores.Data(),
+               cancelled = ToCancelled(info[2], compute_, *job)] {
+    const size_t classes = (*network)->shape().num_classes;
+    std::vector<float> logits(classes * batch.count);
+    (*network)->Run(batch, Output::kLogits, logits.data(), cancelled);
+    for (size_t i = 0; i < static_cast<size_t>(batch.count); ++i) {
+      SoftmaxTopK(&logits[i * classes], classes, k, index + i * k, score + i * k);
+    }
+  };
+  job->result = [result_slot](Napi::Env, Executor::Job& done) { return done.kept[result_slot].Value(); };
+  return compute_->Post(env, std::move(job));
+}
+
+Napi::Value NetworkObject::Dispose(const Napi::CallbackInfo& info) {
+  auto job = std::make_unique<Executor::Job>(info.Env());
+  job->work = [network = network_] { network->reset(); };
+  return compute_->Post(info.Env(), std::move(job));
+}
+
+}  // namespace repvgg

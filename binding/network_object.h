@@ -1,0 +1,39 @@
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "binding/executor.h"
+#include "engine/backend.h"
+
+namespace repvgg {
+
+// A JavaScript object that owns one engine network. Every method posts a job to the compute executor, so a
+// network is only ever used by that thread, and returns a promise. Jobs share ownership: a network that
+// JavaScript has dropped lives until its last job is done.
+class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
+ public:
+  // `compute` must outlive the class.
+  static Napi::Function Define(Napi::Env env, Executor* compute);
+
+  // new Network(shape, {backend, threads?, instructionSet?})
+  explicit NetworkObject(const Napi::CallbackInfo& info);
+
+ private:
+  // setBlock(index, parameters): Promise<void>
+  Napi::Value SetBlock(const Napi::CallbackInfo& info);
+  // setLinear({weight, bias}): Promise<void>
+  Napi::Value SetLinear(const Napi::CallbackInfo& info);
+  // run(batch, output, cancel): Promise<Float32Array>
+  Napi::Value Run(const Napi::CallbackInfo& info);
+  // runTopK(batch, k, cancel): Promise<{indices: Int32Array, scores: Float32Array}>
+  Napi::Value RunTopK(const Napi::CallbackInfo& info);
+  // dispose(): Promise<void>
+  Napi::Value Dispose(const Napi::CallbackInfo& info);
+
+  Executor* compute_;
+  std::shared_ptr<std::unique_ptr<Network>> network_;  // Empty after dispose.
+};
+
+}  // namespace repvgg

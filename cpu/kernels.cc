@@ -1,0 +1,72 @@
+#include "cpu/kernels.h"
+
+#include "engine/error.h"
+
+namespace repvgg::cpu {
+namespace {
+
+bool Supported(const KernelTable* table) {
+  if (table == nullptr) return false;
+#if defined(__x86_64__)
+  if (table == kAvx512Kernels) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  }
+  if (table == kAvx2Kernels) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+  return true;
+}
+
+std::vector<const KernelTable*> SupportedTables() {
+  std::vector<const KernelTable*> tables;
+  for (const KernelTable* table : {kAvx512Kernels, kAvx2Kernels, kBaselineKernels}) {
+    if (Supported(table)) tables.push_back(table);
+  }
+  return tables;
+}
+
+}  // namespace
+
+std::vector<std::string> SupportedInstructionSets() {
+  std::vector<std::string> names;
+  for (const KernelTable* table : SupportedTables()) names.emplace_back(table->name);
+  return names;
+}
+
+const KernelTable& SelectKernels(const std::string& name) {
+  const std::vector<const KernelTable*> tables = SupportedTables();
+  if (name.empty()) return *tables.front();
+  for (const KernelTable* table : tables) {
+    if (name == table->name) return *table;
+  }
+  throw Error("ERR_DEVICE_UNAVAILABLE", "This processor does not have the instruction set \"" + name + "\".");
+}
+
+PackedConvolution Pack(const float* weight, const float* bias, int taps, int in_channels, int out_channels,
+                       int stride, int groups, int block_width) {
+  const int group_in = in_channels / groups;
+  const int group_out = out_channels / groups;
+  const int blocks = (group_out + block_width - 1) / block_width;
+  const size_t block_size = static_cast<size_t>(taps) * group_in * block_width;
+  const size_t weight_size = groups * blocks * block_size;
+  PackedConvolution packed{
+      {taps, in_channels, out_channels, stride, groups, group_in, group_out, blocks},
+      std::make_unique<float[]>(weight_size + static_cast<size_t>(groups) * blocks * block_width)};
+  float* packed_bias = packed.storage.get() + weight_size;
+  for (int channel = 0; channel < out_channels; ++channel) {
+    const int k = channel % group_out;
+    const size_t block = static_cast<size_t>(channel / group_out) * blocks + k / block_width;
+    const int lane = k % block_width;
+    if (bias != nullptr) packed_bias[block * block_width + lane] = bias[channel];
+    const float* from = weight + static_cast<size_t>(channel) * group_in * taps;
+    float* to = packed.storage.get() + block * block_size + lane;
+    for (int tap = 0; tap < taps; ++tap) {
+      for (int c = 0; c < group_in; ++c, to += block_width) *to = from[static_cast<size_t>(c) * taps + tap];
+    }
+  }
+  packed.weight = packed.storage.get();
+  packed.bias = packed_bias;
+  return packed;
+}
+
+}  // namespace repvgg::cpu

@@ -1,0 +1,152 @@
+// Direct convolution and the element-wise kernels, written once with the compiler's vector types. A source
+// file that includes this defines kLanes (floats per vector), kRows (pixels per register tile) and
+// kTableName, and is compiled for one instruction set.
+//
+// Everything here is in an unnamed namespace and calls no inline function of the standard library: an inline
+// function with external linkage that was compiled for AVX-512 could be the copy the linker keeps for
+// everybody.
+//
+// convolve_row keeps a tile of kRows pixels x kVectors vectors of output channels in registers over the whole
+// sum: per input channel it loads kVectors weights and broadcasts one value per pixel, for kRows * kVectors
+// fused multiply-adds. The order of additions for one output is always tap, then input channel: it does not
+// depend on the tile, the thread or the batch, so results are equal to the bit however work is split.
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+
+#include "cpu/kernels.h"
+
+namespace repvgg::cpu {
+namespace {
+
+typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
+
+constexpr int kVectors = 2;
+constexpr int kBlock = kVectors * kLanes;
+
+inline Vector Load(const float* from) {
+  Vector v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+inline void Store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
+inline Vector Relu(Vector v) { return v < 0.0f ? Vector{} : v; }  // NaN stays NaN, as in PyTorch.
+inline float Relu(float v) { return v < 0.0f ? 0.0f : v; }
+
+// `in` and `out` are the first pixel of the tile. `channels` of the block are stored, which may be fewer than
+// kBlock.
+template <int kTile>
+void ConvolveTile(const Convolution& convolution, const float* in, ptrdiff_t in_row, const float* weight,
+                  const float* bias, bool relu, float* out, int channels) {
+  Vector sum[kTile][kVectors];
+  for (int p = 0; p < kTile; ++p) {
+    for (int v = 0; v < kVectors; ++v) sum[p][v] = Load(bias + v * kLanes);
+  }
+  const int group_in = convolution.group_in;
+  const ptrdiff_t pixel = static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels;
+  for (int tap = 0; tap < convolution.taps; ++tap) {
+    const float* x = in;
+    if (convolution.taps == 9) x += (tap / 3 - 1) * in_row + (tap % 3 - 1) * convolution.in_channels;
+    for (int c = 0; c < group_in; ++c) {
+      Vector w[kVectors];
+      for (int v = 0; v < kVectors; ++v) w[v] = Load(weight + v * kLanes);
+      weight += kBlock;
+      for (int p = 0; p < kTile; ++p) {
+        const Vector value = x[p * pixel + c] - Vector{};
+        for (int v = 0; v < kVectors; ++v) sum[p][v] += value * w[v];
+      }
+    }
+  }
+  for (int p = 0; p < kTile; ++p) {
+    float* to = out + static_cast<ptrdiff_t>(p) * convolution.out_channels;
+    for (int v = 0; v < kVectors; ++v) {
+      if (relu) sum[p][v] = Relu(sum[p][v]);
+      if ((v + 1) * kLanes <= channels) {
+        Store(to + v * kLanes, sum[p][v]);
+      } else {
+        for (int i = v * kLanes; i < channels; ++i) to[i] = sum[p][v][i - v * kLanes];
+      }
+    }
+  }
+}
+
+using TileFunction = decltype(&ConvolveTile<1>);
+
+template <int... kSizes>
+struct TileTable {
+  static constexpr TileFunction kFunctions[] = {&ConvolveTile<kSizes>...};
+};
+
+template <int kSize, int... kSizes>
+struct MakeTileTable : MakeTileTable<kSize - 1, kSize, kSizes...> {};
+template <int... kSizes>
+struct MakeTileTable<0, kSizes...> : TileTable<kSizes...> {};
+
+void ConvolveRow(const Convolution& convolution, const ConvolutionImage& image, int y, int group, int block,
+                 bool relu) {
+  const int index = group * convolution.blocks + block;
+  const float* weight =
+      convolution.weight + static_cast<size_t>(index) * convolution.taps * convolution.group_in * kBlock;
+  const float* bias = convolution.bias + static_cast<size_t>(index) * kBlock;
+  const int first = block * kBlock;
+  const int channels = convolution.group_out - first < kBlock ? convolution.group_out - first : kBlock;
+  const float* in =
+      image.in + static_cast<ptrdiff_t>(y) * convolution.stride * image.in_row + group * convolution.group_in;
+  float* out = image.out + y * image.out_row + group * convolution.group_out + first;
+  // Tiles of nearly equal size fill a row: 56 pixels are 4 x 14, not 3 x 16 and a rest of 8.
+  const int tiles = (image.out_width + kRows - 1) / kRows;
+  for (int tile = 0, x = 0; tile < tiles; ++tile) {
+    const int end = image.out_width * (tile + 1) / tiles;
+    MakeTileTable<kRows>::kFunctions[end - x - 1](
+        convolution, in + static_cast<ptrdiff_t>(x) * convolution.stride * convolution.in_channels,
+        image.in_row, weight, bias, relu, out + static_cast<ptrdiff_t>(x) * convolution.out_channels,
+        channels);
+    x = end;
+  }
+}
+
+void SumBranches(const float* const* in, const float* const* scale, const float* const* shift, int branches,
+                 int channels, int pixels, bool relu, float* out) {
+  for (int p = 0; p < pixels; ++p) {
+    const size_t offset = static_cast<size_t>(p) * channels;
+    for (int c = 0; c < channels; ++c) {
+      float sum = 0;
+      for (int b = 0; b < branches; ++b) sum += in[b][offset + c] * scale[b][c] + shift[b][c];
+      out[offset + c] = relu ? Relu(sum) : sum;
+    }
+  }
+}
+
+void Gate(float* data, const float* gate, int channels, int pixels, bool relu) {
+  for (int p = 0; p < pixels; ++p, data += channels) {
+    for (int c = 0; c < channels; ++c) {
+      const float value = data[c] * gate[c];
+      data[c] = relu ? Relu(value) : value;
+    }
+  }
+}
+
+void SumPixels(const float* data, int channels, int pixels, float* sum) {
+  for (int p = 0; p < pixels; ++p, data += channels) {
+    for (int c = 0; c < channels; ++c) sum[c] += data[c];
+  }
+}
+
+void MatrixVector(const float* weight, const float* bias, const float* in, int rows, int columns,
+                  float* out) {
+  for (int r = 0; r < rows; ++r, weight += columns) {
+    Vector sum{};
+    int c = 0;
+    for (; c + kLanes <= columns; c += kLanes) sum += Load(weight + c) * Load(in + c);
+    float total = bias[r];
+    for (int i = 0; i < kLanes; ++i) total += sum[i];
+    for (; c < columns; ++c) total += weight[c] * in[c];
+    out[r] = total;
+  }
+}
+
+constexpr KernelTable kTable = {kTableName, kBlock,     &ConvolveRow, &SumBranches,
+                                &Gate,      &SumPixels, &MatrixVector};
+
+}  // namespace
+}  // namespace repvgg::cpu

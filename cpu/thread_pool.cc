@@ -1,0 +1,97 @@
+#include "cpu/thread_pool.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <string>
+
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+namespace repvgg {
+
+ThreadPool::ThreadPool(int threads) {
+  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { Work(i); });
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  start_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::Run(size_t count, const std::function<void(size_t, size_t)>& body) {
+  if (count == 0) return;
+  if (workers_.empty() || count == 1) {
+    body(0, count);
+    return;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    body_ = &body;
+    count_ = count;
+    running_ = static_cast<int>(workers_.size());
+    ++generation_;
+  }
+  start_.notify_all();
+  RunShare(0);
+  std::unique_lock lock(mutex_);
+  done_.wait(lock, [this] { return running_ == 0; });
+}
+
+void ThreadPool::Work(int index) {
+  size_t seen = 0;
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      start_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+      if (stopping_) return;
+      seen = generation_;
+    }
+    RunShare(index);
+    std::lock_guard lock(mutex_);
+    if (--running_ == 0) done_.notify_one();
+  }
+}
+
+void ThreadPool::RunShare(int index) {
+  const size_t threads = workers_.size() + 1;
+  const size_t begin = count_ * index / threads;
+  const size_t end = count_ * (index + 1) / threads;
+  if (begin < end) (*body_)(begin, end);
+}
+
+namespace {
+
+// CPUs' worth of time that the cgroup (version 2, then 1) allows, or infinity.
+double CgroupQuota() {
+  std::string quota;
+  double period = 0;
+  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file >> quota >> period && quota != "max" && period > 0) {
+    return std::stod(quota) / period;
+  }
+  std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+  std::ifstream period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  double quota_us = 0;
+  if (quota_file >> quota_us && period_file >> period && quota_us > 0 && period > 0) return quota_us / period;
+  return INFINITY;
+}
+
+}  // namespace
+
+int UsableCores() {
+  int cores = static_cast<int>(std::thread::hardware_concurrency());
+#ifdef __linux__
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) cores = CPU_COUNT(&allowed);
+#endif
+  const double quota = CgroupQuota();
+  if (quota < cores) cores = static_cast<int>(std::ceil(quota));
+  return std::max(cores, 1);
+}
+
+}  // namespace repvgg

@@ -1,0 +1,45 @@
+// A fixed set of threads that share loops. Work is split statically, so results cannot depend on timing.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace repvgg {
+
+class ThreadPool {
+ public:
+  // The caller of Run is one of the `threads`, so threads - 1 are started.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Splits 0..count-1 into one contiguous range per thread, calls body(begin, end) for each and returns when
+  // all are done. `body` must not throw. One caller at a time.
+  void Run(size_t count, const std::function<void(size_t begin, size_t end)>& body);
+
+ private:
+  void Work(int index);
+  void RunShare(int index);
+
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;
+  std::condition_variable start_;
+  std::condition_variable done_;
+  const std::function<void(size_t, size_t)>* body_ = nullptr;
+  size_t count_ = 0;
+  size_t generation_ = 0;
+  int running_ = 0;
+  bool stopping_ = false;
+};
+
+// The number of cores this process may use: its affinity mask, lowered by a cgroup CPU quota.
+int UsableCores();
+
+}  // namespace repvgg

@@ -1,0 +1,26 @@
+// What the CUDA runtime says of this machine. Works without a driver: the status then says why nothing can be
+// used.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace repvgg {
+
+struct CudaDevice {
+  std::string name;
+  std::string compute_capability;  // "9.0"
+  size_t memory_bytes = 0;
+};
+
+struct CudaStatus {
+  std::vector<CudaDevice> devices;
+  int runtime_version = 0;  // 12040 is 12.4.
+  int driver_version = 0;   // The newest CUDA version the driver supports; 0 without a driver.
+  std::string error;        // Empty, or the runtime's own name and text.
+};
+
+CudaStatus QueryCuda();
+
+}  // namespace repvgg

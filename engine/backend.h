@@ -1,0 +1,66 @@
+// The seam between the engine and the places it can run. A backend is one folder that implements these two
+// classes and one line in engine/registry.cc; backends do not know each other.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/network.h"
+
+namespace repvgg {
+
+// Images of one size, height x width x 3, RGB, 0..255, back to back.
+struct ImageBatch {
+  const uint8_t* pixels = nullptr;
+  int count = 0;
+  int height = 0;
+  int width = 0;
+};
+
+enum class Output {
+  kEmbedding,  // The globally average-pooled features of the last block: [count][embedding_channels].
+  kLogits,     // The classifier's output: [count][num_classes].
+};
+
+// Asked between layers; true ends the run with Error{kAborted}.
+using Cancelled = std::function<bool()>;
+
+// A network prepared for one device. Called from one thread at a time.
+class Network {
+ public:
+  explicit Network(NetworkShape shape) : shape_(std::move(shape)) {}
+  virtual ~Network() = default;
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
+
+  const NetworkShape& shape() const { return shape_; }
+
+  // Parameters are copied (in the backend's own layout) before these return. Every block is set once before
+  // Run.
+  virtual void SetBlock(size_t index, const DeployBlock& block) = 0;
+  virtual void SetBlock(size_t index, const TrainBlock& block) = 0;
+  virtual void SetLinear(const Linear& linear) = 0;
+
+  // Writes `output` of every image to `out`, in order. Results do not depend on how images are split into
+  // batches.
+  virtual void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) = 0;
+
+ private:
+  NetworkShape shape_;
+};
+
+struct BackendOptions {
+  int threads = 0;              // CPU: 0 takes every core that the process may use.
+  std::string instruction_set;  // CPU: empty takes the best that the processor has.
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::unique_ptr<Network> CreateNetwork(NetworkShape shape) = 0;
+};
+
+}  // namespace repvgg

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace repvgg {
+
+// An error that has a name in ts/errors.ts. Anything else that the engine throws is a bug.
+class Error : public std::runtime_error {
+ public:
+  Error(const char* code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  const char* code() const { return code_; }
+
+ private:
+  const char* code_;  // A string literal.
+};
+
+inline constexpr const char* kAborted = "ABORT_ERR";
+
+}  // namespace repvgg

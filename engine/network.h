@@ -1,0 +1,75 @@
+// What a network is, independent of where it runs. Shapes come first, parameters block by block, so that no
+// more than one block's tensors need exist outside the backend at a time.
+#pragma once
+
+#include <array>
+#include <span>
+#include <vector>
+
+namespace repvgg {
+
+enum class Form { kDeploy, kTrain };
+enum class SqueezeExcitePosition { kNone, kBeforeRelu, kAfterRelu };
+
+// One 3x3 block with padding 1. The output is ceil(height / stride) x ceil(width / stride).
+struct BlockShape {
+  int in_channels = 0;
+  int out_channels = 0;
+  int stride = 1;
+  int groups = 1;
+  bool identity = false;     // The train form has an identity branch.
+  int squeeze_channels = 0;  // Hidden channels of squeeze-and-excite; 0 without it.
+};
+
+struct NetworkShape {
+  Form form = Form::kDeploy;
+  SqueezeExcitePosition squeeze_excite = SqueezeExcitePosition::kNone;
+  std::vector<BlockShape> blocks;
+  int num_classes = 0;  // 0 for a backbone without a classifier.
+  // An input value v of 0..255 becomes (v / 255 - mean) / stddev. Padding is zero after that.
+  std::array<float, 3> mean{};
+  std::array<float, 3> stddev{};
+
+  int embedding_channels() const { return blocks.back().out_channels; }
+};
+
+using Floats = std::span<const float>;
+
+struct BatchNorm {
+  Floats gamma, beta, mean, variance;
+  double eps = 0;
+};
+
+struct SqueezeExcite {
+  Floats down_weight;  // [squeeze][channels]
+  Floats down_bias;
+  Floats up_weight;  // [channels][squeeze]
+  Floats up_bias;
+};
+
+// Kernels are [out_channels][in_channels / groups][size][size].
+struct DeployBlock {
+  Floats weight;
+  Floats bias;
+  SqueezeExcite squeeze_excite;  // Empty where the shape has none.
+};
+
+struct TrainBranch {
+  Floats weight;
+  Floats bias;  // Empty for the bias-free convolutions of the official networks.
+  BatchNorm batch_norm;
+};
+
+struct TrainBlock {
+  TrainBranch dense;      // 3x3
+  TrainBranch pointwise;  // 1x1
+  BatchNorm identity;     // Empty where the shape has none.
+  SqueezeExcite squeeze_excite;
+};
+
+struct Linear {
+  Floats weight;  // [num_classes][channels]
+  Floats bias;
+};
+
+}  // namespace repvgg

@@ -1,0 +1,30 @@
+import {fileURLToPath} from 'node:url';
+import type {Preprocessing} from './preprocessing.ts';
+
+/** A network that comes with the package, and how to use it. */
+export interface EmbeddedModel {
+  checkpoint: string;
+  labels: string;
+  preprocessing: Preprocessing;
+  /** A folder of held-out images, each named `NNNN-LABEL.png`. */
+  images: string;
+}
+
+const asset = (path: string): string => fileURLToPath(new URL(`../assets/digits/${path}`, import.meta.url));
+
+/**
+ * The embedded default: a small RepVGG trained on the UCI handwritten digits (scripts/train_digits.py). It has the name "digits"
+ * wherever a checkpoint can be named.
+ */
+export const digits: EmbeddedModel = {
+  checkpoint: asset('digits.pth'),
+  labels: asset('labels.txt'),
+  preprocessing: {
+    resize: 32,
+    crop: 32,
+    interpolation: 'bilinear',
+    mean: [0.5, 0.5, 0.5],
+    std: [0.5, 0.5, 0.5],
+  },
+  images: asset('images'),
+};

@@ -1,0 +1,18 @@
+export {
+  type Architecture,
+  type ArchitectureOptions,
+  architectureByName,
+  architectureNames,
+  type BlockShape,
+  blockShapes,
+  defineArchitecture,
+  type SqueezeExcite,
+  type SqueezeExcitePosition,
+} from './architecture.ts';
+export type {Device, DeviceName, Precision} from './device.ts';
+export {RepVGGError, type RepVGGErrorCode} from './errors.ts';
+export type {ImageInput, RawImage} from './images.ts';
+export {type ClassLabel, imageNetLabels} from './labels.ts';
+export {type ClassifyOptions, type LoadOptions, type Prediction, RepVGG, type RunOptions} from './model.ts';
+export type {Form} from './network.ts';
+export type {Interpolation, Preprocessing} from './preprocessing.ts';

@@ -1,0 +1,75 @@
+import {readFile} from 'node:fs/promises';
+import {fileURLToPath} from 'node:url';
+import {fileError, RepVGGError} from './errors.ts';
+
+/** What the output `index` of a network stands for. */
+export interface ClassLabel {
+  label: string;
+  /** The WordNet id of an ImageNet class, for example "n01440764". */
+  synset?: string;
+}
+
+const imageNetFile = fileURLToPath(new URL('../assets/imagenet.txt', import.meta.url));
+let imageNet: Promise<readonly ClassLabel[]> | undefined;
+
+/** The 1000 classes of ImageNet-1k (ILSVRC 2012) in the order of every RepVGG checkpoint: sorted by synset. */
+export function imageNetLabels(): Promise<readonly ClassLabel[]> {
+  imageNet ??= readFile(imageNetFile, 'utf8').then(text =>
+    lines(text).map(line => ({
+      synset: line.slice(0, line.indexOf(' ')),
+      label: line.slice(line.indexOf(' ') + 1),
+    })),
+  );
+  return imageNet;
+}
+
+/**
+ * The labels of a network: those given (a list, or a file with one label a line or a JSON array of strings), else ImageNet's for
+ * 1000 classes, else the class numbers.
+ *
+ * @throws {RepVGGError} ERR_LABELS when their number differs from the network's classes; ERR_FILE_NOT_FOUND, ERR_FILE_READ
+ */
+export async function resolveLabels(
+  given: string | readonly string[] | undefined,
+  numClasses: number,
+): Promise<readonly ClassLabel[]> {
+  if (given === undefined) {
+    if (numClasses === 1000) return imageNetLabels();
+    return Array.from({length: numClasses}, (_, index) => ({label: String(index)}));
+  }
+  const labels = typeof given === 'string' ? await readLabels(given) : given;
+  if (labels.length !== numClasses || labels.some(label => typeof label !== 'string')) {
+    const source = typeof given === 'string' ? given : 'labels';
+    throw new RepVGGError(
+      'ERR_LABELS',
+      `Expected ${numClasses} labels in ${source}, one for each class, but received ${labels.length}.`,
+    );
+  }
+  return labels.map(label => ({label}));
+}
+
+async function readLabels(path: string): Promise<string[]> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    throw fileError(`read labels ${path}`, cause);
+  }
+  if (!/^\s*\[/.test(text)) return lines(text);
+  try {
+    return JSON.parse(text) as string[];
+  } catch (cause) {
+    throw new RepVGGError(
+      'ERR_LABELS',
+      `Expected a JSON array of strings in ${path} but it does not parse.`,
+      {cause},
+    );
+  }
+}
+
+function lines(text: string): string[] {
+  return text
+    .replace(/\r?\n$/, '')
+    .split('\n')
+    .map(line => line.trim());
+}

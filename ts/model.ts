@@ -1,0 +1,256 @@
+import type {Architecture} from './architecture.ts';
+import {prepareBatches} from './batches.ts';
+import {networkFromCheckpoint} from './checkpoint/network.ts';
+import {openCheckpoint} from './checkpoint/open.ts';
+import {chooseDevice, type Device, type DeviceName, type Precision} from './device.ts';
+import {digits} from './digits.ts';
+import {invalidArgument, RepVGGError} from './errors.ts';
+import type {ImageInput} from './images.ts';
+import {type ClassLabel, resolveLabels} from './labels.ts';
+import {fromNative, type NativeBatch, type NativeNetwork, native} from './native.ts';
+import {toNativeBlock, toNativeShape} from './native_network.ts';
+import type {Form, NetworkParameters} from './network.ts';
+import {checkPreprocessing, defaultPreprocessing, type Preprocessing} from './preprocessing.ts';
+
+export interface LoadOptions {
+  /** Default 'auto': a GPU if one can be used, else the CPU. */
+  device?: DeviceName;
+  /** Default 'auto': fp32 on the CPU. */
+  precision?: Precision;
+  /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
+  architecture?: string | Architecture;
+  /** 'deploy' (default) fuses the branches of a training checkpoint; 'train' runs them as they were trained. */
+  form?: Form;
+  /** One label for each class, or a file with one a line. Default: ImageNet's for 1000 classes, else the class numbers. */
+  labels?: string | readonly string[];
+  /** Fields that differ from the variant's published preprocessing. */
+  preprocessing?: Partial<Preprocessing>;
+  /** CPU threads. Default: every core that this process may use. */
+  threads?: number;
+  /** Images that run together; more need more memory. Default 32. */
+  batchSize?: number;
+}
+
+export interface RunOptions {
+  /** Ends the call early: it then rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+export interface ClassifyOptions extends RunOptions {
+  /** How many of the likeliest classes to return. Default 5, or all if there are fewer. */
+  topK?: number;
+}
+
+/** One of the likeliest classes of an image. */
+export interface Prediction {
+  index: number;
+  label: string;
+  /** Softmax probability. */
+  score: number;
+}
+
+/**
+ * A RepVGG network, ready to run. Inference happens on a thread of its own: no call blocks the event loop.
+ *
+ * @example
+ * await using model = await RepVGG.load('RepVGG-A0-train.pth');
+ * const [top] = await model.classify(['cat.jpg'], {topK: 3});
+ */
+export class RepVGG implements AsyncDisposable {
+  readonly architecture: Architecture;
+  readonly form: Form;
+  readonly device: Device;
+  readonly preprocessing: Preprocessing;
+  /** The classes in output order; empty for a backbone without a classifier. */
+  readonly labels: readonly ClassLabel[];
+  readonly batchSize: number;
+
+  readonly #network: NativeNetwork;
+  readonly #pending = new Set<Promise<unknown>>();
+  #disposal: Promise<void> | undefined;
+
+  private constructor(
+    network: NativeNetwork,
+    fields: Pick<RepVGG, 'architecture' | 'form' | 'device' | 'preprocessing' | 'labels' | 'batchSize'>,
+  ) {
+    this.#network = network;
+    this.architecture = fields.architecture;
+    this.form = fields.form;
+    this.device = fields.device;
+    this.preprocessing = fields.preprocessing;
+    this.labels = fields.labels;
+    this.batchSize = fields.batchSize;
+  }
+
+  /**
+   * Loads a network from a checkpoint file, in train or deploy form, or the embedded one by its name, "digits".
+   *
+   * @throws {RepVGGError} docs/errors.md lists the codes of unreadable, contradictory and hostile checkpoints
+   */
+  static async load(checkpoint: string, options: LoadOptions = {}): Promise<RepVGG> {
+    if (typeof checkpoint !== 'string') throw invalidArgument('checkpoint', 'a path or "digits"', checkpoint);
+    if (checkpoint === 'digits') {
+      const {labels, preprocessing} = digits;
+      const own = {labels, ...options, preprocessing: {...preprocessing, ...options.preprocessing}};
+      return RepVGG.load(digits.checkpoint, own);
+    }
+    const {device = 'auto', precision = 'auto', form = 'deploy', batchSize = 32, threads} = options;
+    if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);
+    positiveInteger(batchSize, 'batchSize');
+    if (threads !== undefined) positiveInteger(threads, 'threads');
+    checkPreprocessing(options.preprocessing ?? {});
+    const chosen = chooseDevice(device, precision);
+
+    await using file = await openCheckpoint(checkpoint);
+    const {architecture: wanted} = options;
+    const parameters = networkFromCheckpoint(file, wanted === undefined ? {} : {architecture: wanted});
+    const {architecture} = parameters;
+    const labels = await resolveLabels(options.labels, architecture.numClasses);
+    const preprocessing = {...defaultPreprocessing(architecture), ...options.preprocessing};
+    const shape = toNativeShape(architecture, form, preprocessing);
+    try {
+      const network = new (native().Network)(shape, {backend: chosen.backend, ...(threads && {threads})});
+      await setParameters(network, parameters, form);
+      return new RepVGG(network, {architecture, form, device: chosen, preprocessing, labels, batchSize});
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  /**
+   * The likeliest classes of each image, best first.
+   *
+   * @throws {RepVGGError} the error of the first input that cannot be read; ERR_NO_CLASSIFIER, ERR_DISPOSED, ERR_INVALID_ARGUMENT
+   */
+  async classify(inputs: readonly ImageInput[], options: ClassifyOptions = {}): Promise<Prediction[][]> {
+    return orThrow(await this.classifySettled(inputs, options));
+  }
+
+  /** Like {@link classify}, but an input that cannot be read has its error in its place and the others their predictions. */
+  async classifySettled(
+    inputs: readonly ImageInput[],
+    options: ClassifyOptions = {},
+  ): Promise<(Prediction[] | RepVGGError)[]> {
+    this.#needClassifier('classify');
+    const {topK = 5} = options;
+    positiveInteger(topK, 'topK');
+    const k = Math.min(topK, this.labels.length);
+    return this.#run(inputs, options, async (batch, cancel) => {
+      const {indices, scores} = await this.#network.runTopK(batch, k, cancel);
+      return slot =>
+        Array.from({length: k}, (_, i) => {
+          const index = indices[slot * k + i]!;
+          return {index, label: this.labels[index]!.label, score: scores[slot * k + i]!};
+        });
+    });
+  }
+
+  /** The classifier's output for each image: [numClasses]. Throws as {@link classify} does. */
+  async logits(inputs: readonly ImageInput[], options: RunOptions = {}): Promise<Float32Array[]> {
+    this.#needClassifier('logits');
+    return orThrow(await this.#runVectors(inputs, options, 'logits', this.architecture.numClasses));
+  }
+
+  /** The pooled features of each image, the classifier's input: [widths[4]]. Throws as {@link classify} does. */
+  async embed(inputs: readonly ImageInput[], options: RunOptions = {}): Promise<Float32Array[]> {
+    return orThrow(await this.#runVectors(inputs, options, 'embedding', this.architecture.widths[4]));
+  }
+
+  /** Frees the network's memory once the calls in flight are done. Later calls reject with ERR_DISPOSED. */
+  dispose(): Promise<void> {
+    this.#disposal ??= Promise.allSettled(this.#pending).then(() => this.#network.dispose());
+    return this.#disposal;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  #needClassifier(method: string): void {
+    if (this.architecture.numClasses > 0) return;
+    throw new RepVGGError(
+      'ERR_NO_CLASSIFIER',
+      `Cannot ${method}: the checkpoint has no linear layer. Use embed().`,
+    );
+  }
+
+  #runVectors(
+    inputs: readonly ImageInput[],
+    options: RunOptions,
+    output: 'logits' | 'embedding',
+    length: number,
+  ): Promise<(Float32Array | RepVGGError)[]> {
+    return this.#run(inputs, options, async (batch, cancel) => {
+      const values = await this.#network.run(batch, output, cancel);
+      return slot => values.slice(slot * length, (slot + 1) * length);
+    });
+  }
+
+  /** Runs every input through `compute`, which takes a batch and returns how to get the result of one of its images. */
+  async #run<Result>(
+    inputs: readonly ImageInput[],
+    {signal}: RunOptions,
+    compute: (batch: NativeBatch, cancel: Uint8Array) => Promise<(slot: number) => Result>,
+  ): Promise<(Result | RepVGGError)[]> {
+    if (this.#disposal) throw new RepVGGError('ERR_DISPOSED', 'This model is disposed: load it again.');
+    if (!Array.isArray(inputs)) throw invalidArgument('inputs', 'an array of images', inputs);
+    signal?.throwIfAborted();
+    const cancel = new Uint8Array(1);
+    const abort = (): void => {
+      cancel[0] = 1;
+    };
+    signal?.addEventListener('abort', abort, {once: true});
+    const running = this.#runBatches(inputs, signal, batch => compute(batch, cancel));
+    this.#pending.add(running);
+    try {
+      return await running;
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw fromNative(error);
+    } finally {
+      this.#pending.delete(running);
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  async #runBatches<Result>(
+    inputs: readonly ImageInput[],
+    signal: AbortSignal | undefined,
+    compute: (batch: NativeBatch) => Promise<(slot: number) => Result>,
+  ): Promise<(Result | RepVGGError)[]> {
+    const results: (Result | RepVGGError)[] = [];
+    for await (const {batch, slots} of prepareBatches(inputs, this.preprocessing, this.batchSize, signal)) {
+      const resultOf = batch.count > 0 ? await compute(batch) : undefined;
+      for (const slot of slots) results.push(typeof slot === 'number' ? resultOf!(slot) : slot);
+    }
+    return results;
+  }
+}
+
+/** Hands the parameters over block by block: one is read and fused while the last is being packed. */
+async function setParameters(
+  network: NativeNetwork,
+  parameters: NetworkParameters,
+  form: Form,
+): Promise<void> {
+  let packed: Promise<void> = Promise.resolve();
+  for await (const block of parameters.blocks(form)) {
+    await packed;
+    packed = network.setBlock(block.shape.index, toNativeBlock(block));
+    packed.catch(() => {}); // Seen when it is awaited, unless reading fails first.
+  }
+  await packed;
+  const linear = await parameters.linear();
+  if (linear) await network.setLinear(linear);
+}
+
+function orThrow<Result>(results: (Result | RepVGGError)[]): Result[] {
+  for (const result of results) {
+    if (result instanceof Error) throw result;
+  }
+  return results as Result[];
+}
+
+function positiveInteger(value: number, name: string): void {
+  if (!Number.isInteger(value) || value < 1) throw invalidArgument(name, 'a positive integer', value);
+}

@@ -1,0 +1,151 @@
+import {createRequire} from 'node:module';
+import {fileURLToPath} from 'node:url';
+import {RepVGGError} from './errors.ts';
+
+// The typed surface of the addon (binding/). Nothing but ts/ calls it: arguments arrive checked.
+
+export interface NativeBlockShape {
+  inChannels: number;
+  outChannels: number;
+  stride: number;
+  groups: number;
+  identity: boolean;
+  squeezeChannels: number;
+}
+
+export interface NativeNetworkShape {
+  form: 'deploy' | 'train';
+  squeezeExcite: 'before-relu' | 'after-relu' | null;
+  blocks: NativeBlockShape[];
+  numClasses: number;
+  mean: readonly [number, number, number];
+  std: readonly [number, number, number];
+}
+
+export interface NativeSqueezeExcite {
+  downWeight: Float32Array;
+  downBias: Float32Array;
+  upWeight: Float32Array;
+  upBias: Float32Array;
+}
+
+export interface NativeBatchNorm {
+  gamma: Float32Array;
+  beta: Float32Array;
+  mean: Float32Array;
+  variance: Float32Array;
+  eps: number;
+}
+
+export interface NativeDeployBlock {
+  weight: Float32Array;
+  bias: Float32Array;
+  squeezeExcite: NativeSqueezeExcite | null;
+}
+
+export interface NativeTrainBranch {
+  weight: Float32Array;
+  bias: Float32Array | null;
+  batchNorm: NativeBatchNorm;
+}
+
+export interface NativeTrainBlock {
+  dense: NativeTrainBranch;
+  pointwise: NativeTrainBranch;
+  identity: NativeBatchNorm | null;
+  squeezeExcite: NativeSqueezeExcite | null;
+}
+
+/** `count` RGB images of one size back to back: [count][height][width][3]. */
+export interface NativeBatch {
+  pixels: Uint8Array;
+  count: number;
+  height: number;
+  width: number;
+}
+
+export interface NativeTopK {
+  /** [count][k] */
+  indices: Int32Array;
+  /** [count][k], softmax probabilities */
+  scores: Float32Array;
+}
+
+/** Arrays that are handed over must not change until the promise settles. `cancel[0] = 1` ends a run early. */
+export interface NativeNetwork {
+  setBlock(index: number, block: NativeDeployBlock | NativeTrainBlock): Promise<void>;
+  setLinear(linear: {weight: Float32Array; bias: Float32Array}): Promise<void>;
+  run(batch: NativeBatch, output: 'logits' | 'embedding', cancel: Uint8Array): Promise<Float32Array>;
+  runTopK(batch: NativeBatch, k: number, cancel: Uint8Array): Promise<NativeTopK>;
+  dispose(): Promise<void>;
+}
+
+export interface NativeNetworkOptions {
+  backend: string;
+  threads?: number;
+  instructionSet?: string;
+}
+
+export interface NativeGeometry {
+  /** 0 leaves the size as it is. */
+  resize: number;
+  crop: number;
+  interpolation: 'bilinear' | 'bicubic';
+}
+
+export interface NativeCudaInfo {
+  built: boolean;
+  devices: {name: string; computeCapability: string; memoryBytes: number}[];
+  runtimeVersion: number;
+  driverVersion: number;
+  error: string | null;
+}
+
+export interface NativeAddon {
+  cpuInfo(): {instructionSets: string[]; threads: number};
+  cudaInfo(): NativeCudaInfo;
+  /** Writes [crop][crop][3] bytes into `out` at `offset`. `pixels` is [height][width][3]. */
+  resizeCrop(
+    pixels: Uint8Array,
+    width: number,
+    height: number,
+    geometry: NativeGeometry,
+    out: Uint8Array,
+    offset: number,
+  ): Promise<void>;
+  Network: new (shape: NativeNetworkShape, options: NativeNetworkOptions) => NativeNetwork;
+}
+
+const packageRoot = fileURLToPath(new URL('..', import.meta.url));
+let loaded: NativeAddon | undefined;
+
+/**
+ * The native addon, loaded at the first call so that `repvgg doctor` can run where it does not load.
+ *
+ * @throws {RepVGGError} ERR_NATIVE_LOAD
+ */
+export function native(): NativeAddon {
+  if (loaded) return loaded;
+  const load = createRequire(import.meta.url)('node-gyp-build') as (directory: string) => NativeAddon;
+  try {
+    loaded = load(packageRoot);
+  } catch (cause) {
+    const {report} = process;
+    const glibc = (report?.getReport() as {header?: {glibcVersionRuntime?: string}} | undefined)?.header
+      ?.glibcVersionRuntime;
+    const machine = `${process.platform}-${process.arch}, Node ${process.version}, ${glibc ? `glibc ${glibc}` : 'no glibc'}`;
+    const message = `The native addon does not load on this machine (${machine}): ${(cause as Error).message.split('\n')[0]}`;
+    throw new RepVGGError('ERR_NATIVE_LOAD', `${message} Build it from source with "npx cmake-js compile".`, {
+      cause,
+    });
+  }
+  return loaded;
+}
+
+/** A coded error from the addon becomes a {@link RepVGGError} whose stack names the caller. */
+export function fromNative(error: unknown): unknown {
+  const {code, message} = error as {code?: RepVGGError['code']; message: string};
+  return code?.startsWith('ERR_') && !(error instanceof RepVGGError)
+    ? new RepVGGError(code, message, {cause: error})
+    : error;
+}

@@ -1,0 +1,57 @@
+import {type Architecture, blockShapes} from './architecture.ts';
+import type {BatchNorm} from './fusion.ts';
+import type {
+  NativeBatchNorm,
+  NativeDeployBlock,
+  NativeNetworkShape,
+  NativeTrainBlock,
+  NativeTrainBranch,
+} from './native.ts';
+import type {BlockParameters, Form, TrainBlock} from './network.ts';
+import type {Preprocessing} from './preprocessing.ts';
+
+/** The addon's description of a network: blocks, not stages, and no names. */
+export function toNativeShape(
+  architecture: Architecture,
+  form: Form,
+  {mean, std}: Pick<Preprocessing, 'mean' | 'std'>,
+): NativeNetworkShape {
+  const {numClasses, squeezeExcite} = architecture;
+  return {
+    form,
+    squeezeExcite: squeezeExcite?.position ?? null,
+    blocks: blockShapes(architecture),
+    numClasses,
+    mean,
+    std,
+  };
+}
+
+/** The addon computes in fp32: what a float64 checkpoint keeps in float64 is rounded here. */
+export function toNativeBlock(block: BlockParameters): NativeDeployBlock | NativeTrainBlock {
+  if (block.form === 'deploy') return block;
+  return {
+    dense: toNativeBranch(block.dense),
+    pointwise: toNativeBranch(block.pointwise),
+    identity: block.identity && toNativeBatchNorm(block.identity),
+    squeezeExcite: block.squeezeExcite,
+  };
+}
+
+function toNativeBranch({weight, bias, batchNorm}: TrainBlock['dense']): NativeTrainBranch {
+  return {weight: toFloat32(weight), bias: bias && toFloat32(bias), batchNorm: toNativeBatchNorm(batchNorm)};
+}
+
+function toNativeBatchNorm({gamma, beta, mean, variance, eps}: BatchNorm): NativeBatchNorm {
+  return {
+    gamma: toFloat32(gamma),
+    beta: toFloat32(beta),
+    mean: toFloat32(mean),
+    variance: toFloat32(variance),
+    eps,
+  };
+}
+
+function toFloat32(values: Float32Array | Float64Array): Float32Array {
+  return values instanceof Float32Array ? values : Float32Array.from(values);
+}
