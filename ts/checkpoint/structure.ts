@@ -1,0 +1,258 @@
+/** What a checkpoint holds: found and checked by names and shapes alone, before any tensor is read. */
+import {
+  type Architecture,
+  architectureByName,
+  type BlockShape,
+  blockName,
+  blockShapes,
+  officialVariant,
+  type SqueezeExcite,
+} from '../architecture.ts';
+import {RepVGGError} from '../errors.ts';
+import type {Form} from '../network.ts';
+import type {Checkpoint, DType, TensorInfo} from './checkpoint.ts';
+import {
+  type BatchNormNames,
+  type BlockNames,
+  type Dialect,
+  type LayerNames,
+  layerNames,
+  type NamedBlocks,
+  recogniseBlocks,
+} from './dialects.ts';
+
+export interface Structure {
+  architecture: Architecture;
+  form: Form;
+  dialect: Dialect;
+  blocks: readonly {shape: BlockShape; names: BlockNames}[];
+  linear: LayerNames | null;
+}
+
+/**
+ * Infers the network of a checkpoint, and checks that the checkpoint holds its tensors: all of them, nothing else,
+ * each of its shape. Errors are those of `networkFromCheckpoint`.
+ *
+ * @param expected what the architecture has to be: a name (with any number of classes), or an architecture
+ */
+export function checkpointStructure(checkpoint: Checkpoint, expected?: string | Architecture): Structure {
+  const {tensors} = checkpoint;
+  const {dialect, stages} = recogniseBlocks(checkpoint);
+  const named = stages.flat();
+  const form: Form = named.some(({fused}) => tensors.has(fused.weight)) ? 'deploy' : 'train';
+  const linearNames = layerNames(dialect.linear);
+  const linear = tensors.has(linearNames.weight) ? linearNames : null;
+  const inferred = inferArchitecture(checkpoint, {dialect, stages}, form, linear);
+  const architecture = settleArchitecture(checkpoint, inferred, expected);
+  const shapes = blockShapes(architecture);
+  const blocks = named.map((names, index) => ({names, shape: shapes[index]!}));
+  const structure = {architecture, form, dialect, blocks, linear};
+  checkTensors(checkpoint, structure);
+  return structure;
+}
+
+/**
+ * Reads the numbers of an architecture off the shapes that determine them: the widths from the first block of each
+ * stage, the groups from block 2, the first that may have them. Whether all other shapes agree is left to
+ * {@link checkTensors}.
+ */
+function inferArchitecture(
+  checkpoint: Checkpoint,
+  {dialect, stages}: NamedBlocks,
+  form: Form,
+  linear: LayerNames | null,
+): Architecture {
+  const kernelName = (names: BlockNames): string => (form === 'deploy' ? names.fused : names.dense).weight;
+  const kernels = stages.map((blocks, stage) => {
+    if (blocks.length === 0) throw missing(checkpoint, `${dialect.stages[stage - 1]![0]}.0.*`);
+    return blocks.map(names => kernelShape(checkpoint, kernelName(names)));
+  });
+  const [, before, grouped] = kernels.flat();
+  const [, stage1, stage2, stage3, stage4] = kernels;
+  const names = stages.flat();
+  const architecture: Architecture = {
+    name: 'custom',
+    numBlocks: [stage1!.length, stage2!.length, stage3!.length, stage4!.length],
+    widths: kernels.map(([first]) => first!.outChannels) as unknown as Architecture['widths'],
+    groups: Math.max(1, Math.trunc(before!.outChannels / grouped!.inChannels)),
+    numClasses: linear ? (tensorOf(checkpoint, linear.weight).shape[0] ?? 0) : 0,
+    squeezeExcite: inferSqueezeExcite(checkpoint, dialect, names, kernels.flat()),
+  };
+  for (const {index, inChannels, outChannels, groups} of blockShapes(architecture)) {
+    if (inChannels % groups === 0 && outChannels % groups === 0) continue;
+    const kernel = tensorOf(checkpoint, kernelName(names[index]!));
+    throw wrongShape(
+      checkpoint,
+      kernel,
+      `of whole groups (block 2 has ${groups}, and so have all even blocks up to 26)`,
+    );
+  }
+  return architecture;
+}
+
+/** The output channels of a 3x3 kernel, and the input channels of one of its groups. */
+function kernelShape(checkpoint: Checkpoint, name: string): {outChannels: number; inChannels: number} {
+  const tensor = tensorOf(checkpoint, name);
+  const [outChannels, inChannels, height, width] = tensor.shape;
+  if (tensor.shape.length !== 4 || !outChannels || !inChannels || height !== 3 || width !== 3) {
+    throw wrongShape(checkpoint, tensor, '[out, in, 3, 3]');
+  }
+  return {outChannels, inChannels};
+}
+
+/** The hidden channels are an integer quotient, so several reductions can fit: the official two come first. */
+function inferSqueezeExcite(
+  {tensors}: Checkpoint,
+  dialect: Dialect,
+  blocks: readonly BlockNames[],
+  kernels: readonly {outChannels: number}[],
+): SqueezeExcite | null {
+  const widths = blocks.flatMap(({squeezeExcite}, index) => {
+    const hidden = tensors.get(squeezeExcite.down.weight)?.shape[0];
+    return hidden ? [{hidden, channels: kernels[index]!.outChannels}] : [];
+  });
+  const [first] = widths;
+  if (!first) return null;
+  const candidates = [16, 4, Math.floor(first.channels / first.hidden)];
+  const reduction =
+    candidates.find(r => widths.every(({hidden, channels}) => hidden === Math.trunc(channels / r))) ??
+    candidates.at(-1)!;
+  return {position: dialect.squeezeExcite.position, reduction};
+}
+
+/** Names the inferred architecture, or holds it against the one that was asked for. */
+function settleArchitecture(
+  {path}: Checkpoint,
+  inferred: Architecture,
+  expected: string | Architecture | undefined,
+): Architecture {
+  const {numClasses} = inferred;
+  if (expected === undefined) {
+    const official = officialVariant(inferred);
+    return official ? {...official, numClasses} : inferred;
+  }
+  const wanted = typeof expected === 'string' ? {...architectureByName(expected), numClasses} : expected;
+  const difference = firstDifference(inferred, wanted);
+  if (difference) {
+    throw new RepVGGError(
+      'ERR_ARCHITECTURE_MISMATCH',
+      `Expected ${wanted.name} in ${path} but ${difference[0]}, ${wanted.name} has ${difference[1]}.`,
+    );
+  }
+  return wanted;
+}
+
+/** Where two architectures first differ: what the first has, in words, and what the second has there. */
+function firstDifference(found: Architecture, wanted: Architecture): [string, number | string] | undefined {
+  for (const [i, count] of found.numBlocks.entries()) {
+    const wantedCount = wanted.numBlocks[i]!;
+    if (count !== wantedCount)
+      return [`stage${i + 1} has ${count} block${count === 1 ? '' : 's'}`, wantedCount];
+  }
+  const wantedShapes = blockShapes(wanted);
+  for (const [i, shape] of blockShapes(found).entries()) {
+    const name = blockName(shape);
+    const {outChannels, groups, squeezeChannels} = wantedShapes[i]!;
+    if (shape.outChannels !== outChannels)
+      return [`${name} has ${shape.outChannels} output channels`, outChannels];
+    if (shape.groups !== groups) return [`${name} has groups = ${shape.groups}`, groups];
+    if (shape.squeezeChannels !== squeezeChannels) {
+      return [`${name} has ${shape.squeezeChannels} squeeze-and-excite channels`, squeezeChannels];
+    }
+  }
+  const [position, wantedPosition] = [found.squeezeExcite?.position, wanted.squeezeExcite?.position];
+  if (position !== wantedPosition) return [`its squeeze-and-excite is ${position}`, `it ${wantedPosition}`];
+  if (found.numClasses !== wanted.numClasses)
+    return [`it has ${found.numClasses} classes`, wanted.numClasses];
+  return undefined;
+}
+
+const floatingPoint: readonly DType[] = ['f64', 'f32', 'f16', 'bf16'];
+
+function checkTensors(checkpoint: Checkpoint, structure: Structure): void {
+  const {path, tensors} = checkpoint;
+  const {architecture, form, dialect} = structure;
+  const shapes = new Map(tensorShapes(checkpoint, structure));
+  for (const name of shapes.keys()) tensorOf(checkpoint, name);
+  for (const name of tensors.keys()) {
+    if (shapes.has(name) || dialect.ignored.test(name)) continue;
+    throw new RepVGGError(
+      'ERR_CHECKPOINT_EXTRA_TENSOR',
+      `Expected only the tensors of a ${architecture.name} network (${dialect.name} names, ${form} form) in ${path} but received also "${name}".`,
+    );
+  }
+  for (const [name, shape] of shapes) {
+    const tensor = tensorOf(checkpoint, name);
+    if (!sameShape(tensor.shape, shape)) throw wrongShape(checkpoint, tensor, `[${shape.join(', ')}]`);
+    if (!floatingPoint.includes(tensor.dtype)) {
+      throw new RepVGGError(
+        'ERR_CHECKPOINT_UNSUPPORTED',
+        `Expected floating-point numbers for tensor "${name}" of ${path} but received ${tensor.dtype}; quantised networks cannot be loaded.`,
+      );
+    }
+  }
+}
+
+/** Lists the tensors that a network has, in the order in which they are read. */
+function* tensorShapes(
+  {tensors}: Checkpoint,
+  {architecture, form, blocks, linear}: Structure,
+): Generator<[name: string, shape: number[]]> {
+  function* convolution(names: LayerNames, shape: number[]): Generator<[string, number[]]> {
+    yield [names.weight, shape];
+    if (tensors.has(names.bias)) yield [names.bias, shape.slice(0, 1)];
+  }
+  function* batchNorm(names: BatchNormNames, channels: number): Generator<[string, number[]]> {
+    for (const name of [names.gamma, names.beta, names.mean, names.variance]) yield [name, [channels]];
+  }
+  for (const {names, shape} of blocks) {
+    const {inChannels, outChannels, groups, identity, squeezeChannels} = shape;
+    if (form === 'deploy') {
+      yield [names.fused.weight, [outChannels, inChannels / groups, 3, 3]];
+      yield [names.fused.bias, [outChannels]];
+    } else {
+      yield* convolution(names.dense, [outChannels, inChannels / groups, 3, 3]);
+      yield* batchNorm(names.dense.batchNorm, outChannels);
+      yield* convolution(names.pointwise, [outChannels, inChannels / groups, 1, 1]);
+      yield* batchNorm(names.pointwise.batchNorm, outChannels);
+      if (identity) yield* batchNorm(names.identity, outChannels);
+    }
+    if (squeezeChannels > 0) {
+      const {down, up} = names.squeezeExcite;
+      yield [down.weight, [squeezeChannels, outChannels, 1, 1]];
+      yield [down.bias, [squeezeChannels]];
+      yield [up.weight, [outChannels, squeezeChannels, 1, 1]];
+      yield [up.bias, [outChannels]];
+    }
+  }
+  if (linear) {
+    yield [linear.weight, [architecture.numClasses, architecture.widths[4]]];
+    yield [linear.bias, [architecture.numClasses]];
+  }
+}
+
+/** Dimensions of 1 do not count: some projects store squeeze-and-excite as linear layers, or statistics as (1, C, 1, 1). */
+function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  const signature = (shape: readonly number[]): string => shape.filter(size => size !== 1).join();
+  return signature(a) === signature(b) && !a.includes(0);
+}
+
+function tensorOf(checkpoint: Checkpoint, name: string): TensorInfo {
+  const tensor = checkpoint.tensors.get(name);
+  if (!tensor) throw missing(checkpoint, name);
+  return tensor;
+}
+
+function missing({path, tensors}: Checkpoint, name: string): RepVGGError {
+  return new RepVGGError(
+    'ERR_CHECKPOINT_MISSING_TENSOR',
+    `Expected tensor "${name}" in ${path} but its ${tensors.size} tensors do not include it; save the whole state dict of the network.`,
+  );
+}
+
+function wrongShape({path}: Checkpoint, {name, shape}: TensorInfo, expected: string): RepVGGError {
+  return new RepVGGError(
+    'ERR_CHECKPOINT_SHAPE',
+    `Expected shape ${expected} for tensor "${name}" of ${path} but received [${shape.join(', ')}].`,
+  );
+}
