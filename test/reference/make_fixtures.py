@@ -24,7 +24,7 @@ from torch import Tensor
 
 from calibration import calibrate, synthetic_images
 from preprocessing import decode, preprocess
-from repvgg_torch import Architecture, RepVGG, normalised, timm_key, to_deploy
+from repvgg_torch import Architecture, RepVGG, load_model, normalised, timm_key, to_deploy
 
 FIXTURES = Path(__file__).resolve().parent.parent / 'fixtures'
 RESIZE, CROP = 64, 56
@@ -144,20 +144,8 @@ def make_checkpoints() -> dict[str, tuple[Architecture, object]]:
     }
 
 
-def load(path: Path, architecture: Architecture) -> RepVGG:
-    """The network of a checkpoint file, in float64; of several state dicts the average, as timm chooses."""
-    state = torch.load(path, weights_only=True)
-    state = next((state[key] for key in ('model_ema', 'state_dict') if key in state), state)
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
-    deploy = any('reparam' in key for key in state)
-    model = RepVGG(architecture, deploy).double().eval()
-    names = {timm_key(key): key for key in model.state_dict()}
-    model.load_state_dict({names.get(key, key): value for key, value in state.items()}, strict=True)
-    return model
-
-
 def describe_checkpoint(path: Path, architecture: Architecture, inputs: Tensor) -> dict:
-    model = load(path, architecture)
+    model = load_model(path, architecture)
     position = architecture.squeeze_excite
     reduction = {'before-relu': 16, 'after-relu': 4}
     with torch.no_grad():

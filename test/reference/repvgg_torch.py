@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -217,6 +218,18 @@ def timm_key(key: str) -> str:
     for pattern, replacement in _TIMM_NAMES:
         key = re.sub(pattern, replacement, key)
     return key
+
+
+def load_model(path: Path | str, architecture: Architecture) -> RepVGG:
+    """The network of a checkpoint with official or timm names, in float64; of several state dicts the average, as timm does."""
+    state = torch.load(path, weights_only=True)
+    state = next((state[key] for key in ('model_ema', 'state_dict') if key in state), state)
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    deploy = any('reparam' in key for key in state)
+    model = RepVGG(architecture, deploy).double().eval()
+    names = {timm_key(key): key for key in model.state_dict()}
+    model.load_state_dict({names.get(key, key): value for key, value in state.items()}, strict=True)
+    return model
 
 
 def normalised(rgb: np.ndarray, mean=IMAGENET_MEAN, std=IMAGENET_STD, dtype=torch.float32) -> Tensor:
