@@ -1,0 +1,67 @@
+import type {Checkpoint, TensorInfo} from './checkpoint.ts';
+import {CheckpointFile} from './file.ts';
+import {readPyTorchLegacy} from './pytorch_legacy.ts';
+import {readPyTorchZip} from './pytorch_zip.ts';
+
+/** A file format for tensors, told by how a file begins. */
+interface Container {
+  format: string;
+  matches(head: Buffer): boolean;
+  read(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>>;
+}
+
+/** Bytes that are enough to tell containers apart: the first header of a tar has its mark at 257. */
+const headBytes = 512;
+
+const containers: readonly Container[] = [
+  {
+    format: 'PyTorch zip',
+    matches: head => head.toString('latin1', 0, 2) === 'PK',
+    read: readPyTorchZip,
+  },
+  {
+    format: 'PyTorch legacy',
+    // The opcode PROTO and a protocol, as any binary pickle begins. The first pickle must be PyTorch's magic number.
+    matches: head => head[0] === 0x80 && head[1]! <= 5,
+    read: readPyTorchLegacy,
+  },
+  {
+    format: 'PyTorch tar',
+    matches: head => head.toString('latin1', 257, 262) === 'ustar',
+    async read(file) {
+      const advice = 'so load it in Python with PyTorch and save it again with torch.save';
+      throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `it is a tar, as PyTorch 0.1 wrote, ${advice}`);
+    },
+  },
+];
+
+/**
+ * Opens a checkpoint and lists its tensors. The container is told by content, not by file name. Nothing in the file is
+ * run, and no tensor is read yet. Close the checkpoint, or bind it with `await using`.
+ *
+ * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_CHECKPOINT_FORMAT when the file is no checkpoint,
+ *   ERR_CHECKPOINT_TRUNCATED, ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_UNSAFE when its pickle wants to run code, or
+ *   ERR_CHECKPOINT_UNSUPPORTED
+ */
+export async function openCheckpoint(path: string): Promise<Checkpoint> {
+  const file = await CheckpointFile.open(path);
+  try {
+    const head = await file.read(0, Math.min(headBytes, file.size), 'its first bytes');
+    const container = containers.find(({matches}) => matches(head));
+    if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', describeUnknown(head));
+    const tensors = await container.read(file);
+    const close = (): Promise<void> => file.close();
+    return {path, format: container.format, tensors, close, [Symbol.asyncDispose]: close};
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+function describeUnknown(head: Buffer): string {
+  const expected = 'expected a PyTorch checkpoint, as torch.save writes it,';
+  if (head.length === 0) return `${expected} but the file is empty`;
+  const isText = /^[\t\n\r\x20-\x7e]*$/.test(head.toString('latin1'));
+  if (isText) return `${expected} but found text, which is often a download page saved in place of the file`;
+  return `${expected} but the file begins with the bytes ${head.toString('hex', 0, 8).replace(/..(?=.)/g, '$& ')}`;
+}

@@ -1,0 +1,64 @@
+import type {TensorInfo} from './checkpoint.ts';
+import {type CheckpointFile, printable} from './file.ts';
+import {unpickle} from './pickle.ts';
+import {elementTypes, Storage} from './storage.ts';
+import {type StorageId, torchPickle} from './torch_pickle.ts';
+import {unwrapStateDict} from './unwrap.ts';
+import {ZipArchive} from './zip_archive.ts';
+
+/** The pickle of a RepVGG training checkpoint has some hundred kilobytes. */
+const maxPickleBytes = 2 ** 26;
+/** What PyTorch 2.13 reads (caffe2/serialize/versions.h); `torch.save` has always written 3. */
+const maxVersion = 10;
+
+/**
+ * Reads the container that `torch.save` has written since PyTorch 1.6: a zip with entries PREFIX/data.pkl, a pickle;
+ * PREFIX/data/KEY, a storage each; PREFIX/version; and, since 2.1, PREFIX/byteorder.
+ */
+export async function readPyTorchZip(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+  const zip = await ZipArchive.open(file);
+  const prefix = findPrefix(zip, file);
+  if (zip.has(`${prefix}constants.pkl`)) {
+    throw file.fail(
+      'ERR_CHECKPOINT_UNSUPPORTED',
+      'it is a TorchScript program, so save its weights in Python: torch.save(torch.jit.load(path).state_dict(), out)',
+    );
+  }
+  await checkVersion(zip, `${prefix}version`, file);
+  const littleEndian = await isLittleEndian(zip, `${prefix}byteorder`, file);
+
+  function makeStorage({key, dtype, length}: StorageId): Storage {
+    const name = `${prefix}data/${key}`;
+    const bytes = length * elementTypes[dtype].bytes;
+    if (zip.size(name) !== bytes) {
+      const problem = `storage ${printable(key)} should have ${bytes} bytes but its zip entry has ${zip.size(name)}`;
+      throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+    }
+    return new Storage(dtype, length, littleEndian, (target, offset) => zip.readInto(name, target, offset));
+  }
+
+  const pickle = await zip.read(`${prefix}data.pkl`, maxPickleBytes);
+  return unwrapStateDict(unpickle(pickle, 0, torchPickle(file, makeStorage)).value, file);
+}
+
+/** The prefix is the stem of the file name at the time of saving, or "archive". */
+function findPrefix(zip: ZipArchive, file: CheckpointFile): string {
+  const pickles = zip.names.filter(name => /^[^/]*\/data\.pkl$/.test(name));
+  if (pickles.length === 1) return pickles[0]!.slice(0, -'data.pkl'.length);
+  const problem = `expected a PyTorch zip, with one entry */data.pkl, but found ${pickles.length || 'none'}`;
+  throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
+}
+
+async function checkVersion(zip: ZipArchive, name: string, file: CheckpointFile): Promise<void> {
+  if (!zip.has(name)) return;
+  const version = Number((await zip.read(name, 64)).toString());
+  if (version >= 1 && version <= maxVersion) return;
+  const problem = `expected a PyTorch zip of version 1 to ${maxVersion} but found version ${version}`;
+  throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+}
+
+async function isLittleEndian(zip: ZipArchive, name: string, file: CheckpointFile): Promise<boolean> {
+  const order = zip.has(name) ? (await zip.read(name, 64)).toString() : 'little';
+  if (order === 'little' || order === 'big') return order === 'little';
+  throw file.fail('ERR_CHECKPOINT_CORRUPT', 'its entry byteorder is neither "little" nor "big"');
+}

@@ -1,0 +1,168 @@
+import {endianness} from 'node:os';
+import type {DType, TensorInfo} from './checkpoint.ts';
+import {type CheckpointFile, printable} from './file.ts';
+
+const hostIsLittleEndian = endianness() === 'LE';
+
+/** Elements of one tensor; the largest of the largest RepVGG has 59 million. */
+const maxElements = 2 ** 30;
+
+interface ElementType {
+  readonly bytes: number;
+  /** Reads elements in the host's byte order; takes over the buffer where no conversion is needed. */
+  decode(buffer: ArrayBuffer): Float32Array | Float64Array;
+}
+
+export const elementTypes: Readonly<Record<DType, ElementType>> = {
+  f64: {bytes: 8, decode: buffer => new Float64Array(buffer)},
+  f32: {bytes: 4, decode: buffer => new Float32Array(buffer)},
+  f16: {bytes: 2, decode: buffer => halfToFloat(new Uint16Array(buffer))},
+  bf16: {bytes: 2, decode: buffer => bfloatToFloat(new Uint16Array(buffer))},
+  i64: {bytes: 8, decode: buffer => Float32Array.from(new BigInt64Array(buffer), Number)},
+  i32: {bytes: 4, decode: buffer => new Float32Array(new Int32Array(buffer))},
+  i16: {bytes: 2, decode: buffer => new Float32Array(new Int16Array(buffer))},
+  i8: {bytes: 1, decode: buffer => new Float32Array(new Int8Array(buffer))},
+  u8: {bytes: 1, decode: buffer => new Float32Array(new Uint8Array(buffer))},
+  bool: {bytes: 1, decode: buffer => Float32Array.from(new Uint8Array(buffer), byte => (byte === 0 ? 0 : 1))},
+};
+
+/** A run of elements in a file. Several tensors may be views of one. */
+export class Storage {
+  readonly dtype: DType;
+  /** In elements. */
+  readonly length: number;
+  readonly littleEndian: boolean;
+  /** Fills `target` from a byte offset within the storage on. */
+  readonly readInto: (target: Uint8Array, byteOffset: number) => Promise<void>;
+
+  constructor(dtype: DType, length: number, littleEndian: boolean, readInto: Storage['readInto']) {
+    this.dtype = dtype;
+    this.length = length;
+    this.littleEndian = littleEndian;
+    this.readInto = readInto;
+  }
+
+  part(first: number, length: number): Storage {
+    const start = first * elementTypes[this.dtype].bytes;
+    const {dtype, littleEndian, readInto} = this;
+    return new Storage(dtype, length, littleEndian, (target, offset) => readInto(target, start + offset));
+  }
+}
+
+/** A strided view of a storage. Offset and strides count elements. */
+export class TensorView {
+  readonly storage: Storage;
+  readonly offset: number;
+  readonly shape: readonly number[];
+  readonly stride: readonly number[];
+
+  constructor(storage: Storage, offset: number, shape: readonly number[], stride: readonly number[]) {
+    this.storage = storage;
+    this.offset = offset;
+    this.shape = shape;
+    this.stride = stride;
+  }
+}
+
+/**
+ * Makes a view into a tensor of the checkpoint, having checked that it lies within its storage.
+ *
+ * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT or ERR_CHECKPOINT_UNSUPPORTED
+ */
+export function tensorInfo(name: string, view: TensorView, file: CheckpointFile): TensorInfo {
+  const {storage, offset, shape, stride} = view;
+  const elements = countElements(shape);
+  /** Elements from the first of the view to its last. */
+  const span = elements === 0 ? 0 : shape.reduce((sum, size, axis) => sum + (size - 1) * stride[axis]!, 1);
+  const shown = `tensor ${printable(name)} of shape [${shape.join(', ')}]`;
+  if (elements > 0 && offset + span > storage.length) {
+    const reach = `reaches to element ${offset + span} of a storage of ${storage.length}`;
+    throw file.fail('ERR_CHECKPOINT_CORRUPT', `${shown} ${reach}`);
+  }
+  if (elements > storage.length) {
+    const problem = `${shown} repeats elements of a smaller storage, so save it with .contiguous()`;
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+  }
+  if (span > maxElements) {
+    const problem = `${shown} spans ${span} elements, where at most ${maxElements} are supported`;
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+  }
+
+  async function read(): Promise<Float32Array | Float64Array> {
+    const type = elementTypes[storage.dtype];
+    const buffer = new ArrayBuffer(span * type.bytes);
+    if (span > 0) await storage.readInto(new Uint8Array(buffer), offset * type.bytes);
+    if (storage.littleEndian !== hostIsLittleEndian) swapBytes(Buffer.from(buffer), type.bytes);
+    const values = type.decode(buffer);
+    return isRowMajor(shape, stride) ? values : gather(values, shape, stride);
+  }
+
+  return {name, dtype: storage.dtype, shape, read};
+}
+
+/** The test for 0 comes first since a hostile product may be infinite, and infinity times 0 is NaN. */
+function countElements(shape: readonly number[]): number {
+  return shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
+}
+
+/** Whether the elements lie in row-major order without gaps. The stride of an axis of size 1 does not matter. */
+function isRowMajor(shape: readonly number[], stride: readonly number[]): boolean {
+  let expected = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    if (shape[axis] !== 1 && stride[axis] !== expected) return false;
+    expected *= shape[axis]!;
+  }
+  return true;
+}
+
+function gather(
+  values: Float32Array | Float64Array,
+  shape: readonly number[],
+  stride: readonly number[],
+): Float32Array | Float64Array {
+  const count = countElements(shape);
+  const gathered = values instanceof Float64Array ? new Float64Array(count) : new Float32Array(count);
+  const index = shape.map(() => 0);
+  let from = 0;
+  for (let to = 0; to < count; to++) {
+    gathered[to] = values[from]!;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      from += stride[axis]!;
+      index[axis]! += 1;
+      if (index[axis] !== shape[axis]) break;
+      from -= stride[axis]! * shape[axis]!;
+      index[axis] = 0;
+    }
+  }
+  return gathered;
+}
+
+function swapBytes(bytes: Buffer, size: number): void {
+  if (size === 2) bytes.swap16();
+  if (size === 4) bytes.swap32();
+  if (size === 8) bytes.swap64();
+}
+
+let halfTable: Float32Array | undefined;
+
+/** IEEE 754 binary16 by table: there are only 65,536 of them. */
+function halfToFloat(halves: Uint16Array): Float32Array {
+  halfTable ??= Float32Array.from({length: 65536}, (_, bits) => {
+    const sign = bits & 0x8000 ? -1 : 1;
+    const exponent = (bits >> 10) & 31;
+    const fraction = bits & 1023;
+    if (exponent === 0) return sign * fraction * 2 ** -24;
+    if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
+    return sign * (1024 + fraction) * 2 ** (exponent - 25);
+  });
+  const floats = new Float32Array(halves.length);
+  for (let i = 0; i < halves.length; i++) floats[i] = halfTable[halves[i]!]!;
+  return floats;
+}
+
+/** A bfloat16 is the upper half of a binary32. */
+function bfloatToFloat(halves: Uint16Array): Float32Array {
+  const bits = new Uint32Array(halves.length);
+  for (let i = 0; i < halves.length; i++) bits[i] = halves[i]! << 16;
+  return new Float32Array(bits.buffer);
+}

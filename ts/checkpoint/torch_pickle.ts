@@ -1,0 +1,133 @@
+import type {RepVGGError} from '../errors.ts';
+import type {DType} from './checkpoint.ts';
+import type {CheckpointFile} from './file.ts';
+import {type PickleContext, PickleGlobal, type PickleOptions} from './pickle.ts';
+import {Storage, TensorView} from './storage.ts';
+
+const storageTypes: ReadonlyMap<string, DType> = new Map([
+  ['torch.DoubleStorage', 'f64'],
+  ['torch.FloatStorage', 'f32'],
+  ['torch.HalfStorage', 'f16'],
+  ['torch.BFloat16Storage', 'bf16'],
+  ['torch.LongStorage', 'i64'],
+  ['torch.IntStorage', 'i32'],
+  ['torch.ShortStorage', 'i16'],
+  ['torch.CharStorage', 'i8'],
+  ['torch.ByteStorage', 'u8'],
+  ['torch.BoolStorage', 'bool'],
+  ['torch.storage.UntypedStorage', 'u8'],
+]);
+
+/** dtypes occur as plain values, as in a training checkpoint's settings. */
+const dtypeNames =
+  'float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128'.split(' ');
+
+/**
+ * Every Python name a PyTorch checkpoint of weights may use: of what `torch.load(weights_only=True)` allows
+ * (torch/_weights_only_unpickler.py), the part that dense tensors, optimizers and schedulers need.
+ */
+const globals: ReadonlyMap<string, PickleGlobal> = new Map(
+  [
+    new PickleGlobal('collections.OrderedDict', makeDict),
+    new PickleGlobal('collections.Counter', makeDict),
+    new PickleGlobal('builtins.set', makeSet),
+    new PickleGlobal('builtins.frozenset', makeSet),
+    new PickleGlobal('_codecs.encode', encode),
+    new PickleGlobal('torch.Size', ([sizes]) => sizes),
+    new PickleGlobal('torch.device', () => null),
+    new PickleGlobal('torch._utils._rebuild_tensor', rebuildTensor),
+    new PickleGlobal('torch._utils._rebuild_tensor_v2', rebuildTensor),
+    new PickleGlobal('torch._utils._rebuild_parameter', ([tensor]) => tensor),
+    new PickleGlobal('torch._utils._rebuild_parameter_with_state', ([tensor]) => tensor),
+    ...[...storageTypes.keys(), ...dtypeNames.map(name => `torch.${name}`)].map(
+      name =>
+        new PickleGlobal(name, (_args, context) => {
+          throw context.corrupt(`calls ${name}, which is a type`);
+        }),
+    ),
+  ].map(global => [global.name, global]),
+);
+
+/** A storage as a pickle refers to it; `length` counts elements. */
+export interface StorageId {
+  key: string;
+  dtype: DType;
+  length: number;
+}
+
+/** The rules for pickles of PyTorch files; `makeStorage` is asked once for each storage of the container. */
+export function torchPickle(file: CheckpointFile, makeStorage: (id: StorageId) => Storage): PickleOptions {
+  const storages = new Map<string, Storage>();
+  const malformed = (): RepVGGError =>
+    file.fail('ERR_CHECKPOINT_CORRUPT', 'its pickle has a malformed reference to a storage');
+
+  // ('storage', type, key, location, length), and in the legacy container where this is a part of another storage
+  function persistentLoad(id: unknown): Storage {
+    const [kind, type, key, , length, part = null] = Array.isArray(id) ? id : [];
+    const dtype = type instanceof PickleGlobal ? storageTypes.get(type.name) : undefined;
+    if (kind !== 'storage' || !dtype || !isKey(key) || !isSize(length)) throw malformed();
+    const storage = storages.get(key) ?? makeStorage({key, dtype, length});
+    storages.set(key, storage);
+    if (storage.dtype !== dtype || storage.length !== length) throw malformed();
+    if (part === null) return storage;
+    const [, first, count] = Array.isArray(part) ? part : [];
+    if (!isSize(first) || !isSize(count) || first + count > length) throw malformed();
+    return storage.part(first, count);
+  }
+
+  return {globals, persistentLoad, fail: (code, problem) => file.fail(code, problem)};
+}
+
+/** Keys are short numbers in text. Longer ones would let a small pickle build long strings over and over. */
+export function isKey(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= 64;
+}
+
+function isSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, backward_hooks)`; the first version had four. */
+function rebuildTensor(args: readonly unknown[], context: PickleContext): TensorView {
+  const [storage, offset, shape, stride] = args;
+  if (!(storage instanceof Storage) || !isSize(offset) || !isSizes(shape) || !isSizes(stride)) {
+    throw context.corrupt('has a malformed tensor');
+  }
+  if (shape.length !== stride.length) throw context.corrupt('has a tensor with more sizes than strides');
+  return new TensorView(storage, offset, shape, stride);
+}
+
+/** PyTorch itself allows 64 dimensions. */
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.length <= 64 && value.every(isSize);
+}
+
+/** `OrderedDict()`, `OrderedDict([[key, value], ...])` as Python 2 wrote it, or `Counter({key: count})`. */
+function makeDict([items]: readonly unknown[], context: PickleContext): Map<unknown, unknown> {
+  if (items === undefined) return new Map();
+  if (items instanceof Map) {
+    context.count(items.size);
+    return new Map(items);
+  }
+  if (!Array.isArray(items)) throw context.corrupt('has a malformed dict');
+  context.count(items.length);
+  return new Map(
+    items.map(pair => {
+      if (Array.isArray(pair) && pair.length === 2) return pair as [unknown, unknown];
+      throw context.corrupt('has a malformed dict');
+    }),
+  );
+}
+
+function makeSet([items = []]: readonly unknown[], context: PickleContext): Set<unknown> {
+  if (!Array.isArray(items)) throw context.corrupt('has a malformed set');
+  context.count(items.length);
+  return new Set(items);
+}
+
+/** How protocol 2 writes bytes: `_codecs.encode(text, 'latin1')`. */
+function encode([text]: readonly unknown[], context: PickleContext): Uint8Array {
+  if (typeof text !== 'string') throw context.corrupt('has malformed bytes');
+  context.count(text.length / 16);
+  return Buffer.from(text, 'latin1');
+}

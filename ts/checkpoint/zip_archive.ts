@@ -1,0 +1,216 @@
+import {promisify} from 'node:util';
+import {crc32, inflateRaw} from 'node:zlib';
+import {type Entry, fromRandomAccessReaderPromise, RandomAccessReader, type ZipFile} from 'yauzl';
+import {RepVGGError} from '../errors.ts';
+import {type CheckpointFile, printable} from './file.ts';
+
+/** A RepVGG checkpoint has some hundred entries. */
+const maxEntries = 100_000;
+/** Bytes of a local file header before the name, by the ZIP specification (APPNOTE 4.3.7). */
+const localHeaderBytes = 30;
+const stored = 0;
+const deflated = 8;
+/** Weights deflate to nine tenths. An entry that grows a hundredfold, and to more than this, is a bomb. */
+const bombBytes = 2 ** 24;
+const bombFactor = 100;
+
+const inflate = promisify(inflateRaw);
+
+/** A zip file of checkpoint tensors, read entry by entry. */
+export class ZipArchive {
+  readonly #file: CheckpointFile;
+  readonly #zip: ZipFile;
+  /** Entries by name, each with the byte that its data may not pass: where the next entry begins. */
+  readonly #entries: ReadonlyMap<string, {entry: Entry; end: number}>;
+
+  private constructor(
+    file: CheckpointFile,
+    zip: ZipFile,
+    entries: ReadonlyMap<string, {entry: Entry; end: number}>,
+  ) {
+    this.#file = file;
+    this.#zip = zip;
+    this.#entries = entries;
+  }
+
+  /**
+   * Reads and checks the central directory.
+   *
+   * @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED, ERR_CHECKPOINT_CORRUPT or ERR_CHECKPOINT_UNSUPPORTED
+   */
+  static async open(file: CheckpointFile): Promise<ZipArchive> {
+    try {
+      const zip = await fromRandomAccessReaderPromise(new FileReader(file), file.size, {autoClose: false});
+      if (zip.entryCount > maxEntries) {
+        throw file.fail(
+          'ERR_CHECKPOINT_UNSUPPORTED',
+          `its zip directory lists more than ${maxEntries} entries`,
+        );
+      }
+      const entries: Entry[] = [];
+      for await (const entry of zip.eachEntry()) {
+        checkEntry(entry, file);
+        entries.push(entry);
+      }
+      return new ZipArchive(file, zip, index(entries, file));
+    } catch (error) {
+      throw zipError(error, file);
+    }
+  }
+
+  get names(): string[] {
+    return [...this.#entries.keys()];
+  }
+
+  has(name: string): boolean {
+    return this.#entries.has(name);
+  }
+
+  /** The uncompressed size of an entry in bytes. */
+  size(name: string): number {
+    return this.#get(name).entry.uncompressedSize;
+  }
+
+  /** Reads a whole entry of at most `limit` bytes. */
+  async read(name: string, limit: number): Promise<Buffer> {
+    const size = this.size(name);
+    if (size > limit) {
+      const problem = `zip entry ${printable(name)} has ${size} bytes, where at most ${limit} are expected`;
+      throw this.#file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+    }
+    const bytes = Buffer.allocUnsafe(size);
+    await this.readInto(name, bytes, 0);
+    return bytes;
+  }
+
+  /**
+   * Fills `target` from an offset within an entry on. The entry's checksum is verified whenever all of it is read.
+   *
+   * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_TRUNCATED or ERR_FILE_READ
+   */
+  async readInto(name: string, target: Uint8Array, offset: number): Promise<void> {
+    const {entry} = this.#get(name);
+    const start = await this.#dataStart(name);
+    if (entry.compressionMethod === deflated) {
+      const bytes = await this.#inflate(entry, start);
+      this.#verify(entry, bytes);
+      target.set(bytes.subarray(offset, offset + target.length));
+      return;
+    }
+    await this.#file.readInto(target, start + offset, `zip entry ${printable(name)}`);
+    if (target.length === entry.uncompressedSize) this.#verify(entry, target);
+  }
+
+  #get(name: string): {entry: Entry; end: number} {
+    const found = this.#entries.get(name);
+    if (found) return found;
+    throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', `its zip has no entry ${printable(name)}`);
+  }
+
+  async #dataStart(name: string): Promise<number> {
+    const {entry, end} = this.#get(name);
+    // The central directory does not say how long the local header is: PyTorch pads it to align the data.
+    const {fileDataStart} = await this.#zip
+      .readLocalFileHeaderPromise(entry, {minimal: true})
+      .catch((error: unknown) => Promise.reject(zipError(error, this.#file)));
+    if (fileDataStart + entry.compressedSize > end) throw overlap(entry, this.#file);
+    return fileDataStart;
+  }
+
+  async #inflate(entry: Entry, start: number): Promise<Buffer> {
+    const name = printable(entry.fileName);
+    const compressed = await this.#file.read(start, entry.compressedSize, `zip entry ${name}`);
+    const maxOutputLength = Math.max(1, entry.uncompressedSize);
+    const bytes = await inflate(compressed, {maxOutputLength}).catch((cause: unknown) => {
+      throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', `zip entry ${name} cannot be inflated`, cause);
+    });
+    if (bytes.length === entry.uncompressedSize) return bytes;
+    const problem = `zip entry ${name} inflates to ${bytes.length} bytes, not ${entry.uncompressedSize}`;
+    throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+  }
+
+  #verify(entry: Entry, bytes: Uint8Array): void {
+    // torch.serialization.set_crc32_options(False) leaves 0.
+    if (entry.crc32 === 0 || crc32(bytes) === entry.crc32) return;
+    const problem = `zip entry ${printable(entry.fileName)} does not match its checksum, so download or copy it again`;
+    throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+  }
+}
+
+/** Lets yauzl read through the bounds checks of CheckpointFile: an offset beyond the file is an error, not a crash. */
+class FileReader extends RandomAccessReader {
+  readonly #file: CheckpointFile;
+
+  constructor(file: CheckpointFile) {
+    super();
+    this.#file = file;
+  }
+
+  override read(
+    buffer: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+    callback: (error: Error | null, bytesRead?: number) => void,
+  ): void {
+    if (position + length > this.#file.size) {
+      callback(
+        this.#file.fail('ERR_CHECKPOINT_CORRUPT', `its zip directory points to byte ${position}, outside it`),
+      );
+      return;
+    }
+    const target = buffer.subarray(offset, offset + length);
+    this.#file.readInto(target, position, 'the zip directory').then(() => callback(null, length), callback);
+  }
+}
+
+function checkEntry(entry: Entry, file: CheckpointFile): void {
+  const {fileName, compressionMethod, compressedSize, uncompressedSize} = entry;
+  const name = printable(fileName);
+  if (entry.isEncrypted()) throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `zip entry ${name} is encrypted`);
+  if (compressionMethod !== stored && compressionMethod !== deflated) {
+    const problem = `zip entry ${name} is compressed by method ${compressionMethod}, where only deflate is supported`;
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+  }
+  if (uncompressedSize > bombBytes && uncompressedSize > bombFactor * compressedSize) {
+    const problem = `zip entry ${name} claims to grow from ${compressedSize} to ${uncompressedSize} bytes`;
+    throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+  }
+}
+
+/** Orders entries by name, and refuses two of one name or at one place. */
+function index(entries: Entry[], file: CheckpointFile): Map<string, {entry: Entry; end: number}> {
+  const byName = new Map<string, {entry: Entry; end: number}>();
+  entries.sort((a, b) => a.relativeOffsetOfLocalHeader - b.relativeOffsetOfLocalHeader);
+  for (const [i, entry] of entries.entries()) {
+    const end = entries[i + 1]?.relativeOffsetOfLocalHeader ?? file.size;
+    const {relativeOffsetOfLocalHeader: start, fileNameLength, compressedSize} = entry;
+    if (start + localHeaderBytes + fileNameLength + compressedSize > end) throw overlap(entry, file);
+    if (byName.has(entry.fileName)) {
+      const problem = `its zip has two entries named ${printable(entry.fileName)}`;
+      throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+    }
+    byName.set(entry.fileName, {entry, end});
+  }
+  return byName;
+}
+
+function overlap(entry: Entry, file: CheckpointFile): RepVGGError {
+  const problem = `zip entry ${printable(entry.fileName)} of ${entry.compressedSize} bytes`;
+  return file.fail(
+    'ERR_CHECKPOINT_CORRUPT',
+    `${problem} reaches into what follows it or past the file's end`,
+  );
+}
+
+/** yauzl's errors have no codes. Only one means that the file is cut: the directory is at the end of a zip. */
+function zipError(error: unknown, file: CheckpointFile): RepVGGError {
+  if (error instanceof RepVGGError) return error;
+  const {message} = error as Error;
+  if (message.startsWith('End of central directory record signature not found')) {
+    const problem =
+      'it begins as a zip but its end, with the directory, is missing, so download or copy it again';
+    return file.fail('ERR_CHECKPOINT_TRUNCATED', problem, error);
+  }
+  return file.fail('ERR_CHECKPOINT_CORRUPT', `its zip directory is damaged (${printable(message)})`, error);
+}
