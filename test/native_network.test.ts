@@ -1,0 +1,212 @@
+import test from 'ava';
+import type {BlockShape, SqueezeExcitePosition} from '../ts/architecture.ts';
+import {native} from '../ts/native.ts';
+import {toNativeBlock} from '../ts/native_network.ts';
+import type {BlockParameters, Form} from '../ts/network.ts';
+import {Random} from './random.ts';
+import {forward64, relativeL2} from './reference64.ts';
+
+/** A network of random blocks, whatever shapes it is given: the engine knows nothing of stages. */
+interface Case {
+  channels: number[];
+  strides: (1 | 2)[];
+  groups?: number[];
+  form?: Form;
+  position?: SqueezeExcitePosition;
+  height: number;
+  width: number;
+  images?: number;
+}
+
+const mean = [0.485, 0.456, 0.406] as const;
+const std = [0.229, 0.224, 0.225] as const;
+const numClasses = 7;
+
+function makeBlocks(
+  random: Random,
+  {channels, strides, groups, form = 'deploy', position}: Case,
+): BlockParameters[] {
+  return channels.map((outChannels, index): BlockParameters => {
+    const inChannels = index === 0 ? 3 : channels[index - 1]!;
+    const stride = strides[index]!;
+    const squeezeChannels = position ? Math.max(1, outChannels >> 2) : 0;
+    const shape: BlockShape = {
+      index,
+      stage: 0,
+      position: index,
+      inChannels,
+      outChannels,
+      stride,
+      groups: groups?.[index] ?? 1,
+      identity: stride === 1 && inChannels === outChannels,
+      squeezeChannels,
+    };
+    const kernel = (taps: number): Float32Array => {
+      const fanIn = (inChannels / shape.groups) * taps;
+      return random.normal(outChannels * fanIn, 1 / Math.sqrt(fanIn));
+    };
+    const batchNorm = () => ({
+      gamma: random.uniform(outChannels, 0.3, 1),
+      beta: random.normal(outChannels, 0.2),
+      mean: random.normal(outChannels, 0.2),
+      variance: random.uniform(outChannels, 0.2, 2),
+      eps: 1e-5,
+    });
+    const squeezeExcite = position
+      ? {
+          downWeight: random.normal(squeezeChannels * outChannels, 0.5),
+          downBias: random.normal(squeezeChannels, 0.1),
+          upWeight: random.normal(squeezeChannels * outChannels, 0.5),
+          upBias: random.normal(outChannels, 0.5),
+        }
+      : null;
+    if (form === 'deploy') {
+      return {form, shape, weight: kernel(9), bias: random.normal(outChannels, 0.3), squeezeExcite};
+    }
+    return {
+      form,
+      shape,
+      dense: {
+        weight: kernel(9),
+        bias: index % 2 ? random.normal(outChannels, 0.1) : null,
+        batchNorm: batchNorm(),
+      },
+      pointwise: {weight: kernel(1), bias: null, batchNorm: batchNorm()},
+      identity: shape.identity ? batchNorm() : null,
+      squeezeExcite,
+    };
+  });
+}
+
+/** Largest relative L2 error of the logits and embeddings of all images, against float64. */
+async function error(testCase: Case, instructionSet: string, threads: number): Promise<number> {
+  const {height, width, images = 2, form = 'deploy', position} = testCase;
+  const random = new Random(JSON.stringify(testCase));
+  const blocks = makeBlocks(random, testCase);
+  const features = testCase.channels.at(-1)!;
+  const linear = {weight: random.normal(numClasses * features, 0.3), bias: random.normal(numClasses, 0.3)};
+  const pixels = Uint8Array.from(random.uniform(images * height * width * 3, 0, 256));
+
+  const {Network} = native();
+  const shape = {
+    form,
+    squeezeExcite: position ?? null,
+    blocks: blocks.map(b => b.shape),
+    numClasses,
+    mean,
+    std,
+  };
+  const network = new Network(shape, {backend: 'cpu', instructionSet, threads});
+  for (const block of blocks) await network.setBlock(block.shape.index, toNativeBlock(block));
+  await network.setLinear(linear);
+  const batch = {pixels, count: images, height, width};
+  const cancel = new Uint8Array(1);
+  const logits = await network.run(batch, 'logits', cancel);
+  const embeddings = await network.run(batch, 'embedding', cancel);
+  await network.dispose();
+
+  let worst = 0;
+  for (let i = 0; i < images; i++) {
+    const input = new Float64Array(3 * height * width);
+    for (let p = 0; p < height * width; p++) {
+      for (let c = 0; c < 3; c++) {
+        input[c * height * width + p] =
+          (pixels[(i * height * width + p) * 3 + c]! / 255 - mean[c]!) / std[c]!;
+      }
+    }
+    const reference = await forward64(blocks, linear, input, {height, width, position});
+    worst = Math.max(
+      worst,
+      relativeL2(logits.subarray(i * numClasses, (i + 1) * numClasses), reference.logits!),
+      relativeL2(embeddings.subarray(i * features, (i + 1) * features), reference.embedding),
+    );
+  }
+  return worst;
+}
+
+const cases: Record<string, Case> = {
+  'one pixel': {channels: [5, 8], strides: [1, 1], height: 1, width: 1},
+  'one row': {channels: [5, 8], strides: [1, 2], height: 1, width: 9},
+  'one column': {channels: [5, 8], strides: [2, 1], height: 11, width: 1},
+  'odd sizes, stride 2': {channels: [16, 33, 20], strides: [2, 2, 2], height: 13, width: 17},
+  'even sizes, stride 2': {channels: [16, 33, 20], strides: [2, 2, 2], height: 16, width: 12},
+  'widths around the tile of 14': {channels: [32, 32], strides: [1, 1], height: 3, width: 29},
+  'a whole tile': {channels: [32, 32], strides: [1, 1], height: 4, width: 14},
+  'channels of every rest': {
+    channels: [1, 15, 16, 17, 31, 32, 33, 47],
+    strides: Array(8).fill(1),
+    height: 5,
+    width: 6,
+  },
+  'two groups': {channels: [8, 24, 24], strides: [1, 1, 2], groups: [1, 2, 2], height: 7, width: 6},
+  'four groups of odd width': {
+    channels: [12, 20, 20],
+    strides: [1, 1, 1],
+    groups: [1, 4, 4],
+    height: 6,
+    width: 7,
+  },
+  'groups wider than a block': {channels: [80, 80], strides: [2, 1], groups: [1, 2], height: 9, width: 8},
+  'squeeze before ReLU': {channels: [12, 12], strides: [1, 2], position: 'before-relu', height: 8, width: 9},
+  'squeeze after ReLU': {channels: [12, 12], strides: [1, 2], position: 'after-relu', height: 8, width: 9},
+  'three branches': {channels: [12, 12, 20], strides: [2, 1, 2], form: 'train', height: 12, width: 15},
+  'three branches, grouped, squeezed': {
+    channels: [16, 16, 16],
+    strides: [1, 1, 2],
+    groups: [1, 4, 2],
+    form: 'train',
+    position: 'before-relu',
+    height: 9,
+    width: 7,
+  },
+  'more images than run at once': {channels: [6, 7], strides: [2, 1], height: 6, width: 5, images: 19},
+};
+
+for (const instructionSet of native().cpuInfo().instructionSets) {
+  for (const [name, testCase] of Object.entries(cases)) {
+    test(`${instructionSet}: ${name}`, async t => {
+      const worst = await error(testCase, instructionSet, 2);
+      t.true(worst < 2e-6, `relative L2 ${worst}`);
+    });
+  }
+
+  test(`${instructionSet}: random shapes`, async t => {
+    const random = new Random(instructionSet);
+    for (let i = 0; i < 40; i++) {
+      const groups = random.pick([1, 1, 2, 4]);
+      const testCase: Case = {
+        channels: [random.integer(1, 20) * groups, random.integer(1, 20) * groups],
+        strides: [random.pick([1, 2]), random.pick([1, 2])],
+        groups: [1, groups],
+        form: random.pick(['deploy', 'train']),
+        ...(random.integer(0, 3) === 0 && {position: random.pick(['before-relu', 'after-relu'])}),
+        height: random.integer(1, 24),
+        width: random.integer(1, 24),
+        images: random.integer(1, 4),
+      };
+      const worst = await error(testCase, instructionSet, random.integer(1, 4));
+      t.true(worst < 2e-6, `relative L2 ${worst} for ${JSON.stringify(testCase)}`);
+    }
+  });
+}
+
+test('an instruction set that the processor does not have is refused', t => {
+  const shape = {form: 'deploy', squeezeExcite: null, blocks: [], numClasses: 0, mean, std} as const;
+  const {Network} = native();
+  t.throws(() => new Network({...shape, blocks: []}, {backend: 'cpu', instructionSet: 'abacus'}), {
+    code: 'ERR_DEVICE_UNAVAILABLE',
+  });
+});
+
+test('NaN pixels of a network show as NaN, not as zeros', async t => {
+  const {Network} = native();
+  const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
+  const network = new Network(
+    {form: 'deploy', squeezeExcite: null, blocks: [block], numClasses: 0, mean, std},
+    {backend: 'cpu'},
+  );
+  const weight = new Float32Array(4 * 27).fill(Number.NaN, 0, 27);
+  await network.setBlock(0, {weight, bias: new Float32Array(4).fill(1), squeezeExcite: null});
+  const batch = {pixels: new Uint8Array(27), count: 1, height: 3, width: 3};
+  t.deepEqual([...(await network.run(batch, 'embedding', new Uint8Array(1)))], [Number.NaN, 1, 1, 1]);
+});
