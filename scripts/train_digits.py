@@ -2,15 +2,16 @@
 
     python scripts/train_digits.py          (needs torch, scikit-learn, pillow; see test/reference/README.md)
 
-Network    numBlocks [1, 2, 2, 1], widthMultiplier [0.25] * 4 -> widths 16, 16, 32, 64, 128; 10 classes.
-Data       sklearn.datasets.load_digits: 1797 grey images of 8x8, values 0..16, kept as 8-bit round(v * 255 / 16).
-Split      36 images of every digit, 360 in all, are held out: for each digit in order the first 36 of a permutation of its
-           images by numpy.random.RandomState(SEED). No training decision looks at them. They were written by the same
-           people as the training images, so the accuracy says nothing about other people's handwriting.
-Input      8-bit grey -> RGB -> Pillow bilinear resize to 32x32 -> /255 -> (x - 0.5) / 0.5, as at inference.
-Result     357 of 360 held-out images correct (99.17 %), in training and in deploy form; seed 0, Python 3.11, torch 2.13.0 (CPU,
-           AVX-512), scikit-learn 1.9.1, Pillow 12.3.0; half a minute on one core. A second run on the same machine gave the
-           same file byte for byte (its SHA-256 is printed and in assets/README.md); other processors may round differently.
+Network  numBlocks [1, 2, 2, 1], widthMultiplier [0.25] * 4 -> widths 16, 16, 32, 64, 128; 10 classes.
+Data     sklearn.datasets.load_digits: 1797 grey images of 8x8, values 0..16, kept as 8-bit round(v * 255 / 16).
+Split    36 images of every digit, 360 in all, are held out: for each digit in order the first 36 of a permutation
+         of its images by numpy.random.RandomState(SEED). No training decision looks at them. They were written by
+         the same people as the training images, so the accuracy says nothing about other people's handwriting.
+Input    8-bit grey -> RGB -> Pillow bilinear resize to 32x32 -> /255 -> (x - 0.5) / 0.5, as at inference.
+Result   357 of 360 held-out images correct (99.17 %), in training and in deploy form; seed 0, Python 3.11,
+         torch 2.13.0 (CPU, AVX-512), scikit-learn 1.9.1, Pillow 12.3.0; half a minute on one core. A second run on
+         the same machine gave the same file byte for byte (its SHA-256 is printed, and in assets/README.md); other
+         processors may round differently.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def train(x: Tensor, y: Tensor) -> RepVGG:
     for epoch in range(EPOCHS):
         for batch in torch.randperm(len(x), generator=generator).split(BATCH):
             optimizer.zero_grad()
-            loss = functional.cross_entropy(model(augment(x[batch], generator)), y[batch], label_smoothing=0.05)
+            loss = functional.cross_entropy(
+                model(augment(x[batch], generator)), y[batch], label_smoothing=0.05
+            )
             loss.backward()
             optimizer.step()
             schedule.step()
@@ -103,7 +106,9 @@ def main() -> None:
     (OUT / 'labels.txt').write_text(''.join(f'{digit}\n' for digit in range(10)))
     torch.save(model.state_dict(), OUT / 'digits.pth')
     correct = int((predicted == y[test]).sum())
-    print(f'torch {torch.__version__}, scikit-learn {sklearn.__version__}, pillow {PIL.__version__}, seed {SEED}')
+    print(
+        f'torch {torch.__version__}, scikit-learn {sklearn.__version__}, pillow {PIL.__version__}, seed {SEED}'
+    )
     print(f'held out: {correct} of {len(test)} correct, {correct / len(test):.2%}')
     print('sha256 of digits.pth:', hashlib.sha256((OUT / 'digits.pth').read_bytes()).hexdigest())
 

@@ -1,8 +1,9 @@
 """Seeded weights of realistic scale for networks that nobody has trained.
 
-Random BatchNorm statistics make activations explode or all images alike. Here the statistics are measured by one pass over
-generated images, some channels are nearly dead as in trained networks (only they make the BatchNorm epsilon visible), and
-the head is centred, so that a wrong epsilon, swapped colours or a shift by one pixel changes the logits plainly.
+Random BatchNorm statistics make activations explode or all images alike. Here the statistics are measured by one
+pass over generated images, some channels are nearly dead as in trained networks (only they make the BatchNorm
+epsilon visible), and the head is centred, so that a wrong epsilon, swapped colours or a shift by one pixel changes
+the logits plainly.
 """
 
 from __future__ import annotations
@@ -87,4 +88,8 @@ def branch_gains(block) -> list[tuple[nn.BatchNorm2d, float, float]]:
     """Each branch's BatchNorm with the scale and shift that keep the variance of activations over many blocks."""
     if block.rbr_identity is None:
         return [(block.rbr_dense.bn, 0.85, 0.05), (block.rbr_1x1.bn, 0.5, 0.05)]
-    return [(block.rbr_dense.bn, 0.55, 0.05), (block.rbr_1x1.bn, 0.35, 0.05), (block.rbr_identity, 0.75, 0.15)]
+    return [
+        (block.rbr_dense.bn, 0.55, 0.05),
+        (block.rbr_1x1.bn, 0.35, 0.05),
+        (block.rbr_identity, 0.75, 0.15),
+    ]

@@ -1,9 +1,10 @@
 """Asks PyTorch whether a fused checkpoint is the network it was fused from.
 
-    python test/reference/check_deploy.py TRAIN.pth DEPLOY.pth PHOTO... --architecture RepVGG-A2 [--resize 256] [--crop 224]
+    python test/reference/check_deploy.py TRAIN.pth DEPLOY.pth PHOTO... --architecture RepVGG-A2
+        [--resize 256] [--crop 224]
 
-DEPLOY.pth must load strictly, as a plain state dict, into the official deploy form. Prints one JSON object that compares the
-logits of both files in float64.
+DEPLOY.pth must load strictly, as a plain state dict, into the official deploy form. Prints one JSON object that
+compares the logits of both files in float64.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def main() -> None:
 
     differences, largest = [], []
     for photo in options.photos:
-        x = normalised(preprocess(decode(photo), options.resize, options.crop, 'bilinear'), dtype=torch.float64)
+        x = normalised(
+            preprocess(decode(photo), options.resize, options.crop, 'bilinear'), dtype=torch.float64
+        )
         expected = train(x)
         differences.append((deploy(x) - expected)[0])
         largest.append(expected.abs().max().item())

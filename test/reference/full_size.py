@@ -2,8 +2,9 @@
 
     python test/reference/full_size.py OUT [--models A0 A2 B1g4 D2se] [--seed 0]
 
-Writes OUT/RepVGG-X.legacy.pth and OUT/RepVGG-X.zip.pth (official names), OUT/RepVGG-X.timm.pth (timm's names, where timm has
-the variant) and OUT/photos/*.png, and prints one JSON object. Our network is first compared with timm's own.
+Writes OUT/RepVGG-X.legacy.pth and OUT/RepVGG-X.zip.pth (official names), OUT/RepVGG-X.timm.pth (timm's names, where
+timm has the variant) and OUT/photos/*.png, and prints one JSON object. `maxAbsDiff` there compares our network in
+float64 with itself in float32, with its fused form, and with timm's own implementation.
 """
 
 from __future__ import annotations
@@ -70,7 +71,10 @@ def make(name: str, seed: int, photos: list[Path], out: Path) -> dict:
 
     model = calibrate(RepVGG(ARCHITECTURES[name]), seed, synthetic_images(24, seed=7, size=224))
     state = model.state_dict()
-    timm_name, timm_state = name.lower().replace('-', '_'), {timm_key(key): value for key, value in state.items()}
+    timm_name, timm_state = (
+        name.lower().replace('-', '_'),
+        {timm_key(key): value for key, value in state.items()},
+    )
     files = {
         'legacy': save(state, out / f'{name}.legacy.pth', legacy=True),
         'zip': save(state, out / f'{name}.zip.pth'),
@@ -96,7 +100,9 @@ def make(name: str, seed: int, photos: list[Path], out: Path) -> dict:
         'maxAbsDiff': {
             'float32': (single - logits).abs().max().item(),
             'deploy': (to_deploy(model)(inputs[:1]) - logits[:1]).abs().max().item(),
-            'timm': difference_from_timm(timm_name, timm_state, inputs[:1], logits[:1]) if known_to_timm else None,
+            'timm': difference_from_timm(timm_name, timm_state, inputs[:1], logits[:1])
+            if known_to_timm
+            else None,
         },
         'logits': logits.tolist(),
     }

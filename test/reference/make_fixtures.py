@@ -1,9 +1,9 @@
-"""Makes test/fixtures: photographs, odd images, narrow checkpoints in every form, and what PyTorch and Pillow make of them.
+"""Makes test/fixtures: photographs, odd images, narrow checkpoints, and what Pillow and PyTorch make of them.
 
     python test/reference/make_fixtures.py      (see README.md here for the packages)
 
-Seeds are fixed. Legacy checkpoints hold memory addresses as storage keys, so their bytes change from run to run, never
-their values; everything else comes out the same with the same versions.
+Seeds are fixed. Legacy checkpoints hold memory addresses as storage keys, so their bytes change from run to run,
+never their values; everything else comes out the same with the same versions.
 """
 
 from __future__ import annotations
@@ -30,13 +30,17 @@ FIXTURES = Path(__file__).resolve().parent.parent / 'fixtures'
 RESIZE, CROP = 64, 56
 CROPS = [(256, 224, 'bilinear'), (320, 320, 'bilinear'), (256, 224, 'bicubic'), (RESIZE, CROP, 'bilinear')]
 
-# Widths 8, 8, 12, 20, 25: an odd one, and multipliers that int() truncates. Even block counts in the first three stages,
-# since timm counts the grouped blocks within a stage and the official code over the network.
+# Widths 8, 8, 12, 20, 25: an odd one, and multipliers that int() truncates. Even block counts in the first three
+# stages, since timm counts the grouped blocks within a stage and the official code over the network.
 NARROW = Architecture((2, 4, 2, 1), (0.125, 0.1, 0.08, 0.05), groups=2, num_classes=12)
 BACKBONE = Architecture((2, 4, 2, 1), (0.125, 0.1, 0.08, 0.05), groups=2, num_classes=0)
 # 39 channels make the truncation of the hidden channels visible: 39 // 16 = 2.
-SQUEEZE_EXCITE = Architecture((2, 2, 1, 1), (0.25, 0.125, 0.0625, 0.0765), num_classes=12, squeeze_excite='before-relu')
-PLUS = Architecture((2, 1, 3, 1), (0.125, 0.0625, 0.0625, 0.0625), num_classes=12, squeeze_excite='after-relu')
+SQUEEZE_EXCITE = Architecture(
+    (2, 2, 1, 1), (0.25, 0.125, 0.0625, 0.0765), num_classes=12, squeeze_excite='before-relu'
+)
+PLUS = Architecture(
+    (2, 1, 3, 1), (0.125, 0.0625, 0.0625, 0.0625), num_classes=12, squeeze_excite='after-relu'
+)
 # The one case where stage 0 is narrower than stage 1.
 WIDE_STEM = Architecture((1, 1, 1, 1), (1.0625, 0.0625, 0.03125, 0.03125), num_classes=12)
 
@@ -74,8 +78,11 @@ def make_odd_images(folder: Path) -> dict[str, dict]:
     whole = (folder.parent / 'photos' / 'astronaut.jpg').read_bytes()
     (folder / 'truncated.jpg').write_bytes(whole[: len(whole) // 2])
     (folder / 'empty.jpg').write_bytes(b'')
-    # Pillow clips 16 bits to 255 and converts CMYK without a profile; other decoders differ, so no values for those.
-    return {name: describe(decode(folder / name)) for name in ('1x1.png', 'exif6.jpg', 'grey.jpg', 'palette.png', 'rgba.png')}
+    # No values for 16 bits and CMYK: Pillow clips the one and converts the other without a profile.
+    return {
+        name: describe(decode(folder / name))
+        for name in ('1x1.png', 'exif6.jpg', 'grey.jpg', 'palette.png', 'rgba.png')
+    }
 
 
 def describe(image: Image.Image) -> dict:
@@ -85,7 +92,12 @@ def describe(image: Image.Image) -> dict:
 def describe_photograph(path: Path) -> dict:
     image = decode(path)
     crops = [
-        {'resize': resize, 'crop': crop, 'interpolation': kernel, 'rgbSha256': sha256(preprocess(image, resize, crop, kernel))}
+        {
+            'resize': resize,
+            'crop': crop,
+            'interpolation': kernel,
+            'rgbSha256': sha256(preprocess(image, resize, crop, kernel)),
+        }
         for resize, crop, kernel in CROPS
     ]
     return {**describe(image), 'crops': crops}
@@ -96,7 +108,9 @@ def build(architecture: Architecture, seed: int) -> RepVGG:
 
 
 def converted(state: dict[str, Tensor], dtype: torch.dtype) -> OrderedDict:
-    return OrderedDict((key, value.to(dtype) if value.is_floating_point() else value) for key, value in state.items())
+    return OrderedDict(
+        (key, value.to(dtype) if value.is_floating_point() else value) for key, value in state.items()
+    )
 
 
 def training_checkpoint(model: RepVGG) -> dict:
@@ -105,7 +119,13 @@ def training_checkpoint(model: RepVGG) -> dict:
     model.linear(torch.ones(1, model.linear.in_features)).sum().backward()
     optimizer.step()  # only to give the optimizer a momentum buffer
     state = OrderedDict((f'module.{key}', value) for key, value in model.state_dict().items())
-    return {'epoch': 120, 'arch': 'narrow', 'state_dict': state, 'best_acc1': 0.5, 'optimizer': optimizer.state_dict()}
+    return {
+        'epoch': 120,
+        'arch': 'narrow',
+        'state_dict': state,
+        'best_acc1': 0.5,
+        'optimizer': optimizer.state_dict(),
+    }
 
 
 def with_average(model: RepVGG) -> dict:
@@ -132,15 +152,24 @@ def make_checkpoints() -> dict[str, tuple[Architecture, object]]:
         'narrow.ema.zip.pth': (NARROW, with_average(narrow)),
         'narrow.half.zip.pth': (NARROW, converted(state, torch.float16)),
         'narrow.bfloat16.zip.pth': (NARROW, converted(state, torch.bfloat16)),
-        'narrow.float64.legacy.pth': (NARROW, converted(build(NARROW, seed=2).double().state_dict(), torch.float64)),
+        'narrow.float64.legacy.pth': (
+            NARROW,
+            converted(build(NARROW, seed=2).double().state_dict(), torch.float64),
+        ),
         'narrow.channels-last.zip.pth': (NARROW, channels_last),
         'narrow.deploy.zip.pth': (NARROW, deploy),
         'narrow.deploy.legacy.pth': (NARROW, deploy),
         'backbone.zip.pth': (BACKBONE, build(BACKBONE, seed=3).state_dict()),
         'squeeze-excite.zip.pth': (SQUEEZE_EXCITE, build(SQUEEZE_EXCITE, seed=4).state_dict()),
-        'squeeze-excite.deploy.zip.pth': (SQUEEZE_EXCITE, to_deploy(build(SQUEEZE_EXCITE, seed=4)).state_dict()),
+        'squeeze-excite.deploy.zip.pth': (
+            SQUEEZE_EXCITE,
+            to_deploy(build(SQUEEZE_EXCITE, seed=4)).state_dict(),
+        ),
         'plus.zip.pth': (PLUS, build(PLUS, seed=5).state_dict()),
-        'wide-stem.half.zip.pth': (WIDE_STEM, converted(build(WIDE_STEM, seed=6).state_dict(), torch.float16)),
+        'wide-stem.half.zip.pth': (
+            WIDE_STEM,
+            converted(build(WIDE_STEM, seed=6).state_dict(), torch.float16),
+        ),
     }
 
 

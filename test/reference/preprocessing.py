@@ -13,7 +13,7 @@ def decode(path: Path) -> Image.Image:
 
 
 def preprocess(image: Image.Image, resize: int, crop: int, interpolation: str) -> np.ndarray:
-    """uint8 pixels, [crop, crop, 3]. The long side is truncated; the crop's offset rounds half to even. crop <= resize."""
+    """uint8 [crop, crop, 3], crop <= resize. The long side is truncated; the crop's offset rounds half to even."""
     short, long = sorted(image.size)
     long = int(resize * long / short)
     if short != resize:

@@ -81,7 +81,9 @@ class SqueezeExcite(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, cin: int, cout: int, stride: int, groups: int, squeeze_excite: str | None, deploy: bool):
+    def __init__(
+        self, cin: int, cout: int, stride: int, groups: int, squeeze_excite: str | None, deploy: bool
+    ):
         super().__init__()
         if squeeze_excite == 'before-relu':
             self.se = SqueezeExcite(cout, cout // 16)
@@ -145,7 +147,9 @@ class RepVGG(nn.Module):
                 index += 1
                 grouped = index % 2 == 0 and index <= LAST_GROUPED_BLOCK
                 cin, stride = (widths[s - 1], 2) if position == 0 else (widths[s], 1)
-                blocks.append(Block(cin, widths[s], stride, architecture.groups if grouped else 1, se, deploy))
+                blocks.append(
+                    Block(cin, widths[s], stride, architecture.groups if grouped else 1, se, deploy)
+                )
             parts = {f'stage{s}': blocks}
             if plus and s == 3:
                 parts = {'stage3_first': blocks[: count // 2], 'stage3_second': blocks[count // 2 :]}
@@ -221,7 +225,7 @@ def timm_key(key: str) -> str:
 
 
 def load_model(path: Path | str, architecture: Architecture) -> RepVGG:
-    """The network of a checkpoint with official or timm names, in float64; of several state dicts the average, as timm does."""
+    """The network of a checkpoint with official or timm names, in float64; an average is preferred, as in timm."""
     state = torch.load(path, weights_only=True)
     state = next((state[key] for key in ('model_ema', 'state_dict') if key in state), state)
     state = {key.removeprefix('module.'): value for key, value in state.items()}
@@ -233,7 +237,7 @@ def load_model(path: Path | str, architecture: Architecture) -> RepVGG:
 
 
 def normalised(rgb: np.ndarray, mean=IMAGENET_MEAN, std=IMAGENET_STD, dtype=torch.float32) -> Tensor:
-    """uint8 HWC pixels as one [1, 3, H, W] input; float32 takes the same steps as torchvision's ToTensor and Normalize."""
+    """uint8 HWC pixels as one [1, 3, H, W] input, by the steps of torchvision's ToTensor and Normalize."""
     x = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].to(dtype) / 255
     shape = (1, 3, 1, 1)
     return (x - torch.tensor(mean, dtype=dtype).view(shape)) / torch.tensor(std, dtype=dtype).view(shape)
