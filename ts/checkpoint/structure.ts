@@ -93,10 +93,8 @@ function inferArchitecture(
 /** The output channels of a 3x3 kernel, and the input channels of one of its groups. */
 function kernelShape(checkpoint: Checkpoint, name: string): {outChannels: number; inChannels: number} {
   const tensor = tensorOf(checkpoint, name);
-  const [outChannels, inChannels, height, width] = tensor.shape;
-  if (tensor.shape.length !== 4 || !outChannels || !inChannels || height !== 3 || width !== 3) {
-    throw wrongShape(checkpoint, tensor, '[out, in, 3, 3]');
-  }
+  const [outChannels, inChannels] = tensor.shape;
+  if (!outChannels || !inChannels) throw wrongShape(checkpoint, tensor, '[out, in, 3, 3]');
   return {outChannels, inChannels};
 }
 
@@ -173,14 +171,6 @@ function checkTensors(checkpoint: Checkpoint, structure: Structure): void {
   const {path, tensors} = checkpoint;
   const {architecture, form, dialect} = structure;
   const shapes = new Map(tensorShapes(checkpoint, structure));
-  for (const name of shapes.keys()) tensorOf(checkpoint, name);
-  for (const name of tensors.keys()) {
-    if (shapes.has(name) || dialect.ignored.test(name)) continue;
-    throw new RepVGGError(
-      'ERR_CHECKPOINT_EXTRA_TENSOR',
-      `Expected only the tensors of a ${architecture.name} network (${dialect.name} names, ${form} form) in ${path} but received also "${name}".`,
-    );
-  }
   for (const [name, shape] of shapes) {
     const tensor = tensorOf(checkpoint, name);
     if (!sameShape(tensor.shape, shape)) throw wrongShape(checkpoint, tensor, `[${shape.join(', ')}]`);
@@ -190,6 +180,13 @@ function checkTensors(checkpoint: Checkpoint, structure: Structure): void {
         `Expected floating-point numbers for tensor "${name}" of ${path} but received ${tensor.dtype}; quantised networks cannot be loaded.`,
       );
     }
+  }
+  for (const name of tensors.keys()) {
+    if (shapes.has(name) || dialect.ignored.test(name)) continue;
+    throw new RepVGGError(
+      'ERR_CHECKPOINT_EXTRA_TENSOR',
+      `Expected only the tensors of a ${architecture.name} network (${dialect.name} names, ${form} form) in ${path} but received also "${name}".`,
+    );
   }
 }
 
