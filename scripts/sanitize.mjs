@@ -1,0 +1,40 @@
+// Builds the addon with a sanitizer and runs the tests that use it: node scripts/sanitize.mjs address|thread
+// Needs g++ or clang's runtime libraries, and for `thread` setarch (util-linux): ThreadSanitizer wants no address
+// space randomisation. Node itself is not instrumented, so leaks are not looked for and its own races are suppressed.
+import {execFileSync, spawnSync} from 'node:child_process';
+import path from 'node:path';
+
+const kind = process.argv[2];
+const kinds = {
+  address: {flags: 'address,undefined', libraries: ['libasan.so', 'libubsan.so']},
+  thread: {flags: 'thread', libraries: ['libtsan.so']},
+};
+if (!(kind in kinds)) {
+  console.error('usage: node scripts/sanitize.mjs address|thread');
+  process.exit(2);
+}
+const {flags, libraries} = kinds[kind];
+const root = path.resolve(import.meta.dirname, '..');
+const output = path.join(root, `build-${kind}`);
+
+const run = (command, args, env = {}) => {
+  const {status} = spawnSync(command, args, {cwd: root, stdio: 'inherit', env: {...process.env, ...env}});
+  if (status !== 0) process.exit(status ?? 1);
+};
+
+run('npx', ['cmake-js', 'compile', '-O', path.join(output, 'build'), `--CDREPVGG_SANITIZE=${flags}`]);
+
+const compiler = process.env.CXX ?? 'g++';
+const preload = libraries.map(name => execFileSync(compiler, [`-print-file-name=${name}`], {encoding: 'utf8'}).trim());
+// A sanitised process is far too slow to say anything about stalls.
+const ava = ['node_modules/.bin/ava', '--timeout=10m', '--concurrency=1', '--match=!*event loop*'];
+const tests = ['test/native_network.test.ts', 'test/preprocessing.test.ts', 'test/threads.test.ts', 'test/model.test.ts'];
+const [command, ...args] = kind === 'thread' ? ['setarch', '-R', ...ava, ...tests] : [...ava, ...tests];
+run(command, args, {
+  // node-gyp-build looks for build/Release in this folder before it looks in the package.
+  REPVGG_PREBUILD: output,
+  LD_PRELOAD: preload.join(' '),
+  ASAN_OPTIONS: 'detect_leaks=0:halt_on_error=1',
+  UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1',
+  TSAN_OPTIONS: `halt_on_error=1:suppressions=${path.join(root, 'scripts/tsan.supp')}`,
+});

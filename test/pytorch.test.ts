@@ -1,0 +1,89 @@
+/**
+ * Full-size networks against PyTorch in float64. Needs Python with the packages of test/reference/README.md: run as
+ * `npm run test:pytorch`, with REPVGG_PYTHON naming the interpreter if it is not python3.
+ */
+import {execFile} from 'node:child_process';
+import {mkdtemp, rm} from 'node:fs/promises';
+import {tmpdir} from 'node:os';
+import path from 'node:path';
+import {fileURLToPath} from 'node:url';
+import {promisify} from 'node:util';
+import test from 'ava';
+import {convertCheckpoint} from '../ts/convert.ts';
+import {RepVGG} from '../ts/model.ts';
+import type {Preprocessing} from '../ts/preprocessing.ts';
+import {relativeL2} from './reference64.ts';
+
+interface FullSize {
+  photos: string[];
+  models: {
+    architecture: string;
+    files: Record<string, {file: string}>;
+    preprocessing: Preprocessing;
+    logits: number[][];
+  }[];
+}
+
+interface DeployCheck {
+  maxAbsDiff: number;
+  sumSquaredDiff: number[];
+  maxAbsLogit: number[];
+}
+
+const python = process.env['REPVGG_PYTHON'];
+const timeout = 30 * 60_000;
+
+async function runPython<Result>(script: string, ...args: string[]): Promise<Result> {
+  const file = fileURLToPath(new URL(`reference/${script}`, import.meta.url));
+  const {stdout} = await promisify(execFile)(python!, [file, ...args], {maxBuffer: 2 ** 28, timeout});
+  return JSON.parse(stdout) as Result;
+}
+
+test('full-size networks give the logits of PyTorch in float64, and so do their converted files', async t => {
+  if (!python) {
+    t.log('Skipped: needs PyTorch. See test/reference/README.md, then run `npm run test:pytorch`.');
+    t.pass();
+    return;
+  }
+  t.timeout(timeout);
+  const folder = await mkdtemp(path.join(tmpdir(), 'repvgg-full-size-'));
+  t.teardown(() => rm(folder, {recursive: true}));
+  for (const name of ['A0', 'A2', 'B1g4', 'D2se']) {
+    const {photos, models} = await runPython<FullSize>('full_size.py', folder, '--models', name);
+    const {architecture, files, preprocessing, logits} = models[0]!;
+    const images = photos.map(photo => path.join(folder, photo));
+    const error = (actual: Float32Array[]): number =>
+      relativeL2(Float64Array.from(actual.flatMap(row => [...row])), Float64Array.from(logits.flat()));
+
+    for (const [kind, {file}] of Object.entries(files)) {
+      await using model = await RepVGG.load(path.join(folder, file), {architecture});
+      t.like(model.preprocessing, {resize: preprocessing.resize, crop: preprocessing.crop});
+      const worst = error(await model.logits(images));
+      t.log(`${architecture} ${kind}: relative L2 ${worst.toExponential(2)}`);
+      t.true(worst <= 1e-5);
+    }
+
+    const train = path.join(folder, files['zip']!.file);
+    const deploy = path.join(folder, `${name}-deploy.pth`);
+    await convertCheckpoint(train, deploy, {architecture});
+    const size = ['--resize', String(preprocessing.resize), '--crop', String(preprocessing.crop)];
+    const check = await runPython<DeployCheck>(
+      'check_deploy.py',
+      train,
+      deploy,
+      ...images,
+      '--architecture',
+      architecture,
+      ...size,
+    );
+    const relative = check.sumSquaredDiff.map((sum, i) => sum / check.maxAbsLogit[i]! ** 2);
+    t.log(
+      `${architecture} converted: sum of squared differences ${check.sumSquaredDiff.map(sum => sum.toExponential(1))}`,
+    );
+    // About 1e-10 at logits of ordinary size; these networks have logits of up to 60 and more.
+    t.true(Math.max(...relative) < 1e-10, String(relative));
+    await using converted = await RepVGG.load(deploy);
+    t.true(error(await converted.logits(images)) <= 1e-5);
+    await rm(path.join(folder, files['zip']!.file));
+  }
+});
