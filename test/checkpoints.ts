@@ -2,6 +2,7 @@
 import {type Architecture, type BlockShape, blockShapes} from '../ts/architecture.ts';
 import type {Checkpoint, DType, TensorInfo} from '../ts/checkpoint/checkpoint.ts';
 import type {Form} from '../ts/network.ts';
+import {Random} from './random.ts';
 
 export type Project = 'official' | 'plus' | 'timm';
 
@@ -137,9 +138,8 @@ export function randomTensor(name: string, shape: readonly number[]): TensorInfo
 }
 
 function randomValues(name: string, shape: readonly number[], size: number): Float32Array {
-  const uniform = random(name);
   const [low, high] = range(name, shape, size);
-  return Float32Array.from({length: size}, () => low + (high - low) * uniform());
+  return new Random(name).uniform(size, low, high);
 }
 
 function range(name: string, shape: readonly number[], size: number): [number, number] {
@@ -148,18 +148,6 @@ function range(name: string, shape: readonly number[], size: number): [number, n
   if (shape.length === 1) return [-0.3, 0.3];
   const bound = Math.sqrt((6 * shape[0]!) / size);
   return [-bound, bound];
-}
-
-/** Uniform numbers in [0, 1), the same for the same seed: the generator mulberry32, seeded by a hash (FNV-1a). */
-export function random(seed: string): () => number {
-  let state = 0x811c9dc5;
-  for (const char of seed) state = Math.imul(state ^ char.charCodeAt(0), 0x01000193);
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** A network small enough for a float64 run in a test, with groups of 2 in its even blocks. */

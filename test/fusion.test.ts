@@ -11,7 +11,8 @@ import {
   roundToFloat32,
 } from '../ts/fusion.ts';
 import type {TrainBlock} from '../ts/network.ts';
-import {collect, memoryCheckpoint, random, smallNetwork, stateDict} from './checkpoints.ts';
+import {collect, memoryCheckpoint, smallNetwork, stateDict} from './checkpoints.ts';
+import {Random} from './random.ts';
 import {
   add,
   batchNorm,
@@ -77,8 +78,7 @@ test('a 3x3 convolution and its batch normalisation are one convolution, whose b
     i => 50 + i,
   );
   t.is(batchNorm(input, constant).data[0]!.toFixed(4), '42.5000');
-  const uniform = random('conv with a bias');
-  const weight = Float64Array.from({length: 36}, () => 0.4 * uniform() - 0.2);
+  const weight = new Random('conv with a bias').uniform(36, -0.2, 0.2);
   const bias = Float64Array.of(0.2054, 0.1194);
   const expected = batchNorm(convolution(input, {...dense, weight, bias}), constant);
   const run = (fused: Convolution): Float64Array => convolution(input, {...dense, ...fused}).data;
@@ -189,11 +189,8 @@ test('a block fuses to what the official code makes of it', t => {
 
 test('a fused and rounded block computes what its branches do', t => {
   const block = goldenBlock();
-  const uniform = random('golden input');
-  const input = map7(
-    () => 4 * uniform() - 2,
-    () => 4 * uniform() - 2,
-  );
+  const pixels = new Random('golden input').uniform(98, -2, 2);
+  const input: FeatureMap = {channels: 2, height: 7, width: 7, data: Float64Array.from(pixels)};
   const fused = {...block, form: 'deploy', ...roundToFloat32(fuseBlock(block))} as const;
   const difference = largestDifference(block64(input, fused).data, block64(input, block).data);
   t.true(difference < 3.6e-7);
@@ -257,8 +254,7 @@ for (const [name, architecture, project] of networks) {
       return {form: 'deploy', shape, weight, bias, squeezeExcite};
     });
     const size = {height: 48, width: 40, position: architecture.squeezeExcite?.position};
-    const uniform = random('pixels');
-    const input = Float64Array.from({length: 3 * size.height * size.width}, () => 4 * uniform() - 2);
+    const input = new Random('pixels').uniform(3 * size.height * size.width, -2, 2);
     const expected = await forward64(trained, linear, input, size);
     const exact = await forward64(fused, linear, input, size);
     t.true(expected.logits!.every(logit => Number.isFinite(logit)));
