@@ -150,6 +150,13 @@ function range(name: string, shape: readonly number[], size: number): [number, n
   return [-bound, bound];
 }
 
+/** A state dict with one tensor replaced, or removed for null. */
+export function edit(tensors: TensorInfo[], name: string, replacement: TensorInfo | null): TensorInfo[] {
+  if (!tensors.some(info => info.name === name))
+    throw new Error(`the test names ${name}, which does not exist`);
+  return tensors.flatMap(info => (info.name === name ? (replacement ?? []) : info));
+}
+
 /** A network small enough for a float64 run in a test, with groups of 2 in its even blocks. */
 export const smallNetwork: Architecture = {
   name: 'custom',

@@ -1,0 +1,271 @@
+/** Every way in which a checkpoint can fail to be the network that it should be. */
+import test, {type ExecutionContext} from 'ava';
+import {type Architecture, architectureByName} from '../ts/architecture.ts';
+import type {TensorInfo} from '../ts/checkpoint/checkpoint.ts';
+import {type NetworkFromCheckpointOptions, networkFromCheckpoint} from '../ts/checkpoint/network.ts';
+import type {RepVGGErrorCode} from '../ts/errors.ts';
+import type {NetworkParameters} from '../ts/network.ts';
+import {
+  collect,
+  edit,
+  memoryCheckpoint,
+  randomTensor,
+  smallNetwork,
+  stateDict,
+  tensor,
+} from './checkpoints.ts';
+
+function load(tensors: Iterable<TensorInfo>, options?: NetworkFromCheckpointOptions): NetworkParameters {
+  return networkFromCheckpoint(memoryCheckpoint(tensors), options);
+}
+
+async function withValue(
+  tensors: TensorInfo[],
+  name: string,
+  index: number,
+  value: number,
+): Promise<TensorInfo[]> {
+  const info = tensors.find(found => found.name === name)!;
+  const values = await info.read();
+  values[index] = value;
+  return edit(tensors, name, tensor(name, info.shape, values));
+}
+
+/** Expects an error from names and shapes alone. */
+function refuse(
+  t: ExecutionContext,
+  tensors: TensorInfo[],
+  code: RepVGGErrorCode,
+  parts: string[],
+  options?: NetworkFromCheckpointOptions,
+): void {
+  const unread = tensors.map(info => ({
+    ...info,
+    read: async () => {
+      throw new Error('read before the structure was checked');
+    },
+  }));
+  const {message} = t.throws(() => load(unread, options), {code});
+  for (const part of ['memory.pth', ...parts]) t.true(message.includes(part), `${part} in: ${message}`);
+}
+
+/** Expects an error while values are read. */
+async function refuseValue(t: ExecutionContext, tensors: TensorInfo[], parts: string[]): Promise<void> {
+  const network = load(tensors);
+  const read = async (): Promise<void> => {
+    await collect(network.blocks('deploy'));
+    await network.linear();
+  };
+  const {message} = await t.throwsAsync(read, {code: 'ERR_CHECKPOINT_VALUE'});
+  for (const part of ['memory.pth', ...parts]) t.true(message.includes(part), `${part} in: ${message}`);
+}
+
+const small = stateDict(smallNetwork, 'official', 'train');
+const smallDeploy = stateDict(smallNetwork, 'official', 'deploy');
+const smallSe: Architecture = {...smallNetwork, squeezeExcite: {position: 'before-relu', reduction: 4}};
+
+test('a file of something else is told from a RepVGG network', t => {
+  const code = 'ERR_CHECKPOINT_UNSUPPORTED';
+  const resnet = ['conv1.weight', 'bn1.weight', 'layer1.0.conv1.weight', 'linear.weight', 'head.fc.weight'];
+  refuse(
+    t,
+    resnet.map(name => randomTensor(name, [8, 8])),
+    code,
+    ['5 tensors such as "conv1.weight"', '"stage0.rbr_dense.conv.weight" (official)', '(timm)'],
+  );
+  refuse(t, [], code, ['received no tensor']);
+});
+
+test('a quantised network is refused', t => {
+  const name = 'stage2.0.rbr_reparam.weight';
+  const int8 = tensor(name, [12, 8, 3, 3], new Float32Array(12 * 8 * 9), 'i8');
+  // Block 3 is odd and so dense.
+  refuse(t, edit(smallDeploy, name, int8), 'ERR_CHECKPOINT_UNSUPPORTED', [name, 'received i8']);
+});
+
+test('a missing tensor is named', t => {
+  const code = 'ERR_CHECKPOINT_MISSING_TENSOR';
+  for (const name of [
+    'stage0.rbr_dense.conv.weight',
+    'stage1.1.rbr_dense.conv.weight',
+    'stage1.0.rbr_dense.bn.running_var',
+    'stage2.1.rbr_identity.bias',
+    'stage3.0.rbr_1x1.conv.weight',
+    'linear.bias',
+  ]) {
+    refuse(t, edit(small, name, null), code, [`"${name}"`]);
+  }
+  const renamed = randomTensor('linear.offset', [10]);
+  refuse(t, edit(small, 'linear.bias', renamed), code, ['"linear.bias"']);
+  refuse(t, edit(smallDeploy, 'stage4.0.rbr_reparam.bias', null), code, ['"stage4.0.rbr_reparam.bias"']);
+  const without = (prefix: string): TensorInfo[] => small.filter(({name}) => !name.startsWith(prefix));
+  refuse(t, without('stage3.1.'), code, ['"stage3.1.rbr_dense.conv.weight"']);
+  refuse(t, without('stage4.'), code, ['"stage4.0.*"']);
+  refuse(t, without('stage0.'), code, ['"stage0.rbr_dense.conv.weight"']);
+  // An identity branch belongs to every block of stride 1 and equal channels.
+  refuse(t, without('stage1.1.rbr_identity'), code, ['"stage1.1.rbr_identity.weight"']);
+  const squeezed = stateDict(smallSe, 'official', 'train').filter(
+    ({name}) => !name.startsWith('stage2.0.se.'),
+  );
+  refuse(t, squeezed, code, ['"stage2.0.se.down.weight"']);
+  // Fused in part.
+  const mixed = edit(
+    small,
+    'stage1.0.rbr_dense.conv.weight',
+    smallDeploy.find(({name}) => name === 'stage1.0.rbr_reparam.weight')!,
+  );
+  refuse(t, mixed, code, ['"stage0.rbr_reparam.weight"']);
+});
+
+test('an extra tensor is named', t => {
+  const code = 'ERR_CHECKPOINT_EXTRA_TENSOR';
+  for (const name of [
+    'stage1.0.extra.weight',
+    'stage0.rbr_dense.conv.mask',
+    'backbone.stage0.weight',
+    'epoch',
+    'stage1.01.rbr_dense.conv.weight',
+    'stage1.4294967295.rbr_dense.conv.weight',
+  ]) {
+    refuse(t, [...small, randomTensor(name, [8])], code, [`"${name}"`]);
+  }
+  refuse(t, [...small, randomTensor('stage1_aux.3.weight', [10, 8])], code, ['"stage1_aux.3.weight"']);
+  // Block 0 of stage 1 has equal channels but stride 2: no identity.
+  const identity = ['weight', 'bias', 'running_mean', 'running_var'].map(name =>
+    randomTensor(`stage1.0.rbr_identity.${name}`, [8]),
+  );
+  refuse(t, [...small, ...identity], code, ['"stage1.0.rbr_identity.weight"']);
+  refuse(
+    t,
+    small.filter(({name}) => name !== 'linear.weight'),
+    code,
+    ['"linear.bias"'],
+  );
+  refuse(t, [...small, randomTensor('stage1.0.se.up.weight', [8, 2, 1, 1])], code, [
+    '"stage1.0.se.up.weight"',
+  ]);
+});
+
+test('a tensor of the wrong shape is named, with the shape that it should have', t => {
+  const code = 'ERR_CHECKPOINT_SHAPE';
+  const cases: [name: string, shape: number[], expected: string][] = [
+    ['stage0.rbr_dense.conv.weight', [8, 1, 3, 3], '[8, 3, 3, 3]'],
+    ['stage0.rbr_dense.conv.weight', [8, 3, 3], '[8, 3, 3, 3]'],
+    ['stage0.rbr_dense.conv.weight', [8], '[out, in, 3, 3]'],
+    ['stage0.rbr_dense.conv.weight', [8, 3, 5, 5], '[8, 3, 3, 3]'],
+    ['stage0.rbr_dense.conv.weight', [0, 3, 3, 3], '[out, in, 3, 3]'],
+    ['stage0.rbr_1x1.conv.weight', [8, 3, 3, 3], '[8, 3, 1, 1]'],
+    ['stage2.1.rbr_dense.conv.weight', [16, 6, 3, 3], '[12, 6, 3, 3]'],
+    ['stage1.0.rbr_1x1.bn.running_mean', [9], '[8]'],
+    ['stage1.1.rbr_identity.weight', [4], '[8]'],
+    ['linear.weight', [10, 23], '[10, 24]'],
+    ['linear.weight', [0, 24], '[0, 24]'],
+    ['linear.bias', [11], '[10]'],
+  ];
+  for (const [name, shape, expected] of cases) {
+    const parts = [`"${name}"`, `Expected shape ${expected}`, `received [${shape.join(', ')}]`];
+    refuse(t, edit(small, name, randomTensor(name, shape)), code, parts);
+  }
+  const squeezed = stateDict(smallSe, 'official', 'train');
+  const down = 'stage2.1.se.down.weight';
+  refuse(t, edit(squeezed, down, randomTensor(down, [5, 12, 1, 1])), code, [
+    down,
+    '[3, 12, 1, 1]',
+    '[5, 12, 1, 1]',
+  ]);
+});
+
+test('groups belong to the even blocks, all of them and no others', t => {
+  const code = 'ERR_CHECKPOINT_SHAPE';
+  const name = (block: string): string => `${block}.rbr_reparam.weight`;
+  const dense = randomTensor(name('stage2.1'), [12, 12, 3, 3]);
+  refuse(t, edit(smallDeploy, dense.name, dense), code, [`"${dense.name}"`, 'Expected shape [12, 6, 3, 3]']);
+  const grouped = randomTensor(name('stage3.0'), [16, 6, 3, 3]);
+  refuse(t, edit(smallDeploy, grouped.name, grouped), code, [
+    `"${grouped.name}"`,
+    'Expected shape [16, 12, 3, 3]',
+  ]);
+  const uneven = randomTensor(name('stage1.1'), [8, 3, 3, 3]);
+  refuse(t, edit(smallDeploy, uneven.name, uneven), code, [`"${uneven.name}"`]);
+  // 12 input channels do make 2 groups, but 25 output channels do not.
+  const odd = stateDict(
+    {...smallNetwork, numBlocks: [1, 2, 3, 1], widths: [8, 8, 12, 25, 24]},
+    'official',
+    'deploy',
+  );
+  refuse(t, odd, code, ['"stage3.0.rbr_reparam.weight"', 'whole groups', '[25, 6, 3, 3]']);
+});
+
+test('a checkpoint that is not the asked architecture says where it differs', t => {
+  const code = 'ERR_ARCHITECTURE_MISMATCH';
+  const a1 = architectureByName('A1');
+  const variants: [Partial<Architecture>, string][] = [
+    [{widths: [64, 64, 96, 256, 1280]}, 'stage2.0 has 96 output channels, RepVGG-A1 has 128'],
+    [{widths: [48, 64, 128, 256, 1280]}, 'stage0 has 48 output channels, RepVGG-A1 has 64'],
+    [{numBlocks: [2, 4, 13, 1]}, 'stage3 has 13 blocks, RepVGG-A1 has 14'],
+    [{numBlocks: [1, 4, 14, 1]}, 'stage1 has 1 block, RepVGG-A1 has 2'],
+    [{groups: 4}, 'stage1.1 has groups = 4, RepVGG-A1 has 1'],
+    [
+      {squeezeExcite: {position: 'before-relu', reduction: 16}},
+      'stage0 has 4 squeeze-and-excite channels, RepVGG-A1 has 0',
+    ],
+  ];
+  for (const [change, part] of variants) {
+    const tensors = stateDict({...a1, ...change}, 'official', 'deploy');
+    refuse(t, tensors, code, ['Expected RepVGG-A1', part], {architecture: 'A1'});
+  }
+  refuse(t, smallDeploy, code, ['it has 10 classes, custom has 11'], {
+    architecture: {...smallNetwork, numClasses: 11},
+  });
+  const after: Architecture = {
+    ...smallSe,
+    name: 'mine',
+    squeezeExcite: {position: 'after-relu', reduction: 4},
+  };
+  refuse(
+    t,
+    stateDict(smallSe, 'official', 'deploy'),
+    code,
+    ['its squeeze-and-excite is before-relu, mine has it after-relu'],
+    {architecture: after},
+  );
+  t.throws(() => load(small, {architecture: 'A9'}), {code: 'ERR_ARCHITECTURE_UNKNOWN'});
+});
+
+test('values that no network can have are named with their place', async t => {
+  for (const [name, value] of [
+    ['stage1.0.rbr_dense.conv.weight', Number.NaN],
+    ['stage0.rbr_1x1.conv.weight', Number.POSITIVE_INFINITY],
+    ['stage2.1.rbr_identity.running_mean', Number.NEGATIVE_INFINITY],
+    ['linear.weight', Number.NaN],
+  ] as const) {
+    await refuseValue(t, await withValue(small, name, 5, value), [`"${name}"`, `${value} at index 5`]);
+  }
+  const fused = 'stage1.0.rbr_reparam.weight';
+  await refuseValue(t, await withValue(smallDeploy, fused, 7, Number.NaN), [`"${fused}"`, 'NaN at index 7']);
+  const squeezed = await withValue(
+    stateDict(smallSe, 'timm', 'train'),
+    'stages.0.0.attn.fc2.bias',
+    1,
+    Number.NaN,
+  );
+  await refuseValue(t, squeezed, ['"stages.0.0.attn.fc2.bias"', 'NaN at index 1']);
+});
+
+test('a variance must be positive with its eps', async t => {
+  const name = 'stage1.1.rbr_identity.running_var';
+  await refuseValue(t, await withValue(small, name, 3, -0.5), [`"${name}"`, '-0.5 at index 3']);
+  await refuseValue(t, await withValue(small, name, 3, -2e-5), [`"${name}"`, 'at index 3']);
+  await t.notThrowsAsync(collect(load(await withValue(small, name, 3, 0)).blocks('deploy')));
+});
+
+test('values beyond float32 are named, stored or fused', async t => {
+  const bias = tensor('linear.bias', [10], new Float64Array(10).fill(1e39), 'f64');
+  await refuseValue(t, edit(small, 'linear.bias', bias), ['"linear.bias"', 'Infinity at index 0']);
+  const gamma = await withValue(small, 'stage1.0.rbr_dense.bn.weight', 2, 3e38);
+  const variance = await withValue(gamma, 'stage1.0.rbr_dense.bn.running_var', 2, 0);
+  await refuseValue(t, variance, ['"stage1.0.rbr_reparam.weight"', `Infinity at index ${2 * 8 * 9}`]);
+  const mean = await withValue(small, 'stage1.0.rbr_1x1.bn.running_mean', 1, 3e38);
+  const meanAndVariance = await withValue(mean, 'stage1.0.rbr_1x1.bn.running_var', 1, 0);
+  await refuseValue(t, meanAndVariance, ['"stage1.0.rbr_reparam.bias"', 'Infinity at index 1']);
+});
