@@ -4,7 +4,7 @@ import {op} from './pickle_opcodes.ts';
 import {PickleReader} from './pickle_reader.ts';
 
 /** Values one pickle may make. A RepVGG state dict makes some thousands, a training checkpoint some ten thousand. */
-const maxValues = 4_000_000;
+const maxValues = 1_000_000;
 
 /** What a function of the allow-list may ask of the interpreter. */
 export interface PickleContext {
@@ -41,7 +41,7 @@ export interface PickleOptions {
  * @param start where the pickle begins in `bytes`
  * @returns the value, and where in `bytes` the pickle ends
  * @throws {RepVGGError} ERR_CHECKPOINT_UNSAFE for a name outside the allow-list, ERR_CHECKPOINT_TRUNCATED when `bytes` end
- *   first, ERR_CHECKPOINT_CORRUPT, or ERR_CHECKPOINT_UNSUPPORTED beyond 4,000,000 values
+ *   first, ERR_CHECKPOINT_CORRUPT, or ERR_CHECKPOINT_UNSUPPORTED beyond 1,000,000 values
  */
 export function unpickle(
   bytes: Buffer,

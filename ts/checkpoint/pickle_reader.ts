@@ -19,18 +19,13 @@ export class PickleReader {
   }
 
   take(length: number): Buffer {
-    const left = this.#bytes.length - this.position;
-    if (length > left) {
-      const problem = `its pickle wants ${length} bytes at byte ${this.position}, where ${left} are left`;
-      throw this.#fail('ERR_CHECKPOINT_TRUNCATED', problem);
-    }
-    this.position += length;
-    return this.#bytes.subarray(this.position - length, this.position);
+    const start = this.#advance(length);
+    return this.#bytes.subarray(start, start + length);
   }
 
   unsigned(size: 1 | 2 | 4 | 8): number {
-    const bytes = this.take(size);
-    return size === 8 ? Number(bytes.readBigUInt64LE()) : bytes.readUIntLE(0, size);
+    const start = this.#advance(size);
+    return size === 8 ? Number(this.#bytes.readBigUInt64LE(start)) : this.#bytes.readUIntLE(start, size);
   }
 
   /** Bytes preceded by their number, which takes `size` bytes itself. */
@@ -66,6 +61,18 @@ export class PickleReader {
 
   corrupt(problem: string): RepVGGError {
     return this.#fail('ERR_CHECKPOINT_CORRUPT', `its pickle ${problem}`);
+  }
+
+  /** Moves past bytes that must be there, and returns where they start. */
+  #advance(length: number): number {
+    const start = this.position;
+    const left = this.#bytes.length - start;
+    if (length > left) {
+      const problem = `its pickle wants ${length} bytes at byte ${start}, where ${left} are left`;
+      throw this.#fail('ERR_CHECKPOINT_TRUNCATED', problem);
+    }
+    this.position += length;
+    return start;
   }
 }
 

@@ -57,7 +57,7 @@ async function writeZip(file: FileHandle, tensors: readonly TensorToWrite[]): Pr
     const array = await values();
     const count = countElements(shape);
     if (array.length !== count) {
-      throw invalidArgument(`the values of ${name}`, `${count} numbers`, array);
+      throw invalidArgument(`the values of ${name}`, `${count} numbers`, array.length);
     }
     await zip.add(`archive/data/${key}`, new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
   }

@@ -14,6 +14,9 @@ const deflated = 8;
 const bombBytes = 2 ** 24;
 const bombFactor = 100;
 
+/** Some dozen entries of the directory. */
+const windowBytes = 2 ** 13;
+
 const inflate = promisify(inflateRaw);
 
 /** A zip file of checkpoint tensors, read entry by entry. */
@@ -140,6 +143,9 @@ export class ZipArchive {
 /** Lets yauzl read through the bounds checks of CheckpointFile: an offset beyond the file is an error, not a crash. */
 class FileReader extends RandomAccessReader {
   readonly #file: CheckpointFile;
+  /** What was read last, and where. yauzl reads the directory in two small steps per entry. */
+  #window: Buffer = Buffer.alloc(0);
+  #start = 0;
 
   constructor(file: CheckpointFile) {
     super();
@@ -153,14 +159,26 @@ class FileReader extends RandomAccessReader {
     position: number,
     callback: (error: Error | null, bytesRead?: number) => void,
   ): void {
-    if (position + length > this.#file.size) {
-      callback(
-        this.#file.fail('ERR_CHECKPOINT_CORRUPT', `its zip directory points to byte ${position}, outside it`),
+    this.#read(buffer.subarray(offset, offset + length), position).then(
+      () => callback(null, length),
+      callback,
+    );
+  }
+
+  async #read(target: Buffer, position: number): Promise<void> {
+    const {size} = this.#file;
+    if (position + target.length > size) {
+      throw this.#file.fail(
+        'ERR_CHECKPOINT_CORRUPT',
+        `its zip directory points to byte ${position} of ${size}`,
       );
-      return;
     }
-    const target = buffer.subarray(offset, offset + length);
-    this.#file.readInto(target, position, 'the zip directory').then(() => callback(null, length), callback);
+    if (position < this.#start || position + target.length > this.#start + this.#window.length) {
+      const length = Math.min(Math.max(target.length, windowBytes), size - position);
+      this.#window = await this.#file.read(position, length, 'the zip directory');
+      this.#start = position;
+    }
+    this.#window.copy(target, 0, position - this.#start);
   }
 }
 

@@ -1,0 +1,252 @@
+import {randomBytes} from 'node:crypto';
+import {readFile, stat, truncate} from 'node:fs/promises';
+import test from 'ava';
+import {openCheckpoint} from '../../ts/checkpoint/open.ts';
+import {RepVGGError} from '../../ts/errors.ts';
+import {checkpoint as fixture} from '../fixtures.ts';
+import {concat, dict, floats, int, pickle, tensor, torchZip, u32, u64, zip} from './build.ts';
+import {folder, inZip, oneTensor, openAndReadAll, refusal} from './refusal.ts';
+
+async function cut(name: string, bytes: number): Promise<Buffer> {
+  const whole = await readFile(fixture(name));
+  return whole.subarray(0, whole.length - bytes);
+}
+
+// What people meet without any malice.
+
+test('a missing file', refusal, () => folder.path('missing.pth'), 'ERR_FILE_NOT_FOUND', /no such file/);
+test('a directory', refusal, () => folder.path('.'), 'ERR_FILE_READ', /it is a directory/);
+test('a device', refusal, () => '/dev/null', 'ERR_FILE_READ', /not a regular file/);
+test('an empty file', refusal, () => Buffer.alloc(0), 'ERR_CHECKPOINT_FORMAT', /the file is empty/);
+test(
+  'a text file',
+  refusal,
+  () => Buffer.from('<!doctype html>\n<p>Too many requests'),
+  'ERR_CHECKPOINT_FORMAT',
+  /found text/,
+);
+test(
+  'an unknown file',
+  refusal,
+  () => Buffer.from('GGUF\x03\0\0\0\x01'),
+  'ERR_CHECKPOINT_FORMAT',
+  /bytes 47 47 55 46 03 00 00 00/,
+);
+test(
+  'another zip',
+  refusal,
+  () => zip([{name: 'a/b.npy', data: floats(1)}]),
+  'ERR_CHECKPOINT_FORMAT',
+  /one entry \*\/data\.pkl, but found none/,
+);
+test('a plain pickle', refusal, () => pickle(dict({a: 'N'})), 'ERR_CHECKPOINT_FORMAT', /magic number/);
+test(
+  'a tar',
+  refusal,
+  () => concat(Buffer.alloc(257), 'ustar\0', Buffer.alloc(249)),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /PyTorch 0\.1/,
+);
+test(
+  'TorchScript',
+  refusal,
+  () => oneTensor({}, {'constants.pkl': {data: pickle(')')}}),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /torch\.jit\.load/,
+);
+test(
+  'a version to come',
+  refusal,
+  () => oneTensor({}, {version: {data: Buffer.from('11\n')}}),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /version 1 to 10 but found version 11/,
+);
+test(
+  'an odd byte order',
+  refusal,
+  () => oneTensor({}, {byteorder: {data: Buffer.from('middle')}}),
+  'ERR_CHECKPOINT_CORRUPT',
+  /byteorder/,
+);
+test(
+  'no tensors',
+  refusal,
+  () => inZip(pickle(dict({epoch: int(3), model: dict({a: 'N'})}))),
+  'ERR_CHECKPOINT_FORMAT',
+  /a dict with the keys epoch, model/,
+);
+test(
+  'a single tensor',
+  refusal,
+  () => inZip(pickle(tensor({length: 4, shape: [4]}))),
+  'ERR_CHECKPOINT_FORMAT',
+  /a single tensor/,
+);
+test(
+  'one name twice',
+  refusal,
+  () =>
+    inZip(pickle(dict({w: tensor({length: 4, shape: [4]}), 'module.w': tensor({length: 4, shape: [4]})}))),
+  'ERR_CHECKPOINT_CORRUPT',
+  /two tensors named w/,
+);
+test(
+  'an expanded tensor',
+  refusal,
+  () => oneTensor({shape: [2 ** 20, 4], stride: [0, 1]}),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /\.contiguous\(\)/,
+);
+
+test(
+  'a zip without its end',
+  refusal,
+  () => cut('narrow.deploy.zip.pth', 100),
+  'ERR_CHECKPOINT_TRUNCATED',
+  /download or copy it again/,
+);
+test(
+  'a zip of its first bytes',
+  refusal,
+  () => Buffer.from('PK\x03\x04'),
+  'ERR_CHECKPOINT_TRUNCATED',
+  /its end, with the directory, is missing/,
+);
+test(
+  'a legacy file cut in a tensor',
+  refusal,
+  () => cut('narrow.deploy.legacy.pth', 100),
+  'ERR_CHECKPOINT_TRUNCATED',
+  /but storage \d+ ends at/,
+);
+test(
+  'a legacy file cut in a pickle',
+  refusal,
+  async () => (await readFile(fixture('narrow.deploy.legacy.pth'))).subarray(0, 500),
+  'ERR_CHECKPOINT_TRUNCATED',
+  /its pickle wants/,
+);
+test(
+  'a legacy file of its first bytes',
+  refusal,
+  () => Buffer.from('\x80\x02\x8a\x0a', 'latin1'),
+  'ERR_CHECKPOINT_TRUNCATED',
+  /its pickle wants 10 bytes at byte 4, where 0 are left/,
+);
+
+test('a file cut while it is open', async t => {
+  const path = await folder.write(await readFile(fixture('narrow.deploy.legacy.pth')));
+  await using checkpoint = await openCheckpoint(path);
+  await truncate(path, (await stat(path)).size - 1);
+  const last = [...checkpoint.tensors.values()].map(tensor => tensor.read());
+  const results = await Promise.allSettled(last);
+  const errors = results.filter(({status}) => status === 'rejected') as PromiseRejectedResult[];
+  t.is(errors.length, 1);
+  t.is(errors[0]!.reason.code, 'ERR_CHECKPOINT_TRUNCATED');
+});
+
+test('a flipped bit in the weights', async t => {
+  const bytes = await readFile(fixture('narrow.deploy.zip.pth'));
+  bytes[bytes.indexOf('data/3') + 1000]! ^= 4;
+  const path = await folder.write(bytes);
+  const error = await t.throwsAsync(openAndReadAll(path), {
+    instanceOf: RepVGGError,
+    code: 'ERR_CHECKPOINT_CORRUPT',
+  });
+  t.regex(error.message, /does not match its checksum/);
+});
+
+// Zips that are not what they say.
+
+const bomb = {deflate: true, data: Buffer.alloc(2 ** 25)};
+test(
+  'a zip bomb',
+  refusal,
+  () => oneTensor({length: 2 ** 23, shape: [2 ** 23]}, {'data/0': bomb}),
+  'ERR_CHECKPOINT_CORRUPT',
+  /archive\/data\/0 claims to grow from \d+ to 33554432 bytes/,
+);
+test(
+  'a zip bomb that hides its size',
+  refusal,
+  () => oneTensor({}, {'data/0': {...bomb, size: 16}}),
+  'ERR_CHECKPOINT_CORRUPT',
+  /archive\/data\/0 cannot be inflated/,
+);
+test(
+  'a pickle of 100 MB',
+  refusal,
+  () =>
+    torchZip(
+      Buffer.alloc(10),
+      {},
+      {
+        'data.pkl': {
+          deflate: true,
+          size: 1e8,
+          data: randomBytes(2e6),
+        },
+      },
+    ),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /at most 67108864 are expected/,
+);
+test(
+  'an entry that inflates to less',
+  refusal,
+  () => oneTensor({}, {'data/0': {deflate: true, data: floats(1, 2, 3), size: 16}}),
+  'ERR_CHECKPOINT_CORRUPT',
+  /inflates to 12 bytes, not 16/,
+);
+test(
+  'two entries of one name',
+  refusal,
+  () => oneTensor({}, {other: {name: 'archive/data/0', data: floats(5, 6, 7, 8)}}),
+  'ERR_CHECKPOINT_CORRUPT',
+  /two entries named archive\/data\/0/,
+);
+test(
+  'two entries at one place',
+  refusal,
+  () => oneTensor({}, {other: {data: floats(5, 6, 7, 8), offset: 0}}),
+  'ERR_CHECKPOINT_CORRUPT',
+  /reaches into what follows/,
+);
+test(
+  'two pickles',
+  refusal,
+  () => oneTensor({}, {other: {name: 'other/data.pkl', data: pickle('N')}}),
+  'ERR_CHECKPOINT_FORMAT',
+  /one entry \*\/data\.pkl, but found 2/,
+);
+test(
+  'an encrypted entry',
+  refusal,
+  () => oneTensor({}, {'data/0': {flags: 1, compressedSize: 28}}),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /archive\/data\/0 is encrypted/,
+);
+test(
+  'an entry compressed by LZMA',
+  refusal,
+  () => oneTensor({}, {'data/0': {method: 14}}),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /method 14/,
+);
+test(
+  'a damaged pickle',
+  refusal,
+  () => oneTensor({}, {'data.pkl': {crc: 1}}),
+  'ERR_CHECKPOINT_CORRUPT',
+  /data\.pkl does not match its checksum/,
+);
+
+test('a directory that lies far outside the file', async t => {
+  const bytes = oneTensor({});
+  const locator = concat('PK\x06\x07', u32(0), u64(2n ** 63n), u32(1));
+  const path = await folder.write(concat(bytes.subarray(0, -22), locator, bytes.subarray(-22)));
+  await t.throwsAsync(openAndReadAll(path), {
+    code: 'ERR_CHECKPOINT_CORRUPT',
+    message: /zip directory points to byte 9223372036854776000/,
+  });
+});
