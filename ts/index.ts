@@ -9,6 +9,7 @@ export {
   type SqueezeExcite,
   type SqueezeExcitePosition,
 } from './architecture.ts';
+export {type Conversion, type ConvertOptions, convertCheckpoint} from './convert.ts';
 export type {Device, DeviceName, Precision} from './device.ts';
 export {RepVGGError, type RepVGGErrorCode} from './errors.ts';
 export type {ImageInput, RawImage} from './images.ts';
@@ -16,3 +17,5 @@ export {type ClassLabel, imageNetLabels} from './labels.ts';
 export {type ClassifyOptions, type LoadOptions, type Prediction, RepVGG, type RunOptions} from './model.ts';
 export type {Form} from './network.ts';
 export type {Interpolation, Preprocessing} from './preprocessing.ts';
+export {type Counts, type LayerStatistics, layerTable, type NetworkStatistics} from './statistics.ts';
+export {type Verification, type VerifyOptions, verifyCheckpoint} from './verify.ts';

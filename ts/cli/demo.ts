@@ -1,0 +1,163 @@
+import {readdir} from 'node:fs/promises';
+import {join} from 'node:path';
+import type {Command} from 'commander';
+import type {Architecture} from '../architecture.ts';
+import type {Device, DeviceName} from '../device.ts';
+import type {LoadOptions, RepVGG} from '../model.ts';
+import {deviceOption, jsonOption, threadsOption} from './options.ts';
+import {count, print, printJson, printTable, small} from './output.ts';
+import {hasColour, picture} from './picture.ts';
+
+interface Flags {
+  device: DeviceName;
+  threads?: number;
+  json?: true;
+}
+
+/** What --json prints. */
+interface Result {
+  architecture: Architecture;
+  device: Device;
+  images: number;
+  /** Before and after fusion, as in the next two. */
+  parameters: Pair<number>;
+  correct: Pair<number>;
+  accuracy: Pair<number>;
+  largestLogitDifference: number;
+  /** From PNG file to label, fused. */
+  imagesPerSecond: number;
+  /** The wrong ones and, to make up eight, some of the others. */
+  predictions: Row[];
+}
+
+interface Pair<T> {
+  before: T;
+  after: T;
+}
+
+interface Row {
+  file: string;
+  truth: string;
+  label: string;
+  score: number;
+}
+
+const rowsShown = 8;
+
+const examples = `
+Examples:
+  $ repvgg demo
+  $ repvgg demo --threads 1 --json`;
+
+export function addDemo(program: Command): void {
+  program
+    .command('demo')
+    .description('read handwritten digits with the network that comes along, before and after fusion')
+    .addOption(deviceOption())
+    .addOption(threadsOption())
+    .addOption(jsonOption())
+    .addHelpText('after', examples)
+    .action(demo);
+}
+
+async function demo({json, ...load}: Flags): Promise<void> {
+  const {digits} = await import('../digits.ts');
+  const result = await readDigits(load, digits.images);
+  await (json ? printJson(result) : printResult(result, digits.images));
+}
+
+async function readDigits(load: LoadOptions, folder: string): Promise<Result> {
+  const {RepVGG} = await import('../model.ts');
+  const {layerTable} = await import('../statistics.ts');
+  const names = (await readdir(folder)).sort();
+  const files = names.map(name => join(folder, name));
+  await using train = await RepVGG.load('digits', {...load, form: 'train'});
+  await using deploy = await RepVGG.load('digits', {...load, form: 'deploy'});
+  const largestLogitDifference = largestDifference(await train.logits(files), await deploy.logits(files));
+  const before = await classify(train, names, files);
+  const start = performance.now();
+  const after = await classify(deploy, names, files);
+  const seconds = (performance.now() - start) / 1000;
+
+  const {architecture, device, preprocessing} = deploy;
+  const {total} = layerTable(architecture, {height: preprocessing.crop, width: preprocessing.crop});
+  const images = names.length;
+  const correct = {before: countRight(before), after: countRight(after)};
+  return {
+    architecture,
+    device,
+    images,
+    parameters: {before: total.trainParameters, after: total.deployParameters},
+    correct,
+    accuracy: {before: correct.before / images, after: correct.after / images},
+    largestLogitDifference,
+    imagesPerSecond: Math.round(images / seconds),
+    predictions: after.toSorted((a, b) => Number(isRight(a)) - Number(isRight(b))).slice(0, rowsShown),
+  };
+}
+
+async function classify(model: RepVGG, names: string[], files: string[]): Promise<Row[]> {
+  const predictions = await model.classify(files, {topK: 1});
+  return predictions.map(([top], i) => {
+    const file = names[i]!;
+    const truth = file.slice(file.indexOf('-') + 1, file.indexOf('.'));
+    return {file, truth, label: top!.label, score: top!.score};
+  });
+}
+
+function isRight({label, truth}: Row): boolean {
+  return label === truth;
+}
+
+function countRight(rows: Row[]): number {
+  return rows.filter(isRight).length;
+}
+
+function largestDifference(a: Float32Array[], b: Float32Array[]): number {
+  return Math.max(...a.flatMap((row, i) => [...row].map((value, j) => Math.abs(value - b[i]![j]!))));
+}
+
+async function printResult(result: Result, folder: string): Promise<void> {
+  const {architecture, device, images, parameters, correct, accuracy} = result;
+  const {numBlocks} = architecture;
+  const blocks = numBlocks.reduce((a, b) => a + b, 1);
+  const score = (part: keyof Pair<number>): string =>
+    `${(100 * accuracy[part]).toFixed(2)} % (${correct[part]} of ${images})`;
+  await print(
+    `A RepVGG of ${blocks} blocks reads ${images} handwritten digits that its training did not see: with the three`,
+  );
+  await print(
+    `branches of training (${count(parameters.before)} parameters), then fused to plain 3x3 convolutions (${count(parameters.after)}).\n`,
+  );
+  await printTable('ll', [
+    ['accuracy before fusion', score('before')],
+    ['accuracy after fusion', score('after')],
+    ['largest logit difference', small(result.largestLogitDifference)],
+    [`speed on ${device.name}`, `${count(result.imagesPerSecond)} images/s from PNG file to label, fused`],
+  ]);
+  for (let i = 0; i < result.predictions.length; i += 2) {
+    await print();
+    const cards = await Promise.all(result.predictions.slice(i, i + 2).map(row => card(row, folder)));
+    const height = Math.max(...cards.map(lines => lines.length));
+    for (let line = 0; line < height; line++)
+      await print(
+        cards
+          .map(lines => lines[line] ?? '')
+          .join('  ')
+          .trimEnd(),
+      );
+  }
+}
+
+/** An image with what was read beside it. */
+async function card(row: Row, folder: string): Promise<string[]> {
+  const {decodeImage} = await import('../images.ts');
+  const drawn = picture(await decodeImage(join(folder, row.file), row.file), hasColour());
+  const notes = [
+    `reads ${row.label}`,
+    `score ${row.score.toFixed(3)}`,
+    `is ${row.truth}${isRight(row) ? '' : '  <- wrong'}`,
+    row.file,
+  ];
+  return drawn.map((line, i) => `  ${line}  ${(notes[i] ?? '').padEnd(16)}`);
+}

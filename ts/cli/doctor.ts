@@ -1,0 +1,135 @@
+import {createRequire} from 'node:module';
+import {availableParallelism, cpus, release, type as systemName} from 'node:os';
+import {fileURLToPath} from 'node:url';
+import type {Command} from 'commander';
+import {chooseDevice, type Device} from '../device.ts';
+import {RepVGGError} from '../errors.ts';
+import {type NativeCudaInfo, native} from '../native.ts';
+import {jsonOption} from './options.ts';
+import {printJson, printTable} from './output.ts';
+import {version} from './version.ts';
+
+/** What --json prints. Where a part does not load, its `error` says why and what only it can tell is null. */
+interface Report {
+  repvgg: string;
+  node: string;
+  nodeApi: string;
+  system: {platform: string; arch: string; name: string; release: string; glibc: string | null};
+  cpu: {model: string; cores: number; usableCores: number; instructionSets: string[] | null};
+  addon: {path: string | null; error: string | null};
+  cuda: NativeCudaInfo | null;
+  /** What 'auto' chooses. */
+  device: Device | null;
+  sharp: {version: string | null; libvips: string | null; error: string | null};
+}
+
+const examples = `
+Examples:
+  $ repvgg doctor
+  $ repvgg doctor --json > doctor.json`;
+
+export function addDoctor(program: Command): void {
+  program
+    .command('doctor')
+    .description('show what a bug report needs: versions, CPU, GPU, and whether the native parts load')
+    .addOption(jsonOption())
+    .addHelpText('after', examples)
+    .action(doctor);
+}
+
+/** Prints everything there is before it fails over a part that does not load. */
+async function doctor({json}: {json?: true}): Promise<void> {
+  const addon = await attempt(() => ({
+    cpu: native().cpuInfo(),
+    cuda: native().cudaInfo(),
+    device: chooseDevice('auto', 'auto'),
+  }));
+  const sharp = await attempt(async () => (await import('sharp')).default.versions);
+  const report: Report = {
+    repvgg: version,
+    node: process.version,
+    nodeApi: process.versions.napi!,
+    system: {
+      platform: process.platform,
+      arch: process.arch,
+      name: systemName(),
+      release: release(),
+      glibc: glibcVersion(),
+    },
+    cpu: {
+      model: cpus()[0]?.model ?? 'unknown',
+      cores: cpus().length,
+      usableCores: availableParallelism(),
+      instructionSets: addon.value?.cpu.instructionSets ?? null,
+    },
+    addon: {path: addonPath(), error: addon.error?.message ?? null},
+    cuda: addon.value?.cuda ?? null,
+    device: addon.value?.device ?? null,
+    sharp: {
+      version: sharp.value?.sharp ?? null,
+      libvips: sharp.value?.vips ?? null,
+      error: sharp.error?.message ?? null,
+    },
+  };
+  await (json ? printJson(report) : printReport(report));
+  if (addon.error) throw addon.error;
+  if (sharp.error) {
+    const reason = sharp.error.message.split('\n')[0];
+    const message = `sharp, which decodes the images, does not load: ${reason}. Install it again with "npm install sharp".`;
+    throw new RepVGGError('ERR_NATIVE_LOAD', message, {cause: sharp.error});
+  }
+}
+
+async function attempt<T>(load: () => T | Promise<T>): Promise<{value?: T; error?: Error}> {
+  try {
+    return {value: await load()};
+  } catch (error) {
+    return {error: error as Error};
+  }
+}
+
+function glibcVersion(): string | null {
+  const {header} = process.report.getReport() as {header: {glibcVersionRuntime?: string}};
+  return header.glibcVersionRuntime ?? null;
+}
+
+function addonPath(): string | null {
+  const find = createRequire(import.meta.url)('node-gyp-build') as {path(directory: string): string};
+  try {
+    return find.path(fileURLToPath(new URL('../..', import.meta.url)));
+  } catch {
+    return null;
+  }
+}
+
+async function printReport(report: Report): Promise<void> {
+  const {repvgg, node, nodeApi, system, cpu, addon, cuda, device, sharp} = report;
+  const {platform, arch, name, release, glibc} = system;
+  await printTable('ll', [
+    ['repvgg', repvgg],
+    ['node', `${node}, Node-API ${nodeApi}`],
+    ['system', `${platform}-${arch}, ${name} ${release}, ${glibc ? `glibc ${glibc}` : 'no glibc'}`],
+    ['cpu', `${cpu.model}, ${cpu.usableCores} of ${cpu.cores} cores usable`],
+    ['instructions', cpu.instructionSets?.join(', ') ?? 'unknown'],
+    ['addon', addon.path ?? 'not found'],
+    ['', addon.error ?? 'loads'],
+    ...(cuda ? cudaRows(cuda) : [['cuda', 'unknown']]),
+    ['device', device ? `${device.name}: ${device.reason}` : 'unknown'],
+    ['sharp', sharp.error?.split('\n')[0] ?? `${sharp.version}, libvips ${sharp.libvips}`],
+  ]);
+}
+
+function cudaRows({built, runtimeVersion, driverVersion, devices}: NativeCudaInfo): string[][] {
+  if (!built) return [['cuda', 'not built in']];
+  const versions = `built in, runtime ${cudaVersion(runtimeVersion)}, driver ${cudaVersion(driverVersion)}`;
+  const gpus = devices.map(({name, computeCapability, memoryBytes}, i) => {
+    const memory = `${Math.round(memoryBytes / 2 ** 30)} GiB`;
+    return ['', `cuda:${i} is ${name}, compute capability ${computeCapability}, ${memory}`];
+  });
+  return [['cuda', versions], ...gpus];
+}
+
+/** 12040 is 12.4; 0 is none. */
+function cudaVersion(version: number): string {
+  return version === 0 ? 'none' : `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
+}

@@ -1,0 +1,136 @@
+import {existsSync} from 'node:fs';
+import {basename} from 'node:path';
+import type {Command} from 'commander';
+import {type Architecture, architectureByName} from '../architecture.ts';
+import type {Form} from '../network.ts';
+import type {LayerStatistics, NetworkStatistics} from '../statistics.ts';
+import {jsonOption, positiveInteger} from './options.ts';
+import {count, print, printJson, printTable, title} from './output.ts';
+
+interface Flags {
+  resolution?: number;
+  json?: true;
+}
+
+/** What is known of a file; a named architecture has none. */
+interface CheckpointInfo {
+  path: string;
+  /** The container. */
+  format: string;
+  /** Whose parameter names it has. */
+  names: string;
+  form: Form;
+  tensors: number;
+}
+
+const examples = `
+Examples:
+  $ repvgg info RepVGG-B1g4
+  $ repvgg info RepVGG-A0-train.pth -r 320 --json`;
+
+export function addInfo(program: Command): void {
+  program
+    .command('info')
+    .description('show what a checkpoint holds, layer by layer, and what it costs')
+    .argument('<model>', 'a checkpoint, "digits", or the name of an architecture')
+    .option('-r, --resolution <pixels>', "side of the input (default: the variant's)", positiveInteger)
+    .addOption(jsonOption())
+    .addHelpText('after', examples)
+    .action(info);
+}
+
+async function info(model: string, {resolution, json}: Flags): Promise<void> {
+  const {layerTable} = await import('../statistics.ts');
+  const {defaultPreprocessing} = await import('../preprocessing.ts');
+  const {digits} = await import('../digits.ts');
+  const {architecture, checkpoint} = await identify(model === 'digits' ? digits.checkpoint : model);
+  const own = model === 'digits' ? digits.preprocessing : defaultPreprocessing(architecture);
+  const size = resolution ?? own.crop;
+  const input = {height: size, width: size};
+  const statistics = layerTable(architecture, input);
+  if (json) return printJson({architecture, checkpoint, input, ...statistics});
+  await printSummary(architecture, checkpoint, size);
+  await printLayers(architecture, statistics);
+}
+
+/** A name is only a name where there is no such file. */
+async function identify(
+  model: string,
+): Promise<{architecture: Architecture; checkpoint: CheckpointInfo | null}> {
+  const isName = !existsSync(model) && basename(model) === model && !model.includes('.');
+  if (isName) return {architecture: architectureByName(model), checkpoint: null};
+  const {openCheckpoint} = await import('../checkpoint/open.ts');
+  const {checkpointStructure} = await import('../checkpoint/structure.ts');
+  await using file = await openCheckpoint(model);
+  const {architecture, dialect, form} = checkpointStructure(file);
+  const {path, format, tensors} = file;
+  return {architecture, checkpoint: {path, format, names: dialect.name, form, tensors: tensors.size}};
+}
+
+async function printSummary(
+  architecture: Architecture,
+  checkpoint: CheckpointInfo | null,
+  size: number,
+): Promise<void> {
+  const {numBlocks, widths, groups, numClasses, squeezeExcite} = architecture;
+  const se = squeezeExcite
+    ? `, squeeze-and-excite 1/${squeezeExcite.reduction} ${squeezeExcite.position}`
+    : '';
+  await printTable('ll', [
+    ['architecture', title(architecture)],
+    ['blocks', `1 + ${numBlocks.join(' + ')}`],
+    ['channels', `${widths.join(', ')}${groups > 1 ? `, groups ${groups}` : ''}${se}`],
+    ['classes', numClasses === 0 ? 'none, a backbone' : count(numClasses)],
+    ['input', `${size} x ${size}`],
+    ...(checkpoint
+      ? [
+          ['file', `${checkpoint.path} (${checkpoint.format}, ${checkpoint.tensors} tensors)`],
+          ['names', checkpoint.names],
+          ['form', checkpoint.form === 'train' ? 'train (three branches)' : 'deploy (fused)'],
+        ]
+      : []),
+  ]);
+  await print();
+}
+
+async function printLayers(
+  architecture: Architecture,
+  {layers, convolutions, total}: NetworkStatistics,
+): Promise<void> {
+  const linear = [
+    'linear',
+    `${architecture.widths[4]} -> ${architecture.numClasses}`,
+    '',
+    count(total.deployParameters - convolutions.deployParameters),
+    count(total.macs - convolutions.macs),
+    '',
+  ];
+  await printTable('lllrrr', [
+    ['layer', 'channels', 'output', 'parameters', 'MACs', 'Winograd MULs'],
+    ...layers.map(layer => [
+      layer.name,
+      channels(layer),
+      `${layer.height} x ${layer.width}`,
+      count(layer.deployParameters),
+      count(layer.macs),
+      count(layer.winogradMultiplies),
+    ]),
+    ...(architecture.numClasses > 0 ? [linear] : []),
+  ]);
+  await print();
+  await printTable('lr', [
+    ['parameters as trained', count(total.trainParameters)],
+    ['parameters fused', count(total.deployParameters)],
+    ["the paper's FLOPs (multiply-accumulates)", `${billions(total.macs)} B`],
+    ["the paper's Wino MULs (convolutions only)", `${billions(convolutions.winogradMultiplies)} B`],
+  ]);
+}
+
+function channels({shape: {inChannels, outChannels, stride, groups}}: LayerStatistics): string {
+  const notes = [stride === 2 ? 'stride 2' : '', groups > 1 ? `groups ${groups}` : ''].filter(Boolean);
+  return [`${inChannels} -> ${outChannels}`, ...notes].join(', ');
+}
+
+function billions(value: number): string {
+  return (value / 1e9).toFixed(value < 1e7 ? 6 : 3);
+}

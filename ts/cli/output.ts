@@ -1,0 +1,40 @@
+import {once} from 'node:events';
+import type {Architecture} from '../architecture.ts';
+
+/** Writes a line to standard output, and waits while its reader is behind. */
+export async function print(line = ''): Promise<void> {
+  if (!process.stdout.write(`${line}\n`)) await once(process.stdout, 'drain');
+}
+
+/** One line of JSON. Numbers that JSON cannot write (NaN, Infinity) become null. */
+export function printJson(value: unknown): Promise<void> {
+  return print(JSON.stringify(value));
+}
+
+/** Columns as wide as their widest cell; `align` has an "l" or "r" for each. */
+export async function printTable(align: string, rows: readonly (readonly string[])[]): Promise<void> {
+  const widths = [...align].map((_, column) => Math.max(...rows.map(row => row[column]!.length)));
+  for (const row of rows) {
+    const cells = row.map((cell, i) =>
+      align[i] === 'r' ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!),
+    );
+    await print(cells.join('  ').trimEnd());
+  }
+}
+
+/** 8309384 as "8,309,384", whatever the locale. */
+export function count(value: number): string {
+  return value.toLocaleString('en-US');
+}
+
+/** A few significant digits, as in "1.8e-10" or "8.31". */
+export function small(value: number): string {
+  return Math.abs(value) >= 0.01 || value === 0
+    ? String(Number(value.toPrecision(3)))
+    : value.toExponential(1);
+}
+
+/** An architecture's name, for people. */
+export function title({name}: Architecture): string {
+  return name === 'custom' ? 'custom RepVGG' : name;
+}

@@ -1,0 +1,94 @@
+import {type Command, Option} from 'commander';
+import type {DeviceName} from '../device.ts';
+import type {Verification} from '../verify.ts';
+import {
+  architectureOption,
+  batchSizeOption,
+  deviceOption,
+  exitCode,
+  jsonOption,
+  type PreprocessingFlags,
+  positiveInteger,
+  positiveNumber,
+  preprocessingOptions,
+  threadsOption,
+  toPreprocessing,
+} from './options.ts';
+import {print, printJson, printTable, small, title} from './output.ts';
+
+interface Flags extends PreprocessingFlags {
+  images?: string[];
+  random: number;
+  tolerance: number;
+  architecture?: string;
+  device: DeviceName;
+  batchSize: number;
+  threads?: number;
+  json?: true;
+}
+
+const examples = `
+Examples:
+  $ repvgg verify digits
+  $ repvgg verify RepVGG-A0-train.pth RepVGG-A0-deploy.pth --images cat.jpg dog.jpg`;
+
+export function addVerify(program: Command): void {
+  const command = program
+    .command('verify')
+    .description('run a network as trained and fused, and compare what comes out')
+    .argument('<train>', 'a checkpoint in train form, or "digits"')
+    .argument('[deploy]', 'its deploy form (default: fused here)')
+    .addOption(new Option('--images <files...>', 'the images to run (default: noise)').conflicts('random'))
+    .option('--random <n>', 'images of noise, always the same ones', positiveInteger, 8)
+    .option('--tolerance <t>', 'the largest relative difference that passes', positiveNumber, 1e-4)
+    .addOption(architectureOption())
+    .addOption(deviceOption());
+  for (const option of preprocessingOptions()) command.addOption(option);
+  command
+    .addOption(batchSizeOption())
+    .addOption(threadsOption())
+    .addOption(jsonOption())
+    .addHelpText('after', examples)
+    .action(verify);
+}
+
+async function verify(train: string, deploy: string | undefined, flags: Flags): Promise<void> {
+  const {images, json, resize, crop, interpolation, ...options} = flags;
+  const {verifyCheckpoint} = await import('../verify.ts');
+  const verification = await verifyCheckpoint(train, {
+    ...options,
+    preprocessing: toPreprocessing(flags),
+    ...(deploy !== undefined && {deploy}),
+    ...(images && {inputs: images}),
+  });
+  if (!verification.passed) process.exitCode = exitCode.rowsFailed;
+  if (json) return printJson(verification);
+  await print(`${title(verification.architecture)}: ${train} as trained and ${deploy ?? 'fused here'}\n`);
+  await printVerification(verification, images);
+}
+
+async function printVerification(verification: Verification, images: string[] | undefined): Promise<void> {
+  const {output, sumSquaredDifferences, relativeDifferences, sameTop1, tolerance, passed} = verification;
+  const total = sumSquaredDifferences.length;
+  await printTable('lrr', [
+    ['image', 'sum of squared differences', 'relative difference'],
+    ...sumSquaredDifferences.map((sum, i) => [
+      images?.[i] ?? `noise ${i}`,
+      small(sum),
+      small(relativeDifferences[i]!),
+    ]),
+  ]);
+  const values = output === 'logits' ? 'logit' : 'feature';
+  await print();
+  await printTable('ll', [
+    [`largest ${values} difference`, small(verification.largestDifference)],
+    [`largest ${values}`, small(verification.largestOutput)],
+    ...(sameTop1 === null ? [] : [['same top-1', `${sameTop1} of ${total}`]]),
+  ]);
+  const different = relativeDifferences.filter(difference => !(difference <= tolerance)).length;
+  await print(
+    passed
+      ? `\nequal: no relative difference exceeds ${tolerance}`
+      : `\nDIFFERENT: ${different} of ${total} relative differences exceed ${tolerance}`,
+  );
+}

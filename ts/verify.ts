@@ -1,0 +1,132 @@
+import type {Architecture} from './architecture.ts';
+import {networkFromCheckpoint} from './checkpoint/network.ts';
+import {openCheckpoint} from './checkpoint/open.ts';
+import {digits} from './digits.ts';
+import {invalidArgument, RepVGGError} from './errors.ts';
+import type {ImageInput, RawImage} from './images.ts';
+import {type LoadOptions, RepVGG} from './model.ts';
+import type {Form} from './network.ts';
+
+export interface VerifyOptions
+  extends Pick<LoadOptions, 'architecture' | 'device' | 'preprocessing' | 'threads' | 'batchSize'> {
+  /** The fused checkpoint to check. Default: the branches are fused here, in memory. */
+  deploy?: string;
+  /** The images to run. Default: `random` images of noise, at the network's input size. */
+  inputs?: readonly ImageInput[];
+  /** How many images of noise; always the same ones. Default 8. */
+  random?: number;
+  /** The largest relative difference that passes. Default 1e-4. */
+  tolerance?: number;
+}
+
+/** How much the outputs of the two forms differ: logits, or the embedding where there is no classifier. */
+export interface Verification {
+  architecture: Architecture;
+  output: 'logits' | 'embedding';
+  /** Per image, what the official `tools/verify.py` prints: the sum of (train - deploy)^2. */
+  sumSquaredDifferences: number[];
+  /** Per image, the Euclidean norm of train - deploy over that of train. */
+  relativeDifferences: number[];
+  /** The largest |train - deploy| and the largest |train| of all. */
+  largestDifference: number;
+  largestOutput: number;
+  /** Images whose likeliest class is the same in both; null without a classifier. */
+  sameTop1: number | null;
+  tolerance: number;
+  /** Whether no relative difference exceeds the tolerance. */
+  passed: boolean;
+}
+
+/**
+ * Runs a network as it was trained and as it is fused, both in fp32, and compares what comes out. Fusion is exact, so
+ * what remains is rounding: 1e-7 to 1e-5 relative to the logits. A wrong epsilon, a lost branch or weights of another
+ * network give 1e-2 and more, and a file rounded to half precision 1e-4 to 1e-2.
+ *
+ * @param train a checkpoint as trained, or "digits"
+ * @throws {RepVGGError} the codes of `RepVGG.load` and of images; ERR_INVALID_ARGUMENT when `train` is fused already
+ */
+export async function verifyCheckpoint(train: string, options: VerifyOptions = {}): Promise<Verification> {
+  const {deploy = train, inputs, random = 8, tolerance = 1e-4, preprocessing, ...load} = options;
+  if (!(tolerance > 0)) throw invalidArgument('tolerance', 'a positive number', tolerance);
+  if (!Number.isInteger(random) || random < 1) throw invalidArgument('random', 'a positive integer', random);
+  if (inputs?.length === 0) throw invalidArgument('inputs', 'at least one image', inputs);
+  if ((await storedForm(train)) === 'deploy') {
+    const message = `Expected a checkpoint as it was trained for train but ${train} is fused already.`;
+    throw new RepVGGError('ERR_INVALID_ARGUMENT', message);
+  }
+  // Noise is made at the size of the crop.
+  const geometry = inputs ? preprocessing : {...preprocessing, resize: 0};
+  const run = async (path: string, form: Form, own: Partial<LoadOptions>): Promise<Run> => {
+    await using model = await RepVGG.load(path, {...load, precision: 'fp32', form, ...own});
+    const images = inputs ?? noise(random, model.preprocessing.crop);
+    const hasClassifier = model.architecture.numClasses > 0;
+    const outputs = hasClassifier ? await model.logits(images) : await model.embed(images);
+    return {architecture: model.architecture, preprocessing: model.preprocessing, outputs};
+  };
+  const before = await run(train, 'train', geometry ? {preprocessing: geometry} : {});
+  const {architecture} = before;
+  const after = await run(deploy, 'deploy', {architecture, preprocessing: before.preprocessing});
+  return compare(architecture, before.outputs, after.outputs, tolerance);
+}
+
+interface Run extends Pick<RepVGG, 'architecture' | 'preprocessing'> {
+  outputs: Float32Array[];
+}
+
+async function storedForm(path: string): Promise<Form> {
+  await using file = await openCheckpoint(path === 'digits' ? digits.checkpoint : path);
+  return networkFromCheckpoint(file).storedForm;
+}
+
+/** Bytes of a linear congruential generator (Numerical Recipes), so that every run sees the same noise. */
+function noise(count: number, size: number): RawImage[] {
+  let state = 1;
+  return Array.from({length: count}, () => {
+    const data = new Uint8Array(size * size * 3);
+    for (let i = 0; i < data.length; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      data[i] = state >>> 24;
+    }
+    return {data, width: size, height: size, channels: 3};
+  });
+}
+
+function compare(
+  architecture: Architecture,
+  train: readonly Float32Array[],
+  deploy: readonly Float32Array[],
+  tolerance: number,
+): Verification {
+  const sumSquaredDifferences: number[] = [];
+  const relativeDifferences: number[] = [];
+  let [largestDifference, largestOutput, sameTop1] = [0, 0, 0];
+  for (const [image, outputs] of train.entries()) {
+    let [squaredDifference, squaredOutput] = [0, 0];
+    for (const [i, value] of outputs.entries()) {
+      const difference = value - deploy[image]![i]!;
+      squaredDifference += difference ** 2;
+      squaredOutput += value ** 2;
+      largestDifference = Math.max(largestDifference, Math.abs(difference));
+      largestOutput = Math.max(largestOutput, Math.abs(value));
+    }
+    sumSquaredDifferences.push(squaredDifference);
+    relativeDifferences.push(squaredDifference === 0 ? 0 : Math.sqrt(squaredDifference / squaredOutput));
+    if (argmax(outputs) === argmax(deploy[image]!)) sameTop1++;
+  }
+  const hasClassifier = architecture.numClasses > 0;
+  return {
+    architecture,
+    output: hasClassifier ? 'logits' : 'embedding',
+    sumSquaredDifferences,
+    relativeDifferences,
+    largestDifference,
+    largestOutput,
+    sameTop1: hasClassifier ? sameTop1 : null,
+    tolerance,
+    passed: relativeDifferences.every(difference => difference <= tolerance),
+  };
+}
+
+function argmax(values: Float32Array): number {
+  return values.reduce((best, value, i) => (value > values[best]! ? i : best), 0);
+}
