@@ -1,4 +1,4 @@
-import test from 'ava';
+import test, {type Macro} from 'ava';
 import type {Checkpoint} from '../../ts/checkpoint/checkpoint.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {RepVGGError, type RepVGGErrorCode} from '../../ts/errors.ts';
@@ -13,21 +13,16 @@ export async function openAndReadAll(path: string): Promise<void> {
 }
 
 /** The file, or what is at the path, is refused with this code in one sentence that names the file. */
-export const refusal = test.macro(
-  async (
-    t,
-    file: () => Promise<string | Buffer> | string | Buffer,
-    code: RepVGGErrorCode,
-    message: RegExp,
-  ) => {
-    const content = await file();
-    const path = typeof content === 'string' ? content : await folder.write(content);
-    const error = await t.throwsAsync(openAndReadAll(path), {instanceOf: RepVGGError, code, message});
-    t.regex(error.message, /^Cannot read checkpoint [^\n]*[^.]\.$/);
-    t.true(error.message.includes(path));
-    t.notRegex(error.message.replace(path, ''), /\. /);
-  },
-);
+export const refusal: Macro<
+  [file: () => Promise<string | Buffer> | string | Buffer, code: RepVGGErrorCode, message: RegExp]
+> = test.macro(async (t, file, code, message) => {
+  const content = await file();
+  const path = typeof content === 'string' ? content : await folder.write(content);
+  const error = await t.throwsAsync(openAndReadAll(path), {instanceOf: RepVGGError, code, message});
+  t.regex(error.message, /^Cannot read checkpoint [^\n]*[^.]\.$/);
+  t.true(error.message.includes(path));
+  t.notRegex(error.message.replace(path, ''), /\. /);
+});
 
 /** A zip around one tensor `x` with the floats 1 to 4, as it should be but for what is given. */
 export function oneTensor(
