@@ -1,0 +1,239 @@
+// Everything in the kernels that is not plain C++: inline PTX, CUDA's types and qualifiers, dynamic shared
+// memory and the launch itself. With REPVGG_EMULATOR the same names come from test/emulator/cuda_emulated.h,
+// which runs the kernels on the CPU; kernels include nothing else of CUDA.
+//
+// Rules for kernels, so that one source runs in both places: no <<<>>>, no __shared__ (SharedMemory()
+// instead), no divergent warp operation, block sizes in whole warps, shared memory written in whole 4-byte
+// words.
+//
+// Fragment layouts are those of the PTX ISA manual, "Matrix multiply-accumulate operation using mma". Lane l
+// is written (g, t) = (l / 4, l % 4):
+//   A 16x16  a[0] = A[g][2t, 2t+1]  a[1] = A[g+8][2t, 2t+1]  a[2] = A[g][2t+8, 2t+9]  a[3] = A[g+8][2t+8,
+//   2t+9] B 16x8   b[0] = B[2t, 2t+1][g]  b[1] = B[2t+8, 2t+9][g] D 16x8   d[0], d[1] = D[g][2t, 2t+1]  d[2],
+//   d[3] = D[g+8][2t, 2t+1]
+// TF32 (16x8 by 8x8) has one value where the 16-bit types have two: a[2] = A[g][t+4], b[1] = B[t+4][g].
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#ifdef REPVGG_EMULATOR
+#include "test/emulator/cuda_emulated.h"
+#else
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#define REPVGG_DEVICE __device__ __forceinline__
+#ifdef __CUDA_ARCH__
+#define REPVGG_ARCH __CUDA_ARCH__
+#else
+#define REPVGG_ARCH 0
+#endif
+
+namespace repvgg::cuda {
+
+// Storage only; arithmetic is in float.
+struct Half {
+  uint16_t bits;
+};
+struct BFloat16 {
+  uint16_t bits;
+};
+
+REPVGG_DEVICE float ToFloat(float value) { return value; }
+REPVGG_DEVICE float ToFloat(Half value) { return __half2float(__ushort_as_half(value.bits)); }
+REPVGG_DEVICE float ToFloat(BFloat16 value) {
+  return __uint_as_float(static_cast<uint32_t>(value.bits) << 16);
+}
+
+// To nearest, ties to even.
+template <typename T>
+REPVGG_DEVICE T FromFloat(float value);
+template <>
+REPVGG_DEVICE float FromFloat<float>(float value) {
+  return value;
+}
+template <>
+REPVGG_DEVICE Half FromFloat<Half>(float value) {
+  return {__half_as_ushort(__float2half_rn(value))};
+}
+template <>
+REPVGG_DEVICE BFloat16 FromFloat<BFloat16>(float value) {
+  return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};
+}
+
+// Two values in one word, `low` at the lower address.
+template <typename T>
+REPVGG_DEVICE uint32_t Pack(float low, float high);
+template <>
+REPVGG_DEVICE uint32_t Pack<Half>(float low, float high) {
+  const __half2 pair = __floats2half2_rn(low, high);
+  return reinterpret_cast<const uint32_t&>(pair);
+}
+template <>
+REPVGG_DEVICE uint32_t Pack<BFloat16>(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return reinterpret_cast<const uint32_t&>(pair);
+}
+
+// The nearest TF32 value (10 bits of mantissa), ties away from zero: what cvt.rna.tf32 gives.
+REPVGG_DEVICE float RoundToTf32(float value) {
+#if REPVGG_ARCH >= 800
+  uint32_t bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
+  return __uint_as_float(bits);
+#else
+  return value;
+#endif
+}
+
+// The block's dynamic shared memory, aligned to 16 bytes at least.
+REPVGG_DEVICE unsigned char* SharedMemory() {
+  extern __shared__ __align__(128) unsigned char repvgg_shared_memory[];
+  return repvgg_shared_memory;
+}
+
+REPVGG_DEVICE uint32_t SharedAddress(const void* shared) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+}
+
+// Copies kBytes (4, 8 or 16) from global to shared memory, or writes zeros where `valid` is false (`global`
+// is not read then, but must be a mapped address). Complete for this thread after CpAsyncWait, for others
+// after a barrier that follows it. Before sm_80 it is an ordinary load and store.
+template <int kBytes>
+REPVGG_DEVICE void CpAsync(void* shared, const void* global, bool valid) {
+  static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);
+#if REPVGG_ARCH >= 800
+  // .ca keeps the line in L1: neighbouring taps of a convolution read it again.
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(SharedAddress(shared)), "l"(global),
+               "n"(kBytes), "r"(valid ? kBytes : 0)
+               : "memory");
+#else
+  if constexpr (kBytes == 16) {
+    *static_cast<uint4*>(shared) = valid ? *static_cast<const uint4*>(global) : make_uint4(0, 0, 0, 0);
+  } else if constexpr (kBytes == 8) {
+    *static_cast<uint2*>(shared) = valid ? *static_cast<const uint2*>(global) : make_uint2(0, 0);
+  } else {
+    *static_cast<uint32_t*>(shared) = valid ? *static_cast<const uint32_t*>(global) : 0;
+  }
+#endif
+}
+
+// Closes this thread's group of copies.
+REPVGG_DEVICE void CpAsyncCommit() {
+#if REPVGG_ARCH >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+// Waits until at most kPending of this thread's latest groups are unfinished.
+template <int kPending>
+REPVGG_DEVICE void CpAsyncWait() {
+#if REPVGG_ARCH >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+#endif
+}
+
+// Loads 8x8 matrices of 16-bit values (or 8x4 of 32-bit ones). Lanes 8i to 8i + 7 give the addresses of the 8
+// rows, of 16 bytes each, of matrix i; lane (g, t) receives word t of row g of each matrix. sm_75 and up.
+REPVGG_DEVICE void LdMatrixX4(uint32_t (&out)[4], const void* row) {
+#if REPVGG_ARCH >= 750
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(SharedAddress(row))
+               : "memory");
+#endif
+}
+
+// Two matrices; the addresses of lanes 16 to 31 are not used but must be valid.
+REPVGG_DEVICE void LdMatrixX2(uint32_t (&out)[2], const void* row) {
+#if REPVGG_ARCH >= 750
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+               : "=r"(out[0]), "=r"(out[1])
+               : "r"(SharedAddress(row))
+               : "memory");
+#endif
+}
+
+// The same with each matrix of 16-bit values transposed: lane (g, t) receives rows 2t, 2t + 1 of column g.
+REPVGG_DEVICE void LdMatrixX4Transposed(uint32_t (&out)[4], const void* row) {
+#if REPVGG_ARCH >= 750
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(SharedAddress(row))
+               : "memory");
+#endif
+}
+
+// d += a * b with products and sums in float. The 16-bit types multiply 16x16 by 16x8; float multiplies 16x8
+// by 8x8 and uses the 19 upper bits of every value (TF32). Half needs sm_75, the others sm_80.
+template <typename T>
+REPVGG_DEVICE void Mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+template <>
+REPVGG_DEVICE void Mma<Half>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if REPVGG_ARCH >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#elif REPVGG_ARCH >= 750
+  // Turing multiplies 16x8 by 8x8: the two halves of the longer product.
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[2]), "r"(a[3]), "r"(b[1]));
+#endif
+}
+
+template <>
+REPVGG_DEVICE void Mma<BFloat16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if REPVGG_ARCH >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+template <>
+REPVGG_DEVICE void Mma<float>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if REPVGG_ARCH >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+// kernel<<<grid, block, shared_bytes, stream>>>(arguments...). More than 48 KB of shared memory has to be
+// asked for, per kernel and device; asking again costs next to nothing, and remembering would be hidden
+// state.
+template <typename... Parameters, typename... Arguments>
+cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+                   cudaStream_t stream, const Arguments&... arguments) {
+  if (shared_bytes > 48 * 1024) {
+    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                   static_cast<int>(shared_bytes));
+    if (error != cudaSuccess) return error;
+  }
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+}
+
+}  // namespace repvgg::cuda
+
+#endif  // REPVGG_EMULATOR

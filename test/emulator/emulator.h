@@ -1,0 +1,113 @@
+// Runs CUDA kernels on the CPU and checks every memory access they make.
+//
+// Each thread of a block is a fiber with its own stack; blocks are spread over a few OS threads. A fiber runs
+// until it has to wait (for a barrier, for the other lanes of a warp operation); which fiber runs next is the
+// schedule's choice, and a correct kernel gives the same result under all of them.
+//
+// Kernel sources are compiled with -fsanitize=thread, which makes the compiler call __tsan_read4(address) and
+// its siblings before each access. Those functions are ours (memory_checks.cc): they know what is allocated,
+// what was written, by whom and since which barrier. So plain pointers and array indices are checked as well
+// as the functions of ptx.cuh. Found:
+//   - access outside an allocation or outside the block's shared memory, misaligned access
+//   - read of shared or global memory that nobody wrote
+//   - write to memory that is an input; second write to a byte of an output in one launch
+//   - two threads of a block touch one word of shared memory, one of them writing, with no barrier between
+//     them (__syncthreads, or __syncwarp within a warp; shuffles and mma order nothing)
+//   - shared memory used while a cp.async into it is in flight
+//   - warp operation that not all 32 lanes reach, barrier that not all threads reach
+// Not found: missing __threadfence, bank conflicts, anything about time. Sums inside mma are in another order
+// than the hardware's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace repvgg::emulator {
+
+struct Index3 {
+  unsigned x = 1, y = 1, z = 1;
+};
+
+enum class Schedule { kAscending, kDescending, kRandom };
+
+enum class Fault {
+  kOutOfBounds,
+  kMisaligned,
+  kUninitialised,
+  kReadOnly,
+  kWrittenTwice,
+  kRace,
+  kInFlight,
+  kDivergence,
+};
+const char* FaultName(Fault fault);
+
+struct Report {
+  Fault fault;
+  std::string message;
+};
+
+// How the next launches run.
+struct Settings {
+  Schedule schedule = Schedule::kAscending;
+  uint64_t seed = 1;  // Of kRandom.
+  int os_threads = 2;
+};
+Settings& settings();
+
+// The faults of all launches since the last call, at most one of a kind per place in the code.
+std::vector<Report> TakeReports();
+
+enum class Contents {
+  kInput,    // May not be written by kernels.
+  kOutput,   // Each byte may be written once per launch, and read after that.
+  kScratch,  // May be read only after it was written by a kernel.
+  kState,    // Written by the host, may be read and written.
+};
+
+// Global memory. What lies beyond either end of an allocation is unmapped as far as kernels are concerned.
+void* Allocate(size_t bytes, Contents contents);
+void Free(void* pointer);
+// The number of bytes of an output that no kernel wrote.
+size_t CountUnwritten(const void* pointer);
+
+void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& kernel);
+
+// Seen from inside a kernel.
+const Index3& ThreadIndex();
+const Index3& BlockIndex();
+const Index3& BlockSize();
+const Index3& GridSize();
+unsigned char* BlockSharedMemory();
+
+void BlockBarrier();
+void WarpBarrier(unsigned mask);
+uint32_t Shuffle(unsigned mask, uint32_t value, int source_lane);
+uint32_t ShuffleXor(unsigned mask, uint32_t value, int lane_mask);
+uint32_t ShuffleDown(unsigned mask, uint32_t value, int delta);
+unsigned Ballot(unsigned mask, bool predicate);
+
+void CopyAsync(void* shared, const void* global, int bytes, bool valid);
+void CommitCopies();
+void WaitCopies(int pending);
+
+struct Words4 {
+  uint32_t word[4];
+};
+Words4 LoadMatrices(const void* row, int count, bool transposed);
+
+enum class MmaType { kHalf, kBFloat16, kTf32 };
+struct MmaOperands {
+  uint32_t a[4];
+  uint32_t b[2];
+  float c[4];
+};
+struct MmaResult {
+  float d[4];
+};
+MmaResult MultiplyMatrices(MmaType type, MmaOperands operands);
+
+}  // namespace repvgg::emulator

@@ -1,0 +1,99 @@
+// emulator_tests [--list] [part of a name ...]: runs the cases, one line of JSON each.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "test/emulator/test.h"
+
+namespace repvgg::emulator {
+namespace {
+
+std::string failure;
+std::string note;
+Distance worst;
+
+std::string Quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+}  // namespace
+
+std::vector<Case>& cases() {
+  static std::vector<Case> value;
+  return value;
+}
+
+void Fail(const std::string& why) { failure += (failure.empty() ? "" : "\n") + why; }
+
+void ExpectNoFaults() {
+  for (const Report& report : TakeReports()) Fail(report.message);
+}
+
+Distance Compare(const std::vector<double>& got, const std::vector<double>& expected) {
+  double sum = 0, square = 0, error = 0, largest = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double difference = std::abs(got[i] - expected[i]);
+    sum += expected[i];
+    square += expected[i] * expected[i];
+    error += difference * difference;
+    // A comparison that is false for NaN must not hide it.
+    if (!(difference <= largest)) largest = difference;
+  }
+  const double count = static_cast<double>(expected.size());
+  const double deviation = std::sqrt(square / count - sum / count * sum / count);
+  return {std::sqrt(error / square), largest / deviation};
+}
+
+void ExpectWithin(const Distance& distance, const Distance& bound) {
+  worst.relative_l2 = std::max(worst.relative_l2, distance.relative_l2);
+  worst.max = std::max(worst.max, distance.max);
+  char text[120];
+  std::snprintf(text, sizeof text, "relL2 %.1e, max %.1e", worst.relative_l2, worst.max);
+  note = text;
+  if (distance.relative_l2 <= bound.relative_l2 && distance.max <= bound.max) return;
+  std::snprintf(text, sizeof text, "relL2 %.2e and max %.2e should be within %.2e and %.2e",
+                distance.relative_l2, distance.max, bound.relative_l2, bound.max);
+  Fail(text);
+}
+
+}  // namespace repvgg::emulator
+
+int main(int argc, char** argv) {
+  using namespace repvgg::emulator;
+  const bool list = argc > 1 && std::strcmp(argv[1], "--list") == 0;
+  bool all_passed = true;
+  for (const Case& test : cases()) {
+    bool wanted = argc == 1 + list;
+    for (int i = 1 + list; i < argc; ++i) wanted |= test.name.find(argv[i]) != std::string::npos;
+    if (!wanted) continue;
+    if (list) {
+      std::printf("%s\n", Quoted(test.name).c_str());
+      continue;
+    }
+    failure.clear();
+    note.clear();
+    worst = {};
+    settings() = Settings{};
+    const auto start = std::chrono::steady_clock::now();
+    test.run();
+    ExpectNoFaults();
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    std::printf("{\"name\": %s, \"ok\": %s, \"ms\": %.0f, \"detail\": %s}\n", Quoted(test.name).c_str(),
+                failure.empty() ? "true" : "false", took.count(),
+                Quoted(failure.empty() ? note : failure).c_str());
+    std::fflush(stdout);
+    all_passed &= failure.empty();
+  }
+  return all_passed ? 0 : 1;
+}

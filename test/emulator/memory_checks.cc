@@ -1,0 +1,256 @@
+// What the compiler calls before each access of a kernel (-fsanitize=thread), and what is known of each byte
+// of global and each word of shared memory. This file itself is not instrumented.
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include "test/emulator/fiber.h"
+
+namespace repvgg::emulator {
+namespace {
+
+constexpr size_t kArenaBytes = size_t{1} << 36;  // Of addresses: pages exist once they are touched.
+constexpr size_t kGap = size_t{8} << 20;         // A wrong index lands in it and is noticed.
+constexpr size_t kSharedGap = size_t{1} << 20;
+
+enum ByteState : uint8_t { kUnallocated, kUnwritten, kWritten, kConstant, kOutputUnwritten, kOutputWritten };
+
+struct Arena {
+  unsigned char* memory;
+  uint8_t* states;  // A ByteState for every byte of memory.
+  size_t used = kGap;
+  std::map<const void*, size_t> allocations;
+  std::mutex mutex;
+
+  Arena() {
+    memory = Map(kArenaBytes);
+    states = Map(kArenaBytes);
+  }
+  static unsigned char* Map(size_t bytes) {
+    void* mapped =
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapped == MAP_FAILED) std::abort();
+    return static_cast<unsigned char*>(mapped);
+  }
+};
+
+Arena& arena() {
+  static Arena* const value = new Arena;
+  return *value;
+}
+// Read on every access; set before the first kernel can run.
+unsigned char* const arena_memory = arena().memory;
+uint8_t* const arena_states = arena().states;
+
+uint32_t Stamp() { return worker->epoch << 12 | (worker->warp().epoch & 0xfff); }
+
+bool SameInterval(uint32_t stamp) { return stamp >> 12 == worker->epoch; }
+
+// Whether what `other` did at `stamp` is ordered before the current thread by a barrier.
+bool Ordered(int other, uint32_t stamp) {
+  const int self = worker->current->thread;
+  if (other == self || !SameInterval(stamp)) return true;
+  return other / kWarp == self / kWarp && (stamp & 0xfff) != (Stamp() & 0xfff);
+}
+
+bool ReadsOrdered(const WordState& word) {
+  if (word.read_stamp == 0 || !SameInterval(word.read_stamp)) return true;
+  if (word.reader == kSeveralWarps) return false;
+  if (word.reader <= kSeveralLanes) {
+    const int warp = kSeveralLanes - word.reader;
+    return warp == worker->current->thread / kWarp && (word.read_stamp & 0xfff) != (Stamp() & 0xfff);
+  }
+  return Ordered(word.reader, word.read_stamp);
+}
+
+void NoteRead(WordState& word) {
+  const auto self = static_cast<int16_t>(worker->current->thread);
+  const int warp = self / kWarp;
+  if (word.read_stamp == 0 || !SameInterval(word.read_stamp)) {
+    word.reader = self;
+  } else if (word.reader >= 0 && word.reader != self) {
+    word.reader = word.reader / kWarp == warp ? static_cast<int16_t>(kSeveralLanes - warp) : kSeveralWarps;
+  } else if (word.reader <= kSeveralLanes && kSeveralLanes - word.reader != warp) {
+    word.reader = kSeveralWarps;
+  }
+  word.read_stamp = Stamp();
+}
+
+std::string Thread(int thread) { return "thread " + std::to_string(thread); }
+
+void CheckShared(size_t offset, size_t bytes, bool write, const void* place) {
+  if (offset >= worker->shared_bytes || offset + bytes > worker->shared_bytes) {
+    return Complain(Fault::kOutOfBounds, place,
+                    std::to_string(bytes) + " bytes of shared memory at offset " +
+                        std::to_string(static_cast<ptrdiff_t>(offset)) + " of " +
+                        std::to_string(worker->shared_bytes));
+  }
+  for (size_t i = offset / 4; i <= (offset + bytes - 1) / 4; ++i) {
+    WordState& word = worker->words[i];
+    const std::string_view what = write ? "write" : "read";
+    const auto complain = [&](Fault fault, const std::string& why) {
+      Complain(fault, place,
+               std::string(what) + " of shared memory at offset " + std::to_string(i * 4) + why);
+    };
+    if (word.in_flight >= 0)
+      complain(Fault::kInFlight, " that a cp.async of " + Thread(word.in_flight) + " fills");
+    if (word.writer >= 0 && !Ordered(word.writer, word.write_stamp)) {
+      complain(Fault::kRace, " and write by " + Thread(word.writer) + " with no barrier between them");
+    }
+    if (write) {
+      if (!ReadsOrdered(word)) complain(Fault::kRace, " and reads by others with no barrier between them");
+      word.writer = static_cast<int16_t>(worker->current->thread);
+      word.write_stamp = Stamp();
+      word.written = 1;
+    } else {
+      if (!word.written) complain(Fault::kUninitialised, " that nobody wrote");
+      NoteRead(word);
+    }
+  }
+}
+
+void CheckGlobal(size_t offset, size_t bytes, bool write, const void* place) {
+  uint8_t* const states = arena_states + offset;
+  const auto complain = [&](Fault fault, const char* why) {
+    Complain(fault, place, std::to_string(bytes) + " bytes of global memory " + why);
+  };
+  for (size_t i = 0; i < bytes; ++i) {
+    const uint8_t state = states[i];
+    if (state == kUnallocated) return complain(Fault::kOutOfBounds, "that are not allocated");
+    if (write) {
+      if (state == kConstant) return complain(Fault::kReadOnly, "that are an input were written");
+      if (state == kOutputWritten) return complain(Fault::kWrittenTwice, "were written a second time");
+      states[i] = state == kOutputUnwritten ? kOutputWritten : kWritten;
+    } else if (state == kUnwritten || state == kOutputUnwritten) {
+      return complain(Fault::kUninitialised, "that nobody wrote were read");
+    }
+  }
+}
+
+}  // namespace
+
+void CheckAccess(const void* address, size_t bytes, bool write, const void* place) {
+  if (!worker || !worker->current) return;
+  const auto at = static_cast<const unsigned char*>(address);
+  const auto from_shared = static_cast<size_t>(at - (worker->shared - kSharedGap));
+  if (from_shared < kMaxSharedBytes + 2 * kSharedGap) {
+    return CheckShared(from_shared - kSharedGap, bytes, write, place);
+  }
+  const auto offset = static_cast<size_t>(at - arena_memory);
+  if (offset < kArenaBytes) CheckGlobal(offset, bytes, write, place);
+}
+
+void BeginCopy(unsigned char* shared, const void* global, int bytes, bool valid, const void* place) {
+  if (reinterpret_cast<uintptr_t>(shared) % bytes != 0 || reinterpret_cast<uintptr_t>(global) % bytes != 0) {
+    Complain(Fault::kMisaligned, place, "cp.async of " + std::to_string(bytes) + " bytes");
+  }
+  const size_t offset = shared - worker->shared;
+  CheckShared(offset, bytes, true, place);
+  if (valid) CheckAccess(global, bytes, false, place);
+  if (offset + bytes > worker->shared_bytes) return;
+  std::memset(shared, 0xff, bytes);
+  for (int i = 0; i < bytes / 4; ++i) {
+    worker->words[offset / 4 + i].in_flight = static_cast<int16_t>(worker->current->thread);
+  }
+}
+
+void EndCopy(const PendingCopy& copy) {
+  const size_t offset = copy.shared - worker->shared;
+  if (offset + copy.bytes > worker->shared_bytes) return;
+  if (copy.valid) {
+    std::memcpy(copy.shared, copy.global, copy.bytes);
+  } else {
+    std::memset(copy.shared, 0, copy.bytes);
+  }
+  for (int i = 0; i < copy.bytes / 4; ++i) {
+    WordState& word = worker->words[offset / 4 + i];
+    word.in_flight = -1;
+    word.writer = static_cast<int16_t>(worker->current->thread);
+    word.write_stamp = Stamp();
+  }
+}
+
+unsigned char* MapSharedMemory() { return Arena::Map(kMaxSharedBytes + 2 * kSharedGap) + kSharedGap; }
+void UnmapSharedMemory(unsigned char* shared) {
+  munmap(shared - kSharedGap, kMaxSharedBytes + 2 * kSharedGap);
+}
+
+void* Allocate(size_t bytes, Contents contents) {
+  Arena& a = arena();
+  const std::lock_guard lock(a.mutex);
+  if (a.used + bytes + kGap > kArenaBytes) std::abort();
+  unsigned char* const memory = a.memory + a.used;
+  constexpr uint8_t kFirst[] = {kConstant, kOutputUnwritten, kUnwritten, kWritten};
+  std::memset(a.states + a.used, kFirst[static_cast<int>(contents)], bytes);
+  std::memset(memory, 0xff, bytes);
+  a.allocations[memory] = bytes;
+  a.used += (bytes + kGap + 255) / 256 * 256;
+  return memory;
+}
+
+void Free(void* pointer) {
+  Arena& a = arena();
+  const std::lock_guard lock(a.mutex);
+  const size_t offset = static_cast<unsigned char*>(pointer) - a.memory;
+  std::memset(a.states + offset, kUnallocated, a.allocations.at(pointer));
+  a.allocations.erase(pointer);
+  if (!a.allocations.empty()) return;
+  madvise(a.memory, a.used, MADV_DONTNEED);
+  madvise(a.states, a.used, MADV_DONTNEED);
+  a.used = kGap;
+}
+
+size_t CountUnwritten(const void* pointer) {
+  Arena& a = arena();
+  const std::lock_guard lock(a.mutex);
+  const uint8_t* const states = a.states + (static_cast<const unsigned char*>(pointer) - a.memory);
+  return std::count(states, states + a.allocations.at(pointer), kOutputUnwritten);
+}
+
+}  // namespace repvgg::emulator
+
+// The interface that GCC and Clang compile to.
+using repvgg::emulator::CheckAccess;
+using repvgg::emulator::Complain;
+using repvgg::emulator::Fault;
+#define HERE __builtin_return_address(0)
+#define REPVGG_HOOKS(bytes)                                                                      \
+  void __tsan_read##bytes(void* address) { CheckAccess(address, bytes, false, HERE); }           \
+  void __tsan_write##bytes(void* address) { CheckAccess(address, bytes, true, HERE); }           \
+  void __tsan_unaligned_read##bytes(void* address) { CheckAccess(address, bytes, false, HERE); } \
+  void __tsan_unaligned_write##bytes(void* address) { CheckAccess(address, bytes, true, HERE); } \
+  void __tsan_volatile_read##bytes(void* address) { CheckAccess(address, bytes, false, HERE); }  \
+  void __tsan_volatile_write##bytes(void* address) { CheckAccess(address, bytes, true, HERE); }
+extern "C" {
+void __tsan_init() {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+void __tsan_vptr_update(void**, void*) {}
+void __tsan_vptr_read(void**) {}
+REPVGG_HOOKS(1)
+REPVGG_HOOKS(2)
+REPVGG_HOOKS(4)
+REPVGG_HOOKS(8)
+REPVGG_HOOKS(16)
+void __tsan_read_range(void* address, unsigned long bytes) { CheckAccess(address, bytes, false, HERE); }
+void __tsan_write_range(void* address, unsigned long bytes) { CheckAccess(address, bytes, true, HERE); }
+
+// -fsanitize=alignment,bounds of the same compilers: wrongly aligned vectors, and indices of local arrays.
+struct SourceLocation {
+  const char* file;
+  uint32_t line, column;
+};
+static void ComplainAt(Fault fault, const SourceLocation* where, const void* place, const char* what) {
+  Complain(fault, place, std::string(what) + " in " + where->file + ":" + std::to_string(where->line));
+}
+void __ubsan_handle_type_mismatch_v1(SourceLocation* where, uintptr_t) {
+  ComplainAt(Fault::kMisaligned, where, HERE, "pointer that is null or not aligned");
+}
+void __ubsan_handle_out_of_bounds(SourceLocation* where, uintptr_t) {
+  ComplainAt(Fault::kOutOfBounds, where, HERE, "array index");
+}
+}

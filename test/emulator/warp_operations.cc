@@ -1,0 +1,188 @@
+// Operations of a whole warp: every lane leaves its operands, the last to arrive computes all results.
+#include <cstring>
+
+#include "test/emulator/fiber.h"
+#include "test/emulator/formats.h"
+
+namespace repvgg::emulator {
+namespace {
+
+template <typename Leave, typename Compute>
+void Together(WarpOperation operation, unsigned mask, Leave leave, Compute compute) {
+  Worker& w = *worker;
+  Warp& warp = w.warp();
+  if (mask != ~0u)
+    Complain(Fault::kDivergence, __builtin_return_address(0), "warp operation with a partial mask");
+  if (warp.arrived == 0) {
+    warp.operation = operation;
+  } else if (warp.operation != operation) {
+    Complain(Fault::kDivergence, __builtin_return_address(0), "lanes of a warp are in different operations");
+  }
+  leave(warp, w.lane());
+  if (++warp.arrived < kWarp) {
+    warp.ready &= ~(1u << w.lane());
+    w.Block();
+    return;
+  }
+  warp.arrived = 0;
+  warp.ready = ~0u;
+  compute(warp);
+}
+
+template <typename Source>
+uint32_t Exchange(unsigned mask, uint32_t value, Source source) {
+  Together(
+      WarpOperation::kShuffle, mask, [&](Warp& warp, int lane) { warp.in.value[lane] = value; },
+      [](Warp& warp) { std::memcpy(warp.out.value, warp.in.value, sizeof warp.out.value); });
+  return worker->warp().out.value[source(worker->lane())];
+}
+
+template <int kInner, float (*kConvert)(uint16_t)>
+void Multiply16(Warp& warp) {
+  float a[16][kInner], b[kInner][8];
+  for (int lane = 0; lane < kWarp; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    const MmaOperands& in = warp.in.mma[lane];
+    for (int r = 0; r < 4; ++r) {
+      for (int h = 0; h < 2; ++h) {
+        a[g + r % 2 * 8][2 * t + h + r / 2 * 8] = kConvert(static_cast<uint16_t>(in.a[r] >> (16 * h)));
+      }
+    }
+    for (int r = 0; r < 2; ++r) {
+      for (int h = 0; h < 2; ++h)
+        b[2 * t + h + r * 8][g] = kConvert(static_cast<uint16_t>(in.b[r] >> (16 * h)));
+    }
+  }
+  float d[16][8] = {};
+  for (int m = 0; m < 16; ++m) {
+    for (int k = 0; k < kInner; ++k) {
+      for (int n = 0; n < 8; ++n) d[m][n] += a[m][k] * b[k][n];
+    }
+  }
+  for (int lane = 0; lane < kWarp; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    for (int e = 0; e < 4; ++e) {
+      warp.out.mma[lane].d[e] = warp.in.mma[lane].c[e] + d[g + e / 2 * 8][2 * t + e % 2];
+    }
+  }
+}
+
+void MultiplyTf32(Warp& warp) {
+  // Tensor cores do not look at the 13 lowest bits.
+  const auto truncate = [](uint32_t bits) { return BitsToFloat(bits & ~0x1fffu); };
+  float a[16][8], b[8][8];
+  for (int lane = 0; lane < kWarp; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    const MmaOperands& in = warp.in.mma[lane];
+    for (int r = 0; r < 4; ++r) a[g + r % 2 * 8][t + r / 2 * 4] = truncate(in.a[r]);
+    for (int r = 0; r < 2; ++r) b[t + r * 4][g] = truncate(in.b[r]);
+  }
+  float d[16][8] = {};
+  for (int m = 0; m < 16; ++m) {
+    for (int k = 0; k < 8; ++k) {
+      for (int n = 0; n < 8; ++n) d[m][n] += a[m][k] * b[k][n];
+    }
+  }
+  for (int lane = 0; lane < kWarp; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    for (int e = 0; e < 4; ++e) {
+      warp.out.mma[lane].d[e] = warp.in.mma[lane].c[e] + d[g + e / 2 * 8][2 * t + e % 2];
+    }
+  }
+}
+
+}  // namespace
+
+void WarpBarrier(unsigned mask) {
+  Together(WarpOperation::kBarrier, mask, [](Warp&, int) {}, [](Warp& warp) { ++warp.epoch; });
+}
+
+uint32_t Shuffle(unsigned mask, uint32_t value, int source_lane) {
+  return Exchange(mask, value, [&](int) { return source_lane & (kWarp - 1); });
+}
+
+uint32_t ShuffleXor(unsigned mask, uint32_t value, int lane_mask) {
+  return Exchange(mask, value, [&](int lane) { return (lane ^ lane_mask) & (kWarp - 1); });
+}
+
+uint32_t ShuffleDown(unsigned mask, uint32_t value, int delta) {
+  return Exchange(mask, value, [&](int lane) { return lane + delta < kWarp ? lane + delta : lane; });
+}
+
+unsigned Ballot(unsigned mask, bool predicate) {
+  Together(
+      WarpOperation::kBallot, mask, [&](Warp& warp, int lane) { warp.in.value[lane] = predicate; },
+      [](Warp& warp) {
+        uint32_t bits = 0;
+        for (int lane = 0; lane < kWarp; ++lane) bits |= warp.in.value[lane] << lane;
+        for (uint32_t& out : warp.out.value) out = bits;
+      });
+  return worker->warp().out.value[worker->lane()];
+}
+
+Words4 LoadMatrices(const void* row, int count, bool transposed) {
+  const auto bytes = static_cast<const unsigned char*>(row);
+  if (worker->lane() < 8 * count) {
+    if (reinterpret_cast<uintptr_t>(row) % 16 != 0) {
+      Complain(Fault::kMisaligned, __builtin_return_address(0),
+               "ldmatrix of a row that is not aligned to 16 bytes");
+    }
+    CheckAccess(row, 16, false, __builtin_return_address(0));
+  }
+  Together(
+      WarpOperation::kLoadMatrices, ~0u, [&](Warp& warp, int lane) { warp.in.row[lane] = bytes; },
+      [&](Warp& warp) {
+        Words4 out[kWarp] = {};
+        for (int lane = 0; lane < kWarp; ++lane) {
+          const int g = lane / 4, t = lane % 4;
+          for (int i = 0; i < count; ++i) {
+            const unsigned char* const* rows = &warp.in.row[8 * i];
+            if (transposed) {
+              uint16_t pair[2];
+              for (int h = 0; h < 2; ++h) std::memcpy(&pair[h], rows[2 * t + h] + 2 * g, 2);
+              out[lane].word[i] = pair[0] | static_cast<uint32_t>(pair[1]) << 16;
+            } else {
+              std::memcpy(&out[lane].word[i], rows[g] + 4 * t, 4);
+            }
+          }
+        }
+        std::memcpy(warp.out.words, out, sizeof out);
+      });
+  return worker->warp().out.words[worker->lane()];
+}
+
+MmaResult MultiplyMatrices(MmaType type, MmaOperands operands) {
+  Together(
+      WarpOperation::kMma, ~0u, [&](Warp& warp, int lane) { warp.in.mma[lane] = operands; },
+      [&](Warp& warp) {
+        switch (type) {
+          case MmaType::kHalf:
+            return Multiply16<16, HalfToFloat>(warp);
+          case MmaType::kBFloat16:
+            return Multiply16<16, BFloat16ToFloat>(warp);
+          case MmaType::kTf32:
+            return MultiplyTf32(warp);
+        }
+      });
+  return worker->warp().out.mma[worker->lane()];
+}
+
+void CopyAsync(void* shared, const void* global, int bytes, bool valid) {
+  Fiber& fiber = *worker->current;
+  BeginCopy(static_cast<unsigned char*>(shared), global, bytes, valid, __builtin_return_address(0));
+  fiber.copies.push_back({static_cast<unsigned char*>(shared), global, bytes, valid, fiber.copy_group});
+}
+
+void CommitCopies() { ++worker->current->copy_group; }
+
+void WaitCopies(int pending) {
+  Fiber& fiber = *worker->current;
+  size_t done = 0;
+  while (done < fiber.copies.size() &&
+         static_cast<int>(fiber.copy_group - fiber.copies[done].group) > pending) {
+    EndCopy(fiber.copies[done++]);
+  }
+  fiber.copies.erase(fiber.copies.begin(), fiber.copies.begin() + done);
+}
+
+}  // namespace repvgg::emulator
