@@ -87,6 +87,8 @@ export interface ZipEntry {
   size?: number;
   compressedSize?: number;
   offset?: number;
+  /** The length of the extra field that the local header states, and does not have. */
+  localExtra?: number;
 }
 
 export function zip(entries: readonly ZipEntry[]): Buffer {
@@ -96,7 +98,8 @@ export function zip(entries: readonly ZipEntry[]): Buffer {
   for (const entry of entries) {
     const name = Buffer.from(entry.name);
     const body = entry.deflate ? deflateRawSync(entry.data) : entry.data;
-    const local = concat('PK\x03\x04', Buffer.alloc(22), u32(name.length), name, body);
+    const lengths = u32(name.length + ((entry.localExtra ?? 0) << 16));
+    const local = concat('PK\x03\x04', Buffer.alloc(22), lengths, name, body);
     const central = Buffer.alloc(46);
     central.write('PK\x01\x02', 'latin1');
     central.writeUInt16LE(entry.flags ?? 0, 8);

@@ -196,6 +196,16 @@ test('a stored tensor is read from its own range of a shared storage', async t =
   });
 });
 
+test('tensors can be read at the same time', async t => {
+  await using checkpoint = await openCheckpoint(fixture('narrow.official.zip.pth'));
+  const all = await Promise.all([...checkpoint.tensors.values()].map(({read}) => read()));
+  const expected = Object.values(await readAll(fixture('narrow.official.legacy.pth')));
+  t.deepEqual(
+    all.map(array => Array.from(array)),
+    expected.map(([, array]) => array),
+  );
+});
+
 test('files of torch.serialization.set_crc32_options(False) have no checksums', async t => {
   const object = pickle(dict({x: tensor({length: 1, shape: [1]})}));
   const file = torchZip(object, {0: floats(3)}, {'data/0': {crc: 0}, 'data.pkl': {crc: 0}});

@@ -134,6 +134,13 @@ test(
   /its pickle wants 10 bytes at byte 4, where 0 are left/,
 );
 
+test('a path that is none', async t => {
+  await t.throwsAsync(openCheckpoint(undefined as unknown as string), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message: 'Expected the path of a checkpoint for path but received undefined.',
+  });
+});
+
 test('a file cut while it is open', async t => {
   const path = await folder.write(await readFile(fixture('narrow.deploy.legacy.pth')));
   await using checkpoint = await openCheckpoint(path);
@@ -240,6 +247,28 @@ test(
   'ERR_CHECKPOINT_CORRUPT',
   /data\.pkl does not match its checksum/,
 );
+
+test(
+  'an entry that begins later than its neighbour allows',
+  refusal,
+  () => oneTensor({}, {'data/0': {localExtra: 1}}),
+  'ERR_CHECKPOINT_CORRUPT',
+  /archive\/data\/0 of 16 bytes reaches into what follows/,
+);
+
+test(
+  'a directory of more entries than any checkpoint has',
+  refusal,
+  manyEntries,
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /more than 10000 entries/,
+);
+
+function manyEntries(): Buffer {
+  const bytes = oneTensor({});
+  bytes.writeUInt16LE(10_001, bytes.length - 12);
+  return bytes;
+}
 
 test('a directory that lies far outside the file', async t => {
   const bytes = oneTensor({});

@@ -4,8 +4,8 @@ import {type Entry, fromRandomAccessReaderPromise, RandomAccessReader, type ZipF
 import {RepVGGError} from '../errors.ts';
 import {type CheckpointFile, printable} from './file.ts';
 
-/** A RepVGG checkpoint has some hundred entries. */
-const maxEntries = 100_000;
+/** A training checkpoint with optimizer and averages of the largest RepVGG has some 3000. */
+const maxEntries = 10_000;
 /** Bytes of a local file header before the name, by the ZIP specification (APPNOTE 4.3.7). */
 const localHeaderBytes = 30;
 const stored = 0;
