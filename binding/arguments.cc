@@ -63,6 +63,8 @@ NetworkShape ToNetworkShape(const Napi::Object& value) {
                             block.Get("identity").ToBoolean(), GetInt(block, "squeezeChannels")});
   }
   shape.num_classes = GetInt(value, "numClasses");
+  shape.height = GetInt(value, "height");
+  shape.width = GetInt(value, "width");
   shape.mean = GetThree(value, "mean");
   shape.stddev = GetThree(value, "std");
   return shape;

@@ -11,12 +11,12 @@
 namespace repvgg {
 namespace {
 
-// {pixels: Uint8Array, count, height, width}
+// {pixels: Uint8Array, count}
 ImageBatch ToBatch(const Napi::Value& value, Executor::Job& job) {
   const auto batch = value.As<Napi::Object>();
   const auto pixels = batch.Get("pixels").As<Napi::Uint8Array>();
   job.Keep(pixels);
-  return {pixels.Data(), ToInt(batch.Get("count")), ToInt(batch.Get("height")), ToInt(batch.Get("width"))};
+  return {pixels.Data(), ToInt(batch.Get("count"))};
 }
 
 // `flag` is a Uint8Array of one element that JavaScript sets to 1 to end a run early.
@@ -53,7 +53,8 @@ NetworkObject::NetworkObject(const Napi::CallbackInfo& info)
   try {
     const auto backend =
         CreateBackend(GetString(options, "backend"),
-                      {threads.IsNumber() ? ToInt(threads) : 0, GetString(options, "instructionSet")});
+                      {threads.IsNumber() ? ToInt(threads) : 0, GetString(options, "instructionSet"),
+                       GetString(options, "algorithm")});
     network_ = std::make_shared<std::unique_ptr<Network>>(
         backend->CreateNetwork(ToNetworkShape(info[0].As<Napi::Object>())));
   } catch (const Error& error) {

@@ -11,15 +11,17 @@ class CpuBackend : public Backend {
  public:
   explicit CpuBackend(const BackendOptions& options)
       : kernels_(cpu::SelectKernels(options.instruction_set)),
-        pool_(std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : UsableCores())) {}
+        pool_(std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : UsableCores())),
+        algorithm_(options.algorithm) {}
 
   std::unique_ptr<Network> CreateNetwork(NetworkShape shape) override {
-    return std::make_unique<cpu::CpuNetwork>(std::move(shape), kernels_, pool_);
+    return std::make_unique<cpu::CpuNetwork>(std::move(shape), kernels_, pool_, algorithm_);
   }
 
  private:
   const cpu::KernelTable& kernels_;
   std::shared_ptr<ThreadPool> pool_;
+  std::string algorithm_;
 };
 
 }  // namespace

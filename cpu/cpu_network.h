@@ -1,10 +1,13 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "cpu/huge_array.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
+#include "cpu/winograd.h"
 #include "engine/backend.h"
 #include "engine/memory_plan.h"
 
@@ -25,7 +28,9 @@ struct Maps {
 
 class CpuNetwork : public Network {
  public:
-  CpuNetwork(NetworkShape shape, const KernelTable& kernels, std::shared_ptr<ThreadPool> pool);
+  // `algorithm` is that of BackendOptions.
+  CpuNetwork(NetworkShape shape, const KernelTable& kernels, std::shared_ptr<ThreadPool> pool,
+             std::string algorithm);
 
   void SetBlock(size_t index, const DeployBlock& block) override;
   void SetBlock(size_t index, const TrainBlock& block) override;
@@ -41,25 +46,24 @@ class CpuNetwork : public Network {
     std::vector<float> down_weight, down_bias, up_weight, up_bias;
   };
   struct Block {
-    PackedConvolution dense;      // The fused convolution in the deploy form.
-    PackedConvolution pointwise;  // The rest is for the train form only.
+    // The 3x3 convolution (the fused one in the deploy form), packed for one of the two algorithms.
+    PackedConvolution direct;
+    PackedWinograd winograd;
+    PackedConvolution pointwise;  // This and the next line are for the train form only.
     Affine dense_affine, pointwise_affine, identity_affine;
     Gate gate;
   };
-  // Grown on demand and kept, so that a steady stream of batches allocates nothing.
-  struct Buffer {
-    std::unique_ptr<float[]> data;
-    size_t size = 0;
-    float* Reserve(size_t elements);
-  };
-
   static Affine MakeAffine(const BatchNorm& batch_norm);
   static Gate CopyGate(const SqueezeExcite& squeeze_excite);
 
+  void PackDense(size_t index, Floats weight, Floats bias);
   void RunImages(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled);
   void Normalize(const ImageBatch& batch, const Maps& out);
   void RunBlock(size_t index, int images, const Maps& in, const Maps& out);
-  void Convolve(const PackedConvolution& convolution, int images, const Maps& in, const Maps& out, bool relu);
+  void ConvolveDense(const Block& block, int images, const Maps& in, const Maps& out, bool relu);
+  void ConvolveDirect(const Convolution& convolution, int images, const Maps& in, const Maps& out, bool relu);
+  void ConvolveWinograd(const WinogradConvolution& convolution, int images, const Maps& in, const Maps& out,
+                        bool relu);
   void SumBranches(const Block& block, int images, const Maps& in, const Maps& dense, const Maps& pointwise,
                    const Maps& out, bool relu);
   void SqueezeAndExcite(const Gate& gate, int images, const Maps& maps, bool relu);
@@ -67,9 +71,15 @@ class CpuNetwork : public Network {
 
   const KernelTable& kernels_;
   std::shared_ptr<ThreadPool> pool_;
+  const std::string algorithm_;
+  const MemoryPlan plan_;
+  // Images that go through the network together: one for each thread. A thread then finds in its own cache,
+  // in every layer, the image that it has just written.
+  const int images_at_once_;
   std::vector<Block> blocks_;
   std::vector<float> linear_weight_, linear_bias_;
-  Buffer activations_[2], branches_[2];
+  HugeArray activations_[2], branches_[2];
+  std::vector<HugeArray> scratch_;  // Of each thread, for the Winograd transforms.
 };
 
 }  // namespace repvgg::cpu

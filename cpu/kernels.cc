@@ -49,22 +49,21 @@ PackedConvolution Pack(const float* weight, const float* bias, int taps, int in_
   const int blocks = (group_out + block_width - 1) / block_width;
   const size_t block_size = static_cast<size_t>(taps) * group_in * block_width;
   const size_t weight_size = groups * blocks * block_size;
-  PackedConvolution packed{
-      {taps, in_channels, out_channels, stride, groups, group_in, group_out, blocks},
-      std::make_unique<float[]>(weight_size + static_cast<size_t>(groups) * blocks * block_width)};
-  float* packed_bias = packed.storage.get() + weight_size;
+  PackedConvolution packed{{taps, in_channels, out_channels, stride, groups, group_in, group_out, blocks},
+                           HugeArray(weight_size + static_cast<size_t>(groups) * blocks * block_width)};
+  float* packed_bias = packed.storage.data() + weight_size;
   for (int channel = 0; channel < out_channels; ++channel) {
     const int k = channel % group_out;
     const size_t block = static_cast<size_t>(channel / group_out) * blocks + k / block_width;
     const int lane = k % block_width;
     if (bias != nullptr) packed_bias[block * block_width + lane] = bias[channel];
     const float* from = weight + static_cast<size_t>(channel) * group_in * taps;
-    float* to = packed.storage.get() + block * block_size + lane;
+    float* to = packed.storage.data() + block * block_size + lane;
     for (int tap = 0; tap < taps; ++tap) {
       for (int c = 0; c < group_in; ++c, to += block_width) *to = from[static_cast<size_t>(c) * taps + tap];
     }
   }
-  packed.weight = packed.storage.get();
+  packed.weight = packed.storage.data();
   packed.bias = packed_bias;
   return packed;
 }

@@ -6,9 +6,10 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string>
 #include <vector>
+
+#include "cpu/huge_array.h"
 
 namespace repvgg::cpu {
 
@@ -30,7 +31,7 @@ struct Convolution {
 };
 
 struct PackedConvolution : Convolution {
-  std::unique_ptr<float[]> storage;  // weight, then bias
+  HugeArray storage;  // weight, then bias
 };
 
 // One image's maps for one convolution. Pointers are to the map's first pixel, inside the border.
@@ -42,13 +43,27 @@ struct ConvolutionImage {
   int out_width = 0;
 };
 
+struct WinogradMaps;  // winograd.h
+
 struct KernelTable {
   const char* name;
-  int block_width;  // Output channels that one call of `convolve_row` computes at a time.
+  int lanes;        // Floats in a vector.
+  int block_width;  // Output channels that are computed at a time.
 
   // Computes output row `y` for block `block` of group `group`: bias + convolution, then ReLU if asked.
   void (*convolve_row)(const Convolution& convolution, const ConvolutionImage& image, int y, int group,
                        int block, bool relu);
+
+  // The three steps of winograd.h. `v` is [position][tile][in channel] and `product`
+  // [position][tile][channel], positions a given distance apart; `multiply` does one position. In channels
+  // must be a multiple of `lanes`.
+  void (*winograd_input)(const WinogradMaps& maps, int in_channels, int first_tile, int tiles, float* v,
+                         ptrdiff_t v_position);
+  void (*winograd_multiply)(const float* v, ptrdiff_t v_tile, int depth, int tiles, const float* u,
+                            float* product, ptrdiff_t product_tile);
+  void (*winograd_output)(const float* product, ptrdiff_t product_position, ptrdiff_t product_tile,
+                          const WinogradMaps& maps, int out_channels, int first_tile, int tiles, int channel,
+                          int channels, const float* bias, bool relu);
 
   // out[i] = ReLU(sum over branches of in[branch][i] * scale[branch][i % channels] + shift[branch][i %
   // channels])

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 #include "cpu/kernels.h"
 
@@ -38,68 +39,66 @@ inline void Store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
 inline Vector Relu(Vector v) { return v < 0.0f ? Vector{} : v; }  // NaN stays NaN, as in PyTorch.
 inline float Relu(float v) { return v < 0.0f ? 0.0f : v; }
 
+// A kernel for each number of pixels or tiles from 1 to kRows.
+template <template <int> class Kernel, class Sizes = std::make_integer_sequence<int, kRows>>
+struct SizeTable;
+template <template <int> class Kernel, int... kSizes>
+struct SizeTable<Kernel, std::integer_sequence<int, kSizes...>> {
+  static constexpr decltype(&Kernel<1>::Run) kFunctions[] = {&Kernel<kSizes + 1>::Run...};
+};
+
 // `in` and `out` are the first pixel of the tile. `channels` of the block are stored, which may be fewer than
 // kBlock.
 template <int kTile>
-void ConvolveTile(const Convolution& convolution, const float* in, ptrdiff_t in_row, const float* weight,
+struct ConvolveTile {
+  static void Run(const Convolution& convolution, const float* in, ptrdiff_t in_row, const float* weight,
                   const float* bias, bool relu, float* out, int channels) {
-  Vector total[kTile][kVectors];
-  Vector sum[kTile][kVectors] = {};
-  for (int p = 0; p < kTile; ++p) {
-    for (int v = 0; v < kVectors; ++v) total[p][v] = Load(bias + v * kLanes);
-  }
-  const int group_in = convolution.group_in;
-  const ptrdiff_t pixel = static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels;
-  int terms = 0;
-  for (int tap = 0; tap < convolution.taps; ++tap) {
-    const float* x = in;
-    if (convolution.taps == 9) x += (tap / 3 - 1) * in_row + (tap % 3 - 1) * convolution.in_channels;
-    for (int first = 0; first < group_in; first += kTermsInARow) {
-      const int last = group_in - first < kTermsInARow ? group_in : first + kTermsInARow;
-      for (int c = first; c < last; ++c) {
-        Vector w[kVectors];
-        for (int v = 0; v < kVectors; ++v) w[v] = Load(weight + v * kLanes);
-        weight += kBlock;
+    Vector total[kTile][kVectors];
+    Vector sum[kTile][kVectors] = {};
+    for (int p = 0; p < kTile; ++p) {
+      for (int v = 0; v < kVectors; ++v) total[p][v] = Load(bias + v * kLanes);
+    }
+    const int group_in = convolution.group_in;
+    const ptrdiff_t pixel = static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels;
+    int terms = 0;
+    for (int tap = 0; tap < convolution.taps; ++tap) {
+      const float* x = in;
+      if (convolution.taps == 9) x += (tap / 3 - 1) * in_row + (tap % 3 - 1) * convolution.in_channels;
+      for (int first = 0; first < group_in; first += kTermsInARow) {
+        const int last = group_in - first < kTermsInARow ? group_in : first + kTermsInARow;
+        for (int c = first; c < last; ++c) {
+          Vector w[kVectors];
+          for (int v = 0; v < kVectors; ++v) w[v] = Load(weight + v * kLanes);
+          weight += kBlock;
+          for (int p = 0; p < kTile; ++p) {
+            const Vector value = x[p * pixel + c] - Vector{};
+            for (int v = 0; v < kVectors; ++v) sum[p][v] += value * w[v];
+          }
+        }
+        terms += last - first;
+        if (terms < kTermsInARow && tap + 1 < convolution.taps) continue;
+        terms = 0;
         for (int p = 0; p < kTile; ++p) {
-          const Vector value = x[p * pixel + c] - Vector{};
-          for (int v = 0; v < kVectors; ++v) sum[p][v] += value * w[v];
+          for (int v = 0; v < kVectors; ++v) {
+            total[p][v] += sum[p][v];
+            sum[p][v] = Vector{};
+          }
         }
       }
-      terms += last - first;
-      if (terms < kTermsInARow && tap + 1 < convolution.taps) continue;
-      terms = 0;
-      for (int p = 0; p < kTile; ++p) {
-        for (int v = 0; v < kVectors; ++v) {
-          total[p][v] += sum[p][v];
-          sum[p][v] = Vector{};
+    }
+    for (int p = 0; p < kTile; ++p) {
+      float* to = out + static_cast<ptrdiff_t>(p) * convolution.out_channels;
+      for (int v = 0; v < kVectors; ++v) {
+        const Vector value = relu ? Relu(total[p][v]) : total[p][v];
+        if ((v + 1) * kLanes <= channels) {
+          Store(to + v * kLanes, value);
+        } else {
+          for (int i = v * kLanes; i < channels; ++i) to[i] = value[i - v * kLanes];
         }
       }
     }
   }
-  for (int p = 0; p < kTile; ++p) {
-    float* to = out + static_cast<ptrdiff_t>(p) * convolution.out_channels;
-    for (int v = 0; v < kVectors; ++v) {
-      const Vector value = relu ? Relu(total[p][v]) : total[p][v];
-      if ((v + 1) * kLanes <= channels) {
-        Store(to + v * kLanes, value);
-      } else {
-        for (int i = v * kLanes; i < channels; ++i) to[i] = value[i - v * kLanes];
-      }
-    }
-  }
-}
-
-using TileFunction = decltype(&ConvolveTile<1>);
-
-template <int... kSizes>
-struct TileTable {
-  static constexpr TileFunction kFunctions[] = {&ConvolveTile<kSizes>...};
 };
-
-template <int kSize, int... kSizes>
-struct MakeTileTable : MakeTileTable<kSize - 1, kSize, kSizes...> {};
-template <int... kSizes>
-struct MakeTileTable<0, kSizes...> : TileTable<kSizes...> {};
 
 void ConvolveRow(const Convolution& convolution, const ConvolutionImage& image, int y, int group, int block,
                  bool relu) {
@@ -116,7 +115,7 @@ void ConvolveRow(const Convolution& convolution, const ConvolutionImage& image, 
   const int tiles = (image.out_width + kRows - 1) / kRows;
   for (int tile = 0, x = 0; tile < tiles; ++tile) {
     const int end = image.out_width * (tile + 1) / tiles;
-    MakeTileTable<kRows>::kFunctions[end - x - 1](
+    SizeTable<ConvolveTile>::kFunctions[end - x - 1](
         convolution, in + static_cast<ptrdiff_t>(x) * convolution.stride * convolution.in_channels,
         image.in_row, weight, bias, relu, out + static_cast<ptrdiff_t>(x) * convolution.out_channels,
         channels);
@@ -164,8 +163,17 @@ void MatrixVector(const float* weight, const float* bias, const float* in, int r
   }
 }
 
-constexpr KernelTable kTable = {kTableName, kBlock,     &ConvolveRow, &SumBranches,
-                                &Gate,      &SumPixels, &MatrixVector};
+}  // namespace
+}  // namespace repvgg::cpu
+
+#include "cpu/winograd_impl.h"
+
+namespace repvgg::cpu {
+namespace {
+
+constexpr KernelTable kTable = {
+    kTableName,      kLanes,       kBlock, &ConvolveRow, &WinogradInput, &WinogradMultiply,
+    &WinogradOutput, &SumBranches, &Gate,  &SumPixels,   &MatrixVector};
 
 }  // namespace
 }  // namespace repvgg::cpu

@@ -24,10 +24,10 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::Run(size_t count, const std::function<void(size_t, size_t)>& body) {
+void ThreadPool::Run(size_t count, const std::function<void(const Share&)>& body) {
   if (count == 0) return;
   if (workers_.empty() || count == 1) {
-    body(0, count);
+    body({0, count, 0});
     return;
   }
   {
@@ -62,7 +62,7 @@ void ThreadPool::RunShare(int index) {
   const size_t threads = workers_.size() + 1;
   const size_t begin = count_ * index / threads;
   const size_t end = count_ * (index + 1) / threads;
-  if (begin < end) (*body_)(begin, end);
+  if (begin < end) (*body_)({begin, end, index});
 }
 
 namespace {

@@ -20,9 +20,16 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Splits 0..count-1 into one contiguous range per thread, calls body(begin, end) for each and returns when
-  // all are done. `body` must not throw. One caller at a time.
-  void Run(size_t count, const std::function<void(size_t begin, size_t end)>& body);
+  // A share of a loop: indices begin to end - 1, run by thread `thread` of the pool.
+  struct Share {
+    size_t begin;
+    size_t end;
+    int thread;
+  };
+
+  // Splits 0..count-1 into one contiguous share per thread, calls body for each and returns when all are
+  // done. `body` must not throw. One caller at a time.
+  void Run(size_t count, const std::function<void(const Share& share)>& body);
 
  private:
   void Work(int index);
@@ -32,7 +39,7 @@ class ThreadPool {
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable done_;
-  const std::function<void(size_t, size_t)>* body_ = nullptr;
+  const std::function<void(const Share&)>* body_ = nullptr;
   size_t count_ = 0;
   size_t generation_ = 0;
   int running_ = 0;

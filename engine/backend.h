@@ -12,12 +12,10 @@
 
 namespace repvgg {
 
-// Images of one size, height x width x 3, RGB, 0..255, back to back.
+// Images of the network's input size, height x width x 3, RGB, 0..255, back to back.
 struct ImageBatch {
   const uint8_t* pixels = nullptr;
   int count = 0;
-  int height = 0;
-  int width = 0;
 };
 
 enum class Output {
@@ -55,6 +53,7 @@ class Network {
 struct BackendOptions {
   int threads = 0;              // CPU: 0 takes every core that the process may use.
   std::string instruction_set;  // CPU: empty takes the best that the processor has.
+  std::string algorithm;  // "direct" or "winograd" wherever it can be used; empty chooses for each block.
 };
 
 class Backend {

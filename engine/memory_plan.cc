@@ -4,13 +4,13 @@
 
 namespace repvgg {
 
-MemoryPlan PlanMemory(const NetworkShape& shape, MapSize input, int halo) {
+MemoryPlan PlanMemory(const NetworkShape& shape, int halo) {
   const auto elements = [halo](MapSize size, int channels) {
     return static_cast<size_t>(size.height + 2 * halo) * (size.width + 2 * halo) * channels;
   };
   MemoryPlan plan;
-  plan.sizes.push_back(input);
-  plan.elements[0] = elements(input, shape.blocks.front().in_channels);
+  plan.sizes.push_back({shape.height, shape.width});
+  plan.elements[0] = elements(plan.sizes[0], shape.blocks.front().in_channels);
   for (size_t i = 0; i < shape.blocks.size(); ++i) {
     const BlockShape& block = shape.blocks[i];
     const MapSize in = plan.sizes.back();

@@ -23,6 +23,6 @@ struct MemoryPlan {
 };
 
 // `halo` is the border of zeros, in pixels, that the backend keeps around each map (0 for none).
-MemoryPlan PlanMemory(const NetworkShape& shape, MapSize input, int halo);
+MemoryPlan PlanMemory(const NetworkShape& shape, int halo);
 
 }  // namespace repvgg

@@ -26,6 +26,8 @@ struct NetworkShape {
   SqueezeExcitePosition squeeze_excite = SqueezeExcitePosition::kNone;
   std::vector<BlockShape> blocks;
   int num_classes = 0;  // 0 for a backbone without a classifier.
+  int height = 0;       // Of every input image, in pixels.
+  int width = 0;
   // An input value v of 0..255 becomes (v / 255 - mean) / stddev. Padding is zero after that.
   std::array<float, 3> mean{};
   std::array<float, 3> stddev{};

@@ -79,7 +79,10 @@ function makeBlocks(
 }
 
 /** Largest relative L2 error of the logits and embeddings of all images, against float64. */
-async function error(testCase: Case, instructionSet: string, threads: number): Promise<number> {
+async function error(
+  testCase: Case,
+  options: {instructionSet: string; threads: number; algorithm?: 'direct' | 'winograd'},
+): Promise<number> {
   const {height, width, images = 2, form = 'deploy', position} = testCase;
   const random = new Random(JSON.stringify(testCase));
   const blocks = makeBlocks(random, testCase);
@@ -93,13 +96,15 @@ async function error(testCase: Case, instructionSet: string, threads: number): P
     squeezeExcite: position ?? null,
     blocks: blocks.map(b => b.shape),
     numClasses,
+    height,
+    width,
     mean,
     std,
   };
-  const network = new Network(shape, {backend: 'cpu', instructionSet, threads});
+  const network = new Network(shape, {backend: 'cpu', ...options});
   for (const block of blocks) await network.setBlock(block.shape.index, toNativeBlock(block));
   await network.setLinear(linear);
-  const batch = {pixels, count: images, height, width};
+  const batch = {pixels, count: images};
   const cancel = new Uint8Array(1);
   const logits = await network.run(batch, 'logits', cancel);
   const embeddings = await network.run(batch, 'embedding', cancel);
@@ -162,11 +167,52 @@ const cases: Record<string, Case> = {
   'more images than run at once': {channels: [6, 7], strides: [2, 1], height: 6, width: 5, images: 19},
 };
 
+/** Stride 1 and channels that every instruction set can put into vectors: what Winograd tiles are used for. */
+const winogradCases: Record<string, Case> = {
+  'one pixel': {channels: [16, 16], strides: [1, 1], height: 1, width: 1},
+  'less than a tile': {channels: [16, 24], strides: [1, 1], height: 3, width: 2},
+  'a whole tile': {channels: [16, 24], strides: [1, 1], height: 4, width: 4},
+  'tiles over the edge': {channels: [32, 32], strides: [1, 1], height: 14, width: 7},
+  'tiles with one pixel over': {channels: [16, 33], strides: [1, 1], height: 5, width: 9},
+  'more tiles than are in memory at once': {
+    channels: [16, 20],
+    strides: [1, 1],
+    height: 23,
+    width: 29,
+    images: 3,
+  },
+  'two groups': {channels: [32, 48], strides: [1, 1], groups: [1, 2], height: 9, width: 6},
+  'four groups, narrower than a vector': {
+    channels: [48, 80],
+    strides: [1, 1],
+    groups: [1, 4],
+    height: 6,
+    width: 7,
+  },
+  'after stride 2, before ReLU': {
+    channels: [16, 16],
+    strides: [2, 1],
+    position: 'before-relu',
+    height: 13,
+    width: 12,
+  },
+  'three branches': {channels: [16, 16, 32], strides: [2, 1, 1], form: 'train', height: 12, width: 15},
+};
+
 for (const instructionSet of native().cpuInfo().instructionSets) {
   for (const [name, testCase] of Object.entries(cases)) {
     test(`${instructionSet}: ${name}`, async t => {
-      const worst = await error(testCase, instructionSet, 2);
+      const worst = await error(testCase, {instructionSet, threads: 2, algorithm: 'direct'});
       t.true(worst < 2e-6, `relative L2 ${worst}`);
+    });
+  }
+
+  for (const [name, testCase] of Object.entries(winogradCases)) {
+    test(`${instructionSet}, Winograd: ${name}`, async t => {
+      const options = {instructionSet, threads: 2};
+      const worst = await error(testCase, {...options, algorithm: 'winograd'});
+      t.true(worst < 4e-6, `relative L2 ${worst}`);
+      t.not(worst, await error(testCase, {...options, algorithm: 'direct'}), 'it is another algorithm');
     });
   }
 
@@ -175,7 +221,7 @@ for (const instructionSet of native().cpuInfo().instructionSets) {
     for (let i = 0; i < 40; i++) {
       const groups = random.pick([1, 1, 2, 4]);
       const testCase: Case = {
-        channels: [random.integer(1, 20) * groups, random.integer(1, 20) * groups],
+        channels: [random.pick([1, 16]) * random.integer(1, 5) * groups, random.integer(4, 20) * groups],
         strides: [random.pick([1, 2]), random.pick([1, 2])],
         groups: [1, groups],
         form: random.pick(['deploy', 'train']),
@@ -184,14 +230,23 @@ for (const instructionSet of native().cpuInfo().instructionSets) {
         width: random.integer(1, 24),
         images: random.integer(1, 4),
       };
-      const worst = await error(testCase, instructionSet, random.integer(1, 4));
-      t.true(worst < 2e-6, `relative L2 ${worst} for ${JSON.stringify(testCase)}`);
+      const worst = await error(testCase, {instructionSet, threads: random.integer(1, 4)});
+      t.true(worst < 4e-6, `relative L2 ${worst} for ${JSON.stringify(testCase)}`);
     }
   });
 }
 
 test('an instruction set that the processor does not have is refused', t => {
-  const shape = {form: 'deploy', squeezeExcite: null, blocks: [], numClasses: 0, mean, std} as const;
+  const shape = {
+    form: 'deploy',
+    squeezeExcite: null,
+    blocks: [],
+    numClasses: 0,
+    height: 3,
+    width: 3,
+    mean,
+    std,
+  } as const;
   const {Network} = native();
   t.throws(() => new Network({...shape, blocks: []}, {backend: 'cpu', instructionSet: 'abacus'}), {
     code: 'ERR_DEVICE_UNAVAILABLE',
@@ -202,11 +257,11 @@ test('NaN pixels of a network show as NaN, not as zeros', async t => {
   const {Network} = native();
   const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
   const network = new Network(
-    {form: 'deploy', squeezeExcite: null, blocks: [block], numClasses: 0, mean, std},
+    {form: 'deploy', squeezeExcite: null, blocks: [block], numClasses: 0, height: 3, width: 3, mean, std},
     {backend: 'cpu'},
   );
   const weight = new Float32Array(4 * 27).fill(Number.NaN, 0, 27);
   await network.setBlock(0, {weight, bias: new Float32Array(4).fill(1), squeezeExcite: null});
-  const batch = {pixels: new Uint8Array(27), count: 1, height: 3, width: 3};
+  const batch = {pixels: new Uint8Array(27), count: 1};
   t.deepEqual([...(await network.run(batch, 'embedding', new Uint8Array(1)))], [Number.NaN, 1, 1, 1]);
 });

@@ -24,6 +24,8 @@ async function heavyNetwork(): Promise<NativeNetwork> {
     squeezeExcite: null,
     blocks,
     numClasses,
+    height: 224,
+    width: 224,
     mean: [0, 0, 0],
     std: [1, 1, 1],
   } as const;
@@ -41,7 +43,7 @@ async function heavyNetwork(): Promise<NativeNetwork> {
 
 /** Runs a batch and returns how long it took and the longest time the event loop went without a turn, in ms. */
 async function longestStall(network: NativeNetwork): Promise<{took: number; stall: number}> {
-  const batch = {pixels: new Uint8Array(48 * 224 * 224 * 3).fill(99), count: 48, height: 224, width: 224};
+  const batch = {pixels: new Uint8Array(48 * 224 * 224 * 3).fill(99), count: 48};
   const period = 2;
   const started = performance.now();
   let last = started;
@@ -72,7 +74,7 @@ test('the event loop keeps ticking while a batch runs', async t => {
 
 test('aborting a native run ends it at the next layer', async t => {
   const network = await heavyNetwork();
-  const batch = {pixels: new Uint8Array(64 * 224 * 224 * 3), count: 64, height: 224, width: 224};
+  const batch = {pixels: new Uint8Array(64 * 224 * 224 * 3), count: 64};
   const cancel = new Uint8Array(1);
   const running = network.run(batch, 'logits', cancel);
   await sleep(20);
@@ -89,7 +91,8 @@ test('sixty workers that end with work in flight leave the process whole', async
         const worker = new Worker(script, {workerData: end});
         worker.on('error', () => {}); // 'throw' ends in this event, as it should.
         const exited = new Promise(resolve => worker.once('exit', resolve));
-        await new Promise(resolve => worker.once('message', resolve));
+        const busy = await Promise.race([exited, new Promise(resolve => worker.once('message', resolve))]);
+        t.is(busy, 'busy', 'the worker has work in flight');
         if (end === 'terminate') await worker.terminate();
         await exited;
       }),

@@ -10,6 +10,8 @@ const shape = {
   squeezeExcite: null,
   blocks: [block],
   numClasses: 0,
+  height: 112,
+  width: 112,
   mean: [0, 0, 0],
   std: [1, 1, 1],
 };
@@ -20,7 +22,7 @@ await network.setBlock(0, {
   squeezeExcite: null,
 });
 
-const batch = {pixels: new Uint8Array(16 * 112 * 112 * 3), count: 16, height: 112, width: 112};
+const batch = {pixels: new Uint8Array(16 * 112 * 112 * 3), count: 16};
 const geometry = {resize: 256, crop: 224, interpolation: 'bilinear'};
 for (let i = 0; i < 20; i++) {
   network.run(batch, 'embedding', new Uint8Array(1)).catch(() => {});

@@ -65,7 +65,7 @@ async function prepareBatch(
     }
   };
   await Promise.all(Array.from({length: Math.min(decodeConcurrency, inputs.length)}, work));
-  return {batch: {pixels, count: closeGaps(pixels, slots, size), height: crop, width: crop}, slots};
+  return {batch: {pixels, count: closeGaps(pixels, slots, size)}, slots};
 }
 
 /** Moves the images behind failed ones forward and returns how many there are. */

@@ -18,6 +18,9 @@ export interface NativeNetworkShape {
   squeezeExcite: 'before-relu' | 'after-relu' | null;
   blocks: NativeBlockShape[];
   numClasses: number;
+  /** Of every input image, in pixels. */
+  height: number;
+  width: number;
   mean: readonly [number, number, number];
   std: readonly [number, number, number];
 }
@@ -56,12 +59,10 @@ export interface NativeTrainBlock {
   squeezeExcite: NativeSqueezeExcite | null;
 }
 
-/** `count` RGB images of one size back to back: [count][height][width][3]. */
+/** `count` RGB images of the network's input size back to back: [count][height][width][3]. */
 export interface NativeBatch {
   pixels: Uint8Array;
   count: number;
-  height: number;
-  width: number;
 }
 
 export interface NativeTopK {
@@ -84,6 +85,8 @@ export interface NativeNetworkOptions {
   backend: string;
   threads?: number;
   instructionSet?: string;
+  /** Wherever it can be used; by default the backend chooses for each block. */
+  algorithm?: 'direct' | 'winograd';
 }
 
 export interface NativeGeometry {

@@ -14,7 +14,7 @@ import type {Preprocessing} from './preprocessing.ts';
 export function toNativeShape(
   architecture: Architecture,
   form: Form,
-  {mean, std}: Pick<Preprocessing, 'mean' | 'std'>,
+  {crop, mean, std}: Pick<Preprocessing, 'crop' | 'mean' | 'std'>,
 ): NativeNetworkShape {
   const {numClasses, squeezeExcite} = architecture;
   return {
@@ -22,6 +22,8 @@ export function toNativeShape(
     squeezeExcite: squeezeExcite?.position ?? null,
     blocks: blockShapes(architecture),
     numClasses,
+    height: crop,
+    width: crop,
     mean,
     std,
   };

@@ -1,0 +1,163 @@
+// The kernels of winograd.h, under the rules of kernels_impl.h, which includes this.
+#include "cpu/winograd.h"
+
+namespace repvgg::cpu {
+namespace {
+
+// One dimension of the transforms: `Input` computes B^T d, `Output` A^T m. With a = sqrt(1/2) and b =
+// sqrt(2), the identities a b = 1 and a^2 + b^2 = 5/2 keep the constants few.
+struct Transform {
+  static constexpr float kA = 0.70710678118654752f;
+  static constexpr float kB = 1.41421356237309505f;
+
+  static inline void Input(const Vector* d, Vector* v) {
+    v[0] = d[0] - 2.5f * d[2] + d[4];
+    const Vector even_a = d[4] - 2.0f * d[2];
+    const Vector odd_a = kA * (d[3] - 2.0f * d[1]);
+    v[1] = even_a + odd_a;
+    v[2] = even_a - odd_a;
+    const Vector even_b = d[4] - 0.5f * d[2];
+    const Vector odd_b = kB * (d[3] - 0.5f * d[1]);
+    v[3] = even_b + odd_b;
+    v[4] = even_b - odd_b;
+    v[5] = d[1] - 2.5f * d[3] + d[5];
+  }
+  static inline void Output(const Vector* m, Vector* y) {
+    const Vector sum_a = m[1] + m[2];
+    const Vector sum_b = m[3] + m[4];
+    const Vector difference_a = kA * (m[1] - m[2]);
+    const Vector difference_b = kB * (m[3] - m[4]);
+    y[0] = m[0] + sum_a + sum_b;
+    y[1] = difference_a + difference_b;
+    y[2] = 0.5f * sum_a + 2.0f * sum_b;
+    y[3] = 0.5f * difference_a + 2.0f * difference_b + m[5];
+  }
+};
+
+struct TilePlace {
+  int image, y, x;  // In pixels.
+};
+
+inline TilePlace PlaceOf(const WinogradMaps& maps, int tile) {
+  const int per_image = maps.tile_rows * maps.tile_columns;
+  const int in_image = tile % per_image;
+  return {tile / per_image, in_image / maps.tile_columns * kWinogradTile,
+          in_image % maps.tile_columns * kWinogradTile};
+}
+
+// v[position][tile][channel], `v_position` apart. in_channels is a multiple of kLanes.
+void WinogradInput(const WinogradMaps& maps, int channels, int first_tile, int tiles, float* v,
+                   ptrdiff_t v_position) {
+  for (int t = 0; t < tiles; ++t) {
+    const TilePlace place = PlaceOf(maps, first_tile + t);
+    // The first row and column of a tile may be the border; what lies beyond the border at the end counts as
+    // zero.
+    const float* corner =
+        maps.in + place.image * maps.in_image + (place.y - 1) * maps.in_row + (place.x - 1) * channels;
+    const int rows = maps.height + 1 - place.y + 1;
+    const int columns = maps.width + 1 - place.x + 1;
+    float* to = v + static_cast<ptrdiff_t>(t) * channels;
+    for (int c = 0; c < channels; c += kLanes) {
+      Vector half[kWinogradSide][kWinogradSide];
+      for (int x = 0; x < kWinogradSide; ++x) {
+        Vector d[kWinogradSide];
+        for (int y = 0; y < kWinogradSide; ++y) {
+          d[y] = y < rows && x < columns ? Load(corner + y * maps.in_row + x * channels + c) : Vector{};
+        }
+        Vector column[kWinogradSide];
+        Transform::Input(d, column);
+        for (int y = 0; y < kWinogradSide; ++y) half[y][x] = column[y];
+      }
+      for (int y = 0; y < kWinogradSide; ++y) {
+        Vector row[kWinogradSide];
+        Transform::Input(half[y], row);
+        for (int x = 0; x < kWinogradSide; ++x) Store(to + (y * kWinogradSide + x) * v_position + c, row[x]);
+      }
+    }
+  }
+}
+
+// product[tile][0..kBlock) = v[tile][0..depth) * u[0..depth)[0..kBlock)
+template <int kTiles>
+struct MultiplyTiles {
+  static void Run(const float* v, ptrdiff_t v_tile, int depth, const float* u, float* product,
+                  ptrdiff_t product_tile) {
+    Vector total[kTiles][kVectors] = {};
+    Vector sum[kTiles][kVectors] = {};
+    for (int first = 0; first < depth; first += kTermsInARow) {
+      const int last = depth - first < kTermsInARow ? depth : first + kTermsInARow;
+      for (int c = first; c < last; ++c) {
+        Vector w[kVectors];
+        for (int i = 0; i < kVectors; ++i) w[i] = Load(u + i * kLanes);
+        u += kBlock;
+        for (int t = 0; t < kTiles; ++t) {
+          const Vector value = v[t * v_tile + c] - Vector{};
+          for (int i = 0; i < kVectors; ++i) sum[t][i] += value * w[i];
+        }
+      }
+      for (int t = 0; t < kTiles; ++t) {
+        for (int i = 0; i < kVectors; ++i) {
+          total[t][i] += sum[t][i];
+          sum[t][i] = Vector{};
+        }
+      }
+    }
+    for (int t = 0; t < kTiles; ++t) {
+      for (int i = 0; i < kVectors; ++i) Store(product + t * product_tile + i * kLanes, total[t][i]);
+    }
+  }
+};
+
+void WinogradMultiply(const float* v, ptrdiff_t v_tile, int depth, int tiles, const float* u, float* product,
+                      ptrdiff_t product_tile) {
+  const int parts = (tiles + kRows - 1) / kRows;
+  for (int part = 0, t = 0; part < parts; ++part) {
+    const int end = tiles * (part + 1) / parts;
+    SizeTable<MultiplyTiles>::kFunctions[end - t - 1](v + t * v_tile, v_tile, depth, u,
+                                                      product + t * product_tile, product_tile);
+    t = end;
+  }
+}
+
+// Transforms products[position][tile][channel] back, adds the bias and writes `channels` channels from
+// `channel` on.
+void WinogradOutput(const float* products, ptrdiff_t product_position, ptrdiff_t product_tile,
+                    const WinogradMaps& maps, int out_channels, int first_tile, int tiles, int channel,
+                    int channels, const float* bias, bool relu) {
+  for (int t = 0; t < tiles; ++t) {
+    const TilePlace place = PlaceOf(maps, first_tile + t);
+    float* corner = maps.out + place.image * maps.out_image + place.y * maps.out_row +
+                    static_cast<ptrdiff_t>(place.x) * out_channels + channel;
+    const int rows = maps.height - place.y < kWinogradTile ? maps.height - place.y : kWinogradTile;
+    const int columns = maps.width - place.x < kWinogradTile ? maps.width - place.x : kWinogradTile;
+    const float* from = products + t * product_tile;
+    for (int c = 0; c < channels; c += kLanes) {
+      Vector half[kWinogradTile][kWinogradSide];
+      for (int x = 0; x < kWinogradSide; ++x) {
+        Vector m[kWinogradSide];
+        for (int y = 0; y < kWinogradSide; ++y)
+          m[y] = Load(from + (y * kWinogradSide + x) * product_position + c);
+        Vector column[kWinogradTile];
+        Transform::Output(m, column);
+        for (int y = 0; y < kWinogradTile; ++y) half[y][x] = column[y];
+      }
+      const Vector b = Load(bias + c);
+      for (int y = 0; y < rows; ++y) {
+        Vector row[kWinogradTile];
+        Transform::Output(half[y], row);
+        for (int x = 0; x < columns; ++x) {
+          const Vector value = relu ? Relu(row[x] + b) : row[x] + b;
+          float* to = corner + y * maps.out_row + static_cast<ptrdiff_t>(x) * out_channels + c;
+          if (c + kLanes <= channels) {
+            Store(to, value);
+          } else {
+            for (int i = c; i < channels; ++i) to[i - c] = value[i - c];
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace repvgg::cpu
