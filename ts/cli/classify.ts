@@ -3,6 +3,7 @@ import type {DeviceName, Precision} from '../device.ts';
 import {RepVGGError} from '../errors.ts';
 import type {Prediction} from '../model.ts';
 import type {Form} from '../network.ts';
+import {loadModel} from './load.ts';
 import {
   architectureOption,
   batchSizeOption,
@@ -63,8 +64,7 @@ async function classify(images: string[], flags: Flags, command: Command): Promi
   const {checkpoint, topK, json, resize, crop, interpolation, ...load} = flags;
   if (checkpoint === undefined)
     command.error("error: required option '-c, --checkpoint <file>' not specified");
-  const {RepVGG} = await import('../model.ts');
-  await using model = await RepVGG.load(checkpoint, {...load, preprocessing: toPreprocessing(flags)});
+  await using model = await loadModel(checkpoint, {...load, preprocessing: toPreprocessing(flags)});
   const run = (first: number): Promise<(Prediction[] | RepVGGError)[]> => {
     const results = model.classifySettled(images.slice(first, first + load.batchSize), {topK});
     results.catch(() => {}); // Seen when it is awaited, if it ever is.

@@ -1,4 +1,5 @@
 import type {Command} from 'commander';
+import {convertCheckpoint} from '../convert.ts';
 import {architectureOption, jsonOption} from './options.ts';
 import {count, print, printJson, title} from './output.ts';
 
@@ -25,7 +26,6 @@ export function addConvert(program: Command): void {
 }
 
 async function convert(from: string, to: string, {json, ...options}: Flags): Promise<void> {
-  const {convertCheckpoint} = await import('../convert.ts');
   const conversion = await convertCheckpoint(from, to, options);
   if (json) return printJson(conversion);
   const {architecture, storedForm, fusedBlocks, parameters, bytes} = conversion;

@@ -3,7 +3,10 @@ import {join} from 'node:path';
 import type {Command} from 'commander';
 import type {Architecture} from '../architecture.ts';
 import type {Device, DeviceName} from '../device.ts';
+import {digits} from '../digits.ts';
 import type {LoadOptions, RepVGG} from '../model.ts';
+import {layerTable} from '../statistics.ts';
+import {loadModel} from './load.ts';
 import {deviceOption, jsonOption, threadsOption} from './options.ts';
 import {count, print, printJson, printTable, small} from './output.ts';
 import {hasColour, picture} from './picture.ts';
@@ -61,18 +64,15 @@ export function addDemo(program: Command): void {
 }
 
 async function demo({json, ...load}: Flags): Promise<void> {
-  const {digits} = await import('../digits.ts');
-  const result = await readDigits(load, digits.images);
-  await (json ? printJson(result) : printResult(result, digits.images));
+  const result = await readDigits(load);
+  await (json ? printJson(result) : printResult(result));
 }
 
-async function readDigits(load: LoadOptions, folder: string): Promise<Result> {
-  const {RepVGG} = await import('../model.ts');
-  const {layerTable} = await import('../statistics.ts');
-  const names = (await readdir(folder)).sort();
-  const files = names.map(name => join(folder, name));
-  await using train = await RepVGG.load('digits', {...load, form: 'train'});
-  await using deploy = await RepVGG.load('digits', {...load, form: 'deploy'});
+async function readDigits(load: LoadOptions): Promise<Result> {
+  const names = (await readdir(digits.images)).sort();
+  const files = names.map(name => join(digits.images, name));
+  await using train = await loadModel('digits', {...load, form: 'train'});
+  await using deploy = await loadModel('digits', {...load, form: 'deploy'});
   const largestLogitDifference = largestDifference(await train.logits(files), await deploy.logits(files));
   const before = await classify(train, names, files);
   const start = performance.now();
@@ -117,7 +117,7 @@ function largestDifference(a: Float32Array[], b: Float32Array[]): number {
   return Math.max(...a.flatMap((row, i) => [...row].map((value, j) => Math.abs(value - b[i]![j]!))));
 }
 
-async function printResult(result: Result, folder: string): Promise<void> {
+async function printResult(result: Result): Promise<void> {
   const {architecture, device, images, parameters, correct, accuracy} = result;
   const {numBlocks} = architecture;
   const blocks = numBlocks.reduce((a, b) => a + b, 1);
@@ -137,7 +137,7 @@ async function printResult(result: Result, folder: string): Promise<void> {
   ]);
   for (let i = 0; i < result.predictions.length; i += 2) {
     await print();
-    const cards = await Promise.all(result.predictions.slice(i, i + 2).map(row => card(row, folder)));
+    const cards = await Promise.all(result.predictions.slice(i, i + 2).map(card));
     const height = Math.max(...cards.map(lines => lines.length));
     for (let line = 0; line < height; line++)
       await print(
@@ -150,9 +150,9 @@ async function printResult(result: Result, folder: string): Promise<void> {
 }
 
 /** An image with what was read beside it. */
-async function card(row: Row, folder: string): Promise<string[]> {
-  const {decodeImage} = await import('../images.ts');
-  const drawn = picture(await decodeImage(join(folder, row.file), row.file), hasColour());
+async function card(row: Row): Promise<string[]> {
+  const {decodeImage} = await import('../images.ts'); // with sharp
+  const drawn = picture(await decodeImage(join(digits.images, row.file), row.file), hasColour());
   const notes = [
     `reads ${row.label}`,
     `score ${row.score.toFixed(3)}`,

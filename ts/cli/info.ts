@@ -2,8 +2,12 @@ import {existsSync} from 'node:fs';
 import {basename} from 'node:path';
 import type {Command} from 'commander';
 import {type Architecture, architectureByName} from '../architecture.ts';
+import {openCheckpoint} from '../checkpoint/open.ts';
+import {checkpointStructure} from '../checkpoint/structure.ts';
+import {digits} from '../digits.ts';
 import type {Form} from '../network.ts';
-import type {LayerStatistics, NetworkStatistics} from '../statistics.ts';
+import {defaultPreprocessing} from '../preprocessing.ts';
+import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
 import {jsonOption, positiveInteger} from './options.ts';
 import {count, print, printJson, printTable, title} from './output.ts';
 
@@ -40,9 +44,6 @@ export function addInfo(program: Command): void {
 }
 
 async function info(model: string, {resolution, json}: Flags): Promise<void> {
-  const {layerTable} = await import('../statistics.ts');
-  const {defaultPreprocessing} = await import('../preprocessing.ts');
-  const {digits} = await import('../digits.ts');
   const {architecture, checkpoint} = await identify(model === 'digits' ? digits.checkpoint : model);
   const own = model === 'digits' ? digits.preprocessing : defaultPreprocessing(architecture);
   const size = resolution ?? own.crop;
@@ -59,8 +60,6 @@ async function identify(
 ): Promise<{architecture: Architecture; checkpoint: CheckpointInfo | null}> {
   const isName = !existsSync(model) && basename(model) === model && !model.includes('.');
   if (isName) return {architecture: architectureByName(model), checkpoint: null};
-  const {openCheckpoint} = await import('../checkpoint/open.ts');
-  const {checkpointStructure} = await import('../checkpoint/structure.ts');
   await using file = await openCheckpoint(model);
   const {architecture, dialect, form} = checkpointStructure(file);
   const {path, format, tensors} = file;

@@ -25,7 +25,7 @@ const program = new Command('repvgg')
     'after',
     '\nExit codes: 0 success, 1 some images failed or differ, 2 wrong usage, 3 any other error.',
   );
-// The commands import the engine and sharp when they run: --help is quick, and doctor works where one of them does not load.
+// What loads sharp or the addon is imported only when a command runs it: doctor has to work where they do not load.
 for (const add of [addDemo, addClassify, addConvert, addVerify, addInfo, addDoctor]) add(program);
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

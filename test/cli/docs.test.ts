@@ -1,0 +1,19 @@
+import {readFile} from 'node:fs/promises';
+import test from 'ava';
+
+const read = (path: string): Promise<string> => readFile(new URL(`../../${path}`, import.meta.url), 'utf8');
+const matches = (text: string, pattern: RegExp): string[] =>
+  Array.from(text.matchAll(pattern), ([, group]) => group!).sort();
+
+test('docs/errors.md has a heading for each code of ts/errors.ts, and for no other', async t => {
+  const codes = matches(await read('ts/errors.ts'), /^ {2}\| '(ERR_\w+)'/gm);
+  t.true(codes.length > 20);
+  t.deepEqual(matches(await read('docs/errors.md'), /^#+ (ERR_\w+)$/gm), codes);
+});
+
+test('docs/cli.md has a heading for each command', async t => {
+  const commands = matches(await read('ts/cli/main.ts'), /from '\.\/(\w+)\.ts'/g).filter(
+    name => name !== 'options' && name !== 'version',
+  );
+  t.deepEqual(matches(await read('docs/cli.md'), /^## (\w+)$/gm), commands);
+});

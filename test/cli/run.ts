@@ -1,0 +1,66 @@
+import {type ChildProcess, spawn} from 'node:child_process';
+import {mkdtemp, rm} from 'node:fs/promises';
+import {createRequire} from 'node:module';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {fileURLToPath, pathToFileURL} from 'node:url';
+import type {ExecutionContext} from 'ava';
+
+const main = fileURLToPath(new URL('../../ts/cli/main.ts', import.meta.url));
+const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx'));
+
+export interface Output {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunSettings {
+  cwd?: string;
+  env?: Record<string, string>;
+}
+
+/** Starts `repvgg`, from its sources, in a process of its own. */
+export function start(args: readonly string[], {cwd, env}: RunSettings = {}): ChildProcess {
+  return spawn(process.execPath, [`--import=${tsx}`, main, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: 60_000, // Less than ava's, so that none is left behind.
+    env: {...process.env, ...env},
+    ...(cwd !== undefined && {cwd}),
+  });
+}
+
+/** Runs `repvgg` to its end. */
+export function repvgg(args: readonly string[], settings: RunSettings = {}): Promise<Output> {
+  return finish(start(args, settings));
+}
+
+export async function finish(child: ChildProcess): Promise<Output> {
+  const [stdout, stderr, code] = await Promise.all([
+    text(child.stdout!),
+    text(child.stderr!),
+    new Promise<number | null>((resolve, reject) => child.once('close', resolve).once('error', reject)),
+  ]);
+  return {code, stdout, stderr};
+}
+
+async function text(stream: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+}
+
+/** The JSON values of the lines of standard output. */
+export function jsonLines<T>({stdout}: Output): T[] {
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .map(line => JSON.parse(line) as T);
+}
+
+/** An empty folder that goes with the test. */
+export async function temporaryFolder(t: ExecutionContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'repvgg-cli-'));
+  t.teardown(() => rm(folder, {recursive: true}));
+  return folder;
+}

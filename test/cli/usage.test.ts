@@ -1,0 +1,121 @@
+import {spawn} from 'node:child_process';
+import {readFileSync} from 'node:fs';
+import {copyFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import test from 'ava';
+import {Command} from 'commander';
+import {architectureByName} from '../../ts/architecture.ts';
+import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
+import {addClassify} from '../../ts/cli/classify.ts';
+import {addConvert} from '../../ts/cli/convert.ts';
+import {addDemo} from '../../ts/cli/demo.ts';
+import {addDoctor} from '../../ts/cli/doctor.ts';
+import {addInfo} from '../../ts/cli/info.ts';
+import {addVerify} from '../../ts/cli/verify.ts';
+import {stateDict} from '../checkpoints.ts';
+import {checkpoint, hostile, photo} from '../fixtures.ts';
+import {finish, repvgg, temporaryFolder} from './run.ts';
+
+const root = new URL('../../', import.meta.url);
+const packageJson = JSON.parse(readFileSync(new URL('package.json', root), 'utf8'));
+const bin = fileURLToPath(new URL(packageJson.bin.repvgg, root));
+const commands = ['demo', 'classify', 'convert', 'verify', 'info', 'doctor'];
+
+/** What `repvgg NAME --help` prints. */
+function helpOf(name: string): string {
+  let text = '';
+  const writeOut = (part: string): void => {
+    text += part;
+  };
+  const program = new Command('repvgg').configureOutput({writeOut});
+  for (const add of [addDemo, addClassify, addConvert, addVerify, addInfo, addDoctor]) add(program);
+  program.commands.find(found => found.name() === name)!.outputHelp();
+  return text;
+}
+
+// From dist, as users get them: the compiler rewrites imports, and not in every place. "npm test" builds it first.
+test('the examples of every --help run as they are printed', async t => {
+  const folder = await temporaryFolder(t);
+  const network = stateDict(architectureByName('RepVGG-A0'), 'official', 'train')
+    .filter(({dtype}) => dtype === 'f32')
+    .map(({name, shape, read}) => ({
+      name,
+      shape,
+      dtype: 'f32' as const,
+      values: async () => (await read()) as Float32Array,
+    }));
+  await writePyTorch(join(folder, 'RepVGG-A0-train.pth'), network);
+  await copyFile(photo('chelsea.jpg'), join(folder, 'cat.jpg'));
+  await copyFile(photo('rocket.jpg'), join(folder, 'dog.jpg'));
+  for (const name of commands) {
+    const examples = [...helpOf(name).matchAll(/^ {2}\$ (repvgg .*)$/gm)].map(([, example]) => example!);
+    t.true(examples.length >= 2, `${name} has ${examples.length} examples`);
+    t.true(examples.every(example => example.startsWith(`repvgg ${name}`)));
+    for (const example of examples) {
+      const define = `repvgg() { '${process.execPath}' '${bin}' "$@"; }`;
+      const shell = spawn('sh', ['-c', `${define}; ${example}`], {cwd: folder});
+      t.like(await finish(shell), {code: 0, stderr: ''}, example);
+    }
+  }
+});
+
+for (const [what, args, code, message] of [
+  ['an unknown command', ['clasify'], 2, /^Unknown command 'clasify' \(Did you mean classify\?\)/],
+  [
+    'an unknown option',
+    ['classify', '--chekpoint', 'digits', 'x.png'],
+    2,
+    /^Unknown option '--chekpoint' \(Did you mean --checkpoint\?\)/,
+  ],
+  ['a missing option', ['classify', 'x.png'], 2, /^Required option '-c, --checkpoint <file>'/],
+  ['a number out of range', ['classify', '-c', 'digits', '-k', '0', 'x.png'], 2, /positive integer/],
+  ['an unknown device', ['demo', '--device', 'gpu'], 2, /^Expected "auto", "cpu", "cuda"/],
+  ['an unknown architecture', ['info', 'A9'], 2, /^Unknown architecture "A9": expected one of RepVGG-A0/],
+  [
+    'a missing checkpoint',
+    ['classify', '-c', 'no.pth', 'x.png'],
+    3,
+    /no\.pth: no such file\. \(ERR_FILE_NOT/,
+  ],
+  ['a hostile checkpoint', ['info', hostile('os_system.pth')], 3, /os\.system.*\(ERR_CHECKPOINT_UNSAFE\)/],
+  [
+    'another architecture',
+    ['verify', checkpoint('narrow.official.zip.pth'), '-a', 'A0'],
+    3,
+    /^Expected RepVGG-A0 .*\(ERR_ARCHITECTURE_MISMATCH\)/,
+  ],
+] as const) {
+  test(`${what} is one line with a code, and exit code ${code}`, async t => {
+    const output = await repvgg(args);
+    t.is(output.code, code);
+    t.is(output.stdout, '');
+    t.regex(output.stderr, /^repvgg: [^\n]+ \(ERR_[A-Z_]+\)\n$/);
+    t.regex(output.stderr.replace('repvgg: ', ''), message);
+  });
+}
+
+test('the stack is printed too with --debug or REPVGG_DEBUG', async t => {
+  for (const output of [
+    await repvgg(['info', 'no.pth', '--debug']),
+    await repvgg(['info', 'no.pth'], {env: {REPVGG_DEBUG: '1'}}),
+  ]) {
+    t.regex(output.stderr, /^repvgg: [^\n]* \(ERR_FILE_NOT_FOUND\)\n/);
+    t.regex(output.stderr, /\n {4}at .*file\.ts/);
+  }
+});
+
+test('no command at all prints the commands and is a usage error', async t => {
+  const {code, stdout, stderr} = await repvgg([]);
+  t.is(code, 2);
+  t.is(stdout, '');
+  for (const name of commands) t.true(stderr.includes(`\n  ${name} `));
+});
+
+test('--version is the version of the package', async t => {
+  t.like(await repvgg(['--version']), {code: 0, stdout: `${packageJson.version}\n`});
+});
+
+test('the bin of the package is a script', t => {
+  t.true(readFileSync(bin, 'utf8').startsWith('#!/usr/bin/env node\n'));
+});
