@@ -37,22 +37,9 @@ uint32_t Exchange(unsigned mask, uint32_t value, Source source) {
   return worker->warp().out.value[source(worker->lane())];
 }
 
-template <int kInner, float (*kConvert)(uint16_t)>
-void Multiply16(Warp& warp) {
-  float a[16][kInner], b[kInner][8];
-  for (int lane = 0; lane < kWarp; ++lane) {
-    const int g = lane / 4, t = lane % 4;
-    const MmaOperands& in = warp.in.mma[lane];
-    for (int r = 0; r < 4; ++r) {
-      for (int h = 0; h < 2; ++h) {
-        a[g + r % 2 * 8][2 * t + h + r / 2 * 8] = kConvert(static_cast<uint16_t>(in.a[r] >> (16 * h)));
-      }
-    }
-    for (int r = 0; r < 2; ++r) {
-      for (int h = 0; h < 2; ++h)
-        b[2 * t + h + r * 8][g] = kConvert(static_cast<uint16_t>(in.b[r] >> (16 * h)));
-    }
-  }
+// d = a * b + c, d and c spread over the lanes.
+template <int kInner>
+void MultiplyTiles(Warp& warp, const float (&a)[16][kInner], const float (&b)[kInner][8]) {
   float d[16][8] = {};
   for (int m = 0; m < 16; ++m) {
     for (int k = 0; k < kInner; ++k) {
@@ -67,6 +54,24 @@ void Multiply16(Warp& warp) {
   }
 }
 
+template <float (*kConvert)(uint16_t)>
+void Multiply16(Warp& warp) {
+  uint16_t a_bits[16 * 16], b_bits[16 * 8];
+  for (int lane = 0; lane < kWarp; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    const MmaOperands& in = warp.in.mma[lane];
+    for (int r = 0; r < 4; ++r) std::memcpy(&a_bits[(g + r % 2 * 8) * 16 + 2 * t + r / 2 * 8], &in.a[r], 4);
+    for (int r = 0; r < 2; ++r) {
+      b_bits[(2 * t + r * 8) * 8 + g] = static_cast<uint16_t>(in.b[r]);
+      b_bits[(2 * t + r * 8 + 1) * 8 + g] = static_cast<uint16_t>(in.b[r] >> 16);
+    }
+  }
+  float a[16][16], b[16][8];
+  for (int i = 0; i < 16 * 16; ++i) a[i / 16][i % 16] = kConvert(a_bits[i]);
+  for (int i = 0; i < 16 * 8; ++i) b[i / 8][i % 8] = kConvert(b_bits[i]);
+  MultiplyTiles(warp, a, b);
+}
+
 void MultiplyTf32(Warp& warp) {
   // Tensor cores do not look at the 13 lowest bits.
   const auto truncate = [](uint32_t bits) { return BitsToFloat(bits & ~0x1fffu); };
@@ -77,18 +82,7 @@ void MultiplyTf32(Warp& warp) {
     for (int r = 0; r < 4; ++r) a[g + r % 2 * 8][t + r / 2 * 4] = truncate(in.a[r]);
     for (int r = 0; r < 2; ++r) b[t + r * 4][g] = truncate(in.b[r]);
   }
-  float d[16][8] = {};
-  for (int m = 0; m < 16; ++m) {
-    for (int k = 0; k < 8; ++k) {
-      for (int n = 0; n < 8; ++n) d[m][n] += a[m][k] * b[k][n];
-    }
-  }
-  for (int lane = 0; lane < kWarp; ++lane) {
-    const int g = lane / 4, t = lane % 4;
-    for (int e = 0; e < 4; ++e) {
-      warp.out.mma[lane].d[e] = warp.in.mma[lane].c[e] + d[g + e / 2 * 8][2 * t + e % 2];
-    }
-  }
+  MultiplyTiles(warp, a, b);
 }
 
 }  // namespace
@@ -157,9 +151,9 @@ MmaResult MultiplyMatrices(MmaType type, MmaOperands operands) {
       [&](Warp& warp) {
         switch (type) {
           case MmaType::kHalf:
-            return Multiply16<16, HalfToFloat>(warp);
+            return Multiply16<HalfToFloat>(warp);
           case MmaType::kBFloat16:
-            return Multiply16<16, BFloat16ToFloat>(warp);
+            return Multiply16<BFloat16ToFloat>(warp);
           case MmaType::kTf32:
             return MultiplyTf32(warp);
         }

@@ -1,0 +1,246 @@
+// Direct convolution on tensor cores: an implicit GEMM in fp16, bf16 (m16n8k16) or tf32 (m16n8k8) with sums
+// in fp32, and bias and ReLU in the epilogue.
+//
+// Tiling. A block computes kPixels output pixels x kChannels output channels of one group, its warps kWarpsM
+// x kWarpsN pieces of that. A step of the reduction is 64 bytes per row of either operand: 32 channels of a
+// 16-bit type or 16 of tf32, whatever taps they belong to (convolution.h). The types differ in nothing but
+// the mma. Shared memory. kStages x (kPixels + kChannels) x 64 bytes, filled by cp.async kStages - 1 steps
+// ahead, one barrier per step; reused by the epilogue to write whole 16-byte pieces of rows. Swizzled: no
+// bank conflicts in ldmatrix, cp.async or the epilogue. Registers. A warp's accumulators take (kPixels /
+// kWarpsM) x (kChannels / kWarpsN) / 32 a thread, its fragments a quarter of its edges; docs/kernels.md has
+// the figures of the compiler. Where time goes. Expected, not measured: with 64x64 warp tiles the mma; with
+// few channels (K = 432 in A0) the pipeline's start and the epilogue; on Hopper mma.sync itself, which
+// reaches about 60 % of wgmma's rate. Limits. sm_80; fp16 also sm_75, where copies are synchronous (no
+// overlap, a slow fallback). Channels of a group that do not fill 16 bytes need the element-wise tile.
+#pragma once
+
+#include "cuda/direct_mma.h"
+#include "cuda/implicit_gemm.cuh"
+
+namespace repvgg::cuda {
+
+template <typename T>
+inline constexpr bool kHasMma = REPVGG_ARCH >= 800;
+template <>
+inline constexpr bool kHasMma<Half> = REPVGG_ARCH >= 750;
+
+template <typename T, int kPixelsOfTile, int kChannelsOfTile, int kWarpsAlongM, int kWarpsAlongN,
+          int kStagesOfPipeline, bool kAlignedChannels>
+struct DirectMma {
+  using Element = T;
+  static constexpr int kPixels = kPixelsOfTile;
+  static constexpr int kChannels = kChannelsOfTile;
+  static constexpr int kWarpsM = kWarpsAlongM;
+  static constexpr int kWarpsN = kWarpsAlongN;
+  static constexpr int kStages = kStagesOfPipeline;
+  static constexpr bool kAligned = kAlignedChannels;
+
+  static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
+  static constexpr int kWarpPixels = kPixels / kWarpsM;
+  static constexpr int kWarpChannels = kChannels / kWarpsN;
+  static constexpr int kTilesM = kWarpPixels / 16;
+  static constexpr int kTilesN = kWarpChannels / 8;
+  static_assert(kWarpPixels % 16 == 0 && kWarpChannels % 8 == 0);
+
+  using Pixels = PixelTile<T, kPixels, kThreads, kAligned>;
+  static constexpr int kPerChunk = Pixels::kPerChunk;
+  static constexpr int kWeightBytes = kChannels * kRowBytes;
+  static constexpr int kStageBytes = Pixels::kBytes + kWeightBytes;
+  // Eight elements more than a row: the rows that a warp writes at a time then lie in different banks.
+  static constexpr int kOutPitch = kChannels + 8;
+  static constexpr int kOutBytes = kPixels * kOutPitch * static_cast<int>(sizeof(T));
+  static constexpr int kSharedBytes = kStages * kStageBytes > kOutBytes ? kStages* kStageBytes : kOutBytes;
+};
+
+// `shared` is a tile of either operand; `row` and `chunk` are this lane's.
+REPVGG_DEVICE const unsigned char* FragmentRow(const unsigned char* shared, int row, int chunk) {
+  return shared + SwizzledOffset(row, chunk);
+}
+
+template <typename Tile>
+REPVGG_DEVICE void MultiplyStep(const unsigned char* pixels, const unsigned char* weights,
+                                float (&sum)[Tile::kTilesM][Tile::kTilesN][4]) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int first_pixel = warp % Tile::kWarpsM * Tile::kWarpPixels;
+  const int first_channel = warp / Tile::kWarpsM * Tile::kWarpChannels;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    uint32_t a[Tile::kTilesM][4], b[Tile::kTilesN][2];
+#pragma unroll
+    for (int m = 0; m < Tile::kTilesM; ++m) {
+      LdMatrixX4(a[m], FragmentRow(pixels, first_pixel + m * 16 + lane % 16, half * 2 + lane / 16));
+    }
+#pragma unroll
+    for (int n = 0; n + 1 < Tile::kTilesN; n += 2) {
+      uint32_t two[4];
+      LdMatrixX4(two, FragmentRow(weights, first_channel + n * 8 + lane / 16 * 8 + lane % 8,
+                                  half * 2 + lane / 8 % 2));
+      b[n][0] = two[0], b[n][1] = two[1], b[n + 1][0] = two[2], b[n + 1][1] = two[3];
+    }
+    if constexpr (Tile::kTilesN % 2 == 1) {
+      constexpr int kLast = Tile::kTilesN - 1;
+      LdMatrixX2(b[kLast],
+                 FragmentRow(weights, first_channel + kLast * 8 + lane % 8, half * 2 + lane / 8 % 2));
+    }
+#pragma unroll
+    for (int m = 0; m < Tile::kTilesM; ++m) {
+#pragma unroll
+      for (int n = 0; n < Tile::kTilesN; ++n) Mma<typename Tile::Element>(sum[m][n], a[m], b[n]);
+    }
+  }
+}
+
+// Two neighbouring results, as the output stores them. tf32 networks keep their maps rounded to tf32: tensor
+// cores would cut off the lower bits, which costs twice the error.
+template <typename T>
+REPVGG_DEVICE void StorePair(T* to, float first, float second) {
+  if constexpr (sizeof(T) == 2) {
+    *reinterpret_cast<uint32_t*>(to) = Pack<T>(first, second);
+  } else {
+    *reinterpret_cast<float2*>(to) = make_float2(RoundToTf32(first), RoundToTf32(second));
+  }
+}
+
+template <typename Tile>
+__global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolution layer) {
+  using T = typename Tile::Element;
+  if constexpr (kHasMma<T>) {
+    unsigned char* const shared = SharedMemory();
+    const int group_out = layer.group_out();
+    const int channel_tiles = DivideUp(group_out, Tile::kChannels);
+    // Blocks that read the same pixels follow each other.
+    const int columns = channel_tiles * layer.groups;
+    const int first_pixel = blockIdx.x / columns * Tile::kPixels;
+    const int group = blockIdx.x % columns / channel_tiles;
+    const int first_channel = blockIdx.x % columns % channel_tiles * Tile::kChannels;
+    const int steps = ReductionSteps(layer.group_in(), Tile::kPerChunk);
+
+    typename Tile::Pixels pixels(layer, first_pixel, group);
+    // [group][step][channel][64 bytes]: the rows of a step follow each other.
+    const auto* weight = static_cast<const unsigned char*>(layer.weight) +
+                         (static_cast<size_t>(group) * steps * group_out + first_channel) * kRowBytes;
+    const int weight_chunks = (group_out - first_channel) * kStepChunks;
+
+    const auto load = [&](int stage) {
+      unsigned char* const to = shared + stage * Tile::kStageBytes;
+      pixels.LoadNext(to);
+#pragma unroll
+      for (int i = 0; i < DivideUp(Tile::kChannels * kStepChunks, Tile::kThreads); ++i) {
+        const int chunk = threadIdx.x + i * Tile::kThreads;
+        if (Tile::kChannels * kStepChunks % Tile::kThreads == 0 || chunk < Tile::kChannels * kStepChunks) {
+          const bool valid = chunk < weight_chunks;
+          CpAsync<kChunkBytes>(
+              to + Tile::Pixels::kBytes + SwizzledOffset(chunk / kStepChunks, chunk % kStepChunks),
+              valid ? weight + chunk * kChunkBytes : static_cast<const unsigned char*>(layer.weight), valid);
+        }
+      }
+      weight += static_cast<size_t>(group_out) * kRowBytes;
+    };
+
+    float sum[Tile::kTilesM][Tile::kTilesN][4] = {};
+#pragma unroll
+    for (int stage = 0; stage < Tile::kStages - 1; ++stage) {
+      if (stage < steps) load(stage);
+      CpAsyncCommit();
+    }
+    int read = 0, write = Tile::kStages - 1;
+    for (int step = 0; step < steps; ++step) {
+      CpAsyncWait<Tile::kStages - 2>();
+      // Everybody's copies of this step have landed, and nobody still reads the stage that is filled next.
+      __syncthreads();
+      if (step + Tile::kStages - 1 < steps) load(write);
+      CpAsyncCommit();
+      const unsigned char* const stage = shared + read * Tile::kStageBytes;
+      MultiplyStep<Tile>(stage, stage + Tile::Pixels::kBytes, sum);
+      read = read + 1 == Tile::kStages ? 0 : read + 1;
+      write = write + 1 == Tile::kStages ? 0 : write + 1;
+    }
+
+    // Bias and ReLU, then through shared memory to whole rows of channels.
+    __syncthreads();
+    T* const tile = reinterpret_cast<T*>(shared);
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int warp_pixel = warp % Tile::kWarpsM * Tile::kWarpPixels;
+    const int warp_channel = warp / Tile::kWarpsM * Tile::kWarpChannels;
+    const float* const bias = layer.bias + group * group_out + first_channel;
+#pragma unroll
+    for (int n = 0; n < Tile::kTilesN; ++n) {
+      const int channel = warp_channel + n * 8 + lane % 4 * 2;
+      const float bias0 = first_channel + channel < group_out ? bias[channel] : 0;
+      const float bias1 = first_channel + channel + 1 < group_out ? bias[channel + 1] : 0;
+#pragma unroll
+      for (int m = 0; m < Tile::kTilesM; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          float first = sum[m][n][half * 2] + bias0;
+          float second = sum[m][n][half * 2 + 1] + bias1;
+          if (layer.relu) {
+            first = first < 0 ? 0 : first;
+            second = second < 0 ? 0 : second;
+          }
+          const int pixel = warp_pixel + m * 16 + half * 8 + lane / 4;
+          StorePair(tile + pixel * Tile::kOutPitch + channel, first, second);
+        }
+      }
+    }
+    __syncthreads();
+    constexpr int kRowChunks = Tile::kChannels / Tile::kPerChunk;
+    T* const out = static_cast<T*>(layer.out) + static_cast<size_t>(first_pixel) * layer.out_channels +
+                   group * group_out + first_channel;
+    for (int i = threadIdx.x; i < Tile::kPixels * kRowChunks; i += Tile::kThreads) {
+      const int pixel = i / kRowChunks, channel = i % kRowChunks * Tile::kPerChunk;
+      if (first_pixel + pixel >= layer.pixels() || first_channel + channel >= group_out) continue;
+      const T* const from = tile + pixel * Tile::kOutPitch + channel;
+      T* const to = out + pixel * layer.out_channels + channel;
+      if constexpr (Tile::kAligned) {
+        *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+      } else {
+        for (int e = 0; e < Tile::kPerChunk && first_channel + channel + e < group_out; ++e) to[e] = from[e];
+      }
+    }
+  }
+}
+
+template <typename Tile>
+cudaError_t LaunchDirectMmaTile(const Convolution& layer, cudaStream_t stream) {
+  const bool aligned = layer.group_in() % Tile::kPerChunk == 0 && layer.group_out() % Tile::kPerChunk == 0;
+  if (!layer.fits() || (Tile::kAligned && !aligned)) return cudaErrorInvalidValue;
+  const int blocks =
+      DivideUp(layer.pixels(), Tile::kPixels) * DivideUp(layer.group_out(), Tile::kChannels) * layer.groups;
+  return Launch(DirectMmaKernel<Tile>, dim3(blocks), dim3(Tile::kThreads), Tile::kSharedBytes, stream, layer);
+}
+
+template <typename... Tiles>
+struct DirectMmaTable {
+  static constexpr DirectMmaTile kTiles[sizeof...(Tiles)] = {
+      {Tiles::kPixels, Tiles::kChannels, Tiles::kThreads, Tiles::kSharedBytes, Tiles::kAligned}...};
+  static constexpr cudaError_t (*kLaunch[sizeof...(Tiles)])(const Convolution&,
+                                                            cudaStream_t) = {&LaunchDirectMmaTile<Tiles>...};
+};
+
+// The tiles that are built, for each type. Widths are the exact divisors of the networks' channels: per group
+// 32, 40, 48, 64, 80, 96, 128, 160, 192 and multiples of these. The first one serves channels that fill no
+// chunks.
+template <typename T>
+using DirectMmaTiles = DirectMmaTable<DirectMma<T, 64, 64, 2, 2, 3, false>,   //
+                                      DirectMma<T, 64, 64, 2, 2, 4, true>,    //
+                                      DirectMma<T, 64, 128, 2, 2, 4, true>,   //
+                                      DirectMma<T, 128, 32, 4, 1, 4, true>,   //
+                                      DirectMma<T, 128, 40, 4, 1, 4, true>,   //
+                                      DirectMma<T, 128, 48, 4, 1, 4, true>,   //
+                                      DirectMma<T, 128, 64, 2, 2, 4, true>,   //
+                                      DirectMma<T, 128, 80, 4, 1, 4, true>,   //
+                                      DirectMma<T, 128, 96, 2, 2, 4, true>,   //
+                                      DirectMma<T, 128, 128, 2, 2, 4, true>,  //
+                                      DirectMma<T, 128, 160, 4, 2, 3, true>,  //
+                                      DirectMma<T, 128, 192, 2, 4, 3, true>,  //
+                                      DirectMma<T, 256, 64, 4, 1, 3, true>,   //
+                                      DirectMma<T, 256, 96, 4, 2, 3, true>,   //
+                                      DirectMma<T, 256, 128, 4, 2, 3, true>>;
+
+template <typename T>
+constexpr DirectMmaFamily MakeDirectMmaFamily() {
+  return {DirectMmaTiles<T>::kTiles, DirectMmaTiles<T>::kLaunch};
+}
+
+}  // namespace repvgg::cuda

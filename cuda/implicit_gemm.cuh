@@ -1,0 +1,110 @@
+// The left operand of an implicit GEMM: rows are output pixels, columns are (tap, channel) in the order of
+// convolution.h. A tile of kRows pixels by one step (64 bytes a row) is gathered from the input map into
+// shared memory by all threads of a block.
+//
+// Each thread fills one 16-byte column of several rows. What it needs per row, the offset of the window's
+// centre and 9 bits that say which taps lie inside the map, is computed once; a step then costs an addition
+// and a bit test per row.
+#pragma once
+
+#include "cuda/convolution.h"
+#include "cuda/ptx.cuh"
+
+namespace repvgg::cuda {
+
+inline constexpr int kChunkBytes = 16;
+inline constexpr int kRowBytes = kStepChunks * kChunkBytes;
+
+// Where chunk `chunk` of row `row` of a tile lies. Rows are 64 bytes, two to a line of all 32 banks;
+// exchanging chunks by bits 1 and 2 of the row lets eight rows be read at one chunk without conflict
+// (ldmatrix, or float4 by eight lanes), and eight lanes write two whole rows without one.
+REPVGG_DEVICE constexpr int SwizzledOffset(int row, int chunk) {
+  return row * kRowBytes + ((chunk ^ (row >> 1 & 3)) * kChunkBytes);
+}
+
+// kAligned: the channels of a group fill whole chunks. Otherwise elements are loaded one by one.
+template <typename T, int kRows, int kThreads, bool kAligned>
+class PixelTile {
+ public:
+  static constexpr int kBytes = kRows * kRowBytes;
+  static constexpr int kPerChunk = kChunkBytes / static_cast<int>(sizeof(T));
+
+  REPVGG_DEVICE PixelTile(const Convolution& layer, int first_pixel, int group)
+      : in_(static_cast<const T*>(layer.in)),
+        row_stride_(layer.width * layer.in_channels),
+        pixel_stride_(layer.in_channels),
+        channels_(layer.group_in()),
+        chunks_(DivideUp(channels_, kPerChunk)),
+        position_(chunks_) {
+    const int column = threadIdx.x % kStepChunks;
+    const int first_row = threadIdx.x / kStepChunks;
+    destination_ = SwizzledOffset(first_row, column);
+    position_.Advance(column, chunks_);
+    const int out_width = layer.out_width(), out_height = layer.out_height();
+#pragma unroll
+    for (int i = 0; i < kRowsPerThread; ++i) {
+      const int pixel = first_pixel + first_row + i * kRowStep;
+      const int line = pixel / out_width;
+      const int x = (pixel - line * out_width) * layer.stride;
+      const int image = line / out_height;
+      const int y = (line - image * out_height) * layer.stride;
+      const unsigned rows = (y > 0 ? 0x007u : 0u) | 0x038u | (y + 1 < layer.height ? 0x1c0u : 0u);
+      const unsigned columns = (x > 0 ? 0x049u : 0u) | 0x092u | (x + 1 < layer.width ? 0x124u : 0u);
+      taps_[i] = pixel < layer.pixels() ? rows & columns : 0;
+      center_[i] = ((image * layer.height + y) * layer.width + x) * layer.in_channels + group * channels_;
+    }
+  }
+
+  // Starts to fill `tile` with the next step. Rows beyond the last pixel, taps outside the map and places
+  // after the end of the reduction become zero. The caller commits.
+  REPVGG_DEVICE void LoadNext(unsigned char* tile) {
+    const int channel = (position_.first_chunk + position_.chunk) * kPerChunk;
+    const int line = position_.tap * 11 >> 5;  // tap / 3
+    const int offset = (line - 1) * row_stride_ + (position_.tap - 3 * line - 1) * pixel_stride_ + channel;
+    const bool inside = position_.block_chunks > 0;
+#pragma unroll
+    for (int i = 0; i < kRowsPerThread; ++i) {
+      const bool valid = inside && (taps_[i] >> position_.tap & 1) != 0;
+      unsigned char* const to = tile + destination_ + i * kRowStep * kRowBytes;
+      const T* const from = valid ? in_ + (center_[i] + offset) : in_;
+      if constexpr (kAligned) {
+        CpAsync<kChunkBytes>(to, from, valid);
+      } else {
+        LoadElements(to, from, valid ? channels_ - channel : 0);
+      }
+    }
+    position_.Advance(kStepChunks, chunks_);
+  }
+
+ private:
+  static constexpr int kRowStep = kThreads / kStepChunks;
+  static constexpr int kRowsPerThread = kRows / kRowStep;
+  static_assert(kRows % kRowStep == 0 && kRowStep % 8 == 0);  // Every row of a thread has the same swizzle.
+
+  REPVGG_DEVICE static void LoadElements(unsigned char* to, const T* from, int count) {
+    uint32_t words[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (sizeof(T) == 4) {
+        words[i] = i < count ? reinterpret_cast<const uint32_t*>(from)[i] : 0;
+      } else {
+        const auto* const bits = reinterpret_cast<const uint16_t*>(from);
+        words[i] = 2 * i < count ? bits[2 * i] : 0;
+        if (2 * i + 1 < count) words[i] |= static_cast<uint32_t>(bits[2 * i + 1]) << 16;
+      }
+    }
+    *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+  }
+
+  const T* in_;
+  int row_stride_;
+  int pixel_stride_;
+  int channels_;  // Of a group.
+  int chunks_;
+  ReductionPosition position_;  // Of this thread's column in the next step.
+  int destination_;
+  int center_[kRowsPerThread];
+  unsigned taps_[kRowsPerThread];
+};
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,8 @@
+// The CUDA runtime's host types, for headers that are not kernels: with the emulator there is no runtime.
+#pragma once
+
+#ifdef REPVGG_EMULATOR
+#include "test/emulator/cuda_emulated.h"
+#else
+#include <cuda_runtime_api.h>
+#endif

@@ -1,0 +1,127 @@
+#include "test/emulator/layers.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "test/emulator/formats.h"
+
+namespace repvgg::emulator {
+
+float AsFloat(float value) { return value; }
+float AsTf32(float value) { return FloatToTf32(value); }
+float AsHalf(float value) { return HalfToFloat(FloatToHalf(value)); }
+float AsBFloat16(float value) { return BFloat16ToFloat(FloatToBFloat16(value)); }
+
+Layer MakeLayer(int in_channels, int out_channels, int stride, int groups, int size, int batch) {
+  Layer layer;
+  layer.batch = batch;
+  layer.height = layer.width = size;
+  layer.in_channels = in_channels;
+  layer.out_channels = out_channels;
+  layer.stride = stride;
+  layer.groups = groups;
+  return layer;
+}
+
+std::string LayerName(const Layer& layer) {
+  std::string name = std::to_string(layer.in_channels) + " to " + std::to_string(layer.out_channels);
+  if (layer.stride > 1) name += ", stride " + std::to_string(layer.stride);
+  if (layer.groups > 1) name += ", " + std::to_string(layer.groups) + " groups";
+  return name + ", " + std::to_string(layer.batch) + " x " + std::to_string(layer.height) + " x " +
+         std::to_string(layer.width);
+}
+
+std::vector<Layer> OfficialLayers() {
+  struct Network {
+    int widths[5];
+    std::vector<int> groups;
+  };
+  // A0; A1 and B0; A2; B1; B2, D2se and RepVGGplus-L2pse; B3. Strided layers are never grouped.
+  const Network networks[] = {
+      {{48, 48, 96, 192, 1280}, {1}},         {{64, 64, 128, 256, 1280}, {1}},
+      {{64, 96, 192, 384, 1408}, {1}},        {{64, 128, 256, 512, 2048}, {1, 2, 4}},
+      {{64, 160, 320, 640, 2560}, {1, 2, 4}}, {{64, 192, 384, 768, 2560}, {1, 2, 4}},
+  };
+  std::vector<Layer> layers;
+  const auto add = [&](int in, int out, int stride, int groups) {
+    const bool known = std::any_of(layers.begin(), layers.end(), [&](const Layer& l) {
+      return l.in_channels == in && l.out_channels == out && l.stride == stride && l.groups == groups;
+    });
+    if (!known) layers.push_back(MakeLayer(in, out, stride, groups, stride == 1 ? 6 : 5));
+  };
+  for (const Network& network : networks) {
+    for (int stage = 1; stage <= 4; ++stage) {
+      add(network.widths[stage - 1], network.widths[stage], 2, 1);
+      if (stage == 4) continue;
+      for (const int groups : network.groups) add(network.widths[stage], network.widths[stage], 1, groups);
+    }
+  }
+  return layers;
+}
+
+// The sum of four uniform values is near enough to normal, and cheap: some layers have 18 million weights.
+std::vector<float> RandomNormal(size_t count, double deviation, unsigned seed) {
+  uint64_t state = seed * 0x9e3779b97f4a7c15u + 1;
+  const double scale = deviation * std::sqrt(3.0) / 65536;
+  std::vector<float> values(count);
+  for (float& value : values) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    const uint64_t bits = state ^ state >> 29;
+    const int sum =
+        static_cast<int>((bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48));
+    value = static_cast<float>((sum - 2 * 65535) * scale);
+  }
+  return values;
+}
+
+Problem MakeProblem(const Layer& layer, Round round) {
+  const int group_in = layer.group_in(), group_out = layer.group_out();
+  const int height = layer.out_height(), width = layer.out_width();
+  Problem problem;
+  problem.in =
+      RandomNormal(static_cast<size_t>(layer.batch) * layer.height * layer.width * layer.in_channels, 1, 1);
+  for (float& value : problem.in) value = round(std::max(value, 0.0f));
+  problem.weight =
+      RandomNormal(static_cast<size_t>(layer.out_channels) * group_in * 9, std::sqrt(2.0 / 9 / group_in), 2);
+  for (float& value : problem.weight) value = round(value);
+  problem.bias = RandomNormal(layer.out_channels, 0.1, 3);
+
+  // [group][tap][channel in][channel out]: the inner loop runs over neighbouring values.
+  std::vector<double> weight(problem.weight.size());
+  for (int k = 0; k < layer.out_channels; ++k) {
+    for (int c = 0; c < group_in; ++c) {
+      for (int tap = 0; tap < 9; ++tap) {
+        weight[((static_cast<size_t>(k / group_out) * 9 + tap) * group_in + c) * group_out + k % group_out] =
+            problem.weight[(static_cast<size_t>(k) * group_in + c) * 9 + tap];
+      }
+    }
+  }
+  problem.expected.resize(static_cast<size_t>(layer.batch) * height * width * layer.out_channels);
+  double* out = problem.expected.data();
+  for (int i = 0; i < layer.batch * height * width; ++i, out += layer.out_channels) {
+    const int x = i % width * layer.stride, y = i / width % height * layer.stride, image = i / width / height;
+    std::copy(problem.bias.begin(), problem.bias.end(), out);
+    for (int tap = 0; tap < 9; ++tap) {
+      const int from_y = y + tap / 3 - 1, from_x = x + tap % 3 - 1;
+      if (from_y < 0 || from_y >= layer.height || from_x < 0 || from_x >= layer.width) continue;
+      const float* in =
+          &problem.in[((static_cast<size_t>(image) * layer.height + from_y) * layer.width + from_x) *
+                      layer.in_channels];
+      for (int group = 0; group < layer.groups; ++group) {
+        for (int c = 0; c < group_in; ++c) {
+          const double value = in[group * group_in + c];
+          if (value == 0) continue;
+          const double* row = &weight[((static_cast<size_t>(group) * 9 + tap) * group_in + c) * group_out];
+          double* sums = out + group * group_out;
+          for (int k = 0; k < group_out; ++k) sums[k] += value * row[k];
+        }
+      }
+    }
+    if (layer.relu) {
+      for (int k = 0; k < layer.out_channels; ++k) out[k] = std::max(out[k], 0.0);
+    }
+  }
+  return problem;
+}
+
+}  // namespace repvgg::emulator

@@ -1,0 +1,40 @@
+// The layers to test: every distinct (in, out, stride, groups) of the official networks, with random values
+// and their results in float64.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cuda/convolution.h"
+
+namespace repvgg::emulator {
+
+// Without pointers and relu set.
+using Layer = cuda::Convolution;
+
+// All 3x3 layers but the stem, at batch 1 and a size which is even for stride 1 and odd for stride 2, so that
+// both kinds of border occur.
+std::vector<Layer> OfficialLayers();
+Layer MakeLayer(int in_channels, int out_channels, int stride = 1, int groups = 1, int size = 5,
+                int batch = 1);
+std::string LayerName(const Layer& layer);
+
+using Round = float (*)(float);
+
+struct Problem {
+  std::vector<float> in;  // ReLU of a normal distribution, rounded.
+  std::vector<float>
+      weight;  // [out_channels][group_in][3][3], normal with variance 2 / (9 group_in), rounded.
+  std::vector<float> bias;
+  std::vector<double> expected;
+};
+Problem MakeProblem(const Layer& layer, Round round);
+
+std::vector<float> RandomNormal(size_t count, double deviation, unsigned seed);
+
+float AsFloat(float value);
+float AsTf32(float value);
+float AsHalf(float value);
+float AsBFloat16(float value);
+
+}  // namespace repvgg::emulator
