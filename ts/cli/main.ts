@@ -48,7 +48,10 @@ try {
 function fail(error: unknown): void {
   const {message, code, name} = error as Error & {code?: string};
   const known = error instanceof RepVGGError;
-  report(known ? message : `Unexpected error: ${message}; "repvgg doctor" and --debug tell more.`, code ?? name);
+  report(
+    known ? message : `Unexpected error: ${message}; "repvgg doctor" and --debug tell more.`,
+    code ?? name,
+  );
   if (program.opts<{debug?: true}>().debug || process.env.REPVGG_DEBUG === '1') console.error(inspect(error));
   process.exitCode = known && usageCodes.includes(error.code) ? exitCode.usage : exitCode.failure;
 }
