@@ -124,10 +124,10 @@ async function printResult(result: Result): Promise<void> {
   const score = (part: keyof Pair<number>): string =>
     `${(100 * accuracy[part]).toFixed(2)} % (${correct[part]} of ${images})`;
   await print(
-    `A RepVGG of ${blocks} blocks reads ${images} handwritten digits that its training did not see: with the three`,
+    `A RepVGG of ${blocks} blocks reads ${images} handwritten digits which it has not seen before:`,
   );
   await print(
-    `branches of training (${count(parameters.before)} parameters), then fused to plain 3x3 convolutions (${count(parameters.after)}).\n`,
+    `with its training branches (${count(parameters.before)} parameters), then fused (${count(parameters.after)}).\n`,
   );
   await printTable('ll', [
     ['accuracy before fusion', score('before')],
