@@ -54,7 +54,7 @@ NetworkObject::NetworkObject(const Napi::CallbackInfo& info)
     const auto backend =
         CreateBackend(GetString(options, "backend"),
                       {threads.IsNumber() ? ToInt(threads) : 0, GetString(options, "instructionSet"),
-                       GetString(options, "algorithm")});
+                       GetString(options, "algorithm"), ToInt(options.Get("batchSize"))});
     network_ = std::make_shared<std::unique_ptr<Network>>(
         backend->CreateNetwork(ToNetworkShape(info[0].As<Napi::Object>())));
   } catch (const Error& error) {

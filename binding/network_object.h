@@ -17,7 +17,7 @@ class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
   // `compute` must outlive the class.
   static Napi::Function Define(Napi::Env env, Executor* compute);
 
-  // new Network(shape, {backend, threads?, instructionSet?, algorithm?})
+  // new Network(shape, {backend, batchSize, threads?, instructionSet?, algorithm?})
   explicit NetworkObject(const Napi::CallbackInfo& info);
 
  private:

@@ -12,16 +12,16 @@ class CpuBackend : public Backend {
   explicit CpuBackend(const BackendOptions& options)
       : kernels_(cpu::SelectKernels(options.instruction_set)),
         pool_(std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : UsableCores())),
-        algorithm_(options.algorithm) {}
+        options_(options) {}
 
   std::unique_ptr<Network> CreateNetwork(NetworkShape shape) override {
-    return std::make_unique<cpu::CpuNetwork>(std::move(shape), kernels_, pool_, algorithm_);
+    return std::make_unique<cpu::CpuNetwork>(std::move(shape), kernels_, pool_, options_);
   }
 
  private:
   const cpu::KernelTable& kernels_;
   std::shared_ptr<ThreadPool> pool_;
-  std::string algorithm_;
+  const BackendOptions options_;
 };
 
 }  // namespace

@@ -9,33 +9,46 @@
 namespace repvgg::cpu {
 namespace {
 
-void ZeroBorder(const Maps& maps, int image) {
-  const size_t row = maps.row_stride();
-  float* first = maps.row(image, -1) - maps.channels;
-  std::memset(first, 0, row * sizeof(float));
-  std::memset(maps.row(image, maps.size.height) - maps.channels, 0, row * sizeof(float));
-  for (int y = 0; y < maps.size.height; ++y) {
-    float* begin = maps.row(image, y) - maps.channels;
-    std::memset(begin, 0, maps.channels * sizeof(float));
-    std::memset(begin + row - maps.channels, 0, maps.channels * sizeof(float));
+// Images that pass the last blocks together, at most. From 8 on, reading a weight costs little beside using
+// it.
+constexpr int kMostImagesTogether = 8;
+
+// The first block whose weights are more than the map of an image that it reads.
+size_t FirstLateBlock(const NetworkShape& shape, const MemoryPlan& plan) {
+  size_t index = 0;
+  for (; index < shape.blocks.size(); ++index) {
+    const BlockShape& block = shape.blocks[index];
+    if (size_t{9} * block.in_channels / block.groups * block.out_channels > plan.elements[index]) break;
   }
+  return index;
 }
 
 }  // namespace
 
 CpuNetwork::CpuNetwork(NetworkShape network, const KernelTable& kernels, std::shared_ptr<ThreadPool> pool,
-                       std::string algorithm)
+                       BackendOptions options)
     : Network(std::move(network)),
       kernels_(kernels),
       pool_(std::move(pool)),
-      algorithm_(std::move(algorithm)),
+      options_(std::move(options)),
       plan_(PlanMemory(shape(), 1)),
-      images_at_once_(pool_->threads()),
+      first_late_block_(FirstLateBlock(shape(), plan_)),
+      images_early_(pool_->threads()),
+      images_together_(std::clamp(options_.batch_size, 1, std::max(kMostImagesTogether, images_early_))),
       blocks_(shape().blocks.size()),
       scratch_(pool_->threads()) {
+  images_early_ = std::min(images_early_, images_together_);
+  const auto early = plan_.PingPong(0, first_late_block_);
+  const auto late = plan_.PingPong(first_late_block_, blocks_.size());
+  size_t branch = 0;
+  for (size_t i = 0; i < blocks_.size() && shape().form == Form::kTrain; ++i) {
+    const int images = i < first_late_block_ ? images_early_ : images_together_;
+    branch = std::max(branch, plan_.elements[i + 1] * images);
+  }
   for (int i = 0; i < 2; ++i) {
-    activations_[i] = HugeArray(plan_.elements[i] * images_at_once_);
-    branches_[i] = HugeArray(plan_.branch_elements * images_at_once_);
+    early_[i] = HugeArray(early[i] * images_early_);
+    late_[i] = HugeArray(late[i] * images_together_);
+    branches_[i] = HugeArray(branch);
   }
 }
 
@@ -54,46 +67,31 @@ CpuNetwork::Gate CpuNetwork::CopyGate(const SqueezeExcite& from) {
   return {copy(from.down_weight), copy(from.down_bias), copy(from.up_weight), copy(from.up_bias)};
 }
 
-void CpuNetwork::PackDense(size_t index, Floats weight, Floats bias) {
+ConvolutionLayer CpuNetwork::MakeDense(size_t index, Floats weight, Floats bias) {
   const BlockShape& block = shape().blocks[index];
-  const MapSize size = plan_.sizes[index + 1];
-  // Gates amplify rounding errors: with Winograd the logits of D2se (seeded weights) are off by 1.6e-5 in
+  const int images = index < first_late_block_ ? images_early_ : images_together_;
+  // Gates amplify rounding errors: with F(4x4) the logits of D2se (seeded weights) are off by 1.6e-5 in
   // relative L2, above the bound of 1e-5 that direct convolution keeps (9.3e-6).
-  const bool accurate = shape().squeeze_excite == SqueezeExcitePosition::kNone;
-  const bool possible = block.stride == 1 && block.in_channels % kernels_.lanes == 0;
-  // Tiles that reach over the edge are computed whole: a 2x2 map costs as much as a 4x4 one. Transforms cost
-  // about as much as 12 of the 36 positions.
-  const double tiles = std::ceil(size.height / 4.0) * std::ceil(size.width / 4.0);
-  const bool pays = tiles * (kWinogradPositions + 12) < 9.0 * size.height * size.width;
-  if (possible && (algorithm_ == "winograd" || (algorithm_.empty() && accurate && pays))) {
-    PackedWinograd& packed = blocks_[index].winograd;
-    packed = PackWinograd(weight.data(), bias.data(), block.in_channels, block.out_channels, block.groups,
-                          kernels_.block_width);
-    const size_t scratch = WinogradScratch(packed, kernels_.block_width);
-    for (HugeArray& array : scratch_) {
-      if (array.size() < scratch) array = HugeArray(scratch);
-    }
-  } else {
-    blocks_[index].direct = Pack(weight.data(), bias.data(), 9, block.in_channels, block.out_channels,
-                                 block.stride, block.groups, kernels_.block_width);
-  }
+  const bool gated = shape().squeeze_excite != SqueezeExcitePosition::kNone;
+  const std::string wanted = gated && options_.algorithm.empty() ? "direct" : options_.algorithm;
+  const Algorithm algorithm = ChooseAlgorithm(block, plan_.sizes[index + 1], images, kernels_.lanes, wanted);
+  return ConvolutionLayer(kernels_, block, 9, algorithm, weight, bias, scratch_);
 }
 
 void CpuNetwork::SetBlock(size_t index, const DeployBlock& from) {
-  PackDense(index, from.weight, from.bias);
+  blocks_[index].dense = MakeDense(index, from.weight, from.bias);
   blocks_[index].gate = CopyGate(from.squeeze_excite);
 }
 
 void CpuNetwork::SetBlock(size_t index, const TrainBlock& from) {
-  const BlockShape& block = shape().blocks[index];
-  PackDense(index, from.dense.weight, from.dense.bias);
-  blocks_[index].pointwise =
-      Pack(from.pointwise.weight.data(), from.pointwise.bias.data(), 1, block.in_channels, block.out_channels,
-           block.stride, block.groups, kernels_.block_width);
-  blocks_[index].dense_affine = MakeAffine(from.dense.batch_norm);
-  blocks_[index].pointwise_affine = MakeAffine(from.pointwise.batch_norm);
-  blocks_[index].identity_affine = MakeAffine(from.identity);
-  blocks_[index].gate = CopyGate(from.squeeze_excite);
+  Block& block = blocks_[index];
+  block.dense = MakeDense(index, from.dense.weight, from.dense.bias);
+  block.pointwise = ConvolutionLayer(kernels_, shape().blocks[index], 1, Algorithm::kDirect,
+                                     from.pointwise.weight, from.pointwise.bias, scratch_);
+  block.dense_affine = MakeAffine(from.dense.batch_norm);
+  block.pointwise_affine = MakeAffine(from.pointwise.batch_norm);
+  block.identity_affine = MakeAffine(from.identity);
+  block.gate = CopyGate(from.squeeze_excite);
 }
 
 void CpuNetwork::SetLinear(const Linear& linear) {
@@ -102,44 +100,54 @@ void CpuNetwork::SetLinear(const Linear& linear) {
 }
 
 void CpuNetwork::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) {
-  const size_t in_size = static_cast<size_t>(shape().height) * shape().width * 3;
-  const size_t out_size = output == Output::kLogits ? shape().num_classes : shape().embedding_channels();
-  for (int first = 0; first < batch.count; first += images_at_once_) {
-    const ImageBatch part = {batch.pixels + first * in_size, std::min(images_at_once_, batch.count - first)};
-    RunImages(part, output, out + first * out_size, cancelled);
-  }
-}
-
-void CpuNetwork::RunImages(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) {
-  Maps in = {activations_[0].data(), plan_.sizes[0], shape().blocks[0].in_channels};
-  Normalize(batch, in);
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    if (cancelled()) throw Error(kAborted, "The run was aborted.");
-    const Maps next = {activations_[(i + 1) % 2].data(), plan_.sizes[i + 1], shape().blocks[i].out_channels};
-    RunBlock(i, batch.count, in, next);
-    in = next;
-  }
-
-  const int channels = shape().embedding_channels();
-  std::vector<float> pooled;
-  float* embeddings = out;
-  if (output == Output::kLogits) {
-    pooled.resize(static_cast<size_t>(batch.count) * channels);
-    embeddings = pooled.data();
-  }
-  pool_->Run(batch.count, [&](const ThreadPool::Share& share) {
-    for (size_t image = share.begin; image < share.end; ++image)
-      PoolImage(in, image, embeddings + image * channels);
-  });
-  if (output == Output::kEmbedding) return;
+  const size_t image_size = static_cast<size_t>(shape().height) * shape().width * 3;
+  const size_t channels = shape().embedding_channels();
   const size_t classes = shape().num_classes;
+  std::vector<float> pooled(output == Output::kLogits ? batch.count * channels : 0);
+  float* embeddings = output == Output::kLogits ? pooled.data() : out;
+  for (int first = 0; first < batch.count; first += images_together_) {
+    const int images = std::min(images_together_, batch.count - first);
+    const Maps last = RunImages({batch.pixels + first * image_size, images}, cancelled);
+    pool_->Run(images, [&](const ThreadPool::Share& share) {
+      for (size_t i = share.begin; i < share.end; ++i)
+        PoolImage(last, i, embeddings + (first + i) * channels);
+    });
+  }
+  if (output == Output::kEmbedding) return;
   pool_->Run(classes, [&](const ThreadPool::Share& share) {
     for (int image = 0; image < batch.count; ++image) {
       kernels_.matrix_vector(&linear_weight_[share.begin * channels], &linear_bias_[share.begin],
-                             embeddings + static_cast<size_t>(image) * channels, share.end - share.begin,
-                             channels, out + image * classes + share.begin);
+                             embeddings + image * channels, share.end - share.begin, channels,
+                             out + image * classes + share.begin);
     }
   });
+}
+
+Maps CpuNetwork::RunImages(const ImageBatch& batch, const Cancelled& cancelled) {
+  const size_t image_size = static_cast<size_t>(shape().height) * shape().width * 3;
+  for (int first = 0; first < batch.count; first += images_early_) {
+    const int images = std::min(images_early_, batch.count - first);
+    const Maps in = {early_[0].data(), plan_.sizes[0], 3};
+    Normalize({batch.pixels + first * image_size, images}, in);
+    const Maps out = RunBlocks(0, first_late_block_, early_, images, cancelled);
+    const Maps collected = {late_[0].data(), out.size, out.channels};
+    std::memcpy(collected.image(first).data, out.data, images * out.image_stride() * sizeof(float));
+  }
+  return RunBlocks(first_late_block_, blocks_.size(), late_, batch.count, cancelled);
+}
+
+Maps CpuNetwork::RunBlocks(size_t first, size_t last, HugeArray (&buffers)[2], int images,
+                           const Cancelled& cancelled) {
+  const int channels = first == 0 ? 3 : shape().blocks[first - 1].out_channels;
+  Maps in = {buffers[0].data(), plan_.sizes[first], channels};
+  for (size_t i = first; i < last; ++i) {
+    if (cancelled()) throw Error(kAborted, "The run was aborted.");
+    const Maps out = {buffers[(i - first + 1) % 2].data(), plan_.sizes[i + 1],
+                      shape().blocks[i].out_channels};
+    RunBlock(i, images, in, out);
+    in = out;
+  }
+  return in;
 }
 
 void CpuNetwork::Normalize(const ImageBatch& batch, const Maps& out) {
@@ -169,61 +177,15 @@ void CpuNetwork::RunBlock(size_t index, int images, const Maps& in, const Maps& 
   const SqueezeExcitePosition squeeze = shape().squeeze_excite;
   const bool relu = squeeze != SqueezeExcitePosition::kBeforeRelu;
   if (shape().form == Form::kDeploy) {
-    ConvolveDense(block, images, in, out, relu);
+    block.dense.Run(kernels_, *pool_, scratch_, images, in, out, relu);
   } else {
     const Maps dense = {branches_[0].data(), out.size, out.channels};
     const Maps pointwise = {branches_[1].data(), out.size, out.channels};
-    ConvolveDense(block, images, in, dense, false);
-    ConvolveDirect(block.pointwise, images, in, pointwise, false);
+    block.dense.Run(kernels_, *pool_, scratch_, images, in, dense, false);
+    block.pointwise.Run(kernels_, *pool_, scratch_, images, in, pointwise, false);
     SumBranches(block, images, in, dense, pointwise, out, relu);
   }
   if (squeeze != SqueezeExcitePosition::kNone) SqueezeAndExcite(block.gate, images, out, !relu);
-}
-
-void CpuNetwork::ConvolveDense(const Block& block, int images, const Maps& in, const Maps& out, bool relu) {
-  if (block.winograd.weight != nullptr) {
-    ConvolveWinograd(block.winograd, images, in, out, relu);
-  } else {
-    ConvolveDirect(block.direct, images, in, out, relu);
-  }
-}
-
-void CpuNetwork::ConvolveWinograd(const WinogradConvolution& convolution, int images, const Maps& in,
-                                  const Maps& out, bool relu) {
-  const int tile_rows = (out.size.height + kWinogradTile - 1) / kWinogradTile;
-  const int tile_columns = (out.size.width + kWinogradTile - 1) / kWinogradTile;
-  const WinogradMaps maps = {in.row(0, 0),     in.row_stride(),    in.image_stride(), out.row(0, 0),
-                             out.row_stride(), out.image_stride(), out.size.height,   out.size.width,
-                             tile_rows,        tile_columns};
-  const size_t per_image = static_cast<size_t>(tile_rows) * tile_columns;
-  pool_->Run(images * per_image, [&](const ThreadPool::Share& share) {
-    for (size_t i = share.begin; i < share.end; ++i) {
-      if (i % per_image == 0) ZeroBorder(out, i / per_image);
-    }
-    RunWinograd(kernels_, convolution, maps, share.begin, share.end, relu, scratch_[share.thread].data());
-  });
-}
-
-void CpuNetwork::ConvolveDirect(const Convolution& convolution, int images, const Maps& in, const Maps& out,
-                                bool relu) {
-  const size_t height = out.size.height;
-  pool_->Run(images * height, [&](const ThreadPool::Share& share) {
-    for (size_t i = share.begin; i < share.end; ++i) {
-      if (i % height == 0) ZeroBorder(out, i / height);
-    }
-    // Blocks outside, rows inside: a block's weights are read from memory once and serve every row of this
-    // share.
-    for (int group = 0; group < convolution.groups; ++group) {
-      for (int block = 0; block < convolution.blocks; ++block) {
-        for (size_t i = share.begin; i < share.end; ++i) {
-          const int image = i / height;
-          const ConvolutionImage maps = {in.row(image, 0), in.row_stride(), out.row(image, 0),
-                                         out.row_stride(), out.size.width};
-          kernels_.convolve_row(convolution, maps, i % height, group, block, relu);
-        }
-      }
-    }
-  });
 }
 
 void CpuNetwork::SumBranches(const Block& block, int images, const Maps& in, const Maps& dense,

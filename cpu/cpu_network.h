@@ -4,33 +4,24 @@
 #include <string>
 #include <vector>
 
+#include "cpu/convolution_layer.h"
 #include "cpu/huge_array.h"
 #include "cpu/kernels.h"
+#include "cpu/maps.h"
 #include "cpu/thread_pool.h"
-#include "cpu/winograd.h"
 #include "engine/backend.h"
 #include "engine/memory_plan.h"
 
 namespace repvgg::cpu {
 
-// Activations of several images at one point of the network, in the bordered layout of kernels.h.
-struct Maps {
-  float* data = nullptr;
-  MapSize size;
-  int channels = 0;
-
-  ptrdiff_t row_stride() const { return static_cast<ptrdiff_t>(size.width + 2) * channels; }
-  ptrdiff_t image_stride() const { return static_cast<ptrdiff_t>(size.height + 2) * row_stride(); }
-  float* row(int image, int y) const {
-    return data + image * image_stride() + (y + 1) * row_stride() + channels;
-  }
-};
-
+// The first blocks of a network have large maps and small weights, the last ones small maps and large
+// weights. Images therefore pass the first blocks a few at a time, one for each thread, which then finds in
+// its own cache the image that it has just written; they are collected, and pass the last blocks together, so
+// that each weight is read from memory once for all of them.
 class CpuNetwork : public Network {
  public:
-  // `algorithm` is that of BackendOptions.
   CpuNetwork(NetworkShape shape, const KernelTable& kernels, std::shared_ptr<ThreadPool> pool,
-             std::string algorithm);
+             BackendOptions options);
 
   void SetBlock(size_t index, const DeployBlock& block) override;
   void SetBlock(size_t index, const TrainBlock& block) override;
@@ -46,24 +37,22 @@ class CpuNetwork : public Network {
     std::vector<float> down_weight, down_bias, up_weight, up_bias;
   };
   struct Block {
-    // The 3x3 convolution (the fused one in the deploy form), packed for one of the two algorithms.
-    PackedConvolution direct;
-    PackedWinograd winograd;
-    PackedConvolution pointwise;  // This and the next line are for the train form only.
+    ConvolutionLayer dense;      // The fused convolution in the deploy form.
+    ConvolutionLayer pointwise;  // The rest is for the train form only.
     Affine dense_affine, pointwise_affine, identity_affine;
     Gate gate;
   };
+
   static Affine MakeAffine(const BatchNorm& batch_norm);
   static Gate CopyGate(const SqueezeExcite& squeeze_excite);
 
-  void PackDense(size_t index, Floats weight, Floats bias);
-  void RunImages(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled);
-  void Normalize(const ImageBatch& batch, const Maps& out);
+  ConvolutionLayer MakeDense(size_t index, Floats weight, Floats bias);
+  // Runs all blocks for at most images_together_ images.
+  Maps RunImages(const ImageBatch& batch, const Cancelled& cancelled);
+  // Runs blocks first to last - 1; map `first` is in buffers[0] already.
+  Maps RunBlocks(size_t first, size_t last, HugeArray (&buffers)[2], int images, const Cancelled& cancelled);
   void RunBlock(size_t index, int images, const Maps& in, const Maps& out);
-  void ConvolveDense(const Block& block, int images, const Maps& in, const Maps& out, bool relu);
-  void ConvolveDirect(const Convolution& convolution, int images, const Maps& in, const Maps& out, bool relu);
-  void ConvolveWinograd(const WinogradConvolution& convolution, int images, const Maps& in, const Maps& out,
-                        bool relu);
+  void Normalize(const ImageBatch& batch, const Maps& out);
   void SumBranches(const Block& block, int images, const Maps& in, const Maps& dense, const Maps& pointwise,
                    const Maps& out, bool relu);
   void SqueezeAndExcite(const Gate& gate, int images, const Maps& maps, bool relu);
@@ -71,15 +60,15 @@ class CpuNetwork : public Network {
 
   const KernelTable& kernels_;
   std::shared_ptr<ThreadPool> pool_;
-  const std::string algorithm_;
+  const BackendOptions options_;
   const MemoryPlan plan_;
-  // Images that go through the network together: one for each thread. A thread then finds in its own cache,
-  // in every layer, the image that it has just written.
-  const int images_at_once_;
+  size_t first_late_block_ = 0;
+  int images_early_ = 0;
+  int images_together_ = 0;
   std::vector<Block> blocks_;
   std::vector<float> linear_weight_, linear_bias_;
-  HugeArray activations_[2], branches_[2];
-  std::vector<HugeArray> scratch_;  // Of each thread, for the Winograd transforms.
+  HugeArray early_[2], late_[2], branches_[2];
+  Scratch scratch_;
 };
 
 }  // namespace repvgg::cpu

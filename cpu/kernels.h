@@ -45,6 +45,18 @@ struct ConvolutionImage {
 
 struct WinogradMaps;  // winograd.h
 
+// The transforms of one tile size. `v` is [position][tile][in channel] and `product`
+// [position][tile][channel], positions a given distance apart. In channels must be a multiple of `lanes`.
+struct WinogradTransforms {
+  void (*input)(const WinogradMaps& maps, int in_channels, int first_tile, int tiles, float* v,
+                ptrdiff_t v_position);
+
+  // Adds the bias and writes `channels` output channels from `channel` on.
+  void (*output)(const float* product, ptrdiff_t product_position, ptrdiff_t product_tile,
+                 const WinogradMaps& maps, int out_channels, int first_tile, int tiles, int channel,
+                 int channels, const float* bias, bool relu);
+};
+
 struct KernelTable {
   const char* name;
   int lanes;        // Floats in a vector.
@@ -54,16 +66,12 @@ struct KernelTable {
   void (*convolve_row)(const Convolution& convolution, const ConvolutionImage& image, int y, int group,
                        int block, bool relu);
 
-  // The three steps of winograd.h. `v` is [position][tile][in channel] and `product`
-  // [position][tile][channel], positions a given distance apart; `multiply` does one position. In channels
-  // must be a multiple of `lanes`.
-  void (*winograd_input)(const WinogradMaps& maps, int in_channels, int first_tile, int tiles, float* v,
-                         ptrdiff_t v_position);
+  WinogradTransforms winograd2;  // F(2x2, 3x3)
+  WinogradTransforms winograd4;  // F(4x4, 3x3)
+
+  // One position: product[tile][0..block_width) = v[tile][0..depth) * u[0..depth)[0..block_width)
   void (*winograd_multiply)(const float* v, ptrdiff_t v_tile, int depth, int tiles, const float* u,
                             float* product, ptrdiff_t product_tile);
-  void (*winograd_output)(const float* product, ptrdiff_t product_position, ptrdiff_t product_tile,
-                          const WinogradMaps& maps, int out_channels, int first_tile, int tiles, int channel,
-                          int channels, const float* bias, bool relu);
 
   // out[i] = ReLU(sum over branches of in[branch][i] * scale[branch][i % channels] + shift[branch][i %
   // channels])

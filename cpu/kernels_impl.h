@@ -172,8 +172,18 @@ namespace repvgg::cpu {
 namespace {
 
 constexpr KernelTable kTable = {
-    kTableName,      kLanes,       kBlock, &ConvolveRow, &WinogradInput, &WinogradMultiply,
-    &WinogradOutput, &SumBranches, &Gate,  &SumPixels,   &MatrixVector};
+    .name = kTableName,
+    .lanes = kLanes,
+    .block_width = kBlock,
+    .convolve_row = &ConvolveRow,
+    .winograd2 = {&WinogradInput<2>, &WinogradOutput<2>},
+    .winograd4 = {&WinogradInput<4>, &WinogradOutput<4>},
+    .winograd_multiply = &WinogradMultiply,
+    .sum_branches = &SumBranches,
+    .gate = &Gate,
+    .sum_pixels = &SumPixels,
+    .matrix_vector = &MatrixVector,
+};
 
 }  // namespace
 }  // namespace repvgg::cpu

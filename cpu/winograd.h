@@ -1,33 +1,25 @@
-// Winograd convolution F(4x4, 3x3) for stride 1 (Lavin and Gray, arXiv 1509.09308): the output is cut into
-// tiles of 4x4 pixels; the 6x6 input pixels of each are transformed, multiplied by transformed weights
-// position by position (36 matrix products over channels) and transformed back. That is 36 multiplications
-// for 16 outputs of a channel instead of 144.
+// Winograd convolution F(m x m, 3 x 3) for stride 1 (Lavin and Gray, arXiv 1509.09308), m = 2 or 4: the
+// output is cut into tiles of m x m pixels; the (m + 2) x (m + 2) input pixels of each are transformed,
+// multiplied by transformed weights position by position (matrix products over channels) and transformed
+// back. For m = 4 that is 36 multiplications for 16 outputs of a channel where direct convolution has 144,
+// for m = 2 16 for 4 instead of 36.
 //
-// The points are 0, +-sqrt(1/2), +-sqrt(2) and infinity, whose rounding error is half that of the usual 0,
-// +-1, +-2.
+// Transformed weights are 4 times (m = 4) or 1.8 times (m = 2) as large. Whether that costs more memory
+// traffic than it saves multiplications depends on how many tiles use them while they are in cache.
+//
+// The points of F(4x4) are 0, +-sqrt(1/2), +-sqrt(2) and infinity, whose rounding error is half that of the
+// usual 0, +-1, +-2.
 #pragma once
 
 #include <cstddef>
-#include <memory>
 
 #include "cpu/kernels.h"
 
 namespace repvgg::cpu {
 
-constexpr int kWinogradTile = 4;
-constexpr int kWinogradSide = kWinogradTile + 2;
-constexpr int kWinogradPositions = kWinogradSide * kWinogradSide;
-
-// Tiles whose transforms are in memory at a time. Measured from 14 to 112 on 48 to 512 channels (AVX-512, 2
-// MB of L2): 28 is at or near the best everywhere. Their 36 matrices of 28 x 384 floats are 1.5 MB.
-constexpr int kTilesAtOnce = 28;
-
-// Positions of transformed tiles are this much further apart than they need be. Without it they would often
-// lie a multiple of 4 KB apart, where the first-level cache keeps only a few of them.
-constexpr int kPositionPadding = 16;
-
 // Plain data, as Convolution is.
 struct WinogradConvolution {
+  int tile = 0;  // m
   int in_channels = 0;
   int out_channels = 0;
   int groups = 1;
@@ -35,7 +27,7 @@ struct WinogradConvolution {
   int group_out = 0;
   int blocks = 0;  // Per group, of the table's block_width output channels.
 
-  // Transformed: [group][block][position][input channel of the group][channel of the block].
+  // Transformed: [group][position][block][input channel of the group][channel of the block].
   const float* weight = nullptr;
   const float* bias = nullptr;  // [group][block][channel of the block]
 };
@@ -59,15 +51,28 @@ struct WinogradMaps {
   int tile_columns = 0;
 };
 
+// Some of the tiles of one convolution, and where their transforms are.
+struct WinogradTiles {
+  int first = 0;
+  int count = 0;
+  float* v = nullptr;  // [position][count][in_channels], positions `v_position` apart.
+  ptrdiff_t v_position = 0;
+};
+
 // Transforms `weight`, [out_channels][in_channels / groups][3][3], in double and packs it.
-PackedWinograd PackWinograd(const float* weight, const float* bias, int in_channels, int out_channels,
-                            int groups, int block_width);
+PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, int in_channels,
+                            int out_channels, int groups, int block_width);
 
-// Floats of scratch memory that one thread needs for RunWinograd.
-size_t WinogradScratch(const WinogradConvolution& convolution, int block_width);
+// Floats that the transforms of `tiles` tiles take, and the products of them for `blocks` blocks.
+size_t WinogradInputSize(const WinogradConvolution& convolution, int tiles);
+size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles, int blocks, int block_width);
 
-// Computes tiles first_tile to last_tile.
-void RunWinograd(const KernelTable& kernels, const WinogradConvolution& convolution, const WinogradMaps& maps,
-                 size_t first_tile, size_t last_tile, bool relu, float* scratch);
+// Where each position's transforms begin in a buffer of WinogradInputSize().
+ptrdiff_t WinogradInputPosition(const WinogradConvolution& convolution, int tiles);
+
+// The multiplications and the output of blocks first_block to last_block - 1, counted over all groups.
+void RunWinogradBlocks(const KernelTable& kernels, const WinogradConvolution& convolution,
+                       const WinogradMaps& maps, const WinogradTiles& tiles, int first_block, int last_block,
+                       bool relu, float* product);
 
 }  // namespace repvgg::cpu

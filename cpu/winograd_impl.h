@@ -4,9 +4,27 @@
 namespace repvgg::cpu {
 namespace {
 
-// One dimension of the transforms: `Input` computes B^T d, `Output` A^T m. With a = sqrt(1/2) and b =
-// sqrt(2), the identities a b = 1 and a^2 + b^2 = 5/2 keep the constants few.
-struct Transform {
+// One dimension of the transforms: `Input` computes B^T d, `Output` A^T m.
+template <int kTile>
+struct Transform;
+
+template <>
+struct Transform<2> {
+  static inline void Input(const Vector* d, Vector* v) {
+    v[0] = d[0] - d[2];
+    v[1] = d[1] + d[2];
+    v[2] = d[2] - d[1];
+    v[3] = d[3] - d[1];
+  }
+  static inline void Output(const Vector* m, Vector* y) {
+    y[0] = m[0] + m[1] + m[2];
+    y[1] = m[1] - m[2] + m[3];
+  }
+};
+
+// With a = sqrt(1/2) and b = sqrt(2), the identities a b = 1 and a^2 + b^2 = 5/2 keep the constants few.
+template <>
+struct Transform<4> {
   static constexpr float kA = 0.70710678118654752f;
   static constexpr float kB = 1.41421356237309505f;
 
@@ -38,18 +56,20 @@ struct TilePlace {
   int image, y, x;  // In pixels.
 };
 
-inline TilePlace PlaceOf(const WinogradMaps& maps, int tile) {
+template <int kTile>
+TilePlace PlaceOf(const WinogradMaps& maps, int tile) {
   const int per_image = maps.tile_rows * maps.tile_columns;
   const int in_image = tile % per_image;
-  return {tile / per_image, in_image / maps.tile_columns * kWinogradTile,
-          in_image % maps.tile_columns * kWinogradTile};
+  return {tile / per_image, in_image / maps.tile_columns * kTile, in_image % maps.tile_columns * kTile};
 }
 
 // v[position][tile][channel], `v_position` apart. in_channels is a multiple of kLanes.
+template <int kTile>
 void WinogradInput(const WinogradMaps& maps, int channels, int first_tile, int tiles, float* v,
                    ptrdiff_t v_position) {
+  constexpr int kSide = kTile + 2;
   for (int t = 0; t < tiles; ++t) {
-    const TilePlace place = PlaceOf(maps, first_tile + t);
+    const TilePlace place = PlaceOf<kTile>(maps, first_tile + t);
     // The first row and column of a tile may be the border; what lies beyond the border at the end counts as
     // zero.
     const float* corner =
@@ -58,24 +78,27 @@ void WinogradInput(const WinogradMaps& maps, int channels, int first_tile, int t
     const int columns = maps.width + 1 - place.x + 1;
     float* to = v + static_cast<ptrdiff_t>(t) * channels;
     for (int c = 0; c < channels; c += kLanes) {
-      Vector half[kWinogradSide][kWinogradSide];
-      for (int x = 0; x < kWinogradSide; ++x) {
-        Vector d[kWinogradSide];
-        for (int y = 0; y < kWinogradSide; ++y) {
+      Vector half[kSide][kSide];
+      for (int x = 0; x < kSide; ++x) {
+        Vector d[kSide];
+        for (int y = 0; y < kSide; ++y) {
           d[y] = y < rows && x < columns ? Load(corner + y * maps.in_row + x * channels + c) : Vector{};
         }
-        Vector column[kWinogradSide];
-        Transform::Input(d, column);
-        for (int y = 0; y < kWinogradSide; ++y) half[y][x] = column[y];
+        Vector column[kSide];
+        Transform<kTile>::Input(d, column);
+        for (int y = 0; y < kSide; ++y) half[y][x] = column[y];
       }
-      for (int y = 0; y < kWinogradSide; ++y) {
-        Vector row[kWinogradSide];
-        Transform::Input(half[y], row);
-        for (int x = 0; x < kWinogradSide; ++x) Store(to + (y * kWinogradSide + x) * v_position + c, row[x]);
+      for (int y = 0; y < kSide; ++y) {
+        Vector row[kSide];
+        Transform<kTile>::Input(half[y], row);
+        for (int x = 0; x < kSide; ++x) Store(to + (y * kSide + x) * v_position + c, row[x]);
       }
     }
   }
 }
+
+// How far ahead weights are fetched, in floats.
+constexpr int kPrefetch = 4096;
 
 // product[tile][0..kBlock) = v[tile][0..depth) * u[0..depth)[0..kBlock)
 template <int kTiles>
@@ -89,6 +112,8 @@ struct MultiplyTiles {
       for (int c = first; c < last; ++c) {
         Vector w[kVectors];
         for (int i = 0; i < kVectors; ++i) w[i] = Load(u + i * kLanes);
+        // Weights are used once for each set of tiles and come from far away.
+        for (int i = 0; i < kBlock; i += 16) __builtin_prefetch(u + kPrefetch + i, 0, 2);
         u += kBlock;
         for (int t = 0; t < kTiles; ++t) {
           const Vector value = v[t * v_tile + c] - Vector{};
@@ -121,30 +146,31 @@ void WinogradMultiply(const float* v, ptrdiff_t v_tile, int depth, int tiles, co
 
 // Transforms products[position][tile][channel] back, adds the bias and writes `channels` channels from
 // `channel` on.
+template <int kTile>
 void WinogradOutput(const float* products, ptrdiff_t product_position, ptrdiff_t product_tile,
                     const WinogradMaps& maps, int out_channels, int first_tile, int tiles, int channel,
                     int channels, const float* bias, bool relu) {
+  constexpr int kSide = kTile + 2;
   for (int t = 0; t < tiles; ++t) {
-    const TilePlace place = PlaceOf(maps, first_tile + t);
+    const TilePlace place = PlaceOf<kTile>(maps, first_tile + t);
     float* corner = maps.out + place.image * maps.out_image + place.y * maps.out_row +
                     static_cast<ptrdiff_t>(place.x) * out_channels + channel;
-    const int rows = maps.height - place.y < kWinogradTile ? maps.height - place.y : kWinogradTile;
-    const int columns = maps.width - place.x < kWinogradTile ? maps.width - place.x : kWinogradTile;
+    const int rows = maps.height - place.y < kTile ? maps.height - place.y : kTile;
+    const int columns = maps.width - place.x < kTile ? maps.width - place.x : kTile;
     const float* from = products + t * product_tile;
     for (int c = 0; c < channels; c += kLanes) {
-      Vector half[kWinogradTile][kWinogradSide];
-      for (int x = 0; x < kWinogradSide; ++x) {
-        Vector m[kWinogradSide];
-        for (int y = 0; y < kWinogradSide; ++y)
-          m[y] = Load(from + (y * kWinogradSide + x) * product_position + c);
-        Vector column[kWinogradTile];
-        Transform::Output(m, column);
-        for (int y = 0; y < kWinogradTile; ++y) half[y][x] = column[y];
+      Vector half[kTile][kSide];
+      for (int x = 0; x < kSide; ++x) {
+        Vector m[kSide];
+        for (int y = 0; y < kSide; ++y) m[y] = Load(from + (y * kSide + x) * product_position + c);
+        Vector column[kTile];
+        Transform<kTile>::Output(m, column);
+        for (int y = 0; y < kTile; ++y) half[y][x] = column[y];
       }
       const Vector b = Load(bias + c);
       for (int y = 0; y < rows; ++y) {
-        Vector row[kWinogradTile];
-        Transform::Output(half[y], row);
+        Vector row[kTile];
+        Transform<kTile>::Output(half[y], row);
         for (int x = 0; x < columns; ++x) {
           const Vector value = relu ? Relu(row[x] + b) : row[x] + b;
           float* to = corner + y * maps.out_row + static_cast<ptrdiff_t>(x) * out_channels + c;

@@ -4,23 +4,25 @@
 
 namespace repvgg {
 
+std::array<size_t, 2> MemoryPlan::PingPong(size_t first, size_t last) const {
+  std::array<size_t, 2> buffers = {};
+  for (size_t map = first; map <= last; ++map) {
+    size_t& buffer = buffers[(map - first) % 2];
+    buffer = std::max(buffer, elements[map]);
+  }
+  return buffers;
+}
+
 MemoryPlan PlanMemory(const NetworkShape& shape, int halo) {
-  const auto elements = [halo](MapSize size, int channels) {
-    return static_cast<size_t>(size.height + 2 * halo) * (size.width + 2 * halo) * channels;
-  };
   MemoryPlan plan;
-  plan.sizes.push_back({shape.height, shape.width});
-  plan.elements[0] = elements(plan.sizes[0], shape.blocks.front().in_channels);
-  for (size_t i = 0; i < shape.blocks.size(); ++i) {
-    const BlockShape& block = shape.blocks[i];
+  const auto add = [&](MapSize size, int channels) {
+    plan.sizes.push_back(size);
+    plan.elements.push_back(static_cast<size_t>(size.height + 2 * halo) * (size.width + 2 * halo) * channels);
+  };
+  add({shape.height, shape.width}, shape.blocks.empty() ? 3 : shape.blocks.front().in_channels);
+  for (const BlockShape& block : shape.blocks) {
     const MapSize in = plan.sizes.back();
-    const MapSize out = {(in.height - 1) / block.stride + 1, (in.width - 1) / block.stride + 1};
-    plan.sizes.push_back(out);
-    size_t& written = plan.elements[(i + 1) % 2];
-    written = std::max(written, elements(out, block.out_channels));
-    if (shape.form == Form::kTrain) {
-      plan.branch_elements = std::max(plan.branch_elements, elements(out, block.out_channels));
-    }
+    add({(in.height - 1) / block.stride + 1, (in.width - 1) / block.stride + 1}, block.out_channels);
   }
   return plan;
 }

@@ -1,6 +1,6 @@
 // How much activation memory a batch needs. A plain chain of blocks needs two buffers, whatever its depth:
-// block i reads one and writes the other. (The paper counts this among RepVGG's advantages over multi-branch
-// networks, 3.2.)
+// each block reads one and writes the other. (The paper counts this among RepVGG's advantages over
+// multi-branch networks, 3.2.)
 #pragma once
 
 #include <array>
@@ -16,10 +16,14 @@ struct MapSize {
   int width = 0;
 };
 
+// maps[0] is the input, maps[i + 1] the output of block i.
 struct MemoryPlan {
-  std::vector<MapSize> sizes;           // sizes[0] is the input, sizes[i + 1] the output of block i.
-  std::array<size_t, 2> elements = {};  // Per image. Block i reads buffer i % 2 and writes the other.
-  size_t branch_elements = 0;  // Per image: one branch's output in the train form, the largest over blocks.
+  std::vector<MapSize> sizes;
+  std::vector<size_t> elements;  // Of one image, with the halo.
+
+  // The two buffers, in elements of one image, that hold maps first to last when map `first` lies in the
+  // first buffer, the next in the second, and so on in turn.
+  std::array<size_t, 2> PingPong(size_t first, size_t last) const;
 };
 
 // `halo` is the border of zeros, in pixels, that the backend keeps around each map (0 for none).

@@ -29,7 +29,7 @@ async function heavyNetwork(): Promise<NativeNetwork> {
     mean: [0, 0, 0],
     std: [1, 1, 1],
   } as const;
-  const network = new Network({...shape, blocks}, {backend: 'cpu'});
+  const network = new Network({...shape, blocks}, {backend: 'cpu', batchSize: 8});
   for (const [i, {inChannels, outChannels}] of blocks.entries()) {
     const weight = new Float32Array(outChannels * inChannels * 9).fill(0.01);
     await network.setBlock(i, {weight, bias: new Float32Array(outChannels), squeezeExcite: null});

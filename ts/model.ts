@@ -109,7 +109,11 @@ export class RepVGG implements AsyncDisposable {
     const preprocessing = {...defaultPreprocessing(architecture), ...options.preprocessing};
     const shape = toNativeShape(architecture, form, preprocessing);
     try {
-      const network = new (native().Network)(shape, {backend: chosen.backend, ...(threads && {threads})});
+      const network = new (native().Network)(shape, {
+        backend: chosen.backend,
+        batchSize,
+        ...(threads && {threads}),
+      });
       await setParameters(network, parameters, form);
       return new RepVGG(network, {architecture, form, device: chosen, preprocessing, labels, batchSize});
     } catch (error) {

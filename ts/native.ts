@@ -83,10 +83,12 @@ export interface NativeNetwork {
 
 export interface NativeNetworkOptions {
   backend: string;
+  /** Images that a run will usually have: what is fastest depends on it, what is possible does not. */
+  batchSize: number;
   threads?: number;
   instructionSet?: string;
   /** Wherever it can be used; by default the backend chooses for each block. */
-  algorithm?: 'direct' | 'winograd';
+  algorithm?: 'direct' | 'f2' | 'f4';
 }
 
 export interface NativeGeometry {

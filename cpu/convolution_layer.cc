@@ -1,0 +1,167 @@
+#include "cpu/convolution_layer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace repvgg::cpu {
+namespace {
+
+// Two ways to share a Winograd convolution out. Where the weights fit a core's own cache, each thread takes
+// tiles of its own, few at a time, so that their transforms stay in that cache too: 28 was at or near the
+// best of 14 to 112 on 48 to 512 channels. Larger weights are read from memory for each set of tiles: then
+// all threads work on one large set, each on output channels of its own, and every weight is read once for
+// it.
+constexpr int kTilesOfThread = 28;
+constexpr int kSharedTiles = 128;
+constexpr size_t kLargeWeights = size_t{1} << 18;  // In floats: 1 MB, half of a typical second-level cache.
+
+size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+void ZeroBorder(const Maps& maps, int image) {
+  const size_t row = maps.row_stride();
+  std::memset(maps.row(image, -1) - maps.channels, 0, row * sizeof(float));
+  std::memset(maps.row(image, maps.size.height) - maps.channels, 0, row * sizeof(float));
+  for (int y = 0; y < maps.size.height; ++y) {
+    float* begin = maps.row(image, y) - maps.channels;
+    std::memset(begin, 0, maps.channels * sizeof(float));
+    std::memset(begin + row - maps.channels, 0, maps.channels * sizeof(float));
+  }
+}
+
+Algorithm ChooseAlgorithm(const BlockShape& block, MapSize out, int images, int lanes,
+                          const std::string& wanted) {
+  if (block.stride != 1 || block.in_channels % lanes != 0 || wanted == "direct") return Algorithm::kDirect;
+  if (wanted == "f2") return Algorithm::kWinograd2;
+  if (wanted == "f4") return Algorithm::kWinograd4;
+  // Time for one image and one pair of channels: `products` multiplications at 64 a nanosecond (AVX-512 at 2
+  // GHz; the ratio to the memory's 12 bytes a nanosecond is what counts) and `weights` floats that are read
+  // for `images` images. Transforms add a seventh of a position's multiplications for 96 channels, less for
+  // more.
+  const auto time = [&](double products, double weights) {
+    return products / 64 + weights * 4 / 12 / images;
+  };
+  const auto winograd = [&](int tile, double transform) {
+    const double tiles = std::ceil(double(out.height) / tile) * std::ceil(double(out.width) / tile);
+    const double positions = (tile + 2) * (tile + 2);
+    return time(positions * tiles * (1 + transform * block.groups / block.in_channels), positions);
+  };
+  const double direct = time(9.0 * out.height * out.width, 9);
+  const double f2 = winograd(2, 14);
+  const double f4 = winograd(4, 14);
+  if (f4 < direct && f4 <= f2) return Algorithm::kWinograd4;
+  return f2 < direct ? Algorithm::kWinograd2 : Algorithm::kDirect;
+}
+
+ConvolutionLayer::ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int taps,
+                                   Algorithm algorithm, Floats weight, Floats bias, Scratch& scratch)
+    : algorithm_(algorithm) {
+  if (algorithm == Algorithm::kDirect) {
+    direct_ = Pack(weight.data(), bias.data(), taps, block.in_channels, block.out_channels, block.stride,
+                   block.groups, kernels.block_width);
+    return;
+  }
+  winograd_ = PackWinograd(algorithm == Algorithm::kWinograd2 ? 2 : 4, weight.data(), bias.data(),
+                           block.in_channels, block.out_channels, block.groups, kernels.block_width);
+  share_tiles_ = winograd_.storage.size() > kLargeWeights;
+  const auto grow = [](HugeArray& array, size_t size) {
+    if (array.size() < size) array = HugeArray(size);
+  };
+  const size_t threads = scratch.of_thread.size();
+  const size_t blocks = static_cast<size_t>(winograd_.groups) * winograd_.blocks;
+  if (share_tiles_) {
+    const int share = static_cast<int>(std::min<size_t>(DivideUp(blocks, threads), winograd_.blocks));
+    grow(scratch.shared, WinogradInputSize(winograd_, kSharedTiles));
+    for (HugeArray& own : scratch.of_thread) {
+      grow(own, WinogradProductSize(winograd_, kSharedTiles, share, kernels.block_width));
+    }
+  } else {
+    for (HugeArray& own : scratch.of_thread) {
+      grow(own, WinogradInputSize(winograd_, kTilesOfThread) +
+                    WinogradProductSize(winograd_, kTilesOfThread, winograd_.blocks, kernels.block_width));
+    }
+  }
+}
+
+void ConvolutionLayer::Run(const KernelTable& kernels, ThreadPool& pool, Scratch& scratch, int images,
+                           const Maps& in, const Maps& out, bool relu) const {
+  if (algorithm_ == Algorithm::kDirect) {
+    RunDirect(kernels, pool, images, in, out, relu);
+  } else {
+    RunWinograd(kernels, pool, scratch, images, in, out, relu);
+  }
+}
+
+void ConvolutionLayer::RunDirect(const KernelTable& kernels, ThreadPool& pool, int images, const Maps& in,
+                                 const Maps& out, bool relu) const {
+  const size_t height = out.size.height;
+  pool.Run(images * height, [&](const ThreadPool::Share& share) {
+    for (size_t i = share.begin; i < share.end; ++i) {
+      if (i % height == 0) ZeroBorder(out, i / height);
+    }
+    // Blocks outside, rows inside: a block's weights are read from memory once and serve every row of this
+    // share.
+    for (int group = 0; group < direct_.groups; ++group) {
+      for (int block = 0; block < direct_.blocks; ++block) {
+        for (size_t i = share.begin; i < share.end; ++i) {
+          const int image = i / height;
+          const ConvolutionImage maps = {in.row(image, 0), in.row_stride(), out.row(image, 0),
+                                         out.row_stride(), out.size.width};
+          kernels.convolve_row(direct_, maps, i % height, group, block, relu);
+        }
+      }
+    }
+  });
+}
+
+void ConvolutionLayer::RunWinograd(const KernelTable& kernels, ThreadPool& pool, Scratch& scratch, int images,
+                                   const Maps& in, const Maps& out, bool relu) const {
+  const int tile_rows = DivideUp(out.size.height, winograd_.tile);
+  const int tile_columns = DivideUp(out.size.width, winograd_.tile);
+  const WinogradMaps maps = {in.row(0, 0),     in.row_stride(),    in.image_stride(), out.row(0, 0),
+                             out.row_stride(), out.image_stride(), out.size.height,   out.size.width,
+                             tile_rows,        tile_columns};
+  const WinogradTransforms& transforms = winograd_.tile == 2 ? kernels.winograd2 : kernels.winograd4;
+  const size_t blocks = static_cast<size_t>(winograd_.groups) * winograd_.blocks;
+  const size_t all_tiles = static_cast<size_t>(images) * tile_rows * tile_columns;
+  // Calls body with about equal parts of a range, none larger than `most`.
+  const auto for_parts = [](size_t begin, size_t end, size_t most, const auto& body) {
+    const size_t parts = DivideUp(end - begin, most);
+    for (size_t part = 0; part < parts; ++part) {
+      const size_t first = begin + (end - begin) * part / parts;
+      body(static_cast<int>(first), static_cast<int>(begin + (end - begin) * (part + 1) / parts - first));
+    }
+  };
+
+  pool.Run(images, [&](const ThreadPool::Share& share) {
+    for (size_t image = share.begin; image < share.end; ++image) ZeroBorder(out, image);
+  });
+  if (!share_tiles_) {
+    pool.Run(all_tiles, [&](const ThreadPool::Share& share) {
+      for_parts(share.begin, share.end, kTilesOfThread, [&](int first, int count) {
+        float* own = scratch.of_thread[share.thread].data();
+        const WinogradTiles tiles = {first, count, own, WinogradInputPosition(winograd_, count)};
+        transforms.input(maps, winograd_.in_channels, first, count, tiles.v, tiles.v_position);
+        RunWinogradBlocks(kernels, winograd_, maps, tiles, 0, blocks, relu,
+                          own + WinogradInputSize(winograd_, count));
+      });
+    });
+    return;
+  }
+  for_parts(0, all_tiles, kSharedTiles, [&](int first, int count) {
+    const WinogradTiles tiles = {first, count, scratch.shared.data(),
+                                 WinogradInputPosition(winograd_, count)};
+    pool.Run(count, [&](const ThreadPool::Share& share) {
+      transforms.input(maps, winograd_.in_channels, first + share.begin, share.end - share.begin,
+                       tiles.v + share.begin * winograd_.in_channels, tiles.v_position);
+    });
+    pool.Run(blocks, [&](const ThreadPool::Share& share) {
+      RunWinogradBlocks(kernels, winograd_, maps, tiles, share.begin, share.end, relu,
+                        scratch.of_thread[share.thread].data());
+    });
+  });
+}
+
+}  // namespace repvgg::cpu
