@@ -64,6 +64,7 @@ class PixelTile {
     const bool inside = position_.block_chunks > 0;
 #pragma unroll
     for (int i = 0; i < kRowsPerThread; ++i) {
+      if (kRows % kRowStep != 0 && static_cast<int>(threadIdx.x) / kStepChunks + i * kRowStep >= kRows) break;
       const bool valid = inside && (taps_[i] >> position_.tap & 1) != 0;
       unsigned char* const to = tile + destination_ + i * kRowStep * kRowBytes;
       const T* const from = valid ? in_ + (center_[i] + offset) : in_;
@@ -78,8 +79,8 @@ class PixelTile {
 
  private:
   static constexpr int kRowStep = kThreads / kStepChunks;
-  static constexpr int kRowsPerThread = kRows / kRowStep;
-  static_assert(kRows % kRowStep == 0 && kRowStep % 8 == 0);  // Every row of a thread has the same swizzle.
+  static constexpr int kRowsPerThread = DivideUp(kRows, kRowStep);
+  static_assert(kRowStep % 8 == 0);  // Every row of a thread has the same swizzle.
 
   REPVGG_DEVICE static void LoadElements(unsigned char* to, const T* from, int count) {
     uint32_t words[4];

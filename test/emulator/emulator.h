@@ -71,7 +71,7 @@ enum class Contents {
 // Global memory. What lies beyond either end of an allocation is unmapped as far as kernels are concerned.
 void* Allocate(size_t bytes, Contents contents);
 void Free(void* pointer);
-// The number of bytes of an output that no kernel wrote.
+// The number of bytes of an output or scratch that no kernel wrote.
 size_t CountUnwritten(const void* pointer);
 
 void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& kernel);

@@ -208,7 +208,8 @@ size_t CountUnwritten(const void* pointer) {
   Arena& a = arena();
   const std::lock_guard lock(a.mutex);
   const uint8_t* const states = a.states + (static_cast<const unsigned char*>(pointer) - a.memory);
-  return std::count(states, states + a.allocations.at(pointer), kOutputUnwritten);
+  return std::count(states, states + a.allocations.at(pointer), kOutputUnwritten) +
+         std::count(states, states + a.allocations.at(pointer), kUnwritten);
 }
 
 }  // namespace repvgg::emulator
