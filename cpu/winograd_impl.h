@@ -105,10 +105,9 @@ template <int kTiles>
 struct MultiplyTiles {
   static void Run(const float* v, ptrdiff_t v_tile, int depth, const float* u, float* product,
                   ptrdiff_t product_tile) {
-    Vector total[kTiles][kVectors] = {};
-    Vector sum[kTiles][kVectors] = {};
     for (int first = 0; first < depth; first += kTermsInARow) {
       const int last = depth - first < kTermsInARow ? depth : first + kTermsInARow;
+      Vector sum[kTiles][kVectors] = {};
       for (int c = first; c < last; ++c) {
         Vector w[kVectors];
         for (int i = 0; i < kVectors; ++i) w[i] = Load(u + i * kLanes);
@@ -122,13 +121,10 @@ struct MultiplyTiles {
       }
       for (int t = 0; t < kTiles; ++t) {
         for (int i = 0; i < kVectors; ++i) {
-          total[t][i] += sum[t][i];
-          sum[t][i] = Vector{};
+          float* to = product + t * product_tile + i * kLanes;
+          Store(to, first == 0 ? sum[t][i] : Load(to) + sum[t][i]);
         }
       }
-    }
-    for (int t = 0; t < kTiles; ++t) {
-      for (int i = 0; i < kVectors; ++i) Store(product + t * product_tile + i * kLanes, total[t][i]);
     }
   }
 };
