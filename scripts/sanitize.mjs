@@ -25,10 +25,17 @@ const run = (command, args, env = {}) => {
 run('npx', ['cmake-js', 'compile', '-O', path.join(output, 'build'), `--CDREPVGG_SANITIZE=${flags}`]);
 
 const compiler = process.env.CXX ?? 'g++';
-const preload = libraries.map(name => execFileSync(compiler, [`-print-file-name=${name}`], {encoding: 'utf8'}).trim());
+const preload = libraries.map(name =>
+  execFileSync(compiler, [`-print-file-name=${name}`], {encoding: 'utf8'}).trim(),
+);
 // A sanitised process is far too slow to say anything about stalls.
 const ava = ['node_modules/.bin/ava', '--timeout=10m', '--concurrency=1', '--match=!*event loop*'];
-const tests = ['test/native_network.test.ts', 'test/preprocessing.test.ts', 'test/threads.test.ts', 'test/model.test.ts'];
+const tests = [
+  'test/native_network.test.ts',
+  'test/preprocessing.test.ts',
+  'test/threads.test.ts',
+  'test/model.test.ts',
+];
 const [command, ...args] = kind === 'thread' ? ['setarch', '-R', ...ava, ...tests] : [...ava, ...tests];
 run(command, args, {
   // node-gyp-build looks for build/Release in this folder before it looks in the package.

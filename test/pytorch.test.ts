@@ -30,7 +30,7 @@ interface DeployCheck {
   maxAbsLogit: number[];
 }
 
-const python = process.env['REPVGG_PYTHON'];
+const python = process.env.REPVGG_PYTHON;
 const timeout = 30 * 60_000;
 
 async function runPython<Result>(script: string, ...args: string[]): Promise<Result> {
@@ -63,7 +63,7 @@ test('full-size networks give the logits of PyTorch in float64, and so do their 
       t.true(worst <= 1e-5);
     }
 
-    const train = path.join(folder, files['zip']!.file);
+    const train = path.join(folder, files.zip!.file);
     const deploy = path.join(folder, `${name}-deploy.pth`);
     await convertCheckpoint(train, deploy, {architecture});
     const size = ['--resize', String(preprocessing.resize), '--crop', String(preprocessing.crop)];
@@ -84,6 +84,6 @@ test('full-size networks give the logits of PyTorch in float64, and so do their 
     t.true(Math.max(...relative) < 1e-10, String(relative));
     await using converted = await RepVGG.load(deploy);
     t.true(error(await converted.logits(images)) <= 1e-5);
-    await rm(path.join(folder, files['zip']!.file));
+    await rm(path.join(folder, files.zip!.file));
   }
 });
