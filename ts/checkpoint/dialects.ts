@@ -178,11 +178,11 @@ export function recogniseBlocks({path, tensors}: Checkpoint): NamedBlocks {
 
 /** Matches the name of any tensor of any block; `module` and `position` are those of the blocks behind the stem. */
 function blockTensorPattern(dialect: Dialect): RegExp {
-  const escape = (text: string): string => text.replaceAll('.', '\\.');
-  const modules = dialect.stages.flat().map(escape).join('|');
-  const tensors = leaves(blockNames(dialect, '')).map(escape).join('|');
+  const escaped = (text: string): string => text.replaceAll('.', '\\.');
+  const modules = dialect.stages.flat().map(escaped).join('|');
+  const tensors = leaves(blockNames(dialect, '')).map(escaped).join('|');
   return new RegExp(
-    `^(?:${escape(dialect.stem)}|(?<module>${modules})\\.(?<position>0|[1-9]\\d{0,2}))(?:${tensors})$`,
+    `^(?:${escaped(dialect.stem)}|(?<module>${modules})\\.(?<position>0|[1-9]\\d{0,2}))(?:${tensors})$`,
   );
 }
 
