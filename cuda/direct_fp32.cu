@@ -12,6 +12,7 @@
 // them broadcasts. Limits. Any channels (element-wise copies where a group's do not fill 16 bytes). Sums are
 // sequential over the whole reduction, so the rounding error grows with the square root of its length.
 #include "cuda/direct_fp32.h"
+#include "cuda/element.cuh"
 #include "cuda/implicit_gemm.cuh"
 
 namespace repvgg::cuda {
@@ -107,7 +108,7 @@ REPVGG_DEVICE void WriteSums(const Convolution& layer, int first_pixel, int grou
         result[e] = sum[i][v][e];
         if (resume && e < count) result[e] += to[e];
         result[e] += offset[e];
-        if (last && layer.relu) result[e] = result[e] < 0 ? 0 : result[e];
+        if (last && layer.relu) result[e] = Relu(result[e]);
         sum[i][v][e] = 0;
       }
       if constexpr (T::kAligned) {

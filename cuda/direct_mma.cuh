@@ -15,6 +15,7 @@
 #pragma once
 
 #include "cuda/direct_mma.h"
+#include "cuda/element.cuh"
 #include "cuda/implicit_gemm.cuh"
 
 namespace repvgg::cuda {
@@ -24,10 +25,11 @@ inline constexpr bool kHasMma = REPVGG_ARCH >= 800;
 template <>
 inline constexpr bool kHasMma<Half> = REPVGG_ARCH >= 750;
 
-template <typename T, int kPixelsOfTile, int kChannelsOfTile, int kWarpsAlongM, int kWarpsAlongN,
-          int kStagesOfPipeline, bool kAlignedChannels>
+template <Precision kPrecisionOfMaps, int kPixelsOfTile, int kChannelsOfTile, int kWarpsAlongM,
+          int kWarpsAlongN, int kStagesOfPipeline, bool kAlignedChannels>
 struct DirectMma {
-  using Element = T;
+  static constexpr Precision kPrecision = kPrecisionOfMaps;
+  using T = Element<kPrecision>;
   static constexpr int kPixels = kPixelsOfTile;
   static constexpr int kChannels = kChannelsOfTile;
   static constexpr int kWarpsM = kWarpsAlongM;
@@ -85,25 +87,14 @@ REPVGG_DEVICE void MultiplyStep(const unsigned char* pixels, const unsigned char
 #pragma unroll
     for (int m = 0; m < Tile::kTilesM; ++m) {
 #pragma unroll
-      for (int n = 0; n < Tile::kTilesN; ++n) Mma<typename Tile::Element>(sum[m][n], a[m], b[n]);
+      for (int n = 0; n < Tile::kTilesN; ++n) Mma<typename Tile::T>(sum[m][n], a[m], b[n]);
     }
-  }
-}
-
-// Two neighbouring results, as the output stores them. tf32 networks keep their maps rounded to tf32: tensor
-// cores would cut off the lower bits, which costs twice the error.
-template <typename T>
-REPVGG_DEVICE void StorePair(T* to, float first, float second) {
-  if constexpr (sizeof(T) == 2) {
-    *reinterpret_cast<uint32_t*>(to) = Pack<T>(first, second);
-  } else {
-    *reinterpret_cast<float2*>(to) = make_float2(RoundToTf32(first), RoundToTf32(second));
   }
 }
 
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolution layer) {
-  using T = typename Tile::Element;
+  using T = typename Tile::T;
   if constexpr (kHasMma<T>) {
     unsigned char* const shared = SharedMemory();
     const int group_out = layer.group_out();
@@ -174,12 +165,9 @@ __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolut
         for (int half = 0; half < 2; ++half) {
           float first = sum[m][n][half * 2] + bias0;
           float second = sum[m][n][half * 2 + 1] + bias1;
-          if (layer.relu) {
-            first = first < 0 ? 0 : first;
-            second = second < 0 ? 0 : second;
-          }
+          if (layer.relu) first = Relu(first), second = Relu(second);
           const int pixel = warp_pixel + m * 16 + half * 8 + lane / 4;
-          StorePair(tile + pixel * Tile::kOutPitch + channel, first, second);
+          StorePair<Tile::kPrecision>(tile + pixel * Tile::kOutPitch + channel, first, second);
         }
       }
     }
@@ -221,26 +209,26 @@ struct DirectMmaTable {
 // The tiles that are built, for each type. Widths are the exact divisors of the networks' channels: per group
 // 32, 40, 48, 64, 80, 96, 128, 160, 192 and multiples of these. The first one serves channels that fill no
 // chunks.
-template <typename T>
-using DirectMmaTiles = DirectMmaTable<DirectMma<T, 64, 64, 2, 2, 3, false>,   //
-                                      DirectMma<T, 64, 64, 2, 2, 4, true>,    //
-                                      DirectMma<T, 64, 128, 2, 2, 4, true>,   //
-                                      DirectMma<T, 128, 32, 4, 1, 4, true>,   //
-                                      DirectMma<T, 128, 40, 4, 1, 4, true>,   //
-                                      DirectMma<T, 128, 48, 4, 1, 4, true>,   //
-                                      DirectMma<T, 128, 64, 2, 2, 4, true>,   //
-                                      DirectMma<T, 128, 80, 4, 1, 4, true>,   //
-                                      DirectMma<T, 128, 96, 2, 2, 4, true>,   //
-                                      DirectMma<T, 128, 128, 2, 2, 4, true>,  //
-                                      DirectMma<T, 128, 160, 4, 2, 3, true>,  //
-                                      DirectMma<T, 128, 192, 2, 4, 3, true>,  //
-                                      DirectMma<T, 256, 64, 4, 1, 3, true>,   //
-                                      DirectMma<T, 256, 96, 4, 2, 3, true>,   //
-                                      DirectMma<T, 256, 128, 4, 2, 3, true>>;
+template <Precision kPrecision>
+using DirectMmaTiles = DirectMmaTable<DirectMma<kPrecision, 64, 64, 2, 2, 3, false>,   //
+                                      DirectMma<kPrecision, 64, 64, 2, 2, 4, true>,    //
+                                      DirectMma<kPrecision, 64, 128, 2, 2, 4, true>,   //
+                                      DirectMma<kPrecision, 128, 32, 4, 1, 4, true>,   //
+                                      DirectMma<kPrecision, 128, 40, 4, 1, 4, true>,   //
+                                      DirectMma<kPrecision, 128, 48, 4, 1, 4, true>,   //
+                                      DirectMma<kPrecision, 128, 64, 2, 2, 4, true>,   //
+                                      DirectMma<kPrecision, 128, 80, 4, 1, 4, true>,   //
+                                      DirectMma<kPrecision, 128, 96, 2, 2, 4, true>,   //
+                                      DirectMma<kPrecision, 128, 128, 2, 2, 4, true>,  //
+                                      DirectMma<kPrecision, 128, 160, 4, 2, 3, true>,  //
+                                      DirectMma<kPrecision, 128, 192, 2, 4, 3, true>,  //
+                                      DirectMma<kPrecision, 256, 64, 4, 1, 3, true>,   //
+                                      DirectMma<kPrecision, 256, 96, 4, 2, 3, true>,   //
+                                      DirectMma<kPrecision, 256, 128, 4, 2, 3, true>>;
 
-template <typename T>
+template <Precision kPrecision>
 constexpr DirectMmaFamily MakeDirectMmaFamily() {
-  return {DirectMmaTiles<T>::kTiles, DirectMmaTiles<T>::kLaunch};
+  return {DirectMmaTiles<kPrecision>::kTiles, DirectMmaTiles<kPrecision>::kLaunch};
 }
 
 }  // namespace repvgg::cuda

@@ -3,6 +3,6 @@
 namespace repvgg::cuda {
 
 extern const DirectMmaFamily kDirectMmaBf16;
-const DirectMmaFamily kDirectMmaBf16 = MakeDirectMmaFamily<BFloat16>();
+const DirectMmaFamily kDirectMmaBf16 = MakeDirectMmaFamily<Precision::kBf16>();
 
 }  // namespace repvgg::cuda

@@ -3,6 +3,6 @@
 namespace repvgg::cuda {
 
 extern const DirectMmaFamily kDirectMmaFp16;
-const DirectMmaFamily kDirectMmaFp16 = MakeDirectMmaFamily<Half>();
+const DirectMmaFamily kDirectMmaFp16 = MakeDirectMmaFamily<Precision::kFp16>();
 
 }  // namespace repvgg::cuda

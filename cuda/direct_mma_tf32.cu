@@ -3,6 +3,6 @@
 namespace repvgg::cuda {
 
 extern const DirectMmaFamily kDirectMmaTf32;
-const DirectMmaFamily kDirectMmaTf32 = MakeDirectMmaFamily<float>();
+const DirectMmaFamily kDirectMmaTf32 = MakeDirectMmaFamily<Precision::kTf32>();
 
 }  // namespace repvgg::cuda

@@ -89,6 +89,14 @@ REPVGG_DEVICE float RoundToTf32(float value) {
 #endif
 }
 
+REPVGG_DEVICE uint32_t FloatBits(float value) { return __float_as_uint(value); }
+
+// The value that lane `lane ^ mask` holds. All lanes of the warp take part.
+template <typename T>
+REPVGG_DEVICE T ShuffleXor(T value, int mask) {
+  return __shfl_xor_sync(~0u, value, mask);
+}
+
 // The block's dynamic shared memory, aligned to 16 bytes at least.
 REPVGG_DEVICE unsigned char* SharedMemory() {
   extern __shared__ __align__(128) unsigned char repvgg_shared_memory[];

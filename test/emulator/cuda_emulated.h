@@ -50,27 +50,6 @@ using cudaStream_t = void*;
 
 inline void __syncthreads() { repvgg::emulator::BlockBarrier(); }
 inline void __syncwarp(unsigned mask = ~0u) { repvgg::emulator::WarpBarrier(mask); }
-inline unsigned __ballot_sync(unsigned mask, bool predicate) {
-  return repvgg::emulator::Ballot(mask, predicate);
-}
-template <typename T>
-T __shfl_xor_sync(unsigned mask, T value, int lane_mask) {
-  static_assert(sizeof(T) == 4);
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  bits = repvgg::emulator::ShuffleXor(mask, bits, lane_mask);
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
-template <typename T>
-T __shfl_sync(unsigned mask, T value, int lane) {
-  static_assert(sizeof(T) == 4);
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  bits = repvgg::emulator::Shuffle(mask, bits, lane);
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
 
 namespace repvgg::cuda {
 
@@ -106,6 +85,18 @@ uint32_t Pack(float low, float high) {
 }
 
 inline float RoundToTf32(float value) { return emulator::FloatToTf32(value); }
+
+inline uint32_t FloatBits(float value) { return emulator::FloatToBits(value); }
+
+template <typename T>
+T ShuffleXor(T value, int mask) {
+  static_assert(sizeof(T) % 4 == 0);
+  uint32_t words[sizeof(T) / 4];
+  std::memcpy(words, &value, sizeof value);
+  for (uint32_t& word : words) word = emulator::ShuffleXor(~0u, word, mask);
+  std::memcpy(&value, words, sizeof value);
+  return value;
+}
 
 inline unsigned char* SharedMemory() { return emulator::BlockSharedMemory(); }
 

@@ -85,10 +85,7 @@ unsigned char* BlockSharedMemory();
 
 void BlockBarrier();
 void WarpBarrier(unsigned mask);
-uint32_t Shuffle(unsigned mask, uint32_t value, int source_lane);
 uint32_t ShuffleXor(unsigned mask, uint32_t value, int lane_mask);
-uint32_t ShuffleDown(unsigned mask, uint32_t value, int delta);
-unsigned Ballot(unsigned mask, bool predicate);
 
 void CopyAsync(void* shared, const void* global, int bytes, bool valid);
 void CommitCopies();

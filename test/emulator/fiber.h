@@ -38,7 +38,7 @@ struct Fiber {
   unsigned copy_group = 0;  // Groups committed so far.
 };
 
-enum class WarpOperation { kNone, kBarrier, kShuffle, kBallot, kLoadMatrices, kMma };
+enum class WarpOperation { kNone, kBarrier, kShuffle, kLoadMatrices, kMma };
 
 struct Warp {
   uint32_t ready = 0;  // Lanes that can run.

@@ -29,14 +29,6 @@ void Together(WarpOperation operation, unsigned mask, Leave leave, Compute compu
   compute(warp);
 }
 
-template <typename Source>
-uint32_t Exchange(unsigned mask, uint32_t value, Source source) {
-  Together(
-      WarpOperation::kShuffle, mask, [&](Warp& warp, int lane) { warp.in.value[lane] = value; },
-      [](Warp& warp) { std::memcpy(warp.out.value, warp.in.value, sizeof warp.out.value); });
-  return worker->warp().out.value[source(worker->lane())];
-}
-
 // d = a * b + c, d and c spread over the lanes.
 template <int kInner>
 void MultiplyTiles(Warp& warp, const float (&a)[16][kInner], const float (&b)[kInner][8]) {
@@ -91,27 +83,11 @@ void WarpBarrier(unsigned mask) {
   Together(WarpOperation::kBarrier, mask, [](Warp&, int) {}, [](Warp& warp) { ++warp.epoch; });
 }
 
-uint32_t Shuffle(unsigned mask, uint32_t value, int source_lane) {
-  return Exchange(mask, value, [&](int) { return source_lane & (kWarp - 1); });
-}
-
 uint32_t ShuffleXor(unsigned mask, uint32_t value, int lane_mask) {
-  return Exchange(mask, value, [&](int lane) { return (lane ^ lane_mask) & (kWarp - 1); });
-}
-
-uint32_t ShuffleDown(unsigned mask, uint32_t value, int delta) {
-  return Exchange(mask, value, [&](int lane) { return lane + delta < kWarp ? lane + delta : lane; });
-}
-
-unsigned Ballot(unsigned mask, bool predicate) {
   Together(
-      WarpOperation::kBallot, mask, [&](Warp& warp, int lane) { warp.in.value[lane] = predicate; },
-      [](Warp& warp) {
-        uint32_t bits = 0;
-        for (int lane = 0; lane < kWarp; ++lane) bits |= warp.in.value[lane] << lane;
-        for (uint32_t& out : warp.out.value) out = bits;
-      });
-  return worker->warp().out.value[worker->lane()];
+      WarpOperation::kShuffle, mask, [&](Warp& warp, int lane) { warp.in.value[lane] = value; },
+      [](Warp& warp) { std::memcpy(warp.out.value, warp.in.value, sizeof warp.out.value); });
+  return worker->warp().out.value[(worker->lane() ^ lane_mask) & (kWarp - 1)];
 }
 
 Words4 LoadMatrices(const void* row, int count, bool transposed) {

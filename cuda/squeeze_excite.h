@@ -1,0 +1,31 @@
+// Host side of squeeze_excite.cu.
+#pragma once
+
+#include "cuda/convolution.h"
+#include "cuda/runtime.h"
+
+namespace repvgg::cuda {
+
+// maps *= sigmoid(up * ReLU(down * mean(maps) + down_bias) + up_bias), per image and channel; then ReLU if
+// asked.
+struct SqueezeExciteLayer {
+  void* maps = nullptr;  // [batch][pixels][channels]
+  int batch = 0;
+  int pixels = 0;
+  int channels = 0;
+  int squeezed = 0;
+  bool relu = false;
+  const float* down_weight = nullptr;  // [squeezed][channels]
+  const float* down_bias = nullptr;
+  const float* up_weight = nullptr;  // [channels][squeezed]
+  const float* up_bias = nullptr;
+  float* scratch = nullptr;  // SqueezeExciteScratch(...) floats
+};
+
+constexpr size_t SqueezeExciteScratch(int batch, int channels, int squeezed) {
+  return static_cast<size_t>(batch) * (2 * channels + squeezed);
+}
+
+cudaError_t LaunchSqueezeExcite(const SqueezeExciteLayer& layer, Precision precision, cudaStream_t stream);
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,36 @@
+// Host side of stem.cu.
+#pragma once
+
+#include <array>
+
+#include "cuda/convolution.h"
+#include "cuda/runtime.h"
+
+namespace repvgg::cuda {
+
+// The first layer: conv3x3 with stride 2 over normalised pixels, bias, ReLU.
+struct Stem {
+  const uint8_t* in = nullptr;        // [batch][height][width][3]
+  const float* normalized = nullptr;  // [3][256], from NormalizationTable
+  const float* weight = nullptr;      // From PackStem
+  const float* bias = nullptr;        // [out_channels]
+  void* out = nullptr;                // [batch][out_height][out_width][out_channels]
+  int batch = 0;
+  int height = 0;
+  int width = 0;
+  int out_channels = 0;
+  bool relu = true;
+
+  constexpr int out_height() const { return (height + 1) / 2; }
+  constexpr int out_width() const { return (width + 1) / 2; }
+};
+
+// (v / 255 - mean) / stddev for every channel and value, computed as the CPU backend does.
+std::vector<float> NormalizationTable(const std::array<float, 3>& mean, const std::array<float, 3>& stddev);
+
+// `weight` is [out_channels][3][3][3]. The result is [3][3][3][out_channels, filled up to a multiple of 64].
+std::vector<float> PackStem(const float* weight, int out_channels);
+
+cudaError_t LaunchStem(const Stem& stem, Precision out_precision, cudaStream_t stream);
+
+}  // namespace repvgg::cuda

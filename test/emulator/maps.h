@@ -1,0 +1,72 @@
+// Activations of any precision, for the tests of kernels that take them all.
+#pragma once
+
+#include "cuda/convolution.h"
+#include "cuda/ptx.cuh"
+#include "test/emulator/layers.h"
+#include "test/emulator/test.h"
+
+namespace repvgg::emulator {
+
+inline constexpr cuda::Precision kPrecisions[] = {cuda::Precision::kFp32, cuda::Precision::kTf32,
+                                                  cuda::Precision::kFp16, cuda::Precision::kBf16};
+
+inline const char* PrecisionName(cuda::Precision precision) {
+  constexpr const char* kNames[] = {"fp32", "tf32", "fp16", "bf16"};
+  return kNames[static_cast<int>(precision)];
+}
+
+inline Round RoundTo(cuda::Precision precision) {
+  constexpr Round kRounds[] = {AsFloat, AsTf32, AsHalf, AsBFloat16};
+  return kRounds[static_cast<int>(precision)];
+}
+
+// How far a direct convolution of rounded inputs may be from float64.
+inline Distance DirectBound(cuda::Precision precision) {
+  constexpr Distance kBounds[] = {{6e-7, 1e-5}, {6e-4, 4e-3}, {3e-4, 4e-3}, {2.5e-3, 3e-2}};
+  return kBounds[static_cast<int>(precision)];
+}
+
+class Maps {
+ public:
+  Maps(cuda::Precision precision, const std::vector<float>& values, Contents contents = Contents::kInput)
+      : Maps(precision, values.size(), contents) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (precision == cuda::Precision::kFp16) {
+        reinterpret_cast<cuda::Half*>(bytes_.data())[i] = cuda::FromFloat<cuda::Half>(values[i]);
+      } else if (precision == cuda::Precision::kBf16) {
+        reinterpret_cast<cuda::BFloat16*>(bytes_.data())[i] = cuda::FromFloat<cuda::BFloat16>(values[i]);
+      } else {
+        reinterpret_cast<float*>(bytes_.data())[i] = RoundTo(precision)(values[i]);
+      }
+    }
+  }
+  Maps(cuda::Precision precision, size_t size, Contents contents = Contents::kOutput)
+      : precision_(precision), size_(size), bytes_(size * Size(precision), contents) {}
+
+  void* data() const { return bytes_.data(); }
+  std::vector<double> Values() const {
+    std::vector<double> values(size_);
+    for (size_t i = 0; i < size_; ++i) {
+      if (precision_ == cuda::Precision::kFp16) {
+        values[i] = cuda::ToFloat(reinterpret_cast<const cuda::Half*>(bytes_.data())[i]);
+      } else if (precision_ == cuda::Precision::kBf16) {
+        values[i] = cuda::ToFloat(reinterpret_cast<const cuda::BFloat16*>(bytes_.data())[i]);
+      } else {
+        values[i] = reinterpret_cast<const float*>(bytes_.data())[i];
+      }
+    }
+    return values;
+  }
+
+ private:
+  static size_t Size(cuda::Precision precision) {
+    return precision == cuda::Precision::kFp16 || precision == cuda::Precision::kBf16 ? 2 : 4;
+  }
+
+  cuda::Precision precision_;
+  size_t size_;
+  DeviceArray<unsigned char> bytes_;
+};
+
+}  // namespace repvgg::emulator
