@@ -6,6 +6,7 @@
 #include "binding/executor.h"
 #include "binding/network_object.h"
 #include "cpu/kernels.h"
+#include "cpu/limits.h"
 #include "cpu/thread_pool.h"
 #include "engine/resample.h"
 
@@ -24,7 +25,8 @@ class Addon : public Napi::Addon<Addon> {
         images_(std::make_unique<Executor>(env, "repvgg.images")) {
     DefineAddon(exports,
                 {InstanceMethod<&Addon::CpuInfo>("cpuInfo"), InstanceMethod<&Addon::CudaInfo>("cudaInfo"),
-                 InstanceMethod<&Addon::ResizeCrop>("resizeCrop")});
+                 InstanceMethod<&Addon::ResizeCrop>("resizeCrop"),
+                 InstanceMethod<&Addon::MeasureLimits>("measureLimits")});
     exports.Set("Network", NetworkObject::Define(env, compute_.get()));
     env.AddCleanupHook([this] {
       compute_->Stop();
@@ -86,6 +88,29 @@ class Addon : public Napi::Addon<Addon> {
       repvgg::ResizeCrop(from, width, height, geometry, to);
     };
     return images_->Post(info.Env(), std::move(job));
+  }
+
+  // measureLimits({threads, seconds, copy}): Promise<NativeLimits>
+  Napi::Value MeasureLimits(const Napi::CallbackInfo& info) {
+    auto job = std::make_unique<Executor::Job>(info.Env());
+    const auto options = info[0].As<Napi::Object>();
+    auto limits = std::make_shared<cpu::Limits>();
+    job->work = [limits, threads = ToInt(options.Get("threads")),
+                 seconds = options.Get("seconds").As<Napi::Number>().DoubleValue(),
+                 copy = options.Get("copy").ToBoolean().Value()] {
+      *limits = cpu::MeasureLimits(threads, seconds, copy);
+    };
+    job->result = [limits](Napi::Env env, Executor::Job&) {
+      auto result = Napi::Object::New(env);
+      result.Set("instructionSet", limits->instruction_set);
+      result.Set("fmaGflops", limits->fma_gflops);
+      result.Set("matrixGflops", limits->matrix_gflops
+                                     ? Napi::Value(Napi::Number::New(env, *limits->matrix_gflops))
+                                     : env.Null());
+      result.Set("copyGBps", limits->copy_gbps);
+      return result;
+    };
+    return compute_->Post(info.Env(), std::move(job));
   }
 
   std::unique_ptr<Executor> compute_;

@@ -106,6 +106,18 @@ export interface NativeCudaInfo {
   error: string | null;
 }
 
+/** What the CPU can do at best: sums over the threads, a multiply-add being two operations. */
+export interface NativeLimits {
+  /** Of `fmaGflops`. */
+  instructionSet: string;
+  /** fp32 multiply-adds between registers. */
+  fmaGflops: number;
+  /** bf16 products of matrix units (AMX); null where there are none. */
+  matrixGflops: number | null;
+  /** Copying large buffers, 1e9 bytes read and written per second; 0 when not asked for. */
+  copyGBps: number;
+}
+
 export interface NativeAddon {
   cpuInfo(): {instructionSets: string[]; threads: number};
   cudaInfo(): NativeCudaInfo;
@@ -118,6 +130,8 @@ export interface NativeAddon {
     out: Uint8Array,
     offset: number,
   ): Promise<void>;
+  /** Runs each loop for `seconds`; the copy needs 256 MiB. */
+  measureLimits(options: {threads: number; seconds: number; copy: boolean}): Promise<NativeLimits>;
   Network: new (shape: NativeNetworkShape, options: NativeNetworkOptions) => NativeNetwork;
 }
 

@@ -1,0 +1,182 @@
+#include "cpu/limits.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "cpu/thread_pool.h"
+
+#if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) || __GNUC__ >= 11)
+#define REPVGG_AMX
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace repvgg::cpu {
+namespace {
+
+// Independent sums, enough to hide the latency of a multiply-add on two ports (8 to 10), and few enough for
+// the 16 registers of AVX2.
+constexpr int kSums = 12;
+constexpr int kSteps = 4096;
+
+// One function per instruction set: `kSteps` multiply-adds to each of the sums, which start differently since
+// equal ones would be computed once. A macro, since the target of
+// a template cannot be its parameter.
+#define REPVGG_FMA_LOOP(name, attributes, lanes)                                      \
+  typedef float name##Vector __attribute__((vector_size(lanes * sizeof(float))));     \
+  attributes void name(volatile float* value) {                                       \
+    const float start = *value;                                                       \
+    name##Vector sums[kSums];                                                         \
+    for (int i = 0; i < kSums; ++i) sums[i] = name##Vector{} + static_cast<float>(i); \
+    const name##Vector factor = name##Vector{} + start;                               \
+    for (int step = 0; step < kSteps; ++step) {                                       \
+      for (int i = 0; i < kSums; ++i) sums[i] = sums[i] * factor + factor;            \
+    }                                                                                 \
+    for (int i = 1; i < kSums; ++i) sums[0] += sums[i];                               \
+    float total = 0;                                                                  \
+    for (int lane = 0; lane < lanes; ++lane) total += sums[0][lane];                  \
+    *value = total > 0 ? start : total;                                               \
+  }
+
+REPVGG_FMA_LOOP(BaselineFma, , 4)
+#if defined(__x86_64__)
+REPVGG_FMA_LOOP(Avx2Fma, __attribute__((target("avx2,fma"))), 8)
+REPVGG_FMA_LOOP(Avx512Fma, __attribute__((target("avx512f,prefer-vector-width=512"))), 16)
+#endif
+#undef REPVGG_FMA_LOOP
+
+struct Loop {
+  void (*run)(volatile float* value);
+  double operations;
+};
+
+Loop FmaLoop(const std::string& instruction_set) {
+  const auto operations = [](int lanes) { return 2.0 * kSteps * kSums * lanes; };
+#if defined(__x86_64__)
+  if (instruction_set == "avx512") return {Avx512Fma, operations(16)};
+  if (instruction_set == "avx2") return {Avx2Fma, operations(8)};
+#endif
+  return {BaselineFma, operations(4)};
+}
+
+#ifdef REPVGG_AMX
+struct alignas(64) TileConfiguration {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+// Static, as are the numbers below: GCC 12 does not see that the instruction reads more than its first eight
+// bytes.
+const TileConfiguration kTileConfiguration;
+const std::array<uint16_t, 16 * 32> kNumbers = [] {
+  std::array<uint16_t, 16 * 32> numbers;
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = 0x3f00 + i % 128;  // 0.5 to 1
+  return numbers;
+}();
+
+// Linux gives a process the tile registers only when it asks for them.
+bool AmxAvailable() {
+  constexpr int kArchRequestPermission = 0x1023;
+  constexpr int kTileData = 18;
+  uint32_t a, b, c, d;
+  __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
+  const bool tiles_and_bf16 = (d >> 24 & 1) && (d >> 22 & 1);
+  return tiles_and_bf16 && syscall(SYS_arch_prctl, kArchRequestPermission, kTileData) == 0;
+}
+
+// Each instruction multiplies 16 x 32 by 32 x 16 numbers of bf16.
+constexpr int kTileSteps = 512;
+constexpr double kTileOperations = 4.0 * kTileSteps * 2 * 16 * 16 * 32;
+
+__attribute__((target("amx-tile,amx-bf16"))) void TileProducts(volatile float*) {
+  _tile_loadconfig(&kTileConfiguration);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_loadd(4, kNumbers.data(), 64);
+  _tile_loadd(5, kNumbers.data(), 64);
+  _tile_loadd(6, kNumbers.data(), 64);
+  _tile_loadd(7, kNumbers.data(), 64);
+  for (int step = 0; step < kTileSteps; ++step) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+}
+#endif
+
+using Clock = std::chrono::steady_clock;
+
+double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+// Runs `body` on every thread for `seconds`; each call does `amount` of work. Returns the work done per
+// second by all threads together, in 1e9.
+template <typename Body>
+double Rate(ThreadPool& pool, double seconds, double amount, const Body& body) {
+  std::vector<double> rates(pool.threads());
+  pool.Run(rates.size(), [&](const ThreadPool::Share& share) {
+    const auto start = Clock::now();
+    double done = 0;
+    double elapsed = 0;
+    while (elapsed < seconds) {
+      body(share.thread);
+      done += amount;
+      elapsed = Seconds(Clock::now() - start);
+    }
+    for (size_t i = share.begin; i < share.end; ++i) rates[i] = done / elapsed;
+  });
+  double sum = 0;
+  for (const double rate : rates) sum += rate;
+  return sum / 1e9;
+}
+
+double LoopRate(ThreadPool& pool, double seconds, const Loop& loop) {
+  return Rate(pool, seconds, loop.operations, [&](int) {
+    volatile float value = 0.5f;
+    loop.run(&value);
+  });
+}
+
+double CopyRate(ThreadPool& pool, double seconds) {
+  constexpr size_t kBytes = size_t{128} << 20;  // In all, and as many again to copy to.
+  const size_t share = kBytes / pool.threads();
+  const std::unique_ptr<char[]> from(new char[kBytes]);
+  const std::unique_ptr<char[]> to(new char[kBytes]);
+  std::memset(from.get(), 1, kBytes);
+  std::memset(to.get(), 2, kBytes);
+  const size_t step = std::min(share, size_t{4} << 20);  // The clock is looked at in between.
+  std::vector<size_t> at(pool.threads());
+  return Rate(pool, seconds, 2.0 * step, [&](int thread) {
+    const size_t offset = thread * share + at[thread];
+    std::memcpy(&to[offset], &from[offset], step);
+    at[thread] = at[thread] + 2 * step <= share ? at[thread] + step : 0;
+  });
+}
+
+}  // namespace
+
+Limits MeasureLimits(int threads, double seconds, bool copy) {
+  ThreadPool pool(threads);
+  Limits limits;
+  limits.instruction_set = SelectKernels("").name;
+  limits.fma_gflops = LoopRate(pool, seconds, FmaLoop(limits.instruction_set));
+#ifdef REPVGG_AMX
+  if (AmxAvailable()) limits.matrix_gflops = LoopRate(pool, seconds, {TileProducts, kTileOperations});
+#endif
+  if (copy) limits.copy_gbps = CopyRate(pool, seconds);
+  return limits;
+}
+
+}  // namespace repvgg::cpu

@@ -1,0 +1,17 @@
+import test from 'ava';
+import {native} from '../../ts/native.ts';
+
+test('the limits of the machine are those of a processor that exists', async t => {
+  const limits = await native().measureLimits({threads: 2, seconds: 0.02, copy: true});
+  const {instructionSet, fmaGflops, matrixGflops, copyGBps} = limits;
+  t.is(instructionSet, native().cpuInfo().instructionSets[0]!);
+  // Two 512-bit multiply-adds a cycle at 6 GHz are 384 GFLOP/s: more would be a loop that was optimised away.
+  t.true(fmaGflops > 1 && fmaGflops < 2 * 400, `${fmaGflops}`);
+  if (matrixGflops !== null)
+    t.true(matrixGflops > fmaGflops && matrixGflops < 2 * 16 * 400, `${matrixGflops}`);
+  t.true(copyGBps > 0.1 && copyGBps < 2000, `${copyGBps}`);
+});
+
+test('the copy is left out when it is not asked for', async t => {
+  t.is((await native().measureLimits({threads: 1, seconds: 0.01, copy: false})).copyGBps, 0);
+});
