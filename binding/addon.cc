@@ -5,6 +5,7 @@
 #include "binding/arguments.h"
 #include "binding/executor.h"
 #include "binding/network_object.h"
+#include "cpu/bf16_kernels.h"
 #include "cpu/kernels.h"
 #include "cpu/limits.h"
 #include "cpu/thread_pool.h"
@@ -43,6 +44,8 @@ class Addon : public Napi::Addon<Addon> {
     }
     auto result = Napi::Object::New(env);
     result.Set("instructionSets", sets);
+    const cpu::Bf16Kernels* bf16 = cpu::SelectBf16Kernels("");
+    result.Set("bf16", bf16 == nullptr ? env.Null() : Napi::Value(Napi::String::New(env, bf16->name)));
     result.Set("threads", UsableCores());
     return result;
   }

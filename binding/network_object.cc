@@ -53,8 +53,9 @@ NetworkObject::NetworkObject(const Napi::CallbackInfo& info)
   try {
     const auto backend =
         CreateBackend(GetString(options, "backend"),
-                      {threads.IsNumber() ? ToInt(threads) : 0, GetString(options, "instructionSet"),
-                       GetString(options, "algorithm"), ToInt(options.Get("batchSize"))});
+                      {GetString(options, "precision"), threads.IsNumber() ? ToInt(threads) : 0,
+                       GetString(options, "instructionSet"), GetString(options, "algorithm"),
+                       ToInt(options.Get("batchSize"))});
     network_ = std::make_shared<std::unique_ptr<Network>>(
         backend->CreateNetwork(ToNetworkShape(info[0].As<Napi::Object>())));
   } catch (const Error& error) {

@@ -1,8 +1,10 @@
 #include "cpu/cpu_backend.h"
 
+#include "cpu/bf16_kernels.h"
 #include "cpu/cpu_network.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
+#include "engine/error.h"
 
 namespace repvgg {
 namespace {
@@ -10,18 +12,29 @@ namespace {
 class CpuBackend : public Backend {
  public:
   explicit CpuBackend(const BackendOptions& options)
-      : kernels_(cpu::SelectKernels(options.instruction_set)),
-        pool_(std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : UsableCores())),
-        options_(options) {}
+      : options_(options),
+        kernels_(cpu::SelectKernels(options.precision == "bf16" ? "" : options.instruction_set)),
+        pool_(std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : UsableCores())) {}
 
   std::unique_ptr<Network> CreateNetwork(NetworkShape shape) override {
-    return std::make_unique<cpu::CpuNetwork>(std::move(shape), kernels_, pool_, options_);
+    if (options_.precision != "bf16") {
+      return std::make_unique<cpu::CpuNetwork<float>>(std::move(shape), kernels_, nullptr, pool_, options_);
+    }
+    const cpu::Bf16Kernels* bf16 = cpu::SelectBf16Kernels(options_.instruction_set);
+    if (bf16 == nullptr) {
+      throw Error("ERR_PRECISION_UNSUPPORTED",
+                  "This processor has no bf16 instructions (AMX or AVX-512 BF16).");
+    }
+    if (shape.form == Form::kTrain) {
+      throw Error("ERR_PRECISION_UNSUPPORTED", "The train form runs in fp32 only.");
+    }
+    return std::make_unique<cpu::CpuNetwork<cpu::Bf16>>(std::move(shape), kernels_, bf16, pool_, options_);
   }
 
  private:
+  const BackendOptions options_;
   const cpu::KernelTable& kernels_;
   std::shared_ptr<ThreadPool> pool_;
-  const BackendOptions options_;
 };
 
 }  // namespace

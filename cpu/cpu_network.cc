@@ -3,7 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <string>
+#include <type_traits>
 
+#include "cpu/bf16_convolution.h"
+#include "cpu/fp32_convolution.h"
 #include "engine/error.h"
 
 namespace repvgg::cpu {
@@ -23,12 +27,23 @@ size_t FirstLateBlock(const NetworkShape& shape, const MemoryPlan& plan) {
   return index;
 }
 
+template <class T>
+T FromFloat(float value) {
+  if constexpr (std::is_same_v<T, Bf16>) {
+    return ToBf16(value);
+  } else {
+    return value;
+  }
+}
+
 }  // namespace
 
-CpuNetwork::CpuNetwork(NetworkShape network, const KernelTable& kernels, std::shared_ptr<ThreadPool> pool,
-                       BackendOptions options)
+template <class T>
+CpuNetwork<T>::CpuNetwork(NetworkShape network, const KernelTable& kernels, const Bf16Kernels* bf16,
+                          std::shared_ptr<ThreadPool> pool, BackendOptions options)
     : Network(std::move(network)),
       kernels_(kernels),
+      bf16_(bf16),
       pool_(std::move(pool)),
       options_(std::move(options)),
       plan_(PlanMemory(shape(), 1)),
@@ -46,13 +61,14 @@ CpuNetwork::CpuNetwork(NetworkShape network, const KernelTable& kernels, std::sh
     branch = std::max(branch, plan_.elements[i + 1] * images);
   }
   for (int i = 0; i < 2; ++i) {
-    early_[i] = HugeArray(early[i] * images_early_);
-    late_[i] = HugeArray(late[i] * images_together_);
-    branches_[i] = HugeArray(branch);
+    early_[i] = HugeArray<T>(early[i] * images_early_);
+    late_[i] = HugeArray<T>(late[i] * images_together_);
+    branches_[i] = HugeArray<T>(branch);
   }
 }
 
-CpuNetwork::Affine CpuNetwork::MakeAffine(const BatchNorm& batch_norm) {
+template <class T>
+typename CpuNetwork<T>::Affine CpuNetwork<T>::MakeAffine(const BatchNorm& batch_norm) {
   Affine affine;
   for (size_t c = 0; c < batch_norm.gamma.size(); ++c) {
     const double scale = batch_norm.gamma[c] / std::sqrt(batch_norm.variance[c] + batch_norm.eps);
@@ -62,12 +78,15 @@ CpuNetwork::Affine CpuNetwork::MakeAffine(const BatchNorm& batch_norm) {
   return affine;
 }
 
-CpuNetwork::Gate CpuNetwork::CopyGate(const SqueezeExcite& from) {
+template <class T>
+typename CpuNetwork<T>::Gate CpuNetwork<T>::CopyGate(const SqueezeExcite& from) {
   const auto copy = [](Floats values) { return std::vector<float>(values.begin(), values.end()); };
   return {copy(from.down_weight), copy(from.down_bias), copy(from.up_weight), copy(from.up_bias)};
 }
 
-ConvolutionLayer CpuNetwork::MakeDense(size_t index, Floats weight, Floats bias) {
+template <>
+std::unique_ptr<ConvolutionLayer<float>> CpuNetwork<float>::MakeDense(size_t index, Floats weight,
+                                                                      Floats bias) {
   const BlockShape& block = shape().blocks[index];
   const int images = index < first_late_block_ ? images_early_ : images_together_;
   // Gates amplify rounding errors: with F(4x4) the logits of D2se (seeded weights) are off by 1.6e-5 in
@@ -75,31 +94,54 @@ ConvolutionLayer CpuNetwork::MakeDense(size_t index, Floats weight, Floats bias)
   const bool gated = shape().squeeze_excite != SqueezeExcitePosition::kNone;
   const std::string wanted = gated && options_.algorithm.empty() ? "direct" : options_.algorithm;
   const Algorithm algorithm = ChooseAlgorithm(block, plan_.sizes[index + 1], images, kernels_.lanes, wanted);
-  return ConvolutionLayer(kernels_, block, 9, algorithm, weight, bias, scratch_);
+  return std::make_unique<Fp32ConvolutionLayer>(kernels_, block, 9, algorithm, weight, bias, scratch_);
 }
 
-void CpuNetwork::SetBlock(size_t index, const DeployBlock& from) {
+template <>
+std::unique_ptr<ConvolutionLayer<Bf16>> CpuNetwork<Bf16>::MakeDense(size_t index, Floats weight,
+                                                                    Floats bias) {
+  return std::make_unique<Bf16ConvolutionLayer>(*bf16_, shape().blocks[index], weight, bias);
+}
+
+template <>
+const MapKernels<float>& CpuNetwork<float>::MapFunctions() const {
+  return kernels_.maps;
+}
+
+template <>
+const MapKernels<Bf16>& CpuNetwork<Bf16>::MapFunctions() const {
+  return bf16_->maps;
+}
+
+template <class T>
+void CpuNetwork<T>::SetBlock(size_t index, const DeployBlock& from) {
   blocks_[index].dense = MakeDense(index, from.weight, from.bias);
   blocks_[index].gate = CopyGate(from.squeeze_excite);
 }
 
-void CpuNetwork::SetBlock(size_t index, const TrainBlock& from) {
-  Block& block = blocks_[index];
-  block.dense = MakeDense(index, from.dense.weight, from.dense.bias);
-  block.pointwise = ConvolutionLayer(kernels_, shape().blocks[index], 1, Algorithm::kDirect,
-                                     from.pointwise.weight, from.pointwise.bias, scratch_);
-  block.dense_affine = MakeAffine(from.dense.batch_norm);
-  block.pointwise_affine = MakeAffine(from.pointwise.batch_norm);
-  block.identity_affine = MakeAffine(from.identity);
-  block.gate = CopyGate(from.squeeze_excite);
+template <class T>
+void CpuNetwork<T>::SetBlock(size_t index, const TrainBlock& from) {
+  if constexpr (std::is_same_v<T, float>) {
+    Block& block = blocks_[index];
+    block.dense = MakeDense(index, from.dense.weight, from.dense.bias);
+    block.pointwise =
+        std::make_unique<Fp32ConvolutionLayer>(kernels_, shape().blocks[index], 1, Algorithm::kDirect,
+                                               from.pointwise.weight, from.pointwise.bias, scratch_);
+    block.dense_affine = MakeAffine(from.dense.batch_norm);
+    block.pointwise_affine = MakeAffine(from.pointwise.batch_norm);
+    block.identity_affine = MakeAffine(from.identity);
+    block.gate = CopyGate(from.squeeze_excite);
+  }
 }
 
-void CpuNetwork::SetLinear(const Linear& linear) {
+template <class T>
+void CpuNetwork<T>::SetLinear(const Linear& linear) {
   linear_weight_.assign(linear.weight.begin(), linear.weight.end());
   linear_bias_.assign(linear.bias.begin(), linear.bias.end());
 }
 
-void CpuNetwork::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) {
+template <class T>
+void CpuNetwork<T>::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) {
   const size_t image_size = static_cast<size_t>(shape().height) * shape().width * 3;
   const size_t channels = shape().embedding_channels();
   const size_t classes = shape().num_classes;
@@ -107,7 +149,7 @@ void CpuNetwork::Run(const ImageBatch& batch, Output output, float* out, const C
   float* embeddings = output == Output::kLogits ? pooled.data() : out;
   for (int first = 0; first < batch.count; first += images_together_) {
     const int images = std::min(images_together_, batch.count - first);
-    const Maps last = RunImages({batch.pixels + first * image_size, images}, cancelled);
+    const Maps<T> last = RunImages({batch.pixels + first * image_size, images}, cancelled);
     pool_->Run(images, [&](const ThreadPool::Share& share) {
       for (size_t i = share.begin; i < share.end; ++i)
         PoolImage(last, i, embeddings + (first + i) * channels);
@@ -123,39 +165,42 @@ void CpuNetwork::Run(const ImageBatch& batch, Output output, float* out, const C
   });
 }
 
-Maps CpuNetwork::RunImages(const ImageBatch& batch, const Cancelled& cancelled) {
+template <class T>
+Maps<T> CpuNetwork<T>::RunImages(const ImageBatch& batch, const Cancelled& cancelled) {
   const size_t image_size = static_cast<size_t>(shape().height) * shape().width * 3;
   for (int first = 0; first < batch.count; first += images_early_) {
     const int images = std::min(images_early_, batch.count - first);
-    const Maps in = {early_[0].data(), plan_.sizes[0], 3};
+    const Maps<T> in = {early_[0].data(), plan_.sizes[0], 3};
     Normalize({batch.pixels + first * image_size, images}, in);
-    const Maps out = RunBlocks(0, first_late_block_, early_, images, cancelled);
-    const Maps collected = {late_[0].data(), out.size, out.channels};
-    std::memcpy(collected.image(first).data, out.data, images * out.image_stride() * sizeof(float));
+    const Maps<T> out = RunBlocks(0, first_late_block_, early_, images, cancelled);
+    const Maps<T> collected = {late_[0].data(), out.size, out.channels};
+    std::memcpy(collected.image(first).data, out.data, images * out.image_stride() * sizeof(T));
   }
   return RunBlocks(first_late_block_, blocks_.size(), late_, batch.count, cancelled);
 }
 
-Maps CpuNetwork::RunBlocks(size_t first, size_t last, HugeArray (&buffers)[2], int images,
-                           const Cancelled& cancelled) {
+template <class T>
+Maps<T> CpuNetwork<T>::RunBlocks(size_t first, size_t last, HugeArray<T> (&buffers)[2], int images,
+                                 const Cancelled& cancelled) {
   const int channels = first == 0 ? 3 : shape().blocks[first - 1].out_channels;
-  Maps in = {buffers[0].data(), plan_.sizes[first], channels};
+  Maps<T> in = {buffers[0].data(), plan_.sizes[first], channels};
   for (size_t i = first; i < last; ++i) {
     if (cancelled()) throw Error(kAborted, "The run was aborted.");
-    const Maps out = {buffers[(i - first + 1) % 2].data(), plan_.sizes[i + 1],
-                      shape().blocks[i].out_channels};
+    const Maps<T> out = {buffers[(i - first + 1) % 2].data(), plan_.sizes[i + 1],
+                         shape().blocks[i].out_channels};
     RunBlock(i, images, in, out);
     in = out;
   }
   return in;
 }
 
-void CpuNetwork::Normalize(const ImageBatch& batch, const Maps& out) {
+template <class T>
+void CpuNetwork<T>::Normalize(const ImageBatch& batch, const Maps<T>& out) {
   // One table per channel: dividing by 255 and by the deviation in this order is what torchvision does.
-  std::array<std::array<float, 256>, 3> table;
+  std::array<std::array<T, 256>, 3> table;
   for (int c = 0; c < 3; ++c) {
     for (int v = 0; v < 256; ++v) {
-      table[c][v] = (static_cast<float>(v) / 255.0f - shape().mean[c]) / shape().stddev[c];
+      table[c][v] = FromFloat<T>((static_cast<float>(v) / 255.0f - shape().mean[c]) / shape().stddev[c]);
     }
   }
   const size_t height = shape().height;
@@ -164,7 +209,7 @@ void CpuNetwork::Normalize(const ImageBatch& batch, const Maps& out) {
     for (size_t i = share.begin; i < share.end; ++i) {
       if (i % height == 0) ZeroBorder(out, i / height);
       const uint8_t* from = batch.pixels + i * width * 3;
-      float* to = out.row(i / height, i % height);
+      T* to = out.row(i / height, i % height);
       for (size_t x = 0; x < width; ++x) {
         for (int c = 0; c < 3; ++c) to[x * 3 + c] = table[c][from[x * 3 + c]];
       }
@@ -172,24 +217,32 @@ void CpuNetwork::Normalize(const ImageBatch& batch, const Maps& out) {
   });
 }
 
-void CpuNetwork::RunBlock(size_t index, int images, const Maps& in, const Maps& out) {
+template <class T>
+void CpuNetwork<T>::RunBlock(size_t index, int images, const Maps<T>& in, const Maps<T>& out) {
   const Block& block = blocks_[index];
   const SqueezeExcitePosition squeeze = shape().squeeze_excite;
   const bool relu = squeeze != SqueezeExcitePosition::kBeforeRelu;
-  if (shape().form == Form::kDeploy) {
-    block.dense.Run(kernels_, *pool_, scratch_, images, in, out, relu);
+  if (shape().form == Form::kTrain) {
+    RunBranches(block, images, in, out, relu);
   } else {
-    const Maps dense = {branches_[0].data(), out.size, out.channels};
-    const Maps pointwise = {branches_[1].data(), out.size, out.channels};
-    block.dense.Run(kernels_, *pool_, scratch_, images, in, dense, false);
-    block.pointwise.Run(kernels_, *pool_, scratch_, images, in, pointwise, false);
-    SumBranches(block, images, in, dense, pointwise, out, relu);
+    block.dense->Run(*pool_, scratch_, images, in, out, relu);
   }
   if (squeeze != SqueezeExcitePosition::kNone) SqueezeAndExcite(block.gate, images, out, !relu);
 }
 
-void CpuNetwork::SumBranches(const Block& block, int images, const Maps& in, const Maps& dense,
-                             const Maps& pointwise, const Maps& out, bool relu) {
+template <>
+void CpuNetwork<Bf16>::RunBranches(const Block&, int, const Maps<Bf16>&, const Maps<Bf16>&, bool) {
+  // The backend makes no such network.
+}
+
+template <>
+void CpuNetwork<float>::RunBranches(const Block& block, int images, const Maps<float>& in,
+                                    const Maps<float>& out, bool relu) {
+  const Maps<float> dense = {branches_[0].data(), out.size, out.channels};
+  const Maps<float> pointwise = {branches_[1].data(), out.size, out.channels};
+  block.dense->Run(*pool_, scratch_, images, in, dense, false);
+  block.pointwise->Run(*pool_, scratch_, images, in, pointwise, false);
+
   const float* scale[] = {block.dense_affine.scale.data(), block.pointwise_affine.scale.data(),
                           block.identity_affine.scale.data()};
   const float* shift[] = {block.dense_affine.shift.data(), block.pointwise_affine.shift.data(),
@@ -208,7 +261,8 @@ void CpuNetwork::SumBranches(const Block& block, int images, const Maps& in, con
   });
 }
 
-void CpuNetwork::SqueezeAndExcite(const Gate& gate, int images, const Maps& maps, bool relu) {
+template <class T>
+void CpuNetwork<T>::SqueezeAndExcite(const Gate& gate, int images, const Maps<T>& maps, bool relu) {
   const int channels = maps.channels;
   const int squeezed = gate.down_bias.size();
   pool_->Run(images, [&](const ThreadPool::Share& share) {
@@ -222,23 +276,27 @@ void CpuNetwork::SqueezeAndExcite(const Gate& gate, int images, const Maps& maps
                              weight.data());
       for (float& value : weight) value = 1.0f / (1.0f + std::exp(-value));
       for (int y = 0; y < maps.size.height; ++y) {
-        kernels_.gate(maps.row(image, y), weight.data(), channels, maps.size.width, relu);
+        MapFunctions().gate(maps.row(image, y), weight.data(), channels, maps.size.width, relu);
       }
     }
   });
 }
 
 // Rows are summed in float, rows of sums in double: a 112 x 112 map loses no more than a 112-pixel row does.
-void CpuNetwork::PoolImage(const Maps& maps, int image, float* mean) {
+template <class T>
+void CpuNetwork<T>::PoolImage(const Maps<T>& maps, int image, float* mean) {
   std::vector<double> total(maps.channels);
   std::vector<float> row(maps.channels);
   for (int y = 0; y < maps.size.height; ++y) {
     std::fill(row.begin(), row.end(), 0.0f);
-    kernels_.sum_pixels(maps.row(image, y), maps.channels, maps.size.width, row.data());
+    MapFunctions().sum_pixels(maps.row(image, y), maps.channels, maps.size.width, row.data());
     for (int c = 0; c < maps.channels; ++c) total[c] += row[c];
   }
   const double pixels = static_cast<double>(maps.size.height) * maps.size.width;
   for (int c = 0; c < maps.channels; ++c) mean[c] = static_cast<float>(total[c] / pixels);
 }
+
+template class CpuNetwork<float>;
+template class CpuNetwork<Bf16>;
 
 }  // namespace repvgg::cpu

@@ -1,13 +1,11 @@
 #pragma once
 
 #include <memory>
-#include <string>
 #include <vector>
 
+#include "cpu/bf16_kernels.h"
 #include "cpu/convolution_layer.h"
-#include "cpu/huge_array.h"
 #include "cpu/kernels.h"
-#include "cpu/maps.h"
 #include "cpu/thread_pool.h"
 #include "engine/backend.h"
 #include "engine/memory_plan.h"
@@ -18,10 +16,14 @@ namespace repvgg::cpu {
 // weights. Images therefore pass the first blocks a few at a time, one for each thread, which then finds in
 // its own cache the image that it has just written; they are collected, and pass the last blocks together, so
 // that each weight is read from memory once for all of them.
+//
+// T is the type of activations: float, or Bf16 (deploy form only).
+template <class T>
 class CpuNetwork : public Network {
  public:
-  CpuNetwork(NetworkShape shape, const KernelTable& kernels, std::shared_ptr<ThreadPool> pool,
-             BackendOptions options);
+  // `bf16` is needed for Bf16 only.
+  CpuNetwork(NetworkShape shape, const KernelTable& kernels, const Bf16Kernels* bf16,
+             std::shared_ptr<ThreadPool> pool, BackendOptions options);
 
   void SetBlock(size_t index, const DeployBlock& block) override;
   void SetBlock(size_t index, const TrainBlock& block) override;
@@ -37,8 +39,8 @@ class CpuNetwork : public Network {
     std::vector<float> down_weight, down_bias, up_weight, up_bias;
   };
   struct Block {
-    ConvolutionLayer dense;      // The fused convolution in the deploy form.
-    ConvolutionLayer pointwise;  // The rest is for the train form only.
+    std::unique_ptr<ConvolutionLayer<T>> dense;      // The fused convolution in the deploy form.
+    std::unique_ptr<ConvolutionLayer<T>> pointwise;  // The rest is for the train form only.
     Affine dense_affine, pointwise_affine, identity_affine;
     Gate gate;
   };
@@ -46,19 +48,21 @@ class CpuNetwork : public Network {
   static Affine MakeAffine(const BatchNorm& batch_norm);
   static Gate CopyGate(const SqueezeExcite& squeeze_excite);
 
-  ConvolutionLayer MakeDense(size_t index, Floats weight, Floats bias);
+  std::unique_ptr<ConvolutionLayer<T>> MakeDense(size_t index, Floats weight, Floats bias);
+  const MapKernels<T>& MapFunctions() const;
   // Runs all blocks for at most images_together_ images.
-  Maps RunImages(const ImageBatch& batch, const Cancelled& cancelled);
+  Maps<T> RunImages(const ImageBatch& batch, const Cancelled& cancelled);
   // Runs blocks first to last - 1; map `first` is in buffers[0] already.
-  Maps RunBlocks(size_t first, size_t last, HugeArray (&buffers)[2], int images, const Cancelled& cancelled);
-  void RunBlock(size_t index, int images, const Maps& in, const Maps& out);
-  void Normalize(const ImageBatch& batch, const Maps& out);
-  void SumBranches(const Block& block, int images, const Maps& in, const Maps& dense, const Maps& pointwise,
-                   const Maps& out, bool relu);
-  void SqueezeAndExcite(const Gate& gate, int images, const Maps& maps, bool relu);
-  void PoolImage(const Maps& maps, int image, float* mean);
+  Maps<T> RunBlocks(size_t first, size_t last, HugeArray<T> (&buffers)[2], int images,
+                    const Cancelled& cancelled);
+  void RunBlock(size_t index, int images, const Maps<T>& in, const Maps<T>& out);
+  void Normalize(const ImageBatch& batch, const Maps<T>& out);
+  void RunBranches(const Block& block, int images, const Maps<T>& in, const Maps<T>& out, bool relu);
+  void SqueezeAndExcite(const Gate& gate, int images, const Maps<T>& maps, bool relu);
+  void PoolImage(const Maps<T>& maps, int image, float* mean);
 
   const KernelTable& kernels_;
+  const Bf16Kernels* bf16_;
   std::shared_ptr<ThreadPool> pool_;
   const BackendOptions options_;
   const MemoryPlan plan_;
@@ -67,7 +71,7 @@ class CpuNetwork : public Network {
   int images_together_ = 0;
   std::vector<Block> blocks_;
   std::vector<float> linear_weight_, linear_bias_;
-  HugeArray early_[2], late_[2], branches_[2];
+  HugeArray<T> early_[2], late_[2], branches_[2];
   Scratch scratch_;
 };
 

@@ -49,8 +49,9 @@ PackedConvolution Pack(const float* weight, const float* bias, int taps, int in_
   const int blocks = (group_out + block_width - 1) / block_width;
   const size_t block_size = static_cast<size_t>(taps) * group_in * block_width;
   const size_t weight_size = groups * blocks * block_size;
-  PackedConvolution packed{{taps, in_channels, out_channels, stride, groups, group_in, group_out, blocks},
-                           HugeArray(weight_size + static_cast<size_t>(groups) * blocks * block_width)};
+  PackedConvolution packed{
+      {taps, in_channels, out_channels, stride, groups, group_in, group_out, blocks},
+      HugeArray<float>(weight_size + static_cast<size_t>(groups) * blocks * block_width)};
   float* packed_bias = packed.storage.data() + weight_size;
   for (int channel = 0; channel < out_channels; ++channel) {
     const int k = channel % group_out;

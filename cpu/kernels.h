@@ -31,7 +31,7 @@ struct Convolution {
 };
 
 struct PackedConvolution : Convolution {
-  HugeArray storage;  // weight, then bias
+  HugeArray<float> storage;  // weight, then bias
 };
 
 // One image's maps for one convolution. Pointers are to the map's first pixel, inside the border.
@@ -57,6 +57,16 @@ struct WinogradTransforms {
                  int channels, const float* bias, bool relu);
 };
 
+// What is done to maps besides convolution, for activations of type T.
+template <class T>
+struct MapKernels {
+  // data[i] = relu(data[i] * gate[i % channels])
+  void (*gate)(T* data, const float* gate, int channels, int pixels, bool relu);
+
+  // sum[c] += data[p][c] over pixels
+  void (*sum_pixels)(const T* data, int channels, int pixels, float* sum);
+};
+
 struct KernelTable {
   const char* name;
   int lanes;        // Floats in a vector.
@@ -78,11 +88,7 @@ struct KernelTable {
   void (*sum_branches)(const float* const* in, const float* const* scale, const float* const* shift,
                        int branches, int channels, int pixels, bool relu, float* out);
 
-  // data[i] = relu(data[i] * gate[i % channels])
-  void (*gate)(float* data, const float* gate, int channels, int pixels, bool relu);
-
-  // sum[c] += data[p][c] over pixels
-  void (*sum_pixels)(const float* data, int channels, int pixels, float* sum);
+  MapKernels<float> maps;
 
   // out[r] = bias[r] + dot(weight[r], in)
   void (*matrix_vector)(const float* weight, const float* bias, const float* in, int rows, int columns,

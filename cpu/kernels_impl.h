@@ -180,8 +180,7 @@ constexpr KernelTable kTable = {
     .winograd4 = {&WinogradInput<4>, &WinogradOutput<4>},
     .winograd_multiply = &WinogradMultiply,
     .sum_branches = &SumBranches,
-    .gate = &Gate,
-    .sum_pixels = &SumPixels,
+    .maps = {&Gate, &SumPixels},
     .matrix_vector = &MatrixVector,
 };
 

@@ -1,26 +1,36 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 
 #include "engine/memory_plan.h"
 
 namespace repvgg::cpu {
 
 // Activations of several images at one point of the network, in the bordered layout of kernels.h.
+template <class T>
 struct Maps {
-  float* data = nullptr;
+  T* data = nullptr;
   MapSize size;
   int channels = 0;
 
   ptrdiff_t row_stride() const { return static_cast<ptrdiff_t>(size.width + 2) * channels; }
   ptrdiff_t image_stride() const { return static_cast<ptrdiff_t>(size.height + 2) * row_stride(); }
   // The first pixel of row `y`; -1 and `height` are the borders.
-  float* row(int image, int y) const {
-    return data + image * image_stride() + (y + 1) * row_stride() + channels;
-  }
+  T* row(int image, int y) const { return data + image * image_stride() + (y + 1) * row_stride() + channels; }
   Maps image(int first) const { return {data + first * image_stride(), size, channels}; }
 };
 
-void ZeroBorder(const Maps& maps, int image);
+template <class T>
+void ZeroBorder(const Maps<T>& maps, int image) {
+  const size_t row = maps.row_stride();
+  std::memset(maps.row(image, -1) - maps.channels, 0, row * sizeof(T));
+  std::memset(maps.row(image, maps.size.height) - maps.channels, 0, row * sizeof(T));
+  for (int y = 0; y < maps.size.height; ++y) {
+    T* begin = maps.row(image, y) - maps.channels;
+    std::memset(begin, 0, maps.channels * sizeof(T));
+    std::memset(begin + row - maps.channels, 0, maps.channels * sizeof(T));
+  }
+}
 
 }  // namespace repvgg::cpu

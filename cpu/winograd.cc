@@ -65,7 +65,7 @@ PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, in
   const size_t position_size = blocks * block_size;
   const size_t weight_size = groups * side * side * position_size;
   PackedWinograd packed{{tile, in_channels, out_channels, groups, group_in, group_out, blocks},
-                        HugeArray(weight_size + static_cast<size_t>(groups) * blocks * block_width)};
+                        HugeArray<float>(weight_size + static_cast<size_t>(groups) * blocks * block_width)};
   float* packed_bias = packed.storage.data() + weight_size;
   for (int channel = 0; channel < out_channels; ++channel) {
     const int group = channel / group_out;

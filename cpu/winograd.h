@@ -33,7 +33,7 @@ struct WinogradConvolution {
 };
 
 struct PackedWinograd : WinogradConvolution {
-  HugeArray storage;
+  HugeArray<float> storage;
 };
 
 // Images of one size in the layout of kernels.h. Tiles are counted over all of them: image, row of tiles,

@@ -51,6 +51,7 @@ class Network {
 };
 
 struct BackendOptions {
+  std::string precision = "fp32";
   int threads = 0;              // CPU: 0 takes every core that the process may use.
   std::string instruction_set;  // CPU: empty takes the best that the processor has.
   std::string algorithm;  // "direct", "f2" or "f4" wherever it can be used; empty chooses for each block.

@@ -81,7 +81,12 @@ function makeBlocks(
 /** Largest relative L2 error of the logits and embeddings of all images, against float64. */
 async function error(
   testCase: Case,
-  options: {instructionSet: string; threads: number; algorithm?: 'direct' | 'f2' | 'f4'},
+  options: {
+    instructionSet: string;
+    threads: number;
+    algorithm?: 'direct' | 'f2' | 'f4';
+    precision?: 'bf16';
+  },
 ): Promise<number> {
   const {height, width, images = 2, form = 'deploy', position} = testCase;
   const random = new Random(JSON.stringify(testCase));
@@ -101,7 +106,7 @@ async function error(
     mean,
     std,
   };
-  const network = new Network(shape, {backend: 'cpu', batchSize: 8, ...options});
+  const network = new Network(shape, {backend: 'cpu', precision: 'fp32', batchSize: 8, ...options});
   for (const block of blocks) await network.setBlock(block.shape.index, toNativeBlock(block));
   await network.setLinear(linear);
   const batch = {pixels, count: images};
@@ -236,6 +241,48 @@ for (const instructionSet of native().cpuInfo().instructionSets) {
   });
 }
 
+// A processor with AMX has AVX-512 BF16 as well.
+const bf16Sets =
+  {amx: ['amx', 'avx512bf16'], avx512bf16: ['avx512bf16']}[native().cpuInfo().bf16 ?? ''] ?? [];
+
+for (const instructionSet of bf16Sets) {
+  for (const [name, testCase] of Object.entries({...cases, ...winogradCases})) {
+    if (testCase.form === 'train') continue;
+    test(`bf16, ${instructionSet}: ${name}`, async t => {
+      const worst = await error(testCase, {instructionSet, threads: 2, precision: 'bf16'});
+      t.true(worst < 2e-2, `relative L2 ${worst}`);
+      t.true(worst > 1e-5, 'bf16 was used');
+    });
+  }
+
+  test(`bf16, ${instructionSet}: random shapes`, async t => {
+    const random = new Random(instructionSet);
+    for (let i = 0; i < 40; i++) {
+      const groups = random.pick([1, 1, 2, 4]);
+      const testCase: Case = {
+        channels: [random.pick([1, 16]) * random.integer(1, 5) * groups, random.integer(4, 20) * groups],
+        strides: [random.pick([1, 2]), random.pick([1, 2])],
+        groups: [1, groups],
+        ...(random.integer(0, 3) === 0 && {position: random.pick(['before-relu', 'after-relu'])}),
+        height: random.integer(1, 24),
+        width: random.integer(1, 40),
+        images: random.integer(1, 4),
+      };
+      const worst = await error(testCase, {instructionSet, threads: random.integer(1, 4), precision: 'bf16'});
+      t.true(worst < 2e-2, `relative L2 ${worst} for ${JSON.stringify(testCase)}`);
+    }
+  });
+}
+
+test('bf16 is refused for the train form and where the processor lacks it', t => {
+  const {Network} = native();
+  const shape = {squeezeExcite: null, blocks: [], numClasses: 0, height: 3, width: 3, mean, std};
+  const options = {backend: 'cpu', precision: 'bf16', batchSize: 1} as const;
+  const code = 'ERR_PRECISION_UNSUPPORTED';
+  t.throws(() => new Network({...shape, form: 'train'}, options), {code});
+  t.throws(() => new Network({...shape, form: 'deploy'}, {...options, instructionSet: 'abacus'}), {code});
+});
+
 test('an instruction set that the processor does not have is refused', t => {
   const shape = {
     form: 'deploy',
@@ -249,7 +296,11 @@ test('an instruction set that the processor does not have is refused', t => {
   } as const;
   const {Network} = native();
   t.throws(
-    () => new Network({...shape, blocks: []}, {backend: 'cpu', batchSize: 8, instructionSet: 'abacus'}),
+    () =>
+      new Network(
+        {...shape, blocks: []},
+        {backend: 'cpu', precision: 'fp32', batchSize: 8, instructionSet: 'abacus'},
+      ),
     {
       code: 'ERR_DEVICE_UNAVAILABLE',
     },
@@ -261,7 +312,7 @@ test('NaN pixels of a network show as NaN, not as zeros', async t => {
   const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
   const network = new Network(
     {form: 'deploy', squeezeExcite: null, blocks: [block], numClasses: 0, height: 3, width: 3, mean, std},
-    {backend: 'cpu', batchSize: 8},
+    {backend: 'cpu', precision: 'fp32', batchSize: 8},
   );
   const weight = new Float32Array(4 * 27).fill(Number.NaN, 0, 27);
   await network.setBlock(0, {weight, bias: new Float32Array(4).fill(1), squeezeExcite: null});

@@ -15,7 +15,7 @@ const shape = {
   mean: [0, 0, 0],
   std: [1, 1, 1],
 };
-const network = new addon.Network(shape, {backend: 'cpu', batchSize: 8});
+const network = new addon.Network(shape, {backend: 'cpu', precision: 'fp32', batchSize: 8});
 await network.setBlock(0, {
   weight: new Float32Array(64 * 27),
   bias: new Float32Array(64),

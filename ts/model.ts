@@ -60,6 +60,8 @@ export class RepVGG implements AsyncDisposable {
   readonly architecture: Architecture;
   readonly form: Form;
   readonly device: Device;
+  /** The arithmetic of the convolutions. */
+  readonly precision: Exclude<Precision, 'auto'>;
   readonly preprocessing: Preprocessing;
   /** The classes in output order; empty for a backbone without a classifier. */
   readonly labels: readonly ClassLabel[];
@@ -71,12 +73,16 @@ export class RepVGG implements AsyncDisposable {
 
   private constructor(
     network: NativeNetwork,
-    fields: Pick<RepVGG, 'architecture' | 'form' | 'device' | 'preprocessing' | 'labels' | 'batchSize'>,
+    fields: Pick<
+      RepVGG,
+      'architecture' | 'form' | 'device' | 'precision' | 'preprocessing' | 'labels' | 'batchSize'
+    >,
   ) {
     this.#network = network;
     this.architecture = fields.architecture;
     this.form = fields.form;
     this.device = fields.device;
+    this.precision = fields.precision;
     this.preprocessing = fields.preprocessing;
     this.labels = fields.labels;
     this.batchSize = fields.batchSize;
@@ -110,12 +116,21 @@ export class RepVGG implements AsyncDisposable {
     const shape = toNativeShape(architecture, form, preprocessing);
     try {
       const network = new (native().Network)(shape, {
-        backend: chosen.backend,
+        backend: chosen.device.backend,
+        precision: chosen.precision,
         batchSize,
         ...(threads && {threads}),
       });
       await setParameters(network, parameters, form);
-      return new RepVGG(network, {architecture, form, device: chosen, preprocessing, labels, batchSize});
+      return new RepVGG(network, {
+        architecture,
+        form,
+        device: chosen.device,
+        precision: chosen.precision,
+        preprocessing,
+        labels,
+        batchSize,
+      });
     } catch (error) {
       throw fromNative(error);
     }

@@ -83,6 +83,7 @@ export interface NativeNetwork {
 
 export interface NativeNetworkOptions {
   backend: string;
+  precision: 'fp32' | 'tf32' | 'fp16' | 'bf16';
   /** Images that a run will usually have: what is fastest depends on it, what is possible does not. */
   batchSize: number;
   threads?: number;
@@ -119,7 +120,8 @@ export interface NativeLimits {
 }
 
 export interface NativeAddon {
-  cpuInfo(): {instructionSets: string[]; threads: number};
+  /** `bf16` is the instructions that bf16 would use, "amx" or "avx512bf16", or null. */
+  cpuInfo(): {instructionSets: string[]; bf16: string | null; threads: number};
   cudaInfo(): NativeCudaInfo;
   /** Writes [crop][crop][3] bytes into `out` at `offset`. `pixels` is [height][width][3]. */
   resizeCrop(

@@ -42,7 +42,7 @@ async function doctor({json}: {json?: true}): Promise<void> {
   const addon = await attempt(() => ({
     cpu: native().cpuInfo(),
     cuda: native().cudaInfo(),
-    device: chooseDevice('auto', 'auto'),
+    device: chooseDevice('auto', 'auto').device,
   }));
   const sharp = await attempt(async () => (await import('sharp')).default.versions);
   const report: Report = {

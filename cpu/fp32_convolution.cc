@@ -1,8 +1,7 @@
-#include "cpu/convolution_layer.h"
+#include "cpu/fp32_convolution.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 namespace repvgg::cpu {
 namespace {
@@ -19,17 +18,6 @@ constexpr size_t kLargeWeights = size_t{1} << 18;  // In floats: 1 MB, half of a
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
 
 }  // namespace
-
-void ZeroBorder(const Maps& maps, int image) {
-  const size_t row = maps.row_stride();
-  std::memset(maps.row(image, -1) - maps.channels, 0, row * sizeof(float));
-  std::memset(maps.row(image, maps.size.height) - maps.channels, 0, row * sizeof(float));
-  for (int y = 0; y < maps.size.height; ++y) {
-    float* begin = maps.row(image, y) - maps.channels;
-    std::memset(begin, 0, maps.channels * sizeof(float));
-    std::memset(begin + row - maps.channels, 0, maps.channels * sizeof(float));
-  }
-}
 
 Algorithm ChooseAlgorithm(const BlockShape& block, MapSize out, int images, int lanes,
                           const std::string& wanted) {
@@ -55,9 +43,9 @@ Algorithm ChooseAlgorithm(const BlockShape& block, MapSize out, int images, int 
   return f2 < direct ? Algorithm::kWinograd2 : Algorithm::kDirect;
 }
 
-ConvolutionLayer::ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int taps,
-                                   Algorithm algorithm, Floats weight, Floats bias, Scratch& scratch)
-    : algorithm_(algorithm) {
+Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int taps,
+                                           Algorithm algorithm, Floats weight, Floats bias, Scratch& scratch)
+    : kernels_(kernels), algorithm_(algorithm) {
   if (algorithm == Algorithm::kDirect) {
     direct_ = Pack(weight.data(), bias.data(), taps, block.in_channels, block.out_channels, block.stride,
                    block.groups, kernels.block_width);
@@ -66,36 +54,36 @@ ConvolutionLayer::ConvolutionLayer(const KernelTable& kernels, const BlockShape&
   winograd_ = PackWinograd(algorithm == Algorithm::kWinograd2 ? 2 : 4, weight.data(), bias.data(),
                            block.in_channels, block.out_channels, block.groups, kernels.block_width);
   share_tiles_ = winograd_.storage.size() > kLargeWeights;
-  const auto grow = [](HugeArray& array, size_t size) {
-    if (array.size() < size) array = HugeArray(size);
+  const auto grow = [](HugeArray<float>& array, size_t size) {
+    if (array.size() < size) array = HugeArray<float>(size);
   };
   const size_t threads = scratch.of_thread.size();
   const size_t blocks = static_cast<size_t>(winograd_.groups) * winograd_.blocks;
   if (share_tiles_) {
     const int share = static_cast<int>(std::min<size_t>(DivideUp(blocks, threads), winograd_.blocks));
     grow(scratch.shared, WinogradInputSize(winograd_, kSharedTiles));
-    for (HugeArray& own : scratch.of_thread) {
+    for (HugeArray<float>& own : scratch.of_thread) {
       grow(own, WinogradProductSize(winograd_, kSharedTiles, share, kernels.block_width));
     }
   } else {
-    for (HugeArray& own : scratch.of_thread) {
+    for (HugeArray<float>& own : scratch.of_thread) {
       grow(own, WinogradInputSize(winograd_, kTilesOfThread) +
                     WinogradProductSize(winograd_, kTilesOfThread, winograd_.blocks, kernels.block_width));
     }
   }
 }
 
-void ConvolutionLayer::Run(const KernelTable& kernels, ThreadPool& pool, Scratch& scratch, int images,
-                           const Maps& in, const Maps& out, bool relu) const {
+void Fp32ConvolutionLayer::Run(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
+                               const Maps<float>& out, bool relu) const {
   if (algorithm_ == Algorithm::kDirect) {
-    RunDirect(kernels, pool, images, in, out, relu);
+    RunDirect(pool, images, in, out, relu);
   } else {
-    RunWinograd(kernels, pool, scratch, images, in, out, relu);
+    RunWinograd(pool, scratch, images, in, out, relu);
   }
 }
 
-void ConvolutionLayer::RunDirect(const KernelTable& kernels, ThreadPool& pool, int images, const Maps& in,
-                                 const Maps& out, bool relu) const {
+void Fp32ConvolutionLayer::RunDirect(ThreadPool& pool, int images, const Maps<float>& in,
+                                     const Maps<float>& out, bool relu) const {
   const size_t height = out.size.height;
   pool.Run(images * height, [&](const ThreadPool::Share& share) {
     for (size_t i = share.begin; i < share.end; ++i) {
@@ -109,21 +97,21 @@ void ConvolutionLayer::RunDirect(const KernelTable& kernels, ThreadPool& pool, i
           const int image = i / height;
           const ConvolutionImage maps = {in.row(image, 0), in.row_stride(), out.row(image, 0),
                                          out.row_stride(), out.size.width};
-          kernels.convolve_row(direct_, maps, i % height, group, block, relu);
+          kernels_.convolve_row(direct_, maps, i % height, group, block, relu);
         }
       }
     }
   });
 }
 
-void ConvolutionLayer::RunWinograd(const KernelTable& kernels, ThreadPool& pool, Scratch& scratch, int images,
-                                   const Maps& in, const Maps& out, bool relu) const {
+void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
+                                       const Maps<float>& out, bool relu) const {
   const int tile_rows = DivideUp(out.size.height, winograd_.tile);
   const int tile_columns = DivideUp(out.size.width, winograd_.tile);
   const WinogradMaps maps = {in.row(0, 0),     in.row_stride(),    in.image_stride(), out.row(0, 0),
                              out.row_stride(), out.image_stride(), out.size.height,   out.size.width,
                              tile_rows,        tile_columns};
-  const WinogradTransforms& transforms = winograd_.tile == 2 ? kernels.winograd2 : kernels.winograd4;
+  const WinogradTransforms& transforms = winograd_.tile == 2 ? kernels_.winograd2 : kernels_.winograd4;
   const size_t blocks = static_cast<size_t>(winograd_.groups) * winograd_.blocks;
   const size_t all_tiles = static_cast<size_t>(images) * tile_rows * tile_columns;
   // Calls body with about equal parts of a range, none larger than `most`.
@@ -144,7 +132,7 @@ void ConvolutionLayer::RunWinograd(const KernelTable& kernels, ThreadPool& pool,
         float* own = scratch.of_thread[share.thread].data();
         const WinogradTiles tiles = {first, count, own, WinogradInputPosition(winograd_, count)};
         transforms.input(maps, winograd_.in_channels, first, count, tiles.v, tiles.v_position);
-        RunWinogradBlocks(kernels, winograd_, maps, tiles, 0, blocks, relu,
+        RunWinogradBlocks(kernels_, winograd_, maps, tiles, 0, blocks, relu,
                           own + WinogradInputSize(winograd_, count));
       });
     });
@@ -158,7 +146,7 @@ void ConvolutionLayer::RunWinograd(const KernelTable& kernels, ThreadPool& pool,
                        tiles.v + share.begin * winograd_.in_channels, tiles.v_position);
     });
     pool.Run(blocks, [&](const ThreadPool::Share& share) {
-      RunWinogradBlocks(kernels, winograd_, maps, tiles, share.begin, share.end, relu,
+      RunWinogradBlocks(kernels_, winograd_, maps, tiles, share.begin, share.end, relu,
                         scratch.of_thread[share.thread].data());
     });
   });

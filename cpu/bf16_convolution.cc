@@ -1,0 +1,88 @@
+#include "cpu/bf16_convolution.h"
+
+#include <algorithm>
+
+namespace repvgg::cpu {
+namespace {
+
+int DivideUp(int a, int b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+Bf16ConvolutionLayer::Bf16ConvolutionLayer(const Bf16Kernels& kernels, const BlockShape& block, Floats weight,
+                                           Floats bias)
+    : kernels_(kernels) {
+  const int groups = block.groups;
+  const int group_in = block.in_channels / groups;
+  const int group_out = block.out_channels / groups;
+  const int blocks = DivideUp(group_out, kBf16BlockWidth);
+  // One run of values for each row of the window, or for each tap of a group's window.
+  const int runs_per_row = groups == 1 ? 1 : 3;
+  const int run_length = groups == 1 ? 3 * group_in : group_in;
+  for (int row = -1; row <= 1; ++row) {
+    for (int run = 0; run < runs_per_row; ++run) {
+      for (int i = 0; i < run_length; i += kBf16Step)
+        steps_.push_back({row, (run - 1) * block.in_channels + i});
+    }
+  }
+  const int steps = static_cast<int>(steps_.size());
+
+  const size_t block_size = static_cast<size_t>(steps) * kBf16Step * kBf16BlockWidth;
+  weight_ = HugeArray<Bf16>(groups * blocks * block_size);
+  bias_.resize(static_cast<size_t>(groups) * blocks * kBf16BlockWidth);
+  for (int channel = 0; channel < block.out_channels; ++channel) {
+    const size_t index =
+        static_cast<size_t>(channel / group_out) * blocks + channel % group_out / kBf16BlockWidth;
+    const int lane = channel % group_out % kBf16BlockWidth;
+    if (!bias.empty()) bias_[index * kBf16BlockWidth + lane] = bias[channel];
+    Bf16* to = weight_.data() + index * block_size + lane / 16 * (16 * kBf16Step) + lane % 16 * 2;
+    for (int s = 0; s < steps; ++s, to += kBf16Step * kBf16BlockWidth) {
+      const int row_step = s % (steps / 3);
+      const int steps_per_run = DivideUp(run_length, kBf16Step);
+      for (int i = 0; i < kBf16Step; ++i) {
+        const int in_run = row_step % steps_per_run * kBf16Step + i;
+        if (in_run >= run_length) break;
+        const int column = groups == 1 ? in_run / group_in : row_step / steps_per_run;
+        const int c = in_run % group_in;
+        const int tap = s / (steps / 3) * 3 + column;
+        to[i / 2 * 32 + i % 2] = ToBf16(weight[(static_cast<size_t>(channel) * group_in + c) * 9 + tap]);
+      }
+    }
+  }
+  convolution_ = {
+      block.in_channels, block.out_channels, block.stride, group_in, group_out, groups, blocks, steps,
+      steps_.data(),     weight_.data(),     bias_.data()};
+}
+
+void Bf16ConvolutionLayer::Run(ThreadPool& pool, Scratch&, int images, const Maps<Bf16>& in,
+                               const Maps<Bf16>& out, bool relu) const {
+  const int height = out.size.height;
+  // A row is cut into pieces of one width. The last one begins early enough to have it too: its first pixels
+  // may be computed twice, with the same result.
+  const int pieces = DivideUp(out.size.width, kernels_.most_pixels);
+  const int pixels = DivideUp(out.size.width, pieces);
+  const auto piece = [&](size_t index) -> Bf16Pixels {
+    const int image = index / pieces / height;
+    const int y = index / pieces % height;
+    const ptrdiff_t x = std::min<ptrdiff_t>(index % pieces * pixels, out.size.width - pixels);
+    return {in.row(image, y * convolution_.stride) + x * convolution_.stride * convolution_.in_channels,
+            out.row(image, y) + x * convolution_.out_channels};
+  };
+  pool.Run(images, [&](const ThreadPool::Share& share) {
+    for (size_t image = share.begin; image < share.end; ++image) ZeroBorder(out, image);
+  });
+  pool.Run(static_cast<size_t>(images) * height * pieces, [&](const ThreadPool::Share& share) {
+    kernels_.begin(pixels);
+    for (int group = 0; group < convolution_.groups; ++group) {
+      for (int block = 0; block < convolution_.blocks; ++block) {
+        for (size_t i = share.begin; i < share.end; i += 2) {
+          const Bf16Pixels second = i + 1 < share.end ? piece(i + 1) : Bf16Pixels{};
+          kernels_.convolve(convolution_, in.row_stride(), group, block, piece(i), second, pixels, relu);
+        }
+      }
+    }
+    kernels_.end();
+  });
+}
+
+}  // namespace repvgg::cpu

@@ -1,0 +1,73 @@
+// bfloat16 convolution on the CPU: products of bf16 pairs added up in fp32, by AMX tiles (bf16_amx.cc) or by
+// AVX-512's dot products (bf16_avx512.cc). Layout of activations as in kernels.h.
+//
+// The channels of a pixel and of its right neighbours lie one after another, so the 3 * C values that one row
+// of a 3x3 window covers are one run of memory. It is cut into steps of 32 values; what the last step reads
+// beyond the window meets zero weights. A grouped convolution has one such run for each tap.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "cpu/bf16.h"
+#include "cpu/kernels.h"
+
+namespace repvgg::cpu {
+
+constexpr int kBf16Step = 32;        // Values of one step.
+constexpr int kBf16BlockWidth = 32;  // Output channels of one block.
+
+// A place in the window: so many rows below the pixel, and values behind its first one.
+struct Bf16Step {
+  int row = 0;
+  int offset = 0;
+};
+
+// Plain data, as Convolution is.
+struct Bf16Convolution {
+  int in_channels = 0;
+  int out_channels = 0;
+  int stride = 1;
+  int group_in = 0;
+  int group_out = 0;
+  int groups = 1;
+  int blocks = 0;  // Per group.
+  int steps = 0;
+  const Bf16Step* step = nullptr;  // [steps], for the first group
+
+  // [group][block][step][half of the block: 16 channels][pair of values: 16][channel: 16][value of the pair:
+  // 2]
+  const Bf16* weight = nullptr;
+  const float* bias = nullptr;  // [group][block][channel of the block]
+};
+
+// Some pixels of one output row. Pointers are to the first of them, and `in` to the pixel in the middle of
+// its window.
+struct Bf16Pixels {
+  const Bf16* in = nullptr;
+  Bf16* out = nullptr;
+};
+
+struct Bf16Kernels {
+  const char* name;
+  int most_pixels;  // In one row of a call.
+
+  // Called by a thread before and after a series of calls of `convolve` with rows of `pixels` pixels.
+  void (*begin)(int pixels);
+  void (*end)();
+
+  // Computes one block of one group for two rows of pixels (the second null for one row).
+  void (*convolve)(const Bf16Convolution& convolution, ptrdiff_t in_row, int group, int block,
+                   const Bf16Pixels& first, const Bf16Pixels& second, int pixels, bool relu);
+
+  MapKernels<Bf16> maps;
+};
+
+// Null where the compiler cannot target the instructions.
+extern const Bf16Kernels* const kAmxKernels;
+extern const Bf16Kernels* const kAvx512Bf16Kernels;
+
+// The best that this processor and system can run, the named one ("amx", "avx512bf16"), or null.
+const Bf16Kernels* SelectBf16Kernels(const std::string& name);
+
+}  // namespace repvgg::cpu

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <string>
+
+#include "cpu/convolution_layer.h"
+#include "cpu/kernels.h"
+#include "cpu/winograd.h"
+#include "engine/network.h"
+
+namespace repvgg::cpu {
+
+enum class Algorithm { kDirect, kWinograd2, kWinograd4 };
+
+// The fastest algorithm for a block that writes maps of size `out` for `images` images at a time, by a model
+// of arithmetic and memory traffic. `wanted` is BackendOptions::algorithm.
+Algorithm ChooseAlgorithm(const BlockShape& block, MapSize out, int images, int lanes,
+                          const std::string& wanted);
+
+// A convolution in fp32, its weights packed for one algorithm.
+class Fp32ConvolutionLayer : public ConvolutionLayer<float> {
+ public:
+  // `weight` is [out_channels][in_channels / groups][taps]; 9 taps are 3x3 with padding 1, 1 tap is 1x1.
+  Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int taps, Algorithm algorithm,
+                       Floats weight, Floats bias, Scratch& scratch);
+
+  void Run(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in, const Maps<float>& out,
+           bool relu) const override;
+
+ private:
+  void RunDirect(ThreadPool& pool, int images, const Maps<float>& in, const Maps<float>& out,
+                 bool relu) const;
+  void RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
+                   const Maps<float>& out, bool relu) const;
+
+  const KernelTable& kernels_;
+  const Algorithm algorithm_;
+  PackedConvolution direct_;
+  PackedWinograd winograd_;
+  bool share_tiles_ = false;
+};
+
+}  // namespace repvgg::cpu
