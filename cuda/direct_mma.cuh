@@ -95,96 +95,95 @@ REPVGG_DEVICE void MultiplyStep(const unsigned char* pixels, const unsigned char
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolution layer) {
   using T = typename Tile::T;
-  if constexpr (kHasMma<T>) {
-    unsigned char* const shared = SharedMemory();
-    const int group_out = layer.group_out();
-    const int channel_tiles = DivideUp(group_out, Tile::kChannels);
-    // Blocks that read the same pixels follow each other.
-    const int columns = channel_tiles * layer.groups;
-    const int first_pixel = blockIdx.x / columns * Tile::kPixels;
-    const int group = blockIdx.x % columns / channel_tiles;
-    const int first_channel = blockIdx.x % columns % channel_tiles * Tile::kChannels;
-    const int steps = ReductionSteps(layer.group_in(), Tile::kPerChunk);
+  if (!kHasMma<T>) return;
+  unsigned char* const shared = SharedMemory();
+  const int group_out = layer.group_out();
+  const int channel_tiles = DivideUp(group_out, Tile::kChannels);
+  // Blocks that read the same pixels follow each other.
+  const int columns = channel_tiles * layer.groups;
+  const int first_pixel = blockIdx.x / columns * Tile::kPixels;
+  const int group = blockIdx.x % columns / channel_tiles;
+  const int first_channel = blockIdx.x % columns % channel_tiles * Tile::kChannels;
+  const int steps = ReductionSteps(layer.group_in(), Tile::kPerChunk);
 
-    typename Tile::Pixels pixels(layer, first_pixel, group);
-    // [group][step][channel][64 bytes]: the rows of a step follow each other.
-    const auto* weight = static_cast<const unsigned char*>(layer.weight) +
-                         (static_cast<size_t>(group) * steps * group_out + first_channel) * kRowBytes;
-    const int weight_chunks = (group_out - first_channel) * kStepChunks;
+  typename Tile::Pixels pixels(layer, first_pixel, group);
+  // [group][step][channel][64 bytes]: the rows of a step follow each other.
+  const auto* weight = static_cast<const unsigned char*>(layer.weight) +
+                       (static_cast<size_t>(group) * steps * group_out + first_channel) * kRowBytes;
+  const int weight_chunks = (group_out - first_channel) * kStepChunks;
 
-    const auto load = [&](int stage) {
-      unsigned char* const to = shared + stage * Tile::kStageBytes;
-      pixels.LoadNext(to);
+  const auto load = [&](int stage) {
+    unsigned char* const to = shared + stage * Tile::kStageBytes;
+    pixels.LoadNext(to);
 #pragma unroll
-      for (int i = 0; i < DivideUp(Tile::kChannels * kStepChunks, Tile::kThreads); ++i) {
-        const int chunk = threadIdx.x + i * Tile::kThreads;
-        if (Tile::kChannels * kStepChunks % Tile::kThreads == 0 || chunk < Tile::kChannels * kStepChunks) {
-          const bool valid = chunk < weight_chunks;
-          CpAsync<kChunkBytes>(
-              to + Tile::Pixels::kBytes + SwizzledOffset(chunk / kStepChunks, chunk % kStepChunks),
-              valid ? weight + chunk * kChunkBytes : static_cast<const unsigned char*>(layer.weight), valid);
-        }
+    for (int i = 0; i < DivideUp(Tile::kChannels * kStepChunks, Tile::kThreads); ++i) {
+      const int chunk = threadIdx.x + i * Tile::kThreads;
+      if (Tile::kChannels * kStepChunks % Tile::kThreads == 0 || chunk < Tile::kChannels * kStepChunks) {
+        const bool valid = chunk < weight_chunks;
+        CpAsync<kChunkBytes>(
+            to + Tile::Pixels::kBytes + SwizzledOffset(chunk / kStepChunks, chunk % kStepChunks),
+            valid ? weight + chunk * kChunkBytes : static_cast<const unsigned char*>(layer.weight), valid);
       }
-      weight += static_cast<size_t>(group_out) * kRowBytes;
-    };
+    }
+    weight += static_cast<size_t>(group_out) * kRowBytes;
+  };
 
-    float sum[Tile::kTilesM][Tile::kTilesN][4] = {};
+  float sum[Tile::kTilesM][Tile::kTilesN][4] = {};
 #pragma unroll
-    for (int stage = 0; stage < Tile::kStages - 1; ++stage) {
-      if (stage < steps) load(stage);
-      CpAsyncCommit();
-    }
-    int read = 0, write = Tile::kStages - 1;
-    for (int step = 0; step < steps; ++step) {
-      CpAsyncWait<Tile::kStages - 2>();
-      // Everybody's copies of this step have landed, and nobody still reads the stage that is filled next.
-      __syncthreads();
-      if (step + Tile::kStages - 1 < steps) load(write);
-      CpAsyncCommit();
-      const unsigned char* const stage = shared + read * Tile::kStageBytes;
-      MultiplyStep<Tile>(stage, stage + Tile::Pixels::kBytes, sum);
-      read = read + 1 == Tile::kStages ? 0 : read + 1;
-      write = write + 1 == Tile::kStages ? 0 : write + 1;
-    }
-
-    // Bias and ReLU, then through shared memory to whole rows of channels.
+  for (int stage = 0; stage < Tile::kStages - 1; ++stage) {
+    if (stage < steps) load(stage);
+    CpAsyncCommit();
+  }
+  int read = 0, write = Tile::kStages - 1;
+  for (int step = 0; step < steps; ++step) {
+    CpAsyncWait<Tile::kStages - 2>();
+    // Everybody's copies of this step have landed, and nobody still reads the stage that is filled next.
     __syncthreads();
-    T* const tile = reinterpret_cast<T*>(shared);
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int warp_pixel = warp % Tile::kWarpsM * Tile::kWarpPixels;
-    const int warp_channel = warp / Tile::kWarpsM * Tile::kWarpChannels;
-    const float* const bias = layer.bias + group * group_out + first_channel;
+    if (step + Tile::kStages - 1 < steps) load(write);
+    CpAsyncCommit();
+    const unsigned char* const stage = shared + read * Tile::kStageBytes;
+    MultiplyStep<Tile>(stage, stage + Tile::Pixels::kBytes, sum);
+    read = read + 1 == Tile::kStages ? 0 : read + 1;
+    write = write + 1 == Tile::kStages ? 0 : write + 1;
+  }
+
+  // Bias and ReLU, then through shared memory to whole rows of channels.
+  __syncthreads();
+  T* const tile = reinterpret_cast<T*>(shared);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int warp_pixel = warp % Tile::kWarpsM * Tile::kWarpPixels;
+  const int warp_channel = warp / Tile::kWarpsM * Tile::kWarpChannels;
+  const float* const bias = layer.bias + group * group_out + first_channel;
 #pragma unroll
-    for (int n = 0; n < Tile::kTilesN; ++n) {
-      const int channel = warp_channel + n * 8 + lane % 4 * 2;
-      const float bias0 = first_channel + channel < group_out ? bias[channel] : 0;
-      const float bias1 = first_channel + channel + 1 < group_out ? bias[channel + 1] : 0;
+  for (int n = 0; n < Tile::kTilesN; ++n) {
+    const int channel = warp_channel + n * 8 + lane % 4 * 2;
+    const float bias0 = first_channel + channel < group_out ? bias[channel] : 0;
+    const float bias1 = first_channel + channel + 1 < group_out ? bias[channel + 1] : 0;
 #pragma unroll
-      for (int m = 0; m < Tile::kTilesM; ++m) {
+    for (int m = 0; m < Tile::kTilesM; ++m) {
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          float first = sum[m][n][half * 2] + bias0;
-          float second = sum[m][n][half * 2 + 1] + bias1;
-          if (layer.relu) first = Relu(first), second = Relu(second);
-          const int pixel = warp_pixel + m * 16 + half * 8 + lane / 4;
-          StorePair<Tile::kPrecision>(tile + pixel * Tile::kOutPitch + channel, first, second);
-        }
+      for (int half = 0; half < 2; ++half) {
+        float first = sum[m][n][half * 2] + bias0;
+        float second = sum[m][n][half * 2 + 1] + bias1;
+        if (layer.relu) first = Relu(first), second = Relu(second);
+        const int pixel = warp_pixel + m * 16 + half * 8 + lane / 4;
+        StorePair<Tile::kPrecision>(tile + pixel * Tile::kOutPitch + channel, first, second);
       }
     }
-    __syncthreads();
-    constexpr int kRowChunks = Tile::kChannels / Tile::kPerChunk;
-    T* const out = static_cast<T*>(layer.out) + static_cast<size_t>(first_pixel) * layer.out_channels +
-                   group * group_out + first_channel;
-    for (int i = threadIdx.x; i < Tile::kPixels * kRowChunks; i += Tile::kThreads) {
-      const int pixel = i / kRowChunks, channel = i % kRowChunks * Tile::kPerChunk;
-      if (first_pixel + pixel >= layer.pixels() || first_channel + channel >= group_out) continue;
-      const T* const from = tile + pixel * Tile::kOutPitch + channel;
-      T* const to = out + pixel * layer.out_channels + channel;
-      if constexpr (Tile::kAligned) {
-        *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
-      } else {
-        for (int e = 0; e < Tile::kPerChunk && first_channel + channel + e < group_out; ++e) to[e] = from[e];
-      }
+  }
+  __syncthreads();
+  constexpr int kRowChunks = Tile::kChannels / Tile::kPerChunk;
+  T* const out = static_cast<T*>(layer.out) + static_cast<size_t>(first_pixel) * layer.out_channels +
+                 group * group_out + first_channel;
+  for (int i = threadIdx.x; i < Tile::kPixels * kRowChunks; i += Tile::kThreads) {
+    const int pixel = i / kRowChunks, channel = i % kRowChunks * Tile::kPerChunk;
+    if (first_pixel + pixel >= layer.pixels() || first_channel + channel >= group_out) continue;
+    const T* const from = tile + pixel * Tile::kOutPitch + channel;
+    T* const to = out + pixel * layer.out_channels + channel;
+    if constexpr (Tile::kAligned) {
+      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+    } else {
+      for (int e = 0; e < Tile::kPerChunk && first_channel + channel + e < group_out; ++e) to[e] = from[e];
     }
   }
 }

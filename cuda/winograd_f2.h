@@ -1,0 +1,33 @@
+// Host side of winograd_f2_fp32.cu and winograd_f2_mma.cu: Winograd's F(2x2, 3x3), stride 1. See
+// winograd_f2.cuh.
+#pragma once
+
+#include <span>
+
+#include "cuda/convolution.h"
+#include "cuda/runtime.h"
+
+namespace repvgg::cuda {
+
+struct WinogradTile {
+  int tiles;  // Of 2x2 output pixels.
+  int channels;
+  int threads;
+  int shared_bytes;
+};
+
+// `precision` is kFp32, kFp16 or kBf16.
+std::span<const WinogradTile> WinogradF2TileTable(Precision precision);
+
+// Whether the kernels can do the layer at all: stride 1, and channels of a group, in and out, that are
+// multiples of 4 (fp32) or 8.
+bool WinogradF2Fits(const Convolution& layer, Precision precision);
+
+// `weight` is [out_channels][in_channels / groups][3][3]; `layer` needs channels and groups only. Transformed
+// in float64, rounded once.
+std::vector<unsigned char> PackWinogradF2(const Convolution& layer, const float* weight, Precision precision);
+
+// `tile` is an index of WinogradF2TileTable.
+cudaError_t LaunchWinogradF2(const Convolution& layer, Precision precision, int tile, cudaStream_t stream);
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,213 @@
+// Fused Winograd F(2x2, 3x3) in fp32 without tensor cores.
+//
+// Tiling. A block of 8 warps computes kTiles tiles (of 2x2 outputs) x kChannels output channels of one group,
+// 32 x 64 or 64 x 32. Each warp owns two of the 16 positions and multiplies kTiles x kChannels matrices
+// there, 8 x 8 a thread and position. (The shape of openCNN's kernel; tiles are taken from rows, columns and
+// batch alike.) A step is 8 input channels. Shared memory. Two stages of 16 x 8 x (kTiles + kChannels)
+// floats: 96 KB. Weights come by cp.async, inputs by way of registers: loaded before a step's products,
+// transformed and stored after them. The epilogue uses the same 96 KB to bring the 16 positions of a tile
+// together, half of the channels at a time. Registers. 128 sums, 16 or 32 inputs in flight, 16 operands.
+// Where time goes. Expected, not measured: the multiply-adds (1024 a thread and step against 64 float4
+// loads); the transforms cost about a tenth. Limits. One block on a multiprocessor; needs 96 KB of shared
+// memory, so not sm_75. Channels of a group in multiples of 4.
+#include "cuda/element.cuh"
+#include "cuda/winograd_f2.cuh"
+#include "cuda/winograd_f2_family.h"
+
+namespace repvgg::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kDepth = 8;  // Input channels of a step.
+
+template <int kTileThreads>
+struct Shape {
+  static constexpr int kTiles = 8 * kTileThreads;
+  static constexpr int kChannelThreads = 32 / kTileThreads;
+  static constexpr int kChannels = 8 * kChannelThreads;
+  static constexpr int kItems =
+      kTiles * kDepth / kThreads;  // Tiles (at one channel) that a thread transforms.
+  static constexpr int kInputFloats = kPositions * kDepth * kTiles;
+  static constexpr int kWeightFloats = kPositions * kDepth * kChannels;
+  static constexpr int kStageFloats = kInputFloats + kWeightFloats;
+  static constexpr int kSharedBytes = 2 * kStageFloats * static_cast<int>(sizeof(float));
+  static_assert(kPositions * kTiles * kChannels / 2 <= 2 * kStageFloats);
+};
+
+// Transformed inputs are [position][channel][tile], the tiles of channel c exchanged in fours by c: the lanes
+// that store have 4 tiles x 8 channels, the lanes that load 4 neighbouring tiles of one.
+REPVGG_DEVICE int InputIndex(int tile, int channel) { return (tile ^ channel % 8 * 4); }
+
+template <typename S>
+REPVGG_DEVICE void MultiplyStep(const float* inputs, const float* weights, float (&sum)[2][8][8]) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int tile = lane / S::kChannelThreads * 4, channel = lane % S::kChannelThreads * 4;
+#pragma unroll
+  for (int p = 0; p < 2; ++p) {
+    const int row = (warp * 2 + p) * kDepth;
+#pragma unroll
+    for (int c = 0; c < kDepth; ++c) {
+      const float* const from = inputs + (row + c) * S::kTiles;
+      const float* const weight = weights + (row + c) * S::kChannels + channel;
+      const float4 a0 = *reinterpret_cast<const float4*>(from + InputIndex(tile, c));
+      const float4 a1 = *reinterpret_cast<const float4*>(from + InputIndex(tile + S::kTiles / 2, c));
+      const float4 b0 = *reinterpret_cast<const float4*>(weight);
+      const float4 b1 = *reinterpret_cast<const float4*>(weight + S::kChannels / 2);
+      const float a[8] = {a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w};
+      const float b[8] = {b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w};
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+#pragma unroll
+        for (int j = 0; j < 8; ++j) sum[p][i][j] += a[i] * b[j];
+      }
+    }
+  }
+}
+
+template <typename S>
+__global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolution layer) {
+  float* const shared = reinterpret_cast<float*>(SharedMemory());
+  const int group_in = layer.group_in(), group_out = layer.group_out();
+  const int channel_tiles = DivideUp(group_out, S::kChannels);
+  const int columns = channel_tiles * layer.groups;
+  const int first_tile = blockIdx.x / columns * S::kTiles;
+  const int group = blockIdx.x % columns / channel_tiles;
+  const int first_channel = blockIdx.x % columns % channel_tiles * S::kChannels;
+  const int steps = DivideUp(group_in, kDepth);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+
+  // [group][step][position][channel in][channel out]
+  const float* const packed = static_cast<const float*>(layer.weight);
+  const float* weight =
+      packed + static_cast<size_t>(group) * steps * kPositions * kDepth * group_out + first_channel;
+  const auto load_weights = [&](int step) {
+    float* const to = shared + step % 2 * S::kStageFloats + S::kInputFloats;
+    constexpr int kRowChunks = S::kChannels / 4;
+#pragma unroll
+    for (int i = 0; i < kPositions * kDepth * kRowChunks / kThreads; ++i) {
+      const int chunk = threadIdx.x + i * kThreads;
+      const int row = chunk / kRowChunks, channel = chunk % kRowChunks * 4;
+      const bool valid = first_channel + channel < group_out;
+      CpAsync<16>(to + chunk * 4, valid ? weight + row * group_out + channel : packed, valid);
+    }
+    CpAsyncCommit();
+    weight += static_cast<size_t>(kPositions) * kDepth * group_out;
+  };
+
+  // Eight lanes take the eight channels of a tile: 32 bytes of a pixel.
+  const int own_tile = threadIdx.x / kDepth, own_channel = threadIdx.x % kDepth;
+  constexpr int kTileStep = kThreads / kDepth;
+  const float* const in = static_cast<const float*>(layer.in);
+  static_assert(S::kItems <= 2);
+  const TileInput inputs[] = {
+      TileInput(layer, first_tile + own_tile, group * group_in + own_channel),
+      TileInput(layer, first_tile + own_tile + kTileStep, group * group_in + own_channel)};
+  float pixels[S::kItems][16];
+  const auto load_inputs = [&](int step) {
+    const int channel = step * kDepth;
+#pragma unroll
+    for (int i = 0; i < S::kItems; ++i) {
+      inputs[i].LoadTile(pixels[i], channel, channel + own_channel < group_in,
+                         [&](int at) { return in[at]; });
+    }
+  };
+  const auto store_inputs = [&](int step) {
+    float* const to = shared + step % 2 * S::kStageFloats + own_channel * S::kTiles;
+#pragma unroll
+    for (int i = 0; i < S::kItems; ++i) {
+      TransformInput(pixels[i]);
+#pragma unroll
+      for (int p = 0; p < kPositions; ++p) {
+        to[p * kDepth * S::kTiles + InputIndex(own_tile + i * kTileStep, own_channel)] = pixels[i][p];
+      }
+    }
+  };
+
+  float sum[2][8][8] = {};
+  load_weights(0);
+  load_inputs(0);
+  store_inputs(0);
+  for (int step = 0; step < steps; ++step) {
+    CpAsyncWait<0>();
+    // This step's operands are complete, and nobody still reads those of the last, which are overwritten
+    // next.
+    __syncthreads();
+    if (step + 1 < steps) {
+      load_weights(step + 1);
+      load_inputs(step + 1);
+    }
+    const float* const stage = shared + step % 2 * S::kStageFloats;
+    MultiplyStep<S>(stage, stage + S::kInputFloats, sum);
+    if (step + 1 < steps) store_inputs(step + 1);
+  }
+
+  // [position][tile][channel], half of the channels at a time.
+  constexpr int kHalf = S::kChannels / 2;
+  const int tile = lane / S::kChannelThreads * 4, channel = lane % S::kChannelThreads * 4;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    __syncthreads();
+#pragma unroll
+    for (int p = 0; p < 2; ++p) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const float* const s = sum[p][i] + half * 4;
+        const int row = (warp * 2 + p) * S::kTiles + tile + i / 4 * (S::kTiles / 2) + i % 4;
+        *reinterpret_cast<float4*>(shared + row * kHalf + channel) = make_float4(s[0], s[1], s[2], s[3]);
+      }
+    }
+    __syncthreads();
+    constexpr int kRowVectors = kHalf / 4;
+    const int out_tile = threadIdx.x / kRowVectors, vector = threadIdx.x % kRowVectors * 4;
+    const int out_channel = first_channel + half * kHalf + vector;
+    if (first_tile + out_tile >= WinogradTiles(layer) || out_channel >= group_out) continue;
+    float result[4][4];  // [channel][pixel]
+    float positions[4][kPositions];
+#pragma unroll
+    for (int p = 0; p < kPositions; ++p) {
+      const float4 four =
+          *reinterpret_cast<const float4*>(shared + (p * S::kTiles + out_tile) * kHalf + vector);
+      positions[0][p] = four.x, positions[1][p] = four.y, positions[2][p] = four.z, positions[3][p] = four.w;
+    }
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      TransformOutput(positions[e], result[e]);
+      const float bias = layer.bias[group * group_out + out_channel + e];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        result[e][i] += bias;
+        if (layer.relu) result[e][i] = Relu(result[e][i]);
+      }
+    }
+    const TilePlace place(layer, first_tile + out_tile);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int y = place.y + i / 2, x = place.x + i % 2;
+      if (y >= layer.height || x >= layer.width) continue;
+      float* const to =
+          static_cast<float*>(layer.out) +
+          ((static_cast<size_t>(place.image) * layer.height + y) * layer.width + x) * layer.out_channels +
+          group * group_out + out_channel;
+      *reinterpret_cast<float4*>(to) = make_float4(result[0][i], result[1][i], result[2][i], result[3][i]);
+    }
+  }
+}
+
+template <typename S>
+cudaError_t LaunchShape(const Convolution& layer, cudaStream_t stream) {
+  if (!layer.fits() || !WinogradF2Fits(layer, Precision::kFp32)) return cudaErrorInvalidValue;
+  const int blocks =
+      DivideUp(WinogradTiles(layer), S::kTiles) * DivideUp(layer.group_out(), S::kChannels) * layer.groups;
+  return Launch(WinogradF2Kernel<S>, dim3(blocks), dim3(kThreads), S::kSharedBytes, stream, layer);
+}
+
+constexpr WinogradTile kTiles[] = {{32, 64, kThreads, Shape<4>::kSharedBytes},
+                                   {64, 32, kThreads, Shape<8>::kSharedBytes}};
+constexpr cudaError_t (*kLaunch[])(const Convolution&, cudaStream_t) = {&LaunchShape<Shape<4>>,
+                                                                        &LaunchShape<Shape<8>>};
+
+}  // namespace
+
+const WinogradFamily kWinogradF2Fp32 = {kTiles, kLaunch, kDepth};
+
+}  // namespace repvgg::cuda

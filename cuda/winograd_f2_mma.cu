@@ -1,0 +1,218 @@
+// Fused Winograd F(2x2, 3x3) on tensor cores, in fp16 or bf16 with sums in fp32.
+//
+// Tiling. A block of 8 warps computes 64 tiles (of 2x2 outputs) x 32 output channels of one group; each warp
+// owns two of the 16 positions and multiplies 64 x 32 matrices there. A step is 16 input channels, one k of
+// mma.m16n8k16. Shared memory. Two stages of 16 positions x (64 + 32) rows of 32 bytes: 96 KB. Weights come
+// by cp.async, inputs by way of registers: loaded before a step's products, transformed (in fp32) and stored
+// after them. The epilogue uses 64 KB of it to bring the 16 positions of a tile together, 16 channels at a
+// time. Registers. 128 sums, 32 inputs in flight, 24 operands. Where time goes. Expected, not measured:
+// shared memory. A step's products take 1024 (V100) to 256 (Hopper) clocks of a multiprocessor's tensor
+// cores, its fragments and the transformed inputs about 1000 of its shared memory. A gain over direct
+// convolution is plausible on sm_80 and sm_86, not on Hopper. Limits. sm_80. One block on a multiprocessor.
+// Channels of a group in multiples of 8. The input transform grows values up to fourfold: fp16 inputs beyond
+// 16000 overflow.
+#include "cuda/element.cuh"
+#include "cuda/winograd_f2.cuh"
+#include "cuda/winograd_f2_family.h"
+
+namespace repvgg::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kDepth = 16;  // Input channels of a step.
+constexpr int kTiles = 64;
+constexpr int kChannels = 32;
+constexpr int kRowBytes = kDepth * 2;
+constexpr int kInputBytes = kPositions * kTiles * kRowBytes;
+constexpr int kStageBytes = kInputBytes + kPositions * kChannels * kRowBytes;
+constexpr int kSharedBytes = 2 * kStageBytes;
+constexpr int kPairs = kDepth / 2;                  // Pairs of channels of a step.
+constexpr int kItems = kTiles * kPairs / kThreads;  // Tiles (at one pair) that a thread transforms.
+constexpr int kTileStep = kThreads / kPairs;
+constexpr int kEpilogueChannels = 16;
+static_assert(kPositions * kTiles * kEpilogueChannels * 4 <= kSharedBytes);
+
+// Rows of 32 bytes, four to a line of all banks: the halves of every second four are exchanged, so that eight
+// rows can be read at one half without conflict.
+REPVGG_DEVICE int RowOffset(int row, int byte) { return row * kRowBytes + (byte ^ (row >> 2 & 1) * 16); }
+
+template <Precision kPrecision>
+REPVGG_DEVICE void MultiplyStep(const unsigned char* inputs, const unsigned char* weights,
+                                float (&sum)[2][4][4][4]) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+  for (int p = 0; p < 2; ++p) {
+    const int position = warp * 2 + p;
+    uint32_t b[4][2];
+#pragma unroll
+    for (int n = 0; n < 4; n += 2) {
+      uint32_t two[4];
+      LdMatrixX4(two, weights + RowOffset(position * kChannels + n * 8 + lane / 16 * 8 + lane % 8,
+                                          lane / 8 % 2 * 16));
+      b[n][0] = two[0], b[n][1] = two[1], b[n + 1][0] = two[2], b[n + 1][1] = two[3];
+    }
+#pragma unroll
+    for (int m = 0; m < 4; ++m) {
+      uint32_t a[4];
+      LdMatrixX4(a, inputs + RowOffset(position * kTiles + m * 16 + lane % 16, lane / 16 * 16));
+#pragma unroll
+      for (int n = 0; n < 4; ++n) Mma<Element<kPrecision>>(sum[p][m][n], a, b[n]);
+    }
+  }
+}
+
+template <Precision kPrecision>
+__global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolution layer) {
+  using T = Element<kPrecision>;
+  if (REPVGG_ARCH < 800) return;
+  unsigned char* const shared = SharedMemory();
+  const int group_in = layer.group_in(), group_out = layer.group_out();
+  const int channel_tiles = DivideUp(group_out, kChannels);
+  const int columns = channel_tiles * layer.groups;
+  const int first_tile = blockIdx.x / columns * kTiles;
+  const int group = blockIdx.x % columns / channel_tiles;
+  const int first_channel = blockIdx.x % columns % channel_tiles * kChannels;
+  const int steps = DivideUp(group_in, kDepth);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+
+  // [group][step][position][channel out][channel in]
+  const auto* const packed = static_cast<const unsigned char*>(layer.weight);
+  const unsigned char* weight =
+      packed + (static_cast<size_t>(group) * steps * kPositions * group_out + first_channel) * kRowBytes;
+  const auto load_weights = [&](int step) {
+    unsigned char* const to = shared + step % 2 * kStageBytes + kInputBytes;
+#pragma unroll
+    for (int i = 0; i < kPositions * kChannels * 2 / kThreads; ++i) {
+      const int chunk = threadIdx.x + i * kThreads;
+      const int row = chunk / 2, byte = chunk % 2 * 16;
+      const int position = row / kChannels, channel = row % kChannels;
+      const bool valid = first_channel + channel < group_out;
+      CpAsync<16>(to + RowOffset(row, byte),
+                  valid ? weight + (position * group_out + channel) * kRowBytes + byte : packed, valid);
+    }
+    CpAsyncCommit();
+    weight += static_cast<size_t>(kPositions) * group_out * kRowBytes;
+  };
+
+  // Eight lanes take the eight pairs of channels of a tile: 32 bytes of a pixel.
+  const int own_tile = threadIdx.x / kPairs, own_pair = threadIdx.x % kPairs;
+  const T* const in = static_cast<const T*>(layer.in);
+  static_assert(kItems == 2);
+  const TileInput inputs[] = {
+      TileInput(layer, first_tile + own_tile, group * group_in + own_pair * 2),
+      TileInput(layer, first_tile + own_tile + kTileStep, group * group_in + own_pair * 2)};
+  uint32_t pixels[kItems][16];
+  const auto load_inputs = [&](int step) {
+    const int channel = step * kDepth;
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) {
+      inputs[i].LoadTile(pixels[i], channel, channel + own_pair * 2 < group_in,
+                         [&](int at) { return *reinterpret_cast<const uint32_t*>(in + at); });
+    }
+  };
+  const auto store_inputs = [&](int step) {
+    unsigned char* const to = shared + step % 2 * kStageBytes;
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) {
+      float first[16], second[16];
+#pragma unroll
+      for (int p = 0; p < 16; ++p) {
+        first[p] = ToFloat(T{static_cast<uint16_t>(pixels[i][p])});
+        second[p] = ToFloat(T{static_cast<uint16_t>(pixels[i][p] >> 16)});
+      }
+      TransformInput(first);
+      TransformInput(second);
+#pragma unroll
+      for (int p = 0; p < kPositions; ++p) {
+        *reinterpret_cast<uint32_t*>(to + RowOffset(p * kTiles + own_tile + i * kTileStep, own_pair * 4)) =
+            Pack<T>(first[p], second[p]);
+      }
+    }
+  };
+
+  float sum[2][4][4][4] = {};  // [position][16 tiles][8 channels][fragment]
+  load_weights(0);
+  load_inputs(0);
+  store_inputs(0);
+  for (int step = 0; step < steps; ++step) {
+    CpAsyncWait<0>();
+    // This step's operands are complete, and nobody still reads those of the last, which are overwritten
+    // next.
+    __syncthreads();
+    if (step + 1 < steps) {
+      load_weights(step + 1);
+      load_inputs(step + 1);
+    }
+    const unsigned char* const stage = shared + step % 2 * kStageBytes;
+    MultiplyStep<kPrecision>(stage, stage + kInputBytes, sum);
+    if (step + 1 < steps) store_inputs(step + 1);
+  }
+
+  float* const positions = reinterpret_cast<float*>(shared);  // [position][tile][channel]
+#pragma unroll
+  for (int half = 0; half < kChannels / kEpilogueChannels; ++half) {
+    __syncthreads();
+#pragma unroll
+    for (int p = 0; p < 2; ++p) {
+#pragma unroll
+      for (int m = 0; m < 4; ++m) {
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+          const float (&s)[4] = sum[p][m][half * 2 + n];
+          const int row = (warp * 2 + p) * kTiles + m * 16 + lane / 4;
+          float* const to = positions + row * kEpilogueChannels + n * 8 + lane % 4 * 2;
+          *reinterpret_cast<float2*>(to) = make_float2(s[0], s[1]);
+          *reinterpret_cast<float2*>(to + 8 * kEpilogueChannels) = make_float2(s[2], s[3]);
+        }
+      }
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < kTiles * kEpilogueChannels / 2; i += kThreads) {
+      const int tile = i / (kEpilogueChannels / 2), channel = i % (kEpilogueChannels / 2) * 2;
+      const int out_channel = first_channel + half * kEpilogueChannels + channel;
+      if (first_tile + tile >= WinogradTiles(layer) || out_channel >= group_out) continue;
+      float first[16], second[16], first_out[4], second_out[4];
+#pragma unroll
+      for (int p = 0; p < kPositions; ++p) {
+        const float2 two =
+            *reinterpret_cast<const float2*>(positions + (p * kTiles + tile) * kEpilogueChannels + channel);
+        first[p] = two.x, second[p] = two.y;
+      }
+      TransformOutput(first, first_out);
+      TransformOutput(second, second_out);
+      const float* const bias = layer.bias + group * group_out + out_channel;
+      const TilePlace place(layer, first_tile + tile);
+#pragma unroll
+      for (int pixel = 0; pixel < 4; ++pixel) {
+        const int y = place.y + pixel / 2, x = place.x + pixel % 2;
+        if (y >= layer.height || x >= layer.width) continue;
+        float one = first_out[pixel] + bias[0], other = second_out[pixel] + bias[1];
+        if (layer.relu) one = Relu(one), other = Relu(other);
+        T* const to =
+            static_cast<T*>(layer.out) +
+            ((static_cast<size_t>(place.image) * layer.height + y) * layer.width + x) * layer.out_channels +
+            group * group_out + out_channel;
+        StorePair<kPrecision>(to, one, other);
+      }
+    }
+  }
+}
+
+template <Precision kPrecision>
+cudaError_t LaunchMma(const Convolution& layer, cudaStream_t stream) {
+  if (!layer.fits() || !WinogradF2Fits(layer, kPrecision)) return cudaErrorInvalidValue;
+  const int blocks =
+      DivideUp(WinogradTiles(layer), kTiles) * DivideUp(layer.group_out(), kChannels) * layer.groups;
+  return Launch(WinogradF2MmaKernel<kPrecision>, dim3(blocks), dim3(kThreads), kSharedBytes, stream, layer);
+}
+
+constexpr WinogradTile kTable[] = {{kTiles, kChannels, kThreads, kSharedBytes}};
+constexpr cudaError_t (*kLaunchFp16[])(const Convolution&, cudaStream_t) = {&LaunchMma<Precision::kFp16>};
+constexpr cudaError_t (*kLaunchBf16[])(const Convolution&, cudaStream_t) = {&LaunchMma<Precision::kBf16>};
+
+}  // namespace
+
+const WinogradFamily kWinogradF2Fp16 = {kTable, kLaunchFp16, kDepth};
+const WinogradFamily kWinogradF2Bf16 = {kTable, kLaunchBf16, kDepth};
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,62 @@
+#include "cuda/winograd_f2.h"
+
+#include "test/emulator/maps.h"
+#include "test/emulator/test.h"
+
+namespace repvgg::emulator {
+namespace {
+
+using cuda::Precision;
+
+constexpr Precision kWinogradPrecisions[] = {Precision::kFp32, Precision::kFp16, Precision::kBf16};
+
+Distance Bound(Precision precision) {
+  if (precision == Precision::kFp32) return {1.5e-6, 1e-5};
+  return precision == Precision::kFp16 ? Distance{9e-4, 8e-3} : Distance{7e-3, 5e-2};
+}
+
+void RunTile(Layer layer, Precision precision, int tile) {
+  const Problem problem = MakeProblem(layer, RoundTo(precision));
+  const Maps in(precision, problem.in), out(precision, problem.expected.size());
+  const DeviceArray<unsigned char> weight(cuda::PackWinogradF2(layer, problem.weight.data(), precision));
+  const DeviceArray<float> bias(problem.bias);
+  layer.in = in.data();
+  layer.weight = weight.data();
+  layer.bias = bias.data();
+  layer.out = out.data();
+  if (cuda::LaunchWinogradF2(layer, precision, tile, nullptr) != cudaSuccess) Fail("not launched");
+  if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
+  ExpectWithin(Compare(out.Values(), problem.expected), Bound(precision));
+}
+
+[[maybe_unused]] const bool registered = [] {
+  for (const Precision precision : kWinogradPrecisions) {
+    const std::string name = std::string("winograd F(2x2) ") + PrecisionName(precision) + ": ";
+    const int tiles = static_cast<int>(cuda::WinogradF2TileTable(precision).size());
+    for (const Layer& layer : OfficialLayers()) {
+      if (layer.stride != 1) continue;
+      cases().push_back({name + LayerName(layer), [=] {
+                           // The last tile is the one of fewest channels, and divides most layers.
+                           RunTile(layer, precision, layer.group_out() % 64 == 0 ? 0 : tiles - 1);
+                         }});
+    }
+    for (int tile = 0; tile < tiles; ++tile) {
+      const auto& shape = cuda::WinogradF2TileTable(precision)[tile];
+      cases().push_back(
+          {name + "tile " + std::to_string(shape.tiles) + " x " + std::to_string(shape.channels), [=] {
+             for (const Schedule schedule :
+                  {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+               settings().schedule = schedule;
+               // Odd and even sizes, a partial tile in every dimension, a partial step, several images.
+               RunTile(MakeLayer(40, shape.channels + 8, 1, 1, 7, 5), precision, tile);
+               RunTile(MakeLayer(24, 40, 1, 1, 6, 3), precision, tile);
+               RunTile(MakeLayer(96, 64, 1, 2, 1, 3), precision, tile);
+             }
+           }});
+    }
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace repvgg::emulator
