@@ -1,0 +1,174 @@
+// What holds for every convolution kernel, whatever its tile and precision.
+#include <cmath>
+#include <limits>
+
+#include "cuda/direct_fp32.h"
+#include "cuda/direct_mma.h"
+#include "cuda/winograd_f2.h"
+#include "test/emulator/maps.h"
+#include "test/emulator/test.h"
+
+namespace repvgg::emulator {
+namespace {
+
+using cuda::Precision;
+
+struct Kernel {
+  const char* name;
+  Precision precision;
+  Distance bound;
+  bool winograd;  // Outputs come in tiles of 2x2, all of which see a NaN.
+  std::vector<unsigned char> (*pack)(const Layer&, const float*, Precision);
+  cudaError_t (*launch)(const Layer&, Precision, cudaStream_t);
+};
+
+std::vector<unsigned char> PackFp32(const Layer& layer, const float* weight, Precision) {
+  const std::vector<float> packed = cuda::PackDirectFp32(layer, weight);
+  const auto* const bytes = reinterpret_cast<const unsigned char*>(packed.data());
+  return {bytes, bytes + packed.size() * sizeof(float)};
+}
+cudaError_t LaunchFp32(const Layer& layer, Precision, cudaStream_t stream) {
+  return cuda::LaunchDirectFp32(layer, 1, stream);
+}
+cudaError_t LaunchMma(const Layer& layer, Precision precision, cudaStream_t stream) {
+  return cuda::LaunchDirectMma(layer, precision, 1, stream);
+}
+cudaError_t LaunchF2(const Layer& layer, Precision precision, cudaStream_t stream) {
+  return cuda::LaunchWinogradF2(layer, precision, 0, stream);
+}
+
+constexpr Kernel kKernels[] = {
+    {"direct fp32", Precision::kFp32, {6e-7, 1e-5}, false, PackFp32, LaunchFp32},
+    {"direct tf32", Precision::kTf32, {6e-4, 4e-3}, false, cuda::PackDirectMma, LaunchMma},
+    {"direct fp16", Precision::kFp16, {3e-4, 4e-3}, false, cuda::PackDirectMma, LaunchMma},
+    {"direct bf16", Precision::kBf16, {2.5e-3, 3e-2}, false, cuda::PackDirectMma, LaunchMma},
+    {"winograd F(2x2) fp32", Precision::kFp32, {1.5e-6, 1e-5}, true, cuda::PackWinogradF2, LaunchF2},
+    {"winograd F(2x2) fp16", Precision::kFp16, {9e-4, 8e-3}, true, cuda::PackWinogradF2, LaunchF2},
+    {"winograd F(2x2) bf16", Precision::kBf16, {7e-3, 5e-2}, true, cuda::PackWinogradF2, LaunchF2},
+};
+
+std::vector<double> Run(const Kernel& kernel, Layer layer, const std::vector<float>& in,
+                        const Problem& problem) {
+  const Maps device_in(kernel.precision, in);
+  const Maps out(kernel.precision, static_cast<size_t>(layer.pixels()) * layer.out_channels);
+  const DeviceArray<unsigned char> weight(kernel.pack(layer, problem.weight.data(), kernel.precision));
+  const DeviceArray<float> bias(problem.bias);
+  layer.in = device_in.data();
+  layer.weight = weight.data();
+  layer.bias = bias.data();
+  layer.out = out.data();
+  if (kernel.launch(layer, kernel.precision, nullptr) != cudaSuccess) Fail("not launched");
+  return out.Values();
+}
+
+// The same bits from every schedule, and for an image in every place of a batch of any size.
+void SameBits(const Kernel& kernel) {
+  const Layer layer = MakeLayer(32, 64, 1, 1, 5, 4), alone = MakeLayer(32, 64, 1, 1, 5, 1);
+  const Problem problem = MakeProblem(layer, RoundTo(kernel.precision));
+  const std::vector<double> all = Run(kernel, layer, problem.in, problem);
+  settings().schedule = Schedule::kRandom;
+  if (Run(kernel, layer, problem.in, problem) != all) Fail("another schedule gives another result");
+  const size_t image_in = problem.in.size() / 4, image_out = all.size() / 4;
+  for (int i = 0; i < 4; ++i) {
+    const std::vector<float> own(problem.in.begin() + i * image_in, problem.in.begin() + (i + 1) * image_in);
+    const std::vector<double> out = Run(kernel, alone, own, problem);
+    if (!std::equal(out.begin(), out.end(), all.begin() + i * image_out)) Fail("the batch changes an image");
+  }
+}
+
+// The order of a sum does not depend on the tile, so a chooser may take any without changing results.
+void SameBitsInEveryTile(Kernel kernel, int tiles) {
+  const Layer layer = MakeLayer(24, 40, 2, 1, 9, 2);
+  const Problem problem = MakeProblem(layer, RoundTo(kernel.precision));
+  static int tile;
+  kernel.launch =
+      kernel.precision == Precision::kFp32
+          ? +[](const Layer& l, Precision, cudaStream_t s) { return cuda::LaunchDirectFp32(l, tile, s); }
+          : +[](const Layer& l, Precision p, cudaStream_t s) { return cuda::LaunchDirectMma(l, p, tile, s); };
+  std::vector<double> first;
+  for (tile = 0; tile < tiles; ++tile) {
+    const std::vector<double> out = Run(kernel, layer, problem.in, problem);
+    if (tile == 0) first = out;
+    if (out != first) Fail("tile " + std::to_string(tile) + " gives another result");
+  }
+}
+
+// A NaN reaches the outputs that depend on it (with Winograd: their tiles), is not hidden by ReLU, and no
+// others.
+void SpreadsNan(const Kernel& kernel) {
+  const Layer layer = MakeLayer(16, 16, 1, 1, 9, 2);
+  Problem problem = MakeProblem(layer, RoundTo(kernel.precision));
+  constexpr int kY = 4, kX = 6;
+  problem.in[(kY * layer.width + kX) * layer.in_channels + 3] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<double> out = Run(kernel, layer, problem.in, problem);
+  for (size_t i = 0; i < out.size(); ++i) {
+    const int pixel = static_cast<int>(i / layer.out_channels), image = pixel / (layer.height * layer.width);
+    int y = pixel / layer.width % layer.height, x = pixel % layer.width;
+    bool depends = std::abs(y - kY) <= 1 && std::abs(x - kX) <= 1;
+    if (kernel.winograd) {
+      y = y / 2 * 2,
+      x = x / 2 * 2;  // A tile reads from one pixel before to two pixels after its first output.
+      depends = kY >= y - 1 && kY <= y + 2 && kX >= x - 1 && kX <= x + 2;
+    }
+    if (image > 0) depends = false;
+    // Winograd uses a NaN only at some positions of a tile, so outputs near it may stay numbers.
+    const bool must = depends && std::abs(pixel / layer.width % layer.height - kY) <= 1 &&
+                      std::abs(pixel % layer.width - kX) <= 1;
+    if (must && !std::isnan(out[i])) Fail("a NaN was lost");
+    if (!depends && std::isnan(out[i])) Fail("a NaN went too far");
+  }
+}
+
+// Values of very different size, in channels and around a large mean.
+void UnequalChannels(const Kernel& kernel) {
+  const Layer layer = MakeLayer(32, 32, 1, 1, 6, 1);
+  Problem problem = MakeProblem(layer, RoundTo(kernel.precision));
+  for (size_t i = 5; i < problem.in.size(); i += layer.in_channels) problem.in[i] *= 1024;
+  for (size_t i = 9; i < problem.in.size(); i += layer.in_channels) problem.in[i] = 512;
+  for (size_t i = 12; i < problem.in.size(); i += layer.in_channels) problem.in[i] *= 1.0f / 4096;
+  const std::vector<double> out = Run(kernel, layer, problem.in, problem);
+  std::vector<double> expected;
+  for (int pixel = 0; pixel < layer.pixels(); ++pixel) {
+    for (int k = 0; k < layer.out_channels; ++k) {
+      double sum = problem.bias[k];
+      for (int tap = 0; tap < 9; ++tap) {
+        const int y = pixel / layer.width + tap / 3 - 1, x = pixel % layer.width + tap % 3 - 1;
+        if (y < 0 || y >= layer.height || x < 0 || x >= layer.width) continue;
+        for (int c = 0; c < layer.in_channels; ++c) {
+          sum += double{problem.in[(y * layer.width + x) * layer.in_channels + c]} *
+                 problem.weight[(k * layer.in_channels + c) * 9 + tap];
+        }
+      }
+      expected.push_back(std::max(sum, 0.0));
+    }
+  }
+  ExpectWithin(Compare(out, expected), kernel.bound);
+}
+
+void RefusesLargeMaps(const Kernel& kernel) {
+  Layer layer = MakeLayer(1024, 1024, 1, 1, 1024, 2);
+  const float nothing = 0;
+  layer.in = layer.weight = layer.bias = &nothing;
+  if (kernel.launch(layer, kernel.precision, nullptr) == cudaSuccess) Fail("launched 2^31 elements");
+}
+
+[[maybe_unused]] const bool registered = [] {
+  for (const Kernel& kernel : kKernels) {
+    const std::string name = kernel.name;
+    cases().push_back({name + ": the same bits in every schedule and batch", [&] { SameBits(kernel); }});
+    cases().push_back({name + ": spreads NaN where it belongs", [&] { SpreadsNan(kernel); }});
+    cases().push_back({name + ": channels of unequal size", [&] { UnequalChannels(kernel); }});
+    if (!kernel.winograd) {
+      const int tiles = static_cast<int>(kernel.precision == Precision::kFp32
+                                             ? cuda::DirectFp32TileTable().size()
+                                             : cuda::DirectMmaTileTable(kernel.precision).size());
+      cases().push_back(
+          {name + ": the same bits in every tile", [&, tiles] { SameBitsInEveryTile(kernel, tiles); }});
+    }
+    cases().push_back({name + ": refuses maps of 2^31 elements", [&] { RefusesLargeMaps(kernel); }});
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace repvgg::emulator
