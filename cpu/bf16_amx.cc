@@ -44,7 +44,7 @@ void StoreSums(const float (*sums)[kHalf], const float* bias, Bf16* out, int out
 }
 
 void Convolve(const Bf16Convolution& convolution, ptrdiff_t in_row, int group, int block,
-              const Bf16Pixels& first, const Bf16Pixels& second, int pixels, bool relu) {
+              const Pixels<Bf16>& first, const Pixels<Bf16>& second, int pixels, bool relu) {
   const ptrdiff_t pixel_bytes =
       static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels * sizeof(Bf16);
   const ptrdiff_t index = static_cast<ptrdiff_t>(group) * convolution.blocks + block;

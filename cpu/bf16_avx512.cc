@@ -18,7 +18,7 @@ void End() {}
 template <int kPixels>
 struct ConvolvePixels {
   static void Run(const Bf16Convolution& convolution, ptrdiff_t in_row, int group, int block,
-                  const Bf16Pixels& pixels, bool relu) {
+                  const Pixels<Bf16>& pixels, bool relu) {
     const ptrdiff_t pixel = static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels;
     const ptrdiff_t index = static_cast<ptrdiff_t>(group) * convolution.blocks + block;
     const Bf16* weight = convolution.weight + index * convolution.steps * kBf16Step * kBf16BlockWidth;
@@ -55,7 +55,7 @@ struct ConvolvePixels {
 
 template <int kPixels>
 void RunPixels(int pixels, const Bf16Convolution& convolution, ptrdiff_t in_row, int group, int block,
-               const Bf16Pixels& row, bool relu) {
+               const Pixels<Bf16>& row, bool relu) {
   if (pixels == kPixels) {
     ConvolvePixels<kPixels>::Run(convolution, in_row, group, block, row, relu);
   } else if constexpr (kPixels > 1) {
@@ -64,7 +64,7 @@ void RunPixels(int pixels, const Bf16Convolution& convolution, ptrdiff_t in_row,
 }
 
 void Convolve(const Bf16Convolution& convolution, ptrdiff_t in_row, int group, int block,
-              const Bf16Pixels& first, const Bf16Pixels& second, int pixels, bool relu) {
+              const Pixels<Bf16>& first, const Pixels<Bf16>& second, int pixels, bool relu) {
   RunPixels<kMostPixels>(pixels, convolution, in_row, group, block, first, relu);
   if (second.in != nullptr) RunPixels<kMostPixels>(pixels, convolution, in_row, group, block, second, relu);
 }

@@ -1,7 +1,5 @@
 #include "cpu/bf16_convolution.h"
 
-#include <algorithm>
-
 namespace repvgg::cpu {
 namespace {
 
@@ -56,33 +54,19 @@ Bf16ConvolutionLayer::Bf16ConvolutionLayer(const Bf16Kernels& kernels, const Blo
 
 void Bf16ConvolutionLayer::Run(ThreadPool& pool, Scratch&, int images, const Maps<Bf16>& in,
                                const Maps<Bf16>& out, bool relu) const {
-  const int height = out.size.height;
-  // A row is cut into pieces of one width. The last one begins early enough to have it too: its first pixels
-  // may be computed twice, with the same result.
-  const int pieces = DivideUp(out.size.width, kernels_.most_pixels);
-  const int pixels = DivideUp(out.size.width, pieces);
-  const auto piece = [&](size_t index) -> Bf16Pixels {
-    const int image = index / pieces / height;
-    const int y = index / pieces % height;
-    const ptrdiff_t x = std::min<ptrdiff_t>(index % pieces * pixels, out.size.width - pixels);
-    return {in.row(image, y * convolution_.stride) + x * convolution_.stride * convolution_.in_channels,
-            out.row(image, y) + x * convolution_.out_channels};
-  };
-  pool.Run(images, [&](const ThreadPool::Share& share) {
-    for (size_t image = share.begin; image < share.end; ++image) ZeroBorder(out, image);
-  });
-  pool.Run(static_cast<size_t>(images) * height * pieces, [&](const ThreadPool::Share& share) {
-    kernels_.begin(pixels);
-    for (int group = 0; group < convolution_.groups; ++group) {
-      for (int block = 0; block < convolution_.blocks; ++block) {
-        for (size_t i = share.begin; i < share.end; i += 2) {
-          const Bf16Pixels second = i + 1 < share.end ? piece(i + 1) : Bf16Pixels{};
-          kernels_.convolve(convolution_, in.row_stride(), group, block, piece(i), second, pixels, relu);
-        }
-      }
-    }
-    kernels_.end();
-  });
+  ForRowPieces(pool, images, in, out, convolution_.stride, kernels_.most_pixels,
+               [&](const RowPieces<Bf16>& pieces) {
+                 kernels_.begin(pieces.pixels);
+                 for (int group = 0; group < convolution_.groups; ++group) {
+                   for (int block = 0; block < convolution_.blocks; ++block) {
+                     for (size_t i = pieces.begin; i < pieces.end; i += 2) {
+                       kernels_.convolve(convolution_, in.row_stride(), group, block, pieces(i),
+                                         pieces(i + 1), pieces.pixels, relu);
+                     }
+                   }
+                 }
+                 kernels_.end();
+               });
 }
 
 }  // namespace repvgg::cpu

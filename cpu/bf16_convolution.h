@@ -20,7 +20,7 @@ class Bf16ConvolutionLayer : public ConvolutionLayer<Bf16> {
  private:
   const Bf16Kernels& kernels_;
   Bf16Convolution convolution_;
-  std::vector<Bf16Step> steps_;
+  std::vector<WindowRun> steps_;
   HugeArray<Bf16> weight_;
   std::vector<float> bias_;
 };

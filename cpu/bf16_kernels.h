@@ -1,9 +1,8 @@
 // bfloat16 convolution on the CPU: products of bf16 pairs added up in fp32, by AMX tiles (bf16_amx.cc) or by
 // AVX-512's dot products (bf16_avx512.cc). Layout of activations as in kernels.h.
 //
-// The channels of a pixel and of its right neighbours lie one after another, so the 3 * C values that one row
-// of a 3x3 window covers are one run of memory. It is cut into steps of 32 values; what the last step reads
-// beyond the window meets zero weights. A grouped convolution has one such run for each tap.
+// The runs of a window (Convolution, in kernels.h) are cut into steps of 32 values; what the last step of a
+// run reads beyond it meets zero weights.
 #pragma once
 
 #include <cstddef>
@@ -17,12 +16,6 @@ namespace repvgg::cpu {
 constexpr int kBf16Step = 32;        // Values of one step.
 constexpr int kBf16BlockWidth = 32;  // Output channels of one block.
 
-// A place in the window: so many rows below the pixel, and values behind its first one.
-struct Bf16Step {
-  int row = 0;
-  int offset = 0;
-};
-
 // Plain data, as Convolution is.
 struct Bf16Convolution {
   int in_channels = 0;
@@ -33,19 +26,12 @@ struct Bf16Convolution {
   int groups = 1;
   int blocks = 0;  // Per group.
   int steps = 0;
-  const Bf16Step* step = nullptr;  // [steps], for the first group
+  const WindowRun* step = nullptr;  // [steps], for the first group
 
   // [group][block][step][half of the block: 16 channels][pair of values: 16][channel: 16][value of the pair:
   // 2]
   const Bf16* weight = nullptr;
   const float* bias = nullptr;  // [group][block][channel of the block]
-};
-
-// Some pixels of one output row. Pointers are to the first of them, and `in` to the pixel in the middle of
-// its window.
-struct Bf16Pixels {
-  const Bf16* in = nullptr;
-  Bf16* out = nullptr;
 };
 
 struct Bf16Kernels {
@@ -58,7 +44,7 @@ struct Bf16Kernels {
 
   // Computes one block of one group for two rows of pixels (the second null for one row).
   void (*convolve)(const Bf16Convolution& convolution, ptrdiff_t in_row, int group, int block,
-                   const Bf16Pixels& first, const Bf16Pixels& second, int pixels, bool relu);
+                   const Pixels<Bf16>& first, const Pixels<Bf16>& second, int pixels, bool relu);
 
   MapKernels<Bf16> maps;
 };

@@ -84,24 +84,19 @@ void Fp32ConvolutionLayer::Run(ThreadPool& pool, Scratch& scratch, int images, c
 
 void Fp32ConvolutionLayer::RunDirect(ThreadPool& pool, int images, const Maps<float>& in,
                                      const Maps<float>& out, bool relu) const {
-  const size_t height = out.size.height;
-  pool.Run(images * height, [&](const ThreadPool::Share& share) {
-    for (size_t i = share.begin; i < share.end; ++i) {
-      if (i % height == 0) ZeroBorder(out, i / height);
-    }
-    // Blocks outside, rows inside: a block's weights are read from memory once and serve every row of this
-    // share.
-    for (int group = 0; group < direct_.groups; ++group) {
-      for (int block = 0; block < direct_.blocks; ++block) {
-        for (size_t i = share.begin; i < share.end; ++i) {
-          const int image = i / height;
-          const ConvolutionImage maps = {in.row(image, 0), in.row_stride(), out.row(image, 0),
-                                         out.row_stride(), out.size.width};
-          kernels_.convolve_row(direct_, maps, i % height, group, block, relu);
-        }
-      }
-    }
-  });
+  ForRowPieces(pool, images, in, out, direct_.stride, kernels_.most_pixels,
+               [&](const RowPieces<float>& pieces) {
+                 // Blocks outside, rows inside: a block's weights are read from memory once and serve every
+                 // row of this share.
+                 for (int group = 0; group < direct_.groups; ++group) {
+                   for (int block = 0; block < direct_.blocks; ++block) {
+                     for (size_t i = pieces.begin; i < pieces.end; i += 2) {
+                       kernels_.convolve(direct_, in.row_stride(), group, block, pieces(i), pieces(i + 1),
+                                         pieces.pixels, relu);
+                     }
+                   }
+                 }
+               });
 }
 
 void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,

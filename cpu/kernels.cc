@@ -44,24 +44,38 @@ const KernelTable& SelectKernels(const std::string& name) {
 
 PackedConvolution Pack(const float* weight, const float* bias, int taps, int in_channels, int out_channels,
                        int stride, int groups, int block_width) {
-  const int group_in = in_channels / groups;
-  const int group_out = out_channels / groups;
-  const int blocks = (group_out + block_width - 1) / block_width;
-  const size_t block_size = static_cast<size_t>(taps) * group_in * block_width;
-  const size_t weight_size = groups * blocks * block_size;
-  PackedConvolution packed{
-      {taps, in_channels, out_channels, stride, groups, group_in, group_out, blocks},
-      HugeArray<float>(weight_size + static_cast<size_t>(groups) * blocks * block_width)};
-  float* packed_bias = packed.storage.data() + weight_size;
+  PackedConvolution packed;
+  packed.in_channels = in_channels;
+  packed.out_channels = out_channels;
+  packed.stride = stride;
+  packed.groups = groups;
+  packed.group_in = in_channels / groups;
+  packed.group_out = out_channels / groups;
+  packed.blocks = (packed.group_out + block_width - 1) / block_width;
+  const bool whole_rows = taps == 9 && groups == 1;
+  packed.runs = whole_rows ? 3 : taps;
+  packed.run_length = whole_rows ? 3 * in_channels : packed.group_in;
+  for (int run = 0; run < packed.runs && taps == 9; ++run) {
+    const int first_tap = whole_rows ? run * 3 : run;
+    packed.run[run] = {first_tap / 3 - 1, (first_tap % 3 - 1) * in_channels};
+  }
+
+  // Taps follow each other in a run, and runs in the window: the order is that of taps, then channels, either
+  // way.
+  const size_t block_size = static_cast<size_t>(taps) * packed.group_in * block_width;
+  const size_t blocks = static_cast<size_t>(groups) * packed.blocks;
+  packed.storage = HugeArray<float>(blocks * (block_size + block_width));
+  float* packed_bias = packed.storage.data() + blocks * block_size;
   for (int channel = 0; channel < out_channels; ++channel) {
-    const int k = channel % group_out;
-    const size_t block = static_cast<size_t>(channel / group_out) * blocks + k / block_width;
+    const int k = channel % packed.group_out;
+    const size_t block = static_cast<size_t>(channel / packed.group_out) * packed.blocks + k / block_width;
     const int lane = k % block_width;
     if (bias != nullptr) packed_bias[block * block_width + lane] = bias[channel];
-    const float* from = weight + static_cast<size_t>(channel) * group_in * taps;
+    const float* from = weight + static_cast<size_t>(channel) * packed.group_in * taps;
     float* to = packed.storage.data() + block * block_size + lane;
     for (int tap = 0; tap < taps; ++tap) {
-      for (int c = 0; c < group_in; ++c, to += block_width) *to = from[static_cast<size_t>(c) * taps + tap];
+      for (int c = 0; c < packed.group_in; ++c, to += block_width)
+        *to = from[static_cast<size_t>(c) * taps + tap];
     }
   }
   packed.weight = packed.storage.data();

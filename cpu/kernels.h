@@ -13,10 +13,19 @@
 
 namespace repvgg::cpu {
 
+// Where values of a window lie: so many rows below the pixel in the middle, and behind its first channel.
+struct WindowRun {
+  int row = 0;
+  int offset = 0;
+};
+
 // A convolution of 9 taps (3x3, padding 1) or 1 tap (1x1, padding 0). Plain data: the kernel sources call no
 // inline functions (kernels_impl.h says why).
+//
+// The channels of a pixel and of its right neighbours lie one after another, so what a row of a 3x3 window
+// covers is one run of memory, 3 * in_channels long. A grouped convolution has a run of group_in for each
+// tap.
 struct Convolution {
-  int taps = 0;
   int in_channels = 0;
   int out_channels = 0;
   int stride = 1;
@@ -24,8 +33,11 @@ struct Convolution {
   int group_in = 0;  // Channels of one group.
   int group_out = 0;
   int blocks = 0;  // Blocks of block_width output channels per group, the last one filled up with zeros.
+  int runs = 0;
+  int run_length = 0;
+  WindowRun run[9];  // Of the first group.
 
-  // In the order in which it is read: [group][block][tap][input channel of the group][channel of the block].
+  // In the order in which it is read: [group][block][run][value of the run][channel of the block].
   const float* weight = nullptr;
   const float* bias = nullptr;  // [group][block][channel of the block]
 };
@@ -34,13 +46,11 @@ struct PackedConvolution : Convolution {
   HugeArray<float> storage;  // weight, then bias
 };
 
-// One image's maps for one convolution. Pointers are to the map's first pixel, inside the border.
-struct ConvolutionImage {
-  const float* in = nullptr;
-  ptrdiff_t in_row = 0;  // Distance between rows, in floats.
-  float* out = nullptr;
-  ptrdiff_t out_row = 0;
-  int out_width = 0;
+// Some pixels of one row of output, from the first one on; `in` is the pixel in the middle of its window.
+template <class T>
+struct Pixels {
+  const T* in = nullptr;
+  T* out = nullptr;
 };
 
 struct WinogradMaps;  // winograd.h
@@ -72,9 +82,12 @@ struct KernelTable {
   int lanes;        // Floats in a vector.
   int block_width;  // Output channels that are computed at a time.
 
-  // Computes output row `y` for block `block` of group `group`: bias + convolution, then ReLU if asked.
-  void (*convolve_row)(const Convolution& convolution, const ConvolutionImage& image, int y, int group,
-                       int block, bool relu);
+  int most_pixels;  // In one row of a call of `convolve`.
+
+  // Computes block `block` of group `group` for two rows of pixels (the second null for one row): bias +
+  // convolution, then ReLU if asked.
+  void (*convolve)(const Convolution& convolution, ptrdiff_t in_row, int group, int block,
+                   const Pixels<float>& first, const Pixels<float>& second, int pixels, bool relu);
 
   WinogradTransforms winograd2;  // F(2x2, 3x3)
   WinogradTransforms winograd4;  // F(4x4, 3x3)

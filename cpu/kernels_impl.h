@@ -6,10 +6,11 @@
 // function with external linkage that was compiled for AVX-512 could be the copy the linker keeps for
 // everybody.
 //
-// convolve_row keeps a tile of kRows pixels x kVectors vectors of output channels in registers over the whole
-// sum: per input channel it loads kVectors weights and broadcasts one value per pixel, for kRows * kVectors
-// fused multiply-adds. The order of additions for one output is always tap, then input channel: it does not
-// depend on the tile, the thread or the batch, so results are equal to the bit however work is split.
+// Convolve keeps a tile of up to kRows pixels x kVectors vectors of output channels in registers over the
+// whole sum: per input channel it loads kVectors weights and broadcasts one value per pixel, for kRows *
+// kVectors fused multiply-adds. The order of additions for one output is always tap, then input channel: it
+// does not depend on the tile, the thread or the batch, so results are equal to the bit however work is
+// split.
 #include <cmath>
 #include <cstddef>
 #include <cstring>
@@ -44,52 +45,58 @@ template <template <int> class Kernel, class Sizes = std::make_integer_sequence<
 struct SizeTable;
 template <template <int> class Kernel, int... kSizes>
 struct SizeTable<Kernel, std::integer_sequence<int, kSizes...>> {
-  static constexpr decltype(&Kernel<1>::Run) kFunctions[] = {&Kernel<kSizes + 1>::Run...};
+  static constexpr decltype(+Kernel<1>::Run) kFunctions[] = {Kernel<kSizes + 1>::Run...};
 };
 
-// `in` and `out` are the first pixel of the tile. `channels` of the block are stored, which may be fewer than
+// Computes kLines lines of kPixels pixels each. `channels` of the block are stored, which may be fewer than
 // kBlock.
-template <int kTile>
-struct ConvolveTile {
-  static void Run(const Convolution& convolution, const float* in, ptrdiff_t in_row, const float* weight,
-                  const float* bias, bool relu, float* out, int channels) {
-    Vector total[kTile][kVectors];
-    Vector sum[kTile][kVectors] = {};
-    for (int p = 0; p < kTile; ++p) {
-      for (int v = 0; v < kVectors; ++v) total[p][v] = Load(bias + v * kLanes);
-    }
-    const int group_in = convolution.group_in;
-    const ptrdiff_t pixel = static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels;
-    int terms = 0;
-    for (int tap = 0; tap < convolution.taps; ++tap) {
-      const float* x = in;
-      if (convolution.taps == 9) x += (tap / 3 - 1) * in_row + (tap % 3 - 1) * convolution.in_channels;
-      for (int first = 0; first < group_in; first += kTermsInARow) {
-        const int last = group_in - first < kTermsInARow ? group_in : first + kTermsInARow;
-        for (int c = first; c < last; ++c) {
-          Vector w[kVectors];
-          for (int v = 0; v < kVectors; ++v) w[v] = Load(weight + v * kLanes);
-          weight += kBlock;
-          for (int p = 0; p < kTile; ++p) {
-            const Vector value = x[p * pixel + c] - Vector{};
-            for (int v = 0; v < kVectors; ++v) sum[p][v] += value * w[v];
-          }
-        }
-        terms += last - first;
-        if (terms < kTermsInARow && tap + 1 < convolution.taps) continue;
-        terms = 0;
-        for (int p = 0; p < kTile; ++p) {
-          for (int v = 0; v < kVectors; ++v) {
-            total[p][v] += sum[p][v];
-            sum[p][v] = Vector{};
+template <int kLines, int kPixels>
+void ConvolveTile(const Convolution& convolution, const Pixels<float>* lines, ptrdiff_t in_row,
+                  ptrdiff_t group_offset, const float* weight, const float* bias, bool relu,
+                  ptrdiff_t out_offset, int channels) {
+  constexpr int kTile = kLines * kPixels;
+  Vector total[kTile][kVectors];
+  Vector sum[kTile][kVectors] = {};
+  for (int p = 0; p < kTile; ++p) {
+    for (int v = 0; v < kVectors; ++v) total[p][v] = Load(bias + v * kLanes);
+  }
+  const ptrdiff_t pixel = static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels;
+  int terms = 0;
+  for (int run = 0; run < convolution.runs; ++run) {
+    const ptrdiff_t offset = convolution.run[run].row * in_row + convolution.run[run].offset + group_offset;
+    const float* x[kLines];
+    for (int line = 0; line < kLines; ++line) x[line] = lines[line].in + offset;
+    for (int first = 0; first < convolution.run_length; first += kTermsInARow) {
+      const int left = convolution.run_length - first;
+      const int count = left < kTermsInARow ? left : kTermsInARow;
+      for (int c = first; c < first + count; ++c) {
+        Vector w[kVectors];
+        for (int v = 0; v < kVectors; ++v) w[v] = Load(weight + v * kLanes);
+        weight += kBlock;
+        for (int line = 0; line < kLines; ++line) {
+          for (int p = 0; p < kPixels; ++p) {
+            const Vector value = x[line][p * pixel + c] - Vector{};
+            for (int v = 0; v < kVectors; ++v) sum[line * kPixels + p][v] += value * w[v];
           }
         }
       }
+      terms += count;
+      if (terms < kTermsInARow && run + 1 < convolution.runs) continue;
+      terms = 0;
+      for (int p = 0; p < kTile; ++p) {
+        for (int v = 0; v < kVectors; ++v) {
+          total[p][v] += sum[p][v];
+          sum[p][v] = Vector{};
+        }
+      }
     }
-    for (int p = 0; p < kTile; ++p) {
-      float* to = out + static_cast<ptrdiff_t>(p) * convolution.out_channels;
+  }
+  for (int line = 0; line < kLines; ++line) {
+    for (int p = 0; p < kPixels; ++p) {
+      float* to = lines[line].out + out_offset + static_cast<ptrdiff_t>(p) * convolution.out_channels;
       for (int v = 0; v < kVectors; ++v) {
-        const Vector value = relu ? Relu(total[p][v]) : total[p][v];
+        const Vector sums = total[line * kPixels + p][v];
+        const Vector value = relu ? Relu(sums) : sums;
         if ((v + 1) * kLanes <= channels) {
           Store(to + v * kLanes, value);
         } else {
@@ -98,28 +105,38 @@ struct ConvolveTile {
       }
     }
   }
+}
+
+template <int kPixels>
+struct ConvolveLine {
+  static constexpr auto Run = &ConvolveTile<1, kPixels>;
+};
+template <int kPixels>
+struct ConvolveTwoLines {
+  static constexpr auto Run = &ConvolveTile<2, kPixels>;
 };
 
-void ConvolveRow(const Convolution& convolution, const ConvolutionImage& image, int y, int group, int block,
-                 bool relu) {
-  const int index = group * convolution.blocks + block;
-  const float* weight =
-      convolution.weight + static_cast<size_t>(index) * convolution.taps * convolution.group_in * kBlock;
-  const float* bias = convolution.bias + static_cast<size_t>(index) * kBlock;
-  const int first = block * kBlock;
-  const int channels = convolution.group_out - first < kBlock ? convolution.group_out - first : kBlock;
-  const float* in =
-      image.in + static_cast<ptrdiff_t>(y) * convolution.stride * image.in_row + group * convolution.group_in;
-  float* out = image.out + y * image.out_row + group * convolution.group_out + first;
-  // Tiles of nearly equal size fill a row: 56 pixels are 4 x 14, not 3 x 16 and a rest of 8.
-  const int tiles = (image.out_width + kRows - 1) / kRows;
-  for (int tile = 0, x = 0; tile < tiles; ++tile) {
-    const int end = image.out_width * (tile + 1) / tiles;
-    SizeTable<ConvolveTile>::kFunctions[end - x - 1](
-        convolution, in + static_cast<ptrdiff_t>(x) * convolution.stride * convolution.in_channels,
-        image.in_row, weight, bias, relu, out + static_cast<ptrdiff_t>(x) * convolution.out_channels,
-        channels);
-    x = end;
+void Convolve(const Convolution& convolution, ptrdiff_t in_row, int group, int block,
+              const Pixels<float>& first, const Pixels<float>& second, int pixels, bool relu) {
+  const ptrdiff_t index = static_cast<ptrdiff_t>(group) * convolution.blocks + block;
+  const float* weight = convolution.weight + index * convolution.runs * convolution.run_length * kBlock;
+  const float* bias = convolution.bias + index * kBlock;
+  const int channel = block * kBlock;
+  const int left = convolution.group_out - channel;
+  const int channels = left < kBlock ? left : kBlock;
+  const ptrdiff_t group_offset = static_cast<ptrdiff_t>(group) * convolution.group_in;
+  const ptrdiff_t out_offset = static_cast<ptrdiff_t>(group) * convolution.group_out + channel;
+  const Pixels<float> lines[] = {first, second};
+  if (second.in != nullptr && 2 * pixels <= kRows) {
+    using Table = SizeTable<ConvolveTwoLines, std::make_integer_sequence<int, kRows / 2>>;
+    Table::kFunctions[pixels - 1](convolution, lines, in_row, group_offset, weight, bias, relu, out_offset,
+                                  channels);
+    return;
+  }
+  for (const Pixels<float>& line : lines) {
+    if (line.in == nullptr) break;
+    SizeTable<ConvolveLine>::kFunctions[pixels - 1](convolution, &line, in_row, group_offset, weight, bias,
+                                                    relu, out_offset, channels);
   }
 }
 
@@ -175,7 +192,8 @@ constexpr KernelTable kTable = {
     .name = kTableName,
     .lanes = kLanes,
     .block_width = kBlock,
-    .convolve_row = &ConvolveRow,
+    .most_pixels = kRows,
+    .convolve = &Convolve,
     .winograd2 = {&WinogradInput<2>, &WinogradOutput<2>},
     .winograd4 = {&WinogradInput<4>, &WinogradOutput<4>},
     .winograd_multiply = &WinogradMultiply,
