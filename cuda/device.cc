@@ -2,7 +2,43 @@
 
 #include <cuda_runtime_api.h>
 
+#include <sstream>
+
 namespace repvgg {
+namespace {
+
+// What the kernels need at least: mma.sync on fp16.
+constexpr int kOldestArchitecture = 75;
+
+std::string Problem(const CudaDevice& device) {
+  if (device.architecture < kOldestArchitecture) {
+    return "its compute capability is " + device.compute_capability + ", and 7.5 is the least that is supported";
+  }
+  if (!HasKernels(REPVGG_CUDA_ARCHITECTURES, device.architecture)) {
+    return "this build has no kernels for its compute capability " + device.compute_capability +
+           " (only for " REPVGG_CUDA_ARCHITECTURES ")";
+  }
+  return "";
+}
+
+}  // namespace
+
+// Machine code runs on its own major version from its minor version on, and with an "a" on exactly its own;
+// PTX on all that are not older.
+bool HasKernels(const std::string& architectures, int architecture) {
+  std::istringstream list(architectures);
+  for (std::string entry; std::getline(list, entry, ';');) {
+    const int compiled = std::stoi(entry);
+    if (entry.find("a-") != std::string::npos) {
+      if (compiled == architecture) return true;
+    } else if (entry.ends_with("-virtual")) {
+      if (compiled <= architecture) return true;
+    } else if (compiled / 10 == architecture / 10 && compiled <= architecture) {
+      return true;
+    }
+  }
+  return false;
+}
 
 CudaStatus QueryCuda() {
   CudaStatus status;
@@ -14,9 +50,15 @@ CudaStatus QueryCuda() {
     cudaDeviceProp properties;
     error = cudaGetDeviceProperties(&properties, i);
     if (error != cudaSuccess) break;
-    status.devices.push_back({properties.name,
-                              std::to_string(properties.major) + "." + std::to_string(properties.minor),
-                              properties.totalGlobalMem});
+    CudaDevice device;
+    device.name = properties.name;
+    device.compute_capability = std::to_string(properties.major) + "." + std::to_string(properties.minor);
+    device.architecture = properties.major * 10 + properties.minor;
+    device.memory_bytes = properties.totalGlobalMem;
+    device.multiprocessors = properties.multiProcessorCount;
+    device.l2_bytes = properties.l2CacheSize;
+    device.problem = Problem(device);
+    status.devices.push_back(device);
   }
   if (error != cudaSuccess) {
     status.error = std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);

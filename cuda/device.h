@@ -11,7 +11,11 @@ namespace repvgg {
 struct CudaDevice {
   std::string name;
   std::string compute_capability;  // "9.0"
+  int architecture = 0;            // 90
   size_t memory_bytes = 0;
+  int multiprocessors = 0;
+  size_t l2_bytes = 0;
+  std::string problem;  // Why this build's kernels cannot run on it; empty if they can.
 };
 
 struct CudaStatus {
@@ -22,5 +26,8 @@ struct CudaStatus {
 };
 
 CudaStatus QueryCuda();
+
+// Whether kernels compiled for `architectures` ("80-real;90a-real;90-virtual") run on `architecture` (90).
+bool HasKernels(const std::string& architectures, int architecture);
 
 }  // namespace repvgg

@@ -21,12 +21,22 @@ inline constexpr int kRowBytes = kStepChunks * kChunkBytes;
 REPVGG_DEVICE constexpr int SwizzledOffset(int row, int chunk) {
   return row * kRowBytes + ((chunk ^ (row >> 1 & 3)) * kChunkBytes);
 }
+struct SwizzledRows {
+  static constexpr int kPitch = kRowBytes;
+  REPVGG_DEVICE static constexpr int Offset(int row, int chunk) { return SwizzledOffset(row, chunk); }
+};
+
+// For wmma, which wants its rows in order.
+struct PaddedRows {
+  static constexpr int kPitch = kRowBytes + kChunkBytes;
+  REPVGG_DEVICE static constexpr int Offset(int row, int chunk) { return row * kPitch + chunk * kChunkBytes; }
+};
 
 // kAligned: the channels of a group fill whole chunks. Otherwise elements are loaded one by one.
-template <typename T, int kRows, int kThreads, bool kAligned>
+template <typename T, int kRows, int kThreads, bool kAligned, typename Rows = SwizzledRows>
 class PixelTile {
  public:
-  static constexpr int kBytes = kRows * kRowBytes;
+  static constexpr int kBytes = kRows * Rows::kPitch;
   static constexpr int kPerChunk = kChunkBytes / static_cast<int>(sizeof(T));
 
   REPVGG_DEVICE PixelTile(const Convolution& layer, int first_pixel, int group)
@@ -38,7 +48,7 @@ class PixelTile {
         position_(chunks_) {
     const int column = threadIdx.x % kStepChunks;
     const int first_row = threadIdx.x / kStepChunks;
-    destination_ = SwizzledOffset(first_row, column);
+    destination_ = Rows::Offset(first_row, column);
     position_.Advance(column, chunks_);
     const int out_width = layer.out_width(), out_height = layer.out_height();
 #pragma unroll
@@ -58,23 +68,46 @@ class PixelTile {
   // Starts to fill `tile` with the next step. Rows beyond the last pixel, taps outside the map and places
   // after the end of the reduction become zero. The caller commits.
   REPVGG_DEVICE void LoadNext(unsigned char* tile) {
-    const int channel = (position_.first_chunk + position_.chunk) * kPerChunk;
-    const int line = position_.tap * 11 >> 5;  // tap / 3
-    const int offset = (line - 1) * row_stride_ + (position_.tap - 3 * line - 1) * pixel_stride_ + channel;
-    const bool inside = position_.block_chunks > 0;
+    const Source source(*this);
 #pragma unroll
     for (int i = 0; i < kRowsPerThread; ++i) {
-      if (kRows % kRowStep != 0 && static_cast<int>(threadIdx.x) / kStepChunks + i * kRowStep >= kRows) break;
-      const bool valid = inside && (taps_[i] >> position_.tap & 1) != 0;
-      unsigned char* const to = tile + destination_ + i * kRowStep * kRowBytes;
-      const T* const from = valid ? in_ + (center_[i] + offset) : in_;
+      if (!HasRow(i)) break;
+      const bool valid = source.Valid(*this, i);
+      const T* const from = valid ? in_ + (center_[i] + source.offset) : in_;
+      unsigned char* const to = tile + destination_ + i * kRowStep * Rows::kPitch;
       if constexpr (kAligned) {
         CpAsync<kChunkBytes>(to, from, valid);
       } else {
-        LoadElements(to, from, valid ? channels_ - channel : 0);
+        *reinterpret_cast<uint4*>(to) = LoadElements(from, valid ? channels_ - source.channel : 0);
       }
     }
     position_.Advance(kStepChunks, chunks_);
+  }
+
+  // The same in two parts, for architectures without cp.async: loads into registers ahead of a step's
+  // products, stores to shared memory after them.
+  REPVGG_DEVICE void FetchNext(uint4 (&fetched)[DivideUp(kRows, kThreads / kStepChunks)]) {
+    const Source source(*this);
+#pragma unroll
+    for (int i = 0; i < kRowsPerThread; ++i) {
+      fetched[i] = make_uint4(0, 0, 0, 0);
+      if (!HasRow(i) || !source.Valid(*this, i)) continue;
+      const T* const from = in_ + (center_[i] + source.offset);
+      if constexpr (kAligned) {
+        fetched[i] = *reinterpret_cast<const uint4*>(from);
+      } else {
+        fetched[i] = LoadElements(from, channels_ - source.channel);
+      }
+    }
+    position_.Advance(kStepChunks, chunks_);
+  }
+  REPVGG_DEVICE void Store(unsigned char* tile,
+                           const uint4 (&fetched)[DivideUp(kRows, kThreads / kStepChunks)]) const {
+#pragma unroll
+    for (int i = 0; i < kRowsPerThread; ++i) {
+      if (HasRow(i))
+        *reinterpret_cast<uint4*>(tile + destination_ + i * kRowStep * Rows::kPitch) = fetched[i];
+    }
   }
 
  private:
@@ -82,7 +115,31 @@ class PixelTile {
   static constexpr int kRowsPerThread = DivideUp(kRows, kRowStep);
   static_assert(kRowStep % 8 == 0);  // Every row of a thread has the same swizzle.
 
-  REPVGG_DEVICE static void LoadElements(unsigned char* to, const T* from, int count) {
+  REPVGG_DEVICE static bool HasRow(int i) {
+    return kRows % kRowStep == 0 || static_cast<int>(threadIdx.x) / kStepChunks + i * kRowStep < kRows;
+  }
+
+  // This thread's column of the next step: the same tap and channels for all of its rows.
+  struct Source {
+    int channel;
+    int offset;  // From the centre of the window.
+    int tap;
+    bool inside;
+
+    REPVGG_DEVICE explicit Source(const PixelTile& tile) {
+      const ReductionPosition& at = tile.position_;
+      const int line = at.tap * 11 >> 5;  // tap / 3
+      tap = at.tap;
+      channel = (at.first_chunk + at.chunk) * kPerChunk;
+      offset = (line - 1) * tile.row_stride_ + (tap - 3 * line - 1) * tile.pixel_stride_ + channel;
+      inside = at.block_chunks > 0;
+    }
+    REPVGG_DEVICE bool Valid(const PixelTile& tile, int i) const {
+      return inside && (tile.taps_[i] >> tap & 1) != 0;
+    }
+  };
+
+  REPVGG_DEVICE static uint4 LoadElements(const T* from, int count) {
     uint32_t words[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -94,7 +151,7 @@ class PixelTile {
         if (2 * i + 1 < count) words[i] |= static_cast<uint32_t>(bits[2 * i + 1]) << 16;
       }
     }
-    *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+    return make_uint4(words[0], words[1], words[2], words[3]);
   }
 
   const T* in_;

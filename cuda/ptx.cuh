@@ -24,6 +24,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
+#include <mma.h>
 
 #define REPVGG_DEVICE __device__ __forceinline__
 #ifdef __CUDA_ARCH__
@@ -221,6 +222,32 @@ REPVGG_DEVICE void Mma<float>(float (&d)[4], const uint32_t (&a)[4], const uint3
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #endif
+}
+
+// 16x16x16 products by way of wmma, the only way to Volta's tensor cores that is documented. What a
+// fragment's lanes hold is nobody's business. Pointers are aligned to 32 bytes; pitches are in elements,
+// multiples of 8 (Half) or 4 (float).
+struct WmmaPixels {  // 16 rows of 16 values
+  nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, __half, nvcuda::wmma::row_major> fragment;
+};
+struct WmmaWeights {  // 16 columns of 16 values
+  nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, __half, nvcuda::wmma::col_major> fragment;
+};
+struct WmmaSum {
+  nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> fragment;
+};
+REPVGG_DEVICE void WmmaClear(WmmaSum& sum) { nvcuda::wmma::fill_fragment(sum.fragment, 0.0f); }
+REPVGG_DEVICE void WmmaLoad(WmmaPixels& to, const Half* from, int pitch) {
+  nvcuda::wmma::load_matrix_sync(to.fragment, reinterpret_cast<const __half*>(from), pitch);
+}
+REPVGG_DEVICE void WmmaLoad(WmmaWeights& to, const Half* from, int pitch) {
+  nvcuda::wmma::load_matrix_sync(to.fragment, reinterpret_cast<const __half*>(from), pitch);
+}
+REPVGG_DEVICE void WmmaMultiply(WmmaSum& sum, const WmmaPixels& pixels, const WmmaWeights& weights) {
+  nvcuda::wmma::mma_sync(sum.fragment, pixels.fragment, weights.fragment, sum.fragment);
+}
+REPVGG_DEVICE void WmmaStore(float* to, const WmmaSum& from, int pitch) {
+  nvcuda::wmma::store_matrix_sync(to, from.fragment, pitch, nvcuda::wmma::mem_row_major);
 }
 
 // kernel<<<grid, block, shared_bytes, stream>>>(arguments...). More than 48 KB of shared memory has to be

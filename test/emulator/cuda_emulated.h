@@ -135,6 +135,29 @@ void Mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   for (int i = 0; i < 4; ++i) d[i] = result.d[i];
 }
 
+struct WmmaPixels {
+  emulator::MatrixPart part;
+};
+struct WmmaWeights {
+  emulator::MatrixPart part;
+};
+struct WmmaSum {
+  emulator::SumPart part;
+};
+inline void WmmaClear(WmmaSum& sum) { sum = {}; }
+inline void WmmaLoad(WmmaPixels& to, const Half* from, int pitch) {
+  to.part = emulator::LoadMatrixPart(from, pitch * 2);
+}
+inline void WmmaLoad(WmmaWeights& to, const Half* from, int pitch) {
+  to.part = emulator::LoadMatrixPart(from, pitch * 2);
+}
+inline void WmmaMultiply(WmmaSum& sum, const WmmaPixels& pixels, const WmmaWeights& weights) {
+  sum.part = emulator::MultiplyParts(pixels.part, weights.part, sum.part);
+}
+inline void WmmaStore(float* to, const WmmaSum& from, int pitch) {
+  emulator::StoreSumPart(to, from.part, pitch);
+}
+
 template <typename... Parameters, typename... Arguments>
 cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t,
                    const Arguments&... arguments) {

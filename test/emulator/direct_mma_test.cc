@@ -1,5 +1,6 @@
 #include "cuda/direct_mma.h"
 
+#include "cuda/direct_wmma.h"
 #include "test/emulator/layers.h"
 #include "test/emulator/test.h"
 
@@ -34,8 +35,15 @@ struct Type<float> {
   static constexpr const char* kName = "tf32";
 };
 
+// A kernel family for maps of one type.
+struct Family {
+  const char* name;
+  std::span<const cuda::DirectMmaTile> tiles;
+  cudaError_t (*launch)(const Layer& layer, int tile);
+};
+
 template <typename T>
-void RunTile(Layer layer, int tile) {
+void RunTile(const Family& family, Layer layer, int tile) {
   const Problem problem = MakeProblem(layer, Type<T>::kRound);
   std::vector<T> in;
   for (const float value : problem.in) in.push_back(cuda::FromFloat<T>(value));
@@ -48,7 +56,7 @@ void RunTile(Layer layer, int tile) {
   layer.weight = weight.data();
   layer.bias = bias.data();
   layer.out = out.data();
-  if (cuda::LaunchDirectMma(layer, Type<T>::kPrecision, tile, nullptr) != cudaSuccess) Fail("not launched");
+  if (family.launch(layer, tile) != cudaSuccess) Fail("not launched");
   if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
   std::vector<double> got;
   for (size_t i = 0; i < out.size(); ++i) got.push_back(cuda::ToFloat(out[i]));
@@ -56,8 +64,8 @@ void RunTile(Layer layer, int tile) {
 }
 
 // Of the tiles that divide the channels the one with the fewest pixels (the maps are small), then the widest.
-int ExactTile(const Layer& layer, Precision precision) {
-  const auto tiles = cuda::DirectMmaTileTable(precision);
+// Without one, the first that is wider.
+int ExactTile(const Layer& layer, std::span<const cuda::DirectMmaTile> tiles) {
   int best = -1;
   for (int i = 0; i < static_cast<int>(tiles.size()); ++i) {
     if (!tiles[i].aligned || layer.group_out() % tiles[i].channels != 0) continue;
@@ -66,40 +74,53 @@ int ExactTile(const Layer& layer, Precision precision) {
       best = i;
     }
   }
+  if (best >= 0) return best;
+  best = 0;
+  while (tiles[best].channels < layer.group_out()) ++best;
   return best;
 }
 
 template <typename T>
-void RegisterCases() {
-  const std::string name = std::string("direct ") + Type<T>::kName + ": ";
+void RegisterCases(const Family& family) {
+  const std::string name = std::string("direct ") + family.name + ": ";
   for (const Layer& layer : OfficialLayers()) {
     cases().push_back(
-        {name + LayerName(layer), [layer] { RunTile<T>(layer, ExactTile(layer, Type<T>::kPrecision)); }});
+        {name + LayerName(layer), [=] { RunTile<T>(family, layer, ExactTile(layer, family.tiles)); }});
   }
-  const auto tiles = cuda::DirectMmaTileTable(Type<T>::kPrecision);
-  for (int tile = 0; tile < static_cast<int>(tiles.size()); ++tile) {
+  for (int tile = 0; tile < static_cast<int>(family.tiles.size()); ++tile) {
+    const cuda::DirectMmaTile& shape = family.tiles[tile];
     // Channels that fill neither the tile nor, without `aligned`, whole chunks; pixels of three images that
     // fill a tile and a part of another; 23 chunks of 16 bytes, so that steps straddle taps.
     const int per_chunk = sizeof(T) == 2 ? 8 : 4;
-    const int in = tiles[tile].aligned ? 23 * per_chunk : 23,
-              out = tiles[tile].channels + (tiles[tile].aligned ? 8 : 5);
-    const Layer layer = MakeLayer(in, out, 1, 1, tiles[tile].pixels > 128 ? 10 : 7, 3);
-    cases().push_back(
-        {name + "tile " + std::to_string(tiles[tile].pixels) + " x " + std::to_string(tiles[tile].channels) +
-             (tiles[tile].aligned ? "" : " element-wise"),
-         [layer, tile] {
-           for (const Schedule schedule : {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
-             settings().schedule = schedule;
-             RunTile<T>(layer, tile);
-           }
-         }});
+    const Layer layer =
+        MakeLayer(shape.aligned ? 23 * per_chunk : 23, shape.channels + (shape.aligned ? 8 : 5), 1, 1,
+                  shape.pixels > 128 ? 10 : 7, 3);
+    cases().push_back({name + "tile " + std::to_string(shape.pixels) + " x " +
+                           std::to_string(shape.channels) + (shape.aligned ? "" : " element-wise"),
+                       [=] {
+                         for (const Schedule schedule :
+                              {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+                           settings().schedule = schedule;
+                           RunTile<T>(family, layer, tile);
+                         }
+                       }});
   }
 }
 
+template <typename T>
+Family MmaFamily() {
+  return {Type<T>::kName, cuda::DirectMmaTileTable(Type<T>::kPrecision), [](const Layer& layer, int tile) {
+            return cuda::LaunchDirectMma(layer, Type<T>::kPrecision, tile, nullptr);
+          }};
+}
+
 [[maybe_unused]] const bool registered = [] {
-  RegisterCases<Half>();
-  RegisterCases<BFloat16>();
-  RegisterCases<float>();
+  RegisterCases<Half>(MmaFamily<Half>());
+  RegisterCases<BFloat16>(MmaFamily<BFloat16>());
+  RegisterCases<float>(MmaFamily<float>());
+  RegisterCases<Half>({"fp16 by wmma", cuda::DirectWmmaTileTable(), [](const Layer& layer, int tile) {
+                         return cuda::LaunchDirectWmma(layer, tile, nullptr);
+                       }});
   return true;
 }();
 

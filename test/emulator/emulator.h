@@ -107,4 +107,15 @@ struct MmaResult {
 };
 MmaResult MultiplyMatrices(MmaType type, MmaOperands operands);
 
+// A 16x16 matrix as wmma spreads it: here, lane l has half of row l / 2.
+struct MatrixPart {
+  uint32_t word[4];
+};
+struct SumPart {
+  float value[8];
+};
+MatrixPart LoadMatrixPart(const void* first, int pitch_bytes);
+SumPart MultiplyParts(MatrixPart pixels, MatrixPart weights, SumPart sum);
+void StoreSumPart(float* first, SumPart sum, int pitch);
+
 }  // namespace repvgg::emulator

@@ -38,7 +38,7 @@ struct Fiber {
   unsigned copy_group = 0;  // Groups committed so far.
 };
 
-enum class WarpOperation { kNone, kBarrier, kShuffle, kLoadMatrices, kMma };
+enum class WarpOperation { kNone, kBarrier, kShuffle, kLoadMatrices, kMma, kWmma };
 
 struct Warp {
   uint32_t ready = 0;  // Lanes that can run.
@@ -49,11 +49,16 @@ struct Warp {
     uint32_t value[kWarp];
     const unsigned char* row[kWarp];
     MmaOperands mma[kWarp];
+    struct {
+      MatrixPart pixels, weights;
+      SumPart sum;
+    } wmma[kWarp];
   } in;
   union {
     uint32_t value[kWarp];
     Words4 words[kWarp];
     MmaResult mma[kWarp];
+    SumPart wmma[kWarp];
   } out;
 };
 

@@ -77,6 +77,19 @@ void MultiplyTf32(Warp& warp) {
   MultiplyTiles(warp, a, b);
 }
 
+// Lanes of a wmma load or store must agree on the matrix.
+void ShareAddress(const void* first) {
+  Together(
+      WarpOperation::kWmma, ~0u,
+      [&](Warp& warp, int lane) { warp.in.row[lane] = static_cast<const unsigned char*>(first); },
+      [](Warp& warp) {
+        for (const unsigned char* row : warp.in.row) {
+          if (row != warp.in.row[0])
+            Complain(Fault::kDivergence, nullptr, "lanes give wmma different matrices");
+        }
+      });
+}
+
 }  // namespace
 
 void WarpBarrier(unsigned mask) {
@@ -135,6 +148,60 @@ MmaResult MultiplyMatrices(MmaType type, MmaOperands operands) {
         }
       });
   return worker->warp().out.mma[worker->lane()];
+}
+
+MatrixPart LoadMatrixPart(const void* first, int pitch_bytes) {
+  if (reinterpret_cast<uintptr_t>(first) % 32 != 0 || pitch_bytes % 16 != 0) {
+    Complain(Fault::kMisaligned, __builtin_return_address(0), "matrix of wmma");
+  }
+  const int lane = worker->lane();
+  const unsigned char* const own =
+      static_cast<const unsigned char*>(first) + lane / 2 * pitch_bytes + lane % 2 * 16;
+  CheckAccess(own, 16, false, __builtin_return_address(0));
+  ShareAddress(first);
+  MatrixPart part;
+  std::memcpy(&part, own, sizeof part);
+  return part;
+}
+
+SumPart MultiplyParts(MatrixPart pixels, MatrixPart weights, SumPart sum) {
+  Together(
+      WarpOperation::kWmma, ~0u, [&](Warp& warp, int lane) { warp.in.wmma[lane] = {pixels, weights, sum}; },
+      [](Warp& warp) {
+        float a[16][16], b[16][16];
+        for (int lane = 0; lane < kWarp; ++lane) {
+          for (int i = 0; i < 8; ++i) {
+            const auto half = [&](const MatrixPart& part) {
+              return HalfToFloat(static_cast<uint16_t>(part.word[i / 2] >> (i % 2 * 16)));
+            };
+            a[lane / 2][lane % 2 * 8 + i] = half(warp.in.wmma[lane].pixels);
+            b[lane % 2 * 8 + i][lane / 2] = half(warp.in.wmma[lane].weights);  // Columns lie in rows.
+          }
+        }
+        float d[16][16] = {};
+        for (int m = 0; m < 16; ++m) {
+          for (int k = 0; k < 16; ++k) {
+            for (int n = 0; n < 16; ++n) d[m][n] += a[m][k] * b[k][n];
+          }
+        }
+        for (int lane = 0; lane < kWarp; ++lane) {
+          for (int i = 0; i < 8; ++i) {
+            warp.out.wmma[lane].value[i] = warp.in.wmma[lane].sum.value[i] + d[lane / 2][lane % 2 * 8 + i];
+          }
+        }
+      });
+  return worker->warp().out.wmma[worker->lane()];
+}
+
+void StoreSumPart(float* first, SumPart sum, int pitch) {
+  if (reinterpret_cast<uintptr_t>(first) % 32 != 0 || pitch % 4 != 0) {
+    Complain(Fault::kMisaligned, __builtin_return_address(0), "matrix of wmma");
+  }
+  const int lane = worker->lane();
+  float* const own = first + lane / 2 * pitch + lane % 2 * 8;
+  CheckAccess(own, sizeof sum, true, __builtin_return_address(0));
+  ShareAddress(first);
+  std::memcpy(own, &sum, sizeof sum);
 }
 
 void CopyAsync(void* shared, const void* global, int bytes, bool valid) {

@@ -1,0 +1,64 @@
+// One block of a network on the device: its parameters, and the launches that run it.
+#pragma once
+
+#include "cuda/chooser.h"
+#include "cuda/device_memory.h"
+#include "engine/memory_plan.h"
+#include "engine/network.h"
+
+namespace repvgg::cuda {
+
+// Where a block reads and writes. All of it belongs to the network.
+struct BlockBuffers {
+  const void* in = nullptr;         // The images' bytes for the first block, a map for the others.
+  void* out = nullptr;
+  const float* normalized = nullptr;  // First block: from NormalizationTable.
+  void* dense = nullptr;              // Train form: a map of the block's output size.
+  void* sampled = nullptr;            // Train form, first block: every second pixel, normalised.
+  float* gates = nullptr;             // Squeeze-and-excite: scratch.
+};
+
+class Block {
+ public:
+  // `in` is the size of the map that the block reads. The first block reads bytes, with stride 2 (cuda/stem.h).
+  Block(const NetworkShape& network, size_t index, MapSize in, Precision precision);
+
+  // `choice` must stay valid; the first block has none.
+  void Set(const DeployBlock& block, const Choice* choice);
+  void Set(const TrainBlock& block, const Choice* choice);
+
+  // The 3x3 convolution without pointers, as the chooser wants it.
+  Convolution Layer(int batch) const;
+  const Choice* choice() const { return choice_; }
+  // Floats that BlockBuffers::gates needs.
+  size_t GateScratch(int batch) const;
+
+  void Enqueue(const BlockBuffers& buffers, int batch, cudaStream_t stream) const;
+
+ private:
+  struct DeviceAffine {
+    DeviceMemory scale, shift;
+  };
+
+  void SetConvolution(Floats weight, Floats bias, const Choice* choice);
+  void SetGate(const SqueezeExcite& gate);
+  static DeviceAffine MakeAffine(const BatchNorm& batch_norm);
+  void EnqueueConvolution(const BlockBuffers& buffers, void* out, bool relu, int batch,
+                          cudaStream_t stream) const;
+  void EnqueueBranches(const BlockBuffers& buffers, bool relu, int batch, cudaStream_t stream) const;
+
+  const BlockShape shape_;
+  const Form form_;
+  const SqueezeExcitePosition squeeze_excite_;
+  const bool first_;
+  const MapSize in_;
+  const Precision precision_;
+  const Choice* choice_ = nullptr;
+  DeviceMemory weight_, bias_;
+  // Train form.
+  DeviceMemory pointwise_, pointwise_bias_, sampling_weight_, sampling_bias_;
+  DeviceAffine dense_affine_, pointwise_affine_, identity_affine_;
+  DeviceMemory down_weight_, down_bias_, up_weight_, up_bias_;
+};
+
+}  // namespace repvgg::cuda

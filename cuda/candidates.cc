@@ -1,0 +1,121 @@
+#include "cuda/candidates.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "cuda/direct_fp32.h"
+#include "cuda/direct_mma.h"
+#include "cuda/winograd_f2.h"
+
+namespace repvgg::cuda {
+namespace {
+
+// Output pixels, channels and threads of one block.
+struct TileSize {
+  int pixels, channels;
+};
+
+template <typename Tile>
+TileSize SizeOf(const Tile& tile) {
+  return {tile.pixels, tile.channels};
+}
+
+TileSize SizeOf(const Candidate& candidate, Precision precision) {
+  if (candidate.algorithm == Algorithm::kWinogradF2) {
+    const WinogradTile& tile = WinogradF2TileTable(precision)[candidate.tile];
+    return {tile.tiles * 4, tile.channels};
+  }
+  return precision == Precision::kFp32 ? SizeOf(DirectFp32TileTable()[candidate.tile])
+                                       : SizeOf(DirectMmaTileTable(precision)[candidate.tile]);
+}
+
+std::string Name(const char* algorithm, int rows, int channels, bool aligned = true) {
+  return std::string(algorithm) + ' ' + std::to_string(rows) + 'x' + std::to_string(channels) +
+         (aligned ? "" : " unaligned");
+}
+
+template <typename Tile>
+void AddDirect(std::span<const Tile> tiles, bool aligned, std::vector<Candidate>& out) {
+  for (size_t i = 0; i < tiles.size(); ++i) {
+    // The tile for odd channels can do any layer and is never the fastest where another can.
+    if (tiles[i].aligned != aligned) continue;
+    out.push_back({Algorithm::kDirect, static_cast<int>(i),
+                   Name("direct", tiles[i].pixels, tiles[i].channels, tiles[i].aligned)});
+  }
+}
+
+double EstimateTime(const Candidate& candidate, const Convolution& layer, Precision precision,
+                    int multiprocessors) {
+  const TileSize tile = SizeOf(candidate, precision);
+  const bool winograd = candidate.algorithm == Algorithm::kWinogradF2;
+  const int pixels =
+      winograd ? layer.batch * DivideUp(layer.height, 2) * DivideUp(layer.width, 2) * 4 : layer.pixels();
+  const int blocks =
+      DivideUp(pixels, tile.pixels) * DivideUp(layer.group_out(), tile.channels) * layer.groups;
+  // What a block takes: its products, and its loads, which count for more the faster products are.
+  const double load_weight = precision == Precision::kFp32 ? 8 : 48;
+  const double block_time =
+      static_cast<double>(tile.pixels) * tile.channels + load_weight * (tile.pixels + tile.channels);
+  // F2 needs 2.25 times fewer products, and transforms; with tensor cores those take longer than they save
+  // until a measurement says otherwise.
+  const double algorithm_time = !winograd ? 1.0 : precision == Precision::kFp32 ? 1.25 / 2.25 : 1.5;
+  return DivideUp(blocks, multiprocessors) * block_time * algorithm_time;
+}
+
+}  // namespace
+
+std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision,
+                                      const std::string& algorithm) {
+  const int chunk = 16 / ElementSize(precision);
+  const bool aligned = layer.group_in() % chunk == 0 && layer.group_out() % chunk == 0;
+  std::vector<Candidate> direct, f2;
+  if (precision == Precision::kFp32) {
+    AddDirect(DirectFp32TileTable(), aligned, direct);
+  } else {
+    AddDirect(DirectMmaTileTable(precision), aligned, direct);
+  }
+  if (precision != Precision::kTf32 && WinogradF2Fits(layer, precision)) {
+    const auto tiles = WinogradF2TileTable(precision);
+    for (size_t i = 0; i < tiles.size(); ++i) {
+      f2.push_back(
+          {Algorithm::kWinogradF2, static_cast<int>(i), Name("f2", tiles[i].tiles, tiles[i].channels)});
+    }
+  }
+  if (algorithm == "f2" && !f2.empty()) return f2;
+  if (algorithm != "direct") direct.insert(direct.end(), f2.begin(), f2.end());
+  return direct;
+}
+
+const Candidate& EstimateBest(const std::vector<Candidate>& candidates, const Convolution& layer,
+                              Precision precision, int multiprocessors) {
+  return *std::min_element(candidates.begin(), candidates.end(), [&](const auto& a, const auto& b) {
+    return EstimateTime(a, layer, precision, multiprocessors) <
+           EstimateTime(b, layer, precision, multiprocessors);
+  });
+}
+
+std::vector<unsigned char> PackConvolution(const Convolution& layer, const float* weight, Precision precision,
+                                           Algorithm algorithm) {
+  if (algorithm == Algorithm::kWinogradF2) return PackWinogradF2(layer, weight, precision);
+  if (precision != Precision::kFp32) return PackDirectMma(layer, weight, precision);
+  const std::vector<float> packed = PackDirectFp32(layer, weight);
+  std::vector<unsigned char> bytes(packed.size() * sizeof(float));
+  std::memcpy(bytes.data(), packed.data(), bytes.size());
+  return bytes;
+}
+
+cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, const Candidate& candidate,
+                              cudaStream_t stream) {
+  if (candidate.algorithm == Algorithm::kWinogradF2) {
+    return LaunchWinogradF2(layer, precision, candidate.tile, stream);
+  }
+  if (precision == Precision::kFp32) return LaunchDirectFp32(layer, candidate.tile, stream);
+  return LaunchDirectMma(layer, precision, candidate.tile, stream);
+}
+
+const char* PrecisionName(Precision precision) {
+  constexpr const char* kNames[] = {"fp32", "tf32", "fp16", "bf16"};
+  return kNames[static_cast<int>(precision)];
+}
+
+}  // namespace repvgg::cuda

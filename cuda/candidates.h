@@ -1,0 +1,42 @@
+// The ways to compute one convolution layer: algorithm and tile, behind one set of functions.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cuda/convolution.h"
+#include "cuda/runtime.h"
+
+namespace repvgg::cuda {
+
+enum class Algorithm { kDirect, kWinogradF2 };
+
+struct Candidate {
+  Algorithm algorithm = Algorithm::kDirect;
+  int tile = 0;      // Index into the algorithm's table of tiles.
+  std::string name;  // "direct 128x64", "f2 32x64": pixels (of Winograd, 2x2 tiles) by channels.
+};
+
+// Every candidate that can do the layer; never none. `algorithm` ("direct", "f2") leaves only that one's, as
+// long as it has any.
+std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision,
+                                      const std::string& algorithm);
+
+// The candidate of least estimated time on a GPU of so many multiprocessors: whole waves of tiles, the values
+// that a tile loads for each of its products, and no measurement.
+const Candidate& EstimateBest(const std::vector<Candidate>& candidates, const Convolution& layer,
+                              Precision precision, int multiprocessors);
+
+// `weight` is [out_channels][in_channels / groups][3][3]. Tiles of an algorithm share one layout.
+std::vector<unsigned char> PackConvolution(const Convolution& layer, const float* weight, Precision precision,
+                                           Algorithm algorithm);
+
+cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, const Candidate& candidate,
+                              cudaStream_t stream);
+
+constexpr int ElementSize(Precision precision) {
+  return precision == Precision::kFp16 || precision == Precision::kBf16 ? 2 : 4;
+}
+const char* PrecisionName(Precision precision);
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,71 @@
+// Chooses algorithm and tile of each layer: by measuring every candidate on the device, once per device and
+// shape (a file remembers), or by an estimate where nothing can be measured.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cuda/candidates.h"
+
+namespace repvgg::cuda {
+
+// What a measurement depends on besides the layer.
+struct DeviceTraits {
+  int index = 0;
+  std::string name;
+  int multiprocessors = 1;
+  size_t l2_bytes = 0;
+  int driver_version = 0;
+};
+
+struct Timing {
+  std::string candidate;
+  double microseconds = 0;
+};
+
+struct Choice {
+  Candidate candidate;
+  const char* source = "estimated";  // Or "measured", now, or "cached": measured by an earlier process.
+  std::vector<Timing> timings;       // The evidence; none for an estimate.
+};
+
+// The time of one run in microseconds; nothing where the candidate cannot be measured, for want of memory,
+// say.
+using MeasureLayer = std::function<std::optional<double>(const Convolution&, const Candidate&)>;
+
+class Chooser {
+ public:
+  // `algorithm` is BackendOptions::algorithm. `directory` holds the cache files; empty for none. Without
+  // `measure`, cached choices are used and others estimated.
+  Chooser(DeviceTraits device, Precision precision, std::string algorithm, std::string directory,
+          MeasureLayer measure);
+
+  // `layer.batch` is the batch to be fast at. The same layer always has the same answer.
+  const Choice& Choose(const Convolution& layer);
+  // Frees what measuring holds; layers that were not seen before are estimated from now on.
+  void StopMeasuring() { measure_ = nullptr; }
+
+ private:
+  std::string Header() const;
+  void Load();
+  void Save() const;
+
+  DeviceTraits device_;
+  Precision precision_;
+  std::string algorithm_;
+  std::string file_;  // Empty: no cache.
+  MeasureLayer measure_;
+  std::map<std::string, std::vector<Timing>> measured_;  // Everything the file holds, by layer.
+  std::map<std::string, Choice> choices_;
+};
+
+// $REPVGG_CACHE_DIR, else $XDG_CACHE_HOME/repvgg, else ~/.cache/repvgg; empty when none is set.
+std::string CacheDirectory();
+
+// "128x56x56 48->96 stride 2 groups 1"
+std::string LayerKey(const Convolution& layer);
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,260 @@
+#include "cuda/cuda_network.h"
+
+#include <algorithm>
+#include <bit>
+#include <climits>
+#include <cstring>
+
+#include "cuda/head.h"
+#include "cuda/stem.h"
+#include "engine/error.h"
+
+namespace repvgg::cuda {
+namespace {
+
+// Pixels go through two page-locked pieces of this size: large enough for full speed, small beside a batch.
+constexpr size_t kPieceBytes = 4 << 20;
+
+constexpr const char* kLoading = "loading a model";
+constexpr const char* kRunning = "running a model";
+
+// The most images for which every index into a map stays an int.
+int MostImages(const NetworkShape& shape, const MemoryPlan& plan) {
+  size_t largest = size_t{3} * shape.height * shape.width;
+  for (const size_t elements : plan.elements) largest = std::max(largest, elements);
+  return static_cast<int>(std::clamp<size_t>((INT_MAX - 1) / largest, 1, INT_MAX));
+}
+
+}  // namespace
+
+CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const BackendOptions& options,
+                         DeviceTraits device, MeasureLayer measure)
+    : Network(std::move(network)),
+      precision_(precision),
+      device_(std::move(device)),
+      plan_(PlanMemory(shape(), 0)),
+      chooser_(device_, precision, options.algorithm, CacheDirectory(), std::move(measure)),
+      chunk_(std::clamp(options.batch_size, 1, MostImages(shape(), plan_))) {
+  OnDevice([&] {
+    for (size_t i = 0; i < shape().blocks.size(); ++i) {
+      blocks_.emplace_back(shape(), i, plan_.sizes[i], precision_);
+    }
+    const std::vector<float> table = NormalizationTable(shape().mean, shape().stddev);
+    normalized_ = Upload(table.data(), table.size() * sizeof(float));
+    for (Stream* stream : {&upload_, &compute_, &download_}) *stream = MakeStream();
+    for (Event* event : {&piece_free_[0], &piece_free_[1], &uploaded_, &stem_done_, &computed_,
+                         &downloaded_[0], &downloaded_[1]}) {
+      *event = MakeEvent();
+    }
+  });
+}
+
+CudaNetwork::~CudaNetwork() {
+  // What an aborted run left in the streams still uses the buffers.
+  cudaSetDevice(device_.index);
+  for (const Stream* stream : {&upload_, &compute_, &download_}) cudaStreamSynchronize(stream->get());
+}
+
+template <typename Work>
+void CudaNetwork::OnDevice(Work work) {
+  if (lost_) throw Error(kDeviceLost, "The GPU failed earlier, and this model is lost: load it again.");
+  try {
+    Check(cudaSetDevice(device_.index), "selecting the GPU");
+    work();
+  } catch (const Error& error) {
+    lost_ = error.code() == kDeviceLost;
+    throw;
+  }
+}
+
+void CudaNetwork::SetBlock(size_t index, const DeployBlock& block) {
+  OnDevice([&] {
+    Block& own = blocks_[index];
+    own.Set(block, index == 0 ? nullptr : &chooser_.Choose(own.Layer(chunk_)));
+  });
+}
+
+void CudaNetwork::SetBlock(size_t index, const TrainBlock& block) {
+  OnDevice([&] {
+    Block& own = blocks_[index];
+    own.Set(block, index == 0 ? nullptr : &chooser_.Choose(own.Layer(chunk_)));
+  });
+}
+
+void CudaNetwork::SetLinear(const Linear& linear) {
+  OnDevice([&] {
+    linear_weight_ = Upload(linear.weight.data(), linear.weight.size_bytes());
+    linear_bias_ = Upload(linear.bias.data(), linear.bias.size_bytes());
+  });
+}
+
+void CudaNetwork::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) {
+  OnDevice([&] {
+    if (buffers_ == nullptr) Prepare();
+    RunChunks(batch, output, out, cancelled);
+  });
+}
+
+void CudaNetwork::Prepare() {
+  chooser_.StopMeasuring();
+  for (;; chunk_ = DivideUp(chunk_, 2)) {
+    try {
+      Buffers buffers = Allocate(chunk_);
+      GraphFor(buffers, chunk_);
+      buffers_ = std::make_unique<Buffers>(std::move(buffers));
+      return;
+    } catch (const Error& error) {
+      if (error.code() != kOutOfMemory || chunk_ == 1) throw;
+    }
+  }
+}
+
+CudaNetwork::Buffers CudaNetwork::Allocate(int chunk) const {
+  const size_t images = chunk, element = ElementSize(precision_);
+  const size_t channels = shape().embedding_channels(), classes = shape().num_classes;
+  size_t gates = 0, largest = 0;
+  for (const Block& block : blocks_) gates = std::max(gates, block.GateScratch(chunk));
+  for (size_t i = 1; i < plan_.elements.size(); ++i) largest = std::max(largest, plan_.elements[i]);
+
+  Buffers buffers;
+  const size_t pixels = images * shape().height * shape().width * 3;
+  buffers.pixels = AllocateDevice(pixels);
+  // A graph may be for more images than a run has; those it computes from whatever is here.
+  Check(cudaMemsetAsync(buffers.pixels.get(), 0, pixels, upload_.get()), kLoading);
+  const auto ping_pong = plan_.PingPong(1, blocks_.size());
+  for (int i = 0; i < 2; ++i) {
+    buffers.maps[i] = AllocateDevice(images * ping_pong[i] * element);
+    buffers.pieces[i] = AllocatePinned(std::min(kPieceBytes, pixels));
+    buffers.results[i] = AllocatePinned(images * std::max(channels, classes) * sizeof(float));
+  }
+  if (shape().form == Form::kTrain) {
+    buffers.dense = AllocateDevice(images * largest * element);
+    buffers.sampled = AllocateDevice(images * plan_.sizes[1].height * plan_.sizes[1].width * 3 * element);
+  }
+  buffers.gates = AllocateDevice(gates * sizeof(float));
+  buffers.embeddings = AllocateDevice(images * channels * sizeof(float));
+  buffers.logits = AllocateDevice(images * classes * sizeof(float));
+  return buffers;
+}
+
+int CudaNetwork::GraphBatch(int images) const {
+  return std::min(chunk_, static_cast<int>(std::bit_ceil(static_cast<unsigned>(images))));
+}
+
+const Graph& CudaNetwork::GraphFor(Buffers& buffers, int batch) const {
+  Graph& graph = buffers.graphs[batch];
+  if (graph == nullptr) {
+    graph = CaptureGraph(compute_.get(), [&] {
+      for (size_t i = 1; i < blocks_.size(); ++i) EnqueueBlock(buffers, i, batch);
+      EnqueueHead(buffers, batch);
+    });
+  }
+  return graph;
+}
+
+// Map i + 1, the output of block i, lies in buffer i % 2.
+void CudaNetwork::EnqueueBlock(const Buffers& buffers, size_t index, int batch) const {
+  BlockBuffers own;
+  own.in = index == 0 ? buffers.pixels.get() : buffers.maps[(index - 1) % 2].get();
+  own.out = buffers.maps[index % 2].get();
+  own.normalized = static_cast<const float*>(normalized_.get());
+  own.dense = buffers.dense.get();
+  own.sampled = buffers.sampled.get();
+  own.gates = static_cast<float*>(buffers.gates.get());
+  blocks_[index].Enqueue(own, batch, compute_.get());
+}
+
+void CudaNetwork::EnqueueHead(const Buffers& buffers, int batch) const {
+  const MapSize size = plan_.sizes.back();
+  const int channels = shape().embedding_channels();
+  float* const embeddings = static_cast<float*>(buffers.embeddings.get());
+  Check(LaunchPool(buffers.maps[(blocks_.size() - 1) % 2].get(), precision_, batch, size.height * size.width,
+                   channels, embeddings, compute_.get()),
+        kRunning);
+  if (shape().num_classes == 0) return;
+  Check(LaunchLinear({embeddings, static_cast<const float*>(linear_weight_.get()),
+                      static_cast<const float*>(linear_bias_.get()),
+                      static_cast<float*>(buffers.logits.get()), batch, shape().num_classes, channels,
+                      Activation::kNone},
+                     compute_.get()),
+        kRunning);
+}
+
+// The calling thread copies piece after piece; the GPU fetches one while the next is copied.
+void CudaNetwork::UploadPixels(const uint8_t* pixels, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += kPieceBytes, next_piece_ ^= 1) {
+    const size_t size = std::min(kPieceBytes, bytes - at);
+    const Event& free = piece_free_[next_piece_];
+    Check(cudaEventSynchronize(free.get()), kRunning);
+    void* const piece = buffers_->pieces[next_piece_].get();
+    std::memcpy(piece, pixels + at, size);
+    Check(cudaMemcpyAsync(static_cast<uint8_t*>(buffers_->pixels.get()) + at, piece, size,
+                          cudaMemcpyHostToDevice, upload_.get()),
+          kRunning);
+    Check(cudaEventRecord(free.get(), upload_.get()), kRunning);
+  }
+}
+
+void CudaNetwork::RunChunks(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) {
+  const size_t image_bytes = size_t{3} * shape().height * shape().width;
+  const size_t values = output == Output::kLogits ? shape().num_classes : shape().embedding_channels();
+  const void* const device_result =
+      output == Output::kLogits ? buffers_->logits.get() : buffers_->embeddings.get();
+  const auto collect = [&](int first) {
+    const int slot = first / chunk_ % 2;
+    Check(cudaEventSynchronize(downloaded_[slot].get()), kRunning);
+    std::memcpy(out + first * values, buffers_->results[slot].get(),
+                std::min(chunk_, batch.count - first) * values * sizeof(float));
+  };
+  for (int first = 0; first < batch.count; first += chunk_) {
+    if (cancelled()) throw Error(kAborted, "The run was aborted.");
+    const int images = std::min(chunk_, batch.count - first), slot = first / chunk_ % 2;
+    const int graph_batch = GraphBatch(images);
+    const Graph& graph = GraphFor(*buffers_, graph_batch);
+
+    // The pixels may be replaced once the last chunk's first block has read them.
+    Check(cudaStreamWaitEvent(upload_.get(), stem_done_.get(), 0), kRunning);
+    UploadPixels(batch.pixels + first * image_bytes, images * image_bytes);
+    Check(cudaEventRecord(uploaded_.get(), upload_.get()), kRunning);
+
+    Check(cudaStreamWaitEvent(compute_.get(), uploaded_.get(), 0), kRunning);
+    EnqueueBlock(*buffers_, 0, graph_batch);
+    Check(cudaEventRecord(stem_done_.get(), compute_.get()), kRunning);
+    // The head's results may be replaced once they are downloaded.
+    for (const Event& downloaded : downloaded_) {
+      Check(cudaStreamWaitEvent(compute_.get(), downloaded.get(), 0), kRunning);
+    }
+    Check(cudaGraphLaunch(graph.get(), compute_.get()), kRunning);
+    Check(cudaEventRecord(computed_.get(), compute_.get()), kRunning);
+
+    Check(cudaStreamWaitEvent(download_.get(), computed_.get(), 0), kRunning);
+    Check(cudaMemcpyAsync(buffers_->results[slot].get(), device_result, images * values * sizeof(float),
+                          cudaMemcpyDeviceToHost, download_.get()),
+          kRunning);
+    Check(cudaEventRecord(downloaded_[slot].get(), download_.get()), kRunning);
+    if (first > 0) collect(first - chunk_);
+  }
+  if (batch.count > 0) collect((batch.count - 1) / chunk_ * chunk_);
+}
+
+std::string CudaNetwork::Describe() const {
+  std::string text = "{\"batchSize\": " + std::to_string(chunk_) + ", \"layers\": [";
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const Choice* const choice = blocks_[i].choice();
+    text += i == 0 ? "\n" : ",\n";
+    if (choice == nullptr) {
+      text += "{\"algorithm\": \"stem\", \"source\": \"only\", \"microseconds\": {}}";
+      continue;
+    }
+    text += "{\"algorithm\": \"" + choice->candidate.name + "\", \"source\": \"" + choice->source +
+            "\", \"microseconds\": {";
+    for (size_t t = 0; t < choice->timings.size(); ++t) {
+      const Timing& timing = choice->timings[t];
+      text += (t ? ", \"" : "\"") + timing.candidate + "\": " + std::to_string(timing.microseconds);
+    }
+    text += "}}";
+  }
+  return text + "\n]}";
+}
+
+}  // namespace repvgg::cuda

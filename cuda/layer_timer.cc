@@ -1,0 +1,127 @@
+#include "cuda/layer_timer.h"
+
+#include <algorithm>
+#include <array>
+#include <random>
+
+#include "cuda/device_memory.h"
+#include "cuda/formats.h"
+#include "engine/error.h"
+
+namespace repvgg::cuda {
+namespace {
+
+constexpr int kRepetitions = 5;
+constexpr double kGraphMicroseconds = 500;
+constexpr int kMostLaunches = 16;  // In a graph.
+constexpr size_t kPatternBytes = 1 << 20;
+
+// Small values of both signs: zeros would be faster than real data, and large ones overflow in fp16.
+std::vector<unsigned char> RandomPattern(Precision precision) {
+  std::mt19937 random(1);
+  std::uniform_real_distribution<float> uniform(-0.05f, 0.05f);
+  std::vector<unsigned char> bytes(kPatternBytes);
+  for (size_t i = 0; i < bytes.size(); i += ElementSize(precision)) {
+    const float value = uniform(random);
+    const uint32_t bits = precision == Precision::kFp16   ? FloatToHalfBits(value)
+                          : precision == Precision::kBf16 ? FloatToBFloat16Bits(value)
+                                                          : FloatToTf32Bits(value);
+    for (int b = 0; b < ElementSize(precision); ++b) bytes[i + b] = static_cast<unsigned char>(bits >> 8 * b);
+  }
+  return bytes;
+}
+
+constexpr size_t Align(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+class LayerTimer {
+ public:
+  LayerTimer(const DeviceTraits& device, Precision precision)
+      : device_(device), precision_(precision), pattern_(RandomPattern(precision)) {}
+
+  std::optional<double> Measure(const Convolution& layer, const Candidate& candidate) try {
+    const size_t size = ElementSize(precision_);
+    const size_t in = Align(size * layer.batch * layer.height * layer.width * layer.in_channels);
+    const size_t out = Align(size * layer.pixels() * layer.out_channels);
+    // More than the weights of any packing: F(2x2) has 16 values where the kernel has 9.
+    const size_t weight = Align(size * 16 * DivideUp(layer.group_in(), 32) * 32 * layer.out_channels);
+    const size_t sets = std::clamp<size_t>(2 * device_.l2_bytes / (in + out + weight) + 1, 2, kMostLaunches);
+    Reserve(sets * (in + weight) + sizeof(float) * layer.out_channels, inputs_);
+    Reserve(sets * out, outputs_);
+
+    Convolution run = layer;
+    run.bias = reinterpret_cast<const float*>(inputs_.at(sets * (in + weight)));
+    size_t next = 0;
+    const auto launch = [&] {
+      const size_t set = next++ % sets;
+      run.in = inputs_.at(set * (in + weight));
+      run.weight = inputs_.at(set * (in + weight) + in);
+      run.out = outputs_.at(set * out);
+      Check(LaunchConvolution(run, precision_, candidate, stream_.get()), "measuring a layer");
+    };
+    launch();  // Loads the kernel.
+    const double once = Time(launch);
+    const int launches =
+        static_cast<int>(std::clamp<double>(kGraphMicroseconds / std::max(once, 1.0), 1, kMostLaunches));
+    const Graph graph = CaptureGraph(stream_.get(), [&] {
+      for (int i = 0; i < launches; ++i) launch();
+    });
+    std::array<double, kRepetitions> times;
+    for (double& time : times) {
+      time = Time([&] { Check(cudaGraphLaunch(graph.get(), stream_.get()), "measuring a layer"); }) / launches;
+    }
+    std::nth_element(times.begin(), times.begin() + kRepetitions / 2, times.end());
+    return times[kRepetitions / 2];
+  } catch (const Error& error) {
+    if (error.code() != kOutOfMemory) throw;
+    return std::nullopt;
+  }
+
+ private:
+  struct Arena {
+    DeviceMemory memory;
+    size_t bytes = 0;
+    unsigned char* at(size_t offset) const { return static_cast<unsigned char*>(memory.get()) + offset; }
+  };
+
+  // Inputs and outputs lie apart, so that no input is ever a result: after some layers those would be zeros.
+  void Reserve(size_t bytes, Arena& arena) {
+    if (bytes <= arena.bytes) return;
+    arena = {};
+    arena = {AllocateDevice(bytes), bytes};
+    for (size_t at = 0; at < bytes; at += kPatternBytes) {
+      Check(cudaMemcpyAsync(arena.at(at), pattern_.data(), std::min(kPatternBytes, bytes - at),
+                            cudaMemcpyHostToDevice, stream_.get()),
+            "measuring a layer");
+    }
+  }
+
+  template <typename Enqueue>
+  double Time(Enqueue enqueue) {
+    Check(cudaEventRecord(start_.get(), stream_.get()), "measuring a layer");
+    enqueue();
+    Check(cudaEventRecord(end_.get(), stream_.get()), "measuring a layer");
+    Check(cudaEventSynchronize(end_.get()), "measuring a layer");
+    float milliseconds = 0;
+    Check(cudaEventElapsedTime(&milliseconds, start_.get(), end_.get()), "measuring a layer");
+    return milliseconds * 1000.0;
+  }
+
+  const DeviceTraits device_;
+  const Precision precision_;
+  const std::vector<unsigned char> pattern_;
+  const Stream stream_ = MakeStream();
+  const Event start_ = MakeEvent(true), end_ = MakeEvent(true);
+  Arena inputs_, outputs_;
+};
+
+}  // namespace
+
+MeasureLayer MakeLayerTimer(const DeviceTraits& device, Precision precision) {
+  return [=, timer = std::shared_ptr<LayerTimer>()](const Convolution& layer,
+                                                    const Candidate& candidate) mutable {
+    if (timer == nullptr) timer = std::make_shared<LayerTimer>(device, precision);
+    return timer->Measure(layer, candidate);
+  };
+}
+
+}  // namespace repvgg::cuda
