@@ -3,14 +3,19 @@
 //
 // Tiling. A block computes kPixels output pixels x kChannels output channels of one group, a thread
 // kThreadPixels x kThreadChannels of them, spread so that a warp reads neighbouring rows and stores whole
-// lines. A step of the reduction is 16 values. Shared memory. kStages x (kPixels + kChannels) x 64 bytes.
-// Pixels lie as they come, [pixel][16 values]: a thread reads four values of a pixel at once, so no
-// transposition is needed. Weights are [16 values][channel]. Registers. The sums, four values of each of the
-// thread's pixels, and one row of its channels: 64 + 32 + 8 for 8 x 8 tiles, 96 + 32 + 12 for 8 x 12;
-// docs/kernels.md has the figures of the compiler. Where time goes. Expected, not measured: the
-// multiply-adds. Per 4 values a thread reads 8 + 8 float4 for 256 multiply-adds (8 + 12 for 384), most of
-// them broadcasts. Limits. Any channels (element-wise copies where a group's do not fill 16 bytes). Sums are
-// sequential over the whole reduction, so the rounding error grows with the square root of its length.
+// lines. A step of the reduction is 16 values.
+//
+// Shared memory. kStages x (kPixels + kChannels) x 64 bytes. Pixels lie as they come, [pixel][16 values]: a
+// thread reads four values of a pixel at once, so no transposition is needed. Weights are [16
+// values][channel].
+//
+// Registers. The sums, four values of each of the thread's pixels, and one row of its channels: 64 + 32 + 8
+// for 8 x 8 tiles, 96 + 32 + 12 for 8 x 12; docs/kernels.md has the figures of the compiler.
+//
+// Where time goes. Expected, not measured: the multiply-adds. Per 4 values a thread reads 8 + 8 float4 for
+// 256 multiply-adds (8 + 12 for 384), most of them broadcasts.
+//
+// Limits. Any channels (element-wise copies where a group's do not fill 16 bytes).
 #include "cuda/direct_fp32.h"
 #include "cuda/element.cuh"
 #include "cuda/implicit_gemm.cuh"

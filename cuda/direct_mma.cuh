@@ -4,14 +4,21 @@
 // Tiling. A block computes kPixels output pixels x kChannels output channels of one group, its warps kWarpsM
 // x kWarpsN pieces of that. A step of the reduction is 64 bytes per row of either operand: 32 channels of a
 // 16-bit type or 16 of tf32, whatever taps they belong to (convolution.h). The types differ in nothing but
-// the mma. Shared memory. kStages x (kPixels + kChannels) x 64 bytes, filled by cp.async kStages - 1 steps
-// ahead, one barrier per step; reused by the epilogue to write whole 16-byte pieces of rows. Swizzled: no
-// bank conflicts in ldmatrix, cp.async or the epilogue. Registers. A warp's accumulators take (kPixels /
-// kWarpsM) x (kChannels / kWarpsN) / 32 a thread, its fragments a quarter of its edges; docs/kernels.md has
-// the figures of the compiler. Where time goes. Expected, not measured: with 64x64 warp tiles the mma; with
-// few channels (K = 432 in A0) the pipeline's start and the epilogue; on Hopper mma.sync itself, which
-// reaches about 60 % of wgmma's rate. Limits. sm_80; fp16 also sm_75, where copies are synchronous (no
-// overlap, a slow fallback). Channels of a group that do not fill 16 bytes need the element-wise tile.
+// the mma.
+//
+// Shared memory. kStages x (kPixels + kChannels) x 64 bytes, filled by cp.async kStages - 1 steps ahead, one
+// barrier per step; reused by the epilogue to write whole 16-byte pieces of rows. Swizzled: no bank
+// conflicts in ldmatrix, cp.async or the epilogue.
+//
+// Registers. A warp's accumulators take (kPixels / kWarpsM) x (kChannels / kWarpsN) / 32 a thread, its
+// fragments a quarter of its edges; docs/kernels.md has the figures of the compiler.
+//
+// Where time goes. Expected, not measured: with 64x64 warp tiles the mma; with few channels (K = 432 in A0)
+// the pipeline's start and the epilogue; on Hopper mma.sync itself, which reaches about 60 % of wgmma's
+// rate.
+//
+// Limits. sm_80; fp16 also sm_75, where copies are synchronous (direct_wmma.cu overlaps them there). Channels
+// of a group that do not fill 16 bytes need the element-wise tile.
 #pragma once
 
 #include "cuda/direct_mma.h"

@@ -2,13 +2,18 @@
 // ldmatrix): the implicit GEMM of direct_mma.cuh by way of wmma, sums in fp32, with bias and ReLU.
 //
 // Tiling. As in direct_mma.cuh: kPixels x kChannels outputs of a group a block, steps of 32 channels, warps
-// of 16 x 16 x 16 products. Shared memory. Two stages of (kPixels + kChannels) rows of 80 bytes (64, and 16
-// to keep rows in different banks). A step's operands are loaded to registers before the products of the step
-// ahead of it and stored after them. Where fragments keep their sums is not documented, so the epilogue
-// writes them to shared memory as floats, the whole tile. Registers. The sums, up to 128, and 8 to 12 float4
-// in flight. Where time goes. Expected, not measured: the tensor cores at 128 x 128, shared memory at the
-// narrow tiles. Limits. sm_70 and up (later architectures have better). Channels of a group in multiples
-// of 8.
+// of 16 x 16 x 16 products.
+//
+// Shared memory. Two stages of (kPixels + kChannels) rows of 80 bytes (64, and 16 to keep rows in different
+// banks). A step's operands are loaded to registers before the products of the step ahead of it and stored
+// after them. Where fragments keep their sums is not documented, so the epilogue writes them to shared
+// memory as floats, the whole tile.
+//
+// Registers. The sums, up to 128, and 8 to 12 float4 in flight.
+//
+// Where time goes. Expected, not measured: the tensor cores at 128 x 128, shared memory at the narrow tiles.
+//
+// Limits. sm_70 and up (later architectures have better). Channels of a group in multiples of 8.
 #include "cuda/direct_wmma.h"
 #include "cuda/element.cuh"
 #include "cuda/implicit_gemm.cuh"

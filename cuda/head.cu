@@ -3,11 +3,16 @@
 //
 // Pool. A block takes 64 channels of one image: 32 pairs of channels x 8 threads, each of which sums every
 // eighth pixel; 2 KB of shared memory bring the eight together. Reads whole lines once: bound by memory.
+//
 // Linear. A warp computes 4 rows x 8 images; its lanes share the columns out, 12 float4 loads for 128
 // multiply-adds, and add up by shuffles at the end. No shared memory; 32 sums and 12 float4 in registers.
 // Weights are read once per 8 images, from L2 (10 MB for 2560 channels and 1000 classes). Bound by L1 at
-// large batches, by the weights at 1. Softmax and top-k. A block per image, one pass for the largest logit,
-// one for the sum, one for each of the k. Times are expectations; nothing here has been measured.
+// large batches, by the weights at 1.
+//
+// Softmax and top-k. A block per image, one pass for the largest logit, one for the sum, one for each of the
+// k.
+//
+// Times are expectations; nothing here has been measured.
 #include "cuda/element.cuh"
 #include "cuda/head.h"
 

@@ -8,9 +8,10 @@
 //
 // Fragment layouts are those of the PTX ISA manual, "Matrix multiply-accumulate operation using mma". Lane l
 // is written (g, t) = (l / 4, l % 4):
-//   A 16x16  a[0] = A[g][2t, 2t+1]  a[1] = A[g+8][2t, 2t+1]  a[2] = A[g][2t+8, 2t+9]  a[3] = A[g+8][2t+8,
-//   2t+9] B 16x8   b[0] = B[2t, 2t+1][g]  b[1] = B[2t+8, 2t+9][g] D 16x8   d[0], d[1] = D[g][2t, 2t+1]  d[2],
-//   d[3] = D[g+8][2t, 2t+1]
+//   A 16x16   a[0] = A[g][2t, 2t+1]     a[1] = A[g+8][2t, 2t+1]
+//             a[2] = A[g][2t+8, 2t+9]   a[3] = A[g+8][2t+8, 2t+9]
+//   B 16x8    b[0] = B[2t, 2t+1][g]     b[1] = B[2t+8, 2t+9][g]
+//   D 16x8    d[0, 1] = D[g][2t, 2t+1]  d[2, 3] = D[g+8][2t, 2t+1]
 // TF32 (16x8 by 8x8) has one value where the 16-bit types have two: a[2] = A[g][t+4], b[1] = B[t+4][g].
 #pragma once
 

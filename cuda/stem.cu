@@ -3,12 +3,20 @@
 //
 // Padding is zero after normalisation, so the mean cannot be folded into the bias at the border; pixels are
 // normalised on their way into shared memory, by a table of 3 x 256 values that the host computes, and are
-// then the CPU's to the bit. Tiling. 8 x 16 output pixels of one image and kChannels (64, 48, 32 or 16)
-// channels for 128 threads, 8 pixels of a row x kChannels / 8 channels each. A thread reads the 17 pixels of
-// a row that three taps share once. Shared memory. 17 x 33 pixels x 3 channels and 27 x kChannels weights: 14
-// KB for 64 channels. Registers. 64 sums, 17 pixels, 8 weights. Where time goes. Expected, not measured:
-// writing the map (1.6 MB an image in fp16 at 64 channels) and the multiply-adds take about equally long on
-// H200. Limits. Any size and number of channels. No tensor cores yet.
+// then the CPU's to the bit.
+//
+// Tiling. 8 x 16 output pixels of one image and kChannels (64, 48, 32 or 16) channels for 128 threads, 8
+// pixels of a row x kChannels / 8 channels each. A thread reads the 17 pixels of a row that three taps share
+// once.
+//
+// Shared memory. 17 x 33 pixels x 3 channels and 27 x kChannels weights: 14 KB for 64 channels.
+//
+// Registers. 64 sums, 17 pixels, 8 weights.
+//
+// Where time goes. Expected, not measured: writing the map (1.6 MB an image in fp16 at 64 channels) and the
+// multiply-adds take about equally long on H200.
+//
+// Limits. Any size and number of channels. No tensor cores yet.
 #include "cuda/element.cuh"
 #include "cuda/stem.h"
 

@@ -3,8 +3,9 @@
 // the maps.
 //
 // Tiling. 32 pixels x 64 channels of one group for 128 threads, 4 x 4 each; 16 input channels at a time go
-// through shared memory (2 KB of pixels, 4 KB of weights), with no overlap of loads and arithmetic. Limits.
-// Any channels, stride 1 and 2.
+// through shared memory (2 KB of pixels, 4 KB of weights), with no overlap of loads and arithmetic.
+//
+// Limits. Any channels, stride 1 and 2.
 #include "cuda/element.cuh"
 #include "cuda/train_form.h"
 

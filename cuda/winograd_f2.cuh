@@ -7,7 +7,7 @@
 //         0  1  0 -1         0    0   1
 // A tile's 4x4 inputs d start one pixel above and left of its 2x2 outputs. Everything happens in one kernel:
 // the transformed domain, 16 positions x tiles x channels, never leaves the block. A NaN or infinity in the
-// input spreads to all four outputs of the tiles that read it.
+// input can spread to all four outputs of the tiles that read it.
 #pragma once
 
 #include "cuda/convolution.h"

@@ -1,15 +1,21 @@
 // Fused Winograd F(2x2, 3x3) in fp32 without tensor cores.
 //
-// Tiling. A block of 8 warps computes kTiles tiles (of 2x2 outputs) x kChannels output channels of one group,
-// 32 x 64 or 64 x 32. Each warp owns two of the 16 positions and multiplies kTiles x kChannels matrices
-// there, 8 x 8 a thread and position. (The shape of openCNN's kernel; tiles are taken from rows, columns and
-// batch alike.) A step is 8 input channels. Shared memory. Two stages of 16 x 8 x (kTiles + kChannels)
-// floats: 96 KB. Weights come by cp.async, inputs by way of registers: loaded before a step's products,
-// transformed and stored after them. The epilogue uses the same 96 KB to bring the 16 positions of a tile
-// together, half of the channels at a time. Registers. 128 sums, 16 or 32 inputs in flight, 16 operands.
+// Tiling. A block of 8 warps computes kTiles tiles (of 2x2 outputs) x kChannels output channels of one
+// group, 32 x 64 or 64 x 32. Each warp owns two of the 16 positions and multiplies kTiles x kChannels
+// matrices there, 8 x 8 a thread and position. (The shape of openCNN's kernel; tiles are taken from rows,
+// columns and batch alike.) A step is 8 input channels.
+//
+// Shared memory. Two stages of 16 x 8 x (kTiles + kChannels) floats: 96 KB. Weights come by cp.async, inputs
+// by way of registers: loaded before a step's products, transformed and stored after them. The epilogue uses
+// the same 96 KB to bring the 16 positions of a tile together, half of the channels at a time.
+//
+// Registers. 128 sums, 16 or 32 inputs in flight, 16 operands.
+//
 // Where time goes. Expected, not measured: the multiply-adds (1024 a thread and step against 64 float4
-// loads); the transforms cost about a tenth. Limits. One block on a multiprocessor; needs 96 KB of shared
-// memory, so not sm_75. Channels of a group in multiples of 4.
+// loads); the transforms cost about a tenth.
+//
+// Limits. One block on a multiprocessor; needs 96 KB of shared memory, so not sm_75. Channels of a group in
+// multiples of 4.
 #include "cuda/element.cuh"
 #include "cuda/winograd_f2.cuh"
 #include "cuda/winograd_f2_family.h"

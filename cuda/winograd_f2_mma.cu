@@ -2,15 +2,20 @@
 //
 // Tiling. A block of 8 warps computes 64 tiles (of 2x2 outputs) x 32 output channels of one group; each warp
 // owns two of the 16 positions and multiplies 64 x 32 matrices there. A step is 16 input channels, one k of
-// mma.m16n8k16. Shared memory. Two stages of 16 positions x (64 + 32) rows of 32 bytes: 96 KB. Weights come
-// by cp.async, inputs by way of registers: loaded before a step's products, transformed (in fp32) and stored
-// after them. The epilogue uses 64 KB of it to bring the 16 positions of a tile together, 16 channels at a
-// time. Registers. 128 sums, 32 inputs in flight, 24 operands. Where time goes. Expected, not measured:
-// shared memory. A step's products take 1024 (V100) to 256 (Hopper) clocks of a multiprocessor's tensor
-// cores, its fragments and the transformed inputs about 1000 of its shared memory. A gain over direct
-// convolution is plausible on sm_80 and sm_86, not on Hopper. Limits. sm_80. One block on a multiprocessor.
-// Channels of a group in multiples of 8. The input transform grows values up to fourfold: fp16 inputs beyond
-// 16000 overflow.
+// mma.m16n8k16.
+//
+// Shared memory. Two stages of 16 positions x (64 + 32) rows of 32 bytes: 96 KB. Weights come by cp.async,
+// inputs by way of registers: loaded before a step's products, transformed (in fp32) and stored after them.
+// The epilogue uses 64 KB of it to bring the 16 positions of a tile together, 16 channels at a time.
+//
+// Registers. 128 sums, 32 inputs in flight, 24 operands.
+//
+// Where time goes. Expected, not measured: shared memory. A step's products take 1024 (V100) to 256 (Hopper)
+// clocks of a multiprocessor's tensor cores, its fragments and the transformed inputs about 1000 of its
+// shared memory. A gain over direct convolution is plausible on sm_80 and sm_86, not on Hopper.
+//
+// Limits. sm_80. One block on a multiprocessor. Channels of a group in multiples of 8. The input transform
+// grows values up to fourfold: fp16 inputs beyond 16000 overflow.
 #include "cuda/element.cuh"
 #include "cuda/winograd_f2.cuh"
 #include "cuda/winograd_f2_family.h"
