@@ -6,6 +6,19 @@
 
 namespace repvgg {
 
+CodedError DescribeError(const std::exception& error) {
+  if (const auto* coded = dynamic_cast<const Error*>(&error)) return {coded->code(), coded->what()};
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr)
+    return {"ERR_OUT_OF_MEMORY", "Not enough memory."};
+  return {"ERR_OUT_OF_MEMORY", std::string("The system refused a resource: ") + error.what() + "."};
+}
+
+Napi::Error ToJavaScript(Napi::Env env, const CodedError& error) {
+  Napi::Error thrown = Napi::Error::New(env, error.message);
+  thrown.Set("code", Napi::String::New(env, error.code));
+  return thrown;
+}
+
 Executor::Executor(Napi::Env env, const char* name) {
   settle_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), name, 0, 1);
   settle_.Unref(env);
@@ -61,24 +74,18 @@ void Executor::Loop() {
 void Executor::RunJob(Job& job) {
   try {
     job.work();
-  } catch (const Error& error) {
-    job.error_code = error.code();
-    job.error_message = error.what();
-  } catch (const std::bad_alloc&) {
-    job.error_code = "ERR_OUT_OF_MEMORY";
-    job.error_message = "Not enough memory.";
+  } catch (const std::exception& error) {
+    job.error = DescribeError(error);
   }
 }
 
 void Executor::Settle(Napi::Env env, Job& job) {
   Napi::HandleScope scope(env);
-  if (job.error_code.empty()) {
+  if (job.error.code.empty()) {
     job.deferred.Resolve(job.result ? job.result(env, job) : env.Undefined());
-    return;
+  } else {
+    job.deferred.Reject(ToJavaScript(env, job.error).Value());
   }
-  Napi::Error error = Napi::Error::New(env, job.error_message);
-  error.Set("code", Napi::String::New(env, job.error_code));
-  job.deferred.Reject(error.Value());
 }
 
 }  // namespace repvgg

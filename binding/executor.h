@@ -7,6 +7,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -15,6 +16,16 @@
 #include <vector>
 
 namespace repvgg {
+
+// What JavaScript is told of an exception; no error while `code` is empty.
+struct CodedError {
+  std::string code;
+  std::string message;
+};
+
+// For an exception that is not an Error of the engine's: out of memory, or of a resource such as threads.
+CodedError DescribeError(const std::exception& error);
+Napi::Error ToJavaScript(Napi::Env env, const CodedError& error);
 
 class Executor {
  public:
@@ -29,8 +40,7 @@ class Executor {
     std::vector<Napi::ObjectReference> kept;
     std::function<void()> work;                          // May throw.
     std::function<Napi::Value(Napi::Env, Job&)> result;  // Optional: undefined without it.
-    std::string error_code;
-    std::string error_message;
+    CodedError error;
   };
 
   Executor(Napi::Env env, const char* name);

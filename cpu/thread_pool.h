@@ -32,6 +32,7 @@ class ThreadPool {
   void Run(size_t count, const std::function<void(const Share& share)>& body);
 
  private:
+  void Stop();
   void Work(int index);
   void RunShare(int index);
 

@@ -25,12 +25,11 @@ interface FullSize {
 }
 
 interface DeployCheck {
-  maxAbsDiff: number;
   sumSquaredDiff: number[];
-  maxAbsLogit: number[];
 }
 
 const python = process.env.REPVGG_PYTHON;
+const norm = (values: number[]): number => Math.hypot(...values);
 const timeout = 30 * 60_000;
 
 async function runPython<Result>(script: string, ...args: string[]): Promise<Result> {
@@ -76,12 +75,14 @@ test('full-size networks give the logits of PyTorch in float64, and so do their 
       architecture,
       ...size,
     );
-    const relative = check.sumSquaredDiff.map((sum, i) => sum / check.maxAbsLogit[i]! ** 2);
+    const relative = check.sumSquaredDiff.map((sum, i) => Math.sqrt(sum) / norm(logits[i]!));
     t.log(
-      `${architecture} converted: sum of squared differences ${check.sumSquaredDiff.map(sum => sum.toExponential(1))}`,
+      `${architecture} converted: sum of squared differences ${check.sumSquaredDiff.map(sum => sum.toExponential(1))},`,
+      `relative L2 ${Math.max(...relative).toExponential(1)}`,
     );
-    // About 1e-10 at logits of ordinary size; these networks have logits of up to 60 and more.
-    t.true(Math.max(...relative) < 1e-10, String(relative));
+    // Both in float64, so this is what rounding the fused weights to float32 does. The official script's "about 1e-10" is
+    // for logits near 0; these have a norm of 70 to 170.
+    t.true(Math.max(...relative) < 5e-6);
     await using converted = await RepVGG.load(deploy);
     t.true(error(await converted.logits(images)) <= 1e-5);
     await rm(path.join(folder, files.zip!.file));
