@@ -62,6 +62,8 @@ class Addon : public Napi::Addon<Addon> {
       entry.Set("name", device.name);
       entry.Set("computeCapability", device.compute_capability);
       entry.Set("memoryBytes", static_cast<double>(device.memory_bytes));
+      entry.Set("problem",
+                device.problem.empty() ? env.Null() : Napi::Value(Napi::String::New(env, device.problem)));
       devices.Set(devices.Length(), entry);
     }
     result.Set("built", true);

@@ -42,6 +42,7 @@ Napi::Function NetworkObject::Define(Napi::Env env, Executor* compute) {
       {InstanceMethod<&NetworkObject::SetBlock>("setBlock"),
        InstanceMethod<&NetworkObject::SetLinear>("setLinear"), InstanceMethod<&NetworkObject::Run>("run"),
        InstanceMethod<&NetworkObject::RunTopK>("runTopK"),
+       InstanceMethod<&NetworkObject::Describe>("describe"),
        InstanceMethod<&NetworkObject::Dispose>("dispose")},
       compute);
 }
@@ -130,6 +131,16 @@ Napi::Value NetworkObject::RunTopK(const Napi::CallbackInfo& info) {
   };
   job->result = [result_slot](Napi::Env, Executor::Job& done) { return done.kept[result_slot].Value(); };
   return compute_->Post(env, std::move(job));
+}
+
+Napi::Value NetworkObject::Describe(const Napi::CallbackInfo& info) {
+  auto job = std::make_unique<Executor::Job>(info.Env());
+  auto text = std::make_shared<std::string>();
+  job->work = [network = network_, text] { *text = (*network)->Describe(); };
+  job->result = [text](Napi::Env env, Executor::Job&) -> Napi::Value {
+    return Napi::String::New(env, *text);
+  };
+  return compute_->Post(info.Env(), std::move(job));
 }
 
 Napi::Value NetworkObject::Dispose(const Napi::CallbackInfo& info) {

@@ -29,6 +29,8 @@ class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
   Napi::Value Run(const Napi::CallbackInfo& info);
   // runTopK(batch, k, cancel): Promise<{indices: Int32Array, scores: Float32Array}>
   Napi::Value RunTopK(const Napi::CallbackInfo& info);
+  // describe(): Promise<string>
+  Napi::Value Describe(const Napi::CallbackInfo& info);
   // dispose(): Promise<void>
   Napi::Value Dispose(const Napi::CallbackInfo& info);
 

@@ -72,9 +72,10 @@ void Block::Set(const TrainBlock& block, const Choice* choice) {
 
 void Block::SetConvolution(Floats weight, Floats bias, const Choice* choice) {
   choice_ = choice;
-  weight_ = first_ ? UploadValues(PackStem(weight.data(), shape_.out_channels))
-                   : UploadValues(PackConvolution(Layer(1), weight.data(), precision_,
-                                                  choice->candidate.algorithm));
+  weight_ =
+      first_
+          ? UploadValues(PackStem(weight.data(), shape_.out_channels))
+          : UploadValues(PackConvolution(Layer(1), weight.data(), precision_, choice->candidate.algorithm));
   bias_ = UploadBias(bias, shape_.out_channels);
 }
 

@@ -10,7 +10,7 @@ namespace repvgg::cuda {
 
 // Where a block reads and writes. All of it belongs to the network.
 struct BlockBuffers {
-  const void* in = nullptr;         // The images' bytes for the first block, a map for the others.
+  const void* in = nullptr;  // The images' bytes for the first block, a map for the others.
   void* out = nullptr;
   const float* normalized = nullptr;  // First block: from NormalizationTable.
   void* dense = nullptr;              // Train form: a map of the block's output size.
@@ -20,7 +20,8 @@ struct BlockBuffers {
 
 class Block {
  public:
-  // `in` is the size of the map that the block reads. The first block reads bytes, with stride 2 (cuda/stem.h).
+  // `in` is the size of the map that the block reads. The first block reads bytes, with stride 2
+  // (cuda/stem.h).
   Block(const NetworkShape& network, size_t index, MapSize in, Precision precision);
 
   // `choice` must stay valid; the first block has none.

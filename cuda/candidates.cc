@@ -5,6 +5,7 @@
 
 #include "cuda/direct_fp32.h"
 #include "cuda/direct_mma.h"
+#include "cuda/direct_wmma.h"
 #include "cuda/winograd_f2.h"
 
 namespace repvgg::cuda {
@@ -25,6 +26,7 @@ TileSize SizeOf(const Candidate& candidate, Precision precision) {
     const WinogradTile& tile = WinogradF2TileTable(precision)[candidate.tile];
     return {tile.tiles * 4, tile.channels};
   }
+  if (candidate.algorithm == Algorithm::kDirectWmma) return SizeOf(DirectWmmaTileTable()[candidate.tile]);
   return precision == Precision::kFp32 ? SizeOf(DirectFp32TileTable()[candidate.tile])
                                        : SizeOf(DirectMmaTileTable(precision)[candidate.tile]);
 }
@@ -35,12 +37,13 @@ std::string Name(const char* algorithm, int rows, int channels, bool aligned = t
 }
 
 template <typename Tile>
-void AddDirect(std::span<const Tile> tiles, bool aligned, std::vector<Candidate>& out) {
+void AddDirect(Algorithm algorithm, std::span<const Tile> tiles, bool aligned, std::vector<Candidate>& out) {
+  const char* const name = algorithm == Algorithm::kDirectWmma ? "wmma" : "direct";
   for (size_t i = 0; i < tiles.size(); ++i) {
     // The tile for odd channels can do any layer and is never the fastest where another can.
     if (tiles[i].aligned != aligned) continue;
-    out.push_back({Algorithm::kDirect, static_cast<int>(i),
-                   Name("direct", tiles[i].pixels, tiles[i].channels, tiles[i].aligned)});
+    out.push_back(
+        {algorithm, static_cast<int>(i), Name(name, tiles[i].pixels, tiles[i].channels, tiles[i].aligned)});
   }
 }
 
@@ -64,17 +67,21 @@ double EstimateTime(const Candidate& candidate, const Convolution& layer, Precis
 
 }  // namespace
 
-std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision,
+std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision, int architecture,
                                       const std::string& algorithm) {
   const int chunk = 16 / ElementSize(precision);
   const bool aligned = layer.group_in() % chunk == 0 && layer.group_out() % chunk == 0;
   std::vector<Candidate> direct, f2;
   if (precision == Precision::kFp32) {
-    AddDirect(DirectFp32TileTable(), aligned, direct);
-  } else {
-    AddDirect(DirectMmaTileTable(precision), aligned, direct);
+    AddDirect(Algorithm::kDirect, DirectFp32TileTable(), aligned, direct);
+  } else if (architecture >= 75) {
+    AddDirect(Algorithm::kDirect, DirectMmaTileTable(precision), aligned, direct);
   }
-  if (precision != Precision::kTf32 && WinogradF2Fits(layer, precision)) {
+  if (precision == Precision::kFp16 && architecture < 80) {
+    AddDirect(Algorithm::kDirectWmma, DirectWmmaTileTable(), aligned, direct);
+  }
+  const bool has_f2 = precision == Precision::kFp32 || (precision != Precision::kTf32 && architecture >= 80);
+  if (has_f2 && WinogradF2Fits(layer, precision)) {
     const auto tiles = WinogradF2TileTable(precision);
     for (size_t i = 0; i < tiles.size(); ++i) {
       f2.push_back(
@@ -109,6 +116,7 @@ cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, con
   if (candidate.algorithm == Algorithm::kWinogradF2) {
     return LaunchWinogradF2(layer, precision, candidate.tile, stream);
   }
+  if (candidate.algorithm == Algorithm::kDirectWmma) return LaunchDirectWmma(layer, candidate.tile, stream);
   if (precision == Precision::kFp32) return LaunchDirectFp32(layer, candidate.tile, stream);
   return LaunchDirectMma(layer, precision, candidate.tile, stream);
 }

@@ -9,17 +9,19 @@
 
 namespace repvgg::cuda {
 
-enum class Algorithm { kDirect, kWinogradF2 };
+enum class Algorithm { kDirect, kDirectWmma, kWinogradF2 };
 
 struct Candidate {
   Algorithm algorithm = Algorithm::kDirect;
-  int tile = 0;      // Index into the algorithm's table of tiles.
-  std::string name;  // "direct 128x64", "f2 32x64": pixels (of Winograd, 2x2 tiles) by channels.
+  int tile = 0;  // Index into the algorithm's table of tiles.
+  std::string
+      name;  // "direct 128x64", "wmma 64x64", "f2 32x64": pixels (of Winograd, 2x2 tiles) by channels.
 };
 
-// Every candidate that can do the layer; never none. `algorithm` ("direct", "f2") leaves only that one's, as
-// long as it has any.
-std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision,
+// Every candidate that can do the layer on an architecture (90 for 9.0) that has the precision. None only on
+// Volta, in fp16 where the channels of a group are not multiples of 8.
+// `algorithm` ("direct", "f2") leaves only that one's, as long as it has any.
+std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision, int architecture,
                                       const std::string& algorithm);
 
 // The candidate of least estimated time on a GPU of so many multiprocessors: whole waves of tiles, the values

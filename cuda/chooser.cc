@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "engine/error.h"
+
 namespace repvgg::cuda {
 namespace {
 
@@ -69,7 +71,14 @@ const Choice& Chooser::Choose(const Convolution& layer) {
   const auto known = choices_.find(key);
   if (known != choices_.end()) return known->second;
 
-  const std::vector<Candidate> candidates = ListCandidates(layer, precision_, algorithm_);
+  const std::vector<Candidate> candidates =
+      ListCandidates(layer, precision_, device_.architecture, algorithm_);
+  if (candidates.empty()) {
+    throw Error("ERR_PRECISION_UNSUPPORTED", "The " + device_.name + " cannot run convolutions of " +
+                                                 std::to_string(layer.group_in()) + " to " +
+                                                 std::to_string(layer.group_out()) + " channels in " +
+                                                 PrecisionName(precision_) + ": use \"fp32\".");
+  }
   Choice choice;
   std::vector<Timing>& timings = measured_[key];
   const Candidate* best = Fastest(candidates, timings);
@@ -94,7 +103,8 @@ const Choice& Chooser::Choose(const Convolution& layer) {
 std::string Chooser::Header() const {
   std::string name = device_.name;
   std::erase_if(name, [](unsigned char c) { return c < ' ' || c == '"' || c == '\\'; });
-  return "\"device\": \"" + name + "\", \"multiprocessors\": " + std::to_string(device_.multiprocessors) +
+  return std::string("\"device\": \"") + name +
+         "\", \"multiprocessors\": " + std::to_string(device_.multiprocessors) +
          ", \"driver\": " + std::to_string(device_.driver_version) + ", \"version\": \"" + kVersion +
          "\", \"precision\": \"" + PrecisionName(precision_) + "\"";
 }
@@ -102,7 +112,7 @@ std::string Chooser::Header() const {
 void Chooser::Load() {
   std::ifstream in(file_);
   std::string line;
-  if (!std::getline(in, line) || line != "{" + Header() + ", \"microseconds\": {") return;
+  if (!std::getline(in, line) || line != std::string("{") + Header() + ", \"microseconds\": {") return;
   while (std::getline(in, line)) {
     const size_t middle = line.find("\": {");
     if (line.empty() || line[0] != '"' || middle == std::string::npos) continue;

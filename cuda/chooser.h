@@ -16,6 +16,7 @@ namespace repvgg::cuda {
 struct DeviceTraits {
   int index = 0;
   std::string name;
+  int architecture = 0;  // 90 for 9.0.
   int multiprocessors = 1;
   size_t l2_bytes = 0;
   int driver_version = 0;

@@ -45,7 +45,8 @@ class CudaBackend : public Backend {
     const int index = name == "cuda" ? 0 : std::atoi(name.c_str() + 5);
     const CudaDevice device = FindDevice(name, index, status);
     precision_ = ToPrecision(options_.precision, device);
-    traits_ = {index, device.name, device.multiprocessors, device.l2_bytes, status.driver_version};
+    traits_ = {index,           device.name,          device.architecture, device.multiprocessors,
+               device.l2_bytes, status.driver_version};
   }
 
   std::unique_ptr<Network> CreateNetwork(NetworkShape shape) override {

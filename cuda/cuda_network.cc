@@ -172,12 +172,12 @@ void CudaNetwork::EnqueueHead(const Buffers& buffers, int batch) const {
                    channels, embeddings, compute_.get()),
         kRunning);
   if (shape().num_classes == 0) return;
-  Check(LaunchLinear({embeddings, static_cast<const float*>(linear_weight_.get()),
-                      static_cast<const float*>(linear_bias_.get()),
-                      static_cast<float*>(buffers.logits.get()), batch, shape().num_classes, channels,
-                      Activation::kNone},
-                     compute_.get()),
-        kRunning);
+  Check(
+      LaunchLinear({embeddings, static_cast<const float*>(linear_weight_.get()),
+                    static_cast<const float*>(linear_bias_.get()), static_cast<float*>(buffers.logits.get()),
+                    batch, shape().num_classes, channels, Activation::kNone},
+                   compute_.get()),
+      kRunning);
 }
 
 // The calling thread copies piece after piece; the GPU fetches one while the next is copied.

@@ -7,12 +7,13 @@
 namespace repvgg {
 namespace {
 
-// What the kernels need at least: mma.sync on fp16.
-constexpr int kOldestArchitecture = 75;
+// What the kernels need at least: tensor cores.
+constexpr int kOldestArchitecture = 70;
 
 std::string Problem(const CudaDevice& device) {
   if (device.architecture < kOldestArchitecture) {
-    return "its compute capability is " + device.compute_capability + ", and 7.5 is the least that is supported";
+    return "its compute capability is " + device.compute_capability +
+           ", and 7.0 is the least that is supported";
   }
   if (!HasKernels(REPVGG_CUDA_ARCHITECTURES, device.architecture)) {
     return "this build has no kernels for its compute capability " + device.compute_capability +

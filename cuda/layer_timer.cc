@@ -67,7 +67,8 @@ class LayerTimer {
     });
     std::array<double, kRepetitions> times;
     for (double& time : times) {
-      time = Time([&] { Check(cudaGraphLaunch(graph.get(), stream_.get()), "measuring a layer"); }) / launches;
+      time =
+          Time([&] { Check(cudaGraphLaunch(graph.get(), stream_.get()), "measuring a layer"); }) / launches;
     }
     std::nth_element(times.begin(), times.begin() + kRepetitions / 2, times.end());
     return times[kRepetitions / 2];

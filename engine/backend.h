@@ -46,6 +46,10 @@ class Network {
   // batches.
   virtual void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) = 0;
 
+  // How the network runs, as JSON: the batch size in use, and for each block the algorithm, where that choice
+  // comes from, and the times it rests on. Empty where the backend has nothing to tell.
+  virtual std::string Describe() const { return {}; }
+
  private:
   NetworkShape shape_;
 };
