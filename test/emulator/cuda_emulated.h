@@ -7,6 +7,7 @@
 
 #include "test/emulator/emulator.h"
 #include "test/emulator/formats.h"
+#include "test/emulator/runtime_emulated.h"
 
 #define __global__
 #define __device__
@@ -44,9 +45,6 @@ inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
-
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-using cudaStream_t = void*;
 
 inline void __syncthreads() { repvgg::emulator::BlockBarrier(); }
 inline void __syncwarp(unsigned mask = ~0u) { repvgg::emulator::WarpBarrier(mask); }
@@ -159,12 +157,13 @@ inline void WmmaStore(float* to, const WmmaSum& from, int pitch) {
 }
 
 template <typename... Parameters, typename... Arguments>
-cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t,
-                   const Arguments&... arguments) {
+cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+                   cudaStream_t stream, const Arguments&... arguments) {
   const std::tuple<Parameters...> copies{static_cast<Parameters>(arguments)...};
-  emulator::Run({grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
-                [&] { std::apply(kernel, copies); });
-  return cudaSuccess;
+  return emulator::Submit(stream, [=] {
+    emulator::Run({grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
+                  [&] { std::apply(kernel, copies); });
+  });
 }
 
 }  // namespace repvgg::cuda

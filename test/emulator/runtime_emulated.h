@@ -1,0 +1,85 @@
+// The part of the CUDA runtime that the backend uses, for the host compiler. Memory comes from Allocate, so
+// that kernels are checked; streams, events and graphs keep lists of work.
+//
+// A stream runs nothing before it must: before the host waits for it, or for an event behind it, or before
+// another stream whose work waits for such an event runs that work. Whoever forgets to wait therefore reads
+// what was there before. With RuntimeSettings::eager everything runs at once, and whoever overwrites what is
+// still to be read is found instead.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorIllegalAddress = 700,
+};
+
+namespace repvgg::emulator {
+
+struct StreamState;
+struct EventState;
+struct GraphState;
+
+struct RuntimeSettings {
+  bool eager = false;
+  size_t memory_limit = 0;  // Of the device, in bytes; 0 for none.
+  int failing_launch = -1;  // The launch, counted from now, from which on every call fails.
+};
+RuntimeSettings& runtime_settings();
+
+// Memory of the device in use now, and at most since the last call of ResetPeakMemory.
+size_t DeviceMemoryInUse();
+size_t PeakDeviceMemory();
+void ResetPeakMemory();
+// Launches, copies and fills that ran; graphs that were made.
+int GraphsMade();
+
+// Runs `work` on the stream (at once if it is null), or adds it to the graph that is being recorded.
+cudaError_t Submit(StreamState* stream, std::function<void()> work);
+
+}  // namespace repvgg::emulator
+
+using cudaStream_t = repvgg::emulator::StreamState*;
+using cudaEvent_t = repvgg::emulator::EventState*;
+using cudaGraph_t = repvgg::emulator::GraphState*;
+using cudaGraphExec_t = repvgg::emulator::GraphState*;
+
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
+inline constexpr unsigned cudaStreamNonBlocking = 1;
+inline constexpr unsigned cudaEventDefault = 0;
+inline constexpr unsigned cudaEventDisableTiming = 2;
+
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetLastError();
+const char* cudaGetErrorName(cudaError_t error);
+const char* cudaGetErrorString(cudaError_t error);
+
+cudaError_t cudaMalloc(void** memory, size_t bytes);
+cudaError_t cudaFree(void* memory);
+cudaError_t cudaMallocHost(void** memory, size_t bytes);
+cudaError_t cudaFreeHost(void* memory);
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* instance, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t instance, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t instance);
