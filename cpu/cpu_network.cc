@@ -88,7 +88,8 @@ template <>
 std::unique_ptr<ConvolutionLayer<float>> CpuNetwork<float>::MakeDense(size_t index, Floats weight,
                                                                       Floats bias) {
   const BlockShape& block = shape().blocks[index];
-  const int images = index < first_late_block_ ? images_early_ : images_together_;
+  // Not images_together_, which the number of threads can raise: results must not depend on it.
+  const int images = std::clamp(options_.batch_size, 1, kMostImagesTogether);
   // Gates amplify rounding errors. With F(4x4) the logits of D2se (seeded weights, four photographs together)
   // are off by 1.6e-5 in relative L2, with direct convolution by 9.3e-6; PyTorch's own fp32 is off by 1.0e-5.
   const bool gated = shape().squeeze_excite != SqueezeExcitePosition::kNone;

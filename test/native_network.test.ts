@@ -283,6 +283,56 @@ test('bf16 is refused for the train form and where the processor lacks it', t =>
   t.throws(() => new Network({...shape, form: 'deploy'}, {...options, instructionSet: 'abacus'}), {code});
 });
 
+for (const precision of native().cpuInfo().bf16 ? (['fp32', 'bf16'] as const) : (['fp32'] as const)) {
+  test(`${precision}: results are equal to the bit however a batch is split and however many threads there are`, async t => {
+    const shape: Case = {
+      channels: [16, 32, 48, 96],
+      strides: [2, 1, 2, 1],
+      height: 37,
+      width: 29,
+      images: 13,
+    };
+    const random = new Random(precision);
+    const blocks = makeBlocks(random, shape);
+    const pixels = Uint8Array.from(random.uniform(13 * 37 * 29 * 3, 0, 256));
+    const {Network} = native();
+    const results: Float32Array[] = [];
+    for (const [threads, split] of [
+      [1, [13]],
+      [2, [1, 12]],
+      [3, [5, 5, 3]],
+      [11, [13]],
+    ] as const) {
+      const network = new Network(
+        {
+          form: 'deploy',
+          squeezeExcite: null,
+          blocks: blocks.map(b => b.shape),
+          numClasses: 0,
+          height: 37,
+          width: 29,
+          mean,
+          std,
+        },
+        {backend: 'cpu', precision, batchSize: 8, threads},
+      );
+      for (const block of blocks) await network.setBlock(block.shape.index, toNativeBlock(block));
+      const parts: number[] = [];
+      let first = 0;
+      for (const count of split) {
+        const part = pixels.subarray(first * 37 * 29 * 3, (first + count) * 37 * 29 * 3);
+        parts.push(...(await network.run({pixels: part, count}, 'embedding', new Uint8Array(1))));
+        first += count;
+      }
+      results.push(Float32Array.from(parts));
+      await network.dispose();
+    }
+    t.is(results[0]!.length, 13 * 96);
+    t.true(results[0]!.some(value => value > 0));
+    for (const result of results) t.deepEqual(result, results[0]);
+  });
+}
+
 test('an instruction set that the processor does not have is refused', t => {
   const shape = {
     form: 'deploy',
