@@ -13,7 +13,7 @@ export interface PreparedBatch {
 }
 
 /** Images decoded at the same time. Each holds its full-size pixels, so this bounds memory. */
-const decodeConcurrency = Math.min(4, availableParallelism());
+export const decodeConcurrency: number = Math.min(4, availableParallelism());
 
 /**
  * Decodes, resizes and crops inputs batch by batch. The next batch is prepared while the caller works on the last one; no more than

@@ -59,7 +59,7 @@ export async function convertCheckpoint(
 }
 
 /** The tensors of the official deploy form. Blocks are read and fused as their first tensor is asked for. */
-async function deployStateDict(network: NetworkParameters): Promise<TensorToWrite[]> {
+export async function deployStateDict(network: NetworkParameters): Promise<TensorToWrite[]> {
   const {architecture} = network;
   const blocks = network.blocks('deploy')[Symbol.asyncIterator]();
   let current: DeployBlock | undefined;

@@ -247,7 +247,7 @@ export class RepVGG implements AsyncDisposable {
 }
 
 /** Hands the parameters over block by block: one is read and fused while the last is being packed. */
-async function setParameters(
+export async function setParameters(
   network: NativeNetwork,
   parameters: NetworkParameters,
   form: Form,

@@ -7,6 +7,7 @@ import test from 'ava';
 import {Command} from 'commander';
 import {architectureByName} from '../../ts/architecture.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
+import {addBench} from '../../ts/cli/bench.ts';
 import {addClassify} from '../../ts/cli/classify.ts';
 import {addConvert} from '../../ts/cli/convert.ts';
 import {addDemo} from '../../ts/cli/demo.ts';
@@ -20,7 +21,7 @@ import {finish, repvgg, temporaryFolder} from './run.ts';
 const root = new URL('../../', import.meta.url);
 const packageJson = JSON.parse(readFileSync(new URL('package.json', root), 'utf8'));
 const bin = fileURLToPath(new URL(packageJson.bin.repvgg, root));
-const commands = ['demo', 'classify', 'convert', 'verify', 'info', 'doctor'];
+const commands = ['demo', 'classify', 'convert', 'verify', 'info', 'doctor', 'bench'];
 
 /** What `repvgg NAME --help` prints. */
 function helpOf(name: string): string {
@@ -29,7 +30,7 @@ function helpOf(name: string): string {
     text += part;
   };
   const program = new Command('repvgg').configureOutput({writeOut});
-  for (const add of [addDemo, addClassify, addConvert, addVerify, addInfo, addDoctor]) add(program);
+  for (const add of [addDemo, addClassify, addConvert, addVerify, addInfo, addDoctor, addBench]) add(program);
   program.commands.find(found => found.name() === name)!.outputHelp();
   return text;
 }

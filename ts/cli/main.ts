@@ -2,6 +2,7 @@
 import {inspect} from 'node:util';
 import {Command, CommanderError} from 'commander';
 import {RepVGGError, type RepVGGErrorCode} from '../errors.ts';
+import {addBench} from './bench.ts';
 import {addClassify} from './classify.ts';
 import {addConvert} from './convert.ts';
 import {addDemo} from './demo.ts';
@@ -26,7 +27,7 @@ const program = new Command('repvgg')
     '\nExit codes: 0 success, 1 some images failed or differ, 2 wrong usage, 3 any other error.',
   );
 // What loads sharp or the addon is imported only when a command runs it: doctor has to work where they do not load.
-for (const add of [addDemo, addClassify, addConvert, addVerify, addInfo, addDoctor]) add(program);
+for (const add of [addDemo, addClassify, addConvert, addVerify, addInfo, addDoctor, addBench]) add(program);
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // The reader has gone, as with `| head`: nothing is wrong, and there is nobody to tell.

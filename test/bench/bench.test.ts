@@ -1,0 +1,55 @@
+import {readFileSync} from 'node:fs';
+import {readFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import {Ajv2020} from 'ajv/dist/2020.js';
+import test from 'ava';
+import type {BenchReport} from '../../ts/bench/results.ts';
+import {repvgg, temporaryFolder} from '../cli/run.ts';
+import {fullReport} from './results.ts';
+
+const schemaPath = new URL('../../docs/bench-results.schema.json', import.meta.url);
+const validate = new Ajv2020().compile(JSON.parse(readFileSync(schemaPath, 'utf8')));
+
+test('a run prints results that follow the schema, and writes them with a report', async t => {
+  const folder = await temporaryFolder(t);
+  const args = ['bench', '--models', 'A0', '--batch', '1,2', '--seconds', '0.1', '--threads', '1', '--json'];
+  const {code, stdout, stderr} = await repvgg(args, {cwd: folder});
+  t.is(code, 0, stderr);
+  const report = JSON.parse(stdout) as BenchReport;
+  t.true(validate(report), JSON.stringify(validate.errors));
+  t.deepEqual(JSON.parse(await readFile(join(folder, 'repvgg-bench/results.json'), 'utf8')), report);
+  const cases = report.results.map(({model, stage, batch}) => `${model} ${stage} ${batch}`);
+  t.deepEqual(cases, [
+    'null decode 1',
+    'null preprocess 1',
+    'RepVGG-A0 engine 1',
+    'RepVGG-A0 engine 2',
+    'RepVGG-A0 pipeline 2',
+  ]);
+  const one = report.results[2]!;
+  const {median} = one.imagesPerSecond;
+  t.true(Math.abs(one.latencyMs * median - 1000) < 1e-6);
+  t.true(Math.abs(one.effectiveTflops! / (2 * 1.361451008e-3 * median) - 1) < 1e-9);
+  t.true(one.fractionOfPeak! > 0.001 && one.fractionOfPeak! < 10, `${one.fractionOfPeak}`);
+  t.regex(await readFile(join(folder, 'repvgg-bench/report.html'), 'utf8'), /<svg/);
+});
+
+test('the schema refuses what is no result', t => {
+  t.true(validate(fullReport()), JSON.stringify(validate.errors));
+  const wrong = fullReport();
+  (wrong.results[0] as {stage: string}).stage = 'training';
+  t.false(validate(wrong));
+  t.false(validate({...fullReport(), limits: undefined}));
+});
+
+test('what was asked for and cannot be had is said', async t => {
+  const folder = await temporaryFolder(t);
+  const args = ['bench', '--models', 'A0', '--batch', '1', '--stage', 'engine', '--seconds', '0.05'];
+  const env = {REPVGG_PYTHON: join(folder, 'no-python')};
+  const {code, stdout} = await repvgg([...args, '--peers', 'pytorch'], {cwd: folder, env});
+  t.is(code, 0);
+  t.regex(stdout, /skipped pytorch: .*no-python does not start .*REPVGG_PYTHON/);
+  const unknown = await repvgg([...args, '--peers', 'tensorflow'], {cwd: folder});
+  t.is(unknown.code, 2);
+  t.regex(unknown.stderr, /onnxruntime-node, pytorch/);
+});

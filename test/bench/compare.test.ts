@@ -1,0 +1,59 @@
+import {writeFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import test from 'ava';
+import {checkReports, compareReports, readReport} from '../../ts/bench/compare.ts';
+import {repvgg, temporaryFolder} from '../cli/run.ts';
+import {fullReport, reportOf, result} from './results.ts';
+
+test('only what is outside both ranges is a change', t => {
+  const before = reportOf([100, 200, 300, 400].map((rate, i) => result(rate, {batch: i + 1})));
+  const after = reportOf([104, 150, 400, 10].map((rate, i) => result(rate, {batch: i < 3 ? i + 1 : 9})));
+  const {changes, onlyBefore, onlyAfter} = compareReports(before, after);
+  t.deepEqual(
+    changes.map(({verdict}) => verdict),
+    ['within noise', 'slower', 'faster'],
+  );
+  t.is(changes[1]!.factor, 0.75);
+  t.regex(onlyBefore.join(), /batch 4/);
+  t.regex(onlyAfter.join(), /batch 9/);
+});
+
+test('a check is about ratios: a slower machine passes, a slower program does not', t => {
+  const slowMachine = reportOf([result(50, {fractionOfPeak: 1})]);
+  t.true(checkReports(reportOf([result(100)]), slowMachine)[0]!.passed);
+  const slowProgram = reportOf([result(100, {fractionOfPeak: 0.89})]);
+  t.like(checkReports(reportOf([result(100)]), slowProgram)[0], {
+    quantity: 'fraction of peak',
+    passed: false,
+  });
+  const peer = (median: number) =>
+    reportOf([result(9, {runner: 'onnxruntime-node', ratio: {min: 0, median, max: 9, runs: 7}})]);
+  t.like(checkReports(peer(2), peer(1.7))[0], {quantity: 'ratio to the peer', passed: false});
+  t.true(checkReports(peer(2), peer(1.9))[0]!.passed);
+});
+
+test('the spread of a run is not taken for a loss', t => {
+  const noisy = reportOf([result(100, {fractionOfPeak: 0.8, spread: 0.3})]);
+  t.like(checkReports(reportOf([result(100)]), noisy)[0], {allowedLoss: 0.3, passed: true});
+});
+
+test('a file that holds something else is refused', async t => {
+  const path = join(await temporaryFolder(t), 'other.json');
+  for (const text of ['{}', 'no JSON', '{"results": [{}]}']) {
+    await writeFile(path, text);
+    await t.throwsAsync(readReport(path), {code: 'ERR_INVALID_ARGUMENT', message: /repvgg bench --json/});
+  }
+  await t.throwsAsync(readReport(`${path}.no`), {code: 'ERR_FILE_NOT_FOUND'});
+});
+
+test('--compare prints each case with its verdict', async t => {
+  const folder = await temporaryFolder(t);
+  const [before, after] = [fullReport(), fullReport()];
+  after.results[0]!.imagesPerSecond = {min: 1, median: 2, max: 3, runs: 7};
+  await writeFile(join(folder, 'a.json'), JSON.stringify(before));
+  await writeFile(join(folder, 'b.json'), JSON.stringify(after));
+  const {code, stdout} = await repvgg(['bench', '--compare', 'a.json', 'b.json'], {cwd: folder});
+  t.is(code, 0);
+  t.is(stdout.match(/within noise/g)?.length, before.results.length - 1);
+  t.regex(stdout, /repvgg RepVGG-A0 deploy engine .* batch 1 .*slower\n/);
+});

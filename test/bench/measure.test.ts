@@ -1,0 +1,68 @@
+import {setTimeout as sleep} from 'node:timers/promises';
+import test from 'ava';
+import {type Contestant, interleave, repeat, stream} from '../../ts/bench/measure.ts';
+import {median, rangeOf} from '../../ts/bench/results.ts';
+
+test('contestants take turns, and another one begins each round', async t => {
+  const calls: string[] = [];
+  const contestant = (name: string, rate: number): Contestant => ({
+    async sample() {
+      calls.push(name);
+      return rate;
+    },
+    async close() {},
+  });
+  const schedule = {rounds: 3, sampleSeconds: 0.1, limitSeconds: Infinity};
+  const measured = await interleave([contestant('a', 1), contestant('b', 2)], schedule, async () =>
+    calls.push('reference'),
+  );
+  t.is(calls.join(' '), 'a b reference a b reference b a reference a b');
+  t.deepEqual(measured.images, [
+    [1, 1, 1],
+    [2, 2, 2],
+  ]);
+  t.is(measured.references.length, 3);
+});
+
+test('a slow machine has fewer rounds, but three', async t => {
+  const slow: Contestant = {
+    async sample() {
+      await sleep(20);
+      return 1;
+    },
+    async close() {},
+  };
+  const schedule = {rounds: 7, sampleSeconds: 0.02, limitSeconds: 0.01};
+  t.is((await interleave([slow], schedule, async () => null)).images[0]!.length, 3);
+});
+
+test('a sample goes on for as long as it should, and at least once', async t => {
+  let runs = 0;
+  const run = async (): Promise<void> => {
+    runs++;
+    await sleep(20);
+  };
+  t.true((await repeat(run, 4, 0)) <= 4 / 0.019);
+  t.is(runs, 1);
+  const rate = await repeat(run, 4, 0.1);
+  t.true(runs >= 3 && runs <= 7, `${runs} runs`);
+  t.true(rate > 20 && rate < 211, `${rate}`);
+});
+
+test('the rate of a stream is that of two calls in flight', async t => {
+  let [now, most] = [0, 0];
+  const run = async (): Promise<void> => {
+    most = Math.max(most, ++now);
+    await sleep(40);
+    now--;
+  };
+  await stream(run, 1, 0.1);
+  t.is(most, 2);
+  t.is(now, 0);
+});
+
+test('medians', t => {
+  t.is(median([3, 1, 2]), 2);
+  t.is(median([4, 1, 2, 3]), 2.5);
+  t.deepEqual(rangeOf([10, 9, 30]), {min: 9, median: 10, max: 30, runs: 3});
+});

@@ -1,0 +1,42 @@
+import test from 'ava';
+import {architectureNames} from '../../ts/architecture.ts';
+import {publishedTop1} from '../../ts/bench/published.ts';
+import {renderReport} from '../../ts/bench/report.ts';
+import {fullReport, reportOf, result} from './results.ts';
+
+test('the report needs neither a network nor scripts', t => {
+  const html = renderReport(fullReport());
+  t.false(/<script|<link|@import|src=|href=/i.test(html));
+  const addresses = (html.match(/https?:\/\/[^"' )]+/g) ?? []).filter(
+    url => !url.startsWith('http://www.w3.org/'),
+  );
+  t.deepEqual(addresses, []);
+});
+
+test('the report has every chart for which there are results', t => {
+  const headings = (html: string) => [...html.matchAll(/<h2>(.*?)<\/h2>/g)].map(([, text]) => text);
+  t.deepEqual(headings(renderReport(fullReport())), [
+    'Speed and accuracy',
+    'Batch size',
+    'The pipeline and its stages',
+    'Beside others',
+    'All results',
+  ]);
+  t.deepEqual(headings(renderReport(reportOf([result(100, {model: null, stage: 'decode'})]))), [
+    'All results',
+  ]);
+});
+
+test('the first chart has the paper and this machine', t => {
+  const html = renderReport(fullReport());
+  for (const name of ['B3g4', 'ResNet-50', 'A2']) t.true(html.includes(`>${name}</text>`), name);
+});
+
+test('what a machine calls itself is text', t => {
+  t.false(renderReport(fullReport()).includes('<fast>'));
+});
+
+test('the accuracies are those of variants that exist', t => {
+  const without = architectureNames.filter(name => publishedTop1(name) === undefined);
+  t.deepEqual(without, ['RepVGG-B2g2', 'RepVGG-B3g2']);
+});

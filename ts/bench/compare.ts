@@ -1,0 +1,98 @@
+import {readFile} from 'node:fs/promises';
+import {fileError, RepVGGError} from '../errors.ts';
+import {type BenchReport, type BenchResult, caseKey, noisySpread} from './results.ts';
+
+/** One case in two runs. */
+export interface Change {
+  key: string;
+  before: BenchResult;
+  after: BenchResult;
+  /** after / before of the medians of images per second. */
+  factor: number;
+  /** By the ranges over the rounds: where they overlap, nothing is known to have changed. */
+  verdict: 'faster' | 'slower' | 'within noise';
+}
+
+export interface Comparison {
+  changes: Change[];
+  /** Cases that only one of the runs has. */
+  onlyBefore: string[];
+  onlyAfter: string[];
+  /** after / before of the fp32 peaks: far from 1, the machine itself was faster or slower. */
+  peakFactor: number;
+}
+
+/** What a check found of one case. */
+export interface Checked {
+  key: string;
+  /** What is compared: it depends less on the state of the machine than images per second do. */
+  quantity: 'ratio to the peer' | 'fraction of peak';
+  before: number;
+  after: number;
+  /** The largest loss that may be noise. */
+  allowedLoss: number;
+  passed: boolean;
+}
+
+/**
+ * Reads what `repvgg bench --json` printed.
+ *
+ * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_INVALID_ARGUMENT when it is something else
+ */
+export async function readReport(path: string): Promise<BenchReport> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    throw fileError(`read results ${path}`, cause);
+  }
+  try {
+    const report = JSON.parse(text) as BenchReport;
+    if (report.results.every(caseKey) && report.limits.fma.median > 0) return report;
+  } catch {
+    // Said below.
+  }
+  const message = `Expected the results of "repvgg bench --json" in ${path} but received something else.`;
+  throw new RepVGGError('ERR_INVALID_ARGUMENT', message);
+}
+
+export function compareReports(before: BenchReport, after: BenchReport): Comparison {
+  const [old, own] = [byKey(before), byKey(after)];
+  const changes = [...old].flatMap(([key, result]): Change[] => {
+    const other = own.get(key);
+    if (!other) return [];
+    const [a, b] = [result.imagesPerSecond, other.imagesPerSecond];
+    const verdict = b.min > a.max ? 'faster' : b.max < a.min ? 'slower' : 'within noise';
+    return [{key, before: result, after: other, factor: b.median / a.median, verdict}];
+  });
+  return {
+    changes,
+    onlyBefore: [...old.keys()].filter(key => !own.has(key)),
+    onlyAfter: [...own.keys()].filter(key => !old.has(key)),
+    peakFactor: after.limits.fmaGflops / before.limits.fmaGflops,
+  };
+}
+
+/**
+ * Compares ratios that were taken within each run: to a peer where there is one, else to the machine's own peak. A loss
+ * fails when it exceeds 10 % and the spread of either run.
+ */
+export function checkReports(before: BenchReport, after: BenchReport): Checked[] {
+  return compareReports(before, after).changes.flatMap(({key, before: a, after: b}): Checked[] => {
+    const quantity = a.ratio && b.ratio ? 'ratio to the peer' : 'fraction of peak';
+    // The peers' own fractions are no business of ours.
+    const [old, own] =
+      a.ratio && b.ratio
+        ? [a.ratio.median, b.ratio.median]
+        : a.runner === 'repvgg'
+          ? [a.fractionOfPeak, b.fractionOfPeak]
+          : [null, null];
+    if (old === null || own === null) return [];
+    const allowedLoss = Math.max(noisySpread, a.spread, b.spread);
+    return [{key, quantity, before: old, after: own, allowedLoss, passed: own >= old * (1 - allowedLoss)}];
+  });
+}
+
+function byKey({results}: BenchReport): Map<string, BenchResult> {
+  return new Map(results.map(result => [caseKey(result), result]));
+}

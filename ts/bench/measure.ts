@@ -1,0 +1,85 @@
+/** Something that is timed beside others. */
+export interface Contestant {
+  /** Works for at least `seconds`, and at least once. Returns images per second. */
+  sample(seconds: number): Promise<number>;
+  /** Frees what it holds. */
+  close(): Promise<void>;
+}
+
+export interface Schedule {
+  rounds: number;
+  /** Of one contestant in one round. */
+  sampleSeconds: number;
+  /** Rounds end early, but not before the third, once this many seconds have passed. */
+  limitSeconds: number;
+}
+
+export interface Rounds<Reference> {
+  /** images[c][r] are contestant c's images per second in round r. */
+  images: number[][];
+  /** references[r] is what `reference` returned before round r. */
+  references: Reference[];
+}
+
+const leastRounds = 3;
+const warmUpSeconds = 0.3;
+
+/**
+ * Times contestants in turn, round by round, so that what disturbs the machine for a while disturbs all of them. Every
+ * round begins with `reference` and with another contestant. Each warms up by one run and another 0.3 seconds.
+ */
+export async function interleave<Reference>(
+  contestants: readonly Contestant[],
+  {rounds, sampleSeconds, limitSeconds}: Schedule,
+  reference: () => Promise<Reference>,
+): Promise<Rounds<Reference>> {
+  const warmUp = Math.min(warmUpSeconds, sampleSeconds);
+  for (const contestant of contestants) await contestant.sample(warmUp);
+  const images: number[][] = contestants.map(() => []);
+  const references: Reference[] = [];
+  const start = performance.now();
+  for (let round = 0; round < rounds; round++) {
+    if (round >= leastRounds && performance.now() - start > limitSeconds * 1000) break;
+    references.push(await reference());
+    for (let turn = 0; turn < contestants.length; turn++) {
+      const index = (round + turn) % contestants.length;
+      images[index]!.push(await contestants[index]!.sample(sampleSeconds));
+    }
+  }
+  return {images, references};
+}
+
+/** Repeats `run`, which handles `count` images, for `seconds`. Returns images per second. */
+export async function repeat(run: () => Promise<unknown>, count: number, seconds: number): Promise<number> {
+  const start = performance.now();
+  let images = 0;
+  let elapsed = 0;
+  do {
+    await run();
+    images += count;
+    elapsed = (performance.now() - start) / 1000;
+  } while (elapsed < seconds);
+  return images / elapsed;
+}
+
+/**
+ * Keeps two calls of `run` in flight, as a bulk job does, and returns images per second between the end of the first call
+ * and the end of the last: the rate of a job that goes on, without its beginning.
+ */
+export async function stream(run: () => Promise<unknown>, count: number, seconds: number): Promise<number> {
+  let current = run();
+  let next = run();
+  await current;
+  const start = performance.now();
+  let images = 0;
+  let elapsed = 0;
+  for (;;) {
+    const last = elapsed >= seconds;
+    current = next;
+    if (!last) next = run();
+    await current;
+    images += count;
+    elapsed = (performance.now() - start) / 1000;
+    if (last) return images / elapsed;
+  }
+}

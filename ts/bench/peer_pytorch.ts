@@ -1,0 +1,144 @@
+import {type ChildProcess, spawn} from 'node:child_process';
+import {once} from 'node:events';
+import {rm, writeFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import {createInterface} from 'node:readline';
+import {fileURLToPath} from 'node:url';
+import {blockShapes} from '../architecture.ts';
+import {defaultPreprocessing} from '../preprocessing.ts';
+import type {Contestant} from './measure.ts';
+import {outputError, type Peer} from './peers.ts';
+import {engineInput, type NetworkCase, writeCheckpoint} from './stages.ts';
+
+/** A Python process that runs networks in PyTorch. */
+export interface PyTorch {
+  version: string;
+  peers: Peer[];
+  gemmGflops(): Promise<number>;
+  close(): Promise<void>;
+}
+
+export type Mode = 'eager' | 'compile' | 'graph';
+
+const script = fileURLToPath(new URL('../../bench/peers/pytorch.py', import.meta.url));
+const precisionNames = {fp32: 'float32', bf16: 'bfloat16', fp16: 'float16'} as const;
+const gemmSeconds = 0.5;
+const exitMilliseconds = 5000;
+
+/**
+ * Starts REPVGG_PYTHON, by default python3. Returns why there is no PyTorch if it has none. `modes` are how networks run:
+ * as they are, compiled, or on a GPU as a CUDA graph.
+ */
+export async function openPyTorch(
+  modes: readonly Mode[],
+  folder: string,
+  threads: number,
+): Promise<PyTorch | string> {
+  const python = process.env.REPVGG_PYTHON ?? 'python3';
+  // Threads that wait without spinning leave the cores to whoever's turn it is.
+  const env = {...process.env, OMP_WAIT_POLICY: 'passive', OMP_NUM_THREADS: String(threads)};
+  const child = spawn(python, [script, String(threads)], {env, stdio: ['pipe', 'pipe', 'ignore']});
+  try {
+    await once(child, 'spawn');
+  } catch (error) {
+    return `${python} does not start (${(error as Error).message}); REPVGG_PYTHON names another Python.`;
+  }
+  const talk = new Conversation(child);
+  const hello = await talk.reply();
+  if (typeof hello.version !== 'string') {
+    await talk.end();
+    return `${python} has no PyTorch (${hello.error}); REPVGG_PYTHON names another Python.`;
+  }
+  const device = hello.cuda === true ? 'cuda' : 'cpu';
+  const own = modes.filter(mode => mode !== 'graph' || device === 'cuda');
+  const peers = own.flatMap(mode =>
+    (['fp32', device === 'cuda' ? 'fp16' : 'bf16'] as const).map(precision =>
+      pyTorchPeer(talk, mode, precision, device, folder),
+    ),
+  );
+  return {
+    version: hello.version,
+    peers,
+    gemmGflops: async () => (await talk.ask({op: 'gemm', seconds: gemmSeconds})).gflops as number,
+    close: () => talk.end(),
+  };
+}
+
+function pyTorchPeer(
+  talk: Conversation,
+  mode: Mode,
+  precision: keyof typeof precisionNames,
+  device: string,
+  folder: string,
+): Peer {
+  return {
+    runner: `pytorch-${mode}`,
+    precision,
+    async open(network, ours) {
+      const request = await writeRequest(network, folder);
+      const id = `${mode} ${precision}`;
+      const opened = await talk.ask({
+        op: 'open',
+        id,
+        mode,
+        device,
+        precision: precisionNames[precision],
+        ...request,
+      });
+      await rm(request.checkpoint);
+      await rm(request.pixels);
+      if (typeof opened.logits !== 'string') return String(opened.error);
+      const bytes = Uint8Array.from(Buffer.from(opened.logits, 'base64'));
+      const contestant: Contestant = {
+        sample: async seconds => (await talk.ask({op: 'sample', id, seconds})).rate as number,
+        close: async () => {
+          await talk.ask({op: 'close', id});
+        },
+      };
+      return {contestant, outputError: outputError(new Float32Array(bytes.buffer), await ours.logits())};
+    },
+  };
+}
+
+/** What Python needs to build the network and its input. */
+async function writeRequest({architecture, batch}: NetworkCase, folder: string) {
+  const {crop, mean, std} = defaultPreprocessing(architecture);
+  const checkpoint = await writeCheckpoint(architecture, folder);
+  const pixels = join(folder, 'pixels.raw');
+  await writeFile(pixels, engineInput({architecture, batch}).pixels);
+  const gateFirst = architecture.squeezeExcite?.position === 'before-relu';
+  return {checkpoint, pixels, batch, size: crop, mean, std, gateFirst, blocks: blockShapes(architecture)};
+}
+
+type Reply = Record<string, unknown>;
+
+/** Questions and answers of one process, in turn. */
+class Conversation {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(child: ChildProcess) {
+    this.#child = child;
+    this.#lines = createInterface({input: child.stdout!})[Symbol.asyncIterator]();
+  }
+
+  async ask(question: object): Promise<Reply> {
+    this.#child.stdin!.write(`${JSON.stringify(question)}\n`);
+    return this.reply();
+  }
+
+  async reply(): Promise<Reply> {
+    const {value, done} = await this.#lines.next();
+    return done ? {error: 'the process ended'} : (JSON.parse(value) as Reply);
+  }
+
+  /** The process ends when its input does; if it hangs, it is killed. */
+  async end(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const exit = once(this.#child, 'exit');
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), exitMilliseconds);
+    this.#child.stdin!.end();
+    await exit;
+    clearTimeout(timer);
+  }
+}

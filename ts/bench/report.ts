@@ -1,0 +1,42 @@
+import {drawCharts} from './charts.ts';
+import type {BenchReport} from './results.ts';
+import {notes, resultTable} from './table.ts';
+
+const style = `
+  body {font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 900px; margin: 2rem auto; padding: 0 1rem}
+  h1 {font-size: 1.6rem} h2 {font-size: 1.2rem; margin-top: 2.5rem}
+  table {border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums}
+  td, th {padding: 2px 10px 2px 0; border-bottom: 1px solid #eee; white-space: nowrap} .r {text-align: right} .l {text-align: left}
+  figure {margin: 1rem 0} figcaption, li {font-size: 13px; color: #555}
+  .table {overflow-x: auto}`;
+
+/** One HTML page that needs neither a network nor scripts: pictures first, then every number. */
+export function renderReport(report: BenchReport): string {
+  const {align, rows} = resultTable(report.results);
+  const [head, ...body] = rows as [string[], ...string[][]];
+  const row = (cells: readonly string[], tag: string): string =>
+    `<tr>${cells.map((cell, i) => `<${tag} class="${align[i]}">${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
+  const charts = drawCharts(report).map(
+    ({title, caption, html}) =>
+      `<h2>${escapeHtml(title)}</h2>\n<figure>${html}<figcaption>${escapeHtml(caption)}</figcaption></figure>`,
+  );
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>repvgg bench</title>
+<style>${style}</style>
+<h1>repvgg ${escapeHtml(report.version)}: images per second</h1>
+<ul>${notes(report)
+    .map(note => `<li>${escapeHtml(note)}</li>`)
+    .join('')}<li>${escapeHtml(report.date)}</li></ul>
+${charts.join('\n')}
+<h2>All results</h2>
+<div class="table"><table>${row(head, 'th')}${body.map(cells => row(cells, 'td')).join('')}</table></div>
+</html>
+`;
+}
+
+function escapeHtml(text: string): string {
+  return text.replace(/[&<>"]/g, character => `&#${character.charCodeAt(0)};`);
+}

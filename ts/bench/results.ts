@@ -1,0 +1,120 @@
+import type {Form} from '../network.ts';
+
+/** What is timed: the network alone, or JPEG bytes to labels, or one of the steps before the network. */
+export type Stage = 'engine' | 'pipeline' | 'decode' | 'preprocess';
+
+export const stages: readonly Stage[] = ['engine', 'pipeline', 'decode', 'preprocess'];
+
+/** Of one quantity over the rounds of a run. */
+export interface Range {
+  min: number;
+  median: number;
+  max: number;
+  /** Rounds. */
+  runs: number;
+}
+
+/** One line of the table. docs/performance.md describes every field, docs/bench-results.schema.json is its JSON schema. */
+export interface BenchResult {
+  /** 'repvgg', or a peer such as 'onnxruntime-node' or 'pytorch-eager'. */
+  runner: string;
+  /** null where no network is involved: decode and preprocess. */
+  model: string | null;
+  form: Form;
+  stage: Stage;
+  device: string;
+  precision: string;
+  batch: number;
+  threads: number;
+  imagesPerSecond: Range;
+  /** Of one batch, at the median rate. */
+  latencyMs: number;
+  /** Two operations for each multiply-accumulate of the fused network as the paper counts them, whatever algorithm ran. */
+  effectiveTflops: number | null;
+  /** Median over the rounds of the effective rate over the peak measured in the same round. Winograd can exceed 1. */
+  fractionOfPeak: number | null;
+  /** (max - min) / median of imagesPerSecond. */
+  spread: number;
+  /** Whether the spread exceeds 10 %. */
+  noisy: boolean;
+  /** Of peers: images per second of repvgg over those of the peer, paired by round. */
+  ratio: Range | null;
+  /** Of peers: relative L2 difference of the logits from repvgg's, before timing. */
+  outputError: number | null;
+  /** Resident memory of the whole process when the case ended; null for peers. */
+  memoryBytes: number | null;
+  /** Where the processor reports its energy (RAPL): that of the whole socket, over all rounds; null for peers. */
+  joulesPerImage: number | null;
+}
+
+/** What this machine did at best during the run, on as many threads as the results have. */
+export interface BenchLimits {
+  threads: number;
+  /** Of fmaGflops. */
+  instructionSet: string;
+  /** fp32 multiply-adds between registers, median over the run. */
+  fmaGflops: number;
+  /** The same, with its range. */
+  fma: Range;
+  /** fp32 matrix product of 1024 x 1024 by PyTorch; null without it. */
+  gemmGflops: number | null;
+  /** bf16 products of matrix units; null without them. */
+  matrixTflops: number | null;
+  /** memcpy of 128 MiB, bytes read and written. */
+  copyGBps: number;
+}
+
+export interface BenchMachine {
+  cpu: string;
+  cores: number;
+  usableCores: number;
+  instructionSets: string[];
+  memoryBytes: number;
+  platform: string;
+  arch: string;
+  node: string;
+  gpus: string[];
+}
+
+export interface BenchReport {
+  machine: BenchMachine;
+  /** Of this package. */
+  version: string;
+  /** ISO 8601. */
+  date: string;
+  /** Versions of the peers that ran. */
+  peers: Record<string, string>;
+  results: BenchResult[];
+  limits: BenchLimits;
+  /** What was asked for and not run, and why: one sentence each. */
+  skipped: string[];
+}
+
+/** A spread above this is marked. */
+export const noisySpread = 0.1;
+
+export function rangeOf(values: readonly number[]): Range {
+  return {min: Math.min(...values), median: median(values), max: Math.max(...values), runs: values.length};
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** What makes two results the same case: everything but the figures. */
+export function caseKey({
+  runner,
+  model,
+  form,
+  stage,
+  device,
+  precision,
+  batch,
+  threads,
+}: BenchResult): string {
+  return [runner, model ?? '-', form, stage, device, precision, `batch ${batch}`, `${threads} threads`].join(
+    ' ',
+  );
+}

@@ -1,0 +1,257 @@
+import {mkdtemp, rm} from 'node:fs/promises';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {type Architecture, architectureByName, architectureNames} from '../architecture.ts';
+import {decodeConcurrency} from '../batches.ts';
+import {chooseDevice, type DeviceName, type Precision} from '../device.ts';
+import {invalidArgument} from '../errors.ts';
+import {type NativeLimits, native} from '../native.ts';
+import type {Form} from '../network.ts';
+import {defaultPreprocessing} from '../preprocessing.ts';
+import {layerTable} from '../statistics.ts';
+import {describeMachine, joulesBetween, readEnergy} from './machine.ts';
+import {type Contestant, interleave, type Rounds} from './measure.ts';
+import {openPeers, type Peer, type Peers} from './peers.ts';
+import {
+  type BenchLimits,
+  type BenchReport,
+  type BenchResult,
+  median,
+  noisySpread,
+  rangeOf,
+  type Stage,
+} from './results.ts';
+import {
+  type Engine,
+  type NetworkCase,
+  openDecode,
+  openEngine,
+  openPipeline,
+  openPreprocess,
+} from './stages.ts';
+
+export interface BenchOptions {
+  /** Official variants, or "all". */
+  models: readonly string[];
+  stages: readonly Stage[];
+  batches: readonly number[];
+  form: Form;
+  device: DeviceName;
+  precision: Precision;
+  threads: number;
+  /** To measure one contestant of one case, in seven rounds. */
+  seconds: number;
+  /** Names of peers to measure beside us; see {@link openPeers}. */
+  peers: readonly string[];
+  /** Unless Infinity: no case begins after this many seconds, and none whose batch takes longer than `seconds`. */
+  limitSeconds: number;
+  version: string;
+  onProgress(message: string): void;
+}
+
+/** One case of the run: what is timed, and against whom. */
+interface Case extends Pick<BenchResult, 'stage' | 'batch' | 'threads'> {
+  /** null for decode and preprocess. */
+  network: NetworkCase | null;
+  peers: readonly Peer[];
+  open(): Promise<Contestant | Engine>;
+}
+
+const rounds = 7;
+const limitsSeconds = 0.2;
+/** Of the reference before each round. */
+const referenceSeconds = 0.03;
+
+/** Measures what is asked for, case by case. Nothing else should be running on the machine. */
+export async function runBench(options: BenchOptions): Promise<BenchReport> {
+  const {threads, onProgress, version} = options;
+  const {models, form, stages} = options;
+  if (form === 'train' && stages.some(stage => stage === 'pipeline'))
+    throw invalidArgument('stage', '"engine" where the form is "train"', 'pipeline');
+  const architectures = (models.includes('all') ? architectureNames : models).map(architectureByName);
+  const folder = await mkdtemp(join(tmpdir(), 'repvgg-bench-'));
+  const skipped: string[] = [];
+  const results: BenchResult[] = [];
+  let peers: Peers | undefined;
+  try {
+    onProgress('limits of this machine');
+    const references = [await native().measureLimits({threads, seconds: limitsSeconds, copy: true})];
+    peers = await openPeers(options.peers, folder, threads, skipped);
+    const end = performance.now() + 1000 * options.limitSeconds;
+    for (const one of listCases(options, architectures, peers.list, folder)) {
+      if (performance.now() > end) {
+        skipped.push(`${title(one)}: the run has taken ${options.limitSeconds} seconds already.`);
+        continue;
+      }
+      onProgress(title(one));
+      const outcome = await measureCase(one, options, references, skipped);
+      if (typeof outcome === 'string') skipped.push(`${title(one)}: ${outcome}`);
+      else results.push(...outcome);
+    }
+    return {
+      machine: describeMachine(),
+      version,
+      date: new Date().toISOString(),
+      peers: peers.versions,
+      results,
+      limits: summarise(references, threads, await peers.gemmGflops()),
+      skipped,
+    };
+  } finally {
+    await peers?.close();
+    await rm(folder, {recursive: true});
+  }
+}
+
+function* listCases(
+  options: BenchOptions,
+  architectures: readonly Architecture[],
+  peers: readonly Peer[],
+  folder: string,
+): Generator<Case> {
+  const {stages, batches, threads, form} = options;
+  const placement = chooseDevice(options.device, options.precision);
+  const alone = {batch: 1, network: null, peers: []};
+  if (stages.includes('decode'))
+    yield {...alone, stage: 'decode', threads: decodeConcurrency, open: openDecode};
+  if (stages.includes('preprocess')) {
+    const preprocessing = defaultPreprocessing(architectures[0]!);
+    yield {...alone, stage: 'preprocess', threads: 1, open: () => openPreprocess(preprocessing)};
+  }
+  for (const architecture of architectures) {
+    const networkOf = (batch: number): NetworkCase => ({...placement, architecture, form, batch, threads});
+    for (const batch of stages.includes('engine') ? batches : []) {
+      const network = networkOf(batch);
+      yield {stage: 'engine', batch, threads, network, peers, open: () => openEngine(network)};
+    }
+    if (stages.includes('pipeline')) {
+      const network = networkOf(Math.max(...batches));
+      const open = (): Promise<Contestant> => openPipeline(network, folder);
+      yield {stage: 'pipeline', batch: network.batch, threads, network, peers: [], open};
+    }
+  }
+}
+
+function title({stage, network, batch}: Case): string {
+  return network ? `${network.architecture.name} ${stage} batch ${batch}` : stage;
+}
+
+/** Returns the results of all contestants, or why there are none. */
+async function measureCase(
+  one: Case,
+  {seconds, threads, limitSeconds, onProgress}: BenchOptions,
+  references: NativeLimits[],
+  skipped: string[],
+): Promise<BenchResult[] | string> {
+  const opened: {contestant: Contestant; peer: Peer | null; outputError: number | null}[] = [];
+  try {
+    const ours = await one.open();
+    opened.push({contestant: ours, peer: null, outputError: null});
+    await ours.sample(0); // The first run also touches memory for the first time.
+    const runSeconds = one.batch / (await ours.sample(0));
+    if (runSeconds > seconds && limitSeconds < Infinity) {
+      return `one batch takes ${runSeconds.toFixed(1)} seconds; with --seconds it is measured.`;
+    }
+    if ('logits' in ours) {
+      for (const peer of one.peers) {
+        onProgress(`${title(one)}, beside ${peer.runner} ${peer.precision}`);
+        const other = await peer.open(one.network!, ours);
+        if (typeof other === 'string')
+          skipped.push(`${peer.runner} ${peer.precision}, ${title(one)}: ${other}`);
+        else opened.push({...other, peer});
+      }
+    }
+    const schedule = {
+      rounds,
+      sampleSeconds: seconds / rounds,
+      // Beside peers every round counts; alone, a slow machine does with fewer.
+      limitSeconds: opened.length > 1 ? Infinity : 1.5 * seconds,
+    };
+    const measured = await interleave(
+      opened.map(({contestant}) => contestant),
+      schedule,
+      () => native().measureLimits({threads, seconds: referenceSeconds, copy: false}),
+    );
+    const joules = await joulesPerImage(ours, schedule.sampleSeconds);
+    references.push(...measured.references);
+    return opened.map(({peer, outputError}, index) =>
+      toResult(one, peer, outputError, measured, index, joules),
+    );
+  } finally {
+    for (const {contestant} of opened) await contestant.close();
+  }
+}
+
+/** Of one more sample after the rounds, so that peers and references have no part in it. */
+async function joulesPerImage(contestant: Contestant, seconds: number): Promise<number | null> {
+  const before = readEnergy();
+  if (before.length === 0) return null;
+  const start = performance.now();
+  const rate = await contestant.sample(seconds);
+  const joules = joulesBetween(before, readEnergy());
+  return joules === null ? null : joules / ((rate * (performance.now() - start)) / 1000);
+}
+
+function toResult(
+  {network, stage, batch, threads}: Case,
+  peer: Peer | null,
+  outputError: number | null,
+  {images, references}: Rounds<NativeLimits>,
+  index: number,
+  joules: number | null,
+): BenchResult {
+  const rates = images[index]!;
+  const imagesPerSecond = rangeOf(rates);
+  const spread = (imagesPerSecond.max - imagesPerSecond.min) / imagesPerSecond.median;
+  const precision = peer?.precision ?? network?.precision ?? 'uint8';
+  const device = network?.device.name ?? 'cpu';
+  const gflops = network ? (2 * imageMacs(network.architecture)) / 1e9 : null;
+  const peaks = references.map(({fmaGflops, matrixGflops}) =>
+    device !== 'cpu' ? null : precision === 'fp32' ? fmaGflops : matrixGflops,
+  );
+  const fractions = gflops === null ? [] : rates.map((rate, i) => (rate * gflops) / (peaks[i] ?? Number.NaN));
+  return {
+    runner: peer?.runner ?? 'repvgg',
+    model: network?.architecture.name ?? null,
+    form: network?.form ?? 'deploy',
+    stage,
+    device,
+    precision,
+    batch,
+    threads,
+    imagesPerSecond,
+    latencyMs: (1000 * batch) / imagesPerSecond.median,
+    effectiveTflops: gflops === null ? null : (imagesPerSecond.median * gflops) / 1000,
+    fractionOfPeak: fractions.length > 0 && fractions.every(Number.isFinite) ? median(fractions) : null,
+    spread,
+    noisy: spread > noisySpread,
+    ratio: peer ? rangeOf(rates.map((rate, i) => images[0]![i]! / rate)) : null,
+    outputError,
+    memoryBytes: peer ? null : process.memoryUsage.rss(),
+    joulesPerImage: peer ? null : joules,
+  };
+}
+
+function imageMacs(architecture: Architecture): number {
+  const {crop} = defaultPreprocessing(architecture);
+  return layerTable(architecture, {height: crop, width: crop}).total.macs;
+}
+
+function summarise(
+  references: readonly NativeLimits[],
+  threads: number,
+  gemmGflops: number | null,
+): BenchLimits {
+  const fma = rangeOf(references.map(({fmaGflops}) => fmaGflops));
+  const matrix = references.flatMap(({matrixGflops}) => matrixGflops ?? []);
+  const [{instructionSet, copyGBps}] = references as [NativeLimits];
+  return {
+    threads,
+    instructionSet,
+    fmaGflops: fma.median,
+    fma,
+    gemmGflops,
+    matrixTflops: matrix.length > 0 ? median(matrix) / 1000 : null,
+    copyGBps,
+  };
+}

@@ -1,0 +1,119 @@
+import {rm} from 'node:fs/promises';
+import {join} from 'node:path';
+import type {Architecture} from '../architecture.ts';
+import {decodeConcurrency} from '../batches.ts';
+import {writePyTorch} from '../checkpoint/write_pytorch.ts';
+import {deployStateDict} from '../convert.ts';
+import type {Placement} from '../device.ts';
+import {decodeImage, type RgbImage} from '../images.ts';
+import {RepVGG, setParameters} from '../model.ts';
+import {type NativeBatch, native} from '../native.ts';
+import {toNativeShape} from '../native_network.ts';
+import type {Form} from '../network.ts';
+import {defaultPreprocessing, type Preprocessing} from '../preprocessing.ts';
+import {type Contestant, repeat, stream} from './measure.ts';
+import {randomJpegs, randomNetwork, randomPixels} from './workload.ts';
+
+export interface NetworkCase extends Placement {
+  architecture: Architecture;
+  form: Form;
+  batch: number;
+  threads: number;
+}
+
+/** The network alone, with the logits that it computes. */
+export interface Engine extends Contestant {
+  logits(): Promise<Float32Array>;
+}
+
+const jpegCount = 32;
+let jpegs: Promise<Buffer[]> | undefined;
+
+/** Made once, when first needed. */
+function jpegPool(): Promise<Buffer[]> {
+  jpegs ??= randomJpegs(jpegCount);
+  return jpegs;
+}
+
+/** The images of a batch, as the network takes them. */
+export function engineInput({architecture, batch}: Pick<NetworkCase, 'architecture' | 'batch'>): NativeBatch {
+  const {crop} = defaultPreprocessing(architecture);
+  return {pixels: randomPixels(batch, crop), count: batch};
+}
+
+/** The network alone: 8-bit pixels in memory to logits in memory. */
+export async function openEngine(network: NetworkCase): Promise<Engine> {
+  const {architecture, form, device, precision, batch, threads} = network;
+  const shape = toNativeShape(architecture, form, defaultPreprocessing(architecture));
+  const engine = new (native().Network)(shape, {
+    backend: device.backend,
+    precision,
+    batchSize: batch,
+    threads,
+  });
+  await setParameters(engine, randomNetwork(architecture, form), form);
+  const input = engineInput(network);
+  const cancel = new Uint8Array(1);
+  const logits = (): Promise<Float32Array> => engine.run(input, 'logits', cancel);
+  return {
+    logits,
+    sample: seconds => repeat(logits, batch, seconds),
+    close: () => engine.dispose(),
+  };
+}
+
+/** The fused network in a checkpoint of its own, as everything but {@link openEngine} takes it. */
+export async function writeCheckpoint(architecture: Architecture, folder: string): Promise<string> {
+  const path = join(folder, `${architecture.name}.pth`);
+  await writePyTorch(path, await deployStateDict(randomNetwork(architecture, 'deploy')));
+  return path;
+}
+
+/** JPEG bytes to labels, through the public interface, with two batches in flight as `repvgg classify` has them. */
+export async function openPipeline(network: NetworkCase, folder: string): Promise<Contestant> {
+  const {architecture, device, precision, batch, threads} = network;
+  const checkpoint = await writeCheckpoint(architecture, folder);
+  const model = await RepVGG.load(checkpoint, {
+    architecture,
+    device: device.name as 'cpu',
+    precision,
+    threads,
+    batchSize: batch,
+  });
+  await rm(checkpoint);
+  const pool = await jpegPool();
+  const inputs = Array.from({length: batch}, (_, i) => pool[i % pool.length]!);
+  return {
+    sample: seconds => stream(() => model.classify(inputs), batch, seconds),
+    close: () => model.dispose(),
+  };
+}
+
+/** JPEG bytes to pixels, as many at a time as the pipeline decodes. */
+export async function openDecode(): Promise<Contestant> {
+  const pool = await jpegPool();
+  const all = (): Promise<unknown> => inFlight(pool.length, i => decodeImage(pool[i]!, `image ${i}`));
+  return {sample: seconds => repeat(all, pool.length, seconds), close: async () => {}};
+}
+
+/** Resizing and cropping of decoded images, on the one thread that the pipeline has for it. */
+export async function openPreprocess(preprocessing: Preprocessing): Promise<Contestant> {
+  const pool = await jpegPool();
+  const images: RgbImage[] = [];
+  for (const jpeg of pool) images.push(await decodeImage(jpeg, 'image'));
+  const out = new Uint8Array(preprocessing.crop ** 2 * 3);
+  const all = (): Promise<unknown> =>
+    inFlight(images.length, i => {
+      const {data, width, height} = images[i]!;
+      return native().resizeCrop(data, width, height, preprocessing, out, 0);
+    });
+  return {sample: seconds => repeat(all, images.length, seconds), close: async () => {}};
+}
+
+async function inFlight(count: number, work: (index: number) => Promise<unknown>): Promise<void> {
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let i = next++; i < count; i = next++) await work(i);
+  };
+  await Promise.all(Array.from({length: decodeConcurrency}, worker));
+}

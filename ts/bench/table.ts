@@ -1,0 +1,50 @@
+import type {BenchReport, BenchResult} from './results.ts';
+
+/** The results for a terminal; `align` is as printTable takes it. */
+export function resultTable(results: readonly BenchResult[]): {align: string; rows: string[][]} {
+  const rows = results.map(result => {
+    const {min, median, max} = result.imagesPerSecond;
+    return [
+      result.model?.replace('RepVGG-', '') ?? '',
+      result.form === 'train' ? `${result.stage} (train)` : result.stage,
+      result.runner,
+      result.precision,
+      String(result.batch),
+      rate(median),
+      `${rate(min)} - ${rate(max)}${result.noisy ? ' *' : ''}`,
+      result.latencyMs.toFixed(result.latencyMs < 10 ? 2 : 1),
+      result.effectiveTflops?.toFixed(3) ?? '',
+      result.fractionOfPeak?.toFixed(2) ?? '',
+      result.ratio ? `${result.ratio.median.toFixed(2)} x` : '',
+    ];
+  });
+  const head = ['model', 'stage', 'runner', 'precision', 'batch', 'images/s', 'min - max'];
+  return {
+    align: 'llllrrlrrrr',
+    rows: [[...head, 'ms/batch', 'TFLOP/s', 'of peak', 'repvgg is'], ...rows],
+  };
+}
+
+/** What the table's reader has to know: the limits, what the mark means, what was left out. */
+export function notes({limits, machine, peers, results, skipped}: BenchReport): string[] {
+  const {threads, instructionSet, fmaGflops, fma, matrixTflops, copyGBps, gemmGflops} = limits;
+  const peaks = [
+    `fp32 ${instructionSet} ${fmaGflops.toFixed(0)} GFLOP/s (${fma.min.toFixed(0)} - ${fma.max.toFixed(0)})`,
+    ...(gemmGflops === null ? [] : [`fp32 matrix product ${gemmGflops.toFixed(0)} GFLOP/s`]),
+    ...(matrixTflops === null ? [] : [`bf16 tiles ${matrixTflops.toFixed(2)} TFLOP/s`]),
+    `copy ${copyGBps.toFixed(1)} GB/s`,
+  ];
+  const versions = Object.entries(peers).map(([name, version]) => `${name} ${version}`);
+  return [
+    `${machine.cpu}, ${threads} of ${machine.usableCores} cores; peaks in this run: ${peaks.join(', ')}`,
+    ...(versions.length > 0 ? [`beside ${versions.join(', ')}`] : []),
+    ...(results.some(({noisy}) => noisy)
+      ? ['* spread over 10 %: the machine was not quiet, compare ratios only']
+      : []),
+    ...skipped.map(sentence => `skipped ${sentence}`),
+  ];
+}
+
+function rate(value: number): string {
+  return value.toFixed(value < 100 ? 1 : 0);
+}
