@@ -4,7 +4,11 @@ import {type NativeCudaInfo, native} from './native.ts';
 /** Where to run: 'auto' takes a GPU if one can be used and says in {@link Device.reason} why not otherwise. */
 export type DeviceName = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
 
-/** Arithmetic of the convolutions. 'auto' is fp32 on the CPU, which also has bf16 (deploy form only). */
+/**
+ * Arithmetic of the convolutions. 'auto' is fp32 on the CPU, which also has bf16 (deploy form only), and fp16 with sums
+ * in fp32 on a GPU, which has all four: tensor cores are several times faster than fp32, and of their formats fp16 is the
+ * most precise. It holds no value above 65504; networks with larger activations need bf16 or fp32.
+ */
 export type Precision = 'auto' | 'fp32' | 'tf32' | 'fp16' | 'bf16';
 
 /** The device a model was given. */
@@ -37,9 +41,22 @@ export function chooseDevice(device: DeviceName, precision: Precision): Placemen
   if (!precisions.includes(precision)) {
     throw invalidArgument('precision', precisions.map(p => `"${p}"`).join(', '), precision);
   }
-  const reason = device === 'cpu' ? 'The CPU was asked for.' : whyNoCuda(native().cudaInfo());
-  if (device.startsWith('cuda'))
-    throw new RepVGGError('ERR_DEVICE_UNAVAILABLE', `Cannot use "${device}": ${reason}`);
+  let reason = 'The CPU was asked for.';
+  if (device !== 'cpu') {
+    const cuda = native().cudaInfo();
+    const index = device.startsWith('cuda:') ? Number(device.slice('cuda:'.length)) : 0;
+    const problem = whyNoCuda(cuda, index);
+    if (problem === null) {
+      return {
+        device: {name: `cuda:${index}`, backend: 'cuda', reason: `${cuda.devices[index]!.name} can be used.`},
+        precision: precision === 'auto' ? 'fp16' : precision,
+      };
+    }
+    if (device !== 'auto') {
+      throw new RepVGGError('ERR_DEVICE_UNAVAILABLE', `Cannot use "${device}": ${problem}`);
+    }
+    reason = problem;
+  }
   if (precision === 'fp16' || precision === 'tf32') {
     throw new RepVGGError(
       'ERR_PRECISION_UNSUPPORTED',
@@ -58,10 +75,14 @@ export function chooseDevice(device: DeviceName, precision: Precision): Placemen
   };
 }
 
-/** Why this process cannot run networks on a GPU. */
-export function whyNoCuda({built, devices, error, driverVersion}: NativeCudaInfo): string {
+/** Why this process cannot run networks on GPU number `index`; null if it can. */
+export function whyNoCuda({built, devices, error, driverVersion}: NativeCudaInfo, index = 0): string | null {
   if (!built) return 'this build of the addon has no CUDA support.';
   if (driverVersion === 0) return `no NVIDIA driver was found (${error}).`;
   if (devices.length === 0) return `the driver offers no GPU (${error}).`;
-  return 'this version runs networks on the CPU only.';
+  const device = devices[index];
+  if (!device) {
+    return `there is no GPU ${index}: this machine has ${devices.length}, counted from 0.`;
+  }
+  return device.problem === null ? null : `${device.name} cannot run the kernels: ${device.problem}.`;
 }

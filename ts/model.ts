@@ -116,7 +116,7 @@ export class RepVGG implements AsyncDisposable {
     const shape = toNativeShape(architecture, form, preprocessing);
     try {
       const network = new (native().Network)(shape, {
-        backend: chosen.device.backend,
+        backend: chosen.device.name,
         precision: chosen.precision,
         batchSize,
         ...(threads && {threads}),

@@ -78,10 +78,13 @@ export interface NativeNetwork {
   setLinear(linear: {weight: Float32Array; bias: Float32Array}): Promise<void>;
   run(batch: NativeBatch, output: 'logits' | 'embedding', cancel: Uint8Array): Promise<Float32Array>;
   runTopK(batch: NativeBatch, k: number, cancel: Uint8Array): Promise<NativeTopK>;
+  /** How the network runs, as JSON (engine/backend.h); empty on the CPU. */
+  describe(): Promise<string>;
   dispose(): Promise<void>;
 }
 
 export interface NativeNetworkOptions {
+  /** "cpu", "cuda" or "cuda:N". */
   backend: string;
   precision: 'fp32' | 'tf32' | 'fp16' | 'bf16';
   /** Images that a run will usually have: what is fastest depends on it, what is possible does not. */
@@ -101,7 +104,8 @@ export interface NativeGeometry {
 
 export interface NativeCudaInfo {
   built: boolean;
-  devices: {name: string; computeCapability: string; memoryBytes: number}[];
+  /** `problem` is why the kernels of this build cannot run on it, or null. */
+  devices: {name: string; computeCapability: string; memoryBytes: number; problem: string | null}[];
   runtimeVersion: number;
   driverVersion: number;
   error: string | null;
@@ -155,8 +159,10 @@ export function native(): NativeAddon {
     const glibc = (report?.getReport() as {header?: {glibcVersionRuntime?: string}} | undefined)?.header
       ?.glibcVersionRuntime;
     const machine = `${process.platform}-${process.arch}, Node ${process.version}, ${glibc ? `glibc ${glibc}` : 'no glibc'}`;
+    const advice =
+      'Build it from source: "npm install --save-dev cmake-js node-addon-api", then "npx cmake-js compile -d node_modules/repvgg".';
     const message = `The native addon does not load on this machine (${machine}): ${(cause as Error).message.split('\n')[0]}`;
-    throw new RepVGGError('ERR_NATIVE_LOAD', `${message} Build it from source with "npx cmake-js compile".`, {
+    throw new RepVGGError('ERR_NATIVE_LOAD', `${message} ${advice}`, {
       cause,
     });
   }

@@ -122,9 +122,9 @@ async function printReport(report: Report): Promise<void> {
 function cudaRows({built, runtimeVersion, driverVersion, devices}: NativeCudaInfo): string[][] {
   if (!built) return [['cuda', 'not built in']];
   const versions = `built in, runtime ${cudaVersion(runtimeVersion)}, driver ${cudaVersion(driverVersion)}`;
-  const gpus = devices.map(({name, computeCapability, memoryBytes}, i) => {
+  const gpus = devices.map(({name, computeCapability, memoryBytes, problem}, i) => {
     const memory = `${Math.round(memoryBytes / 2 ** 30)} GiB`;
-    return ['', `cuda:${i} is ${name}, compute capability ${computeCapability}, ${memory}`];
+    return ['', `cuda:${i} is ${name}, compute capability ${computeCapability}, ${memory}${problem ? `: ${problem}` : ''}`];
   });
   return [['cuda', versions], ...gpus];
 }
