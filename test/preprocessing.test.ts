@@ -1,8 +1,15 @@
+import {execFile} from 'node:child_process';
 import {createHash} from 'node:crypto';
+import {join} from 'node:path';
+import {promisify} from 'node:util';
+import {gzipSync} from 'node:zlib';
 import test from 'ava';
+import sharp from 'sharp';
+import {architectureByName} from '../ts/architecture.ts';
 import {decodeImage} from '../ts/images.ts';
 import {native} from '../ts/native.ts';
-import {checkPreprocessing, type Interpolation} from '../ts/preprocessing.ts';
+import {checkPreprocessing, defaultPreprocessing, type Interpolation} from '../ts/preprocessing.ts';
+import {temporaryFolder} from './cli/run.ts';
 import {expected, image as odd, photo} from './fixtures.ts';
 
 const sha256 = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex');
@@ -69,10 +76,40 @@ test('photographs are decoded, resized and cropped to the same pixels as Pillow 
   }
 });
 
-test('grey, palette, transparent and rotated images are decoded to the same pixels as Pillow', async t => {
+test('grey, palette, transparent and rotated images, and one with a colour profile, are decoded to the same pixels as Pillow', async t => {
   for (const [name, {width, height, rgbSha256}] of Object.entries(expected.images)) {
     const decoded = await decodeImage(odd(name), name);
     t.deepEqual([decoded.width, decoded.height, sha256(decoded.data)], [width, height, rgbSha256], name);
+  }
+});
+
+test('WebP, AVIF, TIFF and GIF are decoded too, and nothing else is', async t => {
+  const pixels = {data: new Uint8Array(16 * 8 * 3).fill(100), width: 16, height: 8};
+  const picture = sharp(pixels.data, {raw: {width: 16, height: 8, channels: 3}});
+  for (const format of ['webp', 'avif', 'tiff', 'gif'] as const) {
+    const {data, width, height} = await decodeImage(await picture.toFormat(format).toBuffer(), format);
+    t.deepEqual([width, height], [16, 8]);
+    t.true(
+      data.every(value => Math.abs(value - 100) <= 2),
+      format,
+    );
+  }
+  const svg =
+    '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect width="8" height="8"/></svg>';
+  t.is((await sharp(Buffer.from(svg)).metadata()).format, 'svg', 'sharp itself would decode it');
+  const message = 'Cannot decode x: it is not a JPEG, PNG, WebP, AVIF, TIFF or GIF image.';
+  for (const bytes of [svg, gzipSync(svg), '%PDF-1.7\n', 'P6 1 1 255\nabc', 'GIF', 'x']) {
+    await t.throwsAsync(decodeImage(Buffer.from(bytes), 'x'), {code: 'ERR_IMAGE_DECODE', message});
+  }
+});
+
+test('what is no regular file is not read as an image', async t => {
+  const folder = await temporaryFolder(t);
+  const pipe = join(folder, 'pipe.png');
+  await promisify(execFile)('mkfifo', [pipe]);
+  for (const path of [pipe, '/dev/zero']) {
+    const message = `Cannot read image ${path}: it is not a regular file.`;
+    await t.throwsAsync(decodeImage(path, path), {code: 'ERR_FILE_READ', message});
   }
 });
 
@@ -102,6 +139,9 @@ test('raw pixels are taken as they are, grey is repeated, alpha is dropped, wron
   t.deepEqual(await raw([1, 2, 3, 4, 5, 6], 3), [1, 2, 3, 4, 5, 6]);
   t.deepEqual(await raw([1, 2, 3, 9, 4, 5, 6, 9], 4), [1, 2, 3, 4, 5, 6]);
   await t.throwsAsync(raw([1, 2, 3], 1), {code: 'ERR_INVALID_ARGUMENT', message: /Expected 2 bytes/});
+  // Nobody allocates this much: the size is looked at first.
+  const huge = {data: new Uint8Array(3), width: 2 ** 31, height: 1, channels: 3} as const;
+  await t.throwsAsync(decodeImage(huge, 'x'), {code: 'ERR_IMAGE_TOO_LARGE', message: /268 megapixels/});
   await t.throwsAsync(decodeImage({} as never, 'x'), {
     code: 'ERR_INVALID_ARGUMENT',
     message: /Expected a path/,
@@ -162,6 +202,18 @@ test('writes at the offset it is given and nowhere else', async t => {
   t.deepEqual([...out], [...Array(12).fill(1), ...Array(12).fill(200), ...Array(12).fill(1)]);
 });
 
+test('networks with squeeze-and-excite see 320 pixels, all others 224 of 256', t => {
+  const imageNet = {interpolation: 'bilinear', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]};
+  for (const [name, resize, crop] of [
+    ['RepVGG-A0', 256, 224],
+    ['RepVGG-B3g4', 256, 224],
+    ['RepVGG-D2se', 320, 320],
+    ['RepVGGplus-L2pse', 320, 320],
+  ] as const) {
+    t.deepEqual(defaultPreprocessing(architectureByName(name)) as object, {resize, crop, ...imageNet});
+  }
+});
+
 test('options out of range are refused by name', t => {
   const message = /^Expected .* for preprocessing\.(resize|crop|interpolation|mean|std) but received /;
   for (const bad of [
@@ -172,6 +224,9 @@ test('options out of range are refused by name', t => {
     {interpolation: 'nearest' as Interpolation},
     {mean: [0, 0] as unknown as [number, number, number]},
     {std: [1, 0, 1] as [number, number, number]},
+    {std: [1, 1, 1e-300] as [number, number, number]},
+    {mean: [0, Number.NaN, 0] as [number, number, number]},
+    {mean: [0, 1e300, 0] as [number, number, number]},
   ]) {
     t.throws(() => checkPreprocessing(bad), {code: 'ERR_INVALID_ARGUMENT', message});
   }

@@ -1,7 +1,6 @@
-import {readFile} from 'node:fs/promises';
-import {basename} from 'node:path';
 import sharp from 'sharp';
 import {fileError, invalidArgument, RepVGGError} from './errors.ts';
+import {openRegularFile} from './files.ts';
 
 /** Pixels that are already decoded: [height][width][channels], 8 bits each; grey, RGB or RGBA (alpha is dropped). */
 export interface RawImage {
@@ -21,14 +20,25 @@ export interface RgbImage {
   height: number;
 }
 
-/** How an input is called in messages: its file name, or its position among the inputs. */
+/**
+ * How JPEG, PNG, WebP, AVIF, TIFF and GIF begin, in hexadecimal. libvips would decode others too, among them SVG, which
+ * can name further files; its own list of what it may decode is one for the whole process.
+ */
+const formats =
+  /^(?:ffd8ff|89504e470d0a1a0a|52494646.{8}57454250|.{8}66747970|49492[ab]00|4d4d002[ab]|474946383[79]61)/;
+const headBytes = 12;
+/** sharp's own limit, which raw pixels have too. */
+const maxPixels = 0x3fff ** 2;
+
+/** How an input is called in messages: by its path, or its position among the inputs. */
 export function inputName(input: ImageInput, index: number): string {
-  return typeof input === 'string' ? basename(input) : `input ${index}`;
+  return typeof input === 'string' ? input : `input ${index}`;
 }
 
 /**
  * Decodes an image to 8-bit RGB as Pillow's `convert('RGB')` does: grey is repeated, palettes are looked up, alpha is
- * dropped, EXIF orientation is not applied. CMYK is converted and 16-bit is reduced to 8. Of an animation, the first frame.
+ * dropped, neither EXIF orientation nor a colour profile is applied. CMYK is converted and 16-bit is reduced to 8. Of an
+ * animation, the first frame.
  *
  * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_IMAGE_DECODE, ERR_IMAGE_TOO_LARGE (over 268 megapixels),
  *   ERR_INVALID_ARGUMENT
@@ -37,19 +47,27 @@ export async function decodeImage(input: ImageInput, name: string): Promise<RgbI
   if (typeof input === 'string') {
     let bytes: Buffer;
     try {
-      bytes = await readFile(input);
+      await using file = await openRegularFile(input);
+      bytes = await file.handle.readFile();
     } catch (cause) {
       throw fileError(`read image ${input}`, cause);
     }
     return decodeBytes(bytes, name);
   }
-  return input instanceof Uint8Array ? decodeBytes(input, name) : rawToRgb(input, name);
+  if (input instanceof Uint8Array) return decodeBytes(input, name);
+  if (input?.width * input?.height > maxPixels) throw tooLarge(name);
+  return rawToRgb(input, name);
 }
 
 async function decodeBytes(bytes: Uint8Array, name: string): Promise<RgbImage> {
   if (bytes.length === 0) throw new RepVGGError('ERR_IMAGE_DECODE', `Cannot decode ${name}: it is empty.`);
+  const head = Buffer.from(bytes.subarray(0, headBytes)).toString('hex');
+  if (!formats.test(head)) {
+    const message = `Cannot decode ${name}: it is not a JPEG, PNG, WebP, AVIF, TIFF or GIF image.`;
+    throw new RepVGGError('ERR_IMAGE_DECODE', message);
+  }
   try {
-    const {data, info} = await sharp(bytes, {failOn: 'error'})
+    const {data, info} = await sharp(bytes, {failOn: 'error', ignoreIcc: true})
       .toColourspace('srgb')
       .removeAlpha()
       .raw({depth: 'uchar'})
@@ -57,15 +75,14 @@ async function decodeBytes(bytes: Uint8Array, name: string): Promise<RgbImage> {
     return {data, width: info.width, height: info.height};
   } catch (cause) {
     const reason = (cause as Error).message.split('\n')[0]!.replace(/\.$/, '');
-    if (/pixel limit/i.test(reason)) {
-      throw new RepVGGError(
-        'ERR_IMAGE_TOO_LARGE',
-        `Cannot decode ${name}: it has more than 268 megapixels.`,
-        {cause},
-      );
-    }
+    if (/pixel limit/i.test(reason)) throw tooLarge(name, cause);
     throw new RepVGGError('ERR_IMAGE_DECODE', `Cannot decode ${name}: ${reason}.`, {cause});
   }
+}
+
+function tooLarge(name: string, cause?: unknown): RepVGGError {
+  const message = `Cannot decode ${name}: it has more than 268 megapixels.`;
+  return new RepVGGError('ERR_IMAGE_TOO_LARGE', message, {cause});
 }
 
 function rawToRgb(image: RawImage, name: string): RgbImage {
@@ -87,7 +104,8 @@ function rawToRgb(image: RawImage, name: string): RgbImage {
     const expected = `${pixels * channels} bytes (${width} x ${height} x ${channels})`;
     throw invalidArgument(`${name}.data`, expected, data.length);
   }
-  if (channels === 3) return {data, width, height};
+  // A copy: the caller could change, transfer or shrink the buffer while another thread reads it.
+  if (channels === 3) return {data: data.slice(), width, height};
   const rgb = new Uint8Array(pixels * 3);
   for (let i = 0; i < pixels; i++) {
     for (let c = 0; c < 3; c++) rgb[i * 3 + c] = data[i * channels + (channels === 1 ? 0 : c)]!;

@@ -1,4 +1,5 @@
 import type {Architecture} from './architecture.ts';
+import {checkOptions} from './arguments.ts';
 import {invalidArgument} from './errors.ts';
 
 export type Interpolation = 'bilinear' | 'bicubic';
@@ -16,6 +17,12 @@ export interface Preprocessing {
   std: readonly [number, number, number];
 }
 
+/** The fields that are to differ from those of the variant. */
+export type PreprocessingOptions = {[Field in keyof Preprocessing]?: Preprocessing[Field] | undefined};
+
+/** Bounds on mean and std: beyond them inputs are of no network, or overflow float32. */
+const [least, most] = [1e-6, 1e6];
+
 const imageNet: Preprocessing = {
   resize: 256,
   crop: 224,
@@ -29,12 +36,27 @@ export function defaultPreprocessing(architecture: Architecture): Preprocessing 
   return architecture.squeezeExcite ? {...imageNet, resize: 320, crop: 320} : {...imageNet};
 }
 
+/** Fills in the fields that are not given. */
+export function completePreprocessing(
+  options: PreprocessingOptions | undefined,
+  defaults: Preprocessing,
+): Preprocessing {
+  return {
+    resize: options?.resize ?? defaults.resize,
+    crop: options?.crop ?? defaults.crop,
+    interpolation: options?.interpolation ?? defaults.interpolation,
+    mean: options?.mean ?? defaults.mean,
+    std: options?.std ?? defaults.std,
+  };
+}
+
 /**
  * Checks every field that is given.
  *
  * @throws {RepVGGError} ERR_INVALID_ARGUMENT
  */
-export function checkPreprocessing(options: Partial<Preprocessing>): void {
+export function checkPreprocessing(options: PreprocessingOptions = {}): void {
+  checkOptions(options, 'preprocessing');
   const {resize, crop, interpolation, mean, std} = options;
   const size = (value: number | undefined, name: string, least: number): void => {
     if (value !== undefined && !(Number.isInteger(value) && value >= least && value <= 4096)) {
@@ -46,14 +68,11 @@ export function checkPreprocessing(options: Partial<Preprocessing>): void {
   if (interpolation !== undefined && interpolation !== 'bilinear' && interpolation !== 'bicubic') {
     throw invalidArgument('preprocessing.interpolation', '"bilinear" or "bicubic"', interpolation);
   }
-  for (const [values, name] of [
-    [mean, 'preprocessing.mean'],
-    [std, 'preprocessing.std'],
-  ] as const) {
-    if (values === undefined) continue;
-    const valid = Array.isArray(values) && values.length === 3 && values.every(Number.isFinite);
-    if (!valid || (name === 'preprocessing.std' && values.some(v => v <= 0))) {
-      throw invalidArgument(name, `three ${name === 'preprocessing.std' ? 'positive ' : ''}numbers`, values);
-    }
-  }
+  const numbers = (values: readonly number[] | undefined, name: string, from: number): void => {
+    if (values === undefined) return;
+    const valid = Array.isArray(values) && values.length === 3 && values.every(v => v >= from && v <= most);
+    if (!valid) throw invalidArgument(name, `three numbers from ${from} to ${most}`, values);
+  };
+  numbers(mean, 'preprocessing.mean', -most);
+  numbers(std, 'preprocessing.std', least);
 }

@@ -12,13 +12,14 @@ import hashlib
 import json
 import os
 import re
+import struct
 from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import PIL
 import torch
-from PIL import Image, features
+from PIL import Image, ImageCms, features
 from skimage import data
 from torch import Tensor
 
@@ -73,6 +74,7 @@ def make_odd_images(folder: Path) -> dict[str, dict]:
     photo.convert('CMYK').save(folder / 'cmyk.jpg', quality=85)
     with_alpha.save(folder / 'rgba.png')
     photo.quantize(64).save(folder / 'palette.png')
+    photo.resize((24, 16)).save(folder / 'display-p3.png', icc_profile=display_p3())
     Image.fromarray(np.asarray(photo.convert('L')).astype(np.uint16) * 257).save(folder / 'grey16.png')
     Image.new('RGB', (1, 1), (200, 100, 50)).save(folder / '1x1.png')
     whole = (folder.parent / 'photos' / 'astronaut.jpg').read_bytes()
@@ -81,8 +83,24 @@ def make_odd_images(folder: Path) -> dict[str, dict]:
     # No values for 16 bits and CMYK: Pillow clips the one and converts the other without a profile.
     return {
         name: describe(decode(folder / name))
-        for name in ('1x1.png', 'exif6.jpg', 'grey.jpg', 'palette.png', 'rgba.png')
+        for name in ('1x1.png', 'display-p3.png', 'exif6.jpg', 'grey.jpg', 'palette.png', 'rgba.png')
     }
+
+
+def display_p3() -> bytes:
+    """sRGB's profile with the primaries of Display P3 (adapted to D50), which convert('RGB') ignores."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes())
+    profile[24:36] = bytes(12)  # The date of making.
+    primaries = {
+        b'rXYZ': (0.51512, 0.24120, -0.00105),
+        b'gXYZ': (0.29198, 0.69225, 0.04189),
+        b'bXYZ': (0.15710, 0.06657, 0.78407),
+    }
+    (count,) = struct.unpack_from('>I', profile, 128)
+    for tag, offset, _ in struct.iter_unpack('>4sII', profile[132 : 132 + 12 * count]):
+        if tag in primaries:
+            struct.pack_into('>3i', profile, offset + 8, *(round(value * 65536) for value in primaries[tag]))
+    return bytes(profile)
 
 
 def describe(image: Image.Image) -> dict:

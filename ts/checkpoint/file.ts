@@ -1,5 +1,6 @@
-import {type FileHandle, open, stat} from 'node:fs/promises';
+import type {FileHandle} from 'node:fs/promises';
 import {fileError, invalidArgument, RepVGGError, type RepVGGErrorCode} from '../errors.ts';
+import {openRegularFile} from '../files.ts';
 
 /** The most bytes that one read call may ask for on every platform. */
 const maxReadBytes = 2 ** 30;
@@ -23,11 +24,8 @@ export class CheckpointFile {
       throw invalidArgument('path', 'the path of a checkpoint', path);
     const doing = `read checkpoint ${path}`;
     try {
-      // Before opening: opening a named pipe would wait for a writer.
-      const stats = await stat(path);
-      if (stats.isDirectory()) throw Object.assign(new Error(), {code: 'EISDIR'});
-      if (!stats.isFile()) throw new Error('it is not a regular file');
-      return new CheckpointFile(path, stats.size, await open(path, 'r'));
+      const {handle, size} = await openRegularFile(path);
+      return new CheckpointFile(path, size, handle);
     } catch (error) {
       throw fileError(doing, error);
     }

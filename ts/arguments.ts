@@ -1,0 +1,16 @@
+import {invalidArgument} from './errors.ts';
+
+/** Checks that options are an object, before their fields are looked at. */
+export function checkOptions(options: unknown, name = 'options'): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw invalidArgument(name, 'an object', options);
+  }
+}
+
+/** By its methods, since a signal may come from another realm. */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  const methods = ['throwIfAborted', 'addEventListener', 'removeEventListener'] as const;
+  if (signal !== undefined && !methods.every(method => typeof signal?.[method] === 'function')) {
+    throw invalidArgument('signal', 'an AbortSignal', signal);
+  }
+}
