@@ -1,5 +1,7 @@
-import {mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
+import {execFile} from 'node:child_process';
+import {chmod, mkdir, readdir, readFile, readlink, stat, symlink, writeFile} from 'node:fs/promises';
 import {dirname} from 'node:path';
+import {promisify} from 'node:util';
 import test from 'ava';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {type TensorToWrite, writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
@@ -137,6 +139,71 @@ test('a failed write leaves what was there, and nothing else', async t => {
   t.is(await readFile(path, 'utf8'), 'before');
 });
 
+test('only a regular file is replaced', async t => {
+  const pipe = await folder.path('pipes/pipe');
+  await mkdir(dirname(pipe));
+  await promisify(execFile)('mkfifo', [pipe]);
+  const device = '/dev/full';
+  const dangling = await folder.path('pipes/link');
+  await symlink('nowhere', dangling);
+  for (const [path, problem] of [
+    [pipe, 'it is not a regular file'],
+    [device, 'it is not a regular file'],
+    [dangling, 'it is a link to nowhere, which does not exist'],
+  ] as const) {
+    const asked: TensorToWrite = {...toWrite('a', [1], [1]), values: async () => t.fail() as never};
+    await t.throwsAsync(writePyTorch(path, [asked]), {
+      code: 'ERR_FILE_WRITE',
+      message: `Cannot write checkpoint ${path}: ${problem}.`,
+    });
+  }
+  t.deepEqual((await readdir(dirname(pipe))).sort(), ['link', 'pipe']);
+});
+
+test('a link stays one, and a file keeps its mode', async t => {
+  const file = await folder.path('linked/weights.pth');
+  const link = await folder.path('linked/link.pth');
+  await mkdir(dirname(file));
+  await writeFile(file, 'before');
+  await chmod(file, 0o640);
+  await symlink('weights.pth', link);
+  await writePyTorch(link, [toWrite('a', [1], [1])]);
+  t.is(await readlink(link), 'weights.pth');
+  t.is((await stat(file)).mode & 0o7777, 0o640);
+  await using written = await openCheckpoint(file);
+  t.deepEqual([...written.tensors.keys()], ['a']);
+  t.deepEqual((await readdir(dirname(file))).sort(), ['link.pth', 'weights.pth']);
+});
+
+// Root may write whatever the mode says.
+(process.getuid?.() === 0 ? test.skip : test)('a file without write permission is not replaced', async t => {
+  const path = await folder.path('read-only.pth');
+  await writeFile(path, 'before', {mode: 0o444});
+  await t.throwsAsync(writePyTorch(path, [toWrite('a', [1], [1])]), {
+    code: 'ERR_FILE_WRITE',
+    message: `Cannot write checkpoint ${path}: permission denied.`,
+  });
+  t.is(await readFile(path, 'utf8'), 'before');
+});
+
+test('an abort ends the writing with its reason and leaves what was there', async t => {
+  const path = await folder.path('aborted/weights.pth');
+  await mkdir(dirname(path));
+  await writeFile(path, 'before');
+  const controller = new AbortController();
+  const reason = new Error('enough');
+  const aborting: TensorToWrite = {
+    ...toWrite('a', [1], [1]),
+    async values() {
+      controller.abort(reason);
+      return Float32Array.of(1);
+    },
+  };
+  t.is(await t.throwsAsync(writePyTorch(path, [aborting], controller.signal)), reason);
+  t.deepEqual(await readdir(dirname(path)), ['weights.pth']);
+  t.is(await readFile(path, 'utf8'), 'before');
+});
+
 test('a place that cannot be written to', async t => {
   const good = toWrite('a', [1], [1]);
   await t.throwsAsync(writePyTorch(await folder.path('none/x.pth'), [good]), {
@@ -145,6 +212,9 @@ test('a place that cannot be written to', async t => {
   });
   const path = await folder.path('place/x.pth');
   await mkdir(path, {recursive: true});
-  await t.throwsAsync(writePyTorch(path, [good]), {code: 'ERR_FILE_WRITE', message: /EISDIR/});
+  await t.throwsAsync(writePyTorch(path, [good]), {
+    code: 'ERR_FILE_WRITE',
+    message: `Cannot write checkpoint ${path}: it is a directory.`,
+  });
   t.deepEqual(await readdir(dirname(path)), ['x.pth']);
 });
