@@ -1,9 +1,7 @@
-import {execFile} from 'node:child_process';
 import {once} from 'node:events';
 import {readdirSync} from 'node:fs';
-import {readFile, writeFile} from 'node:fs/promises';
+import {copyFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
-import {promisify} from 'node:util';
 import test from 'ava';
 import {toPreprocessing} from '../../ts/cli/options.ts';
 import {digits} from '../../ts/digits.ts';
@@ -72,6 +70,21 @@ test('--crop alone resizes to the crop, and to 256 for 224, as the official -r d
   t.deepEqual(toPreprocessing({interpolation: 'bicubic'}), {interpolation: 'bicubic'});
 });
 
+test('a row stays one line whatever the file is called', async t => {
+  const output = await repvgg([...model, 'no\nsuch\x1b[2J.jpg']);
+  t.is(output.code, 1);
+  t.is(
+    output.stdout,
+    'no\\nsuch\\u001b[2J.jpg: error: Cannot read image no\\nsuch\\u001b[2J.jpg: no such file. (ERR_FILE_NOT_FOUND)\n',
+  );
+});
+
+test('a crop beyond the largest is refused by its own name', async t => {
+  const {code, stderr} = await repvgg([...model.slice(0, 3), '--crop', '5000', photos[0]!]);
+  t.is(code, 2);
+  t.regex(stderr, /--crop <pixels>.*up to 4096/);
+});
+
 test('--labels names the classes', async t => {
   const folder = await temporaryFolder(t);
   const labels = join(folder, 'labels.json');
@@ -83,18 +96,16 @@ test('--labels names the classes', async t => {
 
 test('rows are written as batches finish, not at the end', async t => {
   const folder = await temporaryFolder(t);
-  const late = join(folder, 'late.png');
-  await promisify(execFile)('mkfifo', [late]); // Reading it waits until somebody writes.
-  const [first] = readdirSync(digits.images);
-  const early = join(digits.images, first!);
-  const child = start(['classify', '-c', 'digits', '--batch-size', '1', '-k', '1', early, late]);
+  const late = join(folder, 'late.png'); // There only once the first row is.
+  const files = readdirSync(digits.images).map(file => join(digits.images, file));
+  const images = [...files, ...files, late];
+  const child = start(['classify', '-c', 'digits', '--batch-size', '1', '-k', '1', ...images]);
   const done = finish(child);
-  const [chunk] = await Promise.race([once(child.stdout!, 'data'), once(child.stdout!, 'end')]);
-  t.regex(String(chunk), /^\S+\.png: \d \d+\.\d%\n$/);
-  await writeFile(late, await readFile(early));
+  await Promise.race([once(child.stdout!, 'data'), once(child.stdout!, 'end')]);
+  await copyFile(files[0]!, late);
   const {code, stdout} = await done;
   t.is(code, 0);
-  t.is(stdout.split('\n').length, 3);
+  t.is(stdout.trimEnd().split('\n').length, images.length);
 });
 
 test('a reader that goes away, as head does, ends it quietly', async t => {

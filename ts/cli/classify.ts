@@ -18,7 +18,7 @@ import {
   threadsOption,
   toPreprocessing,
 } from './options.ts';
-import {print, printJson} from './output.ts';
+import {oneLine, print, printJson} from './output.ts';
 
 interface Flags extends PreprocessingFlags {
   checkpoint?: string;
@@ -76,7 +76,7 @@ async function classify(images: string[], flags: Flags, command: Command): Promi
     ahead = run(first + load.batchSize); // Decodes while the current batch is computed.
     for (const [i, result] of (await current).entries()) {
       const id = images[first + i]!;
-      await (json ? printJson(jsonRow(id, result)) : print(textRow(id, result)));
+      await (json ? printJson(jsonRow(id, result)) : print(oneLine(textRow(id, result))));
       if (result instanceof RepVGGError) process.exitCode = exitCode.rowsFailed;
     }
   }

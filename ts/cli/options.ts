@@ -18,7 +18,8 @@ export function positiveNumber(value: string): number {
 }
 
 function pixels(value: string): number {
-  if (!/^\d{1,4}$/.test(value)) throw new InvalidArgumentError('Expected a number of pixels up to 4096.');
+  if (!/^\d{1,4}$/.test(value) || Number(value) > 4096)
+    throw new InvalidArgumentError('Expected a number of pixels up to 4096.');
   return Number(value);
 }
 

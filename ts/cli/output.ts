@@ -6,6 +6,14 @@ export async function print(line = ''): Promise<void> {
   if (!process.stdout.write(`${line}\n`)) await once(process.stdout, 'drain');
 }
 
+/** Text with its control characters escaped, so that a file name can neither break a line nor drive the terminal. */
+export function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029]/gu, character => {
+    const code = character.charCodeAt(0).toString(16).padStart(4, '0');
+    return character === '\n' ? '\\n' : `\\u${code}`;
+  });
+}
+
 /** One line of JSON. Numbers that JSON cannot write (NaN, Infinity) become null. */
 export function printJson(value: unknown): Promise<void> {
   return print(JSON.stringify(value));
