@@ -55,5 +55,5 @@ function toNativeBatchNorm({gamma, beta, mean, variance, eps}: BatchNorm): Nativ
 }
 
 function toFloat32(values: Float32Array | Float64Array): Float32Array {
-  return values instanceof Float32Array ? values : Float32Array.from(values);
+  return values instanceof Float32Array ? values : new Float32Array(values);
 }

@@ -57,8 +57,13 @@ export interface NetworkParameters {
   readonly architecture: Architecture;
   /** The form the parameters are stored in. A stored train form can be had as 'deploy' (fused), never the reverse. */
   readonly storedForm: Form;
-  /** @throws {RepVGGError} ERR_INVALID_ARGUMENT for 'train' when the stored form is 'deploy' */
-  blocks(form: Form): AsyncIterable<BlockParameters>;
+  /**
+   * Neither reading nor fusing holds the event loop for more than some milliseconds. Once the signal is aborted, the
+   * iteration ends with its reason.
+   *
+   * @throws {RepVGGError} ERR_INVALID_ARGUMENT for 'train' when the stored form is 'deploy'
+   */
+  blocks(form: Form, signal?: AbortSignal): AsyncIterable<BlockParameters>;
   /** The classifier, or null for a backbone without one. */
   linear(): Promise<LinearParameters | null>;
 }

@@ -1,4 +1,3 @@
-import {setImmediate as nextTurn} from 'node:timers/promises';
 import type {Architecture} from '../architecture.ts';
 import {invalidArgument, RepVGGError} from '../errors.ts';
 import {type BatchNorm, type Floats, fuseBlock, roundToFloat32} from '../fusion.ts';
@@ -10,13 +9,14 @@ import type {
   SqueezeExciteParameters,
   TrainBlock,
 } from '../network.ts';
+import {inSlices} from '../turns.ts';
 import type {Checkpoint} from './checkpoint.ts';
 import type {BatchNormNames, BlockNames} from './dialects.ts';
 import {checkpointStructure, type Structure} from './structure.ts';
 
 export interface NetworkFromCheckpointOptions {
   /** What the network has to be: a name such as "RepVGG-A0", with any number of classes, or an architecture to the letter. */
-  architecture?: string | Architecture;
+  architecture?: string | Architecture | undefined;
 }
 
 /**
@@ -27,7 +27,7 @@ export interface NetworkFromCheckpointOptions {
  * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when it is not a RepVGG network or is quantised,
  *   ERR_CHECKPOINT_MISSING_TENSOR, ERR_CHECKPOINT_EXTRA_TENSOR or ERR_CHECKPOINT_SHAPE when a tensor is not as the
  *   network needs it, ERR_ARCHITECTURE_UNKNOWN or ERR_ARCHITECTURE_MISMATCH when it is not what `architecture` says.
- *   While reading: ERR_CHECKPOINT_VALUE for a value that is not finite or a variance that is not positive.
+ *   While reading: ERR_CHECKPOINT_VALUE for a value that is not finite or a variance that is negative.
  */
 export function networkFromCheckpoint(
   checkpoint: Checkpoint,
@@ -39,11 +39,11 @@ export function networkFromCheckpoint(
   return {
     architecture,
     storedForm,
-    blocks(form) {
+    blocks(form, signal) {
       if (form === 'train' && storedForm === 'deploy') {
         throw invalidArgument('form', `"deploy" (${checkpoint.path} is already fused)`, form);
       }
-      return readBlocks(reader, structure, form === 'deploy');
+      return readBlocks(reader, structure, form === 'deploy', signal);
     },
     async linear() {
       return linear && {weight: await reader.float32(linear.weight), bias: await reader.float32(linear.bias)};
@@ -55,10 +55,10 @@ async function* readBlocks(
   reader: TensorReader,
   {form, blocks}: Structure,
   fuse: boolean,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<BlockParameters> {
   for (const {shape, names} of blocks) {
-    // Fusing a large block takes a good part of a second: let others have their turn in between.
-    await nextTurn();
+    signal?.throwIfAborted();
     const squeezeExcite = shape.squeezeChannels > 0 ? await reader.squeezeExcite(names) : null;
     if (form === 'deploy') {
       const weight = await reader.float32(names.fused.weight);
@@ -73,15 +73,29 @@ async function* readBlocks(
       identity: shape.identity ? await reader.batchNorm(names.identity) : null,
       squeezeExcite,
     };
-    yield fuse ? fusedBlock(reader, block, names) : block;
+    yield fuse ? await fusedBlock(reader, block, names, signal) : block;
   }
 }
 
-function fusedBlock(reader: TensorReader, block: TrainBlock, {fused}: BlockNames): DeployBlock {
-  const {weight, bias} = roundToFloat32(fuseBlock(block));
-  reader.checkFinite(fused.weight, weight);
-  reader.checkFinite(fused.bias, bias);
-  return {form: 'deploy', shape: block.shape, weight, bias, squeezeExcite: block.squeezeExcite};
+async function fusedBlock(
+  reader: TensorReader,
+  block: TrainBlock,
+  {fused}: BlockNames,
+  signal: AbortSignal | undefined,
+): Promise<DeployBlock> {
+  const {shape, dense, squeezeExcite} = block;
+  const weight = new Float32Array(dense.weight.length);
+  const bias = new Float32Array(shape.outChannels);
+  const taps = weight.length / bias.length;
+  const fuse = (first: number, end: number): void => {
+    const channels = roundToFloat32(fuseBlock(block, first, end));
+    weight.set(channels.weight, first * taps);
+    bias.set(channels.bias, first);
+  };
+  await inSlices(bias.length, fuse, {itemLength: taps, signal});
+  await reader.checkFinite(fused.weight, weight);
+  await reader.checkFinite(fused.bias, bias);
+  return {form: 'deploy', shape, weight, bias, squeezeExcite};
 }
 
 /** Reads tensors and refuses values that no network can have. */
@@ -96,15 +110,16 @@ class TensorReader {
 
   async values(name: string): Promise<Floats> {
     const values = await this.#checkpoint.tensors.get(name)!.read();
-    this.checkFinite(name, values);
+    await this.checkFinite(name, values);
     return values;
   }
 
   async float32(name: string): Promise<Float32Array> {
     const values = await this.values(name);
     if (values instanceof Float32Array) return values;
-    const rounded = new Float32Array(values);
-    this.checkFinite(name, rounded);
+    const rounded = new Float32Array(values.length);
+    await inSlices(values.length, (first, end) => rounded.set(values.subarray(first, end), first));
+    await this.checkFinite(name, rounded);
     return rounded;
   }
 
@@ -119,10 +134,8 @@ class TensorReader {
   async batchNorm(names: BatchNormNames): Promise<BatchNorm> {
     const eps = this.#eps;
     const variance = await this.values(names.variance);
-    const bad = variance.findIndex(value => value + eps <= 0);
-    if (bad >= 0) {
-      throw this.#badValue(names.variance, `a variance of more than -${eps}`, variance[bad]!, bad);
-    }
+    const bad = variance.findIndex(value => value < 0);
+    if (bad >= 0) throw this.#badValue(names.variance, 'variances of 0 or more', variance[bad]!, bad);
     const gamma = await this.values(names.gamma);
     return {gamma, beta: await this.values(names.beta), mean: await this.values(names.mean), variance, eps};
   }
@@ -136,10 +149,12 @@ class TensorReader {
     };
   }
 
-  checkFinite(name: string, values: Floats): void {
-    for (let i = 0; i < values.length; i++) {
-      if (!Number.isFinite(values[i]!)) throw this.#badValue(name, 'finite float32 numbers', values[i]!, i);
-    }
+  async checkFinite(name: string, values: Floats): Promise<void> {
+    await inSlices(values.length, (first, end) => {
+      for (let i = first; i < end; i++) {
+        if (!Number.isFinite(values[i]!)) throw this.#badValue(name, 'finite float32 numbers', values[i]!, i);
+      }
+    });
   }
 
   #badValue(name: string, expected: string, value: number, index: number): RepVGGError {

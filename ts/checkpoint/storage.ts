@@ -1,4 +1,5 @@
 import {endianness} from 'node:os';
+import {inSlices} from '../turns.ts';
 import type {DType, TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 
@@ -10,7 +11,7 @@ const maxElements = 2 ** 30;
 interface ElementType {
   readonly bytes: number;
   /** Reads elements in the host's byte order; takes over the buffer where no conversion is needed. */
-  decode(buffer: ArrayBuffer): Float32Array | Float64Array;
+  decode(buffer: ArrayBuffer): Float32Array | Float64Array | Promise<Float32Array>;
 }
 
 export const elementTypes: Readonly<Record<DType, ElementType>> = {
@@ -93,7 +94,7 @@ export function tensorInfo(name: string, view: TensorView, file: CheckpointFile)
     const buffer = new ArrayBuffer(span * type.bytes);
     if (span > 0) await storage.readInto(new Uint8Array(buffer), offset * type.bytes);
     if (storage.littleEndian !== hostIsLittleEndian) swapBytes(Buffer.from(buffer), type.bytes);
-    const values = type.decode(buffer);
+    const values = await type.decode(buffer);
     return isRowMajor(shape, stride) ? values : gather(values, shape, stride);
   }
 
@@ -115,25 +116,27 @@ function isRowMajor(shape: readonly number[], stride: readonly number[]): boolea
   return true;
 }
 
-function gather(
+async function gather(
   values: Float32Array | Float64Array,
   shape: readonly number[],
   stride: readonly number[],
-): Float32Array | Float64Array {
+): Promise<Float32Array | Float64Array> {
   const count = countElements(shape);
   const gathered = values instanceof Float64Array ? new Float64Array(count) : new Float32Array(count);
   const index = shape.map(() => 0);
   let from = 0;
-  for (let to = 0; to < count; to++) {
-    gathered[to] = values[from]!;
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      from += stride[axis]!;
-      index[axis]! += 1;
-      if (index[axis] !== shape[axis]) break;
-      from -= stride[axis]! * shape[axis]!;
-      index[axis] = 0;
+  await inSlices(count, (first, end) => {
+    for (let to = first; to < end; to++) {
+      gathered[to] = values[from]!;
+      for (let axis = shape.length - 1; axis >= 0; axis--) {
+        from += stride[axis]!;
+        index[axis]! += 1;
+        if (index[axis] !== shape[axis]) break;
+        from -= stride[axis]! * shape[axis]!;
+        index[axis] = 0;
+      }
     }
-  }
+  });
   return gathered;
 }
 
@@ -146,7 +149,7 @@ function swapBytes(bytes: Buffer, size: number): void {
 let halfTable: Float32Array | undefined;
 
 /** IEEE 754 binary16 by table: there are only 65,536 of them. */
-function halfToFloat(halves: Uint16Array): Float32Array {
+async function halfToFloat(halves: Uint16Array): Promise<Float32Array> {
   halfTable ??= Float32Array.from({length: 65536}, (_, bits) => {
     const sign = bits & 0x8000 ? -1 : 1;
     const exponent = (bits >> 10) & 31;
@@ -155,14 +158,19 @@ function halfToFloat(halves: Uint16Array): Float32Array {
     if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
     return sign * (1024 + fraction) * 2 ** (exponent - 25);
   });
+  const table = halfTable;
   const floats = new Float32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) floats[i] = halfTable[halves[i]!]!;
+  await inSlices(halves.length, (first, end) => {
+    for (let i = first; i < end; i++) floats[i] = table[halves[i]!]!;
+  });
   return floats;
 }
 
 /** A bfloat16 is the upper half of a binary32. */
-function bfloatToFloat(halves: Uint16Array): Float32Array {
+async function bfloatToFloat(halves: Uint16Array): Promise<Float32Array> {
   const bits = new Uint32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) bits[i] = halves[i]! << 16;
+  await inSlices(halves.length, (first, end) => {
+    for (let i = first; i < end; i++) bits[i] = halves[i]! << 16;
+  });
   return new Float32Array(bits.buffer);
 }

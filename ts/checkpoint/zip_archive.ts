@@ -1,7 +1,8 @@
 import {promisify} from 'node:util';
-import {crc32, inflateRaw} from 'node:zlib';
+import {inflateRaw} from 'node:zlib';
 import {type Entry, fromRandomAccessReaderPromise, RandomAccessReader, type ZipFile} from 'yauzl';
 import {RepVGGError} from '../errors.ts';
+import {checksum} from './checksum.ts';
 import {type CheckpointFile, printable} from './file.ts';
 
 /** A training checkpoint with optimizer and averages of the largest RepVGG has some 3000. */
@@ -96,12 +97,12 @@ export class ZipArchive {
     const start = await this.#dataStart(name);
     if (entry.compressionMethod === deflated) {
       const bytes = await this.#inflate(entry, start);
-      this.#verify(entry, bytes);
+      await this.#verify(entry, bytes);
       target.set(bytes.subarray(offset, offset + target.length));
       return;
     }
     await this.#file.readInto(target, start + offset, `zip entry ${printable(name)}`);
-    if (target.length === entry.uncompressedSize) this.#verify(entry, target);
+    if (target.length === entry.uncompressedSize) await this.#verify(entry, target);
   }
 
   #get(name: string): {entry: Entry; end: number} {
@@ -132,9 +133,9 @@ export class ZipArchive {
     throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   }
 
-  #verify(entry: Entry, bytes: Uint8Array): void {
+  async #verify(entry: Entry, bytes: Uint8Array): Promise<void> {
     // torch.serialization.set_crc32_options(False) leaves 0.
-    if (entry.crc32 === 0 || crc32(bytes) === entry.crc32) return;
+    if (entry.crc32 === 0 || (await checksum(bytes)) === entry.crc32) return;
     const problem = `zip entry ${printable(entry.fileName)} does not match its checksum, so download or copy it again`;
     throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   }

@@ -1,5 +1,5 @@
 import type {FileHandle} from 'node:fs/promises';
-import {crc32} from 'node:zlib';
+import {checksum} from './checksum.ts';
 
 /** PyTorch aligns tensors so that torch.load(mmap=True) can use them in place (`.storage_alignment` of new files). */
 const alignment = 64;
@@ -38,7 +38,7 @@ export class ZipWriter {
     common.writeUInt16LE(version, 0);
     common.writeUInt16LE(utf8Names, 2);
     common.writeUInt16LE(dosDate, 8);
-    common.writeUInt32LE(crc32(data), 10);
+    common.writeUInt32LE(await checksum(data), 10);
     common.writeUInt32LE(data.length, 14);
     common.writeUInt32LE(data.length, 18);
     common.writeUInt16LE(nameBytes.length, 22);
