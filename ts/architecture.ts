@@ -28,10 +28,10 @@ export interface Architecture {
 export interface ArchitectureOptions {
   numBlocks: readonly [number, number, number, number];
   widthMultiplier: readonly [number, number, number, number];
-  groups?: number;
-  numClasses?: number;
-  squeezeExcite?: SqueezeExcite | null;
-  name?: string;
+  groups?: number | undefined;
+  numClasses?: number | undefined;
+  squeezeExcite?: SqueezeExcite | null | undefined;
+  name?: string | undefined;
 }
 
 /** One block of a network: a 3x3 convolution with bias and ReLU once fused, three branches before. */

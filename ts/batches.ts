@@ -27,16 +27,25 @@ export async function* prepareBatches(
   batchSize: number,
   signal?: AbortSignal,
 ): AsyncGenerator<PreparedBatch> {
+  let left = false;
+  const isWanted = (): boolean => {
+    signal?.throwIfAborted();
+    return !left;
+  };
   const start = (first: number): Promise<PreparedBatch> => {
-    const prepared = prepareBatch(inputs.slice(first, first + batchSize), first, preprocessing, signal);
+    const prepared = prepareBatch(inputs.slice(first, first + batchSize), first, preprocessing, isWanted);
     prepared.catch(() => {}); // Seen when it is awaited, if it ever is.
     return prepared;
   };
   let next = inputs.length > 0 ? start(0) : undefined;
-  for (let first = batchSize; next; first += batchSize) {
-    const ready = await next;
-    next = first < inputs.length ? start(first) : undefined;
-    yield ready;
+  try {
+    for (let first = batchSize; next; first += batchSize) {
+      const ready = await next;
+      next = first < inputs.length ? start(first) : undefined;
+      yield ready;
+    }
+  } finally {
+    left = true; // The caller may have had enough before the end.
   }
 }
 
@@ -44,7 +53,7 @@ async function prepareBatch(
   inputs: readonly ImageInput[],
   first: number,
   preprocessing: Preprocessing,
-  signal?: AbortSignal,
+  isWanted: () => boolean,
 ): Promise<PreparedBatch> {
   const {crop} = preprocessing;
   const size = crop * crop * 3;
@@ -52,8 +61,7 @@ async function prepareBatch(
   const slots: (number | RepVGGError)[] = [];
   let next = 0;
   const work = async (): Promise<void> => {
-    for (let i = next++; i < inputs.length; i = next++) {
-      signal?.throwIfAborted();
+    for (let i = next++; i < inputs.length && isWanted(); i = next++) {
       try {
         const image = await decodeImage(inputs[i]!, inputName(inputs[i]!, first + i));
         await native().resizeCrop(image.data, image.width, image.height, preprocessing, pixels, i * size);

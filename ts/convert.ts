@@ -1,5 +1,6 @@
 import {stat} from 'node:fs/promises';
 import {type Architecture, type BlockShape, blockName, blockShapes} from './architecture.ts';
+import {checkOptions, checkSignal} from './arguments.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {type TensorToWrite, writePyTorch} from './checkpoint/write_pytorch.ts';
@@ -9,7 +10,9 @@ import {layerTable} from './statistics.ts';
 
 export interface ConvertOptions {
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
-  architecture?: string | Architecture;
+  architecture?: string | Architecture | undefined;
+  /** Ends the call early: it then rejects with the signal's reason, and what was at `to` stays. */
+  signal?: AbortSignal | undefined;
 }
 
 /** What {@link convertCheckpoint} did. */
@@ -41,10 +44,14 @@ export async function convertCheckpoint(
   to: string,
   options: ConvertOptions = {},
 ): Promise<Conversion> {
+  checkOptions(options);
+  const {signal} = options;
+  checkSignal(signal);
+  signal?.throwIfAborted();
   await using file = await openCheckpoint(from === 'digits' ? digits.checkpoint : from);
   const network = networkFromCheckpoint(file, options);
   const {architecture, storedForm} = network;
-  await writePyTorch(to, await deployStateDict(network));
+  await writePyTorch(to, await deployStateDict(network, signal), signal);
   const {total} = layerTable(architecture, {height: 224, width: 224});
   return {
     architecture,
@@ -59,9 +66,12 @@ export async function convertCheckpoint(
 }
 
 /** The tensors of the official deploy form. Blocks are read and fused as their first tensor is asked for. */
-export async function deployStateDict(network: NetworkParameters): Promise<TensorToWrite[]> {
+export async function deployStateDict(
+  network: NetworkParameters,
+  signal?: AbortSignal,
+): Promise<TensorToWrite[]> {
   const {architecture} = network;
-  const blocks = network.blocks('deploy')[Symbol.asyncIterator]();
+  const blocks = network.blocks('deploy', signal)[Symbol.asyncIterator]();
   let current: DeployBlock | undefined;
   const blockAt = async (index: number): Promise<DeployBlock> => {
     if (current?.shape.index !== index) current = (await blocks.next()).value as DeployBlock;

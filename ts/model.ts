@@ -1,5 +1,7 @@
 import type {Architecture} from './architecture.ts';
+import {checkOptions, checkSignal} from './arguments.ts';
 import {prepareBatches} from './batches.ts';
+import {raiseOnAbort} from './cancellation.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {chooseDevice, type Device, type DeviceName, type Precision} from './device.ts';
@@ -10,44 +12,56 @@ import {type ClassLabel, resolveLabels} from './labels.ts';
 import {fromNative, type NativeBatch, type NativeNetwork, native} from './native.ts';
 import {toNativeBlock, toNativeShape} from './native_network.ts';
 import type {Form, NetworkParameters} from './network.ts';
-import {checkPreprocessing, defaultPreprocessing, type Preprocessing} from './preprocessing.ts';
+import {
+  checkPreprocessing,
+  completePreprocessing,
+  defaultPreprocessing,
+  type Preprocessing,
+  type PreprocessingOptions,
+} from './preprocessing.ts';
 
 export interface LoadOptions {
   /** Default 'auto': a GPU if one can be used, else the CPU. */
-  device?: DeviceName;
+  device?: DeviceName | undefined;
   /** Default 'auto': fp32 on the CPU. */
-  precision?: Precision;
+  precision?: Precision | undefined;
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
-  architecture?: string | Architecture;
+  architecture?: string | Architecture | undefined;
   /** 'deploy' (default) fuses the branches of a training checkpoint; 'train' runs them as they were trained. */
-  form?: Form;
+  form?: Form | undefined;
   /** One label for each class, or a file with one a line. Default: ImageNet's for 1000 classes, else the class numbers. */
-  labels?: string | readonly string[];
+  labels?: string | readonly string[] | undefined;
   /** Fields that differ from the variant's published preprocessing. */
-  preprocessing?: Partial<Preprocessing>;
+  preprocessing?: PreprocessingOptions | undefined;
   /** CPU threads. Default: every core that this process may use. */
-  threads?: number;
+  threads?: number | undefined;
   /** Images that run together; more need more memory. Default 32. */
-  batchSize?: number;
+  batchSize?: number | undefined;
+  /** Ends the call early: it then rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface RunOptions {
   /** Ends the call early: it then rejects with the signal's reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 export interface ClassifyOptions extends RunOptions {
   /** How many of the likeliest classes to return. Default 5, or all if there are fewer. */
-  topK?: number;
+  topK?: number | undefined;
 }
 
 /** One of the likeliest classes of an image. */
 export interface Prediction {
   index: number;
   label: string;
-  /** Softmax probability. */
+  /** Softmax probability; NaN where the logits are not finite, as when activations exceed what the precision can hold. */
   score: number;
 }
+
+/** Bounds that only a mistake exceeds. */
+const mostImages = 4096;
+const mostThreads = 1024;
 
 /**
  * A RepVGG network, ready to run. Inference happens on a thread of its own: no call blocks the event loop.
@@ -95,24 +109,25 @@ export class RepVGG implements AsyncDisposable {
    */
   static async load(checkpoint: string, options: LoadOptions = {}): Promise<RepVGG> {
     if (typeof checkpoint !== 'string') throw invalidArgument('checkpoint', 'a path or "digits"', checkpoint);
-    if (checkpoint === 'digits') {
-      const {labels, preprocessing} = digits;
-      const own = {labels, ...options, preprocessing: {...preprocessing, ...options.preprocessing}};
-      return RepVGG.load(digits.checkpoint, own);
-    }
-    const {device = 'auto', precision = 'auto', form = 'deploy', batchSize = 32, threads} = options;
+    checkOptions(options);
+    const embedded = checkpoint === 'digits' ? digits : undefined;
+    const {device = 'auto', precision = 'auto', form = 'deploy', batchSize = 32, threads, signal} = options;
     if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);
-    positiveInteger(batchSize, 'batchSize');
-    if (threads !== undefined) positiveInteger(threads, 'threads');
-    checkPreprocessing(options.preprocessing ?? {});
+    positiveInteger(batchSize, 'batchSize', mostImages);
+    if (threads !== undefined) positiveInteger(threads, 'threads', mostThreads);
+    checkPreprocessing(options.preprocessing);
+    checkSignal(signal);
+    signal?.throwIfAborted();
     const chosen = chooseDevice(device, precision);
 
-    await using file = await openCheckpoint(checkpoint);
-    const {architecture: wanted} = options;
-    const parameters = networkFromCheckpoint(file, wanted === undefined ? {} : {architecture: wanted});
+    await using file = await openCheckpoint(embedded?.checkpoint ?? checkpoint);
+    const parameters = networkFromCheckpoint(file, {architecture: options.architecture});
     const {architecture} = parameters;
-    const labels = await resolveLabels(options.labels, architecture.numClasses);
-    const preprocessing = {...defaultPreprocessing(architecture), ...options.preprocessing};
+    const labels = await resolveLabels(options.labels ?? embedded?.labels, architecture.numClasses);
+    const preprocessing = completePreprocessing(
+      options.preprocessing,
+      embedded?.preprocessing ?? defaultPreprocessing(architecture),
+    );
     const shape = toNativeShape(architecture, form, preprocessing);
     try {
       const network = new (native().Network)(shape, {
@@ -121,7 +136,7 @@ export class RepVGG implements AsyncDisposable {
         batchSize,
         ...(threads && {threads}),
       });
-      await setParameters(network, parameters, form);
+      await setParameters(network, parameters, form, signal);
       return new RepVGG(network, {
         architecture,
         form,
@@ -132,6 +147,7 @@ export class RepVGG implements AsyncDisposable {
         batchSize,
       });
     } catch (error) {
+      signal?.throwIfAborted();
       throw fromNative(error);
     }
   }
@@ -142,7 +158,7 @@ export class RepVGG implements AsyncDisposable {
    * @throws {RepVGGError} the error of the first input that cannot be read; ERR_NO_CLASSIFIER, ERR_DISPOSED, ERR_INVALID_ARGUMENT
    */
   async classify(inputs: readonly ImageInput[], options: ClassifyOptions = {}): Promise<Prediction[][]> {
-    return orThrow(await this.classifySettled(inputs, options));
+    return this.#classify(inputs, options, throwFirst);
   }
 
   /** Like {@link classify}, but an input that cannot be read has its error in its place and the others their predictions. */
@@ -150,11 +166,20 @@ export class RepVGG implements AsyncDisposable {
     inputs: readonly ImageInput[],
     options: ClassifyOptions = {},
   ): Promise<(Prediction[] | RepVGGError)[]> {
+    return this.#classify(inputs, options, keep);
+  }
+
+  async #classify<Failure>(
+    inputs: readonly ImageInput[],
+    options: ClassifyOptions,
+    onFailure: OnFailure<Failure>,
+  ): Promise<(Prediction[] | Failure)[]> {
     this.#needClassifier('classify');
+    checkOptions(options);
     const {topK = 5} = options;
     positiveInteger(topK, 'topK');
     const k = Math.min(topK, this.labels.length);
-    return this.#run(inputs, options, async (batch, cancel) => {
+    return this.#run(inputs, options, onFailure, async (batch, cancel) => {
       const {indices, scores} = await this.#network.runTopK(batch, k, cancel);
       return slot =>
         Array.from({length: k}, (_, i) => {
@@ -167,12 +192,12 @@ export class RepVGG implements AsyncDisposable {
   /** The classifier's output for each image: [numClasses]. Throws as {@link classify} does. */
   async logits(inputs: readonly ImageInput[], options: RunOptions = {}): Promise<Float32Array[]> {
     this.#needClassifier('logits');
-    return orThrow(await this.#runVectors(inputs, options, 'logits', this.architecture.numClasses));
+    return this.#runVectors(inputs, options, 'logits', this.architecture.numClasses);
   }
 
   /** The pooled features of each image, the classifier's input: [widths[4]]. Throws as {@link classify} does. */
   async embed(inputs: readonly ImageInput[], options: RunOptions = {}): Promise<Float32Array[]> {
-    return orThrow(await this.#runVectors(inputs, options, 'embedding', this.architecture.widths[4]));
+    return this.#runVectors(inputs, options, 'embedding', this.architecture.widths[4]);
   }
 
   /** Frees the network's memory once the calls in flight are done. Later calls reject with ERR_DISPOSED. */
@@ -198,28 +223,30 @@ export class RepVGG implements AsyncDisposable {
     options: RunOptions,
     output: 'logits' | 'embedding',
     length: number,
-  ): Promise<(Float32Array | RepVGGError)[]> {
-    return this.#run(inputs, options, async (batch, cancel) => {
+  ): Promise<Float32Array[]> {
+    return this.#run(inputs, options, throwFirst, async (batch, cancel) => {
       const values = await this.#network.run(batch, output, cancel);
       return slot => values.slice(slot * length, (slot + 1) * length);
     });
   }
 
   /** Runs every input through `compute`, which takes a batch and returns how to get the result of one of its images. */
-  async #run<Result>(
+  async #run<Result, Failure>(
     inputs: readonly ImageInput[],
-    {signal}: RunOptions,
+    options: RunOptions,
+    onFailure: OnFailure<Failure>,
     compute: (batch: NativeBatch, cancel: Uint8Array) => Promise<(slot: number) => Result>,
-  ): Promise<(Result | RepVGGError)[]> {
+  ): Promise<(Result | Failure)[]> {
     if (this.#disposal) throw new RepVGGError('ERR_DISPOSED', 'This model is disposed: load it again.');
     if (!Array.isArray(inputs)) throw invalidArgument('inputs', 'an array of images', inputs);
+    checkOptions(options);
+    const {signal} = options;
+    checkSignal(signal);
     signal?.throwIfAborted();
     const cancel = new Uint8Array(1);
-    const abort = (): void => {
-      cancel[0] = 1;
-    };
-    signal?.addEventListener('abort', abort, {once: true});
-    const running = this.#runBatches(inputs, signal, batch => compute(batch, cancel));
+    const forget = signal && raiseOnAbort(signal, cancel);
+    // A copy, since the caller may change the array while the call goes on.
+    const running = this.#runBatches([...inputs], signal, onFailure, batch => compute(batch, cancel));
     this.#pending.add(running);
     try {
       return await running;
@@ -228,48 +255,62 @@ export class RepVGG implements AsyncDisposable {
       throw fromNative(error);
     } finally {
       this.#pending.delete(running);
-      signal?.removeEventListener('abort', abort);
+      forget?.();
     }
   }
 
-  async #runBatches<Result>(
+  async #runBatches<Result, Failure>(
     inputs: readonly ImageInput[],
     signal: AbortSignal | undefined,
+    onFailure: OnFailure<Failure>,
     compute: (batch: NativeBatch) => Promise<(slot: number) => Result>,
-  ): Promise<(Result | RepVGGError)[]> {
-    const results: (Result | RepVGGError)[] = [];
+  ): Promise<(Result | Failure)[]> {
+    const results: (Result | Failure)[] = [];
     for await (const {batch, slots} of prepareBatches(inputs, this.preprocessing, this.batchSize, signal)) {
+      const failures = slots.map(slot => (typeof slot === 'number' ? undefined : onFailure(slot)));
       const resultOf = batch.count > 0 ? await compute(batch) : undefined;
-      for (const slot of slots) results.push(typeof slot === 'number' ? resultOf!(slot) : slot);
+      for (const [i, slot] of slots.entries()) {
+        results.push(typeof slot === 'number' ? resultOf!(slot) : failures[i]!);
+      }
     }
     return results;
   }
 }
 
-/** Hands the parameters over block by block: one is read and fused while the last is being packed. */
+/** What becomes of an input that cannot be read. It is asked before the rest of the input's batch is computed. */
+type OnFailure<Failure> = (error: RepVGGError) => Failure;
+
+const keep = (error: RepVGGError): RepVGGError => error;
+const throwFirst = (error: RepVGGError): never => {
+  throw error;
+};
+
+/** Hands the parameters over block by block: one is read and fused while the last is being packed. Disposes of the network when it fails. */
 export async function setParameters(
   network: NativeNetwork,
   parameters: NetworkParameters,
   form: Form,
+  signal?: AbortSignal,
 ): Promise<void> {
-  let packed: Promise<void> = Promise.resolve();
-  for await (const block of parameters.blocks(form)) {
+  try {
+    let packed: Promise<void> = Promise.resolve();
+    for await (const block of parameters.blocks(form, signal)) {
+      await packed;
+      packed = network.setBlock(block.shape.index, toNativeBlock(block));
+      packed.catch(() => {}); // Seen when it is awaited, unless reading fails first.
+    }
     await packed;
-    packed = network.setBlock(block.shape.index, toNativeBlock(block));
-    packed.catch(() => {}); // Seen when it is awaited, unless reading fails first.
+    const linear = await parameters.linear();
+    if (linear) await network.setLinear(linear);
+    signal?.throwIfAborted();
+  } catch (error) {
+    await network.dispose();
+    throw error;
   }
-  await packed;
-  const linear = await parameters.linear();
-  if (linear) await network.setLinear(linear);
 }
 
-function orThrow<Result>(results: (Result | RepVGGError)[]): Result[] {
-  for (const result of results) {
-    if (result instanceof Error) throw result;
-  }
-  return results as Result[];
-}
-
-function positiveInteger(value: number, name: string): void {
-  if (!Number.isInteger(value) || value < 1) throw invalidArgument(name, 'a positive integer', value);
+function positiveInteger(value: number, name: string, most = Number.MAX_SAFE_INTEGER): void {
+  if (Number.isInteger(value) && value >= 1 && value <= most) return;
+  const limit = most === Number.MAX_SAFE_INTEGER ? '' : ` up to ${most}`;
+  throw invalidArgument(name, `a positive integer${limit}`, value);
 }

@@ -1,4 +1,5 @@
 import type {Architecture} from './architecture.ts';
+import {checkOptions, checkSignal} from './arguments.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {digits} from './digits.ts';
@@ -8,15 +9,18 @@ import {type LoadOptions, RepVGG} from './model.ts';
 import type {Form} from './network.ts';
 
 export interface VerifyOptions
-  extends Pick<LoadOptions, 'architecture' | 'device' | 'preprocessing' | 'threads' | 'batchSize'> {
+  extends Pick<
+    LoadOptions,
+    'architecture' | 'device' | 'preprocessing' | 'threads' | 'batchSize' | 'signal'
+  > {
   /** The fused checkpoint to check. Default: the branches are fused here, in memory. */
-  deploy?: string;
+  deploy?: string | undefined;
   /** The images to run. Default: `random` images of noise, at the network's input size. */
-  inputs?: readonly ImageInput[];
+  inputs?: readonly ImageInput[] | undefined;
   /** How many images of noise; always the same ones. Default 8. */
-  random?: number;
+  random?: number | undefined;
   /** The largest relative difference that passes. Default 1e-4. */
-  tolerance?: number;
+  tolerance?: number | undefined;
 }
 
 /** How much the outputs of the two forms differ: logits, or the embedding where there is no classifier. */
@@ -46,10 +50,15 @@ export interface Verification {
  * @throws {RepVGGError} the codes of `RepVGG.load` and of images; ERR_INVALID_ARGUMENT when `train` is fused already
  */
 export async function verifyCheckpoint(train: string, options: VerifyOptions = {}): Promise<Verification> {
+  checkOptions(options);
   const {deploy = train, inputs, random = 8, tolerance = 1e-4, preprocessing, ...load} = options;
+  const {signal} = load;
+  checkSignal(signal);
+  signal?.throwIfAborted();
   if (!(tolerance > 0)) throw invalidArgument('tolerance', 'a positive number', tolerance);
   if (!Number.isInteger(random) || random < 1) throw invalidArgument('random', 'a positive integer', random);
-  if (inputs?.length === 0) throw invalidArgument('inputs', 'at least one image', inputs);
+  if (inputs !== undefined && !(Array.isArray(inputs) && inputs.length > 0))
+    throw invalidArgument('inputs', 'at least one image', inputs);
   if ((await storedForm(train)) === 'deploy') {
     const message = `Expected a checkpoint as it was trained for train but ${train} is fused already.`;
     throw new RepVGGError('ERR_INVALID_ARGUMENT', message);
@@ -60,10 +69,12 @@ export async function verifyCheckpoint(train: string, options: VerifyOptions = {
     await using model = await RepVGG.load(path, {...load, precision: 'fp32', form, ...own});
     const images = inputs ?? noise(random, model.preprocessing.crop);
     const hasClassifier = model.architecture.numClasses > 0;
-    const outputs = hasClassifier ? await model.logits(images) : await model.embed(images);
+    const outputs = hasClassifier
+      ? await model.logits(images, {signal})
+      : await model.embed(images, {signal});
     return {architecture: model.architecture, preprocessing: model.preprocessing, outputs};
   };
-  const before = await run(train, 'train', geometry ? {preprocessing: geometry} : {});
+  const before = await run(train, 'train', {preprocessing: geometry});
   const {architecture} = before;
   const after = await run(deploy, 'deploy', {architecture, preprocessing: before.preprocessing});
   return compare(architecture, before.outputs, after.outputs, tolerance);
