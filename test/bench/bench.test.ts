@@ -26,9 +26,9 @@ test('a run prints results that follow the schema, and writes them with a report
     'RepVGG-A0 engine 2',
     'RepVGG-A0 pipeline 2',
   ]);
-  const one = report.results[2]!;
+  const one = report.results[3]!; // Batch 2.
   const {median} = one.imagesPerSecond;
-  t.true(Math.abs(one.latencyMs * median - 1000) < 1e-6);
+  t.true(Math.abs(one.latencyMs * median - 2000) < 1e-6);
   t.true(Math.abs(one.effectiveTflops! / (2 * 1.361451008e-3 * median) - 1) < 1e-9);
   t.true(one.fractionOfPeak! > 0.001 && one.fractionOfPeak! < 10, `${one.fractionOfPeak}`);
   t.regex(await readFile(join(folder, 'repvgg-bench/report.html'), 'utf8'), /<svg/);
@@ -52,4 +52,17 @@ test('what was asked for and cannot be had is said', async t => {
   const unknown = await repvgg([...args, '--peers', 'tensorflow'], {cwd: folder});
   t.is(unknown.code, 2);
   t.regex(unknown.stderr, /onnxruntime-node, pytorch/);
+});
+
+test('the train form runs alone', async t => {
+  const folder = await temporaryFolder(t);
+  const args = ['bench', '--models', 'A0', '--batch', '1', '--seconds', '0.05', '--form', 'train', '--peers'];
+  const {code, stdout} = await repvgg([...args, '--json'], {cwd: folder});
+  t.is(code, 0);
+  const {results, skipped} = JSON.parse(stdout) as BenchReport;
+  t.deepEqual(
+    results.map(({runner, stage, form}) => `${runner} ${stage} ${form}`),
+    ['repvgg decode deploy', 'repvgg preprocess deploy', 'repvgg engine train'],
+  );
+  t.is(skipped.length, 2);
 });

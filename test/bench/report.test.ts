@@ -27,13 +27,18 @@ test('the report has every chart for which there are results', t => {
   ]);
 });
 
+test('every result has its mark', t => {
+  // 23 networks of the paper, four series of A0 and A2 here; 12 results over batch sizes, twice; 6 ratios.
+  t.is(renderReport(fullReport()).match(/<circle/g)?.length, 23 + 4 + 2 * 12 + 6);
+});
+
 test('the first chart has the paper and this machine', t => {
   const html = renderReport(fullReport());
   for (const name of ['B3g4', 'ResNet-50', 'A2']) t.true(html.includes(`>${name}</text>`), name);
 });
 
 test('what a machine calls itself is text', t => {
-  t.false(renderReport(fullReport()).includes('<fast>'));
+  t.true(renderReport(fullReport()).includes('A &#60;fast&#62; CPU'));
 });
 
 test('the accuracies are those of variants that exist', t => {

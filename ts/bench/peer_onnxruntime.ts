@@ -32,10 +32,15 @@ export function findOnnxRuntime(): OnnxRuntime | null {
 }
 
 /**
- * fp32 on the CPU with its default options but for the threads. It takes normalised floats where we take bytes, which is in
+ * fp32 with its default options but for the threads, on a GPU by its CUDA provider. It takes normalised floats where we take bytes, which is in
  * its favour.
  */
-export function onnxRuntimePeer(runtime: OnnxRuntime, folder: string, threads: number): Peer {
+export function onnxRuntimePeer(
+  runtime: OnnxRuntime,
+  device: 'cpu' | 'cuda',
+  folder: string,
+  threads: number,
+): Peer {
   const {InferenceSession, Tensor} = runtime;
   return {
     runner: 'onnxruntime-node',
@@ -45,7 +50,13 @@ export function onnxRuntimePeer(runtime: OnnxRuntime, folder: string, threads: n
       const {crop} = defaultPreprocessing(architecture);
       const path = join(folder, `${architecture.name}.onnx`);
       await writeOnnx(path, randomNetwork(architecture, 'deploy'), crop);
-      const session = await InferenceSession.create(path, {intraOpNumThreads: threads});
+      let session: Session;
+      try {
+        const options = {intraOpNumThreads: threads, executionProviders: [device]};
+        session = await InferenceSession.create(path, options);
+      } catch (error) {
+        return `${(error as Error).message.split('\n')[0]}.`;
+      }
       const input = new Tensor('float32', normalised(network), [batch, 3, crop, crop]);
       const run = async (): Promise<Float32Array> => (await session.run({input})).logits!.data;
       return {

@@ -31,6 +31,7 @@ const exitMilliseconds = 5000;
  */
 export async function openPyTorch(
   modes: readonly Mode[],
+  device: 'cpu' | 'cuda',
   folder: string,
   threads: number,
 ): Promise<PyTorch | string> {
@@ -49,7 +50,10 @@ export async function openPyTorch(
     await talk.end();
     return `${python} has no PyTorch (${hello.error}); REPVGG_PYTHON names another Python.`;
   }
-  const device = hello.cuda === true ? 'cuda' : 'cpu';
+  if (device === 'cuda' && hello.cuda !== true) {
+    await talk.end();
+    return `the PyTorch of ${python} sees no GPU.`;
+  }
   const own = modes.filter(mode => mode !== 'graph' || device === 'cuda');
   const peers = own.flatMap(mode =>
     (['fp32', device === 'cuda' ? 'fp16' : 'bf16'] as const).map(precision =>

@@ -36,6 +36,7 @@ export const peerNames: readonly string[] = ['onnxruntime-node', 'pytorch', 'pyt
  */
 export async function openPeers(
   names: readonly string[],
+  device: 'cpu' | 'cuda',
   folder: string,
   threads: number,
   skipped: string[],
@@ -47,7 +48,7 @@ export async function openPeers(
   if (names.includes('onnxruntime-node')) {
     const runtime = findOnnxRuntime();
     if (runtime) {
-      list.push(onnxRuntimePeer(runtime, folder, threads));
+      list.push(onnxRuntimePeer(runtime, device, folder, threads));
       versions['onnxruntime-node'] = runtime.env.versions.node ?? runtime.env.versions.common;
     } else {
       skipped.push(
@@ -61,7 +62,7 @@ export async function openPeers(
     ...(names.includes('pytorch-compile') ? (['compile'] as const) : []),
   ];
   if (modes.length > 0) {
-    const opened = await openPyTorch(modes, folder, threads);
+    const opened = await openPyTorch(modes, device, folder, threads);
     if (typeof opened === 'string') {
       skipped.push(`pytorch: ${opened}`);
     } else {

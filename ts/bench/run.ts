@@ -4,7 +4,6 @@ import {join} from 'node:path';
 import {type Architecture, architectureByName, architectureNames} from '../architecture.ts';
 import {decodeConcurrency} from '../batches.ts';
 import {chooseDevice, type DeviceName, type Precision} from '../device.ts';
-import {invalidArgument} from '../errors.ts';
 import {type NativeLimits, native} from '../native.ts';
 import type {Form} from '../network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
@@ -66,17 +65,20 @@ const referenceSeconds = 0.03;
 export async function runBench(options: BenchOptions): Promise<BenchReport> {
   const {threads, onProgress, version} = options;
   const {models, form, stages} = options;
-  if (form === 'train' && stages.some(stage => stage === 'pipeline'))
-    throw invalidArgument('stage', '"engine" where the form is "train"', 'pipeline');
   const architectures = (models.includes('all') ? architectureNames : models).map(architectureByName);
   const folder = await mkdtemp(join(tmpdir(), 'repvgg-bench-'));
   const skipped: string[] = [];
   const results: BenchResult[] = [];
   let peers: Peers | undefined;
   try {
+    // Random weights as trained and random weights as fused are two networks.
+    const fused = form === 'deploy';
+    if (!fused && stages.includes('pipeline')) skipped.push('pipeline: only the fused form has one.');
+    if (!fused && options.peers.length > 0) skipped.push('peers: they run the fused form only.');
     onProgress('limits of this machine');
     const references = [await native().measureLimits({threads, seconds: limitsSeconds, copy: true})];
-    peers = await openPeers(options.peers, folder, threads, skipped);
+    const {device} = chooseDevice(options.device, options.precision);
+    peers = await openPeers(fused ? options.peers : [], device.backend, folder, threads, skipped);
     const end = performance.now() + 1000 * options.limitSeconds;
     for (const one of listCases(options, architectures, peers.list, folder)) {
       if (performance.now() > end) {
@@ -124,7 +126,7 @@ function* listCases(
       const network = networkOf(batch);
       yield {stage: 'engine', batch, threads, network, peers, open: () => openEngine(network)};
     }
-    if (stages.includes('pipeline')) {
+    if (stages.includes('pipeline') && form === 'deploy') {
       const network = networkOf(Math.max(...batches));
       const open = (): Promise<Contestant> => openPipeline(network, folder);
       yield {stage: 'pipeline', batch: network.batch, threads, network, peers: [], open};
