@@ -1,3 +1,4 @@
+import {checkOptions} from './arguments.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 
 /** Where a block's squeeze-and-excite sits: D2se gates before the ReLU, RepVGGplus after it. */
@@ -99,6 +100,7 @@ export const architectureNames: readonly string[] = variants.map(({name}) => nam
  * @throws {RepVGGError} ERR_INVALID_ARGUMENT when a number is out of range or channels do not divide into the groups
  */
 export function defineArchitecture(options: ArchitectureOptions): Architecture {
+  checkOptions(options);
   const {
     numBlocks,
     widthMultiplier,
@@ -147,12 +149,42 @@ export function defineArchitecture(options: ArchitectureOptions): Architecture {
 }
 
 /**
+ * Checks an architecture that a caller made up.
+ *
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT
+ */
+export function checkArchitecture(architecture: Architecture): void {
+  const {name, numBlocks, widths, groups, numClasses, squeezeExcite} = architecture ?? {};
+  const isPositive = (value: unknown): boolean => Number.isInteger(value) && (value as number) > 0;
+  const isList = (list: unknown, length: number): boolean =>
+    Array.isArray(list) && list.length === length && list.every(isPositive);
+  const isSqueezeExcite =
+    squeezeExcite === null ||
+    (['before-relu', 'after-relu'].includes(squeezeExcite?.position as string) &&
+      isPositive(squeezeExcite?.reduction));
+  const isArchitecture =
+    typeof name === 'string' &&
+    isList(numBlocks, 4) &&
+    isList(widths, 5) &&
+    isPositive(groups) &&
+    (numClasses === 0 || isPositive(numClasses)) &&
+    isSqueezeExcite;
+  if (isArchitecture) return;
+  throw invalidArgument(
+    'architecture',
+    'a name or an architecture as defineArchitecture() returns it',
+    architecture,
+  );
+}
+
+/**
  * Finds an official variant by name. Case, a leading "RepVGG" and separators do not matter: "a0", "repvgg_a0" and
  * "RepVGG-A0" are one.
  *
  * @throws {RepVGGError} ERR_ARCHITECTURE_UNKNOWN with the list of names
  */
 export function architectureByName(name: string): Architecture {
+  if (typeof name !== 'string') throw invalidArgument('name', 'the name of an architecture', name);
   const key = (text: string): string =>
     text
       .toLowerCase()

@@ -134,6 +134,14 @@ test(
   /its pickle wants 10 bytes at byte 4, where 0 are left/,
 );
 
+test(
+  'bytes behind the end of a zip',
+  refusal,
+  () => concat(oneTensor({}), 'more'),
+  'ERR_CHECKPOINT_CORRUPT',
+  /bytes follow the end of its zip, so download or copy it again\.$/,
+);
+
 test('a path that is none', async t => {
   await t.throwsAsync(openCheckpoint(undefined as unknown as string), {
     code: 'ERR_INVALID_ARGUMENT',

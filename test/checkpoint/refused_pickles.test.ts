@@ -35,6 +35,25 @@ for (const [i, [name, parts]] of calls.entries()) {
   test(`call ${i} of ${name} at the front`, refusal, () => object, 'ERR_CHECKPOINT_UNSAFE', expected);
 }
 
+// Tensors of other kinds. The names are those that PyTorch 2.13 writes.
+for (const [name, message] of [
+  ['torch._utils\n_rebuild_qtensor', /quantised tensors, so save/],
+  ['torch\nQInt8Storage', /quantised tensors/],
+  ['torch._utils\n_rebuild_sparse_tensor', /sparse tensors, .*to_dense/],
+  ['torch\nComplexFloatStorage', /complex tensors/],
+  ['torch._utils\n_rebuild_tensor_v3', /float8, .*\.float\(\)/],
+  ['torch._utils\n_rebuild_meta_tensor_no_storage', /meta device/],
+] as const) {
+  const object = pickle(`c${name}\n`);
+  test(
+    `${name.replace('\n', '.')} is unsupported`,
+    refusal,
+    () => inZip(object),
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    message,
+  );
+}
+
 // Pickles that eat memory or time.
 
 const selfDict = concat('}q\0', text('state_dict'), 'h\0s', text('model'), 'h\0s');
@@ -60,6 +79,12 @@ const cases: [title: string, object: Buffer, code: RepVGGErrorCode, message: Reg
     ),
     'ERR_CHECKPOINT_CORRUPT',
     /malformed tensor/,
+  ],
+  [
+    'a dict with numbers for keys',
+    pickle('}(K\x01NK\x02Nu'),
+    'ERR_CHECKPOINT_FORMAT',
+    /a dict with the keys 1 \(a number\), 2 \(a number\)\.$/,
   ],
   ['many nested tuples', pickle('N', '\x85'.repeat(9e5)), 'ERR_CHECKPOINT_FORMAT', /a list of 1/],
   ['a billion laughs', pickle('N', '2\x86'.repeat(4e5)), 'ERR_CHECKPOINT_FORMAT', /a list of 2/],

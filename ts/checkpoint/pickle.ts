@@ -28,6 +28,8 @@ export class PickleGlobal {
 export interface PickleOptions {
   /** The allow-list, by "module.name". */
   globals: ReadonlyMap<string, PickleGlobal>;
+  /** What is wrong with a file that uses this name, where that is known and harmless. */
+  unsupported(name: string): string | undefined;
   /** Resolves what a persistent id refers to: in PyTorch files, a storage. */
   persistentLoad(id: unknown): unknown;
   fail(code: RepVGGErrorCode, problem: string): RepVGGError;
@@ -41,7 +43,7 @@ export interface PickleOptions {
  * @param start where the pickle begins in `bytes`
  * @returns the value, and where in `bytes` the pickle ends
  * @throws {RepVGGError} ERR_CHECKPOINT_UNSAFE for a name outside the allow-list, ERR_CHECKPOINT_TRUNCATED when `bytes` end
- *   first, ERR_CHECKPOINT_CORRUPT, or ERR_CHECKPOINT_UNSUPPORTED beyond 1,000,000 values
+ *   first, ERR_CHECKPOINT_CORRUPT, or ERR_CHECKPOINT_UNSUPPORTED beyond 1,000,000 values and as `options` say
  */
 export function unpickle(
   bytes: Buffer,
@@ -332,6 +334,8 @@ class Unpickler implements PickleContext {
     const shown = module.replace(/^__builtin__$/, 'builtins').replace(/^(posix|nt)$/, 'os');
     const found = this.#options.globals.get(`${shown}.${name}`);
     if (found) return found;
+    const problem = this.#options.unsupported(`${shown}.${name}`);
+    if (problem !== undefined) throw this.#options.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
     throw this.#options.fail(
       'ERR_CHECKPOINT_UNSAFE',
       `its pickle calls ${printable(`${shown}.${name}`)}, which weights have no need of, and nothing was run; ` +

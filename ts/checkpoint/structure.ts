@@ -5,6 +5,7 @@ import {
   type BlockShape,
   blockName,
   blockShapes,
+  checkArchitecture,
   officialVariant,
   type SqueezeExcite,
 } from '../architecture.ts';
@@ -41,7 +42,7 @@ export function checkpointStructure(checkpoint: Checkpoint, expected?: string | 
   const named = stages.flat();
   const form: Form = named.some(({fused}) => tensors.has(fused.weight)) ? 'deploy' : 'train';
   const linearNames = layerNames(dialect.linear);
-  const linear = tensors.has(linearNames.weight) ? linearNames : null;
+  const linear = Object.values(linearNames).some(name => tensors.has(name)) ? linearNames : null;
   const inferred = inferArchitecture(checkpoint, {dialect, stages}, form, linear);
   const architecture = settleArchitecture(checkpoint, inferred, expected);
   const shapes = blockShapes(architecture);
@@ -98,7 +99,10 @@ function kernelShape(checkpoint: Checkpoint, name: string): {outChannels: number
   return {outChannels, inChannels};
 }
 
-/** The hidden channels are an integer quotient, so several reductions can fit: the official two come first. */
+/**
+ * A network has squeeze-and-excite in all of its blocks: where fewer than half have it, those are stray tensors. The
+ * hidden channels are an integer quotient, so several reductions can fit: the official two come first.
+ */
 function inferSqueezeExcite(
   {tensors}: Checkpoint,
   dialect: Dialect,
@@ -110,7 +114,7 @@ function inferSqueezeExcite(
     return hidden ? [{hidden, channels: kernels[index]!.outChannels}] : [];
   });
   const [first] = widths;
-  if (!first) return null;
+  if (!first || widths.length < blocks.length / 2) return null;
   const candidates = [16, 4, Math.floor(first.channels / first.hidden)];
   const reduction =
     candidates.find(r => widths.every(({hidden, channels}) => hidden === Math.trunc(channels / r))) ??
@@ -130,6 +134,7 @@ function settleArchitecture(
     return official ? {...official, numClasses} : inferred;
   }
   const wanted = typeof expected === 'string' ? {...architectureByName(expected), numClasses} : expected;
+  checkArchitecture(wanted);
   const difference = firstDifference(inferred, wanted);
   if (difference) {
     throw new RepVGGError(

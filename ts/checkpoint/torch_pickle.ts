@@ -48,6 +48,30 @@ const globals: ReadonlyMap<string, PickleGlobal> = new Map(
   ].map(global => [global.name, global]),
 );
 
+/** What `torch.save` writes of tensors that are no plain arrays of numbers known here, and what to do about them. */
+const unsupported: readonly [names: RegExp, problem: string][] = [
+  [
+    /^torch\.(_utils\._rebuild_qtensor|QU?Int\w+Storage|qu?int\w+|per_(tensor|channel)_\w+)$/,
+    'it has quantised tensors, so save the network as it was before quantisation',
+  ],
+  [
+    /^torch\.(_utils\._rebuild_sparse\w+|sparse_\w+)$/,
+    'it has sparse tensors, so save them with .to_dense()',
+  ],
+  [
+    /^torch\.Complex\w+Storage$/,
+    'it has complex tensors, where a RepVGG has real ones, so save the weights of the network alone',
+  ],
+  [
+    /^torch\.(_utils\._rebuild_tensor_v3|float[48]\w+|uint(16|32|64))$/,
+    'it has tensors of a type that is not supported, such as float8, so save them with .float()',
+  ],
+  [
+    /^torch\._utils\._rebuild_meta_tensor\w+$/,
+    'it has tensors of the meta device, which have no values, so save the network after its weights are loaded',
+  ],
+];
+
 /** A storage as a pickle refers to it; `length` counts elements. */
 export interface StorageId {
   key: string;
@@ -75,7 +99,12 @@ export function torchPickle(file: CheckpointFile, makeStorage: (id: StorageId) =
     return storage.part(first, count);
   }
 
-  return {globals, persistentLoad, fail: (code, problem) => file.fail(code, problem)};
+  return {
+    globals,
+    unsupported: name => unsupported.find(([names]) => names.test(name))?.[1],
+    persistentLoad,
+    fail: (code, problem) => file.fail(code, problem),
+  };
 }
 
 /** Keys are short numbers in text. Longer ones would let a small pickle build long strings over and over. */

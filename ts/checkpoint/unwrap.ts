@@ -51,6 +51,11 @@ function describe(root: unknown): string {
   if (Array.isArray(root)) return `a list of ${root.length}`;
   if (!(root instanceof Map)) return root === null ? 'None' : `a ${typeof root}`;
   if (root.size === 0) return 'an empty dict';
-  const keys = [...root.keys()].filter(key => typeof key === 'string').slice(0, 5);
-  return `a dict with the keys ${keys.map(printable).join(', ')}${root.size > keys.length ? ', …' : ''}`;
+  const keys = [...root.keys()].slice(0, 5).map(shownKey);
+  return `a dict with the keys ${keys.join(', ')}${root.size > keys.length ? ', …' : ''}`;
+}
+
+function shownKey(key: unknown): string {
+  if (typeof key === 'string') return printable(key);
+  return typeof key === 'number' || typeof key === 'bigint' ? `${key} (a number)` : `(a ${typeof key})`;
 }

@@ -231,5 +231,9 @@ function zipError(error: unknown, file: CheckpointFile): RepVGGError {
       'it begins as a zip but its end, with the directory, is missing, so download or copy it again';
     return file.fail('ERR_CHECKPOINT_TRUNCATED', problem, error);
   }
+  if (message.startsWith('Invalid comment length')) {
+    const problem = 'bytes follow the end of its zip, so download or copy it again';
+    return file.fail('ERR_CHECKPOINT_CORRUPT', problem, error);
+  }
   return file.fail('ERR_CHECKPOINT_CORRUPT', `its zip directory is damaged (${printable(message)})`, error);
 }
