@@ -1,12 +1,12 @@
 import {readFile} from 'node:fs/promises';
 import {fileURLToPath} from 'node:url';
-import {fileError, RepVGGError} from './errors.ts';
+import {fileError, invalidArgument, RepVGGError} from './errors.ts';
 
 /** What the output `index` of a network stands for. */
 export interface ClassLabel {
-  label: string;
+  readonly label: string;
   /** The WordNet id of an ImageNet class, for example "n01440764". */
-  synset?: string;
+  readonly synset?: string;
 }
 
 const imageNetFile = fileURLToPath(new URL('../assets/imagenet.txt', import.meta.url));
@@ -15,10 +15,12 @@ let imageNet: Promise<readonly ClassLabel[]> | undefined;
 /** The 1000 classes of ImageNet-1k (ILSVRC 2012) in the order of every RepVGG checkpoint: sorted by synset. */
 export function imageNetLabels(): Promise<readonly ClassLabel[]> {
   imageNet ??= readFile(imageNetFile, 'utf8').then(text =>
-    lines(text).map(line => ({
-      synset: line.slice(0, line.indexOf(' ')),
-      label: line.slice(line.indexOf(' ') + 1),
-    })),
+    frozen(
+      lines(text).map(line => ({
+        synset: line.slice(0, line.indexOf(' ')),
+        label: line.slice(line.indexOf(' ') + 1),
+      })),
+    ),
   );
   return imageNet;
 }
@@ -27,7 +29,8 @@ export function imageNetLabels(): Promise<readonly ClassLabel[]> {
  * The labels of a network: those given (a list, or a file with one label a line or a JSON array of strings), else ImageNet's for
  * 1000 classes, else the class numbers.
  *
- * @throws {RepVGGError} ERR_LABELS when their number differs from the network's classes; ERR_FILE_NOT_FOUND, ERR_FILE_READ
+ * @throws {RepVGGError} ERR_LABELS when they are not a string for each class of the network; ERR_INVALID_ARGUMENT,
+ *   ERR_FILE_NOT_FOUND, ERR_FILE_READ
  */
 export async function resolveLabels(
   given: string | readonly string[] | undefined,
@@ -35,17 +38,31 @@ export async function resolveLabels(
 ): Promise<readonly ClassLabel[]> {
   if (given === undefined) {
     if (numClasses === 1000) return imageNetLabels();
-    return Array.from({length: numClasses}, (_, index) => ({label: String(index)}));
+    return frozen(Array.from({length: numClasses}, (_, index) => ({label: String(index)})));
   }
-  const labels = typeof given === 'string' ? await readLabels(given) : given;
-  if (labels.length !== numClasses || labels.some(label => typeof label !== 'string')) {
-    const source = typeof given === 'string' ? given : 'labels';
+  if (typeof given !== 'string' && !Array.isArray(given)) {
+    throw invalidArgument('labels', 'an array of strings or the path of a file', given);
+  }
+  const labels = typeof given === 'string' ? await readLabels(given) : [...given];
+  const source = typeof given === 'string' ? given : 'labels';
+  if (labels.length !== numClasses) {
     throw new RepVGGError(
       'ERR_LABELS',
       `Expected ${numClasses} labels in ${source}, one for each class, but received ${labels.length}.`,
     );
   }
-  return labels.map(label => ({label}));
+  const bad = labels.findIndex(label => typeof label !== 'string');
+  if (bad >= 0) {
+    const message = `Expected a string for each label in ${source} but number ${bad} is ${typeof labels[bad]}.`;
+    throw new RepVGGError('ERR_LABELS', message);
+  }
+  return frozen(labels.map(label => ({label})));
+}
+
+/** Results name these labels, so that nobody may change them behind a model's back. */
+function frozen(labels: ClassLabel[]): readonly ClassLabel[] {
+  for (const label of labels) Object.freeze(label);
+  return Object.freeze(labels);
 }
 
 async function readLabels(path: string): Promise<string[]> {
