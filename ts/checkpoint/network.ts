@@ -1,3 +1,4 @@
+import {setImmediate as nextTurn} from 'node:timers/promises';
 import type {Architecture} from '../architecture.ts';
 import {invalidArgument, RepVGGError} from '../errors.ts';
 import {type BatchNorm, type Floats, fuseBlock, roundToFloat32} from '../fusion.ts';
@@ -58,6 +59,8 @@ async function* readBlocks(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<BlockParameters> {
   for (const {shape, names} of blocks) {
+    // A block of few channels is one slice, and a checkpoint need not be a file that is waited for.
+    await nextTurn();
     signal?.throwIfAborted();
     const squeezeExcite = shape.squeezeChannels > 0 ? await reader.squeezeExcite(names) : null;
     if (form === 'deploy') {
