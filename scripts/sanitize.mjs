@@ -22,7 +22,14 @@ const run = (command, args, env = {}) => {
   if (status !== 0) process.exit(status ?? 1);
 };
 
-run('npx', ['cmake-js', 'compile', '-O', path.join(output, 'build'), `--CDREPVGG_SANITIZE=${flags}`]);
+run('npx', [
+  'cmake-js',
+  'rebuild',
+  '-O',
+  path.join(output, 'build'),
+  `--CDREPVGG_SANITIZE=${flags}`,
+  '--CDREPVGG_CUDA=OFF',
+]);
 
 const compiler = process.env.CXX ?? 'g++';
 const preload = libraries.map(name =>
