@@ -10,10 +10,12 @@ int DivideUp(int a, int b) { return (a + b - 1) / b; }
 Bf16ConvolutionLayer::Bf16ConvolutionLayer(const Bf16Kernels& kernels, const BlockShape& block, Floats weight,
                                            Floats bias)
     : kernels_(kernels) {
+  static_cast<ConvolutionShape&>(convolution_) = MakeConvolutionShape(
+      block.in_channels, block.out_channels, block.stride, block.groups, kBf16BlockWidth);
   const int groups = block.groups;
-  const int group_in = block.in_channels / groups;
-  const int group_out = block.out_channels / groups;
-  const int blocks = DivideUp(group_out, kBf16BlockWidth);
+  const int group_in = convolution_.group_in;
+  const int group_out = convolution_.group_out;
+  const int blocks = convolution_.blocks;
   // One run of values for each row of the window, or for each tap of a group's window.
   const int runs_per_row = groups == 1 ? 1 : 3;
   const int run_length = groups == 1 ? 3 * group_in : group_in;
@@ -47,9 +49,10 @@ Bf16ConvolutionLayer::Bf16ConvolutionLayer(const Bf16Kernels& kernels, const Blo
       }
     }
   }
-  convolution_ = {
-      block.in_channels, block.out_channels, block.stride, group_in, group_out, groups, blocks, steps,
-      steps_.data(),     weight_.data(),     bias_.data()};
+  convolution_.steps = steps;
+  convolution_.step = steps_.data();
+  convolution_.weight = weight_.data();
+  convolution_.bias = bias_.data();
 }
 
 void Bf16ConvolutionLayer::Run(ThreadPool& pool, Scratch&, int images, const Maps<Bf16>& in,

@@ -16,15 +16,7 @@ namespace repvgg::cpu {
 constexpr int kBf16Step = 32;        // Values of one step.
 constexpr int kBf16BlockWidth = 32;  // Output channels of one block.
 
-// Plain data, as Convolution is.
-struct Bf16Convolution {
-  int in_channels = 0;
-  int out_channels = 0;
-  int stride = 1;
-  int group_in = 0;
-  int group_out = 0;
-  int groups = 1;
-  int blocks = 0;  // Per group.
+struct Bf16Convolution : ConvolutionShape {
   int steps = 0;
   const WindowRun* step = nullptr;  // [steps], for the first group
 

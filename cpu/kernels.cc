@@ -42,16 +42,18 @@ const KernelTable& SelectKernels(const std::string& name) {
   throw Error("ERR_DEVICE_UNAVAILABLE", "This processor does not have the instruction set \"" + name + "\".");
 }
 
+ConvolutionShape MakeConvolutionShape(int in_channels, int out_channels, int stride, int groups,
+                                      int block_width) {
+  const int group_out = out_channels / groups;
+  const int blocks = (group_out + block_width - 1) / block_width;
+  return {in_channels, out_channels, stride, groups, in_channels / groups, group_out, blocks};
+}
+
 PackedConvolution Pack(const float* weight, const float* bias, int taps, int in_channels, int out_channels,
                        int stride, int groups, int block_width) {
   PackedConvolution packed;
-  packed.in_channels = in_channels;
-  packed.out_channels = out_channels;
-  packed.stride = stride;
-  packed.groups = groups;
-  packed.group_in = in_channels / groups;
-  packed.group_out = out_channels / groups;
-  packed.blocks = (packed.group_out + block_width - 1) / block_width;
+  static_cast<ConvolutionShape&>(packed) =
+      MakeConvolutionShape(in_channels, out_channels, stride, groups, block_width);
   const bool whole_rows = taps == 9 && groups == 1;
   packed.runs = whole_rows ? 3 : taps;
   packed.run_length = whole_rows ? 3 * in_channels : packed.group_in;

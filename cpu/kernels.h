@@ -19,20 +19,27 @@ struct WindowRun {
   int offset = 0;
 };
 
-// A convolution of 9 taps (3x3, padding 1) or 1 tap (1x1, padding 0). Plain data: the kernel sources call no
-// inline functions (kernels_impl.h says why).
-//
-// The channels of a pixel and of its right neighbours lie one after another, so what a row of a 3x3 window
-// covers is one run of memory, 3 * in_channels long. A grouped convolution has a run of group_in for each
-// tap.
-struct Convolution {
+// Plain data, as everything that kernels are given: their sources call no inline functions (kernels_impl.h
+// says why).
+struct ConvolutionShape {
   int in_channels = 0;
   int out_channels = 0;
   int stride = 1;
   int groups = 1;
   int group_in = 0;  // Channels of one group.
   int group_out = 0;
-  int blocks = 0;  // Blocks of block_width output channels per group, the last one filled up with zeros.
+  int blocks = 0;  // Blocks of output channels per group, the last one filled up with zeros.
+};
+
+ConvolutionShape MakeConvolutionShape(int in_channels, int out_channels, int stride, int groups,
+                                      int block_width);
+
+// A convolution of 9 taps (3x3, padding 1) or 1 tap (1x1, padding 0).
+//
+// The channels of a pixel and of its right neighbours lie one after another, so what a row of a 3x3 window
+// covers is one run of memory, 3 * in_channels long. A grouped convolution has a run of group_in for each
+// tap.
+struct Convolution : ConvolutionShape {
   int runs = 0;
   int run_length = 0;
   WindowRun run[9];  // Of the first group.

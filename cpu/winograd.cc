@@ -57,15 +57,18 @@ ptrdiff_t ProductPosition(int tiles, int blocks, int block_width) {
 
 PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, int in_channels,
                             int out_channels, int groups, int block_width) {
-  const int group_in = in_channels / groups;
-  const int group_out = out_channels / groups;
-  const int blocks = (group_out + block_width - 1) / block_width;
+  PackedWinograd packed;
+  static_cast<ConvolutionShape&>(packed) =
+      MakeConvolutionShape(in_channels, out_channels, 1, groups, block_width);
+  packed.tile = tile;
+  const int group_in = packed.group_in;
+  const int group_out = packed.group_out;
+  const int blocks = packed.blocks;
   const int side = tile + 2;
   const size_t block_size = static_cast<size_t>(group_in) * block_width;
   const size_t position_size = blocks * block_size;
   const size_t weight_size = groups * side * side * position_size;
-  PackedWinograd packed{{tile, in_channels, out_channels, groups, group_in, group_out, blocks},
-                        HugeArray<float>(weight_size + static_cast<size_t>(groups) * blocks * block_width)};
+  packed.storage = HugeArray<float>(weight_size + static_cast<size_t>(groups) * blocks * block_width);
   float* packed_bias = packed.storage.data() + weight_size;
   for (int channel = 0; channel < out_channels; ++channel) {
     const int group = channel / group_out;

@@ -17,15 +17,8 @@
 
 namespace repvgg::cpu {
 
-// Plain data, as Convolution is.
-struct WinogradConvolution {
+struct WinogradConvolution : ConvolutionShape {
   int tile = 0;  // m
-  int in_channels = 0;
-  int out_channels = 0;
-  int groups = 1;
-  int group_in = 0;
-  int group_out = 0;
-  int blocks = 0;  // Per group, of the table's block_width output channels.
 
   // Transformed: [group][position][block][input channel of the group][channel of the block].
   const float* weight = nullptr;
