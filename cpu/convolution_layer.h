@@ -49,8 +49,9 @@ void ForRowPieces(ThreadPool& pool, int images, const Maps<T>& in, const Maps<T>
   pool.Run(images, [&](const ThreadPool::Share& share) {
     for (size_t image = share.begin; image < share.end; ++image) ZeroBorder(out, image);
   });
-  pool.Run(static_cast<size_t>(images) * out.size.height * per_row, [&](const ThreadPool::Share& share) {
-    run(RowPieces<T>{share.begin, share.end, in, out, stride, per_row, pixels});
+  // Whole rows: the pieces of a row may overlap, and two threads must not write the same pixels.
+  pool.Run(static_cast<size_t>(images) * out.size.height, [&](const ThreadPool::Share& rows) {
+    run(RowPieces<T>{rows.begin * per_row, rows.end * per_row, in, out, stride, per_row, pixels});
   });
 }
 
