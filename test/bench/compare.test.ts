@@ -35,6 +35,8 @@ test('a check is about ratios: a slower machine passes, a slower program does no
 test('the spread of a run is not taken for a loss', t => {
   const noisy = reportOf([result(100, {fractionOfPeak: 0.8, spread: 0.3})]);
   t.like(checkReports(reportOf([result(100)]), noisy)[0], {allowedLoss: 0.3, passed: true});
+  const useless = reportOf([result(100, {fractionOfPeak: 0.4, spread: 1.2})]);
+  t.like(checkReports(reportOf([result(100)]), useless)[0], {allowedLoss: 0.5, passed: false});
 });
 
 test('a file that holds something else is refused', async t => {

@@ -4,7 +4,7 @@ import type {Architecture} from '../architecture.ts';
 import {decodeConcurrency} from '../batches.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
 import {deployStateDict} from '../convert.ts';
-import type {Placement} from '../device.ts';
+import type {DeviceName, Placement} from '../device.ts';
 import {decodeImage, type RgbImage} from '../images.ts';
 import {RepVGG, setParameters} from '../model.ts';
 import {type NativeBatch, native} from '../native.ts';
@@ -75,7 +75,7 @@ export async function openPipeline(network: NetworkCase, folder: string): Promis
   const checkpoint = await writeCheckpoint(architecture, folder);
   const model = await RepVGG.load(checkpoint, {
     architecture,
-    device: device.name as 'cpu',
+    device: device.name as DeviceName,
     precision,
     threads,
     batchSize: batch,

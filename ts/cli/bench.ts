@@ -41,9 +41,9 @@ Examples:
   $ repvgg bench --models A0 --batch 1 --seconds 0.3 --json > before.json
   $ repvgg bench --compare before.json repvgg-bench/results.json`;
 
-const defaultSeconds = 4;
+const defaultSeconds = 3;
 /** Without --seconds no case begins later than this, so that the run ends within two minutes on any machine. */
-const defaultLimitSeconds = 90;
+const defaultLimitSeconds = 75;
 
 export function addBench(program: Command): void {
   program

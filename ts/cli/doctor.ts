@@ -124,7 +124,10 @@ function cudaRows({built, runtimeVersion, driverVersion, devices}: NativeCudaInf
   const versions = `built in, runtime ${cudaVersion(runtimeVersion)}, driver ${cudaVersion(driverVersion)}`;
   const gpus = devices.map(({name, computeCapability, memoryBytes, problem}, i) => {
     const memory = `${Math.round(memoryBytes / 2 ** 30)} GiB`;
-    return ['', `cuda:${i} is ${name}, compute capability ${computeCapability}, ${memory}${problem ? `: ${problem}` : ''}`];
+    return [
+      '',
+      `cuda:${i} is ${name}, compute capability ${computeCapability}, ${memory}${problem ? `: ${problem}` : ''}`,
+    ];
   });
   return [['cuda', versions], ...gpus];
 }
