@@ -1,0 +1,128 @@
+// Every convolution kernel with every tile, on every layer of the official networks at its own size.
+#include "cuda/stem.h"
+#include "test/gpu/gpu_test.h"
+
+namespace repvgg::gpu {
+namespace {
+
+using emulator::Layer;
+using emulator::Problem;
+
+// How far a layer of rounded inputs may be from float64.
+Distance Bound(Precision precision, cuda::Algorithm algorithm) {
+  constexpr Distance kDirect[] = {{6e-7, 1e-5}, {6e-4, 4e-3}, {3e-4, 4e-3}, {2.5e-3, 3e-2}};
+  constexpr Distance kF2[] = {{1.5e-6, 1e-5}, {1e-3, 8e-3}, {9e-4, 8e-3}, {7e-3, 5e-2}};
+  return (algorithm == cuda::Algorithm::kWinogradF2 ? kF2 : kDirect)[static_cast<int>(precision)];
+}
+
+// At 224 x 224 the sides of the maps follow from the channels, nearly.
+Layer FullSize(Layer layer) {
+  const int channels = layer.in_channels;
+  const int side = channels <= 64 ? 112 : channels <= 192 ? 56 : channels <= 384 ? 28 : 14;
+  layer.height = layer.width = layer.stride == 1 ? std::min(side, 56) : side;
+  layer.batch = side >= 56 ? 1 : 3;
+  return layer;
+}
+
+void RunLayer(const Layer& layer, Precision precision) {
+  constexpr emulator::Round kRounds[] = {emulator::AsFloat, emulator::AsTf32, emulator::AsHalf,
+                                         emulator::AsBFloat16};
+  const Problem problem = emulator::MakeProblem(layer, kRounds[static_cast<int>(precision)]);
+  const cuda::DeviceMemory in = UploadVector(Encode(problem.in, precision)),
+                           bias = UploadVector(problem.bias);
+  const size_t bytes = problem.expected.size() * cuda::ElementSize(precision);
+  const cuda::DeviceMemory out = cuda::AllocateDevice(bytes);
+  for (const char* algorithm : {"direct", "f2"}) {
+    cuda::DeviceMemory weight;
+    for (const cuda::Candidate& candidate : ListCandidates(layer, precision, Architecture(), algorithm)) {
+      if (std::strcmp(algorithm, "f2") == 0 && candidate.algorithm != cuda::Algorithm::kWinogradF2) continue;
+      if (weight == nullptr) {
+        weight = UploadVector(PackConvolution(layer, problem.weight.data(), precision, candidate.algorithm));
+      }
+      cuda::Convolution run = layer;
+      run.in = in.get();
+      run.weight = weight.get();
+      run.bias = static_cast<const float*>(bias.get());
+      run.out = out.get();
+      std::vector<unsigned char> got[2];
+      for (auto& bytes_of_run : got) {
+        cuda::Check(cudaMemset(out.get(), 0xff, bytes), "poisoning");
+        cuda::Check(LaunchConvolution(run, precision, candidate, nullptr), "launching");
+        cuda::Check(cudaDeviceSynchronize(), "running a convolution");
+        bytes_of_run = Download<unsigned char>(out, bytes);
+      }
+      const std::string name = emulator::LayerName(layer) + ", " + candidate.name;
+      if (got[0] != got[1]) emulator::Fail(name + ": two runs differ");
+      const Distance distance = emulator::Compare(Decode(got[0], precision), problem.expected);
+      const Distance bound = Bound(precision, candidate.algorithm);
+      ExpectWithin(distance, bound);
+      if (!(distance.relative_l2 <= bound.relative_l2)) emulator::Fail("in " + name);
+    }
+  }
+}
+
+void RunLayers(Precision precision) {
+  if (!Has(precision)) return;
+  for (const Layer& layer : emulator::OfficialLayers()) RunLayer(FullSize(layer), precision);
+  // Channels that fill no 16 bytes, and an odd size.
+  if (Architecture() >= 75) RunLayer(emulator::MakeLayer(13, 26, 1, 1, 17, 2), precision);
+}
+
+TEST("convolutions: fp32") { RunLayers(Precision::kFp32); }
+TEST("convolutions: tf32") { RunLayers(Precision::kTf32); }
+TEST("convolutions: fp16") { RunLayers(Precision::kFp16); }
+TEST("convolutions: bf16") { RunLayers(Precision::kBf16); }
+
+TEST("stem: every precision, 224 x 224 and an odd size") {
+  for (const Precision precision : {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16}) {
+    if (!Has(precision)) continue;
+    for (const int size : {224, 31}) {
+      cuda::Stem stem;
+      stem.batch = 2;
+      stem.height = size;
+      stem.width = size + 1;
+      stem.out_channels = 48;
+      std::vector<uint8_t> pixels(size_t{2} * size * (size + 1) * 3);
+      for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * 2654435761u >> 13);
+      const std::vector<float> table =
+          cuda::NormalizationTable({0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f});
+      const std::vector<float> weight = emulator::RandomNormal(48 * 27, 0.27, 4);
+      const std::vector<float> bias = emulator::RandomNormal(48, 0.1, 5);
+      const cuda::DeviceMemory device_pixels = UploadVector(pixels), device_table = UploadVector(table),
+                               device_weight = UploadVector(cuda::PackStem(weight.data(), 48)),
+                               device_bias = UploadVector(bias);
+      const size_t count = size_t{2} * stem.out_height() * stem.out_width() * 48;
+      const cuda::DeviceMemory out = cuda::AllocateDevice(count * cuda::ElementSize(precision));
+      stem.in = static_cast<const uint8_t*>(device_pixels.get());
+      stem.normalized = static_cast<const float*>(device_table.get());
+      stem.weight = static_cast<const float*>(device_weight.get());
+      stem.bias = static_cast<const float*>(device_bias.get());
+      stem.out = out.get();
+      cuda::Check(LaunchStem(stem, precision, nullptr), "launching");
+      cuda::Check(cudaDeviceSynchronize(), "running the stem");
+
+      std::vector<double> expected(count);
+      for (size_t i = 0; i < count; ++i) {
+        const int k = i % 48, x = i / 48 % stem.out_width();
+        const int y = i / 48 / stem.out_width() % stem.out_height();
+        const size_t image = i / 48 / stem.out_width() / stem.out_height();
+        double sum = bias[k];
+        for (int tap = 0; tap < 9; ++tap) {
+          const int from_y = 2 * y + tap / 3 - 1, from_x = 2 * x + tap % 3 - 1;
+          if (from_y < 0 || from_y >= stem.height || from_x < 0 || from_x >= stem.width) continue;
+          for (int c = 0; c < 3; ++c) {
+            const uint8_t value = pixels[((image * stem.height + from_y) * stem.width + from_x) * 3 + c];
+            sum += static_cast<double>(table[c * 256 + value]) * weight[(k * 3 + c) * 9 + tap];
+          }
+        }
+        expected[i] = std::max(sum, 0.0);
+      }
+      const auto got = Download<unsigned char>(out, count * cuda::ElementSize(precision));
+      ExpectWithin(emulator::Compare(Decode(got, precision), expected),
+                   Bound(precision, cuda::Algorithm::kDirect));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace repvgg::gpu

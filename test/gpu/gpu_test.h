@@ -1,0 +1,71 @@
+#pragma once
+
+#include <bit>
+#include <cstring>
+#include <vector>
+
+#include "cuda/candidates.h"
+#include "cuda/device_memory.h"
+#include "cuda/formats.h"
+#include "test/emulator/formats.h"
+#include "test/emulator/layers.h"
+#include "test/emulator/test.h"
+
+namespace repvgg::gpu {
+
+using cuda::Precision;
+using emulator::Distance;
+
+// Of the first GPU; 90 for 9.0.
+inline int Architecture() {
+  int major = 0, minor = 0;
+  cuda::Check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "asking for its version");
+  cuda::Check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "asking for its version");
+  return major * 10 + minor;
+}
+
+inline bool Has(Precision precision) {
+  return precision == Precision::kFp32 || precision == Precision::kFp16 || Architecture() >= 80;
+}
+
+template <typename T>
+cuda::DeviceMemory UploadVector(const std::vector<T>& values) {
+  return cuda::Upload(values.data(), values.size() * sizeof(T));
+}
+
+template <typename T>
+std::vector<T> Download(const cuda::DeviceMemory& memory, size_t count) {
+  std::vector<T> values(count);
+  cuda::Check(cudaMemcpy(values.data(), memory.get(), count * sizeof(T), cudaMemcpyDeviceToHost),
+              "downloading");
+  return values;
+}
+
+// Values as maps of that precision hold them, and back.
+inline std::vector<unsigned char> Encode(const std::vector<float>& values, Precision precision) {
+  const size_t size = cuda::ElementSize(precision);
+  std::vector<unsigned char> bytes(values.size() * size);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint32_t bits = precision == Precision::kFp16   ? cuda::FloatToHalfBits(values[i])
+                          : precision == Precision::kBf16 ? cuda::FloatToBFloat16Bits(values[i])
+                          : precision == Precision::kTf32 ? cuda::FloatToTf32Bits(values[i])
+                                                          : std::bit_cast<uint32_t>(values[i]);
+    std::memcpy(&bytes[i * size], &bits, size);
+  }
+  return bytes;
+}
+
+inline std::vector<double> Decode(const std::vector<unsigned char>& bytes, Precision precision) {
+  const size_t size = cuda::ElementSize(precision);
+  std::vector<double> values(bytes.size() / size);
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint32_t bits = 0;
+    std::memcpy(&bits, &bytes[i * size], size);
+    values[i] = precision == Precision::kFp16   ? emulator::HalfToFloat(static_cast<uint16_t>(bits))
+                : precision == Precision::kBf16 ? emulator::BFloat16ToFloat(static_cast<uint16_t>(bits))
+                                                : std::bit_cast<float>(bits);
+  }
+  return values;
+}
+
+}  // namespace repvgg::gpu

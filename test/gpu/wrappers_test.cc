@@ -1,0 +1,128 @@
+// The functions of cuda/ptx.cuh against what the emulator takes them to do.
+#include "test/gpu/wrappers.h"
+
+#include <cmath>
+
+#include "test/gpu/gpu_test.h"
+
+namespace repvgg::gpu {
+namespace {
+
+template <typename T>
+T* As(const cuda::DeviceMemory& memory) {
+  return static_cast<T*>(memory.get());
+}
+
+void Finish(cudaError_t launched) {
+  cuda::Check(launched, "launching");
+  cuda::Check(cudaDeviceSynchronize(), "running a wrapper");
+}
+
+// 16x8 by 8x8 in tf32, 16x16 by 16x8 in the others, with the fragments of the PTX ISA manual.
+void RunMmaTest(Precision precision) {
+  const bool tf32 = precision == Precision::kTf32;
+  const int depth = tf32 ? 8 : 16;
+  const std::vector<float> a = emulator::RandomNormal(16 * depth, 1, 1),
+                           b = emulator::RandomNormal(depth * 8, 1, 2),
+                           c = emulator::RandomNormal(16 * 8, 1, 3);
+  const std::vector<double> rounded_a = Decode(Encode(a, precision), precision),
+                            rounded_b = Decode(Encode(b, precision), precision);
+  const auto bits = [&](float value) {
+    uint32_t word = 0;
+    const std::vector<unsigned char> bytes = Encode({value}, precision);
+    std::memcpy(&word, bytes.data(), bytes.size());
+    return word;
+  };
+  std::vector<uint32_t> fragment_a(128), fragment_b(64);
+  std::vector<float> d(128);
+  for (int lane = 0; lane < 32; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4; ++i) {
+      const int row = g + i % 2 * 8, column = i / 2 * 8 + 2 * t;
+      fragment_a[lane * 4 + i] = tf32 ? bits(a[row * 8 + t + i / 2 * 4])
+                                      : bits(a[row * 16 + column]) | bits(a[row * 16 + column + 1]) << 16;
+      d[lane * 4 + i] = c[(g + i / 2 * 8) * 8 + 2 * t + i % 2];
+    }
+    for (int i = 0; i < 2; ++i) {
+      fragment_b[lane * 2 + i] =
+          tf32 ? bits(b[(t + i * 4) * 8 + g])
+               : bits(b[(i * 8 + 2 * t) * 8 + g]) | bits(b[(i * 8 + 2 * t + 1) * 8 + g]) << 16;
+    }
+  }
+  const cuda::DeviceMemory device_a = UploadVector(fragment_a), device_b = UploadVector(fragment_b),
+                           device_d = UploadVector(d);
+  Finish(RunMma(precision, As<uint32_t>(device_a), As<uint32_t>(device_b), As<float>(device_d)));
+  const std::vector<float> got = Download<float>(device_d, 128);
+  std::vector<double> expected(128);
+  for (int lane = 0; lane < 32; ++lane) {
+    for (int i = 0; i < 4; ++i) {
+      const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+      double sum = c[row * 8 + column];
+      for (int k = 0; k < depth; ++k) sum += rounded_a[row * depth + k] * rounded_b[k * 8 + column];
+      expected[lane * 4 + i] = sum;
+    }
+  }
+  ExpectWithin(emulator::Compare({got.begin(), got.end()}, expected), {1e-6, 1e-5});
+}
+
+TEST("wrappers: mma") {
+  if (Architecture() >= 75) RunMmaTest(Precision::kFp16);
+  if (Architecture() < 80) return;
+  RunMmaTest(Precision::kBf16);
+  RunMmaTest(Precision::kTf32);
+}
+
+TEST("wrappers: ldmatrix") {
+  if (Architecture() < 75) return;
+  std::vector<uint16_t> matrices(4 * 64);
+  for (size_t i = 0; i < matrices.size(); ++i) matrices[i] = static_cast<uint16_t>(i * 257 + 3);
+  const cuda::DeviceMemory in = UploadVector(matrices), out = cuda::AllocateDevice(320 * 4);
+  Finish(RunLdMatrix(As<uint32_t>(in), As<uint32_t>(out)));
+  const std::vector<uint32_t> got = Download<uint32_t>(out, 320);
+  for (int lane = 0; lane < 32; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    for (int m = 0; m < 4; ++m) {
+      const uint16_t* const matrix = &matrices[m * 64];
+      const uint32_t plain = matrix[g * 8 + 2 * t] | matrix[g * 8 + 2 * t + 1] << 16;
+      const uint32_t transposed = matrix[2 * t * 8 + g] | matrix[(2 * t + 1) * 8 + g] << 16;
+      if (got[lane * 10 + m] != plain) emulator::Fail("X4");
+      if (got[lane * 10 + 4 + m] != transposed) emulator::Fail("X4Transposed");
+      if (m < 2 && got[lane * 10 + 8 + m] != plain) emulator::Fail("X2");
+    }
+  }
+}
+
+TEST("wrappers: cp.async") {
+  std::vector<uint32_t> in(128);
+  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<uint32_t>(i * 2654435761u);
+  const cuda::DeviceMemory device_in = UploadVector(in), out = cuda::AllocateDevice(512);
+  Finish(RunCpAsync(As<uint32_t>(device_in), As<uint32_t>(out)));
+  const std::vector<uint32_t> got = Download<uint32_t>(out, 128);
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (got[i] != (i / 4 % 2 == 0 ? in[i] : 0)) emulator::Fail("word " + std::to_string(i));
+  }
+}
+
+TEST("wrappers: conversions and shuffles") {
+  std::vector<float> values = emulator::RandomNormal(1 << 16, 100, 7);
+  // Every size of number, subnormal halves and values too large for them among them.
+  for (size_t i = 0; i < values.size(); i += 2)
+    values[i] = std::ldexp(values[i], static_cast<int>(i / 2 % 60) - 30);
+  const cuda::DeviceMemory in = UploadVector(values);
+  const cuda::DeviceMemory out = cuda::AllocateDevice(values.size() * sizeof(Converted));
+  Finish(RunConvert(As<float>(in), As<Converted>(out), static_cast<int>(values.size() / 32)));
+  const auto got = Download<Converted>(out, values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    const float value = values[i];
+    const uint32_t half = emulator::FloatToHalf(value), bfloat16 = emulator::FloatToBFloat16(value);
+    if (got[i].half != half || got[i].half_pair != (half | (half ^ 0x8000) << 16)) emulator::Fail("half");
+    if (got[i].bfloat16 != bfloat16 || got[i].bfloat16_pair != (bfloat16 | (bfloat16 ^ 0x8000) << 16)) {
+      emulator::Fail("bfloat16");
+    }
+    if (Architecture() >= 80 && got[i].tf32 != emulator::FloatToTf32(value)) emulator::Fail("tf32");
+    if (got[i].shuffled != values[i ^ 5]) emulator::Fail("shuffle");
+  }
+}
+
+}  // namespace
+}  // namespace repvgg::gpu
