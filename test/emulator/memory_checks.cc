@@ -46,39 +46,38 @@ Arena& arena() {
 unsigned char* const arena_memory = arena().memory;
 uint8_t* const arena_states = arena().states;
 
-uint32_t Stamp() { return worker->epoch << 12 | (worker->warp().epoch & 0xfff); }
+// Who is acting, and since which barriers.
+struct Now {
+  int thread = worker->current->thread;
+  int warp = thread / kWarp;
+  uint32_t epoch = worker->epoch;
+  uint32_t stamp = epoch << 12 | (worker->warp().epoch & 0xfff);
 
-bool SameInterval(uint32_t stamp) { return stamp >> 12 == worker->epoch; }
+  bool SameInterval(uint32_t other) const { return other >> 12 == epoch; }
+  bool SameWarpInterval(uint32_t other) const { return (other & 0xfff) == (stamp & 0xfff); }
 
-// Whether what `other` did at `stamp` is ordered before the current thread by a barrier.
-bool Ordered(int other, uint32_t stamp) {
-  const int self = worker->current->thread;
-  if (other == self || !SameInterval(stamp)) return true;
-  return other / kWarp == self / kWarp && (stamp & 0xfff) != (Stamp() & 0xfff);
-}
-
-bool ReadsOrdered(const WordState& word) {
-  if (word.read_stamp == 0 || !SameInterval(word.read_stamp)) return true;
-  if (word.reader == kSeveralWarps) return false;
-  if (word.reader <= kSeveralLanes) {
-    const int warp = kSeveralLanes - word.reader;
-    return warp == worker->current->thread / kWarp && (word.read_stamp & 0xfff) != (Stamp() & 0xfff);
+  // Whether what thread `other` did at stamp `when` is ordered before this by a barrier.
+  bool Follows(int other, uint32_t when) const {
+    if (other == thread || !SameInterval(when)) return true;
+    return other / kWarp == warp && !SameWarpInterval(when);
   }
-  return Ordered(word.reader, word.read_stamp);
-}
-
-void NoteRead(WordState& word) {
-  const auto self = static_cast<int16_t>(worker->current->thread);
-  const int warp = self / kWarp;
-  if (word.read_stamp == 0 || !SameInterval(word.read_stamp)) {
-    word.reader = self;
-  } else if (word.reader >= 0 && word.reader != self) {
-    word.reader = word.reader / kWarp == warp ? static_cast<int16_t>(kSeveralLanes - warp) : kSeveralWarps;
-  } else if (word.reader <= kSeveralLanes && kSeveralLanes - word.reader != warp) {
-    word.reader = kSeveralWarps;
+  bool FollowsReads(const WordState& word) const {
+    if (word.read_stamp == 0 || !SameInterval(word.read_stamp)) return true;
+    if (word.reader == kSeveralWarps) return false;
+    if (word.reader > kSeveralWarps) return Follows(word.reader, word.read_stamp);
+    return kSeveralLanes - word.reader == warp && !SameWarpInterval(word.read_stamp);
   }
-  word.read_stamp = Stamp();
-}
+  void NoteRead(WordState& word) const {
+    if (word.read_stamp == 0 || !SameInterval(word.read_stamp)) {
+      word.reader = static_cast<int16_t>(thread);
+    } else if (word.reader >= 0 && word.reader != thread) {
+      word.reader = word.reader / kWarp == warp ? static_cast<int16_t>(kSeveralLanes - warp) : kSeveralWarps;
+    } else if (word.reader <= kSeveralLanes && kSeveralLanes - word.reader != warp) {
+      word.reader = kSeveralWarps;
+    }
+    word.read_stamp = stamp;
+  }
+};
 
 std::string Thread(int thread) { return "thread " + std::to_string(thread); }
 
@@ -89,26 +88,29 @@ void CheckShared(size_t offset, size_t bytes, bool write, const void* place) {
                         std::to_string(static_cast<ptrdiff_t>(offset)) + " of " +
                         std::to_string(worker->shared_bytes));
   }
+  const Now now;
   for (size_t i = offset / 4; i <= (offset + bytes - 1) / 4; ++i) {
     WordState& word = worker->words[i];
-    const std::string_view what = write ? "write" : "read";
     const auto complain = [&](Fault fault, const std::string& why) {
       Complain(fault, place,
-               std::string(what) + " of shared memory at offset " + std::to_string(i * 4) + why);
+               (write ? "write" : "read") + std::string(" of shared memory at offset ") +
+                   std::to_string(i * 4) + why);
     };
-    if (word.in_flight >= 0)
+    if (word.in_flight >= 0) {
       complain(Fault::kInFlight, " that a cp.async of " + Thread(word.in_flight) + " fills");
-    if (word.writer >= 0 && !Ordered(word.writer, word.write_stamp)) {
+    }
+    if (word.writer >= 0 && !now.Follows(word.writer, word.write_stamp)) {
       complain(Fault::kRace, " and write by " + Thread(word.writer) + " with no barrier between them");
     }
     if (write) {
-      if (!ReadsOrdered(word)) complain(Fault::kRace, " and reads by others with no barrier between them");
-      word.writer = static_cast<int16_t>(worker->current->thread);
-      word.write_stamp = Stamp();
+      if (!now.FollowsReads(word))
+        complain(Fault::kRace, " and reads by others with no barrier between them");
+      word.writer = static_cast<int16_t>(now.thread);
+      word.write_stamp = now.stamp;
       word.written = 1;
     } else {
       if (!word.written) complain(Fault::kUninitialised, " that nobody wrote");
-      NoteRead(word);
+      now.NoteRead(word);
     }
   }
 }
@@ -166,11 +168,12 @@ void EndCopy(const PendingCopy& copy) {
   } else {
     std::memset(copy.shared, 0, copy.bytes);
   }
+  const Now now;
   for (int i = 0; i < copy.bytes / 4; ++i) {
     WordState& word = worker->words[offset / 4 + i];
     word.in_flight = -1;
-    word.writer = static_cast<int16_t>(worker->current->thread);
-    word.write_stamp = Stamp();
+    word.writer = static_cast<int16_t>(now.thread);
+    word.write_stamp = now.stamp;
   }
 }
 
