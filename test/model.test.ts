@@ -1,9 +1,13 @@
+import {getEventListeners} from 'node:events';
 import {readFile} from 'node:fs/promises';
 import test from 'ava';
-import {defineArchitecture} from '../ts/architecture.ts';
-import {decodeImage} from '../ts/images.ts';
+import {architectureByName, defineArchitecture} from '../ts/architecture.ts';
+import {convertCheckpoint} from '../ts/convert.ts';
+import {digits} from '../ts/digits.ts';
+import {decodeImage, type RawImage} from '../ts/images.ts';
 import {RepVGG} from '../ts/model.ts';
-import {native} from '../ts/native.ts';
+import {type NativeNetwork, native} from '../ts/native.ts';
+import {verifyCheckpoint} from '../ts/verify.ts';
 import {checkpoint, expected, image, photo, photos} from './fixtures.ts';
 import {relativeL2} from './reference64.ts';
 
@@ -115,7 +119,10 @@ test('an unreadable input rejects classify, and is an error in its place for cla
     '/nowhere.png',
     photo('rocket.jpg'),
   ];
-  await t.throwsAsync(model.classify(inputs), {code: 'ERR_IMAGE_DECODE', message: /truncated\.jpg/});
+  await t.throwsAsync(model.classify(inputs), {
+    code: 'ERR_IMAGE_DECODE',
+    message: /fixtures\/images\/truncated\.jpg/,
+  });
   const settled = await model.classifySettled(inputs);
   t.deepEqual(
     settled.map(result => (result instanceof Error ? result.code : 'ok')),
@@ -164,6 +171,46 @@ test('options are checked by name before anything is read', async t => {
   });
 });
 
+test('what is no object of options, no signal and no list is refused by name', async t => {
+  await using model = await RepVGG.load('digits', {
+    signal: undefined,
+    labels: undefined,
+    batchSize: undefined,
+  });
+  t.is((await model.classify(photos, {topK: undefined, signal: undefined}))[0]!.length, 5);
+  const never = (value: unknown): never => value as never;
+  for (const [run, message] of [
+    [() => RepVGG.load('digits', never(null)), 'Expected an object for options but received null.'],
+    [() => RepVGG.load('digits', never(5)), 'Expected an object for options but received 5.'],
+    [
+      () => RepVGG.load('digits', {preprocessing: never(5)}),
+      /^Expected an object for preprocessing but received 5/,
+    ],
+    [() => RepVGG.load('digits', {preprocessing: never(null)}), /^Expected an object for preprocessing/],
+    [() => RepVGG.load('digits', {signal: never({})}), /^Expected an AbortSignal for signal/],
+    [() => RepVGG.load('digits', {architecture: never(null)}), /^Expected a name or an architecture/],
+    [() => RepVGG.load('digits', {architecture: never({})}), /for architecture but received an object/],
+    [() => RepVGG.load('digits', {labels: never(null)}), /for labels but received null/],
+    [() => model.classify(photos, never(null)), 'Expected an object for options but received null.'],
+    [() => model.classifySettled(photos, never('x')), /^Expected an object for options/],
+    [() => model.logits(photos, {signal: never({})}), /^Expected an AbortSignal for signal/],
+    [() => model.embed(never('x.png')), /^Expected an array of images for inputs/],
+    [() => convertCheckpoint('digits', 'x', never(null)), /^Expected an object for options/],
+    [() => convertCheckpoint('digits', 'x', {signal: never(1)}), /^Expected an AbortSignal for signal/],
+    [() => verifyCheckpoint('digits', never(null)), /^Expected an object for options/],
+    [() => verifyCheckpoint('digits', {inputs: never('x')}), /for inputs/],
+    [async () => defineArchitecture(never(null)), /^Expected an object for options/],
+    [async () => architectureByName(never(null)), /^Expected the name of an architecture for name/],
+  ] as [() => Promise<unknown>, string | RegExp][]) {
+    await t.throwsAsync(run(), {code: 'ERR_INVALID_ARGUMENT', message}, String(message));
+  }
+});
+
+test('fields of the preprocessing that are undefined are those of the network', async t => {
+  await using model = await RepVGG.load('digits', {preprocessing: {crop: undefined, resize: 40}});
+  t.deepEqual(model.preprocessing, {...digits.preprocessing, resize: 40});
+});
+
 test('a call can be aborted before and during a run', async t => {
   await using model = await RepVGG.load(narrow, {preprocessing: {...preprocessing, resize: 224, crop: 224}});
   const reason = new Error('enough');
@@ -177,6 +224,107 @@ test('a call can be aborted before and during a run', async t => {
   await t.throwsAsync(late, {any: true, name: 'AbortError'});
   t.true(Date.now() - started < 1500, 'it ends soon');
   t.is((await model.logits(photos)).length, 4, 'the model is usable after');
+});
+
+/** Raw images that report when their pixels are looked at. */
+function watched(count: number, look: (index: number) => void): RawImage[] {
+  return Array.from({length: count}, (_, index) => ({
+    get data() {
+      look(index);
+      return new Uint8Array(3);
+    },
+    width: 1,
+    height: 1,
+    channels: 3,
+  }));
+}
+
+test('an abort ends the preparation of a batch', async t => {
+  await using model = await RepVGG.load(narrow, {preprocessing, batchSize: 64});
+  const controller = new AbortController();
+  const reason = new Error('enough');
+  const seen = new Set<number>();
+  const inputs = watched(64, index => {
+    seen.add(index);
+    if (index === 5) controller.abort(reason);
+  });
+  t.is(await t.throwsAsync(model.embed(inputs, {signal: controller.signal})), reason);
+  t.true(seen.size < 16, `${seen.size} of 64 were prepared`);
+});
+
+test('classify rejects with the first batch that has an unreadable input', async t => {
+  await using model = await RepVGG.load(narrow, {preprocessing, batchSize: 4});
+  const seen = new Set<number>();
+  const inputs = ['/nowhere.png', ...watched(99, index => seen.add(index))];
+  for (const run of [model.classify(inputs), model.logits(inputs), model.embed(inputs)]) {
+    await t.throwsAsync(run, {code: 'ERR_FILE_NOT_FOUND'});
+  }
+  await model.dispose();
+  t.true(seen.size < 12, `${seen.size} of 99 were prepared`);
+});
+
+test('the array of inputs may change once the call has returned', async t => {
+  await using model = await RepVGG.load(narrow, {preprocessing, batchSize: 1});
+  const inputs = [...photos];
+  const running = model.logits(inputs);
+  inputs.length = 0;
+  t.is((await running).length, photos.length);
+});
+
+test('calls with one signal share a listener and leave none', async t => {
+  await using model = await RepVGG.load(narrow, {preprocessing});
+  const {signal} = new AbortController();
+  const listeners = (): number => getEventListeners(signal, 'abort').length;
+  const calls = Array.from({length: 20}, () => model.embed(photos, {signal}));
+  t.is(listeners(), 1);
+  await Promise.all(calls);
+  t.is(listeners(), 0);
+  await t.throwsAsync(model.embed(['/nowhere.png'], {signal}));
+  t.is(listeners(), 0);
+  const controller = new AbortController();
+  const running = [1, 2].map(() =>
+    t.throwsAsync(model.embed(photos, {signal: controller.signal}), {any: true}),
+  );
+  controller.abort();
+  await Promise.all(running);
+  t.is(getEventListeners(controller.signal, 'abort').length, 0);
+});
+
+test.serial('a load can be aborted before and while it reads, and frees the network', async t => {
+  const reason = new Error('enough');
+  const load = (path: string, signal: AbortSignal): Promise<RepVGG> => RepVGG.load(path, {signal});
+  t.is(await t.throwsAsync(load('/nowhere.pth', AbortSignal.abort(reason))), reason);
+  const addon = native();
+  const {Network} = addon;
+  t.teardown(() => {
+    addon.Network = Network;
+  });
+  for (const cause of [reason, null]) {
+    const controller = new AbortController();
+    let [blocks, disposed] = [0, 0];
+    addon.Network = class extends Network {
+      override setBlock(...args: Parameters<NativeNetwork['setBlock']>): Promise<void> {
+        if (++blocks === 3) controller.abort(cause);
+        return super.setBlock(...args);
+      }
+      override dispose(): Promise<void> {
+        disposed++;
+        return super.dispose();
+      }
+    };
+    await load(narrow, controller.signal).then(
+      () => t.fail(),
+      (error: unknown) => t.is(error, cause),
+    );
+    t.deepEqual([blocks, disposed], [3, 1]);
+  }
+});
+
+test('convert and verify take a signal too', async t => {
+  const reason = new Error('enough');
+  const signal = AbortSignal.abort(reason);
+  t.is(await t.throwsAsync(convertCheckpoint(narrow, '/nowhere/x.pth', {signal})), reason);
+  t.is(await t.throwsAsync(verifyCheckpoint(narrow, {signal})), reason);
 });
 
 test('dispose waits for calls in flight, refuses later ones and may be repeated', async t => {

@@ -112,6 +112,7 @@ export class RepVGG implements AsyncDisposable {
     checkOptions(options);
     const embedded = checkpoint === 'digits' ? digits : undefined;
     const {device = 'auto', precision = 'auto', form = 'deploy', batchSize = 32, threads, signal} = options;
+    const {labels: given = embedded?.labels} = options;
     if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);
     positiveInteger(batchSize, 'batchSize', mostImages);
     if (threads !== undefined) positiveInteger(threads, 'threads', mostThreads);
@@ -123,7 +124,7 @@ export class RepVGG implements AsyncDisposable {
     await using file = await openCheckpoint(embedded?.checkpoint ?? checkpoint);
     const parameters = networkFromCheckpoint(file, {architecture: options.architecture});
     const {architecture} = parameters;
-    const labels = await resolveLabels(options.labels ?? embedded?.labels, architecture.numClasses);
+    const labels = await resolveLabels(given, architecture.numClasses);
     const preprocessing = completePreprocessing(
       options.preprocessing,
       embedded?.preprocessing ?? defaultPreprocessing(architecture),
