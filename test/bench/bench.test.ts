@@ -1,5 +1,5 @@
 import {readFileSync} from 'node:fs';
-import {readFile} from 'node:fs/promises';
+import {readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {Ajv2020} from 'ajv/dist/2020.js';
 import test from 'ava';
@@ -49,6 +49,11 @@ test('what was asked for and cannot be had is said', async t => {
   const {code, stdout} = await repvgg([...args, '--peers', 'pytorch'], {cwd: folder, env});
   t.is(code, 0);
   t.regex(stdout, /skipped pytorch: .*no-python does not start .*REPVGG_PYTHON/);
+  const python = join(folder, 'python');
+  await writeFile(python, '#!/bin/sh\necho \'{"version": "9", "cuda": false}\'\n', {mode: 0o755});
+  const dead = await repvgg([...args, '--peers', 'pytorch'], {cwd: folder, env: {REPVGG_PYTHON: python}});
+  t.is(dead.code, 0, dead.stderr);
+  t.regex(dead.stdout, /skipped pytorch-eager fp32, RepVGG-A0 engine batch 1: the process ended/);
   const unknown = await repvgg([...args, '--peers', 'tensorflow'], {cwd: folder});
   t.is(unknown.code, 2);
   t.regex(unknown.stderr, /onnxruntime-node, pytorch/);

@@ -14,7 +14,7 @@ import {engineInput, type NetworkCase, writeCheckpoint} from './stages.ts';
 export interface PyTorch {
   version: string;
   peers: Peer[];
-  gemmGflops(): Promise<number>;
+  gemmGflops(): Promise<number | null>;
   close(): Promise<void>;
 }
 
@@ -63,7 +63,8 @@ export async function openPyTorch(
   return {
     version: hello.version,
     peers,
-    gemmGflops: async () => (await talk.ask({op: 'gemm', seconds: gemmSeconds})).gflops as number,
+    gemmGflops: async () =>
+      ((await talk.ask({op: 'gemm', seconds: gemmSeconds})).gflops as number | undefined) ?? null,
     close: () => talk.end(),
   };
 }
@@ -94,7 +95,11 @@ function pyTorchPeer(
       if (typeof opened.logits !== 'string') return String(opened.error);
       const bytes = Uint8Array.from(Buffer.from(opened.logits, 'base64'));
       const contestant: Contestant = {
-        sample: async seconds => (await talk.ask({op: 'sample', id, seconds})).rate as number,
+        async sample(seconds) {
+          const {rate, error} = await talk.ask({op: 'sample', id, seconds});
+          if (typeof rate !== 'number') throw new Error(`PyTorch failed: ${error}`);
+          return rate;
+        },
         close: async () => {
           await talk.ask({op: 'close', id});
         },
@@ -123,6 +128,7 @@ class Conversation {
 
   constructor(child: ChildProcess) {
     this.#child = child;
+    child.stdin!.on('error', () => {}); // It has ended; the reply says so.
     this.#lines = createInterface({input: child.stdout!})[Symbol.asyncIterator]();
   }
 
