@@ -253,14 +253,14 @@ test('an abort ends the preparation of a batch', async t => {
 });
 
 test('classify rejects with the first batch that has an unreadable input', async t => {
-  await using model = await RepVGG.load(narrow, {preprocessing, batchSize: 4});
+  await using model = await RepVGG.load(narrow, {preprocessing, batchSize: 32});
   const seen = new Set<number>();
   const inputs = ['/nowhere.png', ...watched(99, index => seen.add(index))];
   for (const run of [model.classify(inputs), model.logits(inputs), model.embed(inputs)]) {
     await t.throwsAsync(run, {code: 'ERR_FILE_NOT_FOUND'});
   }
-  await model.dispose();
-  t.true(seen.size < 12, `${seen.size} of 99 were prepared`);
+  await model.embed(Array(8).fill(photos).flat()); // What was left undone would be done meanwhile.
+  t.true(seen.size < 31 + 16, `${seen.size} of 99 were prepared`);
 });
 
 test('the array of inputs may change once the call has returned', async t => {

@@ -142,6 +142,11 @@ test('raw pixels are taken as they are, grey is repeated, alpha is dropped, wron
   // Nobody allocates this much: the size is looked at first.
   const huge = {data: new Uint8Array(3), width: 2 ** 31, height: 1, channels: 3} as const;
   await t.throwsAsync(decodeImage(huge, 'x'), {code: 'ERR_IMAGE_TOO_LARGE', message: /268 megapixels/});
+  for (const width of [1n, {}, Number.NaN, 1.5]) {
+    const message = /for x\.width/;
+    const image = {...huge, width} as never;
+    await t.throwsAsync(decodeImage(image, 'x'), {code: 'ERR_INVALID_ARGUMENT', message});
+  }
   await t.throwsAsync(decodeImage({} as never, 'x'), {
     code: 'ERR_INVALID_ARGUMENT',
     message: /Expected a path/,
@@ -225,6 +230,7 @@ test('options out of range are refused by name', t => {
     {mean: [0, 0] as unknown as [number, number, number]},
     {std: [1, 0, 1] as [number, number, number]},
     {std: [1, 1, 1e-300] as [number, number, number]},
+    {std: [1, 1, '1'] as never},
     {mean: [0, Number.NaN, 0] as [number, number, number]},
     {mean: [0, 1e300, 0] as [number, number, number]},
   ]) {

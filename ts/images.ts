@@ -54,9 +54,7 @@ export async function decodeImage(input: ImageInput, name: string): Promise<RgbI
     }
     return decodeBytes(bytes, name);
   }
-  if (input instanceof Uint8Array) return decodeBytes(input, name);
-  if (input?.width * input?.height > maxPixels) throw tooLarge(name);
-  return rawToRgb(input, name);
+  return input instanceof Uint8Array ? decodeBytes(input, name) : rawToRgb(input, name);
 }
 
 async function decodeBytes(bytes: Uint8Array, name: string): Promise<RgbImage> {
@@ -100,6 +98,7 @@ function rawToRgb(image: RawImage, name: string): RgbImage {
       throw invalidArgument(`${name}.${side}`, 'a positive integer', value);
   }
   const pixels = width * height;
+  if (pixels > maxPixels) throw tooLarge(name);
   if (data.length !== pixels * channels) {
     const expected = `${pixels * channels} bytes (${width} x ${height} x ${channels})`;
     throw invalidArgument(`${name}.data`, expected, data.length);

@@ -16,6 +16,6 @@ export type {ImageInput, RawImage} from './images.ts';
 export {type ClassLabel, imageNetLabels} from './labels.ts';
 export {type ClassifyOptions, type LoadOptions, type Prediction, RepVGG, type RunOptions} from './model.ts';
 export type {Form} from './network.ts';
-export type {Interpolation, Preprocessing} from './preprocessing.ts';
+export type {Interpolation, Preprocessing, PreprocessingOptions} from './preprocessing.ts';
 export {type Counts, type LayerStatistics, layerTable, type NetworkStatistics} from './statistics.ts';
 export {type Verification, type VerifyOptions, verifyCheckpoint} from './verify.ts';

@@ -70,7 +70,10 @@ export function checkPreprocessing(options: PreprocessingOptions = {}): void {
   }
   const numbers = (values: readonly number[] | undefined, name: string, from: number): void => {
     if (values === undefined) return;
-    const valid = Array.isArray(values) && values.length === 3 && values.every(v => v >= from && v <= most);
+    const valid =
+      Array.isArray(values) &&
+      values.length === 3 &&
+      values.every(v => Number.isFinite(v) && v >= from && v <= most);
     if (!valid) throw invalidArgument(name, `three numbers from ${from} to ${most}`, values);
   };
   numbers(mean, 'preprocessing.mean', -most);
