@@ -59,10 +59,8 @@ NetworkObject::NetworkObject(const Napi::CallbackInfo& info)
                        ToInt(options.Get("batchSize"))});
     network_ = std::make_shared<std::unique_ptr<Network>>(
         backend->CreateNetwork(ToNetworkShape(info[0].As<Napi::Object>())));
-  } catch (const Error& error) {
-    Napi::Error thrown = Napi::Error::New(info.Env(), error.what());
-    thrown.Set("code", Napi::String::New(info.Env(), error.code()));
-    throw thrown;
+  } catch (const std::exception& error) {
+    throw ToJavaScript(info.Env(), DescribeError(error));
   }
 }
 
