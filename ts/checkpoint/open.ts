@@ -1,3 +1,4 @@
+import {setImmediate as nextTurn} from 'node:timers/promises';
 import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import {CheckpointFile} from './file.ts';
 import {readPyTorchLegacy} from './pytorch_legacy.ts';
@@ -50,6 +51,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
     const container = containers.find(({matches}) => matches(head));
     if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', describeUnknown(head));
     const tensors = await container.read(file);
+    await nextTurn(); // The pickle and what the caller does with its tensors take some milliseconds each.
     const close = (): Promise<void> => file.close();
     return {path, format: container.format, tensors, close, [Symbol.asyncDispose]: close};
   } catch (error) {
