@@ -3,8 +3,8 @@
 //
 // A stream runs nothing before it must: before the host waits for it, or for an event behind it, or before
 // another stream whose work waits for such an event runs that work. Whoever forgets to wait therefore reads
-// what was there before. With RuntimeSettings::eager everything runs at once, and whoever overwrites what is
-// still to be read is found instead.
+// what was there before. Streams that RuntimeSettings::eager names run their work at once, as far as it waits
+// for nothing: one that overwrites what another has yet to read is found so.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@ struct EventState;
 struct GraphState;
 
 struct RuntimeSettings {
-  bool eager = false;
+  unsigned eager = 0;       // Bit i: streams number i, i + 3, ... in the order in which they were made.
   size_t memory_limit = 0;  // Of the device, in bytes; 0 for none.
   int failing_launch = -1;  // The launch, counted from now, from which on every call fails.
 };
