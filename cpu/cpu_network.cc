@@ -53,6 +53,13 @@ CpuNetwork<T>::CpuNetwork(NetworkShape network, const KernelTable& kernels, cons
       blocks_(shape().blocks.size()),
       scratch_(pool_->threads()) {
   images_early_ = std::min(images_early_, images_together_);
+}
+
+// At the first run, not in the constructor: clearing hundreds of megabytes would hold the thread that made
+// the network.
+template <class T>
+void CpuNetwork<T>::AllocateMaps() {
+  if (allocated_) return;
   const auto early = plan_.PingPong(0, first_late_block_);
   const auto late = plan_.PingPong(first_late_block_, blocks_.size());
   size_t branch = 0;
@@ -65,6 +72,7 @@ CpuNetwork<T>::CpuNetwork(NetworkShape network, const KernelTable& kernels, cons
     late_[i] = HugeArray<T>(late[i] * images_together_);
     branches_[i] = HugeArray<T>(branch);
   }
+  allocated_ = true;
 }
 
 template <class T>
@@ -143,6 +151,7 @@ void CpuNetwork<T>::SetLinear(const Linear& linear) {
 
 template <class T>
 void CpuNetwork<T>::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) {
+  AllocateMaps();
   const size_t image_size = static_cast<size_t>(shape().height) * shape().width * 3;
   const size_t channels = shape().embedding_channels();
   const size_t classes = shape().num_classes;

@@ -48,6 +48,7 @@ class CpuNetwork : public Network {
   static Affine MakeAffine(const BatchNorm& batch_norm);
   static Gate CopyGate(const SqueezeExcite& squeeze_excite);
 
+  void AllocateMaps();
   std::unique_ptr<ConvolutionLayer<T>> MakeDense(size_t index, Floats weight, Floats bias);
   const MapKernels<T>& MapFunctions() const;
   // Runs all blocks for at most images_together_ images.
@@ -71,6 +72,7 @@ class CpuNetwork : public Network {
   int images_together_ = 0;
   std::vector<Block> blocks_;
   std::vector<float> linear_weight_, linear_bias_;
+  bool allocated_ = false;
   HugeArray<T> early_[2], late_[2], branches_[2];
   Scratch scratch_;
 };
