@@ -36,12 +36,21 @@ std::string Name(const char* algorithm, int rows, int channels, bool aligned = t
          (aligned ? "" : " unaligned");
 }
 
+// Shared memory that one block can have, by the CUDA C++ Programming Guide, "Compute Capabilities".
+int SharedLimit(int architecture) {
+  if (architecture == 75) return 64 << 10;
+  if (architecture < 80) return 96 << 10;
+  if (architecture == 80 || architecture == 87) return 163 << 10;
+  return architecture < 90 || architecture >= 120 ? 99 << 10 : 227 << 10;
+}
+
 template <typename Tile>
-void AddDirect(Algorithm algorithm, std::span<const Tile> tiles, bool aligned, std::vector<Candidate>& out) {
+void AddDirect(Algorithm algorithm, std::span<const Tile> tiles, bool aligned, int architecture,
+               std::vector<Candidate>& out) {
   const char* const name = algorithm == Algorithm::kDirectWmma ? "wmma" : "direct";
   for (size_t i = 0; i < tiles.size(); ++i) {
     // The tile for odd channels can do any layer and is never the fastest where another can.
-    if (tiles[i].aligned != aligned) continue;
+    if (tiles[i].aligned != aligned || tiles[i].shared_bytes > SharedLimit(architecture)) continue;
     out.push_back(
         {algorithm, static_cast<int>(i), Name(name, tiles[i].pixels, tiles[i].channels, tiles[i].aligned)});
   }
@@ -73,17 +82,18 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   const bool aligned = layer.group_in() % chunk == 0 && layer.group_out() % chunk == 0;
   std::vector<Candidate> direct, f2;
   if (precision == Precision::kFp32) {
-    AddDirect(Algorithm::kDirect, DirectFp32TileTable(), aligned, direct);
+    AddDirect(Algorithm::kDirect, DirectFp32TileTable(), aligned, architecture, direct);
   } else if (architecture >= 75) {
-    AddDirect(Algorithm::kDirect, DirectMmaTileTable(precision), aligned, direct);
+    AddDirect(Algorithm::kDirect, DirectMmaTileTable(precision), aligned, architecture, direct);
   }
   if (precision == Precision::kFp16 && architecture < 80) {
-    AddDirect(Algorithm::kDirectWmma, DirectWmmaTileTable(), aligned, direct);
+    AddDirect(Algorithm::kDirectWmma, DirectWmmaTileTable(), aligned, architecture, direct);
   }
   const bool has_f2 = precision == Precision::kFp32 || (precision != Precision::kTf32 && architecture >= 80);
   if (has_f2 && WinogradF2Fits(layer, precision)) {
     const auto tiles = WinogradF2TileTable(precision);
     for (size_t i = 0; i < tiles.size(); ++i) {
+      if (tiles[i].shared_bytes > SharedLimit(architecture)) continue;
       f2.push_back(
           {Algorithm::kWinogradF2, static_cast<int>(i), Name("f2", tiles[i].tiles, tiles[i].channels)});
     }

@@ -378,6 +378,17 @@ TEST("network: a device that fails loses the model, not the process") {
   CheckLogits(reference, pixels, RunNetwork(*other, pixels), NetworkBound(Precision::kFp32));
 }
 
+TEST("chooser: a tile must fit into the shared memory of its device") {
+  const cuda::Convolution layer = MakeLayer(64, 128, 1, 1, 14, 8);
+  const size_t all = cuda::ListCandidates(layer, Precision::kFp32, 90, "").size();
+  const std::vector<cuda::Candidate> turing = cuda::ListCandidates(layer, Precision::kFp32, 75, "");
+  // F(2x2) takes 96 KB, and Turing has 64.
+  for (const cuda::Candidate& candidate : turing) {
+    if (candidate.algorithm == cuda::Algorithm::kWinogradF2) Fail(candidate.name);
+  }
+  if (turing.empty() || turing.size() >= all) Fail("Turing should have some of the tiles");
+}
+
 TEST("chooser: measures once, remembers on disk, and falls back on an estimate") {
   const std::filesystem::path directory =
       std::filesystem::temp_directory_path() / ("repvgg-chooser-" + std::to_string(getpid()));
