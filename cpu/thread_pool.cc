@@ -10,6 +10,25 @@
 #endif
 
 namespace repvgg {
+namespace {
+
+// A network calls the pool dozens of times an image, often for less than waking a thread takes. Waiting
+// threads therefore look again for some tens of microseconds before they sleep; no longer, since two threads
+// may have to share one core.
+template <class Condition>
+bool SpinUntil(const Condition& condition) {
+  for (int i = 0; i < 1000; ++i) {
+    if (condition()) return true;
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+  }
+  return condition();
+}
+
+}  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   try {
@@ -37,31 +56,38 @@ void ThreadPool::Run(size_t count, const std::function<void(const Share&)>& body
     body({0, count, 0});
     return;
   }
+  body_ = &body;
+  count_ = count;
+  running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
   {
     std::lock_guard lock(mutex_);
-    body_ = &body;
-    count_ = count;
-    running_ = static_cast<int>(workers_.size());
-    ++generation_;
+    generation_.fetch_add(1, std::memory_order_release);
   }
   start_.notify_all();
   RunShare(0);
+  const auto finished = [this] { return running_.load(std::memory_order_acquire) == 0; };
+  if (SpinUntil(finished)) return;
   std::unique_lock lock(mutex_);
-  done_.wait(lock, [this] { return running_ == 0; });
+  done_.wait(lock, finished);
 }
 
 void ThreadPool::Work(int index) {
   size_t seen = 0;
+  const auto called = [&] {
+    return stopping_.load(std::memory_order_relaxed) || generation_.load(std::memory_order_acquire) != seen;
+  };
   for (;;) {
-    {
+    if (!SpinUntil(called)) {
       std::unique_lock lock(mutex_);
-      start_.wait(lock, [&] { return stopping_ || generation_ != seen; });
-      if (stopping_) return;
-      seen = generation_;
+      start_.wait(lock, called);
     }
+    if (stopping_.load(std::memory_order_relaxed)) return;
+    seen = generation_.load(std::memory_order_acquire);
     RunShare(index);
-    std::lock_guard lock(mutex_);
-    if (--running_ == 0) done_.notify_one();
+    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      std::lock_guard lock(mutex_);  // The caller looks under it before it sleeps.
+      done_.notify_one();
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // A fixed set of threads that share loops. Work is split statically, so results cannot depend on timing.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <functional>
@@ -40,11 +41,12 @@ class ThreadPool {
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable done_;
-  const std::function<void(const Share&)>* body_ = nullptr;
+  const std::function<void(const Share&)>* body_ =
+      nullptr;  // This and the next belong to the current generation.
   size_t count_ = 0;
-  size_t generation_ = 0;
-  int running_ = 0;
-  bool stopping_ = false;
+  std::atomic<size_t> generation_ = 0;  // Counts calls of Run. Changed under the mutex.
+  std::atomic<int> running_ = 0;        // Workers that are not done with it.
+  std::atomic<bool> stopping_ = false;
 };
 
 // The number of cores this process may use: its affinity mask, lowered by a cgroup CPU quota.
