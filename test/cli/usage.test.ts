@@ -4,16 +4,9 @@ import {copyFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import test from 'ava';
-import {Command} from 'commander';
 import {architectureByName} from '../../ts/architecture.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
-import {addBench} from '../../ts/cli/bench.ts';
-import {addClassify} from '../../ts/cli/classify.ts';
-import {addConvert} from '../../ts/cli/convert.ts';
-import {addDemo} from '../../ts/cli/demo.ts';
-import {addDoctor} from '../../ts/cli/doctor.ts';
-import {addInfo} from '../../ts/cli/info.ts';
-import {addVerify} from '../../ts/cli/verify.ts';
+import {createProgram} from '../../ts/cli/program.ts';
 import {stateDict} from '../checkpoints.ts';
 import {checkpoint, hostile, photo} from '../fixtures.ts';
 import {finish, repvgg, temporaryFolder} from './run.ts';
@@ -21,7 +14,7 @@ import {finish, repvgg, temporaryFolder} from './run.ts';
 const root = new URL('../../', import.meta.url);
 const packageJson = JSON.parse(readFileSync(new URL('package.json', root), 'utf8'));
 const bin = fileURLToPath(new URL(packageJson.bin.repvgg, root));
-const commands = ['demo', 'classify', 'convert', 'verify', 'info', 'doctor', 'bench'];
+const commands = createProgram().commands.map(command => command.name());
 
 /** What `repvgg NAME --help` prints. */
 function helpOf(name: string): string {
@@ -29,9 +22,8 @@ function helpOf(name: string): string {
   const writeOut = (part: string): void => {
     text += part;
   };
-  const program = new Command('repvgg').configureOutput({writeOut});
-  for (const add of [addDemo, addClassify, addConvert, addVerify, addInfo, addDoctor, addBench]) add(program);
-  program.commands.find(found => found.name() === name)!.outputHelp();
+  const command = createProgram().commands.find(found => found.name() === name)!;
+  command.configureOutput({writeOut}).outputHelp();
   return text;
 }
 

@@ -1,33 +1,14 @@
 #!/usr/bin/env node
 import {inspect} from 'node:util';
-import {Command, CommanderError} from 'commander';
+import {CommanderError} from 'commander';
 import {RepVGGError, type RepVGGErrorCode} from '../errors.ts';
-import {addBench} from './bench.ts';
-import {addClassify} from './classify.ts';
-import {addConvert} from './convert.ts';
-import {addDemo} from './demo.ts';
-import {addDoctor} from './doctor.ts';
-import {addInfo} from './info.ts';
 import {exitCode} from './options.ts';
-import {addVerify} from './verify.ts';
-import {version} from './version.ts';
+import {createProgram} from './program.ts';
 
 /** Mistakes in what was typed rather than in a file or the machine. */
 const usageCodes: readonly RepVGGErrorCode[] = ['ERR_INVALID_ARGUMENT', 'ERR_ARCHITECTURE_UNKNOWN'];
 
-const program = new Command('repvgg')
-  .description('Score images with RepVGG networks: fused checkpoints, a native engine.')
-  .version(version)
-  .option('--debug', 'print the stack of an error too (or set REPVGG_DEBUG=1)')
-  .configureHelp({showGlobalOptions: true})
-  .configureOutput({outputError: () => {}}) // Printed below, like every other error.
-  .exitOverride()
-  .addHelpText(
-    'after',
-    '\nExit codes: 0 success, 1 some images failed or differ, 2 wrong usage, 3 any other error.',
-  );
-// What loads sharp or the addon is imported only when a command runs it: doctor has to work where they do not load.
-for (const add of [addDemo, addClassify, addConvert, addVerify, addInfo, addDoctor, addBench]) add(program);
+const program = createProgram();
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // The reader has gone, as with `| head`: nothing is wrong, and there is nobody to tell.

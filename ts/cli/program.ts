@@ -1,0 +1,39 @@
+import {Command} from 'commander';
+import {addBench} from './bench.ts';
+import {addClassify} from './classify.ts';
+import {addConvert} from './convert.ts';
+import {addDemo} from './demo.ts';
+import {addDoctor} from './doctor.ts';
+import {addInfo} from './info.ts';
+import {addVerify} from './verify.ts';
+import {version} from './version.ts';
+
+/**
+ * Every command, in the order of the help. What loads sharp or the addon is imported only when a command runs it: doctor
+ * has to work where they do not load.
+ */
+const commands: readonly ((program: Command) => void)[] = [
+  addDemo,
+  addClassify,
+  addConvert,
+  addVerify,
+  addInfo,
+  addDoctor,
+  addBench,
+];
+
+export function createProgram(): Command {
+  const program = new Command('repvgg')
+    .description('Score images with RepVGG networks: fused checkpoints, a native engine.')
+    .version(version)
+    .option('--debug', 'print the stack of an error too (or set REPVGG_DEBUG=1)')
+    .configureHelp({showGlobalOptions: true})
+    .configureOutput({outputError: () => {}}) // main.ts prints errors, these like every other.
+    .exitOverride()
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 success, 1 some images failed or differ, 2 wrong usage, 3 any other error.',
+    );
+  for (const add of commands) add(program);
+  return program;
+}
