@@ -21,16 +21,14 @@ namespace {
 // One instance per environment (the main thread, and each worker thread that loads the addon).
 class Addon : public Napi::Addon<Addon> {
  public:
-  Addon(Napi::Env env, Napi::Object exports)
-      : compute_(std::make_unique<Executor>(env, "repvgg.compute")),
-        images_(std::make_unique<Executor>(env, "repvgg.images")) {
+  Addon(Napi::Env env, Napi::Object exports) : images_(std::make_unique<Executor>(env, "repvgg.images")) {
     DefineAddon(exports,
                 {InstanceMethod<&Addon::CpuInfo>("cpuInfo"), InstanceMethod<&Addon::CudaInfo>("cudaInfo"),
                  InstanceMethod<&Addon::ResizeCrop>("resizeCrop"),
                  InstanceMethod<&Addon::MeasureLimits>("measureLimits")});
-    exports.Set("Network", NetworkObject::Define(env, compute_.get()));
+    exports.Set("Network", NetworkObject::Define(env, &compute_));
     env.AddCleanupHook([this] {
-      compute_->Stop();
+      compute_.Stop();
       images_->Stop();
     });
   }
@@ -87,11 +85,11 @@ class Addon : public Napi::Addon<Addon> {
     auto out = info[4].As<Napi::Uint8Array>();
     job->Keep(pixels);
     job->Keep(out);
-    job->work = [from = pixels.Data(), width = ToInt(info[1]), height = ToInt(info[2]),
-                 geometry = ToGeometry(info[3].As<Napi::Object>()),
-                 to = out.Data() + info[5].As<Napi::Number>().Int64Value()] {
+    job->SetWork([from = pixels.Data(), width = ToInt(info[1]), height = ToInt(info[2]),
+                  geometry = ToGeometry(info[3].As<Napi::Object>()),
+                  to = out.Data() + info[5].As<Napi::Number>().Int64Value()] {
       repvgg::ResizeCrop(from, width, height, geometry, to);
-    };
+    });
     return images_->Post(info.Env(), std::move(job));
   }
 
@@ -100,11 +98,11 @@ class Addon : public Napi::Addon<Addon> {
     auto job = std::make_unique<Executor::Job>(info.Env());
     const auto options = info[0].As<Napi::Object>();
     auto limits = std::make_shared<cpu::Limits>();
-    job->work = [limits, threads = ToInt(options.Get("threads")),
-                 seconds = options.Get("seconds").As<Napi::Number>().DoubleValue(),
-                 copy = options.Get("copy").ToBoolean().Value()] {
+    job->SetWork([limits, threads = ToInt(options.Get("threads")),
+                  seconds = options.Get("seconds").As<Napi::Number>().DoubleValue(),
+                  copy = options.Get("copy").ToBoolean().Value()] {
       *limits = cpu::MeasureLimits(threads, seconds, copy);
-    };
+    });
     job->result = [limits](Napi::Env env, Executor::Job&) {
       auto result = Napi::Object::New(env);
       result.Set("instructionSet", limits->instruction_set);
@@ -115,10 +113,10 @@ class Addon : public Napi::Addon<Addon> {
       result.Set("copyGBps", limits->copy_gbps);
       return result;
     };
-    return compute_->Post(info.Env(), std::move(job));
+    return compute_.For(info.Env(), "cpu").Post(info.Env(), std::move(job));
   }
 
-  std::unique_ptr<Executor> compute_;
+  DeviceExecutors compute_;
   std::unique_ptr<Executor> images_;
 };
 

@@ -49,34 +49,47 @@ void Executor::Stop() {
 }
 
 void Executor::Loop() {
+  std::unique_lock lock(mutex_);
   for (;;) {
-    std::unique_ptr<Job> job;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (stopping_) return;
-      job = std::move(queue_.front());
-      queue_.pop_front();
-    }
-    RunJob(*job);
-    job->work = nullptr;
-    // When the call fails the environment is closing. The job is then leaked: its references may die only on
-    // the JavaScript thread.
-    settle_.NonBlockingCall(job.release(), [this](Napi::Env env, Napi::Function, Job* settled) {
-      const std::unique_ptr<Job> owner(settled);
-      if (env == nullptr) return;
-      Settle(env, *owner);
-      if (--pending_ == 0) settle_.Unref(env);
-    });
+    wake_.wait(lock, [this] { return stopping_ ? in_flight_ == 0 : !queue_.empty(); });
+    if (stopping_) return;
+    std::unique_ptr<Job> job = std::move(queue_.front());
+    queue_.pop_front();
+    ++in_flight_;
+    lock.unlock();
+    Start(std::move(job));
+    lock.lock();
   }
 }
 
-void Executor::RunJob(Job& job) {
+// The job may be settled, and gone, before `start` returns: what that holds is moved here first.
+void Executor::Start(std::unique_ptr<Job> job) {
+  Job* const started = job.release();
+  const std::function<void(const Done&)> start = std::move(started->start);
   try {
-    job.work();
-  } catch (const std::exception& error) {
-    job.error = DescribeError(error);
+    start([this, started](const std::exception_ptr& error) { Finish(started, error); });
+  } catch (const std::exception&) {
+    Finish(started, std::current_exception());
   }
+}
+
+void Executor::Finish(Job* job, const std::exception_ptr& error) {
+  try {
+    if (error) std::rethrow_exception(error);
+  } catch (const std::exception& thrown) {
+    job->error = DescribeError(thrown);
+  }
+  // When the call fails the environment is closing. The job is then leaked: its references may die only on
+  // the JavaScript thread.
+  settle_.NonBlockingCall(job, [this](Napi::Env env, Napi::Function, Job* settled) {
+    const std::unique_ptr<Job> owner(settled);
+    if (env == nullptr) return;
+    Settle(env, *owner);
+    if (--pending_ == 0) settle_.Unref(env);
+  });
+  const std::lock_guard lock(mutex_);
+  --in_flight_;
+  wake_.notify_one();
 }
 
 void Executor::Settle(Napi::Env env, Job& job) {
@@ -86,6 +99,16 @@ void Executor::Settle(Napi::Env env, Job& job) {
   } else {
     job.deferred.Reject(ToJavaScript(env, job.error).Value());
   }
+}
+
+Executor& DeviceExecutors::For(Napi::Env env, const std::string& device) {
+  std::unique_ptr<Executor>& executor = executors_[device];
+  if (executor == nullptr) executor = std::make_unique<Executor>(env, "repvgg.compute");
+  return *executor;
+}
+
+void DeviceExecutors::Stop() {
+  for (const auto& entry : executors_) entry.second->Stop();
 }
 
 }  // namespace repvgg

@@ -1,5 +1,6 @@
-// Runs jobs on a thread of its own and settles their promises on the JavaScript thread. Neither the event
-// loop nor the libuv pool (which file and DNS calls of the whole process share) is ever held.
+// Starts jobs one after the other on a thread of its own and settles their promises on the JavaScript thread.
+// Neither the event loop nor the libuv pool (which file and DNS calls of the whole process share) is ever
+// held.
 #pragma once
 
 #include <napi.h>
@@ -9,11 +10,14 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "engine/backend.h"
 
 namespace repvgg {
 
@@ -29,7 +33,7 @@ Napi::Error ToJavaScript(Napi::Env env, const CodedError& error);
 
 class Executor {
  public:
-  // Created, settled and destroyed on the JavaScript thread; only `work` runs elsewhere.
+  // Created, settled and destroyed on the JavaScript thread; only `start` runs elsewhere.
   struct Job {
     explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
 
@@ -38,9 +42,19 @@ class Executor {
 
     Napi::Promise::Deferred deferred;
     std::vector<Napi::ObjectReference> kept;
-    std::function<void()> work;                          // May throw.
+    // Calls its argument once, at once or later and on any thread, or throws. The next job is started as soon
+    // as it returns.
+    std::function<void(const Done&)> start;
     std::function<Napi::Value(Napi::Env, Job&)> result;  // Optional: undefined without it.
     CodedError error;
+
+    // For a job that is over when `work` returns.
+    void SetWork(std::function<void()> work) {
+      start = [work = std::move(work)](const Done& done) {
+        work();
+        done(nullptr);
+      };
+    }
   };
 
   Executor(Napi::Env env, const char* name);
@@ -51,13 +65,14 @@ class Executor {
   // True once the environment is going away: long work should look at it and end.
   bool stopping() const { return stopping_; }
 
-  // Waits for the job in flight, drops the others. Called from the environment's cleanup hook: a thread must
+  // Waits for the jobs in flight, drops the others. Called from the environment's cleanup hook: a thread must
   // not outlive its environment.
   void Stop();
 
  private:
   void Loop();
-  static void RunJob(Job& job);
+  void Start(std::unique_ptr<Job> job);
+  void Finish(Job* job, const std::exception_ptr& error);
   static void Settle(Napi::Env env, Job& job);
 
   Napi::ThreadSafeFunction settle_;
@@ -65,8 +80,19 @@ class Executor {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::unique_ptr<Job>> queue_;
+  size_t in_flight_ = 0;  // Started and not finished.
   std::atomic<bool> stopping_ = false;
   size_t pending_ = 0;  // JavaScript thread only. The process stays alive exactly while this is not 0.
+};
+
+// An executor for each device, made when it is first needed, so that none waits for another.
+class DeviceExecutors {
+ public:
+  Executor& For(Napi::Env env, const std::string& device);
+  void Stop();
+
+ private:
+  std::map<std::string, std::unique_ptr<Executor>> executors_;
 };
 
 }  // namespace repvgg

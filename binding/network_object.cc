@@ -36,7 +36,7 @@ std::string GetString(const Napi::Object& object, const char* name) {
 
 }  // namespace
 
-Napi::Function NetworkObject::Define(Napi::Env env, Executor* compute) {
+Napi::Function NetworkObject::Define(Napi::Env env, DeviceExecutors* executors) {
   return DefineClass(
       env, "Network",
       {InstanceMethod<&NetworkObject::SetBlock>("setBlock"),
@@ -44,21 +44,21 @@ Napi::Function NetworkObject::Define(Napi::Env env, Executor* compute) {
        InstanceMethod<&NetworkObject::RunTopK>("runTopK"),
        InstanceMethod<&NetworkObject::Describe>("describe"),
        InstanceMethod<&NetworkObject::Dispose>("dispose")},
-      compute);
+      executors);
 }
 
-NetworkObject::NetworkObject(const Napi::CallbackInfo& info)
-    : ObjectWrap(info), compute_(static_cast<Executor*>(info.Data())) {
+NetworkObject::NetworkObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   const auto options = info[1].As<Napi::Object>();
+  const std::string backend_name = GetString(options, "backend");
   const Napi::Value threads = options.Get("threads");
   try {
     const auto backend =
-        CreateBackend(GetString(options, "backend"),
-                      {GetString(options, "precision"), threads.IsNumber() ? ToInt(threads) : 0,
-                       GetString(options, "instructionSet"), GetString(options, "algorithm"),
-                       ToInt(options.Get("batchSize"))});
+        CreateBackend(backend_name, {GetString(options, "precision"), threads.IsNumber() ? ToInt(threads) : 0,
+                                     GetString(options, "instructionSet"), GetString(options, "algorithm"),
+                                     ToInt(options.Get("batchSize"))});
     network_ = std::make_shared<std::unique_ptr<Network>>(
         backend->CreateNetwork(ToNetworkShape(info[0].As<Napi::Object>())));
+    compute_ = &static_cast<DeviceExecutors*>(info.Data())->For(info.Env(), backend_name);
   } catch (const std::exception& error) {
     throw ToJavaScript(info.Env(), DescribeError(error));
   }
@@ -69,22 +69,22 @@ Napi::Value NetworkObject::SetBlock(const Napi::CallbackInfo& info) {
   const size_t index = ToInt(info[0]);
   const auto parameters = info[1].As<Napi::Object>();
   if ((*network_)->shape().form == Form::kTrain) {
-    job->work = [network = network_, index, block = ToTrainBlock(parameters, *job)] {
+    job->SetWork([network = network_, index, block = ToTrainBlock(parameters, *job)] {
       (*network)->SetBlock(index, block);
-    };
+    });
   } else {
-    job->work = [network = network_, index, block = ToDeployBlock(parameters, *job)] {
+    job->SetWork([network = network_, index, block = ToDeployBlock(parameters, *job)] {
       (*network)->SetBlock(index, block);
-    };
+    });
   }
   return compute_->Post(info.Env(), std::move(job));
 }
 
 Napi::Value NetworkObject::SetLinear(const Napi::CallbackInfo& info) {
   auto job = std::make_unique<Executor::Job>(info.Env());
-  job->work = [network = network_, linear = ToLinear(info[0].As<Napi::Object>(), *job)] {
+  job->SetWork([network = network_, linear = ToLinear(info[0].As<Napi::Object>(), *job)] {
     (*network)->SetLinear(linear);
-  };
+  });
   return compute_->Post(info.Env(), std::move(job));
 }
 
@@ -98,9 +98,9 @@ Napi::Value NetworkObject::Run(const Napi::CallbackInfo& info) {
   auto out = Napi::Float32Array::New(env, per_image * batch.count);
   job->Keep(out);
   const size_t out_slot = job->kept.size() - 1;
-  job->work = [network = network_, batch, output = logits ? Output::kLogits : Output::kEmbedding,
-               to = out.Data(), cancelled = ToCancelled(info[2], compute_, *job)] {
-    (*network)->Run(batch, output, to, cancelled);
+  job->start = [network = network_, batch, output = logits ? Output::kLogits : Output::kEmbedding,
+                to = out.Data(), cancelled = ToCancelled(info[2], compute_, *job)](const Done& done) {
+    (*network)->Run(batch, output, to, cancelled, done);
   };
   job->result = [out_slot](Napi::Env, Executor::Job& done) { return done.kept[out_slot].Value(); };
   return compute_->Post(env, std::move(job));
@@ -118,14 +118,17 @@ Napi::Value NetworkObject::RunTopK(const Napi::CallbackInfo& info) {
   result.Set("scores", scores);
   job->Keep(result);
   const size_t result_slot = job->kept.size() - 1;
-  job->work = [network = network_, batch, k, index = indices.Data(), score = scores.Data(),
-               cancelled = ToCancelled(info[2], compute_, *job)] {
+  job->start = [network = network_, batch, k, index = indices.Data(), score = scores.Data(),
+                cancelled = ToCancelled(info[2], compute_, *job)](const Done& done) {
     const size_t classes = (*network)->shape().num_classes;
-    std::vector<float> logits(classes * batch.count);
-    (*network)->Run(batch, Output::kLogits, logits.data(), cancelled);
-    for (size_t i = 0; i < static_cast<size_t>(batch.count); ++i) {
-      SoftmaxTopK(&logits[i * classes], classes, k, index + i * k, score + i * k);
-    }
+    const auto logits = std::make_shared<std::vector<float>>(classes * batch.count);
+    const auto rank = [=](const std::exception_ptr& error) {
+      for (size_t i = 0; i < static_cast<size_t>(batch.count) && !error; ++i) {
+        SoftmaxTopK(logits->data() + i * classes, classes, k, index + i * k, score + i * k);
+      }
+      done(error);
+    };
+    (*network)->Run(batch, Output::kLogits, logits->data(), cancelled, rank);
   };
   job->result = [result_slot](Napi::Env, Executor::Job& done) { return done.kept[result_slot].Value(); };
   return compute_->Post(env, std::move(job));
@@ -134,7 +137,7 @@ Napi::Value NetworkObject::RunTopK(const Napi::CallbackInfo& info) {
 Napi::Value NetworkObject::Describe(const Napi::CallbackInfo& info) {
   auto job = std::make_unique<Executor::Job>(info.Env());
   auto text = std::make_shared<std::string>();
-  job->work = [network = network_, text] { *text = (*network)->Describe(); };
+  job->SetWork([network = network_, text] { *text = (*network)->Describe(); });
   job->result = [text](Napi::Env env, Executor::Job&) -> Napi::Value {
     return Napi::String::New(env, *text);
   };
@@ -143,7 +146,7 @@ Napi::Value NetworkObject::Describe(const Napi::CallbackInfo& info) {
 
 Napi::Value NetworkObject::Dispose(const Napi::CallbackInfo& info) {
   auto job = std::make_unique<Executor::Job>(info.Env());
-  job->work = [network = network_] { network->reset(); };
+  job->SetWork([network = network_] { network->reset(); });
   return compute_->Post(info.Env(), std::move(job));
 }
 

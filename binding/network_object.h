@@ -9,13 +9,13 @@
 
 namespace repvgg {
 
-// A JavaScript object that owns one engine network. Every method posts a job to the compute executor, so a
-// network is only ever used by that thread, and returns a promise. Jobs share ownership: a network that
-// JavaScript has dropped lives until its last job is done.
+// A JavaScript object that owns one engine network. Every method posts a job to the executor of the network's
+// device, so a network is only ever used by that thread, and returns a promise. Jobs share ownership: a
+// network that JavaScript has dropped lives until its last job is done.
 class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
  public:
-  // `compute` must outlive the class.
-  static Napi::Function Define(Napi::Env env, Executor* compute);
+  // `executors` must outlive the class.
+  static Napi::Function Define(Napi::Env env, DeviceExecutors* executors);
 
   // new Network(shape, {backend, batchSize, threads?, instructionSet?, algorithm?})
   explicit NetworkObject(const Napi::CallbackInfo& info);
@@ -34,7 +34,7 @@ class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
   // dispose(): Promise<void>
   Napi::Value Dispose(const Napi::CallbackInfo& info);
 
-  Executor* compute_;
+  Executor* compute_ = nullptr;
   std::shared_ptr<std::unique_ptr<Network>> network_;  // Empty after dispose.
 };
 

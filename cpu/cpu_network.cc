@@ -150,7 +150,8 @@ void CpuNetwork<T>::SetLinear(const Linear& linear) {
 }
 
 template <class T>
-void CpuNetwork<T>::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) {
+void CpuNetwork<T>::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+                        const Done& done) {
   AllocateMaps();
   const size_t image_size = static_cast<size_t>(shape().height) * shape().width * 3;
   const size_t channels = shape().embedding_channels();
@@ -165,7 +166,7 @@ void CpuNetwork<T>::Run(const ImageBatch& batch, Output output, float* out, cons
         PoolImage(last, i, embeddings + (first + i) * channels);
     });
   }
-  if (output == Output::kEmbedding) return;
+  if (output == Output::kEmbedding) return done(nullptr);
   pool_->Run(classes, [&](const ThreadPool::Share& share) {
     for (int image = 0; image < batch.count; ++image) {
       kernels_.matrix_vector(&linear_weight_[share.begin * channels], &linear_bias_[share.begin],
@@ -173,6 +174,7 @@ void CpuNetwork<T>::Run(const ImageBatch& batch, Output output, float* out, cons
                              out + image * classes + share.begin);
     }
   });
+  done(nullptr);
 }
 
 template <class T>

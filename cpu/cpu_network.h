@@ -28,7 +28,8 @@ class CpuNetwork : public Network {
   void SetBlock(size_t index, const DeployBlock& block) override;
   void SetBlock(size_t index, const TrainBlock& block) override;
   void SetLinear(const Linear& linear) override;
-  void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) override;
+  void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+           const Done& done) override;
 
  private:
   // Batch normalisation at inference, per channel: y = scale * x + shift.

@@ -42,15 +42,14 @@ CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const Backen
     const std::vector<float> table = NormalizationTable(shape().mean, shape().stddev);
     normalized_ = Upload(table.data(), table.size() * sizeof(float));
     for (Stream* stream : {&upload_, &compute_, &download_}) *stream = MakeStream();
-    for (Event* event : {&piece_free_[0], &piece_free_[1], &uploaded_, &stem_done_, &computed_,
-                         &downloaded_[0], &downloaded_[1]}) {
+    for (Event* event : {&piece_free_[0], &piece_free_[1], &uploaded_, &stem_done_, &computed_}) {
       *event = MakeEvent();
     }
   });
 }
 
 CudaNetwork::~CudaNetwork() {
-  // What an aborted run left in the streams still uses the buffers.
+  // What a failed run left in the streams still uses the buffers.
   cudaSetDevice(device_.index);
   for (const Stream* stream : {&upload_, &compute_, &download_}) cudaStreamSynchronize(stream->get());
 }
@@ -62,7 +61,7 @@ void CudaNetwork::OnDevice(Work work) {
     Check(cudaSetDevice(device_.index), "selecting the GPU");
     work();
   } catch (const Error& error) {
-    lost_ = error.code() == kDeviceLost;
+    if (error.code() == kDeviceLost) lost_ = true;
     throw;
   }
 }
@@ -88,11 +87,20 @@ void CudaNetwork::SetLinear(const Linear& linear) {
   });
 }
 
-void CudaNetwork::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) {
-  OnDevice([&] {
-    if (buffers_ == nullptr) Prepare();
-    RunChunks(batch, output, out, cancelled);
-  });
+void CudaNetwork::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+                      const Done& done) {
+  const auto failure = std::make_shared<std::exception_ptr>();  // Of handing a chunk over.
+  std::exception_ptr refused;
+  try {
+    OnDevice([&] {
+      if (buffers_ == nullptr) Prepare();
+      RunChunks(batch, output, out, cancelled, failure);
+    });
+  } catch (...) {
+    refused = std::current_exception();
+  }
+  // Behind the chunks that were enqueued, which write to `out`.
+  collector_.Post([=] { done(refused ? refused : *failure); });
 }
 
 void CudaNetwork::Prepare() {
@@ -100,7 +108,7 @@ void CudaNetwork::Prepare() {
   for (;; chunk_ = DivideUp(chunk_, 2)) {
     try {
       Buffers buffers = Allocate(chunk_);
-      GraphFor(buffers, chunk_);
+      for (Slot& slot : buffers.slots) GraphFor(buffers, slot, chunk_);
       buffers_ = std::make_unique<Buffers>(std::move(buffers));
       return;
     } catch (const Error& error) {
@@ -125,28 +133,35 @@ CudaNetwork::Buffers CudaNetwork::Allocate(int chunk) const {
   for (int i = 0; i < 2; ++i) {
     buffers.maps[i] = AllocateDevice(images * ping_pong[i] * element);
     buffers.pieces[i] = AllocatePinned(std::min(kPieceBytes, pixels));
-    buffers.results[i] = AllocatePinned(images * std::max(channels, classes) * sizeof(float));
+  }
+  for (Slot& slot : buffers.slots) {
+    slot.embeddings = AllocateDevice(images * channels * sizeof(float));
+    slot.logits = AllocateDevice(images * classes * sizeof(float));
+    slot.results = AllocatePinned(images * std::max(channels, classes) * sizeof(float));
+    slot.downloaded = MakeEvent();
   }
   if (shape().form == Form::kTrain) {
     buffers.dense = AllocateDevice(images * largest * element);
     buffers.sampled = AllocateDevice(images * plan_.sizes[1].height * plan_.sizes[1].width * 3 * element);
   }
   buffers.gates = AllocateDevice(gates * sizeof(float));
-  buffers.embeddings = AllocateDevice(images * channels * sizeof(float));
-  buffers.logits = AllocateDevice(images * classes * sizeof(float));
   return buffers;
+}
+
+size_t CudaNetwork::Values(Output output) const {
+  return output == Output::kLogits ? shape().num_classes : shape().embedding_channels();
 }
 
 int CudaNetwork::GraphBatch(int images) const {
   return std::min(chunk_, static_cast<int>(std::bit_ceil(static_cast<unsigned>(images))));
 }
 
-const Graph& CudaNetwork::GraphFor(Buffers& buffers, int batch) const {
-  Graph& graph = buffers.graphs[batch];
+const Graph& CudaNetwork::GraphFor(const Buffers& buffers, Slot& slot, int batch) const {
+  Graph& graph = slot.graphs[batch];
   if (graph == nullptr) {
     graph = CaptureGraph(compute_.get(), [&] {
       for (size_t i = 1; i < blocks_.size(); ++i) EnqueueBlock(buffers, i, batch);
-      EnqueueHead(buffers, batch);
+      EnqueueHead(buffers, slot, batch);
     });
   }
   return graph;
@@ -164,20 +179,19 @@ void CudaNetwork::EnqueueBlock(const Buffers& buffers, size_t index, int batch) 
   blocks_[index].Enqueue(own, batch, compute_.get());
 }
 
-void CudaNetwork::EnqueueHead(const Buffers& buffers, int batch) const {
+void CudaNetwork::EnqueueHead(const Buffers& buffers, const Slot& slot, int batch) const {
   const MapSize size = plan_.sizes.back();
   const int channels = shape().embedding_channels();
-  float* const embeddings = static_cast<float*>(buffers.embeddings.get());
+  float* const embeddings = static_cast<float*>(slot.embeddings.get());
   Check(LaunchPool(buffers.maps[(blocks_.size() - 1) % 2].get(), precision_, batch, size.height * size.width,
                    channels, embeddings, compute_.get()),
         kRunning);
   if (shape().num_classes == 0) return;
-  Check(
-      LaunchLinear({embeddings, static_cast<const float*>(linear_weight_.get()),
-                    static_cast<const float*>(linear_bias_.get()), static_cast<float*>(buffers.logits.get()),
-                    batch, shape().num_classes, channels, Activation::kNone},
-                   compute_.get()),
-      kRunning);
+  Check(LaunchLinear({embeddings, static_cast<const float*>(linear_weight_.get()),
+                      static_cast<const float*>(linear_bias_.get()), static_cast<float*>(slot.logits.get()),
+                      batch, shape().num_classes, channels, Activation::kNone},
+                     compute_.get()),
+        kRunning);
 }
 
 // The calling thread copies piece after piece; the GPU fetches one while the next is copied.
@@ -195,46 +209,55 @@ void CudaNetwork::UploadPixels(const uint8_t* pixels, size_t bytes) {
   }
 }
 
-void CudaNetwork::RunChunks(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) {
+// From the pixels that are uploaded to the slot's results.
+void CudaNetwork::EnqueueChunk(int images, Output output, Slot& slot) {
+  const int graph_batch = GraphBatch(images);
+  const Graph& graph = GraphFor(*buffers_, slot, graph_batch);
+  Check(cudaStreamWaitEvent(compute_.get(), uploaded_.get(), 0), kRunning);
+  EnqueueBlock(*buffers_, 0, graph_batch);
+  Check(cudaEventRecord(stem_done_.get(), compute_.get()), kRunning);
+  Check(cudaGraphLaunch(graph.get(), compute_.get()), kRunning);
+  Check(cudaEventRecord(computed_.get(), compute_.get()), kRunning);
+
+  Check(cudaStreamWaitEvent(download_.get(), computed_.get(), 0), kRunning);
+  const DeviceMemory& result = output == Output::kLogits ? slot.logits : slot.embeddings;
+  Check(cudaMemcpyAsync(slot.results.get(), result.get(), images * Values(output) * sizeof(float),
+                        cudaMemcpyDeviceToHost, download_.get()),
+        kRunning);
+  Check(cudaEventRecord(slot.downloaded.get(), download_.get()), kRunning);
+}
+
+void CudaNetwork::RunChunks(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+                            const std::shared_ptr<std::exception_ptr>& failure) {
   const size_t image_bytes = size_t{3} * shape().height * shape().width;
-  const size_t values = output == Output::kLogits ? shape().num_classes : shape().embedding_channels();
-  const void* const device_result =
-      output == Output::kLogits ? buffers_->logits.get() : buffers_->embeddings.get();
-  const auto collect = [&](int first) {
-    const int slot = first / chunk_ % 2;
-    Check(cudaEventSynchronize(downloaded_[slot].get()), kRunning);
-    std::memcpy(out + first * values, buffers_->results[slot].get(),
-                std::min(chunk_, batch.count - first) * values * sizeof(float));
-  };
   for (int first = 0; first < batch.count; first += chunk_) {
     if (cancelled()) throw Error(kAborted, "The run was aborted.");
-    const int images = std::min(chunk_, batch.count - first), slot = first / chunk_ % 2;
-    const int graph_batch = GraphBatch(images);
-    const Graph& graph = GraphFor(*buffers_, graph_batch);
-
+    const int images = std::min(chunk_, batch.count - first);
     // The pixels may be replaced once the last chunk's first block has read them.
     Check(cudaStreamWaitEvent(upload_.get(), stem_done_.get(), 0), kRunning);
     UploadPixels(batch.pixels + first * image_bytes, images * image_bytes);
     Check(cudaEventRecord(uploaded_.get(), upload_.get()), kRunning);
 
-    Check(cudaStreamWaitEvent(compute_.get(), uploaded_.get(), 0), kRunning);
-    EnqueueBlock(*buffers_, 0, graph_batch);
-    Check(cudaEventRecord(stem_done_.get(), compute_.get()), kRunning);
-    // The head's results may be replaced once they are downloaded.
-    for (const Event& downloaded : downloaded_) {
-      Check(cudaStreamWaitEvent(compute_.get(), downloaded.get(), 0), kRunning);
+    free_slots_.acquire();  // Slots become free in the order in which they were taken.
+    Slot& slot = buffers_->slots[next_slot_ % kSlots];
+    try {
+      EnqueueChunk(images, output, slot);
+    } catch (...) {
+      free_slots_.release();
+      throw;
     }
-    Check(cudaGraphLaunch(graph.get(), compute_.get()), kRunning);
-    Check(cudaEventRecord(computed_.get(), compute_.get()), kRunning);
-
-    Check(cudaStreamWaitEvent(download_.get(), computed_.get(), 0), kRunning);
-    Check(cudaMemcpyAsync(buffers_->results[slot].get(), device_result, images * values * sizeof(float),
-                          cudaMemcpyDeviceToHost, download_.get()),
-          kRunning);
-    Check(cudaEventRecord(downloaded_[slot].get(), download_.get()), kRunning);
-    if (first > 0) collect(first - chunk_);
+    ++next_slot_;
+    collector_.Post([this, &slot, failure, to = out + first * Values(output),
+                     bytes = images * Values(output) * sizeof(float)] {
+      try {
+        OnDevice([&] { Check(cudaEventSynchronize(slot.downloaded.get()), kRunning); });
+        std::memcpy(to, slot.results.get(), bytes);
+      } catch (...) {
+        *failure = std::current_exception();
+      }
+      free_slots_.release();
+    });
   }
-  if (batch.count > 0) collect((batch.count - 1) / chunk_ * chunk_);
 }
 
 std::string CudaNetwork::Describe() const {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -26,6 +27,9 @@ enum class Output {
 // Asked between layers; true ends the run with Error{kAborted}.
 using Cancelled = std::function<bool()>;
 
+// Called once, on any thread: with nullptr when the work is over, or with what went wrong.
+using Done = std::function<void(std::exception_ptr)>;
+
 // A network prepared for one device. Called from one thread at a time.
 class Network {
  public:
@@ -43,8 +47,11 @@ class Network {
   virtual void SetLinear(const Linear& linear) = 0;
 
   // Writes `output` of every image to `out`, in order. Results do not depend on how images are split into
-  // batches.
-  virtual void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled) = 0;
+  // batches. Throws, or calls `done` once `out` is complete. A backend that overlaps runs returns before
+  // that, as soon as another run can be started; pixels and `out` must stay until `done`. Runs end in their
+  // order, and the destructor waits for them.
+  virtual void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+                   const Done& done) = 0;
 
   // How the network runs, as JSON: the batch size in use, and for each block the algorithm, where that choice
   // comes from, and the times it rests on. Empty where the backend has nothing to tell.

@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -50,13 +51,21 @@ struct {
   bool lost = false;
 } state;
 
+// Held by every call: a network has two threads.
+std::recursive_mutex mutex;
+struct Lock : std::lock_guard<std::recursive_mutex> {
+  Lock() : std::lock_guard<std::recursive_mutex>(mutex) {}
+};
+
 cudaError_t Return(cudaError_t error) {
+  const Lock lock;
   if (state.lost) error = cudaErrorIllegalAddress;
   if (error != cudaSuccess) state.last = error;
   return error;
 }
 
 cudaError_t Enqueue(StreamState* stream, Work work) {
+  const Lock lock;
   if (state.lost) return Return(cudaSuccess);
   if (stream == nullptr) {
     work();
@@ -97,17 +106,22 @@ using namespace repvgg::emulator;
 
 // A new device each time that the settings say there is no fault.
 cudaError_t cudaSetDevice(int) {
+  const Lock lock;
   if (runtime_settings().failing_launch < 0) state.lost = false;
   return Return(cudaSuccess);
 }
 
-cudaError_t cudaGetLastError() { return std::exchange(state.last, cudaSuccess); }
+cudaError_t cudaGetLastError() {
+  const Lock lock;
+  return std::exchange(state.last, cudaSuccess);
+}
 const char* cudaGetErrorName(cudaError_t error) {
   return error == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaError";
 }
 const char* cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  const Lock lock;
   const size_t limit = runtime_settings().memory_limit;
   if (limit > 0 && state.in_use + bytes > limit) return Return(cudaErrorMemoryAllocation);
   *memory = Allocate(bytes, Contents::kState);
@@ -120,6 +134,7 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
 }
 
 cudaError_t cudaFree(void* memory) {
+  const Lock lock;
   const auto found = state.allocations.find(memory);
   if (found == state.allocations.end()) return Return(cudaErrorInvalidValue);
   state.in_use -= found->second;
@@ -153,6 +168,7 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  const Lock lock;
   *stream = new StreamState;
   (*stream)->index = state.streams++;
   return Return(cudaSuccess);
@@ -164,11 +180,13 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  const Lock lock;
   stream->RunUntil(stream->submitted);
   return Return(cudaSuccess);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  const Lock lock;
   if (event->stream == nullptr) return Return(cudaSuccess);
   return Enqueue(stream, [from = event->stream, number = event->number] { from->RunUntil(number); });
 }
@@ -184,11 +202,13 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const Lock lock;
   *event = {stream, stream->submitted};
   return Return(cudaSuccess);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  const Lock lock;
   if (event->stream != nullptr) event->stream->RunUntil(event->number);
   return Return(cudaSuccess);
 }
@@ -204,6 +224,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* instance, cudaGraph_t graph, unsigned long long) {
+  const Lock lock;
   ++state.graphs;
   *instance = new GraphState(*graph);
   return Return(cudaSuccess);

@@ -1,6 +1,7 @@
 // What a network takes of the device's memory, by the device's own count, and what happens when there is
 // none.
 #include <cmath>
+#include <future>
 
 #include "cuda/cuda_network.h"
 #include "engine/error.h"
@@ -54,7 +55,16 @@ std::vector<float> RunImages(cuda::CudaNetwork& network, int count) {
   std::vector<uint8_t> pixels(size_t{224} * 224 * 3 * count);
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * 2654435761u >> 13);
   std::vector<float> out(size_t{1000} * count, NAN);
-  network.Run({pixels.data(), count}, Output::kLogits, out.data(), [] { return false; });
+  std::promise<void> over;
+  network.Run(
+      {pixels.data(), count}, Output::kLogits, out.data(), [] { return false; },
+      [&](const std::exception_ptr& error) {
+        if (error)
+          over.set_exception(error);
+        else
+          over.set_value();
+      });
+  over.get_future().get();
   return out;
 }
 

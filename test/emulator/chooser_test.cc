@@ -1,0 +1,68 @@
+#include <filesystem>
+#include <fstream>
+
+#include "test/emulator/layers.h"
+#include "test/emulator/networks.h"
+
+namespace repvgg::emulator {
+namespace {
+
+using cuda::Precision;
+
+TEST("chooser: a tile must fit into the shared memory of its device") {
+  const cuda::Convolution layer = MakeLayer(64, 128, 1, 1, 14, 8);
+  const size_t all = cuda::ListCandidates(layer, Precision::kFp32, 90, "").size();
+  const std::vector<cuda::Candidate> turing = cuda::ListCandidates(layer, Precision::kFp32, 75, "");
+  // F(2x2) takes 96 KB, and Turing has 64.
+  for (const cuda::Candidate& candidate : turing) {
+    if (candidate.algorithm == cuda::Algorithm::kWinogradF2) Fail(candidate.name);
+  }
+  if (turing.empty() || turing.size() >= all) Fail("Turing should have some of the tiles");
+}
+
+TEST("chooser: measures once, remembers on disk, and falls back on an estimate") {
+  const std::filesystem::path directory =
+      std::filesystem::temp_directory_path() / ("repvgg-chooser-" + std::to_string(getpid()));
+  const cuda::Convolution layer = MakeLayer(64, 128, 1, 1, 14, 8);
+  const std::vector<cuda::Candidate> candidates = cuda::ListCandidates(layer, Precision::kFp16, 80, "");
+  const std::string fastest = candidates[candidates.size() / 2].name;
+  int measured = 0;
+  const cuda::MeasureLayer measure = [&](const cuda::Convolution&, const cuda::Candidate& candidate) {
+    ++measured;
+    return candidate.name == candidates[0].name ? std::nullopt
+                                                : std::optional(candidate.name == fastest ? 2.5 : 7.0);
+  };
+  const auto choose = [&](const cuda::DeviceTraits& device, const char* algorithm, cuda::MeasureLayer with) {
+    cuda::Chooser chooser(device, Precision::kFp16, algorithm, directory, std::move(with));
+    const cuda::Choice choice = chooser.Choose(layer);
+    return std::string(choice.source) + ' ' + choice.candidate.name;
+  };
+  ExpectEqual(choose(EmulatedDevice(), "", measure), "measured " + fastest);
+  if (measured != static_cast<int>(candidates.size())) Fail("every candidate should be measured once");
+  ExpectEqual(choose(EmulatedDevice(), "", nullptr), "cached " + fastest);
+  ExpectEqual(choose(EmulatedDevice(), "", measure), "cached " + fastest);
+  if (measured != static_cast<int>(candidates.size())) Fail("a cached layer should not be measured");
+
+  // Another driver may have another compiler; its measurements are its own.
+  cuda::DeviceTraits newer = EmulatedDevice();
+  ++newer.driver_version;
+  ExpectEqual(choose(newer, "", nullptr).substr(0, 9), "estimated");
+  // A pinned algorithm is a choice among its tiles.
+  ExpectEqual(choose(EmulatedDevice(), "f2", nullptr).substr(0, 9), "cached f2");
+
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    const std::filesystem::path file = entry.path();
+    std::ifstream in(file);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    std::ofstream(file) << text.substr(0, text.size() * 2 / 3);
+  }
+  const std::string torn = choose(EmulatedDevice(), "", nullptr);
+  if (torn.find("cached") != 0 && torn.find("estimated") != 0) Fail(torn);
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) std::ofstream(entry.path()) << "{";
+  ExpectEqual(choose(EmulatedDevice(), "", nullptr).substr(0, 9), "estimated");
+  ExpectEqual(choose(EmulatedDevice(), "", measure), "measured " + fastest);
+  std::filesystem::remove_all(directory);
+}
+
+}  // namespace
+}  // namespace repvgg::emulator

@@ -1,0 +1,61 @@
+// Small networks for the tests of the backend as a whole: random parameters, what they give in float64, and
+// how they run.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "cuda/cuda_network.h"
+#include "test/emulator/maps.h"
+#include "test/emulator/test.h"
+
+namespace repvgg::emulator {
+
+// A small network with everything: odd sizes, groups, channels that fill no 16 bytes.
+NetworkShape MakeShape(Form form, SqueezeExcitePosition position);
+
+// Random parameters, and the network in float64.
+class Reference {
+ public:
+  explicit Reference(NetworkShape shape);
+
+  const NetworkShape& shape() const { return shape_; }
+  void Load(Network& network) const;
+  std::vector<double> Embedding(const uint8_t* pixels) const;
+  std::vector<double> Logits(const uint8_t* pixels) const;
+
+ private:
+  Floats Normal(int count, double deviation);
+  Floats Positive(int count);
+  BatchNorm MakeNorm(int channels);
+  std::vector<double> RunBlock(size_t index, const std::vector<double>& in, int& height, int& width) const;
+
+  const NetworkShape shape_;
+  std::deque<std::vector<float>> values_;
+  std::vector<TrainBlock> blocks_;
+  Linear linear_;
+};
+
+// The bounds of whole networks on logits.
+Distance NetworkBound(cuda::Precision precision);
+void CheckLogits(const Reference& reference, const std::vector<uint8_t>& pixels,
+                 const std::vector<float>& logits, const Distance& bound);
+
+std::vector<uint8_t> RandomImages(const NetworkShape& shape, int count);
+
+cuda::DeviceTraits EmulatedDevice(int architecture = 80);
+std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, cuda::Precision precision,
+                                               int batch_size, const char* algorithm = "",
+                                               int architecture = 80);
+
+inline bool Never() { return false; }
+// Runs and waits for the end. Throws what the run ends with.
+std::vector<float> RunNetwork(Network& network, const std::vector<uint8_t>& pixels,
+                              Output output = Output::kLogits, const Cancelled& cancelled = Never);
+
+// The code of the Error that `work` throws, or "no error".
+std::string CodeOf(const std::function<void()>& work);
+void ExpectEqual(const std::string& got, const std::string& expected);
+
+}  // namespace repvgg::emulator
