@@ -1,6 +1,7 @@
-import {open} from 'node:fs/promises';
+import type {FileHandle} from 'node:fs/promises';
 import {blockName} from './architecture.ts';
 import type {DeployBlock, NetworkParameters, SqueezeExciteParameters} from './network.ts';
+import {append, replaceFile} from './replace_file.ts';
 
 // ONNX is a protocol buffer; https://github.com/onnx/onnx/blob/main/onnx/onnx.proto has the numbers of its fields.
 
@@ -17,13 +18,32 @@ type Attributes = Record<string, number | number[]>;
 /**
  * Writes a network's deploy form as an ONNX model of opset 17: Conv, Relu, GlobalAveragePool, Flatten and Gemm, with
  * Sigmoid and Mul where it has squeeze-and-excite. The input "input" is float32 [N][3][size][size], normalised; the output
- * is "logits", [N][numClasses], or without a classifier "features", [N][channels].
+ * is "logits", [N][numClasses], or without a classifier "features", [N][channels]. The whole network is in memory
+ * meanwhile. The file replaces another as `replaceFile` does.
+ *
+ * @throws {RepVGGError} ERR_FILE_WRITE, or whatever the network's parameters throw; the reason of `signal` once it is aborted
  */
-export async function writeOnnx(path: string, network: NetworkParameters, size: number): Promise<void> {
+export async function writeOnnx(
+  path: string,
+  network: NetworkParameters,
+  size: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  const write = async (file: FileHandle): Promise<void> => {
+    for (const part of await model(network, size, signal)) await append(file, part);
+  };
+  await replaceFile(path, write, signal);
+}
+
+async function model(
+  network: NetworkParameters,
+  size: number,
+  signal: AbortSignal | undefined,
+): Promise<Parts> {
   const {numClasses, widths, squeezeExcite} = network.architecture;
   const graph = new Graph();
   let features = 'input';
-  for await (const block of network.blocks('deploy')) {
+  for await (const block of network.blocks('deploy', signal)) {
     const {shape, weight, bias, squeezeExcite: gate} = block as DeployBlock;
     const {inChannels, outChannels, groups, stride} = shape;
     const name = blockName(shape);
@@ -45,12 +65,7 @@ export async function writeOnnx(path: string, network: NetworkParameters, size: 
     graph.node('Gemm', [flat, weight, bias], 'logits', {transB: 1});
   }
   const output = linear ? valueInfo('logits', [numClasses]) : valueInfo('features', [widths[4]]);
-  const file = await open(path, 'w');
-  try {
-    for (const part of graph.toModel(valueInfo('input', [3, size, size]), output)) await file.writeFile(part);
-  } finally {
-    await file.close();
-  }
+  return graph.toModel(valueInfo('input', [3, size, size]), output);
 }
 
 /** x * sigmoid(up(ReLU(down(mean of x)))) */

@@ -162,6 +162,14 @@ export function floats(...values: number[]): Buffer {
   return Buffer.from(Float32Array.from(values).buffer);
 }
 
+// Safetensors.
+
+/** `header` as it is where it is text; `length` is what the file states where that is not the truth. */
+export function safetensors(header: object | string, data: Buffer, length?: bigint): Buffer {
+  const json = Buffer.from(typeof header === 'string' ? header : JSON.stringify(header));
+  return concat(u64(length ?? BigInt(json.length)), json, data);
+}
+
 /** A folder for one test file; every call of `write` makes a new path. */
 export class Folder {
   #path: Promise<string> = mkdtemp(join(tmpdir(), 'repvgg-test-'));

@@ -4,7 +4,8 @@ import {dirname} from 'node:path';
 import {promisify} from 'node:util';
 import test from 'ava';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
-import {type TensorToWrite, writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
+import type {TensorToWrite} from '../../ts/checkpoint/state_dict.ts';
+import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {RepVGGError} from '../../ts/errors.ts';
 import {checkpoint as fixture} from '../fixtures.ts';
 import {Folder, pickle, tensor, text} from './build.ts';
@@ -124,7 +125,7 @@ test('a failed write leaves what was there, and nothing else', async t => {
   await t.throwsAsync(writePyTorch(path, [good, failing]), {
     instanceOf: RepVGGError,
     code: 'ERR_FILE_WRITE',
-    message: `Cannot write checkpoint ${path}: no luck.`,
+    message: `Cannot write ${path}: no luck.`,
   });
   t.is(await t.throwsAsync(writePyTorch(path, [good, damaged])), source);
   await t.throwsAsync(writePyTorch(path, [good, toWrite('b', [3], [1, 2])]), {
@@ -154,7 +155,7 @@ test('only a regular file is replaced', async t => {
     const asked: TensorToWrite = {...toWrite('a', [1], [1]), values: async () => t.fail() as never};
     await t.throwsAsync(writePyTorch(path, [asked]), {
       code: 'ERR_FILE_WRITE',
-      message: `Cannot write checkpoint ${path}: ${problem}.`,
+      message: `Cannot write ${path}: ${problem}.`,
     });
   }
   t.deepEqual((await readdir(dirname(pipe))).sort(), ['link', 'pipe']);
@@ -181,7 +182,7 @@ test('a link stays one, and a file keeps its mode', async t => {
   await writeFile(path, 'before', {mode: 0o444});
   await t.throwsAsync(writePyTorch(path, [toWrite('a', [1], [1])]), {
     code: 'ERR_FILE_WRITE',
-    message: `Cannot write checkpoint ${path}: permission denied.`,
+    message: `Cannot write ${path}: permission denied.`,
   });
   t.is(await readFile(path, 'utf8'), 'before');
 });
@@ -214,7 +215,7 @@ test('a place that cannot be written to', async t => {
   await mkdir(path, {recursive: true});
   await t.throwsAsync(writePyTorch(path, [good]), {
     code: 'ERR_FILE_WRITE',
-    message: `Cannot write checkpoint ${path}: it is a directory.`,
+    message: `Cannot write ${path}: it is a directory.`,
   });
   t.deepEqual(await readdir(dirname(path)), ['x.pth']);
 });

@@ -3,13 +3,13 @@ import {join} from 'node:path';
 import type {Architecture} from '../architecture.ts';
 import {decodeConcurrency} from '../batches.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
-import {deployStateDict} from '../convert.ts';
 import type {DeviceName, Placement} from '../device.ts';
 import {decodeImage, type RgbImage} from '../images.ts';
 import {RepVGG, setParameters} from '../model.ts';
 import {type NativeBatch, native} from '../native.ts';
 import {toNativeShape} from '../native_network.ts';
 import type {Form} from '../network.ts';
+import {officialStateDict} from '../official_state_dict.ts';
 import {defaultPreprocessing, type Preprocessing} from '../preprocessing.ts';
 import {type Contestant, repeat, stream} from './measure.ts';
 import {randomJpegs, randomNetwork, randomPixels} from './workload.ts';
@@ -65,7 +65,7 @@ export async function openEngine(network: NetworkCase): Promise<Engine> {
 /** The fused network in a checkpoint of its own, as everything but {@link openEngine} takes it. */
 export async function writeCheckpoint(architecture: Architecture, folder: string): Promise<string> {
   const path = join(folder, `${architecture.name}.pth`);
-  await writePyTorch(path, await deployStateDict(randomNetwork(architecture, 'deploy')));
+  await writePyTorch(path, await officialStateDict(randomNetwork(architecture, 'deploy'), 'deploy'));
   return path;
 }
 

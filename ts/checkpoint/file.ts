@@ -1,21 +1,27 @@
-import type {FileHandle} from 'node:fs/promises';
+import {dirname, join} from 'node:path';
 import {fileError, invalidArgument, RepVGGError, type RepVGGErrorCode} from '../errors.ts';
 import {openRegularFile} from '../files.ts';
 
 /** The most bytes that one read call may ask for on every platform. */
 const maxReadBytes = 2 ** 30;
 
+/** Reads up to `length` bytes into the start of `target` and resolves to their number, 0 at the end. */
+type ReadAt = (target: Uint8Array, length: number, position: number) => Promise<number>;
+
 /** An open file that is read by position. Every read is checked against the file's size before memory is taken. */
 export class CheckpointFile {
   readonly path: string;
   readonly size: number;
-  readonly #handle: FileHandle;
+  readonly #readAt: ReadAt;
+  readonly #closeSource: () => Promise<void>;
+  readonly #siblings: CheckpointFile[] = [];
   #closed = false;
 
-  private constructor(path: string, size: number, handle: FileHandle) {
+  private constructor(path: string, size: number, readAt: ReadAt, close: () => Promise<void>) {
     this.path = path;
     this.size = size;
-    this.#handle = handle;
+    this.#readAt = readAt;
+    this.#closeSource = close;
   }
 
   /** @throws {RepVGGError} ERR_INVALID_ARGUMENT, ERR_FILE_NOT_FOUND or ERR_FILE_READ */
@@ -25,10 +31,37 @@ export class CheckpointFile {
     const doing = `read checkpoint ${path}`;
     try {
       const {handle, size} = await openRegularFile(path);
-      return new CheckpointFile(path, size, handle);
+      const readAt: ReadAt = async (target, length, position) =>
+        (await handle.read(target, 0, length, position)).bytesRead;
+      return new CheckpointFile(path, size, readAt, () => handle.close());
     } catch (error) {
       throw fileError(doing, error);
     }
+  }
+
+  /** A file that is in memory; `path` names it in errors, and is where files that belong to it are looked for. */
+  static ofBytes(path: string, bytes: Uint8Array): CheckpointFile {
+    const readAt: ReadAt = async (target, length, position) => {
+      const part = bytes.subarray(position, position + length);
+      target.set(part);
+      return part.length;
+    };
+    return new CheckpointFile(path, bytes.length, readAt, async () => {});
+  }
+
+  /**
+   * Opens a file that this one names and that lies beside it. It is closed with this one.
+   *
+   * @throws {RepVGGError} ERR_CHECKPOINT_UNSAFE for a name that leads elsewhere, ERR_FILE_NOT_FOUND or ERR_FILE_READ
+   */
+  async openSibling(name: string): Promise<CheckpointFile> {
+    if (name === '' || name === '.' || name === '..' || /[/\\\0:]/.test(name)) {
+      const problem = `it names the file ${printable(name)}, where only files of its own folder are read`;
+      throw this.fail('ERR_CHECKPOINT_UNSAFE', problem);
+    }
+    const sibling = await CheckpointFile.open(join(dirname(this.path), name));
+    this.#siblings.push(sibling);
+    return sibling;
   }
 
   /** Builds the error for a problem with this file's content, as "Cannot read checkpoint PATH: PROBLEM." */
@@ -55,9 +88,10 @@ export class CheckpointFile {
     if (this.#closed) throw new RepVGGError('ERR_DISPOSED', `Checkpoint ${this.path} is closed.`);
     for (let done = 0; done < target.length; ) {
       const length = Math.min(target.length - done, maxReadBytes);
-      const {bytesRead} = await this.#handle
-        .read(target, done, length, position + done)
-        .catch((cause: unknown) => Promise.reject(fileError(`read checkpoint ${this.path}`, cause)));
+      const rest = done === 0 ? target : target.subarray(done);
+      const bytesRead = await this.#readAt(rest, length, position + done).catch((cause: unknown) =>
+        Promise.reject(fileError(`read checkpoint ${this.path}`, cause)),
+      );
       // The size was right when the file was opened, so another process has cut it since.
       if (bytesRead === 0) throw this.#truncated(position + done, what);
       done += bytesRead;
@@ -67,7 +101,7 @@ export class CheckpointFile {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#handle.close();
+    await Promise.all([this.#closeSource(), ...this.#siblings.map(sibling => sibling.close())]);
   }
 
   #check(position: number, length: number, what: string): void {

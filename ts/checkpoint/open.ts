@@ -3,6 +3,7 @@ import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import {CheckpointFile} from './file.ts';
 import {readPyTorchLegacy} from './pytorch_legacy.ts';
 import {readPyTorchZip} from './pytorch_zip.ts';
+import {isSafetensors, readSafetensors, readSafetensorsIndex} from './safetensors.ts';
 
 /** A file format for tensors, told by how a file begins. */
 interface Container {
@@ -34,6 +35,12 @@ const containers: readonly Container[] = [
       throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `it is a tar, as PyTorch 0.1 wrote, ${advice}`);
     },
   },
+  {format: 'safetensors', matches: isSafetensors, read: readSafetensors},
+  {
+    format: 'sharded safetensors',
+    matches: head => /^\s*\{\s*"(metadata|weight_map)"/.test(head.toString('latin1')),
+    read: readSafetensorsIndex,
+  },
 ];
 
 /**
@@ -45,7 +52,11 @@ const containers: readonly Container[] = [
  *   ERR_CHECKPOINT_UNSUPPORTED
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
-  const file = await CheckpointFile.open(path);
+  return readCheckpoint(await CheckpointFile.open(path));
+}
+
+/** Lists the tensors of a file, which is closed with the checkpoint, or at once where there is none. */
+export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> {
   try {
     const head = await file.read(0, Math.min(headBytes, file.size), 'its first bytes');
     const container = containers.find(({matches}) => matches(head));
@@ -53,7 +64,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
     const tensors = await container.read(file);
     await nextTurn(); // The pickle and what the caller does with its tensors take some milliseconds each.
     const close = (): Promise<void> => file.close();
-    return {path, format: container.format, tensors, close, [Symbol.asyncDispose]: close};
+    return {path: file.path, format: container.format, tensors, close, [Symbol.asyncDispose]: close};
   } catch (error) {
     await file.close();
     throw error;
@@ -61,7 +72,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
 }
 
 function describeUnknown(head: Buffer): string {
-  const expected = 'expected a PyTorch checkpoint, as torch.save writes it,';
+  const expected = 'expected a checkpoint, such as torch.save writes or safetensors,';
   if (head.length === 0) return `${expected} but the file is empty`;
   const isText = /^[\t\n\r\x20-\x7e]*$/.test(head.toString('latin1'));
   if (isText) return `${expected} but found text, which is often a download page saved in place of the file`;

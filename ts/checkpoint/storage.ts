@@ -106,6 +106,13 @@ function countElements(shape: readonly number[]): number {
   return shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
 }
 
+/** The strides of a tensor whose elements lie in row-major order without gaps. */
+export function rowMajorStride(shape: readonly number[]): number[] {
+  const stride = shape.map(() => 1);
+  for (let axis = shape.length - 2; axis >= 0; axis--) stride[axis] = stride[axis + 1]! * shape[axis + 1]!;
+  return stride;
+}
+
 /** Whether the elements lie in row-major order without gaps. The stride of an axis of size 1 does not matter. */
 function isRowMajor(shape: readonly number[], stride: readonly number[]): boolean {
   let expected = 1;

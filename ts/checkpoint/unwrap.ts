@@ -17,8 +17,16 @@ const prefixes = /^(?:module\.|_orig_mod\.)+/;
  * @throws {RepVGGError} ERR_CHECKPOINT_FORMAT when there is none, ERR_CHECKPOINT_CORRUPT when two tensors have one name
  */
 export function unwrapStateDict(root: unknown, file: CheckpointFile): Map<string, TensorInfo> {
+  return nameTensors(tensorEntries(findStateDict(root, file)), file);
+}
+
+/** @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT when two tensors have one name once their prefixes are removed */
+export function nameTensors(
+  entries: Iterable<[string, TensorView]>,
+  file: CheckpointFile,
+): Map<string, TensorInfo> {
   const tensors = new Map<string, TensorInfo>();
-  for (const [key, view] of tensorEntries(findStateDict(root, file))) {
+  for (const [key, view] of entries) {
     const name = key.replace(prefixes, '');
     if (tensors.has(name)) {
       throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has two tensors named ${printable(name)}`);

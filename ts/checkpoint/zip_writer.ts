@@ -1,4 +1,5 @@
 import type {FileHandle} from 'node:fs/promises';
+import {append} from '../replace_file.ts';
 import {checksum} from './checksum.ts';
 
 /** PyTorch aligns tensors so that torch.load(mmap=True) can use them in place (`.storage_alignment` of new files). */
@@ -73,10 +74,7 @@ export class ZipWriter {
   }
 
   async #write(bytes: Uint8Array): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      const {bytesWritten} = await this.#file.write(bytes, done, bytes.length - done, this.#position);
-      done += bytesWritten;
-      this.#position += bytesWritten;
-    }
+    await append(this.#file, bytes);
+    this.#position += bytes.length;
   }
 }

@@ -1,25 +1,34 @@
-import type {Command} from 'commander';
+import {type Command, Option} from 'commander';
 import {convertCheckpoint} from '../convert.ts';
+import type {Form} from '../network.ts';
 import {architectureOption, jsonOption} from './options.ts';
 import {count, print, printJson, title} from './output.ts';
 
 interface Flags {
   architecture?: string;
+  form: Form;
   json?: true;
 }
 
 const examples = `
 Examples:
   $ repvgg convert digits digits-deploy.pth
-  $ repvgg convert RepVGG-A0-train.pth RepVGG-A0-deploy.pth -a RepVGG-A0`;
+  $ repvgg convert RepVGG-A0-train.pth RepVGG-A0-deploy.pth -a RepVGG-A0
+  $ repvgg convert RepVGG-A0-train.pth RepVGG-A0.onnx
+  $ repvgg convert RepVGG-A0-train.pth RepVGG-A0-train.safetensors --form train`;
 
 export function addConvert(program: Command): void {
   program
     .command('convert')
-    .description('fuse a checkpoint and write the official deploy form, as a PyTorch state dict')
-    .argument('<train>', 'the checkpoint to read, or "digits"')
-    .argument('<deploy>', 'the file to write; it may be the one that is read')
+    .description('fuse a checkpoint and write it under the official names: as .pth, .safetensors or .onnx')
+    .argument('<from>', 'the checkpoint to read, or "digits"')
+    .argument('<to>', 'the file to write; it may be the one that is read')
     .addOption(architectureOption())
+    .addOption(
+      new Option('--form <form>', 'write the branches fused, or as they were trained')
+        .choices(['deploy', 'train'] satisfies Form[])
+        .default('deploy'),
+    )
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(convert);
@@ -28,12 +37,13 @@ export function addConvert(program: Command): void {
 async function convert(from: string, to: string, {json, ...options}: Flags): Promise<void> {
   const conversion = await convertCheckpoint(from, to, options);
   if (json) return printJson(conversion);
-  const {architecture, storedForm, fusedBlocks, parameters, bytes} = conversion;
+  const {architecture, fusedBlocks, parameters, bytes, ...forms} = conversion;
   const {before, after} = parameters;
+  const wasFused = forms.storedForm === 'deploy' ? 'was fused already, ' : '';
   await print(
-    storedForm === 'train'
+    fusedBlocks > 0
       ? `${title(architecture)}: fused ${fusedBlocks} blocks, ${count(before)} parameters became ${count(after)}`
-      : `${title(architecture)}: was fused already, ${count(after)} parameters copied under the official names`,
+      : `${title(architecture)}: ${wasFused}${count(after)} parameters copied under the official names`,
   );
   await print(`wrote ${to} (${count(bytes)} bytes)`);
 }

@@ -1,0 +1,185 @@
+import {isUtf8} from 'node:buffer';
+import type {DType, TensorInfo} from './checkpoint.ts';
+import {type CheckpointFile, printable} from './file.ts';
+import {JsonCursor} from './json_cursor.ts';
+import {elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
+import {nameTensors} from './unwrap.ts';
+
+/** The header of the largest RepVGG has 160 kB; the format allows 100 MB. */
+const maxHeaderBytes = 2 ** 23;
+const maxIndexBytes = 2 ** 23;
+/** Files of one index. */
+const maxShards = 256;
+
+const dtypes: Readonly<Record<string, DType>> = {
+  F64: 'f64',
+  F32: 'f32',
+  F16: 'f16',
+  BF16: 'bf16',
+  I64: 'i64',
+  I32: 'i32',
+  I16: 'i16',
+  I8: 'i8',
+  U8: 'u8',
+  BOOL: 'bool',
+};
+
+/** The length of a JSON object, of which the upper bytes are 0 in practice and so no text, and its first character. */
+export function isSafetensors(head: Buffer): boolean {
+  return head[8] === 0x7b && /[^\t\n\r\x20-\x7e]/.test(head.toString('latin1', 0, 8));
+}
+
+/**
+ * Reads the format of github.com/huggingface/safetensors: the length of a header as uint64, the header as a JSON object
+ * of names to dtype, shape and offsets, and the tensors, row-major and little-endian, without gaps.
+ */
+export async function readSafetensors(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+  return nameTensors(await tensorViews(file), file);
+}
+
+/** Reads the index of weights that are in several files beside it: `weight_map` has the file of each tensor. */
+export async function readSafetensorsIndex(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+  if (file.size > maxIndexBytes) {
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `it is an index of ${file.size} bytes`);
+  }
+  const fileOf = parseIndex(await file.read(0, file.size, 'its index'), file);
+  const shards = new Map<string, Map<string, TensorView>>();
+  for (const name of new Set(fileOf.values())) {
+    if (shards.size === maxShards) {
+      throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `its index names more than ${maxShards} files`);
+    }
+    const shard = await file.openSibling(name);
+    shards.set(name, new Map(await tensorViews(shard)));
+  }
+  const entries = [...fileOf].map(([tensor, name]): [string, TensorView] => {
+    const view = shards.get(name)!.get(tensor);
+    if (view) return [tensor, view];
+    const problem = `its index has tensor ${printable(tensor)} in ${printable(name)}, which has no such tensor`;
+    throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+  });
+  return nameTensors(entries, file);
+}
+
+function parseIndex(bytes: Buffer, file: CheckpointFile): Map<string, string> {
+  const fileOf = new Map<string, string>();
+  let found = false;
+  const json = cursor(bytes, 'index', file);
+  json.object(name => {
+    if (name !== 'weight_map') return json.skip();
+    found = true;
+    json.object(tensor => {
+      fileOf.set(tensor, json.string());
+    });
+  });
+  json.end();
+  if (found) return fileOf;
+  const problem = 'expected the index of a checkpoint in several files, but its JSON has no "weight_map"';
+  throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
+}
+
+async function tensorViews(file: CheckpointFile): Promise<[string, TensorView][]> {
+  const length = (await file.read(0, 8, 'the length of its header')).readBigUInt64LE();
+  if (length > maxHeaderBytes) {
+    const problem = `its header of ${length} bytes exceeds the ${maxHeaderBytes} that are supported`;
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+  }
+  const dataStart = 8 + Number(length);
+  const entries = parseHeader(await file.read(8, Number(length), 'its header'), file);
+  const end = checkRanges(entries, file);
+  if (dataStart + end > file.size) {
+    const problem = `the file ends at byte ${file.size} but its tensors end at ${dataStart + end}`;
+    throw file.fail('ERR_CHECKPOINT_TRUNCATED', `${problem}, so download or copy it again`);
+  }
+  if (dataStart + end < file.size) {
+    const problem = `bytes follow the end of its tensors at ${dataStart + end}, so download or copy it again`;
+    throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+  }
+  return entries.map(({name, dtype, shape, begin, end}) => {
+    const elements = (end - begin) / elementTypes[dtype].bytes;
+    const storage = new Storage(dtype, elements, true, (target, offset) =>
+      file.readInto(target, dataStart + begin + offset, `tensor ${printable(name)}`),
+    );
+    return [name, new TensorView(storage, 0, shape, rowMajorStride(shape))];
+  });
+}
+
+interface Entry {
+  name: string;
+  dtype: DType;
+  shape: number[];
+  begin: number;
+  end: number;
+}
+
+function parseHeader(bytes: Buffer, file: CheckpointFile): Entry[] {
+  const entries: Entry[] = [];
+  const json = cursor(bytes, 'header', file);
+  json.object(name => {
+    if (name !== '__metadata__') {
+      entries.push(parseEntry(json, name, file));
+      return;
+    }
+    json.object(() => {
+      json.string();
+    });
+  });
+  json.end();
+  return entries;
+}
+
+function parseEntry(json: JsonCursor, name: string, file: CheckpointFile): Entry {
+  const shown = `tensor ${printable(name)}`;
+  const numbers = (): number[] => {
+    const list: number[] = [];
+    json.array(() => {
+      // PyTorch itself allows 64 dimensions.
+      if (list.push(json.integer()) > 64) throw json.fail(`more than 64 numbers in ${shown}`);
+    });
+    return list;
+  };
+  let type: string | undefined;
+  let shape: number[] | undefined;
+  let offsets: number[] | undefined;
+  json.object(field => {
+    if (field === 'dtype') type = json.string();
+    else if (field === 'shape') shape = numbers();
+    else if (field === 'data_offsets') offsets = numbers();
+    else throw json.fail(`the field ${printable(field)} in ${shown}`);
+  });
+  if (type === undefined || !shape || offsets?.length !== 2) throw json.fail(`an incomplete ${shown}`);
+  if (!Object.hasOwn(dtypes, type)) {
+    const problem = `${shown} has the type ${printable(type)}, which is not supported, so save it with .float()`;
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+  }
+  const dtype = dtypes[type]!;
+  const [begin, end] = offsets as [number, number];
+  const bytes = shape.includes(0)
+    ? 0
+    : shape.reduce((product, size) => product * size, elementTypes[dtype].bytes);
+  if (end - begin === bytes) return {name, dtype, shape, begin, end};
+  const problem = `${shown} of shape [${shape.join(', ')}] has bytes ${begin} to ${end}, not ${bytes} of them`;
+  throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+}
+
+/** Tensors follow one another without gaps or overlaps, in any order of names. Returns where the last ends. */
+function checkRanges(entries: readonly Entry[], file: CheckpointFile): number {
+  let position = 0;
+  for (const {name, begin, end} of entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
+    if (begin !== position) {
+      const problem = begin < position ? 'overlaps the tensor before it' : 'follows a gap';
+      throw file.fail(
+        'ERR_CHECKPOINT_CORRUPT',
+        `tensor ${printable(name)} at byte ${begin} of the data ${problem}`,
+      );
+    }
+    position = end;
+  }
+  return position;
+}
+
+function cursor(bytes: Buffer, what: string, file: CheckpointFile): JsonCursor {
+  if (!isUtf8(bytes)) throw file.fail('ERR_CHECKPOINT_CORRUPT', `its ${what} is not UTF-8`);
+  return new JsonCursor(bytes.toString(), problem =>
+    file.fail('ERR_CHECKPOINT_CORRUPT', `its ${what} ${problem}`),
+  );
+}

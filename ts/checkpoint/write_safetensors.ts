@@ -1,0 +1,52 @@
+import type {FileHandle} from 'node:fs/promises';
+import {endianness} from 'node:os';
+import {append, replaceFile} from '../replace_file.ts';
+import {checkNames, countElements, type TensorToWrite, tensorBytes} from './state_dict.ts';
+
+/** Data begins at a multiple of this, so that readers can map it into memory. */
+const alignment = 8;
+
+/**
+ * Writes a state dict as safetensors, with the metadata that timm and transformers ask for. Tensors are asked for one by
+ * one, so memory stays near the largest. The file replaces another as `replaceFile` does.
+ *
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT for a repeated name or values that do not fit the shape, ERR_FILE_WRITE, or
+ *   whatever `values` throws; the reason of `signal` once it is aborted
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorToWrite[],
+  signal?: AbortSignal,
+): Promise<void> {
+  checkNames(tensors);
+  const head = header(tensors);
+  const write = async (file: FileHandle): Promise<void> => {
+    await append(file, head);
+    for (const tensor of tensors) {
+      signal?.throwIfAborted();
+      const bytes = await tensorBytes(tensor);
+      await append(file, endianness() === 'LE' ? bytes : Buffer.from(bytes).swap32());
+    }
+  };
+  await replaceFile(path, write, signal);
+}
+
+/** The header's length, and the JSON object that says where each tensor is, padded with spaces. */
+function header(tensors: readonly TensorToWrite[]): Buffer {
+  let end = 0;
+  const entries = tensors.map(({name, shape}) => {
+    const begin = end;
+    end += 4 * countElements(shape);
+    return [name, {dtype: 'F32', shape, data_offsets: [begin, end]}] as const;
+  });
+  // Not one object of all names, since `__proto__` and numbers are no ordinary keys of it.
+  const members = [['__metadata__', {format: 'pt'}] as const, ...entries].map(
+    ([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`,
+  );
+  const json = Buffer.from(`{${members.join()}}`);
+  const padded = Math.ceil(json.length / alignment) * alignment;
+  const bytes = Buffer.alloc(8 + padded, ' ');
+  bytes.writeBigUInt64LE(BigInt(padded));
+  json.copy(bytes, 8);
+  return bytes;
+}

@@ -1,0 +1,88 @@
+import {randomUUID} from 'node:crypto';
+import {
+  access,
+  constants,
+  type FileHandle,
+  open,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises';
+import {basename, dirname, join} from 'node:path';
+import {invalidArgument, RepVGGError} from './errors.ts';
+
+/**
+ * Writes a file that appears under its name only when it is complete and on the disk; until then, and after an error,
+ * whatever was there before stays. It takes the place of a regular file alone, keeps its mode, and is written where a
+ * symbolic link leads to.
+ *
+ * @param write fills the new file, which is empty
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT for an empty path, ERR_FILE_WRITE, or whatever `write` throws with a code of
+ *   this package; the reason of `signal` once it is aborted
+ */
+export async function replaceFile(
+  path: string,
+  write: (file: FileHandle) => Promise<void>,
+  signal?: AbortSignal,
+): Promise<void> {
+  if (typeof path !== 'string' || path === '')
+    throw invalidArgument('path', 'the path of a file to write', path);
+  let temporary: string | undefined;
+  try {
+    const {target, mode} = await destination(path);
+    temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}.tmp`);
+    const file = await open(temporary, 'wx');
+    try {
+      if (mode !== undefined) await file.chmod(mode);
+      await write(file);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    signal?.throwIfAborted();
+    await rename(temporary, target);
+  } catch (error) {
+    // The first error is the one to report, even where the temporary file cannot be removed either.
+    if (temporary !== undefined) await rm(temporary, {force: true}).catch(() => undefined);
+    signal?.throwIfAborted();
+    if (error instanceof RepVGGError) throw error;
+    const {code, message} = error as NodeJS.ErrnoException;
+    const problems: Record<string, string> = {
+      ENOENT: `there is no folder ${dirname(path)}`,
+      EACCES: 'permission denied',
+      ENOSPC: 'the disk is full',
+      EDQUOT: 'the quota of this disk is used up',
+      EFBIG: 'it would be larger than this process or file system allows',
+    };
+    const problem = problems[code ?? ''] ?? message;
+    throw new RepVGGError('ERR_FILE_WRITE', `Cannot write ${path}: ${problem}.`, {cause: error});
+  }
+}
+
+/** Where the file goes, and the mode of the one whose place it takes. */
+async function destination(path: string): Promise<{target: string; mode?: number}> {
+  let target: string;
+  try {
+    target = await realpath(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    const link = await readlink(path).catch(() => undefined);
+    if (link !== undefined) throw new Error(`it is a link to ${link}, which does not exist`);
+    return {target: path};
+  }
+  const stats = await stat(target);
+  if (stats.isDirectory()) throw new Error('it is a directory');
+  if (!stats.isFile()) throw new Error('it is not a regular file');
+  await access(target, constants.W_OK);
+  return {target, mode: stats.mode & 0o7777};
+}
+
+/** Writes all of some bytes at the end of what was written before. */
+export async function append(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const {bytesWritten} = await file.write(bytes, done, bytes.length - done);
+    done += bytesWritten;
+  }
+}
