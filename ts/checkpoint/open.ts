@@ -1,7 +1,10 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
 import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import {CheckpointFile} from './file.ts';
-import {readPyTorchLegacy} from './pytorch_legacy.ts';
+import {isMindSpore, readMindSpore} from './mindspore.ts';
+import {readPlainPickle} from './plain_pickle.ts';
+import {isPyTorchLegacy, readPyTorchLegacy} from './pytorch_legacy.ts';
+import {readPyTorchTar} from './pytorch_tar.ts';
 import {readPyTorchZip} from './pytorch_zip.ts';
 import {isSafetensors, readSafetensors, readSafetensorsIndex} from './safetensors.ts';
 
@@ -21,21 +24,29 @@ const containers: readonly Container[] = [
     matches: head => head.toString('latin1', 0, 2) === 'PK',
     read: readPyTorchZip,
   },
+  // Before the pickles, since the length of a header can begin with their first bytes.
+  {format: 'safetensors', matches: isSafetensors, read: readSafetensors},
   {
     format: 'PyTorch legacy',
-    // The opcode PROTO and a protocol, as any binary pickle begins. The first pickle must be PyTorch's magic number.
-    matches: head => head[0] === 0x80 && head[1]! <= 5,
+    matches: isPyTorchLegacy,
     read: readPyTorchLegacy,
+  },
+  {
+    format: 'Python pickle',
+    // The opcode PROTO and a protocol, as any binary pickle begins.
+    matches: head => head[0] === 0x80 && head[1]! <= 5,
+    read: readPlainPickle,
   },
   {
     format: 'PyTorch tar',
     matches: head => head.toString('latin1', 257, 262) === 'ustar',
-    async read(file) {
-      const advice = 'so load it in Python with PyTorch and save it again with torch.save';
-      throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `it is a tar, as PyTorch 0.1 wrote, ${advice}`);
-    },
+    read: readPyTorchTar,
   },
-  {format: 'safetensors', matches: isSafetensors, read: readSafetensors},
+  {
+    format: 'MindSpore checkpoint',
+    matches: isMindSpore,
+    read: readMindSpore,
+  },
   {
     format: 'sharded safetensors',
     matches: head => /^\s*\{\s*"(metadata|weight_map)"/.test(head.toString('latin1')),
@@ -72,7 +83,7 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
 }
 
 function describeUnknown(head: Buffer): string {
-  const expected = 'expected a checkpoint, such as torch.save writes or safetensors,';
+  const expected = 'expected a checkpoint of PyTorch, safetensors, Paddle, MegEngine or MindSpore';
   if (head.length === 0) return `${expected} but the file is empty`;
   const isText = /^[\t\n\r\x20-\x7e]*$/.test(head.toString('latin1'));
   if (isText) return `${expected} but found text, which is often a download page saved in place of the file`;

@@ -1,29 +1,15 @@
+import {setImmediate as nextTurn} from 'node:timers/promises';
 import type {RepVGGError, RepVGGErrorCode} from '../errors.ts';
+import type {ByteWindow} from './byte_window.ts';
 import {printable} from './file.ts';
 import {op} from './pickle_opcodes.ts';
 import {PickleReader} from './pickle_reader.ts';
+import {hasSetState, type PickleContext, PickleGlobal, PythonName, PythonObject} from './python_objects.ts';
 
 /** Values one pickle may make. A RepVGG state dict makes some thousands, a training checkpoint some ten thousand. */
 const maxValues = 1_000_000;
-
-/** What a function of the allow-list may ask of the interpreter. */
-export interface PickleContext {
-  /** Accounts for values that a call makes beyond those on the stack, so that small pickles stay small. */
-  count(values: number): void;
-  /** The error for wrong arguments. */
-  corrupt(problem: string): RepVGGError;
-}
-
-/** A Python name that pickles may use. `call` stands in for the Python function; nothing of Python is ever run. */
-export class PickleGlobal {
-  readonly name: string;
-  readonly call: (args: readonly unknown[], context: PickleContext) => unknown;
-
-  constructor(name: string, call: PickleGlobal['call']) {
-    this.name = name;
-    this.call = call;
-  }
-}
+/** Values that are made in a few milliseconds. */
+const valuesPerTurn = 2 ** 15;
 
 export interface PickleOptions {
   /** The allow-list, by "module.name". */
@@ -37,22 +23,18 @@ export interface PickleOptions {
 
 /**
  * Interprets one pickle (protocols 1 to 5, PEP 3154 and 574) and runs none of it. Tuples and lists become arrays, dicts
- * become Maps, sets become Sets, integers beyond 2^53 become bigints; attributes set by BUILD are dropped.
+ * become Maps, sets become Sets, integers beyond 2^53 become bigints, bytes become {@link PickleBytes} that are not read.
  *
- * @param bytes holds the pickle, and may hold more
- * @param start where the pickle begins in `bytes`
- * @returns the value, and where in `bytes` the pickle ends
- * @throws {RepVGGError} ERR_CHECKPOINT_UNSAFE for a name outside the allow-list, ERR_CHECKPOINT_TRUNCATED when `bytes` end
+ * Names are harmless until they are called, so a pickle may name anything: it becomes a {@link PythonName}. An object of
+ * an unknown class becomes a {@link PythonObject}, which holds its attributes and does nothing: Python, too, makes such
+ * objects without calling their `__init__`. A call of anything that is not on the allow-list is refused.
+ *
+ * @param window stands where the pickle begins, and afterwards where it ends
+ * @throws {RepVGGError} ERR_CHECKPOINT_UNSAFE for a call outside the allow-list, ERR_CHECKPOINT_TRUNCATED when the bytes end
  *   first, ERR_CHECKPOINT_CORRUPT, or ERR_CHECKPOINT_UNSUPPORTED beyond 1,000,000 values and as `options` say
  */
-export function unpickle(
-  bytes: Buffer,
-  start: number,
-  options: PickleOptions,
-): {value: unknown; end: number} {
-  const reader = new PickleReader(bytes, start, options.fail);
-  const value = new Unpickler(reader, options).run();
-  return {value, end: reader.position};
+export function unpickle(window: ByteWindow, options: PickleOptions): Promise<unknown> {
+  return new Unpickler(new PickleReader(window, options.fail), options).run();
 }
 
 class Unpickler implements PickleContext {
@@ -69,10 +51,12 @@ class Unpickler implements PickleContext {
     this.#options = options;
   }
 
-  run(): unknown {
+  async run(): Promise<unknown> {
     const stack = this.#stack;
     const reader = this.#reader;
-    for (;;) {
+    for (let turn = 1; ; turn++) {
+      if (turn % valuesPerTurn === 0) await nextTurn();
+      if (!reader.isFilled) await reader.fill();
       const at = reader.position;
       const opcode = reader.unsigned(1);
       this.count(1);
@@ -117,27 +101,30 @@ class Unpickler implements PickleContext {
         case op.BINFLOAT:
           stack.push(reader.take(8).readDoubleBE());
           break;
-        // Python 2 has no other strings than these bytes, and torch.load reads them as UTF-8 too.
         case op.SHORT_BINSTRING:
-        case op.SHORT_BINUNICODE:
-          stack.push(reader.counted(1).toString('utf8'));
+          stack.push(reader.byteText(1));
           break;
         case op.BINSTRING:
+          stack.push(reader.byteText(4));
+          break;
+        case op.SHORT_BINUNICODE:
+          stack.push(reader.text(1));
+          break;
         case op.BINUNICODE:
-          stack.push(reader.counted(4).toString('utf8'));
+          stack.push(reader.text(4));
           break;
         case op.BINUNICODE8:
-          stack.push(reader.counted(8).toString('utf8'));
+          stack.push(reader.text(8));
           break;
         case op.SHORT_BINBYTES:
-          stack.push(reader.counted(1));
+          stack.push(reader.bytes(1));
           break;
         case op.BINBYTES:
-          stack.push(reader.counted(4));
+          stack.push(reader.bytes(4));
           break;
         case op.BINBYTES8:
         case op.BYTEARRAY8:
-          stack.push(reader.counted(8));
+          stack.push(reader.bytes(8));
           break;
 
         case op.EMPTY_LIST:
@@ -163,14 +150,11 @@ class Unpickler implements PickleContext {
           break;
         }
         case op.APPEND: {
-          const item = this.#pop();
-          this.#top(isArray).push(item);
+          this.#append([this.#pop()]);
           break;
         }
         case op.APPENDS: {
-          const items = this.#popMark();
-          const list = this.#top(isArray);
-          for (const item of items) list.push(item);
+          this.#append(this.#popMark());
           break;
         }
         case op.EMPTY_DICT:
@@ -184,12 +168,12 @@ class Unpickler implements PickleContext {
         case op.SETITEM: {
           const value = this.#pop();
           const key = this.#pop();
-          this.#top(isMap).set(key, value);
+          this.#dict().set(key, value);
           break;
         }
         case op.SETITEMS: {
           const items = this.#popMark();
-          this.#assign(this.#top(isMap), items);
+          this.#assign(this.#dict(), items);
           break;
         }
         case op.EMPTY_SET:
@@ -253,29 +237,39 @@ class Unpickler implements PickleContext {
         case op.INST: {
           const module = reader.line();
           const callee = this.#global(module, reader.line());
-          stack.push(callee.call(this.#popMark(), this));
+          stack.push(this.#call(callee, this.#popMark()));
           break;
         }
-        case op.REDUCE:
+        case op.REDUCE: {
+          const args = this.#pop();
+          stack.push(this.#call(this.#pop(), args));
+          break;
+        }
         case op.NEWOBJ: {
           const args = this.#pop();
-          const callee = this.#pop();
-          if (!(callee instanceof PickleGlobal) || !isArray(args)) throw this.corrupt('has a malformed call');
-          stack.push(callee.call(args, this));
+          stack.push(this.#create(this.#pop(), args));
           break;
         }
-        case op.BUILD:
-          // Attributes such as a state dict's `_metadata` say nothing about its tensors.
-          this.#pop();
-          this.#top(isAnything);
+        case op.NEWOBJ_EX: {
+          this.#pop(); // Arguments by name.
+          const args = this.#pop();
+          stack.push(this.#create(this.#pop(), args));
           break;
+        }
+        case op.BUILD: {
+          const state = this.#pop();
+          const object = this.#top(isAnything);
+          // Others do without: attributes of a state dict, such as its `_metadata`, say nothing about its tensors.
+          if (hasSetState(object)) object.setState(state, this);
+          break;
+        }
         case op.BINPERSID:
           stack.push(this.#options.persistentLoad(this.#pop()));
           break;
 
         default: {
           const shown = `0x${opcode.toString(16).padStart(2, '0')}`;
-          throw this.corrupt(`has opcode ${shown} at byte ${at}, which no PyTorch checkpoint contains`);
+          throw this.corrupt(`has opcode ${shown} at byte ${at}, which no checkpoint contains`);
         }
       }
     }
@@ -322,29 +316,59 @@ class Unpickler implements PickleContext {
     return this.#memo.get(index);
   }
 
+  /** Lists of unknown classes lose their items: no class of weights is a list. */
+  #append(items: unknown[]): void {
+    const list = this.#top(isAnything);
+    if (list instanceof PythonObject) return;
+    if (!isArray(list)) throw this.corrupt('adds to a value that cannot hold it');
+    for (const item of items) list.push(item);
+  }
+
+  #dict(): Map<unknown, unknown> {
+    const dict = this.#top(isAnything);
+    if (dict instanceof PythonObject) return dict.entries;
+    if (dict instanceof Map) return dict;
+    throw this.corrupt('adds to a value that cannot hold it');
+  }
+
   #assign(map: Map<unknown, unknown>, items: unknown[]): Map<unknown, unknown> {
     if (items.length % 2 !== 0) throw this.corrupt('has a dict key without a value');
     for (let i = 0; i < items.length; i += 2) map.set(items[i], items[i + 1]);
     return map;
   }
 
-  #global(module: unknown, name: unknown): PickleGlobal {
+  #call(callee: unknown, args: unknown): unknown {
+    if (callee instanceof PickleGlobal && isArray(args)) return callee.call(args, this);
+    if (!(callee instanceof PythonName)) throw this.corrupt('has a malformed call');
+    throw this.#options.fail(
+      'ERR_CHECKPOINT_UNSAFE',
+      `its pickle calls ${printable(callee.name)}, which weights have no need of, and nothing was run; ` +
+        'where you trust the file, save its weights alone in Python: torch.save(model.state_dict(), path)',
+    );
+  }
+
+  /** What `class.__new__(class, ...)` makes: of an unknown class, an object without attributes. */
+  #create(callee: unknown, args: unknown): unknown {
+    if (callee instanceof PickleGlobal) return this.#call(callee, args);
+    if (callee instanceof PythonName) return new PythonObject(callee.name);
+    throw this.corrupt('has a malformed call');
+  }
+
+  #global(module: unknown, name: unknown): PythonName {
     if (typeof module !== 'string' || typeof name !== 'string') throw this.corrupt('has a malformed name');
-    // Python 2 called it __builtin__; posix and nt are what people import as os.
-    const shown = module.replace(/^__builtin__$/, 'builtins').replace(/^(posix|nt)$/, 'os');
+    // Python 2 called two modules otherwise; posix and nt are what people import as os.
+    const shown = module
+      .replace(/^__builtin__$/, 'builtins')
+      .replace(/^copy_reg$/, 'copyreg')
+      .replace(/^(posix|nt)$/, 'os');
     const found = this.#options.globals.get(`${shown}.${name}`);
     if (found) return found;
     const problem = this.#options.unsupported(`${shown}.${name}`);
     if (problem !== undefined) throw this.#options.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
-    throw this.#options.fail(
-      'ERR_CHECKPOINT_UNSAFE',
-      `its pickle calls ${printable(`${shown}.${name}`)}, which weights have no need of, and nothing was run; ` +
-        'where you trust the file, save its weights alone in Python: torch.save(model.state_dict(), path)',
-    );
+    return new PythonName(`${shown}.${name}`);
   }
 }
 
 const isAnything = (_value: unknown): _value is unknown => true;
 const isArray = (value: unknown): value is unknown[] => Array.isArray(value);
-const isMap = (value: unknown): value is Map<unknown, unknown> => value instanceof Map;
 const isSet = (value: unknown): value is Set<unknown> => value instanceof Set;

@@ -1,49 +1,89 @@
 import type {RepVGGError, RepVGGErrorCode} from '../errors.ts';
+import type {ByteRange, ByteWindow} from './byte_window.ts';
 import {printable} from './file.ts';
 
 /** Bytes of an integer. PyTorch's own magic number has 10. */
 const maxIntegerBytes = 256;
 /** Bytes of a line of text: a module, a name or a number. */
 const maxLineBytes = 1024;
+/** Text that is read at once: names, keys, short settings. */
+const maxTextBytes = 4096;
+/** No opcode looks at more bytes than these: two lines, or a text and its length. */
+const opcodeBytes = 8192;
+
+/** Bytes, or a long text in UTF-8, that a pickle holds and nobody has read yet: the numbers of an array, for one. */
+export class PickleBytes {
+  readonly range: ByteRange;
+  readonly isText: boolean;
+
+  constructor(range: ByteRange, isText: boolean) {
+    this.range = range;
+    this.isText = isText;
+  }
+}
 
 /** Reads opcodes and their arguments from a pickle, checking every length against the bytes there are. */
 export class PickleReader {
-  position: number;
-  readonly #bytes: Buffer;
+  readonly #window: ByteWindow;
   readonly #fail: (code: RepVGGErrorCode, problem: string) => RepVGGError;
 
-  constructor(bytes: Buffer, start: number, fail: (code: RepVGGErrorCode, problem: string) => RepVGGError) {
-    this.#bytes = bytes;
-    this.position = start;
+  constructor(window: ByteWindow, fail: (code: RepVGGErrorCode, problem: string) => RepVGGError) {
+    this.#window = window;
     this.#fail = fail;
   }
 
+  get position(): number {
+    return this.#window.position;
+  }
+
+  /** Whether the next opcode can be read; {@link fill} makes it so. */
+  get isFilled(): boolean {
+    return this.#window.holds(opcodeBytes);
+  }
+
+  fill(): Promise<void> {
+    return this.#window.fill(opcodeBytes);
+  }
+
   take(length: number): Buffer {
-    const start = this.#advance(length);
-    return this.#bytes.subarray(start, start + length);
+    this.#check(length);
+    const bytes = this.#window.peek(length);
+    this.#window.position += length;
+    return bytes;
   }
 
   unsigned(size: 1 | 2 | 4 | 8): number {
-    const start = this.#advance(size);
-    return size === 8 ? Number(this.#bytes.readBigUInt64LE(start)) : this.#bytes.readUIntLE(start, size);
+    const bytes = this.take(size);
+    return size === 8 ? Number(bytes.readBigUInt64LE()) : bytes.readUIntLE(0, size);
   }
 
-  /** Bytes preceded by their number, which takes `size` bytes itself. */
-  counted(size: 1 | 4 | 8): Buffer {
-    return this.take(this.unsigned(size));
+  /** Steps over bytes preceded by their number, which takes `size` bytes itself. */
+  bytes(size: 1 | 4 | 8): PickleBytes {
+    return this.#skip(this.unsigned(size), false);
+  }
+
+  text(size: 1 | 4 | 8): string | PickleBytes {
+    const length = this.unsigned(size);
+    return length <= maxTextBytes ? this.take(length).toString('utf8') : this.#skip(length, true);
+  }
+
+  /** Python 2 has no other strings than bytes. Latin-1 keeps them all, so they can be numbers as well as names. */
+  byteText(size: 1 | 4): string | PickleBytes {
+    const length = this.unsigned(size);
+    return length <= maxTextBytes ? this.take(length).toString('latin1') : this.#skip(length, false);
   }
 
   /** A two's complement integer of any length, preceded by that length. */
   integer(size: 1 | 4): number | bigint {
-    const bytes = this.counted(size);
-    if (bytes.length > maxIntegerBytes) throw this.corrupt(`has an integer of ${bytes.length} bytes`);
-    if (bytes.length === 0) return 0;
-    const digits = Buffer.from(bytes).reverse().toString('hex');
-    return narrow(BigInt.asIntN(8 * bytes.length, BigInt(`0x${digits}`)));
+    const length = this.unsigned(size);
+    if (length > maxIntegerBytes) throw this.corrupt(`has an integer of ${length} bytes`);
+    if (length === 0) return 0;
+    const digits = Buffer.from(this.take(length)).reverse().toString('hex');
+    return narrow(BigInt.asIntN(8 * length, BigInt(`0x${digits}`)));
   }
 
   line(): string {
-    const window = this.#bytes.subarray(this.position, this.position + maxLineBytes);
+    const window = this.#window.peek(Math.min(maxLineBytes, this.#window.left));
     const length = window.indexOf('\n');
     if (length >= 0) return this.take(length + 1).toString('utf8', 0, length);
     if (window.length === maxLineBytes) throw this.corrupt('has a line of text without an end');
@@ -63,16 +103,19 @@ export class PickleReader {
     return this.#fail('ERR_CHECKPOINT_CORRUPT', `its pickle ${problem}`);
   }
 
-  /** Moves past bytes that must be there, and returns where they start. */
-  #advance(length: number): number {
-    const start = this.position;
-    const left = this.#bytes.length - start;
-    if (length > left) {
-      const problem = `its pickle wants ${length} bytes at byte ${start}, where ${left} are left`;
-      throw this.#fail('ERR_CHECKPOINT_TRUNCATED', problem);
-    }
-    this.position += length;
-    return start;
+  #skip(length: number, isText: boolean): PickleBytes {
+    this.#check(length);
+    const range = this.#window.range(this.position, length);
+    this.#window.position += length;
+    return new PickleBytes(range, isText);
+  }
+
+  /** Checks that bytes are there from the position on. */
+  #check(length: number): void {
+    const {position, left} = this.#window;
+    if (length <= left) return;
+    const problem = `its pickle wants ${length} bytes at byte ${position}, where ${left} are left`;
+    throw this.#fail('ERR_CHECKPOINT_TRUNCATED', problem);
   }
 }
 

@@ -1,18 +1,21 @@
-import {RepVGGError} from '../errors.ts';
+import {ByteWindow} from './byte_window.ts';
 import type {TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
-import {type PickleOptions, unpickle} from './pickle.ts';
+import {unpickle} from './pickle.ts';
 import {elementTypes, Storage} from './storage.ts';
 import {isKey, type StorageId, torchPickle} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 
-/** Five pickles of a RepVGG state dict have less than 100 kB, so this is nearly always enough. */
-const firstWindowBytes = 2 ** 18;
-const maxWindowBytes = 2 ** 26;
-const magic = 0x1950a86a20f9469cfc6cn;
+/** The number with which `torch.save` begins, 0x1950a86a20f9469cfc6c, as every protocol since 2 writes it. */
+const magic = Buffer.from('8a0a6cfc9c46f9206aa85019', 'hex');
 const protocolVersion = 1001;
 /** Each storage is preceded by its number of elements as int64. */
 const lengthBytes = 8;
+
+/** A pickle of the magic number, behind what some protocols put before it. */
+export function isPyTorchLegacy(head: Buffer): boolean {
+  return head[0] === 0x80 && head.subarray(0, 16 + magic.length).includes(magic);
+}
 
 /**
  * Reads the container that `torch.save` wrote before PyTorch 1.6, in which the official weights of 2021 came: pickles of
@@ -33,50 +36,20 @@ export async function readPyTorchLegacy(file: CheckpointFile): Promise<ReadonlyM
     return storage;
   }
 
-  const pickles = new PickleSequence(file, torchPickle(file, makeStorage));
-  if ((await pickles.next()) !== magic) {
-    const problem = "expected a PyTorch checkpoint but found a pickle without PyTorch's magic number";
-    throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
-  }
-  const version = await pickles.next();
+  const window = new ByteWindow(file, 'its pickles');
+  const rules = torchPickle(file, makeStorage);
+  const next = (): Promise<unknown> => unpickle(window, rules);
+  await next(); // The magic number, by which the container was recognised.
+  const version = await next();
   if (version !== protocolVersion) {
     const problem = `expected PyTorch's legacy protocol ${protocolVersion} but found ${String(version)}`;
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }
-  await pickles.next();
-  const root = await pickles.next();
-  const keys = await pickles.next();
-  await locate(keys, storages, positions, pickles.position, file);
+  await next();
+  const root = await next();
+  const keys = await next();
+  await locate(keys, storages, positions, window.position, file);
   return unwrapStateDict(root, file);
-}
-
-/** Unpickles from the front of a file, of which it holds no more than it needs. */
-class PickleSequence {
-  position = 0;
-  readonly #file: CheckpointFile;
-  readonly #options: PickleOptions;
-  #window: Buffer = Buffer.alloc(0);
-
-  constructor(file: CheckpointFile, options: PickleOptions) {
-    this.#file = file;
-    this.#options = options;
-  }
-
-  async next(): Promise<unknown> {
-    const limit = Math.min(this.#file.size, maxWindowBytes);
-    for (;;) {
-      try {
-        const {value, end} = unpickle(this.#window, this.position, this.#options);
-        this.position = end;
-        return value;
-      } catch (error) {
-        const truncated = error instanceof RepVGGError && error.code === 'ERR_CHECKPOINT_TRUNCATED';
-        if (!truncated || this.#window.length === limit) throw error;
-      }
-      const length = Math.min(limit, Math.max(firstWindowBytes, 4 * this.#window.length));
-      this.#window = await this.#file.read(0, length, 'its pickles');
-    }
-  }
 }
 
 /** Notes where each storage begins, by stepping from length to length. */

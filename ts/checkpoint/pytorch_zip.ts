@@ -1,3 +1,4 @@
+import {ByteWindow} from './byte_window.ts';
 import type {TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {unpickle} from './pickle.ts';
@@ -37,8 +38,8 @@ export async function readPyTorchZip(file: CheckpointFile): Promise<ReadonlyMap<
     return new Storage(dtype, length, littleEndian, (target, offset) => zip.readInto(name, target, offset));
   }
 
-  const pickle = await zip.read(`${prefix}data.pkl`, maxPickleBytes);
-  return unwrapStateDict(unpickle(pickle, 0, torchPickle(file, makeStorage)).value, file);
+  const pickle = new ByteWindow(await zip.read(`${prefix}data.pkl`, maxPickleBytes), 'its pickle');
+  return unwrapStateDict(await unpickle(pickle, torchPickle(file, makeStorage)), file);
 }
 
 /** The prefix is the stem of the file name at the time of saving, or "archive". */

@@ -1,7 +1,9 @@
 import type {RepVGGError} from '../errors.ts';
 import type {DType} from './checkpoint.ts';
 import type {CheckpointFile} from './file.ts';
-import {type PickleContext, PickleGlobal, type PickleOptions} from './pickle.ts';
+import {numpyGlobals} from './numpy_pickle.ts';
+import type {PickleOptions} from './pickle.ts';
+import {type PickleContext, PickleGlobal, PythonName, pythonGlobals} from './python_objects.ts';
 import {Storage, TensorView} from './storage.ts';
 
 const storageTypes: ReadonlyMap<string, DType> = new Map([
@@ -23,22 +25,21 @@ const dtypeNames =
   'float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128'.split(' ');
 
 /**
- * Every Python name a PyTorch checkpoint of weights may use: of what `torch.load(weights_only=True)` allows
- * (torch/_weights_only_unpickler.py), the part that dense tensors, optimizers and schedulers need.
+ * Every name that the pickle of a checkpoint may call: of what `torch.load(weights_only=True)` allows
+ * (torch/_weights_only_unpickler.py), the part that dense tensors, optimizers and schedulers need; numpy's arrays; and
+ * harmless values of Python's library.
  */
 const globals: ReadonlyMap<string, PickleGlobal> = new Map(
   [
-    new PickleGlobal('collections.OrderedDict', makeDict),
-    new PickleGlobal('collections.Counter', makeDict),
-    new PickleGlobal('builtins.set', makeSet),
-    new PickleGlobal('builtins.frozenset', makeSet),
-    new PickleGlobal('_codecs.encode', encode),
+    ...pythonGlobals,
+    ...numpyGlobals,
     new PickleGlobal('torch.Size', ([sizes]) => sizes),
     new PickleGlobal('torch.device', () => null),
     new PickleGlobal('torch._utils._rebuild_tensor', rebuildTensor),
     new PickleGlobal('torch._utils._rebuild_tensor_v2', rebuildTensor),
     new PickleGlobal('torch._utils._rebuild_parameter', ([tensor]) => tensor),
     new PickleGlobal('torch._utils._rebuild_parameter_with_state', ([tensor]) => tensor),
+    new PickleGlobal('torch._tensor._rebuild_from_type_v2', rebuildFromType),
     ...[...storageTypes.keys(), ...dtypeNames.map(name => `torch.${name}`)].map(
       name =>
         new PickleGlobal(name, (_args, context) => {
@@ -70,6 +71,10 @@ const unsupported: readonly [names: RegExp, problem: string][] = [
     /^torch\._utils\._rebuild_meta_tensor\w+$/,
     'it has tensors of the meta device, which have no values, so save the network after its weights are loaded',
   ],
+  [
+    /^torch\.storage\._load_from_bytes$/,
+    "it has PyTorch's tensors in a pickle of Python's own, so write it with torch.save in place of pickle.dump",
+  ],
 ];
 
 /** A storage as a pickle refers to it; `length` counts elements. */
@@ -79,16 +84,35 @@ export interface StorageId {
   length: number;
 }
 
+/**
+ * The rules for the pickle of a checkpoint.
+ *
+ * @param persistentLoad resolves what a persistent id refers to: in PyTorch's containers, a storage
+ */
+export function pickleRules(
+  file: CheckpointFile,
+  persistentLoad: PickleOptions['persistentLoad'],
+): PickleOptions {
+  return {
+    globals,
+    unsupported: name => unsupported.find(([names]) => names.test(name))?.[1],
+    persistentLoad,
+    fail: (code, problem) => file.fail(code, problem),
+  };
+}
+
 /** The rules for pickles of PyTorch files; `makeStorage` is asked once for each storage of the container. */
 export function torchPickle(file: CheckpointFile, makeStorage: (id: StorageId) => Storage): PickleOptions {
   const storages = new Map<string, Storage>();
   const malformed = (): RepVGGError =>
     file.fail('ERR_CHECKPOINT_CORRUPT', 'its pickle has a malformed reference to a storage');
 
-  // ('storage', type, key, location, length), and in the legacy container where this is a part of another storage
-  function persistentLoad(id: unknown): Storage {
+  // ('storage', type, key, location, length), and in the legacy container where this is a part of another storage;
+  // there also ('module', class, file, source), since it keeps the source code of pickled modules.
+  function persistentLoad(id: unknown): unknown {
     const [kind, type, key, , length, part = null] = Array.isArray(id) ? id : [];
-    const dtype = type instanceof PickleGlobal ? storageTypes.get(type.name) : undefined;
+    if (kind === 'module' && type instanceof PythonName) return type;
+    const dtype = storageType(type);
     if (kind !== 'storage' || !dtype || !isKey(key) || !isSize(length)) throw malformed();
     const storage = storages.get(key) ?? makeStorage({key, dtype, length});
     storages.set(key, storage);
@@ -99,12 +123,12 @@ export function torchPickle(file: CheckpointFile, makeStorage: (id: StorageId) =
     return storage.part(first, count);
   }
 
-  return {
-    globals,
-    unsupported: name => unsupported.find(([names]) => names.test(name))?.[1],
-    persistentLoad,
-    fail: (code, problem) => file.fail(code, problem),
-  };
+  return pickleRules(file, persistentLoad);
+}
+
+/** The elements of a storage of this Python type, or undefined where it is none. */
+export function storageType(type: unknown): DType | undefined {
+  return type instanceof PythonName ? storageTypes.get(type.name) : undefined;
 }
 
 /** Keys are short numbers in text. Longer ones would let a small pickle build long strings over and over. */
@@ -112,7 +136,7 @@ export function isKey(value: unknown): value is string {
   return typeof value === 'string' && value.length <= 64;
 }
 
-function isSize(value: unknown): value is number {
+export function isSize(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
@@ -127,36 +151,13 @@ function rebuildTensor(args: readonly unknown[], context: PickleContext): Tensor
 }
 
 /** PyTorch itself allows 64 dimensions. */
-function isSizes(value: unknown): value is number[] {
+export function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.length <= 64 && value.every(isSize);
 }
 
-/** `OrderedDict()`, `OrderedDict([[key, value], ...])` as Python 2 wrote it, or `Counter({key: count})`. */
-function makeDict([items]: readonly unknown[], context: PickleContext): Map<unknown, unknown> {
-  if (items === undefined) return new Map();
-  if (items instanceof Map) {
-    context.count(items.size);
-    return new Map(items);
-  }
-  if (!Array.isArray(items)) throw context.corrupt('has a malformed dict');
-  context.count(items.length);
-  return new Map(
-    items.map(pair => {
-      if (Array.isArray(pair) && pair.length === 2) return pair as [unknown, unknown];
-      throw context.corrupt('has a malformed dict');
-    }),
-  );
-}
-
-function makeSet([items = []]: readonly unknown[], context: PickleContext): Set<unknown> {
-  if (!Array.isArray(items)) throw context.corrupt('has a malformed set');
-  context.count(items.length);
-  return new Set(items);
-}
-
-/** How protocol 2 writes bytes: `_codecs.encode(text, 'latin1')`. */
-function encode([text]: readonly unknown[], context: PickleContext): Uint8Array {
-  if (typeof text !== 'string') throw context.corrupt('has malformed bytes');
-  context.count(text.length / 16);
-  return Buffer.from(text, 'latin1');
+/** `_rebuild_from_type_v2(function, type, args, state)`: a tensor that has attributes. */
+function rebuildFromType(args: readonly unknown[], context: PickleContext): unknown {
+  const [callee, , calleeArgs] = args;
+  if (callee instanceof PickleGlobal && Array.isArray(calleeArgs)) return callee.call(calleeArgs, context);
+  throw context.corrupt('has a malformed tensor');
 }

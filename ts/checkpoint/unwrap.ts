@@ -1,45 +1,52 @@
 import type {TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
+import {isModule, moduleTensors} from './module.ts';
+import {NumpyArray} from './numpy_pickle.ts';
+import {PythonObject} from './python_objects.ts';
 import {TensorView, tensorInfo} from './storage.ts';
 
 /**
  * Where training scripts keep the state dict, best first. Averaged weights come before those they average, since those
- * are what published accuracies belong to; the order is that of timm's load_state_dict, `ema_state_dict` is mmpretrain's.
+ * are what published accuracies belong to; the order is that of timm's load_state_dict. `ema_state_dict` is mmpretrain's,
+ * `ema` that of the official main.py and of YOLO.
  */
-const wrappers = ['state_dict_ema', 'model_ema', 'ema_state_dict', 'state_dict', 'model'];
+const wrappers = ['state_dict_ema', 'model_ema', 'ema_state_dict', 'ema', 'state_dict', 'model'];
 
 /** DistributedDataParallel and torch.compile put these before every name. */
 const prefixes = /^(?:module\.|_orig_mod\.)+/;
 
 /**
- * Finds the state dict in what a checkpoint's pickle holds. Entries that are not tensors are left out.
+ * Finds the state dict in what a checkpoint's pickle holds: a dict of tensors or of arrays, or the parameters and buffers
+ * of a whole module. Entries that are not tensors are left out.
  *
  * @throws {RepVGGError} ERR_CHECKPOINT_FORMAT when there is none, ERR_CHECKPOINT_CORRUPT when two tensors have one name
  */
 export function unwrapStateDict(root: unknown, file: CheckpointFile): Map<string, TensorInfo> {
-  return nameTensors(tensorEntries(findStateDict(root, file)), file);
+  return nameTensors(findStateDict(root, file), file);
 }
 
 /** @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT when two tensors have one name once their prefixes are removed */
-export function nameTensors(
-  entries: Iterable<[string, TensorView]>,
-  file: CheckpointFile,
-): Map<string, TensorInfo> {
+export function nameTensors(entries: Iterable<TensorEntry>, file: CheckpointFile): Map<string, TensorInfo> {
   const tensors = new Map<string, TensorInfo>();
-  for (const [key, view] of entries) {
+  for (const [key, value] of entries) {
     const name = key.replace(prefixes, '');
     if (tensors.has(name)) {
       throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has two tensors named ${printable(name)}`);
     }
+    const view = value instanceof NumpyArray ? value.view(printable(name), file) : value;
     tensors.set(name, tensorInfo(name, view, file));
   }
   return tensors;
 }
 
-function findStateDict(root: unknown, file: CheckpointFile): unknown {
-  const wrapped = root instanceof Map ? wrappers.map(key => root.get(key)) : [];
-  const found = [...wrapped, root].find(candidate => tensorEntries(candidate).length > 0);
-  if (found !== undefined) return found;
+export type TensorEntry = [name: string, value: TensorView | NumpyArray];
+
+function findStateDict(root: unknown, file: CheckpointFile): TensorEntry[] {
+  const dict = dictOf(root);
+  for (const candidate of [...wrappers.map(key => dict?.get(key)), root]) {
+    const found = tensorEntries(candidate, file);
+    if (found.length > 0) return found;
+  }
   throw file.fail(
     'ERR_CHECKPOINT_FORMAT',
     `expected a state dict, that is a dict of tensors, at the top or under ${wrappers.join(', ')}, ` +
@@ -47,15 +54,31 @@ function findStateDict(root: unknown, file: CheckpointFile): unknown {
   );
 }
 
-function tensorEntries(candidate: unknown): [string, TensorView][] {
-  if (!(candidate instanceof Map)) return [];
-  return [...candidate].filter(
-    (entry): entry is [string, TensorView] => typeof entry[0] === 'string' && entry[1] instanceof TensorView,
-  );
+function tensorEntries(candidate: unknown, file: CheckpointFile): TensorEntry[] {
+  const entries = isModule(candidate) ? moduleTensors(candidate, file) : (dictOf(candidate) ?? []);
+  const tensors: TensorEntry[] = [];
+  for (const [key, entry] of entries) {
+    const value = tensorOf(entry);
+    if (typeof key === 'string' && value) tensors.push([key, value]);
+  }
+  return tensors;
+}
+
+/** Paddle saves a tensor of its own as the pair of its name and its numbers. */
+function tensorOf(entry: unknown): TensorView | NumpyArray | undefined {
+  const value = Array.isArray(entry) && entry.length === 2 ? entry[1] : entry;
+  return value instanceof TensorView || value instanceof NumpyArray ? value : undefined;
+}
+
+/** A dict, or an object of an unknown class of dicts, such as EasyDict. */
+function dictOf(value: unknown): ReadonlyMap<unknown, unknown> | undefined {
+  if (value instanceof PythonObject) return value.entries;
+  return value instanceof Map ? value : undefined;
 }
 
 function describe(root: unknown): string {
-  if (root instanceof TensorView) return 'a single tensor';
+  if (root instanceof TensorView || root instanceof NumpyArray) return 'a single tensor';
+  if (root instanceof PythonObject) return `an object of the class ${printable(root.className)}`;
   if (Array.isArray(root)) return `a list of ${root.length}`;
   if (!(root instanceof Map)) return root === null ? 'None' : `a ${typeof root}`;
   if (root.size === 0) return 'an empty dict';

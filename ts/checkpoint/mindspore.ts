@@ -1,0 +1,195 @@
+import {crc32} from 'node:zlib';
+import {type ByteRange, ByteWindow} from './byte_window.ts';
+import type {DType, TensorInfo} from './checkpoint.ts';
+import {type CheckpointFile, printable} from './file.ts';
+import {protobufFields} from './protobuf.ts';
+import {elementTypes, rowMajorStride, Storage, TensorView, tensorInfo} from './storage.ts';
+
+/**
+ * mindspore/ccsrc/utils/checkpoint.proto:
+ *
+ *     Checkpoint  { repeated Value value = 1; }
+ *     Value       { required string tag = 1; TensorProto tensor = 2; MapTensorProto maptensor = 3; }
+ *     TensorProto { repeated int64 dims = 1; required string tensor_type = 2; required bytes tensor_content = 3; }
+ */
+const field = {value: 1, tag: 1, tensor: 2, mapTensor: 3, dims: 1, type: 2, content: 3} as const;
+
+const elementTypesByName: ReadonlyMap<string, DType> = new Map([
+  ['Float64', 'f64'],
+  ['Float32', 'f32'],
+  ['Float16', 'f16'],
+  ['BFloat16', 'bf16'],
+  ['Int64', 'i64'],
+  ['Int32', 'i32'],
+  ['Int16', 'i16'],
+  ['Int8', 'i8'],
+  ['UInt8', 'u8'],
+  ['Bool', 'bool'],
+]);
+
+/** Settings that `append_dict` put beside the weights. */
+const textType = 'str';
+
+/** Blocks of encrypted files begin with these: AES-GCM, AES-CBC, SM4-CBC. */
+const encrypted = [0x7f3a5ed8, 0x7f3a5ed9, 0x7f3a5eda];
+
+/** `crc_check=True` puts this word and ten bytes with the CRC-32 of all bytes before it at the end, highest first. */
+const checksumMark = 'crc_num';
+const trailerBytes = checksumMark.length + 10;
+const maxTextBytes = 1024;
+const maxDimensions = 64;
+
+/** A field 1 of some bytes, in it a field 1 of up to 127, which are printable text; or the mark of encryption. */
+export function isMindSpore(head: Buffer): boolean {
+  if (head.length >= 4 && encrypted.includes(head.readUInt32LE())) return true;
+  let at = 1; // The length of the first value has up to five bytes, of which all but the last are 128 or more.
+  while (at < 5 && head[at]! >= 0x80) at++;
+  const length = head[at + 2];
+  if (head[0] !== 0x0a || head[at + 1] !== 0x0a || !length || length >= 0x80) return false;
+  return head.subarray(at + 3, at + 3 + length).every(byte => byte >= 0x20 && byte < 0x7f);
+}
+
+/**
+ * Reads what MindSpore's `save_checkpoint` writes as .ckpt. The checksum is verified where there is one. Tensors stay in
+ * the file until they are read; those beyond 512 MB are stored in slices, which have the same name and follow each other.
+ */
+export async function readMindSpore(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+  const first = file.size >= 4 ? (await file.read(0, 4, 'its first bytes')).readUInt32LE() : 0;
+  if (encrypted.includes(first)) {
+    const advice = 'so decrypt it in MindSpore: save_checkpoint(load_checkpoint(path, dec_key=key), out)';
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `it is an encrypted MindSpore checkpoint, ${advice}`);
+  }
+  const end = await verifyChecksum(file);
+  const tensors = new Map<string, TensorInfo>();
+  let sliced: SlicedTensor | undefined;
+  for await (const value of values(file, end)) {
+    if (sliced && (sliced.name !== value.name || sliced.shape.join() !== value.shape.join())) {
+      throw incomplete(sliced, file);
+    }
+    if (value.type === textType) continue;
+    const {name} = value;
+    if (tensors.has(name))
+      throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has two tensors named ${printable(name)}`);
+    sliced = join(sliced, value);
+    const dtype = elementTypesByName.get(sliced.type);
+    if (!dtype) {
+      const problem = `tensor ${printable(name)} has elements of type ${printable(sliced.type)}, so save it as Float32`;
+      throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+    }
+    const length = sliced.shape.reduce((product, size) => product * size, 1);
+    const stored = sliced.ranges.reduce((sum, range) => sum + range.length, 0);
+    const bytes = length * elementTypes[dtype].bytes;
+    if (stored > bytes) throw incomplete(sliced, file);
+    if (stored < bytes) continue;
+    tensors.set(name, tensorInfo(name, contiguous(dtype, sliced), file));
+    sliced = undefined;
+  }
+  if (sliced) throw incomplete(sliced, file);
+  if (tensors.size === 0) throw file.fail('ERR_CHECKPOINT_FORMAT', 'expected tensors but found none in it');
+  return tensors;
+}
+
+interface StoredTensor {
+  name: string;
+  type: string;
+  shape: number[];
+  range: ByteRange;
+}
+
+interface SlicedTensor extends Omit<StoredTensor, 'range'> {
+  ranges: ByteRange[];
+}
+
+function join(before: SlicedTensor | undefined, {range, ...tensor}: StoredTensor): SlicedTensor {
+  return {...tensor, ranges: [...(before?.ranges ?? []), range]};
+}
+
+function incomplete({name, shape, ranges}: SlicedTensor, file: CheckpointFile): Error {
+  const stored = ranges.reduce((sum, range) => sum + range.length, 0);
+  const problem = `tensor ${printable(name)} of shape [${shape.join(', ')}] has ${stored} bytes, which are not its elements`;
+  return file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+}
+
+function contiguous(dtype: DType, {shape, ranges}: SlicedTensor): TensorView {
+  const length = shape.reduce((product, size) => product * size, 1);
+  async function readInto(target: Uint8Array, offset: number): Promise<void> {
+    let start = 0;
+    for (const range of ranges) {
+      const [from, to] = [Math.max(offset, start), Math.min(offset + target.length, start + range.length)];
+      if (from < to) await range.readInto(target.subarray(from - offset, to - offset), from - start);
+      start += range.length;
+    }
+  }
+  return new TensorView(new Storage(dtype, length, true, readInto), 0, shape, rowMajorStride(shape));
+}
+
+async function* values(file: CheckpointFile, end: number): AsyncGenerator<StoredTensor> {
+  const window = new ByteWindow(file, 'its tensors');
+  const fail = file.fail.bind(file);
+  for await (const value of protobufFields(window, end, 'its list of tensors', fail)) {
+    if (value.number !== field.value || value.kind !== 'bytes') continue;
+    const tensor: Partial<StoredTensor> & {shape: number[]} = {shape: []};
+    for await (const part of protobufFields(window, value.end, 'a tensor', fail)) {
+      if (part.number === field.mapTensor) {
+        throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', 'it has map tensors, which a RepVGG network has not');
+      }
+      if (part.kind !== 'bytes') continue;
+      if (part.number === field.tag) tensor.name = await text(window, part, file);
+      if (part.number === field.tensor) await readTensor(window, part.end, tensor, file);
+    }
+    const {name, type, shape, range} = tensor;
+    if (name === undefined || type === undefined || !range) {
+      throw file.fail('ERR_CHECKPOINT_CORRUPT', 'it has a tensor without a name, a type or content');
+    }
+    yield {name, type, range, shape: shape.length === 1 && shape[0] === 0 ? [] : shape};
+  }
+}
+
+async function readTensor(
+  window: ByteWindow,
+  end: number,
+  tensor: Partial<StoredTensor> & {shape: number[]},
+  file: CheckpointFile,
+): Promise<void> {
+  for await (const part of protobufFields(window, end, 'a tensor', file.fail.bind(file))) {
+    if (part.number === field.dims && part.kind === 'integer') {
+      const size = Number(BigInt.asIntN(64, part.value));
+      if (size < 0 || tensor.shape.length === maxDimensions) {
+        throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has a tensor with a dimension of ${size}`);
+      }
+      tensor.shape.push(size);
+    }
+    if (part.kind !== 'bytes') continue;
+    if (part.number === field.type) tensor.type = await text(window, part, file);
+    if (part.number === field.content) tensor.range = window.range(part.start, part.end - part.start);
+  }
+}
+
+async function text(
+  window: ByteWindow,
+  {start, end}: {start: number; end: number},
+  file: CheckpointFile,
+): Promise<string> {
+  const length = end - start;
+  if (length > maxTextBytes) throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has a name of ${length} bytes`);
+  await window.fill(length);
+  return window.peek(length).toString('utf8');
+}
+
+/** Returns where the tensors end. */
+async function verifyChecksum(file: CheckpointFile): Promise<number> {
+  const end = file.size - trailerBytes;
+  if (end < 0) return file.size;
+  const trailer = await file.read(end, trailerBytes, 'its checksum');
+  if (trailer.toString('latin1', 0, checksumMark.length) !== checksumMark) return file.size;
+  const buffer = Buffer.allocUnsafe(Math.min(end, 2 ** 22));
+  let checksum = 0;
+  for (let position = 0; position < end; position += buffer.length) {
+    const part = buffer.subarray(0, end - position);
+    await file.readInto(part, position, 'its tensors');
+    checksum = crc32(part, checksum);
+  }
+  const stated = BigInt(`0x${trailer.toString('hex', checksumMark.length)}`);
+  if (stated === BigInt(checksum)) return end;
+  throw file.fail('ERR_CHECKPOINT_CORRUPT', 'it does not match its checksum, so download or copy it again');
+}

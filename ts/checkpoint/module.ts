@@ -1,0 +1,55 @@
+import type {CheckpointFile} from './file.ts';
+import {PythonObject} from './python_objects.ts';
+
+/** Modules, parameters and buffers. The largest RepVGG has some 2,000; each costs a name here, and few bytes in a file. */
+const maxMembers = 20_000;
+/** Characters of a name with those of the modules around it. */
+const maxNameLength = 512;
+
+/** An object of whatever class that has what torch.nn.Module keeps its parameters in. */
+export function isModule(value: unknown): value is PythonObject {
+  if (!(value instanceof PythonObject)) return false;
+  const {attributes} = value;
+  return attributes.get('_parameters') instanceof Map && attributes.get('_modules') instanceof Map;
+}
+
+/**
+ * The state dict of a module that was pickled whole, `torch.save(model)`: parameters, buffers but for those that are not
+ * saved, and those of its modules, with names as torch.nn.Module.state_dict gives them. Neither its classes nor their
+ * code are needed.
+ *
+ * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when it has too many parts, as a module within itself has
+ */
+export function moduleTensors(root: PythonObject, file: CheckpointFile): Map<string, unknown> {
+  const tensors = new Map<string, unknown>();
+  let count = 0;
+
+  function* members(dict: unknown, prefix: string): Generator<[name: string, value: unknown]> {
+    for (const [key, value] of dict instanceof Map ? dict : []) {
+      if (typeof key !== 'string') continue;
+      const name = prefix + key;
+      if (++count > maxMembers || name.length > maxNameLength) {
+        const problem = `it is a module of more than ${maxMembers} parts, or of modules within each other without end`;
+        throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+      }
+      yield [name, value];
+    }
+  }
+
+  function visit({attributes}: PythonObject, prefix: string): void {
+    const transient = attributes.get('_non_persistent_buffers_set');
+    const isTransient = (name: string): boolean =>
+      transient instanceof Set && transient.has(name.slice(prefix.length));
+    for (const [name, parameter] of members(attributes.get('_parameters'), prefix))
+      tensors.set(name, parameter);
+    for (const [name, buffer] of members(attributes.get('_buffers'), prefix)) {
+      if (!isTransient(name)) tensors.set(name, buffer);
+    }
+    for (const [name, module] of members(attributes.get('_modules'), prefix)) {
+      if (isModule(module)) visit(module, `${name}.`);
+    }
+  }
+
+  visit(root, '');
+  return tensors;
+}

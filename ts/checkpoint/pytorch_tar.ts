@@ -1,0 +1,176 @@
+import {ByteWindow} from './byte_window.ts';
+import type {TensorInfo} from './checkpoint.ts';
+import {type CheckpointFile, printable} from './file.ts';
+import {unpickle} from './pickle.ts';
+import {elementTypes, Storage, TensorView} from './storage.ts';
+import {isSize, isSizes, pickleRules, storageType} from './torch_pickle.ts';
+import {unwrapStateDict} from './unwrap.ts';
+
+const blockBytes = 512;
+/** PyTorch itself allows 64. */
+const maxDimensions = 64;
+/** Members of the tar; PyTorch wrote four. */
+const maxMembers = 64;
+
+/**
+ * Reads the container that PyTorch wrote before 0.1.10: a tar of "storages", a number of them and for each its key,
+ * device and type, its length and its bytes, and then a list of views of them; of "tensors", a number of them and for
+ * each its key, its storage's and its type, sizes, strides and offset; and of "pickle", which refers to both by key
+ * (`legacy_load` in torch/serialization.py).
+ */
+export async function readPyTorchTar(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+  const members = await findMembers(file);
+  const member = (name: string): ByteWindow => {
+    const found = members.get(name);
+    if (found) return new ByteWindow(file, `its member ${name}`, found.start);
+    throw file.fail('ERR_CHECKPOINT_FORMAT', `expected a PyTorch tar, with a member ${name}, but found none`);
+  };
+  const objects = new Map<string, Storage | TensorView>();
+  await readStorages(member('storages'), objects, file);
+  await readTensors(member('tensors'), objects, file);
+  const root = await unpickle(
+    member('pickle'),
+    pickleRules(file, id => {
+      // A class, with the file and the text that it came from.
+      if (Array.isArray(id)) return id[0];
+      const object = objects.get(keyOf(id));
+      if (object) return object;
+      throw corrupt(file, 'its pickle refers to a tensor that it has not');
+    }),
+  );
+  return unwrapStateDict(root, file);
+}
+
+async function findMembers(file: CheckpointFile): Promise<Map<string, {start: number; size: number}>> {
+  const members = new Map<string, {start: number; size: number}>();
+  let position = 0;
+  while (position + blockBytes <= file.size) {
+    const header = await file.read(position, blockBytes, 'a header of its tar');
+    if (header.every(byte => byte === 0)) break;
+    const [name, size] = [field(header, 0, 100), octal(header, 124, 12)];
+    // The sum of all bytes of the header, with spaces in place of the sum itself.
+    const sum = header.reduce((total, byte, at) => total + (at >= 148 && at < 156 ? 32 : byte), 0);
+    if (octal(header, 148, 8) !== sum || size === undefined)
+      throw corrupt(file, 'a header of its tar is damaged');
+    const start = position + blockBytes;
+    if (start + size > file.size) {
+      const problem = `the file ends at byte ${file.size} but its member ${printable(name)} ends at ${start + size}`;
+      throw file.fail('ERR_CHECKPOINT_TRUNCATED', `${problem}, so download or copy it again`);
+    }
+    // "./pickle" where the tar was packed again by hand.
+    const short = name.replace(/^\.\//, '');
+    if (members.has(short)) throw corrupt(file, `its tar has two members ${printable(short)}`);
+    if (members.size === maxMembers) throw corrupt(file, `its tar has more than ${maxMembers} members`);
+    members.set(short, {start, size});
+    position = start + Math.ceil(size / blockBytes) * blockBytes;
+  }
+  return members;
+}
+
+function field(header: Buffer, start: number, length: number): string {
+  return header.toString('latin1', start, start + length).replace(/\0.*$/s, '');
+}
+
+function octal(header: Buffer, start: number, length: number): number | undefined {
+  const text = field(header, start, length).trim();
+  return /^[0-7]{1,11}$/.test(text) ? Number.parseInt(text, 8) : undefined;
+}
+
+async function readStorages(
+  window: ByteWindow,
+  objects: Map<string, Storage | TensorView>,
+  file: CheckpointFile,
+): Promise<void> {
+  const rules = withoutReferences(file);
+  const count = await unpickle(window, rules);
+  for (let i = 0; isSize(count) && i < count; i++) {
+    const [key, , type] = listOf(await unpickle(window, rules), file);
+    const dtype = storageType(type);
+    await window.fill(8);
+    const length = window.left >= 8 ? Number(window.peek(8).readBigInt64LE()) : -1;
+    if (!dtype || length < 0) throw corrupt(file, `its storage ${i} is malformed`);
+    const position = window.position + 8;
+    const bytes = length * elementTypes[dtype].bytes;
+    if (bytes > window.left - 8) {
+      const problem = `the file ends at byte ${file.size} but storage ${i} ends at ${position + bytes}`;
+      throw file.fail('ERR_CHECKPOINT_TRUNCATED', `${problem}, so download or copy it again`);
+    }
+    const {readInto} = window.range(position, bytes);
+    add(objects, key, new Storage(dtype, length, true, readInto), file);
+    window.position = position + bytes;
+  }
+  for (const view of listOf(await unpickle(window, rules), file)) {
+    const [key, rootKey, offset, length] = listOf(view, file);
+    const root = objects.get(keyOf(rootKey));
+    if (!(root instanceof Storage) || !isSize(offset) || !isSize(length) || offset + length > root.length) {
+      throw corrupt(file, 'it has a malformed view of a storage');
+    }
+    add(objects, key, root.part(offset, length), file);
+  }
+}
+
+async function readTensors(
+  window: ByteWindow,
+  objects: Map<string, Storage | TensorView>,
+  file: CheckpointFile,
+): Promise<void> {
+  const rules = withoutReferences(file);
+  const count = await unpickle(window, rules);
+  const storages = new Map(objects);
+  for (let i = 0; isSize(count) && i < count; i++) {
+    const [key, storageKey] = listOf(await unpickle(window, rules), file);
+    const storage = storages.get(keyOf(storageKey));
+    await window.fill(8 * (2 + 2 * maxDimensions));
+    // The number of dimensions has four bytes, and four more that do not count.
+    const dimensions = window.left >= 8 ? window.peek(4).readInt32LE() : -1;
+    const bytes = 8 * (2 + 2 * dimensions);
+    if (
+      !(storage instanceof Storage) ||
+      dimensions < 0 ||
+      dimensions > maxDimensions ||
+      bytes > window.left
+    ) {
+      throw corrupt(file, `its tensor ${i} is malformed`);
+    }
+    const numbers = Array.from({length: 1 + 2 * dimensions}, (_, n) =>
+      Number(window.peek(bytes).readBigInt64LE(8 + 8 * n)),
+    );
+    window.position += bytes;
+    if (!isSizes(numbers.slice(0, 64)) || !numbers.every(isSize))
+      throw corrupt(file, `its tensor ${i} is malformed`);
+    const [shape, stride] = [numbers.slice(0, dimensions), numbers.slice(dimensions, 2 * dimensions)];
+    add(objects, key, new TensorView(storage, numbers.at(-1)!, shape, stride), file);
+  }
+}
+
+function withoutReferences(file: CheckpointFile): ReturnType<typeof pickleRules> {
+  return pickleRules(file, () => {
+    throw corrupt(file, 'its pickle refers to a storage, where it can have none');
+  });
+}
+
+function add(
+  objects: Map<string, Storage | TensorView>,
+  key: unknown,
+  object: Storage | TensorView,
+  file: CheckpointFile,
+): void {
+  const name = keyOf(key);
+  if (name === '' || objects.has(name)) throw corrupt(file, `it has the key ${printable(name)} twice`);
+  objects.set(name, object);
+}
+
+/** Keys are addresses: numbers, but text where a pickle refers to them. */
+function keyOf(key: unknown): string {
+  const text = typeof key === 'number' || typeof key === 'bigint' ? String(key) : key;
+  return typeof text === 'string' && text.length <= 64 ? text : '';
+}
+
+function listOf(value: unknown, file: CheckpointFile): unknown[] {
+  if (Array.isArray(value)) return value;
+  throw corrupt(file, 'it has a malformed list of storages or tensors');
+}
+
+function corrupt(file: CheckpointFile, problem: string): Error {
+  return file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+}
