@@ -1,0 +1,68 @@
+// npm run prebuild -- --cuda DIR --glibc DIR: makes the binary of a release, prebuilds/linux-x64/repvgg.glibc.node, and checks
+// it (scripts/check-prebuild.mjs).
+//
+//   --cuda DIR    CUDA 12.x toolkit (or CUDA_PATH): the last that compiles for Volta; 12.4 is what releases are made with
+//   --glibc DIR   root of a glibc no newer than 2.28 needs, to link with (or REPVGG_GLIBC_SYSROOT), for example Debian 11's
+//                 libc6 and libc6-dev unpacked by "dpkg -x"; not needed on a system that is as old, such as manylinux_2_28
+//   --cpu         without CUDA, for tests of the package on machines without a toolkit
+import {execFileSync} from 'node:child_process';
+import {existsSync, mkdirSync, rmSync} from 'node:fs';
+import path from 'node:path';
+import {parseArgs} from 'node:util';
+
+const {values} = parseArgs({
+  options: {
+    cuda: {type: 'string', default: process.env.CUDA_PATH},
+    glibc: {type: 'string', default: process.env.REPVGG_GLIBC_SYSROOT},
+    cpu: {type: 'boolean', default: false},
+  },
+});
+const {cpu, cuda, glibc} = values;
+const root = path.resolve(import.meta.dirname, '..');
+const stage = path.join(root, 'build-prebuild');
+if (!cpu && !cuda) fail('Expected --cuda DIR, a CUDA 12.x toolkit, or --cpu for a binary without CUDA.');
+if (!cpu && !existsSync(path.join(cuda, 'bin/nvcc'))) fail(`There is no bin/nvcc in ${cuda}.`);
+if (glibc && !existsSync(path.join(glibc, 'usr/lib'))) fail(`There is no usr/lib in ${glibc}.`);
+
+const options = cpu ? {REPVGG_CUDA: 'OFF'} : cudaOptions(path.resolve(cuda));
+if (glibc) options.REPVGG_GLIBC_SYSROOT = path.resolve(glibc);
+
+// Not in build/, where prebuildify would take the developer's own addon for its result.
+rmSync(path.join(root, 'prebuilds'), {recursive: true, force: true});
+mkdirSync(stage, {recursive: true});
+const shim = path.join(import.meta.dirname, 'node-gyp-shim.mjs');
+execFileSync(
+  path.join(root, 'node_modules/.bin/prebuildify'),
+  ['--napi', '--strip', '--tag-libc', '--name=repvgg', `--out=${root}`, `--node-gyp=${shim}`],
+  {
+    cwd: stage,
+    stdio: 'inherit',
+    env: {
+      ...process.env,
+      PREBUILD_CMAKE: Object.entries(options)
+        .map(([name, value]) => `--CD${name}=${value}`)
+        .join('\n'),
+    },
+  },
+);
+execFileSync('npm', ['run', '--silent', 'build:ts'], {cwd: root, stdio: 'inherit'});
+const check = path.join(import.meta.dirname, 'check-prebuild.mjs');
+execFileSync(process.execPath, [check, ...(cpu ? ['--cpu'] : ['--cuda', cuda])], {
+  cwd: root,
+  stdio: 'inherit',
+});
+
+function cudaOptions(toolkit) {
+  return {
+    REPVGG_CUDA_ARCHITECTURES: 'all',
+    CMAKE_CUDA_COMPILER: path.join(toolkit, 'bin/nvcc'),
+    CUDAToolkit_ROOT: toolkit,
+    // CMake wants to have found a runtime; only the static one is used, and need be there.
+    CUDA_CUDART: path.join(toolkit, 'lib64/libcudart_static.a'),
+  };
+}
+
+function fail(message) {
+  console.error(message);
+  process.exit(2);
+}
