@@ -28,7 +28,7 @@ std::string Problem(const CudaDevice& device) {
 // PTX on all that are not older.
 bool HasKernels(const std::string& architectures, int architecture) {
   std::istringstream list(architectures);
-  for (std::string entry; std::getline(list, entry, ';');) {
+  for (std::string entry; std::getline(list, entry, ',');) {
     const int compiled = std::stoi(entry);
     if (entry.find("a-") != std::string::npos) {
       if (compiled == architecture) return true;

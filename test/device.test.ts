@@ -22,9 +22,24 @@ test('a GPU that can be used has nothing against it', t => {
 
 test('every obstacle on the way to a GPU is named', t => {
   t.regex(whyNoCuda({...info, built: false}) ?? '', /no CUDA support/);
-  t.regex(
-    whyNoCuda({...info, driverVersion: 0, devices: [], error: 'insufficient driver'}) ?? '',
-    /insufficient driver/,
+  t.is(
+    whyNoCuda({...info, driverVersion: 0, devices: [], error: 'insufficient driver'}),
+    'no NVIDIA driver was found, and required is one for CUDA 13.0 or later (version 580).',
+  );
+  t.is(
+    whyNoCuda({
+      ...info,
+      runtimeVersion: 12040,
+      driverVersion: 11040,
+      devices: [],
+      error: 'insufficient driver',
+    }),
+    'found an NVIDIA driver for CUDA 11.4, and required is one for CUDA 12.0 or later (version 525): update it.',
+  );
+  t.is(
+    whyNoCuda({...info, runtimeVersion: 12040, driverVersion: 12000}),
+    null,
+    'minor versions are compatible',
   );
   t.regex(whyNoCuda({...info, devices: [], error: 'no device'}) ?? '', /no GPU \(no device\)/);
   t.regex(whyNoCuda(info, 1) ?? '', /^Tesla P100 .*compute capability is 6\.0/);

@@ -75,14 +75,31 @@ export function chooseDevice(device: DeviceName, precision: Precision): Placemen
   };
 }
 
+/** The first branch of drivers for a version of CUDA, from table 1 of NVIDIA's "CUDA Compatibility". */
+const firstDrivers: Record<number, string> = {12: '525', 13: '580'};
+
 /** Why this process cannot run networks on GPU number `index`; null if it can. */
-export function whyNoCuda({built, devices, error, driverVersion}: NativeCudaInfo, index = 0): string | null {
+export function whyNoCuda(
+  {built, devices, error, runtimeVersion, driverVersion}: NativeCudaInfo,
+  index = 0,
+): string | null {
   if (!built) return 'this build of the addon has no CUDA support.';
-  if (driverVersion === 0) return `no NVIDIA driver was found (${error}).`;
+  // Within a major version of CUDA, kernels run on the driver of its first release.
+  const major = Math.floor(runtimeVersion / 1000);
+  const required = `CUDA ${major}.0 or later${firstDrivers[major] ? ` (version ${firstDrivers[major]})` : ''}`;
+  if (driverVersion === 0) return `no NVIDIA driver was found, and required is one for ${required}.`;
+  if (driverVersion < major * 1000) {
+    return `found an NVIDIA driver for CUDA ${cudaVersion(driverVersion)}, and required is one for ${required}: update it.`;
+  }
   if (devices.length === 0) return `the driver offers no GPU (${error}).`;
   const device = devices[index];
   if (!device) {
     return `there is no GPU ${index}: this machine has ${devices.length}, counted from 0.`;
   }
   return device.problem === null ? null : `${device.name} cannot run the kernels: ${device.problem}.`;
+}
+
+/** 12040 is 12.4. */
+export function cudaVersion(version: number): string {
+  return `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
 }

@@ -1,6 +1,5 @@
-import {createRequire} from 'node:module';
-import {fileURLToPath} from 'node:url';
 import {RepVGGError} from './errors.ts';
+import {loadAddon} from './load_addon.ts';
 
 // The typed surface of the addon (binding/). Nothing but ts/ calls it: arguments arrive checked.
 
@@ -141,7 +140,6 @@ export interface NativeAddon {
   Network: new (shape: NativeNetworkShape, options: NativeNetworkOptions) => NativeNetwork;
 }
 
-const packageRoot = fileURLToPath(new URL('..', import.meta.url));
 let loaded: NativeAddon | undefined;
 
 /**
@@ -150,22 +148,7 @@ let loaded: NativeAddon | undefined;
  * @throws {RepVGGError} ERR_NATIVE_LOAD
  */
 export function native(): NativeAddon {
-  if (loaded) return loaded;
-  const load = createRequire(import.meta.url)('node-gyp-build') as (directory: string) => NativeAddon;
-  try {
-    loaded = load(packageRoot);
-  } catch (cause) {
-    const {report} = process;
-    const glibc = (report?.getReport() as {header?: {glibcVersionRuntime?: string}} | undefined)?.header
-      ?.glibcVersionRuntime;
-    const machine = `${process.platform}-${process.arch}, Node ${process.version}, ${glibc ? `glibc ${glibc}` : 'no glibc'}`;
-    const advice =
-      'Build it from source: "npm install --save-dev cmake-js node-addon-api", then "npx cmake-js compile -d node_modules/repvgg".';
-    const message = `The native addon does not load on this machine (${machine}): ${(cause as Error).message.split('\n')[0]}`;
-    throw new RepVGGError('ERR_NATIVE_LOAD', `${message} ${advice}`, {
-      cause,
-    });
-  }
+  loaded ??= loadAddon() as NativeAddon;
   return loaded;
 }
 

@@ -1,9 +1,9 @@
-import {createRequire} from 'node:module';
 import {availableParallelism, cpus, release, type as systemName} from 'node:os';
-import {fileURLToPath} from 'node:url';
 import type {Command} from 'commander';
-import {chooseDevice, type Device} from '../device.ts';
+import {chooseDevice, cudaVersion, type Device} from '../device.ts';
 import {RepVGGError} from '../errors.ts';
+import {findAddon} from '../load_addon.ts';
+import {thisMachine} from '../machine.ts';
 import {type NativeCudaInfo, native} from '../native.ts';
 import {jsonOption} from './options.ts';
 import {printJson, printTable} from './output.ts';
@@ -54,7 +54,7 @@ async function doctor({json}: {json?: true}): Promise<void> {
       arch: process.arch,
       name: systemName(),
       release: release(),
-      glibc: glibcVersion(),
+      glibc: thisMachine().glibc,
     },
     cpu: {
       model: cpus()[0]?.model ?? 'unknown',
@@ -88,17 +88,11 @@ async function attempt<T>(load: () => T | Promise<T>): Promise<{value?: T; error
   }
 }
 
-function glibcVersion(): string | null {
-  const {header} = process.report.getReport() as {header: {glibcVersionRuntime?: string}};
-  return header.glibcVersionRuntime ?? null;
-}
-
 function addonPath(): string | null {
-  const find = createRequire(import.meta.url)('node-gyp-build') as {path(directory: string): string};
   try {
-    return find.path(fileURLToPath(new URL('../..', import.meta.url)));
+    return findAddon();
   } catch {
-    return null;
+    return null; // The addon's error says why.
   }
 }
 
@@ -121,7 +115,7 @@ async function printReport(report: Report): Promise<void> {
 
 function cudaRows({built, runtimeVersion, driverVersion, devices}: NativeCudaInfo): string[][] {
   if (!built) return [['cuda', 'not built in']];
-  const versions = `built in, runtime ${cudaVersion(runtimeVersion)}, driver ${cudaVersion(driverVersion)}`;
+  const versions = `built in, runtime ${cudaVersion(runtimeVersion)}, driver ${driverVersion === 0 ? 'none' : cudaVersion(driverVersion)}`;
   const gpus = devices.map(({name, computeCapability, memoryBytes, problem}, i) => {
     const memory = `${Math.round(memoryBytes / 2 ** 30)} GiB`;
     return [
@@ -130,9 +124,4 @@ function cudaRows({built, runtimeVersion, driverVersion, devices}: NativeCudaInf
     ];
   });
   return [['cuda', versions], ...gpus];
-}
-
-/** 12040 is 12.4; 0 is none. */
-function cudaVersion(version: number): string {
-  return version === 0 ? 'none' : `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
 }

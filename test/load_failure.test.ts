@@ -1,0 +1,171 @@
+import {spawnSync} from 'node:child_process';
+import {copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile} from 'node:fs/promises';
+import {createRequire} from 'node:module';
+import {tmpdir} from 'node:os';
+import path from 'node:path';
+import {pathToFileURL} from 'node:url';
+import test, {type ExecutionContext} from 'ava';
+import {findAddon} from '../ts/load_addon.ts';
+import {explainLoadFailure, oldestNode} from '../ts/load_failure.ts';
+import type {Machine} from '../ts/machine.ts';
+import {Crash, probe} from '../ts/probe.ts';
+
+const machine: Machine = {
+  platform: 'linux',
+  arch: 'x64',
+  glibc: '2.36',
+  node: '22.12.0',
+  cpu: 'Some Processor',
+};
+const file = '/app/node_modules/repvgg/prebuilds/linux-x64/repvgg.glibc.node';
+const prebuilds = ['linux-x64'];
+const none = new Error('No native build was found for platform=linux');
+const buildAdvice = /npx cmake-js compile -d node_modules\/repvgg/;
+
+async function folder(t: ExecutionContext): Promise<string> {
+  const made = await mkdtemp(path.join(tmpdir(), 'repvgg-load-'));
+  t.teardown(() => rm(made, {recursive: true}));
+  return made;
+}
+
+test('the oldest Node is the one of package.json', async t => {
+  const {engines} = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'));
+  t.is(`>=${oldestNode.replace(/\.0$/, '')}`, engines.node);
+});
+
+test('an old Node is named before anything that follows from it', t => {
+  const message = explainLoadFailure({file, cause: none, prebuilds}, {...machine, node: '18.20.4'});
+  t.regex(message, /found Node 18\.20\.4, required 20\.19\.0 or later\. Update Node\./);
+});
+
+test('a platform without a binary: what there is, and how to build one', t => {
+  const message = explainLoadFailure({file: null, cause: none, prebuilds}, {...machine, arch: 'arm64'});
+  t.regex(message, /found linux-arm64, and there are binaries only for linux-x64 with glibc/);
+  t.regex(message, buildAdvice);
+});
+
+test('musl: the image to take instead', t => {
+  const message = explainLoadFailure({file: null, cause: none, prebuilds}, {...machine, glibc: null});
+  t.regex(message, /found linux-x64 with musl, .*only for linux-x64 with glibc/);
+  t.regex(message, /node:22-slim/);
+});
+
+test('a package that was packed without binaries', t => {
+  const message = explainLoadFailure({file: null, cause: none, prebuilds: []}, machine);
+  t.regex(message, /holds no binary\. Install the package again/);
+});
+
+test('a file system that runs no code, and a library that is missing', t => {
+  const explain = (text: string): string =>
+    explainLoadFailure({file, cause: new Error(text), prebuilds}, machine);
+  t.regex(explain(`${file}: failed to map segment from shared object`), /refuses to run code.*"noexec"/);
+  t.regex(
+    explain('libgcc_s.so.1: cannot open shared object file: No such file or directory'),
+    /the library libgcc_s\.so\.1, which it needs, is not there\. Install it/,
+  );
+});
+
+test('a processor that lacks instructions of the binary', t => {
+  const message = explainLoadFailure({file, cause: new Crash(file, 'SIGILL'), prebuilds}, machine);
+  t.regex(
+    message,
+    /instructions that this processor \(Some Processor\) lacks.*SIGILL\. Build it for this processor/,
+  );
+});
+
+/** Loads the addon that `build/Release/repvgg.node` of `at` is, in a process of its own. */
+function load(at: string, nodeOptions: string[] = [], env: Record<string, string> = {}): string {
+  const script = `
+    import {native} from ${JSON.stringify(new URL('../ts/native.ts', import.meta.url))};
+    try { console.log(native().cpuInfo().threads > 0); } catch (error) { console.log(error.code, error.message); }`;
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+  const args = [...nodeOptions, `--import=${tsx}`, '--input-type=module', '--eval', script];
+  const {stdout, stderr} = spawnSync(process.execPath, args, {
+    encoding: 'utf8',
+    timeout: 60_000,
+    env: {...process.env, REPVGG_PREBUILD: at, ...env},
+  });
+  return stdout.trim() || stderr;
+}
+
+async function release(at: string): Promise<string> {
+  const directory = path.join(at, 'build', 'Release');
+  await mkdir(directory, {recursive: true});
+  return path.join(directory, 'repvgg.node');
+}
+
+test('a binary for a newer glibc is refused with the version that it needs', async t => {
+  const at = await folder(t);
+  const binary = await readFile(findAddon());
+  const versions = Array.from(binary.toString('latin1').matchAll(/GLIBC_2\.\d+/g));
+  t.true(versions.length > 0);
+  // Its tables of versions still say what was there before, so that nothing of this system can fit.
+  for (const {0: text, index} of versions) binary.write(text.replace('2.', '9.'), index, 'latin1');
+  await writeFile(await release(at), binary);
+  t.regex(load(at), /^ERR_NATIVE_LOAD .*: found glibc 2\.\d+, required 9\.\d+ or later by .*repvgg\.node/);
+});
+
+test('a damaged binary', async t => {
+  const at = await folder(t);
+  await writeFile(
+    await release(at),
+    'not an ELF file, but longer than the header of one, so that it is looked at'.repeat(9),
+  );
+  t.regex(
+    load(at),
+    /^ERR_NATIVE_LOAD .*repvgg\.node is damaged or of another system \(.*\)\. Install the package again/,
+  );
+});
+
+test('no binary at all', async t => {
+  t.regex(load(await folder(t)), /^ERR_NATIVE_LOAD The native addon does not load on this machine \(linux-/);
+});
+
+test('a Node that may not load addons', async t => {
+  const at = await folder(t);
+  await copyFile(findAddon(), await release(at));
+  t.is(load(at), 'true');
+  t.regex(
+    load(at, ['--no-addons']),
+    /^ERR_NATIVE_LOAD .*may not load addons .*Start Node with --allow-addons/,
+  );
+});
+
+// To `require`, a JavaScript file is as good as a binary.
+const crashing = 'process.kill(process.pid, "SIGSEGV");';
+
+test('a binary that crashes takes a process with it that is not this one', async t => {
+  const at = await folder(t);
+  const binary = path.join(at, 'crashes.js');
+  await writeFile(binary, crashing);
+  const crash = probe(binary, {...process.env, REPVGG_CACHE_DIR: at});
+  t.true(crash instanceof Crash);
+  t.is(crash?.signal, 'SIGSEGV');
+  t.deepEqual(await readdir(at), ['crashes.js'], 'a crash is not remembered as a success');
+  t.regex(
+    explainLoadFailure({file: binary, cause: crash!, prebuilds}, machine),
+    /crashes\.js crashed \(SIGSEGV\)/,
+  );
+});
+
+test('a binary that was tried is not tried again until it changes', async t => {
+  const at = await folder(t);
+  const binary = path.join(at, 'addon.js');
+  const env = {...process.env, REPVGG_CACHE_DIR: path.join(at, 'cache')};
+  const tries = async () => (await readFile(path.join(at, 'tries'), 'utf8')).length;
+  const counting = `require('fs').appendFileSync(${JSON.stringify(path.join(at, 'tries'))}, 'x'); exports.cpuInfo = () => 1;`;
+  await writeFile(binary, counting);
+  t.is(probe(binary, env), null);
+  t.is(probe(binary, env), null);
+  t.is(await tries(), 1);
+  await writeFile(binary, `${counting} // changed`);
+  t.is(probe(binary, env), null);
+  t.is(await tries(), 2);
+});
+
+test('a cache folder that cannot be written does not stop anything', async t => {
+  const at = await folder(t);
+  const notFolder = path.join(at, 'file');
+  await writeFile(notFolder, '');
+  t.is(probe(findAddon(), {...process.env, REPVGG_CACHE_DIR: path.join(notFolder, 'cache')}), null);
+});

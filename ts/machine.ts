@@ -1,0 +1,37 @@
+import {availableParallelism, cpus} from 'node:os';
+
+/** What decides whether a binary loads. */
+export interface Machine {
+  platform: string;
+  arch: string;
+  /** For example "2.36"; null with musl, and on systems other than Linux. */
+  glibc: string | null;
+  /** Without the "v". */
+  node: string;
+  cpu: string;
+}
+
+/** Of this process. */
+export function thisMachine(): Machine {
+  return {
+    platform: process.platform,
+    arch: process.arch,
+    glibc: glibcVersion(),
+    node: process.versions.node,
+    cpu: cpus()[0]?.model ?? `unknown, ${availableParallelism()} cores`,
+  };
+}
+
+function glibcVersion(): string | null {
+  // Names of peers are looked up for the report otherwise, which takes seconds where there is no name server.
+  const network = process.report as {excludeNetwork?: boolean};
+  network.excludeNetwork = true;
+  const {header} = process.report.getReport() as {header: {glibcVersionRuntime?: string}};
+  return header.glibcVersionRuntime ?? null;
+}
+
+/** For example "linux-x64, Node 20.19.0, glibc 2.36". */
+export function describeMachine({platform, arch, glibc, node}: Machine): string {
+  const libc = platform === 'linux' ? `, ${glibc ? `glibc ${glibc}` : 'musl (no glibc)'}` : '';
+  return `${platform}-${arch}, Node ${node}${libc}`;
+}
