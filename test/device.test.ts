@@ -53,7 +53,7 @@ test('auto takes the GPU where there is one, and the CPU with the reason where n
     t.like(device, {name: 'cuda:0', backend: 'cuda'});
     t.is(precision, 'fp16');
   } else {
-    t.deepEqual(device, {name: 'cpu', backend: 'cpu', reason: problem});
+    t.deepEqual(device, {name: 'cpu', members: ['cpu'], backend: 'cpu', reason: problem});
     t.is(precision, 'fp32');
   }
 });

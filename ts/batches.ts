@@ -16,8 +16,8 @@ export interface PreparedBatch {
 export const decodeConcurrency: number = Math.min(4, availableParallelism());
 
 /**
- * Decodes, resizes and crops inputs batch by batch. The next batch is prepared while the caller works on the last one; no more than
- * those two exist.
+ * Decodes, resizes and crops inputs batch by batch. The next batch is prepared while the caller works on the last one, and none
+ * beyond it.
  *
  * @throws the signal's reason once it is aborted
  */

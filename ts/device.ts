@@ -5,6 +5,12 @@ import {type NativeCudaInfo, native} from './native.ts';
 export type DeviceName = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
 
 /**
+ * Several devices of one kind, such as `['cuda:0', 'cuda:1']`. Each holds the weights, and batches are shared out in turn.
+ * Equal GPUs give equal results; others may differ by rounding, as they may run other algorithms.
+ */
+export type DeviceList = readonly Exclude<DeviceName, 'auto'>[];
+
+/**
  * Arithmetic of the convolutions. 'auto' is fp32 on the CPU, which also has bf16 (deploy form only), and fp16 with sums
  * in fp32 on a GPU, which has all four: tensor cores are several times faster than fp32, and of their formats fp16 is the
  * most precise. It holds no value above 65504; networks with larger activations need bf16 or fp32.
@@ -13,8 +19,10 @@ export type Precision = 'auto' | 'fp32' | 'tf32' | 'fp16' | 'bf16';
 
 /** The device a model was given. */
 export interface Device {
-  /** "cpu" or "cuda:0". */
+  /** "cpu" or "cuda:0"; of several, "cuda:0,cuda:1". */
   name: string;
+  /** The name of each. */
+  members: readonly string[];
   backend: 'cpu' | 'cuda';
   /** Why this device, in a sentence. */
   reason: string;
@@ -34,7 +42,32 @@ const precisions: readonly Precision[] = ['auto', 'fp32', 'tf32', 'fp16', 'bf16'
  * @throws {RepVGGError} ERR_INVALID_ARGUMENT, ERR_DEVICE_UNAVAILABLE (a GPU was asked for by name and cannot be had),
  *   ERR_PRECISION_UNSUPPORTED
  */
-export function chooseDevice(device: DeviceName, precision: Precision): Placement {
+export function chooseDevice(device: DeviceName | DeviceList, precision: Precision): Placement {
+  return Array.isArray(device) ? chooseAll(device, precision) : chooseOne(device as DeviceName, precision);
+}
+
+function chooseAll(devices: DeviceList, precision: Precision): Placement {
+  if (devices.length === 0 || (devices as readonly DeviceName[]).includes('auto')) {
+    throw invalidArgument('device', 'a list of devices by name, such as ["cuda:0", "cuda:1"]', devices);
+  }
+  const placements = devices.map(device => chooseOne(device, precision));
+  const [first] = placements;
+  const members = placements.map(({device}) => device);
+  if (members.some(({backend}) => backend !== first!.device.backend)) {
+    throw invalidArgument('device', 'devices of one kind', devices);
+  }
+  return {
+    device: {
+      name: members.map(({name}) => name).join(','),
+      members: members.map(({name}) => name),
+      backend: first!.device.backend,
+      reason: [...new Set(members.map(({reason}) => reason))].join(' '),
+    },
+    precision: first!.precision,
+  };
+}
+
+function chooseOne(device: DeviceName, precision: Precision): Placement {
   if (typeof device !== 'string' || !/^(auto|cpu|cuda(:\d+)?)$/.test(device)) {
     throw invalidArgument('device', '"auto", "cpu", "cuda" or "cuda:N"', device);
   }
@@ -47,8 +80,10 @@ export function chooseDevice(device: DeviceName, precision: Precision): Placemen
     const index = device.startsWith('cuda:') ? Number(device.slice('cuda:'.length)) : 0;
     const problem = whyNoCuda(cuda, index);
     if (problem === null) {
+      const name = `cuda:${index}`;
+      const reason = `${cuda.devices[index]!.name} can be used.`;
       return {
-        device: {name: `cuda:${index}`, backend: 'cuda', reason: `${cuda.devices[index]!.name} can be used.`},
+        device: {name, members: [name], backend: 'cuda', reason},
         precision: precision === 'auto' ? 'fp16' : precision,
       };
     }
@@ -70,7 +105,7 @@ export function chooseDevice(device: DeviceName, precision: Precision): Placemen
     );
   }
   return {
-    device: {name: 'cpu', backend: 'cpu', reason},
+    device: {name: 'cpu', members: ['cpu'], backend: 'cpu', reason},
     precision: precision === 'auto' ? 'fp32' : precision,
   };
 }

@@ -10,7 +10,7 @@ export {
   type SqueezeExcitePosition,
 } from './architecture.ts';
 export {type Conversion, type ConvertOptions, convertCheckpoint} from './convert.ts';
-export type {Device, DeviceName, Precision} from './device.ts';
+export type {Device, DeviceList, DeviceName, Precision} from './device.ts';
 export {RepVGGError, type RepVGGErrorCode} from './errors.ts';
 export type {ImageInput, RawImage} from './images.ts';
 export {type ClassLabel, imageNetLabels} from './labels.ts';

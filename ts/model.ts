@@ -4,13 +4,13 @@ import {prepareBatches} from './batches.ts';
 import {raiseOnAbort} from './cancellation.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
-import {chooseDevice, type Device, type DeviceName, type Precision} from './device.ts';
+import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from './device.ts';
 import {digits} from './digits.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 import type {ImageInput} from './images.ts';
 import {type ClassLabel, resolveLabels} from './labels.ts';
-import {fromNative, type NativeBatch, type NativeNetwork, native} from './native.ts';
-import {toNativeBlock, toNativeShape} from './native_network.ts';
+import {fromNative, type NativeBatch, type NativeNetwork} from './native.ts';
+import {createNetwork, toNativeBlock, toNativeShape} from './native_network.ts';
 import type {Form, NetworkParameters} from './network.ts';
 import {
   checkPreprocessing,
@@ -21,8 +21,8 @@ import {
 } from './preprocessing.ts';
 
 export interface LoadOptions {
-  /** Default 'auto': a GPU if one can be used, else the CPU. */
-  device?: DeviceName | undefined;
+  /** Default 'auto': a GPU if one can be used, else the CPU. A list shares batches out. */
+  device?: DeviceName | DeviceList | undefined;
   /** Default 'auto': fp32 on the CPU. */
   precision?: Precision | undefined;
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
@@ -58,6 +58,9 @@ export interface Prediction {
   /** Softmax probability; NaN where the logits are not finite, as when activations exceed what the precision can hold. */
   score: number;
 }
+
+/** Batches of one call that a device has at a time: while one is computed, the next is on its way. */
+const batchesInFlight = 2;
 
 /** Bounds that only a mistake exceeds. */
 const mostImages = 4096;
@@ -131,12 +134,7 @@ export class RepVGG implements AsyncDisposable {
     );
     const shape = toNativeShape(architecture, form, preprocessing);
     try {
-      const network = new (native().Network)(shape, {
-        backend: chosen.device.name,
-        precision: chosen.precision,
-        batchSize,
-        ...(threads && {threads}),
-      });
+      const network = createNetwork(shape, chosen, {batchSize, ...(threads && {threads})});
       await setParameters(network, parameters, form, signal);
       return new RepVGG(network, {
         architecture,
@@ -247,7 +245,7 @@ export class RepVGG implements AsyncDisposable {
     const cancel = new Uint8Array(1);
     const forget = signal && raiseOnAbort(signal, cancel);
     // A copy, since the caller may change the array while the call goes on.
-    const running = this.#runBatches([...inputs], signal, onFailure, batch => compute(batch, cancel));
+    const running = this.#runBatches([...inputs], signal, cancel, onFailure, compute);
     this.#pending.add(running);
     try {
       return await running;
@@ -263,18 +261,31 @@ export class RepVGG implements AsyncDisposable {
   async #runBatches<Result, Failure>(
     inputs: readonly ImageInput[],
     signal: AbortSignal | undefined,
+    cancel: Uint8Array,
     onFailure: OnFailure<Failure>,
-    compute: (batch: NativeBatch) => Promise<(slot: number) => Result>,
+    compute: (batch: NativeBatch, cancel: Uint8Array) => Promise<(slot: number) => Result>,
   ): Promise<(Result | Failure)[]> {
     const results: (Result | Failure)[] = [];
-    for await (const {batch, slots} of prepareBatches(inputs, this.preprocessing, this.batchSize, signal)) {
-      const failures = slots.map(slot => (typeof slot === 'number' ? undefined : onFailure(slot)));
-      const resultOf = batch.count > 0 ? await compute(batch) : undefined;
-      for (const [i, slot] of slots.entries()) {
-        results.push(typeof slot === 'number' ? resultOf!(slot) : failures[i]!);
+    const inFlight: Promise<(Result | Failure)[]>[] = [];
+    const most = batchesInFlight * this.device.members.length;
+    try {
+      for await (const {batch, slots} of prepareBatches(inputs, this.preprocessing, this.batchSize, signal)) {
+        const failures = slots.map(slot => (typeof slot === 'number' ? undefined : onFailure(slot)));
+        const run = async (): Promise<(Result | Failure)[]> => {
+          const resultOf = batch.count > 0 ? await compute(batch, cancel) : undefined;
+          return slots.map((slot, i) => (typeof slot === 'number' ? resultOf!(slot) : failures[i]!));
+        };
+        const running = run();
+        running.catch(() => {}); // Seen when it is awaited, unless an earlier one fails.
+        inFlight.push(running);
+        if (inFlight.length >= most) results.push(...(await inFlight.shift()!));
       }
+      while (inFlight.length > 0) results.push(...(await inFlight.shift()!));
+      return results;
+    } finally {
+      cancel.fill(1);
+      await Promise.allSettled(inFlight); // A call that fails leaves nothing behind.
     }
-    return results;
   }
 }
 

@@ -1,14 +1,42 @@
 import {type Architecture, blockShapes} from './architecture.ts';
+import type {Placement} from './device.ts';
+import {invalidArgument} from './errors.ts';
 import type {BatchNorm} from './fusion.ts';
-import type {
-  NativeBatchNorm,
-  NativeDeployBlock,
-  NativeNetworkShape,
-  NativeTrainBlock,
-  NativeTrainBranch,
+import {
+  type NativeBatchNorm,
+  type NativeDeployBlock,
+  type NativeNetwork,
+  type NativeNetworkOptions,
+  type NativeNetworkShape,
+  type NativeTrainBlock,
+  type NativeTrainBranch,
+  native,
 } from './native.ts';
 import type {BlockParameters, Form, TrainBlock} from './network.ts';
+import {NetworkGroup} from './network_group.ts';
 import type {Preprocessing} from './preprocessing.ts';
+
+/** Without parameters. The environment's `REPVGG_ALGORITHM` ("direct", "f2" or "f4") is used wherever it can be. */
+export function createNetwork(
+  shape: NativeNetworkShape,
+  {device, precision}: Placement,
+  options: Pick<NativeNetworkOptions, 'batchSize' | 'threads'>,
+): NativeNetwork {
+  const algorithm = process.env.REPVGG_ALGORITHM as NativeNetworkOptions['algorithm'];
+  if (algorithm && !['direct', 'f2', 'f4'].includes(algorithm)) {
+    throw invalidArgument('REPVGG_ALGORITHM', '"direct", "f2" or "f4"', algorithm);
+  }
+  const members = device.members.map(name => ({
+    name,
+    network: new (native().Network)(shape, {
+      backend: name,
+      precision,
+      ...options,
+      ...(algorithm && {algorithm}),
+    }),
+  }));
+  return members.length === 1 ? members[0]!.network : new NetworkGroup(members);
+}
 
 /** The addon's description of a network: blocks, not stages, and no names. */
 export function toNativeShape(

@@ -3,7 +3,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {type Architecture, architectureByName, architectureNames} from '../architecture.ts';
 import {decodeConcurrency} from '../batches.ts';
-import {chooseDevice, type DeviceName, type Precision} from '../device.ts';
+import {chooseDevice, type DeviceList, type DeviceName, type Precision} from '../device.ts';
 import {type NativeLimits, native} from '../native.ts';
 import type {Form} from '../network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
@@ -35,7 +35,7 @@ export interface BenchOptions {
   stages: readonly Stage[];
   batches: readonly number[];
   form: Form;
-  device: DeviceName;
+  device: DeviceName | DeviceList;
   precision: Precision;
   threads: number;
   /** To measure one contestant of one case, in seven rounds. */

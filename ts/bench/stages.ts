@@ -3,11 +3,11 @@ import {join} from 'node:path';
 import type {Architecture} from '../architecture.ts';
 import {decodeConcurrency} from '../batches.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
-import type {DeviceName, Placement} from '../device.ts';
+import type {DeviceList, Placement} from '../device.ts';
 import {decodeImage, type RgbImage} from '../images.ts';
 import {RepVGG, setParameters} from '../model.ts';
 import {type NativeBatch, native} from '../native.ts';
-import {toNativeShape} from '../native_network.ts';
+import {createNetwork, toNativeShape} from '../native_network.ts';
 import type {Form} from '../network.ts';
 import {officialStateDict} from '../official_state_dict.ts';
 import {defaultPreprocessing, type Preprocessing} from '../preprocessing.ts';
@@ -45,12 +45,7 @@ export function engineInput({architecture, batch}: Pick<NetworkCase, 'architectu
 export async function openEngine(network: NetworkCase): Promise<Engine> {
   const {architecture, form, device, precision, batch, threads} = network;
   const shape = toNativeShape(architecture, form, defaultPreprocessing(architecture));
-  const engine = new (native().Network)(shape, {
-    backend: device.backend,
-    precision,
-    batchSize: batch,
-    threads,
-  });
+  const engine = createNetwork(shape, {device, precision}, {batchSize: batch, threads});
   await setParameters(engine, randomNetwork(architecture, form), form);
   const input = engineInput(network);
   const cancel = new Uint8Array(1);
@@ -75,7 +70,7 @@ export async function openPipeline(network: NetworkCase, folder: string): Promis
   const checkpoint = await writeCheckpoint(architecture, folder);
   const model = await RepVGG.load(checkpoint, {
     architecture,
-    device: device.name as DeviceName,
+    device: device.members as DeviceList,
     precision,
     threads,
     batchSize: batch,

@@ -4,7 +4,7 @@ import {type Command, InvalidArgumentError, Option} from 'commander';
 import {type Checked, checkReports, compareReports, readReport} from '../bench/compare.ts';
 import {type BenchReport, type BenchResult, type Stage, stages} from '../bench/results.ts';
 import {notes, resultTable} from '../bench/table.ts';
-import type {DeviceName, Precision} from '../device.ts';
+import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import type {Form} from '../network.ts';
 import {
   deviceOption,
@@ -25,7 +25,7 @@ interface Flags {
   stage: readonly Stage[];
   peers?: string[] | true;
   form: Form;
-  device: DeviceName;
+  device: DeviceName | DeviceList;
   precision: Precision;
   threads?: number;
   seconds?: number;

@@ -1,5 +1,5 @@
 import type {Command} from 'commander';
-import type {DeviceName, Precision} from '../device.ts';
+import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import {RepVGGError} from '../errors.ts';
 import type {Prediction} from '../model.ts';
 import type {Form} from '../network.ts';
@@ -26,7 +26,7 @@ interface Flags extends PreprocessingFlags {
   labels?: string;
   topK: number;
   form: Form;
-  device: DeviceName;
+  device: DeviceName | DeviceList;
   precision: Precision;
   batchSize: number;
   threads?: number;

@@ -2,7 +2,7 @@ import {readdir} from 'node:fs/promises';
 import {join} from 'node:path';
 import type {Command} from 'commander';
 import type {Architecture} from '../architecture.ts';
-import type {Device, DeviceName} from '../device.ts';
+import type {Device, DeviceList, DeviceName} from '../device.ts';
 import {digits} from '../digits.ts';
 import type {LoadOptions, RepVGG} from '../model.ts';
 import {layerTable} from '../statistics.ts';
@@ -12,7 +12,7 @@ import {count, print, printJson, printTable, small} from './output.ts';
 import {hasColour, picture} from './picture.ts';
 
 interface Flags {
-  device: DeviceName;
+  device: DeviceName | DeviceList;
   threads?: number;
   json?: true;
 }

@@ -32,7 +32,9 @@ export const architectureOption = (): Option =>
   );
 
 export const deviceOption = (): Option =>
-  new Option('--device <name>', 'auto, cpu, cuda or cuda:N').default('auto' satisfies DeviceName);
+  new Option('--device <name>', 'auto, cpu, cuda or cuda:N; cuda:0,cuda:1 shares batches out')
+    .default('auto' satisfies DeviceName)
+    .argParser((value: string) => (value.includes(',') ? value.split(',') : value));
 
 export const precisionOption = (): Option =>
   new Option('--precision <name>', 'arithmetic of the network')

@@ -1,5 +1,5 @@
 import {type Command, Option} from 'commander';
-import type {DeviceName} from '../device.ts';
+import type {DeviceList, DeviceName} from '../device.ts';
 import type {Verification} from '../verify.ts';
 import {
   architectureOption,
@@ -21,7 +21,7 @@ interface Flags extends PreprocessingFlags {
   random: number;
   tolerance: number;
   architecture?: string;
-  device: DeviceName;
+  device: DeviceName | DeviceList;
   batchSize: number;
   threads?: number;
   json?: true;

@@ -1,0 +1,80 @@
+import {RepVGGError} from './errors.ts';
+import type {NativeBatch, NativeDeployBlock, NativeNetwork, NativeTopK, NativeTrainBlock} from './native.ts';
+
+export interface GroupMember {
+  /** Of the device. */
+  name: string;
+  network: NativeNetwork;
+}
+
+/**
+ * One network on several devices, each with weights of its own. Batches are shared out in turn. A device that fails is left
+ * out from then on, with a warning; its batches go to the others, so that a run fails only when no device is left.
+ */
+export class NetworkGroup implements NativeNetwork {
+  readonly #all: readonly GroupMember[];
+  #usable: GroupMember[];
+  #next = 0;
+
+  constructor(members: readonly GroupMember[]) {
+    this.#all = members;
+    this.#usable = [...members];
+  }
+
+  setBlock(index: number, block: NativeDeployBlock | NativeTrainBlock): Promise<void> {
+    return this.#onAll(network => network.setBlock(index, block));
+  }
+
+  setLinear(linear: {weight: Float32Array; bias: Float32Array}): Promise<void> {
+    return this.#onAll(network => network.setLinear(linear));
+  }
+
+  run(batch: NativeBatch, output: 'logits' | 'embedding', cancel: Uint8Array): Promise<Float32Array> {
+    return this.#onNext(network => network.run(batch, output, cancel));
+  }
+
+  runTopK(batch: NativeBatch, k: number, cancel: Uint8Array): Promise<NativeTopK> {
+    return this.#onNext(network => network.runTopK(batch, k, cancel));
+  }
+
+  describe(): Promise<string> {
+    return this.#all[0]!.network.describe();
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.all(this.#all.map(({network}) => network.dispose()));
+  }
+
+  /** The first device measures what is fastest and writes it down, so that equal ones need not, and choose alike. */
+  async #onAll(work: (network: NativeNetwork) => Promise<void>): Promise<void> {
+    const [first, ...others] = this.#all;
+    await work(first!.network);
+    await Promise.all(others.map(({network}) => work(network)));
+  }
+
+  async #onNext<Result>(work: (network: NativeNetwork) => Promise<Result>): Promise<Result> {
+    for (;;) {
+      const member = this.#usable[this.#next++ % this.#usable.length];
+      if (!member) {
+        const names = this.#all.map(({name}) => name).join(', ');
+        throw new RepVGGError(
+          'ERR_DEVICE_LOST',
+          `Every device of the model has failed (${names}): load it again.`,
+        );
+      }
+      try {
+        return await work(member.network);
+      } catch (error) {
+        const {code, message} = error as {code?: string; message: string};
+        if (code !== 'ERR_DEVICE_LOST') throw error;
+        this.#leaveOut(member, message);
+      }
+    }
+  }
+
+  #leaveOut(member: GroupMember, why: string): void {
+    if (!this.#usable.includes(member)) return; // Another batch of its has said so.
+    this.#usable = this.#usable.filter(other => other !== member);
+    process.emitWarning(`${member.name} is left out from now on: ${why}`, {code: 'ERR_DEVICE_LOST'});
+  }
+}
