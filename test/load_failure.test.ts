@@ -35,7 +35,7 @@ test('the oldest Node is the one of package.json', async t => {
 
 test('an old Node is named before anything that follows from it', t => {
   const message = explainLoadFailure({file, cause: none, prebuilds}, {...machine, node: '18.20.4'});
-  t.regex(message, /found Node 18\.20\.4, required 20\.19\.0 or later\. Update Node\./);
+  t.regex(message, /found Node 18\.20\.4, required 20\.19\.0 or later\. Update Node\.$/);
 });
 
 test('a platform without a binary: what there is, and how to build one', t => {
@@ -52,7 +52,7 @@ test('musl: the image to take instead', t => {
 
 test('a package that was packed without binaries', t => {
   const message = explainLoadFailure({file: null, cause: none, prebuilds: []}, machine);
-  t.regex(message, /holds no binary\. Install the package again/);
+  t.regex(message, /holds no binary\. Install the package again .*, or build the addon/);
 });
 
 test('a file system that runs no code, and a library that is missing', t => {
@@ -69,23 +69,25 @@ test('a processor that lacks instructions of the binary', t => {
   const message = explainLoadFailure({file, cause: new Crash(file, 'SIGILL'), prebuilds}, machine);
   t.regex(
     message,
-    /instructions that this processor \(Some Processor\) lacks.*SIGILL\. Build it for this processor/,
+    /instructions that this processor \(Some Processor\) lacks.*SIGILL\. Build the addon from source/,
   );
 });
 
-/** Loads the addon that `build/Release/repvgg.node` of `at` is, in a process of its own. */
-function load(at: string, nodeOptions: string[] = [], env: Record<string, string> = {}): string {
+/** What a script prints, in a process of its own. */
+function run(script: string, nodeOptions: string[] = [], env: Record<string, string> = {}): string {
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+  const args = [...nodeOptions, `--import=${tsx}`, '--input-type=module', '--eval', script];
+  const options = {encoding: 'utf8', timeout: 60_000, env: {...process.env, ...env}} as const;
+  const {stdout, stderr} = spawnSync(process.execPath, args, options);
+  return stdout.trim() || stderr;
+}
+
+/** Loads the addon that `build/Release/repvgg.node` of `at` is. */
+function load(at: string, nodeOptions: string[] = []): string {
   const script = `
     import {native} from ${JSON.stringify(new URL('../ts/native.ts', import.meta.url))};
     try { console.log(native().cpuInfo().threads > 0); } catch (error) { console.log(error.code, error.message); }`;
-  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
-  const args = [...nodeOptions, `--import=${tsx}`, '--input-type=module', '--eval', script];
-  const {stdout, stderr} = spawnSync(process.execPath, args, {
-    encoding: 'utf8',
-    timeout: 60_000,
-    env: {...process.env, REPVGG_PREBUILD: at, ...env},
-  });
-  return stdout.trim() || stderr;
+  return run(script, nodeOptions, {REPVGG_PREBUILD: at});
 }
 
 async function release(at: string): Promise<string> {
@@ -118,7 +120,7 @@ test('a damaged binary', async t => {
 });
 
 test('no binary at all', async t => {
-  t.regex(load(await folder(t)), /^ERR_NATIVE_LOAD The native addon does not load on this machine \(linux-/);
+  t.regex(load(await folder(t)), /^ERR_NATIVE_LOAD .* this copy of the package holds no binary/);
 });
 
 test('a Node that may not load addons', async t => {
@@ -168,4 +170,24 @@ test('a cache folder that cannot be written does not stop anything', async t => 
   const notFolder = path.join(at, 'file');
   await writeFile(notFolder, '');
   t.is(probe(findAddon(), {...process.env, REPVGG_CACHE_DIR: path.join(notFolder, 'cache')}), null);
+});
+
+test('where sharp does not load, the package does, and decoding says what sharp found and requires', t => {
+  const refusal = `throw new Error('Could not load the "sharp" module using the linux-x64 runtime\\\\nUnsupported CPU: Prebuilt binaries for Linux x64 require v2 microarchitecture\\\\nPossible solutions:\\\\n- many')`;
+  const hooks = `export const resolve = (name, context, next) =>
+    name === 'sharp' ? {url: 'data:text/javascript,' + encodeURIComponent(\`${refusal}\`), shortCircuit: true} : next(name, context);`;
+  const script = `
+    import {register} from 'node:module';
+    register('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hooks)}));
+    const {RepVGG} = await import(${JSON.stringify(new URL('../ts/index.ts', import.meta.url))});
+    const model = await RepVGG.load('digits');
+    const raw = {data: new Uint8Array(32 * 32), width: 32, height: 32, channels: 1};
+    console.log((await model.classify([raw]))[0].length);
+    await model.classify([Buffer.from('89504e470d0a1a0a0000', 'hex')]).catch(error => console.log(error.code, error.message));`;
+  const [predictions, message] = run(script).split('\n');
+  t.is(predictions, '5', 'raw pixels need no sharp');
+  t.regex(
+    message ?? '',
+    /^ERR_NATIVE_LOAD sharp, which decodes the images, does not load: .*linux-x64 runtime; Unsupported CPU: .*v2 microarchitecture\. Install it again/,
+  );
 });

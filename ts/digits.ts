@@ -1,4 +1,4 @@
-import {fileURLToPath} from 'node:url';
+import {assetPath} from './assets.ts';
 import type {Preprocessing} from './preprocessing.ts';
 
 /** A network that comes with the package, and how to use it. */
@@ -10,7 +10,7 @@ export interface EmbeddedModel {
   images: string;
 }
 
-const asset = (path: string): string => fileURLToPath(new URL(`../assets/digits/${path}`, import.meta.url));
+const asset = (path: string): string => assetPath(`digits/${path}`);
 
 /**
  * The embedded default: a small RepVGG trained on the UCI handwritten digits (scripts/train_digits.py). It has the name "digits"

@@ -1,6 +1,6 @@
-import sharp from 'sharp';
 import {fileError, invalidArgument, RepVGGError} from './errors.ts';
 import {openRegularFile} from './files.ts';
+import {loadSharp} from './load_sharp.ts';
 
 /** Pixels that are already decoded: [height][width][channels], 8 bits each; grey, RGB or RGBA (alpha is dropped). */
 export interface RawImage {
@@ -64,6 +64,7 @@ async function decodeBytes(bytes: Uint8Array, name: string): Promise<RgbImage> {
     const message = `Cannot decode ${name}: it is not a JPEG, PNG, WebP, AVIF, TIFF or GIF image.`;
     throw new RepVGGError('ERR_IMAGE_DECODE', message);
   }
+  const sharp = await loadSharp();
   try {
     const {data, info} = await sharp(bytes, {failOn: 'error', ignoreIcc: true})
       .toColourspace('srgb')

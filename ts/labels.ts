@@ -1,5 +1,5 @@
 import {readFile} from 'node:fs/promises';
-import {fileURLToPath} from 'node:url';
+import {assetPath} from './assets.ts';
 import {fileError, invalidArgument, RepVGGError} from './errors.ts';
 
 /** What the output `index` of a network stands for. */
@@ -9,12 +9,11 @@ export interface ClassLabel {
   readonly synset?: string;
 }
 
-const imageNetFile = fileURLToPath(new URL('../assets/imagenet.txt', import.meta.url));
 let imageNet: Promise<readonly ClassLabel[]> | undefined;
 
 /** The 1000 classes of ImageNet-1k (ILSVRC 2012) in the order of every RepVGG checkpoint: sorted by synset. */
 export function imageNetLabels(): Promise<readonly ClassLabel[]> {
-  imageNet ??= readFile(imageNetFile, 'utf8').then(text =>
+  imageNet ??= readFile(assetPath('imagenet.txt'), 'utf8').then(text =>
     frozen(
       lines(text).map(line => ({
         synset: line.slice(0, line.indexOf(' ')),

@@ -36,7 +36,7 @@ export function loadAddon(): unknown {
     if (crash) throw crash;
     return require(file);
   } catch (cause) {
-    const folder = path.join(packageRoot, 'prebuilds');
+    const folder = path.join(process.env.REPVGG_PREBUILD ?? packageRoot, 'prebuilds');
     const prebuilds = existsSync(folder) ? readdirSync(folder) : [];
     const failure = {file, cause: cause as Error, prebuilds};
     throw new RepVGGError('ERR_NATIVE_LOAD', explainLoadFailure(failure, thisMachine()), {cause});

@@ -1,8 +1,8 @@
 import {availableParallelism, cpus, release, type as systemName} from 'node:os';
 import type {Command} from 'commander';
 import {chooseDevice, cudaVersion, type Device} from '../device.ts';
-import {RepVGGError} from '../errors.ts';
 import {findAddon} from '../load_addon.ts';
+import {loadSharp} from '../load_sharp.ts';
 import {thisMachine} from '../machine.ts';
 import {type NativeCudaInfo, native} from '../native.ts';
 import {jsonOption} from './options.ts';
@@ -44,7 +44,7 @@ async function doctor({json}: {json?: true}): Promise<void> {
     cuda: native().cudaInfo(),
     device: chooseDevice('auto', 'auto').device,
   }));
-  const sharp = await attempt(async () => (await import('sharp')).default.versions);
+  const sharp = await attempt(async () => (await loadSharp()).versions);
   const report: Report = {
     repvgg: version,
     node: process.version,
@@ -73,11 +73,7 @@ async function doctor({json}: {json?: true}): Promise<void> {
   };
   await (json ? printJson(report) : printReport(report));
   if (addon.error) throw addon.error;
-  if (sharp.error) {
-    const reason = sharp.error.message.split('\n')[0];
-    const message = `sharp, which decodes the images, does not load: ${reason}. Install it again with "npm install sharp".`;
-    throw new RepVGGError('ERR_NATIVE_LOAD', message, {cause: sharp.error});
-  }
+  if (sharp.error) throw sharp.error;
 }
 
 async function attempt<T>(load: () => T | Promise<T>): Promise<{value?: T; error?: Error}> {

@@ -1,0 +1,8 @@
+import {existsSync} from 'node:fs';
+import {fileURLToPath} from 'node:url';
+
+/** The path of a file of assets/: in the package, or beside the file into which a bundler has put it. */
+export function assetPath(name: string): string {
+  const inPackage = fileURLToPath(new URL(`../assets/${name}`, import.meta.url));
+  return existsSync(inPackage) ? inPackage : fileURLToPath(new URL(`assets/${name}`, import.meta.url));
+}
