@@ -6,12 +6,10 @@ import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {writePyTorch} from './checkpoint/write_pytorch.ts';
 import {writeSafetensors} from './checkpoint/write_safetensors.ts';
-import {digits} from './digits.ts';
 import {invalidArgument} from './errors.ts';
-import type {Form, NetworkParameters} from './network.ts';
+import {locateCheckpoint} from './locate.ts';
+import type {Form} from './network.ts';
 import {officialStateDict} from './official_state_dict.ts';
-import {writeOnnx} from './onnx.ts';
-import {defaultPreprocessing} from './preprocessing.ts';
 import {layerTable} from './statistics.ts';
 
 export interface ConvertOptions {
@@ -42,20 +40,18 @@ export interface Conversion {
  * Fuses the branches of a checkpoint and writes the result, in the format that the new file's name asks for:
  *
  * - `.safetensors`: safetensors;
- * - `.onnx`: an ONNX model of opset 17, for images of the variant's published size;
  * - anything else: a PyTorch state dict, as the official code's `tools/convert.py` writes it.
  *
- * The first and the last have the names, shapes and order of the official network with `deploy=True` (repvgg.py, or
+ * Both have the names, shapes and order of the official network with `deploy=True` (repvgg.py, or
  * repvggplus.py where squeeze-and-excite comes after the ReLU), float32. A checkpoint that is fused already gets those
  * names and is otherwise copied, so this also turns timm's deploy form into the official one. With `form: 'train'` they
  * are those of the official network as it is trained.
  *
- * Memory stays near the largest block, but for ONNX near the whole network. `to` may be the same file as `from`: it is
- * replaced when the new one is complete.
+ * Memory stays near the largest block. `to` may be the same file as `from`: it is replaced when the new one is complete.
  *
  * @param from a checkpoint file, or "digits"
  * @throws {RepVGGError} the codes of reading a checkpoint; ERR_INVALID_ARGUMENT for `form: 'train'` of a checkpoint that is
- *   fused, or as ONNX; ERR_FILE_WRITE
+ *   fused, and for a path that ends in `.onnx`, which `exportOnnx` writes; ERR_FILE_WRITE
  */
 export async function convertCheckpoint(
   from: string,
@@ -66,12 +62,16 @@ export async function convertCheckpoint(
   const {signal, form = 'deploy'} = options;
   if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);
   if (typeof to !== 'string' || to === '') throw invalidArgument('path', 'the path of a file to write', to);
+  const extension = extname(to).toLowerCase();
+  if (extension === '.onnx')
+    throw invalidArgument('path', 'the path of a checkpoint to write (exportOnnx writes ONNX)', to);
   checkSignal(signal);
   signal?.throwIfAborted();
-  await using file = await openCheckpoint(from === 'digits' ? digits.checkpoint : from);
+  await using file = await openCheckpoint(await locateCheckpoint(from, {signal}));
   const network = networkFromCheckpoint(file, {architecture: options.architecture});
   const {architecture, storedForm} = network;
-  await write(to, network, form, signal);
+  const writeStateDict = extension === '.safetensors' ? writeSafetensors : writePyTorch;
+  await writeStateDict(to, await officialStateDict(network, form, signal), signal);
   const {total} = layerTable(architecture, {height: 224, width: 224});
   const parameters = {train: total.trainParameters, deploy: total.deployParameters};
   return {
@@ -82,19 +82,4 @@ export async function convertCheckpoint(
     parameters: {before: parameters[storedForm], after: parameters[form]},
     bytes: (await stat(to)).size,
   };
-}
-
-async function write(
-  to: string,
-  network: NetworkParameters,
-  form: Form,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const extension = extname(to).toLowerCase();
-  if (extension === '.onnx') {
-    if (form === 'train') throw invalidArgument('form', '"deploy" for an ONNX file', form);
-    return writeOnnx(to, network, defaultPreprocessing(network.architecture).crop, signal);
-  }
-  const writeStateDict = extension === '.safetensors' ? writeSafetensors : writePyTorch;
-  return writeStateDict(to, await officialStateDict(network, form, signal), signal);
 }

@@ -12,6 +12,7 @@ export {
 export {type Conversion, type ConvertOptions, convertCheckpoint} from './convert.ts';
 export type {Device, DeviceList, DeviceName, Precision} from './device.ts';
 export {RepVGGError, type RepVGGErrorCode} from './errors.ts';
+export {exportOnnx, type OnnxExport, type OnnxExportOptions} from './export.ts';
 export type {ImageInput, RawImage} from './images.ts';
 export {type ClassLabel, imageNetLabels} from './labels.ts';
 export {type ClassifyOptions, type LoadOptions, type Prediction, RepVGG, type RunOptions} from './model.ts';

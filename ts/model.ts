@@ -9,6 +9,7 @@ import {digits} from './digits.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 import type {ImageInput} from './images.ts';
 import {type ClassLabel, resolveLabels} from './labels.ts';
+import {locateCheckpoint} from './locate.ts';
 import {fromNative, type NativeBatch, type NativeNetwork} from './native.ts';
 import {createNetwork, toNativeBlock, toNativeShape} from './native_network.ts';
 import type {Form, NetworkParameters} from './network.ts';
@@ -37,6 +38,8 @@ export interface LoadOptions {
   threads?: number | undefined;
   /** Images that run together; more need more memory. Default 32. */
   batchSize?: number | undefined;
+  /** Called while a model of the hub is downloaded, with the bytes there are and the bytes there will be. */
+  onProgress?: ((received: number, total: number) => void) | undefined;
   /** Ends the call early: it then rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
@@ -106,15 +109,18 @@ export class RepVGG implements AsyncDisposable {
   }
 
   /**
-   * Loads a network from a checkpoint file, in train or deploy form, or the embedded one by its name, "digits".
+   * Loads a network from a checkpoint file, in train or deploy form, from the Hugging Face hub by its id, such as
+   * "timm/repvgg_a0.rvgg_in1k" (fetched into the hub's cache once), or the embedded one by its name, "digits".
    *
    * @throws {RepVGGError} docs/errors.md lists the codes of unreadable, contradictory and hostile checkpoints
    */
   static async load(checkpoint: string, options: LoadOptions = {}): Promise<RepVGG> {
-    if (typeof checkpoint !== 'string') throw invalidArgument('checkpoint', 'a path or "digits"', checkpoint);
+    if (typeof checkpoint !== 'string')
+      throw invalidArgument('checkpoint', 'a path, "owner/name" of the hub or "digits"', checkpoint);
     checkOptions(options);
     const embedded = checkpoint === 'digits' ? digits : undefined;
-    const {device = 'auto', precision = 'auto', form = 'deploy', batchSize = 32, threads, signal} = options;
+    const {device = 'auto', precision = 'auto', form = 'deploy', batchSize = 32, threads} = options;
+    const {onProgress, signal} = options;
     const {labels: given = embedded?.labels} = options;
     if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);
     positiveInteger(batchSize, 'batchSize', mostImages);
@@ -124,7 +130,7 @@ export class RepVGG implements AsyncDisposable {
     signal?.throwIfAborted();
     const chosen = chooseDevice(device, precision);
 
-    await using file = await openCheckpoint(embedded?.checkpoint ?? checkpoint);
+    await using file = await openCheckpoint(await locateCheckpoint(checkpoint, {signal, onProgress}));
     const parameters = networkFromCheckpoint(file, {architecture: options.architecture});
     const {architecture} = parameters;
     const labels = await resolveLabels(given, architecture.numClasses);

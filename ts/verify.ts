@@ -2,9 +2,9 @@ import type {Architecture} from './architecture.ts';
 import {checkOptions, checkSignal} from './arguments.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
-import {digits} from './digits.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 import type {ImageInput, RawImage} from './images.ts';
+import {locateCheckpoint} from './locate.ts';
 import {type LoadOptions, RepVGG} from './model.ts';
 import type {Form} from './network.ts';
 
@@ -85,7 +85,7 @@ interface Run extends Pick<RepVGG, 'architecture' | 'preprocessing'> {
 }
 
 async function storedForm(path: string): Promise<Form> {
-  await using file = await openCheckpoint(path === 'digits' ? digits.checkpoint : path);
+  await using file = await openCheckpoint(await locateCheckpoint(path));
   return networkFromCheckpoint(file).storedForm;
 }
 

@@ -1,14 +1,16 @@
 import {spawn} from 'node:child_process';
 import {readFileSync} from 'node:fs';
-import {copyFile} from 'node:fs/promises';
+import {copyFile, readFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import {architectureByName} from '../../ts/architecture.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {createProgram} from '../../ts/cli/program.ts';
+import {digits} from '../../ts/digits.ts';
 import {stateDict} from '../checkpoints.ts';
 import {checkpoint, hostile, photo} from '../fixtures.ts';
+import {startHub} from '../hub/server.ts';
 import {finish, repvgg, temporaryFolder} from './run.ts';
 
 const root = new URL('../../', import.meta.url);
@@ -41,13 +43,18 @@ test('the examples of every --help run as they are printed', async t => {
   await writePyTorch(join(folder, 'RepVGG-A0-train.pth'), network);
   await copyFile(photo('chelsea.jpg'), join(folder, 'cat.jpg'));
   await copyFile(photo('rocket.jpg'), join(folder, 'dog.jpg'));
+  const weights = await readFile(digits.checkpoint);
+  const files = {'model.safetensors': weights, 'pytorch_model.bin': weights};
+  const hub = await startHub({'timm/repvgg_a0.rvgg_in1k': {files}});
+  t.teardown(() => hub.close());
+  const env = {...process.env, HF_ENDPOINT: hub.endpoint, HF_HOME: folder, HF_TOKEN: ''};
   for (const name of commands) {
     const examples = [...helpOf(name).matchAll(/^ {2}\$ (repvgg .*)$/gm)].map(([, example]) => example!);
     t.true(examples.length >= 2, `${name} has ${examples.length} examples`);
     t.true(examples.every(example => example.startsWith(`repvgg ${name}`)));
     for (const example of examples) {
       const define = `repvgg() { '${process.execPath}' '${bin}' "$@"; }`;
-      const shell = spawn('sh', ['-c', `${define}; ${example}`], {cwd: folder});
+      const shell = spawn('sh', ['-c', `${define}; ${example}`], {cwd: folder, env});
       t.like(await finish(shell), {code: 0, stderr: ''}, example);
     }
   }

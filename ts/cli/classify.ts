@@ -15,8 +15,8 @@ import {
   positiveInteger,
   precisionOption,
   preprocessingOptions,
+  takePreprocessing,
   threadsOption,
-  toPreprocessing,
 } from './options.ts';
 import {oneLine, print, printJson} from './output.ts';
 
@@ -61,10 +61,10 @@ export function addClassify(program: Command): void {
 }
 
 async function classify(images: string[], flags: Flags, command: Command): Promise<void> {
-  const {checkpoint, topK, json, resize, crop, interpolation, ...load} = flags;
+  const {checkpoint, topK, json, ...load} = takePreprocessing(flags);
   if (checkpoint === undefined)
     command.error("error: required option '-c, --checkpoint <file>' not specified");
-  await using model = await loadModel(checkpoint, {...load, preprocessing: toPreprocessing(flags)});
+  await using model = await loadModel(checkpoint, load);
   const run = (first: number): Promise<(Prediction[] | RepVGGError)[]> => {
     const results = model.classifySettled(images.slice(first, first + load.batchSize), {topK});
     results.catch(() => {}); // Seen when it is awaited, if it ever is.

@@ -14,13 +14,12 @@ const examples = `
 Examples:
   $ repvgg convert digits digits-deploy.pth
   $ repvgg convert RepVGG-A0-train.pth RepVGG-A0-deploy.pth -a RepVGG-A0
-  $ repvgg convert RepVGG-A0-train.pth RepVGG-A0.onnx
   $ repvgg convert RepVGG-A0-train.pth RepVGG-A0-train.safetensors --form train`;
 
 export function addConvert(program: Command): void {
   program
     .command('convert')
-    .description('fuse a checkpoint and write it under the official names: as .pth, .safetensors or .onnx')
+    .description('fuse a checkpoint and write it under the official names: as .pth or .safetensors')
     .argument('<from>', 'the checkpoint to read, or "digits"')
     .argument('<to>', 'the file to write; it may be the one that is read')
     .addOption(architectureOption())

@@ -5,6 +5,7 @@ import {type Architecture, architectureByName} from '../architecture.ts';
 import {openCheckpoint} from '../checkpoint/open.ts';
 import {checkpointStructure} from '../checkpoint/structure.ts';
 import {digits} from '../digits.ts';
+import {locateCheckpoint} from '../locate.ts';
 import type {Form} from '../network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
@@ -44,7 +45,7 @@ export function addInfo(program: Command): void {
 }
 
 async function info(model: string, {resolution, json}: Flags): Promise<void> {
-  const {architecture, checkpoint} = await identify(model === 'digits' ? digits.checkpoint : model);
+  const {architecture, checkpoint} = await identify(model);
   const own = model === 'digits' ? digits.preprocessing : defaultPreprocessing(architecture);
   const size = resolution ?? own.crop;
   const input = {height: size, width: size};
@@ -58,9 +59,10 @@ async function info(model: string, {resolution, json}: Flags): Promise<void> {
 async function identify(
   model: string,
 ): Promise<{architecture: Architecture; checkpoint: CheckpointInfo | null}> {
-  const isName = !existsSync(model) && basename(model) === model && !model.includes('.');
+  const isName =
+    model !== 'digits' && !existsSync(model) && basename(model) === model && !model.includes('.');
   if (isName) return {architecture: architectureByName(model), checkpoint: null};
-  await using file = await openCheckpoint(model);
+  await using file = await openCheckpoint(await locateCheckpoint(model));
   const {architecture, dialect, form} = checkpointStructure(file);
   const {path, format, tensors} = file;
   return {architecture, checkpoint: {path, format, names: dialect.name, form, tensors: tensors.size}};

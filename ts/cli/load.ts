@@ -1,4 +1,5 @@
 import type {LoadOptions, RepVGG} from '../model.ts';
+import {downloadProgress} from './progress.ts';
 
 /**
  * Loads a network, and first the code that runs networks: sharp and all. It is not in the commands themselves since
@@ -6,5 +7,5 @@ import type {LoadOptions, RepVGG} from '../model.ts';
  */
 export async function loadModel(checkpoint: string, options: LoadOptions): Promise<RepVGG> {
   const model = await import('../model.ts');
-  return model.RepVGG.load(checkpoint, options);
+  return model.RepVGG.load(checkpoint, {onProgress: downloadProgress(checkpoint), ...options});
 }

@@ -1,7 +1,7 @@
 import {InvalidArgumentError, Option} from 'commander';
 import type {DeviceName, Precision} from '../device.ts';
 import type {Form} from '../network.ts';
-import type {Interpolation, Preprocessing} from '../preprocessing.ts';
+import type {Interpolation, Preprocessing, PreprocessingOptions} from '../preprocessing.ts';
 
 /** Exit codes. 0 is success. */
 export const exitCode = {rowsFailed: 1, usage: 2, failure: 3} as const;
@@ -21,6 +21,13 @@ function pixels(value: string): number {
   if (!/^\d{1,4}$/.test(value) || Number(value) > 4096)
     throw new InvalidArgumentError('Expected a number of pixels up to 4096.');
   return Number(value);
+}
+
+function channels(value: string): Preprocessing['mean'] {
+  const numbers = value.split(',').map(part => (part.trim() === '' ? Number.NaN : Number(part)));
+  if (numbers.length !== 3 || !numbers.every(Number.isFinite))
+    throw new InvalidArgumentError('Expected three numbers with commas between, as in 0.5,0.5,0.5.');
+  return numbers as unknown as Preprocessing['mean'];
 }
 
 export const jsonOption = (): Option => new Option('--json', 'print JSON, for programs');
@@ -50,31 +57,47 @@ export const threadsOption = (): Option =>
   new Option('--threads <n>', 'CPU threads (default: every core)').argParser(positiveInteger);
 
 export const batchSizeOption = (): Option =>
-  new Option('--batch-size <n>', 'images that run together').default(32).argParser(positiveInteger);
+  new Option('-b, --batch-size <n>', 'images that run together').default(32).argParser(positiveInteger);
 
 export const preprocessingOptions = (): Option[] => [
   new Option(
     '--resize <pixels>',
     "resize the short side, 0 to leave it (default: the variant's, or as --crop says)",
   ).argParser(pixels),
-  new Option('--crop <pixels>', "side of the centre crop (default: the variant's)").argParser(pixels),
+  new Option('-r, --crop <pixels>', "side of the centre crop (default: the variant's)").argParser(pixels),
   new Option('--interpolation <name>', 'how to resize (default: bilinear)').choices([
     'bilinear',
     'bicubic',
   ] satisfies Interpolation[]),
+  new Option(
+    '--mean <r,g,b>',
+    'subtracted from values of 0 to 1 (default: 0.485,0.456,0.406, as of ImageNet)',
+  ).argParser(channels),
+  new Option('--std <r,g,b>', 'divides what remains (default: 0.229,0.224,0.225, as of ImageNet)').argParser(
+    channels,
+  ),
 ];
 
-export type PreprocessingFlags = Partial<Pick<Preprocessing, 'resize' | 'crop' | 'interpolation'>>;
+export type PreprocessingFlags = Partial<Preprocessing>;
+
+/** Takes the flags of the preprocessing out of a command's, and has the fields that were given in their place. */
+export function takePreprocessing<Flags extends PreprocessingFlags>(
+  flags: Flags,
+): Omit<Flags, keyof Preprocessing> & {preprocessing: PreprocessingOptions} {
+  const {resize, crop, interpolation, mean, std, ...others} = flags;
+  return {...others, preprocessing: toPreprocessing(flags)};
+}
 
 /**
  * The fields that were given. A crop alone brings its resize with it, as `-r` of the official test.py does: 256 for 224,
  * else its own size. Otherwise a large crop would reach over the edge of the image, and a small one see little of it.
  */
-export function toPreprocessing({resize, crop, interpolation}: PreprocessingFlags): Partial<Preprocessing> {
-  const short = resize ?? (crop === 224 ? 256 : crop);
-  return {
-    ...(short !== undefined && {resize: short}),
-    ...(crop !== undefined && {crop}),
-    ...(interpolation !== undefined && {interpolation}),
-  };
+export function toPreprocessing({
+  resize,
+  crop,
+  interpolation,
+  mean,
+  std,
+}: PreprocessingFlags): PreprocessingOptions {
+  return {resize: resize ?? (crop === 224 ? 256 : crop), crop, interpolation, mean, std};
 }

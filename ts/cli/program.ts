@@ -4,6 +4,8 @@ import {addClassify} from './classify.ts';
 import {addConvert} from './convert.ts';
 import {addDemo} from './demo.ts';
 import {addDoctor} from './doctor.ts';
+import {addExport} from './export.ts';
+import {addFetch} from './fetch.ts';
 import {addInfo} from './info.ts';
 import {addVerify} from './verify.ts';
 import {version} from './version.ts';
@@ -16,6 +18,8 @@ const commands: readonly ((program: Command) => void)[] = [
   addDemo,
   addClassify,
   addConvert,
+  addExport,
+  addFetch,
   addVerify,
   addInfo,
   addDoctor,

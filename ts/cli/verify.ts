@@ -11,8 +11,8 @@ import {
   positiveInteger,
   positiveNumber,
   preprocessingOptions,
+  takePreprocessing,
   threadsOption,
-  toPreprocessing,
 } from './options.ts';
 import {print, printJson, printTable, small, title} from './output.ts';
 
@@ -53,11 +53,10 @@ export function addVerify(program: Command): void {
 }
 
 async function verify(train: string, deploy: string | undefined, flags: Flags): Promise<void> {
-  const {images, json, resize, crop, interpolation, ...options} = flags;
+  const {images, json, ...options} = takePreprocessing(flags);
   const {verifyCheckpoint} = await import('../verify.ts');
   const verification = await verifyCheckpoint(train, {
     ...options,
-    preprocessing: toPreprocessing(flags),
     ...(deploy !== undefined && {deploy}),
     ...(images && {inputs: images}),
   });

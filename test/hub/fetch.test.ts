@@ -1,0 +1,215 @@
+import {existsSync, readFileSync} from 'node:fs';
+import {mkdir, readlink, writeFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import test, {type ExecutionContext} from 'ava';
+import {digits} from '../../ts/digits.ts';
+import {type HubEnvironment, hubEnvironment} from '../../ts/hub/environment.ts';
+import {fetchModel} from '../../ts/hub/fetch.ts';
+import {isHubId} from '../../ts/hub/id.ts';
+import {jsonLines, repvgg, temporaryFolder} from '../cli/run.ts';
+import {Random} from '../random.ts';
+import {commit, type HubRepository, type HubServer, sha256, startHub} from './server.ts';
+
+const id = 'timm/repvgg_a0.rvgg_in1k';
+const weights = Buffer.from(Uint8Array.from(new Random('hub').uniform(3_000_000, 0, 255)));
+const config = Buffer.from('{"architecture": "repvgg_a0"}');
+const files = {'config.json': config, 'pytorch_model.bin': weights};
+
+async function setUp(
+  t: ExecutionContext,
+  repository: Partial<HubRepository> = {},
+): Promise<{hub: HubServer; environment: HubEnvironment; folder: string}> {
+  const hub = await startHub({[id]: {files, ...repository}});
+  t.teardown(() => hub.close());
+  const cache = await temporaryFolder(t);
+  const environment = {endpoint: hub.endpoint, cache, offline: false, token: undefined};
+  return {hub, environment, folder: join(cache, 'models--timm--repvgg_a0.rvgg_in1k')};
+}
+
+test('the weights come into the cache, as other clients lay it out, and only once', async t => {
+  const {hub, environment, folder} = await setUp(t);
+  const progress: number[][] = [];
+  const onProgress = (received: number, total: number): number => progress.push([received, total]);
+  const fetched = await fetchModel(id, {onProgress}, environment);
+  const path = join(folder, 'snapshots', commit, 'pytorch_model.bin');
+  const expected = {id, file: 'pytorch_model.bin', commit, path, bytes: weights.length};
+  t.deepEqual(fetched, {...expected, downloaded: weights.length});
+  t.true(readFileSync(path).equals(weights));
+  t.is(await readlink(path), join('..', '..', 'blobs', sha256(weights)));
+  t.is(readFileSync(join(folder, 'refs', 'main'), 'utf8'), commit);
+  t.deepEqual(progress[0], [0, weights.length]);
+  t.deepEqual(progress.at(-1), [weights.length, weights.length]);
+
+  const {sent} = hub;
+  t.deepEqual(await fetchModel(id, {}, environment), {...expected, downloaded: 0});
+  t.is(hub.sent, sent);
+});
+
+test('an interrupted download goes on where it ended', async t => {
+  const {hub, environment, folder} = await setUp(t, {cuts: [1_000_000]});
+  await t.throwsAsync(fetchModel(id, {}, environment), {code: 'ERR_DOWNLOAD'});
+  t.is(readFileSync(join(folder, 'blobs', `${sha256(weights)}.incomplete`)).length, 1_000_000);
+  const {path, downloaded} = await fetchModel(id, {}, environment);
+  t.is(downloaded, 2_000_000);
+  t.true(readFileSync(path).equals(weights));
+  t.true(hub.requests.some(request => request.endsWith(`bytes=1000000-${weights.length - 1}`)));
+  t.false(existsSync(join(folder, 'blobs', `${sha256(weights)}.incomplete`)));
+});
+
+test('what does not have its checksum is removed', async t => {
+  const {environment, folder} = await setUp(t, {corrupt: true});
+  const message = new RegExp(`^Cannot fetch ${id} .* checksum ${sha256(weights)}, so it was removed`);
+  await t.throwsAsync(fetchModel(id, {}, environment), {code: 'ERR_DOWNLOAD', message});
+  t.false(existsSync(join(folder, 'blobs', `${sha256(weights)}.incomplete`)));
+  t.false(existsSync(join(folder, 'snapshots')));
+});
+
+test("a file that is in git itself is verified by git's checksum", async t => {
+  const {environment} = await setUp(t);
+  const {path} = await fetchModel(id, {file: 'config.json'}, environment);
+  t.true(readFileSync(path).equals(config));
+  const {environment: corrupt} = await setUp(t, {corrupt: true});
+  await t.throwsAsync(fetchModel(id, {file: 'config.json'}, corrupt), {message: /checksum/});
+});
+
+test('safetensors come before pickles, and of other names a file that is alone', async t => {
+  for (const [names, chosen] of [
+    [['pytorch_model.bin', 'model.safetensors'], 'model.safetensors'],
+    [['README.md', 'weights.pth'], 'weights.pth'],
+    [['a.pth', 'b.pth'], null],
+    [['README.md'], null],
+  ] as const) {
+    const {environment} = await setUp(t, {files: Object.fromEntries(names.map(name => [name, weights]))});
+    const fetched = fetchModel(id, {}, environment);
+    if (chosen) t.is((await fetched).file, chosen);
+    else await t.throwsAsync(fetched, {message: /it has no file of weights among its files: /});
+  }
+});
+
+test('offline, the cache has to have it, and nobody is asked', async t => {
+  const {hub, environment} = await setUp(t);
+  const offline = {...environment, offline: true};
+  await t.throwsAsync(fetchModel(id, {}, offline), {code: 'ERR_DOWNLOAD', message: /not in the cache/});
+  t.deepEqual(hub.requests, []);
+  const {path} = await fetchModel(id, {}, environment);
+  const {length} = hub.requests;
+  t.like(await fetchModel(id, {}, offline), {path, commit, file: 'pytorch_model.bin', downloaded: 0});
+  t.like(await fetchModel(`${id}@${commit}`, {}, offline), {path});
+  await t.throwsAsync(fetchModel(`${id}@v2`, {}, offline), {message: /not in the cache/});
+  t.is(hub.requests.length, length);
+});
+
+test('a private model needs the token, which goes to the hub alone', async t => {
+  const {environment} = await setUp(t, {token: 'hf_secret'});
+  await t.throwsAsync(fetchModel(id, {}, environment), {message: /private and HF_TOKEN is not set\.$/});
+  await t.throwsAsync(fetchModel(id, {}, {...environment, token: 'hf_other'}), {
+    message: /may not read it\.$/,
+  });
+  t.is((await fetchModel(id, {}, {...environment, token: 'hf_secret'})).downloaded, weights.length);
+});
+
+test('what is wrong is said', async t => {
+  const {environment} = await setUp(t);
+  await t.throwsAsync(fetchModel('timm/repvgg_a9', {}, environment), {
+    message: /^Cannot fetch timm\/repvgg_a9 from http.*: there is no such model/,
+  });
+  await t.throwsAsync(fetchModel(`${id}@v9`, {}, environment), {message: /no revision v9\.$/});
+  await t.throwsAsync(fetchModel(id, {file: 'x.pth'}, environment), {
+    message: /it has no x\.pth among its files: config/,
+  });
+  const nobody = {...environment, endpoint: 'http://127.0.0.1:9'};
+  await t.throwsAsync(fetchModel(id, {}, nobody), {
+    code: 'ERR_DOWNLOAD',
+    message: /127\.0\.0\.1:9: fetch failed: /,
+  });
+  await t.throwsAsync(fetchModel('no id', {}, environment), {code: 'ERR_INVALID_ARGUMENT'});
+});
+
+test('an abort ends a download with its reason', async t => {
+  const {environment, folder} = await setUp(t);
+  const abort = new AbortController();
+  const onProgress = (received: number): void => {
+    if (received > 0) abort.abort(new Error('enough'));
+  };
+  await t.throwsAsync(fetchModel(id, {onProgress, signal: abort.signal}, environment), {message: 'enough'});
+  t.true(existsSync(join(folder, 'blobs', `${sha256(weights)}.incomplete`)));
+});
+
+test('two at a time end with one file', async t => {
+  const {environment} = await setUp(t);
+  const both = await Promise.all([fetchModel(id, {}, environment), fetchModel(id, {}, environment)]);
+  for (const {path} of both) t.true(readFileSync(path).equals(weights));
+});
+
+test('the environment variables of huggingface_hub', async t => {
+  const home = await temporaryFolder(t);
+  await writeFile(join(home, 'token'), 'hf_file\n');
+  t.deepEqual(await hubEnvironment({HF_HOME: home}), {
+    endpoint: 'https://huggingface.co',
+    cache: join(home, 'hub'),
+    offline: false,
+    token: 'hf_file',
+  });
+  const variables = {
+    HF_HOME: home,
+    HF_ENDPOINT: 'https://mirror.example/',
+    HF_HUB_CACHE: '/cache',
+    HF_HUB_OFFLINE: 'YES',
+    HF_TOKEN: ' hf_variable ',
+  };
+  t.deepEqual(await hubEnvironment(variables), {
+    endpoint: 'https://mirror.example',
+    cache: '/cache',
+    offline: true,
+    token: 'hf_variable',
+  });
+  t.like(await hubEnvironment({XDG_CACHE_HOME: '/xdg', HF_HUB_OFFLINE: '0', HF_TOKEN: ''}), {
+    cache: '/xdg/huggingface/hub',
+    offline: false,
+    token: undefined,
+  });
+});
+
+test('an id is told from a file', t => {
+  for (const text of [id, 'user/net', 'user/net@main', `user/net@${commit}`, 'user/net@refs/pr/1'])
+    t.true(isHubId(text), text);
+  for (const text of [
+    'digits',
+    'RepVGG-A0-train.pth',
+    'weights/a0.pth',
+    './weights/a0',
+    '/tmp/a0',
+    '../a0',
+    'a/b/c',
+    'user/model.safetensors',
+    'user/net@../x',
+    'C:\\a/b',
+    '',
+  ])
+    t.false(isHubId(text), text);
+});
+
+test('commands take an id where they take a checkpoint, and a file of that name comes first', async t => {
+  const network = {files: {'pytorch_model.bin': readFileSync(digits.checkpoint)}};
+  const hub = await startHub({'me/digits': network});
+  t.teardown(() => hub.close());
+  const folder = await temporaryFolder(t);
+  const env = {HF_ENDPOINT: hub.endpoint, HF_HOME: folder, HF_TOKEN: ''};
+  const settings = {env, cwd: folder};
+  const fetched = await repvgg(['fetch', 'me/digits', '--json'], settings);
+  t.like(jsonLines(fetched)[0], {id: 'me/digits', file: 'pytorch_model.bin', commit});
+  t.is(fetched.stderr, '');
+  const again = await repvgg(['fetch', 'me/digits'], settings);
+  t.regex(again.stdout, /^pytorch_model\.bin at 0123\w+ was in the cache \([\d,]+ bytes\)\n.*snapshots.*\n$/);
+  const {stdout, code} = await repvgg(['info', 'me/digits'], settings);
+  t.is(code, 0);
+  t.regex(stdout, /^parameters as trained +164,650$/m);
+  const verified = await repvgg(['verify', 'me/digits', '--random', '1', '--crop', '32'], {
+    ...settings,
+    env: {...env, HF_HUB_OFFLINE: '1'},
+  });
+  t.is(verified.code, 0);
+  await mkdir(join(folder, 'me'));
+  await writeFile(join(folder, 'me', 'digits'), 'text');
+  t.regex((await repvgg(['info', 'me/digits'], settings)).stderr, /\(ERR_CHECKPOINT_FORMAT\)/);
+});

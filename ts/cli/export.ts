@@ -1,0 +1,80 @@
+import {extname} from 'node:path';
+import {type Command, Option} from 'commander';
+import {convertCheckpoint} from '../convert.ts';
+import {exportOnnx, type OnnxExport} from '../export.ts';
+import {
+  architectureOption,
+  jsonOption,
+  type PreprocessingFlags,
+  preprocessingOptions,
+  takePreprocessing,
+} from './options.ts';
+import {count, print, printJson, title} from './output.ts';
+
+interface Flags extends PreprocessingFlags {
+  architecture?: string;
+  precision: 'fp32' | 'fp16';
+  uint8?: true;
+  json?: true;
+}
+
+const examples = `
+Examples:
+  $ repvgg export RepVGG-A0-train.pth RepVGG-A0.onnx
+  $ repvgg export digits digits.onnx --precision fp16 --uint8`;
+
+export function addExport(program: Command): void {
+  const command = program
+    .command('export')
+    .description('write the fused network for others: ONNX (opset 17), safetensors or a PyTorch state dict')
+    .argument('<checkpoint>', 'a checkpoint, "owner/name" of the Hugging Face hub, or "digits"')
+    .argument('<file>', 'the file to write; its ending says what: .onnx, .safetensors or .pth')
+    .addOption(architectureOption())
+    .addOption(
+      new Option('--precision <name>', 'of weights and arithmetic of ONNX')
+        .choices(['fp32', 'fp16'])
+        .default('fp32'),
+    )
+    .option(
+      '--uint8',
+      'let the ONNX model take uint8 pixels, N x crop x crop x 3, and normalise them itself',
+    );
+  for (const option of preprocessingOptions()) command.addOption(option);
+  command.addOption(jsonOption()).addHelpText('after', examples).action(exportCommand);
+}
+
+async function exportCommand(from: string, to: string, flags: Flags, command: Command): Promise<void> {
+  const {json, architecture, ...options} = takePreprocessing(flags);
+  const ending = extname(to).toLowerCase();
+  if (ending === '.onnx') {
+    const exported = await exportOnnx(from, to, {architecture, ...options});
+    return json ? printJson(exported) : printExport(to, exported);
+  }
+  if (!['.safetensors', '.pth', '.pt'].includes(ending))
+    command.error(`error: expected a file that ends in .onnx, .safetensors or .pth but received '${to}'`);
+  const given = command.options.find(
+    option =>
+      command.getOptionValueSource(option.attributeName()) === 'cli' &&
+      !['architecture', 'json'].includes(option.attributeName()),
+  );
+  if (given) command.error(`error: option '${given.flags}' is of ONNX files, and ${to} is none`);
+  const conversion = await convertCheckpoint(from, to, {architecture});
+  if (json) return printJson(conversion);
+  await print(
+    `${title(conversion.architecture)}: ${count(conversion.parameters.after)} fused parameters, under the official names`,
+  );
+  await print(`wrote ${to} (${count(conversion.bytes)} bytes)`);
+}
+
+async function printExport(
+  to: string,
+  {architecture, precision, input, output, bytes}: OnnxExport,
+): Promise<void> {
+  const describe = ({name, type, shape}: OnnxExport['input']): string =>
+    `"${name}", ${type} ${['N', ...shape].join(' x ')}`;
+  const kind = input.type === 'uint8' ? 'RGB pixels' : 'normalised';
+  await print(`${title(architecture)}: ONNX opset 17, ${precision}`);
+  await print(`input   ${describe(input)}, ${kind}`);
+  await print(`output  ${describe(output)}`);
+  await print(`wrote ${to} (${count(bytes)} bytes)`);
+}

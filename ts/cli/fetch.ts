@@ -1,0 +1,40 @@
+import type {Command} from 'commander';
+import {jsonOption} from './options.ts';
+import {count, print, printJson} from './output.ts';
+import {downloadProgress} from './progress.ts';
+
+interface Flags {
+  file?: string;
+  json?: true;
+}
+
+const examples = `
+Examples:
+  $ repvgg fetch timm/repvgg_a0.rvgg_in1k
+  $ repvgg fetch timm/repvgg_a0.rvgg_in1k@main --file pytorch_model.bin --json`;
+
+export function addFetch(program: Command): void {
+  program
+    .command('fetch')
+    .description(
+      'download the weights of a model of the Hugging Face hub into its cache, and print their path',
+    )
+    .argument('<model>', '"owner/name" or "owner/name@revision"')
+    .option('--file <name>', 'the file of weights (default: model.safetensors, or whatever there is)')
+    .addOption(jsonOption())
+    .addHelpText('after', examples)
+    .action(fetchCommand);
+}
+
+async function fetchCommand(model: string, {file, json}: Flags): Promise<void> {
+  const {fetchModel} = await import('../hub/fetch.ts');
+  const fetched = await fetchModel(model, {file, onProgress: downloadProgress(model)});
+  if (json) return printJson(fetched);
+  const {bytes, downloaded, commit, path} = fetched;
+  await print(
+    downloaded > 0
+      ? `downloaded ${count(downloaded)} of ${count(bytes)} bytes of ${fetched.file} at ${commit}`
+      : `${fetched.file} at ${commit} was in the cache (${count(bytes)} bytes)`,
+  );
+  await print(path);
+}

@@ -1,0 +1,76 @@
+import {stat} from 'node:fs/promises';
+import type {Architecture} from './architecture.ts';
+import {checkOptions, checkSignal} from './arguments.ts';
+import {networkFromCheckpoint} from './checkpoint/network.ts';
+import {openCheckpoint} from './checkpoint/open.ts';
+import {digits} from './digits.ts';
+import {invalidArgument} from './errors.ts';
+import {locateCheckpoint} from './locate.ts';
+import {type OnnxSignature, writeOnnx} from './onnx.ts';
+import {
+  checkPreprocessing,
+  completePreprocessing,
+  defaultPreprocessing,
+  type Preprocessing,
+  type PreprocessingOptions,
+} from './preprocessing.ts';
+
+export interface OnnxExportOptions {
+  /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
+  architecture?: string | Architecture | undefined;
+  /** Of weights and arithmetic. Default fp32. */
+  precision?: 'fp32' | 'fp16' | undefined;
+  /** Takes uint8 pixels, [N][crop][crop][3], and normalises inside. Default: normalised floats, [N][3][crop][crop]. */
+  uint8?: boolean | undefined;
+  /** Fields that differ from the variant's published preprocessing. The crop is the size of the input. */
+  preprocessing?: PreprocessingOptions | undefined;
+  /** Ends the call early: it then rejects with the signal's reason, and what was at `to` stays. */
+  signal?: AbortSignal | undefined;
+}
+
+/** What {@link exportOnnx} wrote. */
+export interface OnnxExport extends OnnxSignature {
+  architecture: Architecture;
+  precision: 'fp32' | 'fp16';
+  /** How images become the model's input; the file has it too, as metadata. */
+  preprocessing: Preprocessing;
+  /** Size of the file. */
+  bytes: number;
+}
+
+/**
+ * Writes a checkpoint's deploy form as an ONNX model: a chain of Conv and Relu, for any batch size, in opset 17. Its
+ * metadata has `repvgg.architecture` and `repvgg.preprocessing`, as JSON.
+ *
+ * @param from whatever `RepVGG.load` takes
+ * @throws {RepVGGError} the codes of reading a checkpoint; ERR_FILE_WRITE; ERR_CHECKPOINT_VALUE for weights beyond fp16
+ */
+export async function exportOnnx(
+  from: string,
+  to: string,
+  options: OnnxExportOptions = {},
+): Promise<OnnxExport> {
+  checkOptions(options);
+  const {precision = 'fp32', uint8 = false, signal} = options;
+  if (precision !== 'fp32' && precision !== 'fp16')
+    throw invalidArgument('precision', '"fp32" or "fp16"', precision);
+  if (typeof uint8 !== 'boolean') throw invalidArgument('uint8', 'true or false', uint8);
+  checkPreprocessing(options.preprocessing);
+  checkSignal(signal);
+  signal?.throwIfAborted();
+  await using file = await openCheckpoint(await locateCheckpoint(from, {signal}));
+  const network = networkFromCheckpoint(file, options);
+  const {architecture} = network;
+  const own = from === 'digits' ? digits.preprocessing : defaultPreprocessing(architecture);
+  const preprocessing = completePreprocessing(options.preprocessing, own);
+  const signature = await writeOnnx(to, network, preprocessing.crop, {
+    precision,
+    normalisation: uint8 ? preprocessing : undefined,
+    metadata: {
+      'repvgg.architecture': JSON.stringify(architecture),
+      'repvgg.preprocessing': JSON.stringify(preprocessing),
+    },
+    signal,
+  });
+  return {architecture, precision, preprocessing, bytes: (await stat(to)).size, ...signature};
+}

@@ -1,0 +1,35 @@
+import {readFile} from 'node:fs/promises';
+import {homedir} from 'node:os';
+import {join} from 'node:path';
+
+/** How the hub is reached, by the variables that huggingface_hub documents. */
+export interface HubEnvironment {
+  /** HF_ENDPOINT, without a slash at its end. */
+  endpoint: string;
+  /** HF_HUB_CACHE, or "hub" in HF_HOME. */
+  cache: string;
+  /** HF_HUB_OFFLINE */
+  offline: boolean;
+  /** HF_TOKEN, or the file of HF_TOKEN_PATH, or "token" in HF_HOME, which `hf auth login` writes. */
+  token: string | undefined;
+}
+
+export async function hubEnvironment(variables: NodeJS.ProcessEnv = process.env): Promise<HubEnvironment> {
+  /** Variables that are set but empty count as not set. */
+  const first = (...names: string[]): string | undefined =>
+    names.map(name => variables[name]?.trim()).find(value => value);
+  const home = first('HF_HOME') ?? join(first('XDG_CACHE_HOME') ?? join(homedir(), '.cache'), 'huggingface');
+  const tokenFile = first('HF_TOKEN_PATH') ?? join(home, 'token');
+  return {
+    endpoint: (first('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, ''),
+    cache: first('HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE') ?? join(home, 'hub'),
+    offline: /^(1|on|yes|true)$/i.test(first('HF_HUB_OFFLINE') ?? ''),
+    token: first('HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN') ?? (await readToken(tokenFile)),
+  };
+}
+
+async function readToken(path: string): Promise<string | undefined> {
+  // Nobody who is not logged in has this file, and what cannot be read is no reason to fail for a public model.
+  const text = await readFile(path, 'utf8').catch(() => '');
+  return text.trim() || undefined;
+}

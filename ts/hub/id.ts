@@ -1,0 +1,25 @@
+import {invalidArgument} from '../errors.ts';
+
+/** A model of the Hugging Face hub. */
+export interface HubModel {
+  /** "owner/name" */
+  name: string;
+  /** A branch, a tag or a commit. */
+  revision: string;
+}
+
+/** The hub's own rule for names, and a revision behind "@". */
+const pattern = /^([\w-][\w.-]{0,95}\/[\w-][\w.-]{0,95})(?:@([\w.-][\w./-]*))?$/;
+/** What looks like an id but was surely meant as a file. */
+const fileName = /\.(pth|pt|bin|tar|pkl|ckpt|safetensors|onnx|zip)$/i;
+
+export function isHubId(text: string): boolean {
+  return pattern.test(text) && !fileName.test(text) && !text.includes('..');
+}
+
+/** @throws {RepVGGError} ERR_INVALID_ARGUMENT */
+export function hubModel(text: string): HubModel {
+  const [, name, revision = 'main'] = (isHubId(text) && pattern.exec(text)) || [];
+  if (name === undefined) throw invalidArgument('the model', '"owner/name" or "owner/name@revision"', text);
+  return {name, revision};
+}
