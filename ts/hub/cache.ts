@@ -1,3 +1,4 @@
+import {randomUUID} from 'node:crypto';
 import {mkdir, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile} from 'node:fs/promises';
 import {dirname, join, relative} from 'node:path';
 
@@ -48,8 +49,9 @@ export class HubCache {
     if (isCommit(revision)) return;
     const ref = join(this.#folder, 'refs', revision);
     await mkdir(dirname(ref), {recursive: true});
-    await writeFile(`${ref}.${process.pid}`, commit);
-    await rename(`${ref}.${process.pid}`, ref);
+    const temporary = `${ref}.${randomUUID()}`;
+    await writeFile(temporary, commit);
+    await rename(temporary, ref);
   }
 }
 

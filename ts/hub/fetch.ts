@@ -1,6 +1,6 @@
 import {createHash} from 'node:crypto';
 import {createReadStream} from 'node:fs';
-import {mkdir, open, rename, rm, stat} from 'node:fs/promises';
+import {constants, mkdir, open, rename, rm, stat} from 'node:fs/promises';
 import {dirname} from 'node:path';
 import {RepVGGError} from '../errors.ts';
 import {HubCache, isFile} from './cache.ts';
@@ -107,8 +107,7 @@ async function fetchOnline(
     if (!remote) throw new Error(`${file} cannot be downloaded`);
     if (remote.size !== bytes) throw new Error(`${file} should have ${bytes} bytes and has ${remote.size}`);
     downloaded = await download(remote, `${blob}.incomplete`, onProgress);
-    await verify(`${blob}.incomplete`, checksum!, bytes, file);
-    await moveIntoPlace(`${blob}.incomplete`, blob);
+    await complete(blob, checksum!, bytes, file);
   }
   await cache.link(revision, commit, file, checksum!);
   return {id: name, file, commit, path: cache.snapshot(commit, file), bytes, downloaded};
@@ -127,10 +126,11 @@ function chooseFile(files: readonly string[]): string | undefined {
  */
 async function download(remote: Blob, path: string, onProgress: FetchOptions['onProgress']): Promise<number> {
   await mkdir(dirname(path), {recursive: true});
-  const file = await open(path, (await isFile(path)) ? 'r+' : 'w');
+  const file = await open(path, constants.O_RDWR | constants.O_CREAT, 0o666);
   try {
     const {size} = await file.stat();
     const start = size > remote.size ? 0 : size;
+    if (size > start) await file.truncate(start);
     let position = start;
     onProgress?.(position, remote.size);
     if (position < remote.size) {
@@ -143,13 +143,23 @@ async function download(remote: Blob, path: string, onProgress: FetchOptions['on
         onProgress?.(position, remote.size);
       }
     }
-    await file.truncate(Math.max(position, 0));
     await file.sync();
     if (position < remote.size)
       throw new Error(`the connection ended after ${position} of ${remote.size} bytes`);
     return position - start;
   } finally {
     await file.close();
+  }
+}
+
+/** Gives a download its name, unless another process has done so. */
+async function complete(blob: string, checksum: string, bytes: number, name: string): Promise<void> {
+  const incomplete = `${blob}.incomplete`;
+  try {
+    await verify(incomplete, checksum, bytes, name);
+    await rename(incomplete, blob);
+  } catch (error) {
+    if (!(await isFile(blob))) throw error;
   }
 }
 
@@ -164,14 +174,6 @@ async function verify(path: string, checksum: string, bytes: number, name: strin
   throw new Error(
     `what came for ${name} does not have its checksum ${checksum}, so it was removed: try again`,
   );
-}
-
-async function moveIntoPlace(incomplete: string, blob: string): Promise<void> {
-  try {
-    await rename(incomplete, blob);
-  } catch (error) {
-    if (!(await isFile(blob))) throw error; // Another process has moved it.
-  }
 }
 
 function toDownloadError(
