@@ -1,7 +1,8 @@
 import test from 'ava';
 import {type Architecture, architectureByName, architectureNames} from '../ts/architecture.ts';
 import type {TensorInfo} from '../ts/checkpoint/checkpoint.ts';
-import {type NetworkFromCheckpointOptions, networkFromCheckpoint} from '../ts/checkpoint/network.ts';
+import {networkFromCheckpoint} from '../ts/checkpoint/network.ts';
+import type {StructureOptions} from '../ts/checkpoint/structure.ts';
 import type {DeployBlock, NetworkParameters, TrainBlock} from '../ts/network.ts';
 import {
   collect,
@@ -14,7 +15,7 @@ import {
   tensor,
 } from './checkpoints.ts';
 
-function load(tensors: Iterable<TensorInfo>, options?: NetworkFromCheckpointOptions): NetworkParameters {
+function load(tensors: Iterable<TensorInfo>, options?: StructureOptions): NetworkParameters {
   return networkFromCheckpoint(memoryCheckpoint(tensors), options);
 }
 

@@ -2,7 +2,8 @@
 import test, {type ExecutionContext} from 'ava';
 import {type Architecture, architectureByName} from '../ts/architecture.ts';
 import type {TensorInfo} from '../ts/checkpoint/checkpoint.ts';
-import {type NetworkFromCheckpointOptions, networkFromCheckpoint} from '../ts/checkpoint/network.ts';
+import {networkFromCheckpoint} from '../ts/checkpoint/network.ts';
+import type {StructureOptions} from '../ts/checkpoint/structure.ts';
 import type {RepVGGErrorCode} from '../ts/errors.ts';
 import type {NetworkParameters} from '../ts/network.ts';
 import {
@@ -15,7 +16,7 @@ import {
   tensor,
 } from './checkpoints.ts';
 
-function load(tensors: Iterable<TensorInfo>, options?: NetworkFromCheckpointOptions): NetworkParameters {
+function load(tensors: Iterable<TensorInfo>, options?: StructureOptions): NetworkParameters {
   return networkFromCheckpoint(memoryCheckpoint(tensors), options);
 }
 
@@ -37,7 +38,7 @@ function refuse(
   tensors: TensorInfo[],
   code: RepVGGErrorCode,
   parts: string[],
-  options?: NetworkFromCheckpointOptions,
+  options?: StructureOptions,
 ): void {
   const unread = tensors.map(info => ({
     ...info,

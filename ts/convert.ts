@@ -15,6 +15,8 @@ import {layerTable} from './statistics.ts';
 export interface ConvertOptions {
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
   architecture?: string | Architecture | undefined;
+  /** What the checkpoint's batch normalisations add to the variance. Default: 1e-5; see LoadOptions. */
+  eps?: number | undefined;
   /** 'deploy' (default) fuses the branches; 'train' keeps them, and only names and container change. */
   form?: Form | undefined;
   /** Ends the call early: it then rejects with the signal's reason, and what was at `to` stays. */
@@ -68,7 +70,7 @@ export async function convertCheckpoint(
   checkSignal(signal);
   signal?.throwIfAborted();
   await using file = await openCheckpoint(await locateCheckpoint(from, {signal}));
-  const network = networkFromCheckpoint(file, {architecture: options.architecture});
+  const network = networkFromCheckpoint(file, {architecture: options.architecture, eps: options.eps});
   const {architecture, storedForm} = network;
   const writeStateDict = extension === '.safetensors' ? writeSafetensors : writePyTorch;
   await writeStateDict(to, await officialStateDict(network, form, signal), signal);

@@ -104,29 +104,73 @@ export function fuseBlock(
   end: number = shape.outChannels,
 ): Convolution {
   const {outChannels, groups} = shape;
-  const channels = (values: Floats): Floats => {
-    const perChannel = values.length / outChannels;
-    return values.subarray(first * perChannel, end * perChannel);
+  const normalised = (kernelSize: 1 | 3, branch: ConvolutionBranch): Convolution => {
+    const {weight, bias, batchNorm} = channelsOfBranch(branch, outChannels, first, end);
+    return fuseBatchNorm({kernelSize, weight, bias}, batchNorm);
   };
-  const normalised = (kernelSize: 1 | 3, {weight, bias, batchNorm}: ConvolutionBranch): Convolution =>
-    fuseBatchNorm(
-      {kernelSize, weight: channels(weight), bias: bias && channels(bias)},
-      channelsOfNorm(batchNorm),
-    );
-  const channelsOfNorm = ({gamma, beta, mean, variance, eps}: BatchNorm): BatchNorm => ({
-    gamma: channels(gamma),
-    beta: channels(beta),
-    mean: channels(mean),
-    variance: channels(variance),
-    eps,
-  });
   const fused = normalised(3, dense);
   addBranch(fused, normalised(1, pointwise));
   if (identity) {
-    const kernel = identityKernel(outChannels, groups, first, end);
-    addBranch(fused, fuseBatchNorm({kernelSize: 1, weight: kernel, bias: null}, channelsOfNorm(identity)));
+    const weight = identityKernel(outChannels, groups, first, end);
+    const batchNorm = channelsOfNorm(identity, first, end);
+    addBranch(fused, fuseBatchNorm({kernelSize: 1, weight, bias: null}, batchNorm));
   }
   return fused;
+}
+
+/** The branch of the output channels from `first` to before `end`, of `outChannels`. */
+export function channelsOfBranch(
+  {weight, bias, batchNorm}: ConvolutionBranch,
+  outChannels: number,
+  first: number,
+  end: number,
+): ConvolutionBranch {
+  const taps = weight.length / outChannels;
+  return {
+    weight: weight.subarray(first * taps, end * taps),
+    bias: bias?.subarray(first, end) ?? null,
+    batchNorm: channelsOfNorm(batchNorm, first, end),
+  };
+}
+
+function channelsOfNorm(
+  {gamma, beta, mean, variance, eps}: BatchNorm,
+  first: number,
+  end: number,
+): BatchNorm {
+  return {
+    gamma: gamma.subarray(first, end),
+    beta: beta.subarray(first, end),
+    mean: mean.subarray(first, end),
+    variance: variance.subarray(first, end),
+    eps,
+  };
+}
+
+/**
+ * Draws a batch normalisation of the sum of a block's branches into the branches: with s and b its scale and shift,
+ * s (A + B + C) + b = (s A + b) + s B + s C. So a block of QARepVGG (arXiv 2212.01593) becomes one of RepVGG, exactly.
+ */
+export function distributeBatchNorm(block: TrainBlock, sum: BatchNorm): TrainBlock {
+  const scale = Float64Array.from(sum.gamma, (gamma, i) => gamma / Math.sqrt(sum.variance[i]! + sum.eps));
+  const scaled = (norm: BatchNorm, shift: (channel: number) => number): BatchNorm => ({
+    ...norm,
+    gamma: Float64Array.from(norm.gamma, (gamma, i) => gamma * scale[i]!),
+    beta: Float64Array.from(norm.beta, (beta, i) => beta * scale[i]! + shift(i)),
+  });
+  const {dense, pointwise, identity} = block;
+  return {
+    ...block,
+    dense: {...dense, batchNorm: scaled(dense.batchNorm, i => sum.beta[i]! - sum.mean[i]! * scale[i]!)},
+    pointwise: {...pointwise, batchNorm: scaled(pointwise.batchNorm, () => 0)},
+    identity: identity && scaled(identity, () => 0),
+  };
+}
+
+/** The batch normalisation that changes nothing. */
+export function unitBatchNorm(channels: number): BatchNorm {
+  const filled = (value: number): Float32Array => new Float32Array(channels).fill(value);
+  return {gamma: filled(1), beta: filled(0), mean: filled(0), variance: filled(1), eps: 0};
 }
 
 /** Rounds a fused convolution to the float32 in which networks are stored and run: once, at the very end. */

@@ -28,6 +28,11 @@ export interface LoadOptions {
   precision?: Precision | undefined;
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
   architecture?: string | Architecture | undefined;
+  /**
+   * What the checkpoint's batch normalisations add to the variance, which no checkpoint tells. Default: 1e-5, as in all
+   * classifiers; the RepVGG blocks of YOLOv6 and YOLOv7 were trained with 1e-3. It does not matter once fused.
+   */
+  eps?: number | undefined;
   /** 'deploy' (default) fuses the branches of a training checkpoint; 'train' runs them as they were trained. */
   form?: Form | undefined;
   /** One label for each class, or a file with one a line. Default: ImageNet's for 1000 classes, else the class numbers. */
@@ -131,7 +136,7 @@ export class RepVGG implements AsyncDisposable {
     const chosen = chooseDevice(device, precision);
 
     await using file = await openCheckpoint(await locateCheckpoint(checkpoint, {signal, onProgress}));
-    const parameters = networkFromCheckpoint(file, {architecture: options.architecture});
+    const parameters = networkFromCheckpoint(file, {architecture: options.architecture, eps: options.eps});
     const {architecture} = parameters;
     const labels = await resolveLabels(given, architecture.numClasses);
     const preprocessing = completePreprocessing(

@@ -11,7 +11,7 @@ import type {Form} from './network.ts';
 export interface VerifyOptions
   extends Pick<
     LoadOptions,
-    'architecture' | 'device' | 'preprocessing' | 'threads' | 'batchSize' | 'signal'
+    'architecture' | 'eps' | 'device' | 'preprocessing' | 'threads' | 'batchSize' | 'signal'
   > {
   /** The fused checkpoint to check. Default: the branches are fused here, in memory. */
   deploy?: string | undefined;

@@ -3,25 +3,34 @@
  * that differs between projects is in it: to add one is to add a row.
  */
 import type {SqueezeExcitePosition} from '../architecture.ts';
-import {RepVGGError} from '../errors.ts';
-import type {Checkpoint} from './checkpoint.ts';
 
 export interface Dialect {
   name: string;
+  /** Where the names are from. */
+  source: string;
+  /** How its tensors differ from the official ones, in words. */
+  quirks: string;
   /** The module of the one block of stage 0. */
   stem: string;
   /** The modules whose numbered blocks make up stages 1 to 4; the blocks of several modules follow one another. */
   stages: readonly [readonly string[], readonly string[], readonly string[], readonly string[]];
   /** The modules of a block. */
   dense: {convolution: string; batchNorm: string};
-  pointwise: {convolution: string; batchNorm: string};
-  /** The batch normalisation of the identity branch. */
-  identity: string;
+  pointwise: {convolution: string; batchNorm: string | null};
+  /** The batch normalisation of the identity branch; null where the branch is the input as it is. */
+  identity: string | null;
   /** The one convolution of a fused block. */
   fused: string;
-  squeezeExcite: {down: string; up: string; position: SqueezeExcitePosition};
+  /** The batch normalisation of the sum of the branches, or behind the one convolution. */
+  sum: string | null;
+  /** Null where it cannot be had together with the rest. */
+  squeezeExcite: {down: string; up: string; position: SqueezeExcitePosition} | null;
   /** The classifier. */
   linear: string;
+  /** Whether the classifier's weight is [channels][numClasses]. */
+  linearTransposed: boolean;
+  /** The list in a convolution whose numbered members hold the kernels of one group each. */
+  groupList: string | null;
   /** The parameters of a batch normalisation, and what its project adds to the variance. */
   batchNorm: {gamma: string; beta: string; mean: string; variance: string; eps: number};
   /** Tensors that inference has no use for. */
@@ -36,25 +45,30 @@ const pytorchBatchNorm: Dialect['batchNorm'] = {
   eps: 1e-5,
 };
 
-/** github.com/DingXiaoH/RepVGG, repvgg.py. */
 const official: Dialect = {
   name: 'official',
+  source: 'DingXiaoH/RepVGG, repvgg.py',
+  quirks: 'the files of 2021 have no batch counters',
   stem: 'stage0',
   stages: [['stage1'], ['stage2'], ['stage3'], ['stage4']],
   dense: {convolution: 'rbr_dense.conv', batchNorm: 'rbr_dense.bn'},
   pointwise: {convolution: 'rbr_1x1.conv', batchNorm: 'rbr_1x1.bn'},
   identity: 'rbr_identity',
   fused: 'rbr_reparam',
+  sum: null,
   squeezeExcite: {down: 'se.down', up: 'se.up', position: 'before-relu'},
   linear: 'linear',
+  linearTransposed: false,
+  groupList: null,
   batchNorm: pytorchBatchNorm,
   ignored: /\.num_batches_tracked$/,
 };
 
-/** github.com/DingXiaoH/RepVGG, repvggplus.py: stage 3 in two halves, and auxiliary classifiers while training. */
 const plus: Dialect = {
   ...official,
   name: 'official RepVGGplus',
+  source: 'DingXiaoH/RepVGG, repvggplus.py',
+  quirks: 'stage 3 in two halves; the auxiliary heads of training are ignored',
   stages: [
     ['stage1.blocks'],
     ['stage2.blocks'],
@@ -65,9 +79,20 @@ const plus: Dialect = {
   ignored: /\.num_batches_tracked$|^stage(1|2|3_first)_aux\./,
 };
 
-/** github.com/huggingface/pytorch-image-models, byobnet.py. */
+const insertedBatchNorm: Dialect = {
+  ...official,
+  name: 'official with inserted BN',
+  source: 'DingXiaoH/RepVGG, tools/insert_bn.py',
+  quirks: 'fused, and with a batch normalisation behind each convolution in place of its bias',
+  fused: 'rbr_reparam.conv',
+  sum: 'rbr_reparam.bn',
+};
+
 const timm: Dialect = {
+  ...official,
   name: 'timm',
+  source: 'huggingface/pytorch-image-models, byobnet.py',
+  quirks: 'stages count from 0',
   stem: 'stem',
   stages: [['stages.0'], ['stages.1'], ['stages.2'], ['stages.3']],
   dense: {convolution: 'conv_kxk.conv', batchNorm: 'conv_kxk.bn'},
@@ -76,116 +101,130 @@ const timm: Dialect = {
   fused: 'reparam_conv',
   squeezeExcite: {down: 'attn.fc1', up: 'attn.fc2', position: 'before-relu'},
   linear: 'head.fc',
-  batchNorm: pytorchBatchNorm,
-  ignored: /\.num_batches_tracked$/,
 };
 
-export const dialects: readonly Dialect[] = [official, plus, timm];
+const mmpretrain: Dialect = {
+  ...official,
+  name: 'mmpretrain',
+  source: 'open-mmlab/mmpretrain (mmcls), backbones/repvgg.py',
+  quirks: '',
+  stem: 'backbone.stem',
+  stages: [['backbone.stage_1'], ['backbone.stage_2'], ['backbone.stage_3'], ['backbone.stage_4']],
+  dense: {convolution: 'branch_3x3.conv', batchNorm: 'branch_3x3.norm'},
+  pointwise: {convolution: 'branch_1x1.conv', batchNorm: 'branch_1x1.norm'},
+  identity: 'branch_norm',
+  fused: 'branch_reparam',
+  squeezeExcite: {down: 'se_layer.conv1.conv', up: 'se_layer.conv2.conv', position: 'before-relu'},
+  linear: 'head.fc',
+};
 
-export interface BatchNormNames {
-  gamma: string;
-  beta: string;
-  mean: string;
-  variance: string;
-}
+/** The state dict of `model.backbone`. */
+const mmpretrainBackbone: Dialect = {
+  ...mmpretrain,
+  name: 'mmpretrain backbone',
+  quirks: 'no classifier and no prefix',
+  stem: 'stem',
+  stages: [['stage_1'], ['stage_2'], ['stage_3'], ['stage_4']],
+};
 
-export interface LayerNames {
-  weight: string;
-  bias: string;
-}
+const mindCV: Dialect = {
+  ...official,
+  name: 'MindCV',
+  source: 'mindspore-lab/mindcv, models/repvgg.py',
+  quirks: "batch normalisations in MindSpore's words; the state of an optimizer is ignored",
+  dense: {convolution: 'rbr_dense.0', batchNorm: 'rbr_dense.1'},
+  pointwise: {convolution: 'rbr_1x1.0', batchNorm: 'rbr_1x1.1'},
+  squeezeExcite: {down: 'se.conv_reduce', up: 'se.conv_expand', position: 'before-relu'},
+  batchNorm: {
+    gamma: 'gamma',
+    beta: 'beta',
+    mean: 'moving_mean',
+    variance: 'moving_variance',
+    eps: 1e-5,
+  },
+  ignored:
+    /^(moments|moment1|moment2|accum|ema|_ema_weights)\.|^(learning_rate|momentum|weight_decay|global_step|epoch_num|step_num|beta[12]_power|scale_sense|current_iterator_step|last_overflow_iterator_step)$/,
+};
 
-/** The names of all tensors that a block can have, in any form. */
-export interface BlockNames {
-  fused: LayerNames;
-  dense: LayerNames & {batchNorm: BatchNormNames};
-  pointwise: LayerNames & {batchNorm: BatchNormNames};
-  identity: BatchNormNames;
-  squeezeExcite: {down: LayerNames; up: LayerNames};
-}
+const mindSporeModels: Dialect = {
+  ...mindCV,
+  name: 'MindSpore models',
+  source: 'mindspore-ai/models, research/cv/repvgg',
+  quirks: `as MindCV; but on a GPU each convolution is a list of one kernel per group`,
+  squeezeExcite: {down: 'se.down', up: 'se.up', position: 'before-relu'},
+  groupList: 'convs',
+};
 
-/** The names of a convolution's or linear layer's tensors. */
-export function layerNames(module: string): LayerNames {
-  return {weight: `${module}.weight`, bias: `${module}.bias`};
-}
+const paddleClas: Dialect = {
+  ...official,
+  name: 'PaddleClas',
+  source: 'PaddlePaddle/PaddleClas, model_zoo/repvgg.py',
+  quirks:
+    'the classifier is transposed; after an evaluation the fused kernels stand beside the branches, which count',
+  linearTransposed: true,
+  batchNorm: {...pytorchBatchNorm, mean: '_mean', variance: '_variance'},
+  ignored: /\.rbr_reparam\.(weight|bias)$/,
+};
 
-function blockNames(dialect: Dialect, block: string): BlockNames {
-  const {dense, pointwise, identity, fused, squeezeExcite, batchNorm} = dialect;
-  const layer = (module: string): LayerNames => layerNames(`${block}.${module}`);
-  const norm = (module: string): BatchNormNames => ({
-    gamma: `${block}.${module}.${batchNorm.gamma}`,
-    beta: `${block}.${module}.${batchNorm.beta}`,
-    mean: `${block}.${module}.${batchNorm.mean}`,
-    variance: `${block}.${module}.${batchNorm.variance}`,
-  });
-  return {
-    fused: layer(fused),
-    dense: {...layer(dense.convolution), batchNorm: norm(dense.batchNorm)},
-    pointwise: {...layer(pointwise.convolution), batchNorm: norm(pointwise.batchNorm)},
-    identity: norm(identity),
-    squeezeExcite: {down: layer(squeezeExcite.down), up: layer(squeezeExcite.up)},
-  };
-}
+const basecls: Dialect = {
+  ...official,
+  name: 'basecls',
+  source: 'megvii-research/basecls, models/repvgg.py',
+  quirks:
+    'grouped kernels are [groups][out / groups][in / groups][k][k], and what is per channel is [1][C][1][1]',
+  squeezeExcite: {down: 'se.f_ex.0', up: 'se.f_ex.2', position: 'before-relu'},
+  linear: 'head.fc',
+};
 
-/** A checkpoint's dialect, and the names of its blocks: stage by stage, block by block. */
-export interface NamedBlocks {
-  dialect: Dialect;
-  stages: readonly (readonly BlockNames[])[];
-}
+const zcls: Dialect = {
+  ...official,
+  name: 'ZCls',
+  source: 'ZJCV/ZCls, backbones/vgg/repvgg_backbone.py',
+  quirks: 'a block is a sequence of its convolution and its squeeze-and-excite, which is of linear layers',
+  stem: 'backbone.stage0',
+  stages: [['backbone.stage1'], ['backbone.stage2'], ['backbone.stage3'], ['backbone.stage4']],
+  dense: {convolution: '0.rbr_dense.conv', batchNorm: '0.rbr_dense.bn'},
+  pointwise: {convolution: '0.rbr_1x1.conv', batchNorm: '0.rbr_1x1.bn'},
+  identity: '0.rbr_identity',
+  fused: '0',
+  squeezeExcite: {down: '1.excitation.0', up: '1.excitation.2', position: 'before-relu'},
+  linear: 'head.fc',
+};
 
-/**
- * Finds out whose names a checkpoint uses, from the names alone: file names and metadata often lie. It is the dialect
- * that knows the most of its tensors, so a checkpoint that lacks some is still recognised and can be told what it lacks.
- *
- * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when no dialect knows a block of it
- */
-export function recogniseBlocks({path, tensors}: Checkpoint): NamedBlocks {
-  let best: {dialect: Dialect; known: number; counts: Map<string, number>} | undefined;
-  for (const dialect of dialects) {
-    const pattern = blockTensorPattern(dialect);
-    /** Blocks of each module: the highest number in use, so that a gap shows up as a missing tensor. */
-    const counts = new Map<string, number>();
-    let known = 0;
-    for (const name of tensors.keys()) {
-      const groups = pattern.exec(name)?.groups;
-      if (!groups) continue;
-      known++;
-      if (groups.module !== undefined) {
-        counts.set(groups.module, Math.max(counts.get(groups.module) ?? 0, Number(groups.position) + 1));
-      }
-    }
-    if (known > (best?.known ?? 0)) best = {dialect, known, counts};
-  }
-  if (!best) {
-    const [first] = tensors.keys();
-    const received =
-      first === undefined ? 'no tensor' : `${tensors.size} tensors such as ${JSON.stringify(first)}`;
-    const examples = dialects.map(
-      dialect => `"${blockNames(dialect, dialect.stem).dense.weight}" (${dialect.name})`,
-    );
-    throw new RepVGGError(
-      'ERR_CHECKPOINT_UNSUPPORTED',
-      `Expected the tensors of a RepVGG network in ${path}, such as ${examples.join(', ')}, but received ${received}.`,
-    );
-  }
-  const {dialect, counts} = best;
-  const stages = dialect.stages.map(modules =>
-    modules.flatMap(module =>
-      Array.from({length: counts.get(module) ?? 0}, (_, n) => blockNames(dialect, `${module}.${n}`)),
-    ),
-  );
-  return {dialect, stages: [[blockNames(dialect, dialect.stem)], ...stages]};
-}
+/** The gates of squeeze-and-excite come between the sum and its normalisation, so that the one cannot be fused. */
+const qaRepVGG: Dialect = {
+  ...official,
+  name: 'QARepVGG',
+  source: 'cxxgtxy/QARepVGG, repvgg.py (QARepVGGBlockV2)',
+  quirks: 'the sum is normalised, and neither the 1x1 nor the identity branch is; no squeeze-and-excite',
+  pointwise: {convolution: 'rbr_1x1', batchNorm: null},
+  identity: null,
+  sum: 'bn',
+  squeezeExcite: null,
+};
 
-/** Matches the name of any tensor of any block; `module` and `position` are those of the blocks behind the stem. */
-function blockTensorPattern(dialect: Dialect): RegExp {
-  const escaped = (text: string): string => text.replaceAll('.', '\\.');
-  const modules = dialect.stages.flat().map(escaped).join('|');
-  const tensors = leaves(blockNames(dialect, '')).map(escaped).join('|');
-  return new RegExp(
-    `^(?:${escaped(dialect.stem)}|(?<module>${modules})\\.(?<position>0|[1-9]\\d{0,2}))(?:${tensors})$`,
-  );
-}
+const qaRepVGGFirst: Dialect = {
+  ...official,
+  name: 'QARepVGG, first version',
+  source: 'cxxgtxy/QARepVGG, repvgg.py (QARepVGGBlockV1)',
+  quirks: 'the sum is normalised, and so is each branch; no squeeze-and-excite',
+  sum: 'bn',
+  squeezeExcite: null,
+};
 
-function leaves(names: object): string[] {
-  return Object.values(names).flatMap(value => (typeof value === 'string' ? [value] : leaves(value)));
-}
+/** Of two that know as many of a checkpoint's tensors, the first is taken. */
+export const dialects: readonly Dialect[] = [
+  official,
+  plus,
+  insertedBatchNorm,
+  timm,
+  mmpretrain,
+  mmpretrainBackbone,
+  mindCV,
+  mindSporeModels,
+  paddleClas,
+  basecls,
+  zcls,
+  qaRepVGG,
+  qaRepVGGFirst,
+];

@@ -1,7 +1,16 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
-import type {Architecture} from '../architecture.ts';
 import {invalidArgument, RepVGGError} from '../errors.ts';
-import {type BatchNorm, type Floats, fuseBlock, roundToFloat32} from '../fusion.ts';
+import {
+  type BatchNorm,
+  type Convolution,
+  channelsOfBranch,
+  distributeBatchNorm,
+  type Floats,
+  fuseBatchNorm,
+  fuseBlock,
+  roundToFloat32,
+  unitBatchNorm,
+} from '../fusion.ts';
 import type {
   BlockParameters,
   ConvolutionBranch,
@@ -11,14 +20,9 @@ import type {
   TrainBlock,
 } from '../network.ts';
 import {inSlices} from '../turns.ts';
+import type {BatchNormNames, BlockNames, LayerNames} from './block_names.ts';
 import type {Checkpoint} from './checkpoint.ts';
-import type {BatchNormNames, BlockNames} from './dialects.ts';
-import {checkpointStructure, type Structure} from './structure.ts';
-
-export interface NetworkFromCheckpointOptions {
-  /** What the network has to be: a name such as "RepVGG-A0", with any number of classes, or an architecture to the letter. */
-  architecture?: string | Architecture | undefined;
-}
+import {checkpointStructure, type Structure, type StructureOptions} from './structure.ts';
 
 /**
  * Reads a RepVGG network from a checkpoint of any known project, in train or deploy form. Its architecture is inferred
@@ -32,11 +36,11 @@ export interface NetworkFromCheckpointOptions {
  */
 export function networkFromCheckpoint(
   checkpoint: Checkpoint,
-  options: NetworkFromCheckpointOptions = {},
+  options: StructureOptions = {},
 ): NetworkParameters {
-  const structure = checkpointStructure(checkpoint, options.architecture);
+  const structure = checkpointStructure(checkpoint, options);
   const {architecture, form: storedForm, linear} = structure;
-  const reader = new TensorReader(checkpoint, structure.dialect.batchNorm.eps);
+  const reader = new TensorReader(checkpoint.path, structure);
   return {
     architecture,
     storedForm,
@@ -54,28 +58,34 @@ export function networkFromCheckpoint(
 
 async function* readBlocks(
   reader: TensorReader,
-  {form, blocks}: Structure,
+  structure: Structure,
   fuse: boolean,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<BlockParameters> {
+  const {form, blocks, sumIsNormalised} = structure;
   for (const {shape, names} of blocks) {
     // A block of few channels is one slice, and a checkpoint need not be a file that is waited for.
     await nextTurn();
     signal?.throwIfAborted();
     const squeezeExcite = shape.squeezeChannels > 0 ? await reader.squeezeExcite(names) : null;
+    const channels = shape.outChannels;
+    const sum = sumIsNormalised ? await reader.batchNorm(names.sum, channels) : null;
     if (form === 'deploy') {
-      const weight = await reader.float32(names.fused.weight);
-      yield {form, shape, weight, bias: await reader.float32(names.fused.bias), squeezeExcite};
+      const convolution = sum
+        ? await normalised(reader, names, sum, signal)
+        : {weight: await reader.float32(names.fused.weight), bias: await reader.float32(names.fused.bias)};
+      yield {form, shape, ...convolution, squeezeExcite};
       continue;
     }
-    const block: TrainBlock = {
+    const branches: TrainBlock = {
       form,
       shape,
-      dense: await reader.branch(names.dense),
-      pointwise: await reader.branch(names.pointwise),
-      identity: shape.identity ? await reader.batchNorm(names.identity) : null,
+      dense: await reader.branch(names.dense, channels),
+      pointwise: await reader.branch(names.pointwise, channels),
+      identity: shape.identity ? await reader.batchNorm(names.identity, channels) : null,
       squeezeExcite,
     };
+    const block = sum ? distributeBatchNorm(branches, sum) : branches;
     yield fuse ? await fusedBlock(reader, block, names, signal) : block;
   }
 }
@@ -87,32 +97,64 @@ async function fusedBlock(
   signal: AbortSignal | undefined,
 ): Promise<DeployBlock> {
   const {shape, dense, squeezeExcite} = block;
-  const weight = new Float32Array(dense.weight.length);
-  const bias = new Float32Array(shape.outChannels);
-  const taps = weight.length / bias.length;
-  const fuse = (first: number, end: number): void => {
-    const channels = roundToFloat32(fuseBlock(block, first, end));
-    weight.set(channels.weight, first * taps);
-    bias.set(channels.bias, first);
+  const fuse = (first: number, end: number): Convolution => fuseBlock(block, first, end);
+  const convolution = await fuseChannels(reader, fused, dense.weight.length, shape.outChannels, fuse, signal);
+  return {form: 'deploy', shape, ...convolution, squeezeExcite};
+}
+
+/** A fused convolution and the batch normalisation behind it, as one convolution. */
+async function normalised(
+  reader: TensorReader,
+  {fused}: BlockNames,
+  batchNorm: BatchNorm,
+  signal: AbortSignal | undefined,
+): Promise<Pick<DeployBlock, 'weight' | 'bias'>> {
+  const branch = {...(await reader.convolution(fused)), batchNorm};
+  const channels = batchNorm.gamma.length;
+  const fuse = (first: number, end: number): Convolution => {
+    const part = channelsOfBranch(branch, channels, first, end);
+    return fuseBatchNorm({kernelSize: 3, weight: part.weight, bias: part.bias}, part.batchNorm);
   };
-  await inSlices(bias.length, fuse, {itemLength: taps, signal});
+  return fuseChannels(reader, fused, branch.weight.length, channels, fuse, signal);
+}
+
+/** Fuses a few channels at a time, so that others get their turn. */
+async function fuseChannels(
+  reader: TensorReader,
+  fused: LayerNames,
+  length: number,
+  channels: number,
+  fuse: (first: number, end: number) => Convolution,
+  signal: AbortSignal | undefined,
+): Promise<Pick<DeployBlock, 'weight' | 'bias'>> {
+  const weight = new Float32Array(length);
+  const bias = new Float32Array(channels);
+  const taps = length / channels;
+  const fuseSlice = (first: number, end: number): void => {
+    const part = roundToFloat32(fuse(first, end));
+    weight.set(part.weight, first * taps);
+    bias.set(part.bias, first);
+  };
+  await inSlices(channels, fuseSlice, {itemLength: taps, signal});
   await reader.checkFinite(fused.weight, weight);
   await reader.checkFinite(fused.bias, bias);
-  return {form: 'deploy', shape, weight, bias, squeezeExcite};
+  return {weight, bias};
 }
 
 /** Reads tensors and refuses values that no network can have. */
 class TensorReader {
-  readonly #checkpoint: Checkpoint;
-  readonly #eps: number;
+  readonly #path: string;
+  readonly #tensors: Structure['tensors'];
+  readonly #eps: Structure['eps'];
 
-  constructor(checkpoint: Checkpoint, eps: number) {
-    this.#checkpoint = checkpoint;
+  constructor(path: string, {tensors, eps}: Structure) {
+    this.#path = path;
+    this.#tensors = tensors;
     this.#eps = eps;
   }
 
   async values(name: string): Promise<Floats> {
-    const values = await this.#checkpoint.tensors.get(name)!.read();
+    const values = await this.#tensors.get(name)!.read();
     await this.checkFinite(name, values);
     return values;
   }
@@ -126,16 +168,24 @@ class TensorReader {
     return rounded;
   }
 
-  async branch(names: BlockNames['dense']): Promise<ConvolutionBranch> {
+  async branch(names: BlockNames['dense'], channels: number): Promise<ConvolutionBranch> {
     return {
-      weight: await this.values(names.weight),
-      bias: this.#checkpoint.tensors.has(names.bias) ? await this.values(names.bias) : null,
-      batchNorm: await this.batchNorm(names.batchNorm),
+      ...(await this.convolution(names)),
+      batchNorm: await this.batchNorm(names.batchNorm, channels),
     };
   }
 
-  async batchNorm(names: BatchNormNames): Promise<BatchNorm> {
-    const eps = this.#eps;
+  async convolution({weight, bias}: LayerNames): Promise<Pick<ConvolutionBranch, 'weight' | 'bias'>> {
+    return {
+      weight: await this.values(weight),
+      bias: this.#tensors.has(bias) ? await this.values(bias) : null,
+    };
+  }
+
+  /** Where there is none, one that changes nothing. */
+  async batchNorm(names: BatchNormNames | null, channels: number): Promise<BatchNorm> {
+    if (!names) return unitBatchNorm(channels);
+    const eps = this.#eps!;
     const variance = await this.values(names.variance);
     const bad = variance.findIndex(value => value < 0);
     if (bad >= 0) throw this.#badValue(names.variance, 'variances of 0 or more', variance[bad]!, bad);
@@ -143,7 +193,8 @@ class TensorReader {
     return {gamma, beta: await this.values(names.beta), mean: await this.values(names.mean), variance, eps};
   }
 
-  async squeezeExcite({squeezeExcite: {down, up}}: BlockNames): Promise<SqueezeExciteParameters> {
+  async squeezeExcite({squeezeExcite}: BlockNames): Promise<SqueezeExciteParameters> {
+    const {down, up} = squeezeExcite!;
     return {
       downWeight: await this.float32(down.weight),
       downBias: await this.float32(down.bias),
@@ -163,7 +214,7 @@ class TensorReader {
   #badValue(name: string, expected: string, value: number, index: number): RepVGGError {
     return new RepVGGError(
       'ERR_CHECKPOINT_VALUE',
-      `Expected ${expected} for tensor "${name}" of ${this.#checkpoint.path} but received ${value} at index ${index}.`,
+      `Expected ${expected} for tensor "${name}" of ${this.#path} but received ${value} at index ${index}.`,
     );
   }
 }

@@ -9,45 +9,77 @@ import {
   officialVariant,
   type SqueezeExcite,
 } from '../architecture.ts';
-import {RepVGGError} from '../errors.ts';
+import {invalidArgument, RepVGGError} from '../errors.ts';
 import type {Form} from '../network.ts';
-import type {Checkpoint, DType, TensorInfo} from './checkpoint.ts';
 import {
   type BatchNormNames,
   type BlockNames,
-  type Dialect,
   type LayerNames,
   layerNames,
   type NamedBlocks,
   recogniseBlocks,
-} from './dialects.ts';
+} from './block_names.ts';
+import type {Checkpoint, DType, TensorInfo} from './checkpoint.ts';
+import type {Dialect} from './dialects.ts';
+import {plainTensors} from './plain_tensors.ts';
 
 export interface Structure {
   architecture: Architecture;
   form: Form;
   dialect: Dialect;
+  /** The checkpoint's tensors under their own names, in the layouts of the official network. */
+  tensors: ReadonlyMap<string, TensorInfo>;
   blocks: readonly {shape: BlockShape; names: BlockNames}[];
+  /** Whether a batch normalisation stands behind the sum of the branches, or behind the fused convolution. */
+  sumIsNormalised: boolean;
+  /** What batch normalisations add to the variance; null where none is left. */
+  eps: number | null;
   linear: LayerNames | null;
 }
+
+/** What the checkpoint has to be, as far as it is known. */
+export interface StructureOptions {
+  /** A name such as "RepVGG-A0", with any number of classes, or an architecture to the letter. */
+  architecture?: string | Architecture | undefined;
+  /** What its batch normalisations add to the variance. Default: what its project does, 1e-5. */
+  eps?: number | undefined;
+}
+
+type NamedTensors = Pick<Checkpoint, 'path' | 'tensors'>;
 
 /**
  * Infers the network of a checkpoint, and checks that the checkpoint holds its tensors: all of them, nothing else,
  * each of its shape. Errors are those of `networkFromCheckpoint`.
- *
- * @param expected what the architecture has to be: a name (with any number of classes), or an architecture
  */
-export function checkpointStructure(checkpoint: Checkpoint, expected?: string | Architecture): Structure {
-  const {tensors} = checkpoint;
-  const {dialect, stages} = recogniseBlocks(checkpoint);
+export function checkpointStructure(file: Checkpoint, options: StructureOptions = {}): Structure {
+  const {architecture: expected, eps} = options;
+  if (eps !== undefined && !(eps > 0 && eps < 1))
+    throw invalidArgument('eps', 'a number between 0 and 1', eps);
+  const {dialect, stages} = recogniseBlocks(file);
+  const tensors = plainTensors(file.tensors, dialect);
+  const checkpoint: NamedTensors = {path: file.path, tensors};
   const named = stages.flat();
-  const form: Form = named.some(({fused}) => tensors.has(fused.weight)) ? 'deploy' : 'train';
+  // Where all branches are there, they are what was trained, and a fused kernel beside them is what they once were.
+  const isFused = named.some(({fused}) => tensors.has(fused.weight));
+  const form: Form = isFused && !named.every(({dense}) => tensors.has(dense.weight)) ? 'deploy' : 'train';
   const linearNames = layerNames(dialect.linear);
   const linear = Object.values(linearNames).some(name => tensors.has(name)) ? linearNames : null;
   const inferred = inferArchitecture(checkpoint, {dialect, stages}, form, linear);
   const architecture = settleArchitecture(checkpoint, inferred, expected);
   const shapes = blockShapes(architecture);
   const blocks = named.map((names, index) => ({names, shape: shapes[index]!}));
-  const structure = {architecture, form, dialect, blocks, linear};
+  // Behind a fused convolution it can be fused too.
+  const sumIsNormalised = named.some(({sum}) => sum && (form === 'train' || tensors.has(sum.gamma)));
+  const structure = {
+    architecture,
+    form,
+    dialect,
+    tensors,
+    blocks,
+    sumIsNormalised,
+    eps: form === 'train' || sumIsNormalised ? (eps ?? dialect.batchNorm.eps) : null,
+    linear,
+  };
   checkTensors(checkpoint, structure);
   return structure;
 }
@@ -58,7 +90,7 @@ export function checkpointStructure(checkpoint: Checkpoint, expected?: string | 
  * {@link checkTensors}.
  */
 function inferArchitecture(
-  checkpoint: Checkpoint,
+  checkpoint: NamedTensors,
   {dialect, stages}: NamedBlocks,
   form: Form,
   linear: LayerNames | null,
@@ -92,7 +124,7 @@ function inferArchitecture(
 }
 
 /** The output channels of a 3x3 kernel, and the input channels of one of its groups. */
-function kernelShape(checkpoint: Checkpoint, name: string): {outChannels: number; inChannels: number} {
+function kernelShape(checkpoint: NamedTensors, name: string): {outChannels: number; inChannels: number} {
   const tensor = tensorOf(checkpoint, name);
   const [outChannels, inChannels] = tensor.shape;
   if (!outChannels || !inChannels) throw wrongShape(checkpoint, tensor, '[out, in, 3, 3]');
@@ -104,17 +136,17 @@ function kernelShape(checkpoint: Checkpoint, name: string): {outChannels: number
  * hidden channels are an integer quotient, so several reductions can fit: the official two come first.
  */
 function inferSqueezeExcite(
-  {tensors}: Checkpoint,
+  {tensors}: NamedTensors,
   dialect: Dialect,
   blocks: readonly BlockNames[],
   kernels: readonly {outChannels: number}[],
 ): SqueezeExcite | null {
   const widths = blocks.flatMap(({squeezeExcite}, index) => {
-    const hidden = tensors.get(squeezeExcite.down.weight)?.shape[0];
+    const hidden = squeezeExcite ? tensors.get(squeezeExcite.down.weight)?.shape[0] : 0;
     return hidden ? [{hidden, channels: kernels[index]!.outChannels}] : [];
   });
   const [first] = widths;
-  if (!first || widths.length < blocks.length / 2) return null;
+  if (!first || !dialect.squeezeExcite || widths.length < blocks.length / 2) return null;
   const candidates = [16, 4, Math.floor(first.channels / first.hidden)];
   const reduction =
     candidates.find(r => widths.every(({hidden, channels}) => hidden === Math.trunc(channels / r))) ??
@@ -124,7 +156,7 @@ function inferSqueezeExcite(
 
 /** Names the inferred architecture, or holds it against the one that was asked for. */
 function settleArchitecture(
-  {path}: Checkpoint,
+  {path}: NamedTensors,
   inferred: Architecture,
   expected: string | Architecture | undefined,
 ): Architecture {
@@ -172,10 +204,10 @@ function firstDifference(found: Architecture, wanted: Architecture): [string, nu
 
 const floatingPoint: readonly DType[] = ['f64', 'f32', 'f16', 'bf16'];
 
-function checkTensors(checkpoint: Checkpoint, structure: Structure): void {
+function checkTensors(checkpoint: NamedTensors, structure: Structure): void {
   const {path, tensors} = checkpoint;
   const {architecture, form, dialect} = structure;
-  const shapes = new Map(tensorShapes(checkpoint, structure));
+  const shapes = new Map(tensorShapes(structure));
   for (const [name, shape] of shapes) {
     const tensor = tensorOf(checkpoint, name);
     if (!sameShape(tensor.shape, shape)) throw wrongShape(checkpoint, tensor, `[${shape.join(', ')}]`);
@@ -196,30 +228,39 @@ function checkTensors(checkpoint: Checkpoint, structure: Structure): void {
 }
 
 /** Lists the tensors that a network has, in the order in which they are read. */
-function* tensorShapes(
-  {tensors}: Checkpoint,
-  {architecture, form, blocks, linear}: Structure,
-): Generator<[name: string, shape: number[]]> {
+function* tensorShapes({
+  tensors,
+  architecture,
+  form,
+  blocks,
+  sumIsNormalised,
+  linear,
+}: Structure): Generator<[name: string, shape: number[]]> {
   function* convolution(names: LayerNames, shape: number[]): Generator<[string, number[]]> {
     yield [names.weight, shape];
     if (tensors.has(names.bias)) yield [names.bias, shape.slice(0, 1)];
   }
-  function* batchNorm(names: BatchNormNames, channels: number): Generator<[string, number[]]> {
+  function* batchNorm(names: BatchNormNames | null, channels: number): Generator<[string, number[]]> {
+    if (!names) return;
     for (const name of [names.gamma, names.beta, names.mean, names.variance]) yield [name, [channels]];
   }
   for (const {names, shape} of blocks) {
     const {inChannels, outChannels, groups, identity, squeezeChannels} = shape;
-    if (form === 'deploy') {
-      yield [names.fused.weight, [outChannels, inChannels / groups, 3, 3]];
+    const kernel = [outChannels, inChannels / groups, 3, 3];
+    if (form === 'deploy' && !sumIsNormalised) {
+      yield [names.fused.weight, kernel];
       yield [names.fused.bias, [outChannels]];
+    } else if (form === 'deploy') {
+      yield* convolution(names.fused, kernel);
     } else {
-      yield* convolution(names.dense, [outChannels, inChannels / groups, 3, 3]);
+      yield* convolution(names.dense, kernel);
       yield* batchNorm(names.dense.batchNorm, outChannels);
       yield* convolution(names.pointwise, [outChannels, inChannels / groups, 1, 1]);
       yield* batchNorm(names.pointwise.batchNorm, outChannels);
       if (identity) yield* batchNorm(names.identity, outChannels);
     }
-    if (squeezeChannels > 0) {
+    if (sumIsNormalised) yield* batchNorm(names.sum, outChannels);
+    if (squeezeChannels > 0 && names.squeezeExcite) {
       const {down, up} = names.squeezeExcite;
       yield [down.weight, [squeezeChannels, outChannels, 1, 1]];
       yield [down.bias, [squeezeChannels]];
@@ -239,20 +280,20 @@ function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return signature(a) === signature(b) && !a.includes(0);
 }
 
-function tensorOf(checkpoint: Checkpoint, name: string): TensorInfo {
+function tensorOf(checkpoint: NamedTensors, name: string): TensorInfo {
   const tensor = checkpoint.tensors.get(name);
   if (!tensor) throw missing(checkpoint, name);
   return tensor;
 }
 
-function missing({path, tensors}: Checkpoint, name: string): RepVGGError {
+function missing({path, tensors}: NamedTensors, name: string): RepVGGError {
   return new RepVGGError(
     'ERR_CHECKPOINT_MISSING_TENSOR',
     `Expected tensor "${name}" in ${path} but its ${tensors.size} tensors do not include it; save the whole state dict of the network.`,
   );
 }
 
-function wrongShape({path}: Checkpoint, {name, shape}: TensorInfo, expected: string): RepVGGError {
+function wrongShape({path}: NamedTensors, {name, shape}: TensorInfo, expected: string): RepVGGError {
   return new RepVGGError(
     'ERR_CHECKPOINT_SHAPE',
     `Expected shape ${expected} for tensor "${name}" of ${path} but received [${shape.join(', ')}].`,

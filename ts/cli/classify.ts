@@ -8,6 +8,7 @@ import {
   architectureOption,
   batchSizeOption,
   deviceOption,
+  epsOption,
   exitCode,
   formOption,
   jsonOption,
@@ -23,6 +24,7 @@ import {oneLine, print, printJson} from './output.ts';
 interface Flags extends PreprocessingFlags {
   checkpoint?: string;
   architecture?: string;
+  eps?: number;
   labels?: string;
   topK: number;
   form: Form;
@@ -46,6 +48,7 @@ export function addClassify(program: Command): void {
     // Not requiredOption(): commander would ask for it before it looks at misspelt ones.
     .option('-c, --checkpoint <file>', 'a checkpoint in train or deploy form, or "digits"')
     .addOption(architectureOption())
+    .addOption(epsOption())
     .option('--labels <file>', 'one label a line, or a JSON array (default: ImageNet for 1000 classes)')
     .option('-k, --top-k <k>', 'classes to print for each image', positiveInteger, 5)
     .addOption(formOption())

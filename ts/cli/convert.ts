@@ -1,11 +1,12 @@
 import {type Command, Option} from 'commander';
 import {convertCheckpoint} from '../convert.ts';
 import type {Form} from '../network.ts';
-import {architectureOption, jsonOption} from './options.ts';
+import {architectureOption, epsOption, jsonOption} from './options.ts';
 import {count, print, printJson, title} from './output.ts';
 
 interface Flags {
   architecture?: string;
+  eps?: number;
   form: Form;
   json?: true;
 }
@@ -23,6 +24,7 @@ export function addConvert(program: Command): void {
     .argument('<from>', 'the checkpoint to read, or "digits"')
     .argument('<to>', 'the file to write; it may be the one that is read')
     .addOption(architectureOption())
+    .addOption(epsOption())
     .addOption(
       new Option('--form <form>', 'write the branches fused, or as they were trained')
         .choices(['deploy', 'train'] satisfies Form[])

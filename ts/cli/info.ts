@@ -9,11 +9,12 @@ import {locateCheckpoint} from '../locate.ts';
 import type {Form} from '../network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
-import {jsonOption, positiveInteger} from './options.ts';
+import {epsOption, jsonOption, positiveInteger} from './options.ts';
 import {count, print, printJson, printTable, title} from './output.ts';
 
 interface Flags {
   resolution?: number;
+  eps?: number;
   json?: true;
 }
 
@@ -25,6 +26,8 @@ interface CheckpointInfo {
   /** Whose parameter names it has. */
   names: string;
   form: Form;
+  /** What its batch normalisations add to the variance; null where none is left. */
+  eps: number | null;
   tensors: number;
 }
 
@@ -39,13 +42,14 @@ export function addInfo(program: Command): void {
     .description('show what a checkpoint holds, layer by layer, and what it costs')
     .argument('<model>', 'a checkpoint, "digits", or the name of an architecture')
     .option('-r, --resolution <pixels>', "side of the input (default: the variant's)", positiveInteger)
+    .addOption(epsOption())
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(info);
 }
 
-async function info(model: string, {resolution, json}: Flags): Promise<void> {
-  const {architecture, checkpoint} = await identify(model);
+async function info(model: string, {resolution, eps, json}: Flags): Promise<void> {
+  const {architecture, checkpoint} = await identify(model, eps);
   const own = model === 'digits' ? digits.preprocessing : defaultPreprocessing(architecture);
   const size = resolution ?? own.crop;
   const input = {height: size, width: size};
@@ -58,14 +62,19 @@ async function info(model: string, {resolution, json}: Flags): Promise<void> {
 /** A name is only a name where there is no such file. */
 async function identify(
   model: string,
+  eps: number | undefined,
 ): Promise<{architecture: Architecture; checkpoint: CheckpointInfo | null}> {
   const isName =
     model !== 'digits' && !existsSync(model) && basename(model) === model && !model.includes('.');
   if (isName) return {architecture: architectureByName(model), checkpoint: null};
   await using file = await openCheckpoint(await locateCheckpoint(model));
-  const {architecture, dialect, form} = checkpointStructure(file);
+  const structure = checkpointStructure(file, {eps});
   const {path, format, tensors} = file;
-  return {architecture, checkpoint: {path, format, names: dialect.name, form, tensors: tensors.size}};
+  const {architecture, dialect, form} = structure;
+  return {
+    architecture,
+    checkpoint: {path, format, names: dialect.name, form, eps: structure.eps, tensors: tensors.size},
+  };
 }
 
 async function printSummary(
@@ -88,6 +97,7 @@ async function printSummary(
           ['file', `${checkpoint.path} (${checkpoint.format}, ${checkpoint.tensors} tensors)`],
           ['names', checkpoint.names],
           ['form', checkpoint.form === 'train' ? 'train (three branches)' : 'deploy (fused)'],
+          ...(checkpoint.eps === null ? [] : [['epsilon', checkpoint.eps.toExponential()]]),
         ]
       : []),
   ]);

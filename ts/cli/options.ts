@@ -38,6 +38,12 @@ export const architectureOption = (): Option =>
     'what the checkpoint must hold, such as RepVGG-A0 (default: whatever it holds)',
   );
 
+export const epsOption = (): Option =>
+  new Option(
+    '--eps <x>',
+    'what batch normalisations add to the variance, 1e-3 for blocks of YOLOv6 and v7 (default: 1e-5)',
+  ).argParser(positiveNumber);
+
 export const deviceOption = (): Option =>
   new Option('--device <name>', 'auto, cpu, cuda or cuda:N; cuda:0,cuda:1 shares batches out')
     .default('auto' satisfies DeviceName)

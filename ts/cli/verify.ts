@@ -5,6 +5,7 @@ import {
   architectureOption,
   batchSizeOption,
   deviceOption,
+  epsOption,
   exitCode,
   jsonOption,
   type PreprocessingFlags,
@@ -21,6 +22,7 @@ interface Flags extends PreprocessingFlags {
   random: number;
   tolerance: number;
   architecture?: string;
+  eps?: number;
   device: DeviceName | DeviceList;
   batchSize: number;
   threads?: number;
@@ -42,6 +44,7 @@ export function addVerify(program: Command): void {
     .option('--random <n>', 'images of noise, always the same ones', positiveInteger, 8)
     .option('--tolerance <t>', 'the largest relative difference that passes', positiveNumber, 1e-4)
     .addOption(architectureOption())
+    .addOption(epsOption())
     .addOption(deviceOption());
   for (const option of preprocessingOptions()) command.addOption(option);
   command
