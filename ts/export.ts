@@ -18,6 +18,8 @@ import {
 export interface OnnxExportOptions {
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
   architecture?: string | Architecture | undefined;
+  /** What the checkpoint's batch normalisations add to the variance. Default: 1e-5; see LoadOptions. */
+  eps?: number | undefined;
   /** Of weights and arithmetic. Default fp32. */
   precision?: 'fp32' | 'fp16' | undefined;
   /** Takes uint8 pixels, [N][crop][crop][3], and normalises inside. Default: normalised floats, [N][3][crop][crop]. */
@@ -59,7 +61,7 @@ export async function exportOnnx(
   checkSignal(signal);
   signal?.throwIfAborted();
   await using file = await openCheckpoint(await locateCheckpoint(from, {signal}));
-  const network = networkFromCheckpoint(file, options);
+  const network = networkFromCheckpoint(file, {architecture: options.architecture, eps: options.eps});
   const {architecture} = network;
   const own = from === 'digits' ? digits.preprocessing : defaultPreprocessing(architecture);
   const preprocessing = completePreprocessing(options.preprocessing, own);

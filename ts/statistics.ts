@@ -36,6 +36,8 @@ export interface NetworkStatistics {
   convolutions: Counts;
   /** With the linear layer. */
   total: Counts;
+  /** Numbers in the input and output of the layer where they are most: what a fused network holds of an image at a time. */
+  peakActivations: number;
 }
 
 /**
@@ -62,7 +64,9 @@ export function layerTable(
     activations: numClasses,
   };
   const convolutions = layers.reduce(add, noCounts);
-  return {layers, convolutions, total: add(convolutions, linear)};
+  const input = 3 * inputSize.height * inputSize.width;
+  const held = layers.map(({activations}, i) => (layers[i - 1]?.activations ?? input) + activations);
+  return {layers, convolutions, total: add(convolutions, linear), peakActivations: Math.max(...held)};
 }
 
 function layerStatistics(shape: BlockShape, height: number, width: number): LayerStatistics {

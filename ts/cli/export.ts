@@ -4,6 +4,7 @@ import {convertCheckpoint} from '../convert.ts';
 import {exportOnnx, type OnnxExport} from '../export.ts';
 import {
   architectureOption,
+  epsOption,
   jsonOption,
   type PreprocessingFlags,
   preprocessingOptions,
@@ -13,6 +14,7 @@ import {count, print, printJson, title} from './output.ts';
 
 interface Flags extends PreprocessingFlags {
   architecture?: string;
+  eps?: number;
   precision: 'fp32' | 'fp16';
   uint8?: true;
   json?: true;
@@ -30,6 +32,7 @@ export function addExport(program: Command): void {
     .argument('<checkpoint>', 'a checkpoint, "owner/name" of the Hugging Face hub, or "digits"')
     .argument('<file>', 'the file to write; its ending says what: .onnx, .safetensors or .pth')
     .addOption(architectureOption())
+    .addOption(epsOption())
     .addOption(
       new Option('--precision <name>', 'of weights and arithmetic of ONNX')
         .choices(['fp32', 'fp16'])
@@ -44,10 +47,10 @@ export function addExport(program: Command): void {
 }
 
 async function exportCommand(from: string, to: string, flags: Flags, command: Command): Promise<void> {
-  const {json, architecture, ...options} = takePreprocessing(flags);
+  const {json, architecture, eps, ...options} = takePreprocessing(flags);
   const ending = extname(to).toLowerCase();
   if (ending === '.onnx') {
-    const exported = await exportOnnx(from, to, {architecture, ...options});
+    const exported = await exportOnnx(from, to, {architecture, eps, ...options});
     return json ? printJson(exported) : printExport(to, exported);
   }
   if (!['.safetensors', '.pth', '.pt'].includes(ending))
@@ -55,10 +58,10 @@ async function exportCommand(from: string, to: string, flags: Flags, command: Co
   const given = command.options.find(
     option =>
       command.getOptionValueSource(option.attributeName()) === 'cli' &&
-      !['architecture', 'json'].includes(option.attributeName()),
+      !['architecture', 'eps', 'json'].includes(option.attributeName()),
   );
   if (given) command.error(`error: option '${given.flags}' is of ONNX files, and ${to} is none`);
-  const conversion = await convertCheckpoint(from, to, {architecture});
+  const conversion = await convertCheckpoint(from, to, {architecture, eps});
   if (json) return printJson(conversion);
   await print(
     `${title(conversion.architecture)}: ${count(conversion.parameters.after)} fused parameters, under the official names`,

@@ -5,9 +5,11 @@ import {type Architecture, architectureByName} from '../architecture.ts';
 import {openCheckpoint} from '../checkpoint/open.ts';
 import {checkpointStructure} from '../checkpoint/structure.ts';
 import {digits} from '../digits.ts';
+import {drawNetwork} from '../figure.ts';
 import {locateCheckpoint} from '../locate.ts';
 import type {Form} from '../network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
+import {append, replaceFile} from '../replace_file.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
 import {epsOption, jsonOption, positiveInteger} from './options.ts';
 import {count, print, printJson, printTable, title} from './output.ts';
@@ -15,6 +17,7 @@ import {count, print, printJson, printTable, title} from './output.ts';
 interface Flags {
   resolution?: number;
   eps?: number;
+  svg?: string;
   json?: true;
 }
 
@@ -34,7 +37,8 @@ interface CheckpointInfo {
 const examples = `
 Examples:
   $ repvgg info RepVGG-B1g4
-  $ repvgg info RepVGG-A0-train.pth -r 320 --json`;
+  $ repvgg info RepVGG-A0-train.pth -r 320 --json
+  $ repvgg info RepVGG-A0-train.pth --svg RepVGG-A0.svg`;
 
 export function addInfo(program: Command): void {
   program
@@ -43,20 +47,26 @@ export function addInfo(program: Command): void {
     .argument('<model>', 'a checkpoint, "digits", or the name of an architecture')
     .option('-r, --resolution <pixels>', "side of the input (default: the variant's)", positiveInteger)
     .addOption(epsOption())
+    .option('--svg <file>', 'draw it as it is trained and as it runs, side by side')
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(info);
 }
 
-async function info(model: string, {resolution, eps, json}: Flags): Promise<void> {
+async function info(model: string, {resolution, eps, svg, json}: Flags): Promise<void> {
   const {architecture, checkpoint} = await identify(model, eps);
   const own = model === 'digits' ? digits.preprocessing : defaultPreprocessing(architecture);
   const size = resolution ?? own.crop;
   const input = {height: size, width: size};
   const statistics = layerTable(architecture, input);
+  if (svg !== undefined) {
+    const picture = Buffer.from(drawNetwork(architecture, size, basename(model)));
+    await replaceFile(svg, file => append(file, picture));
+  }
   if (json) return printJson({architecture, checkpoint, input, ...statistics});
   await printSummary(architecture, checkpoint, size);
   await printLayers(architecture, statistics);
+  if (svg !== undefined) await print(`\nwrote ${svg}`);
 }
 
 /** A name is only a name where there is no such file. */
@@ -106,7 +116,7 @@ async function printSummary(
 
 async function printLayers(
   architecture: Architecture,
-  {layers, convolutions, total}: NetworkStatistics,
+  {layers, convolutions, total, peakActivations}: NetworkStatistics,
 ): Promise<void> {
   const linear = [
     'linear',
@@ -134,6 +144,8 @@ async function printLayers(
     ['parameters fused', count(total.deployParameters)],
     ["the paper's FLOPs (multiply-accumulates)", `${billions(total.macs)} B`],
     ["the paper's Wino MULs (convolutions only)", `${billions(convolutions.winogradMultiplies)} B`],
+    ['weights fused, in fp32', `${megabytes(4 * total.deployParameters)} MB`],
+    ['activations of an image, in fp32', `${megabytes(4 * peakActivations)} MB`],
   ]);
 }
 
@@ -144,4 +156,8 @@ function channels({shape: {inChannels, outChannels, stride, groups}}: LayerStati
 
 function billions(value: number): string {
   return (value / 1e9).toFixed(value < 1e7 ? 6 : 3);
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(bytes < 1e6 ? 3 : 1);
 }

@@ -1,6 +1,7 @@
 import {Command} from 'commander';
 import {addBench} from './bench.ts';
 import {addClassify} from './classify.ts';
+import {addCompletion} from './completion.ts';
 import {addConvert} from './convert.ts';
 import {addDemo} from './demo.ts';
 import {addDoctor} from './doctor.ts';
@@ -24,6 +25,7 @@ const commands: readonly ((program: Command) => void)[] = [
   addInfo,
   addDoctor,
   addBench,
+  addCompletion,
 ];
 
 export function createProgram(): Command {
