@@ -170,6 +170,63 @@ export function safetensors(header: object | string, data: Buffer, length?: bigi
   return concat(u64(length ?? BigInt(json.length)), json, data);
 }
 
+// ONNX. Numbers of fields are those of onnx.proto.
+
+/** A field of a protocol buffer. */
+export function field(number: number, value: Buffer | string | number | bigint): Buffer {
+  if (typeof value === 'number' || typeof value === 'bigint')
+    return concat(varint(number << 3), varint(value));
+  const bytes = Buffer.from(value);
+  return concat(varint((number << 3) | 2), varint(bytes.length), bytes);
+}
+
+export function varint(value: number | bigint): Buffer {
+  const bytes: number[] = [];
+  let rest = BigInt.asUintN(64, BigInt(value));
+  for (; rest > 127n; rest >>= 7n) bytes.push(Number(rest & 127n) | 128);
+  return Buffer.of(...bytes, Number(rest));
+}
+
+export type OnnxAttributes = Record<string, number | readonly number[] | Buffer | {float: number}>;
+
+export function onnxNode(
+  type: string,
+  inputs: readonly string[],
+  output: string,
+  attributes: OnnxAttributes = {},
+): Buffer {
+  const attribute = ([name, value]: [string, OnnxAttributes[string]]): Buffer => {
+    if (typeof value === 'number') return concat(field(1, name), field(3, value));
+    if (Buffer.isBuffer(value)) return concat(field(1, name), field(5, value));
+    if (!('float' in value)) return concat(field(1, name), ...value.map(item => field(8, item)));
+    return concat(field(1, name), '\x15', floats(value.float));
+  };
+  const fields = Object.entries(attributes).map(entry => field(5, attribute(entry)));
+  return concat(...inputs.map(input => field(1, input)), field(2, output), field(4, type), ...fields);
+}
+
+/** `data` is raw data, or the fields that hold it. */
+export function onnxTensor(
+  name: string,
+  shape: readonly (number | bigint)[],
+  data: readonly number[] | {fields: readonly Buffer[]},
+  type = 1,
+): Buffer {
+  const values = 'fields' in data ? data.fields : [field(9, floats(...data))];
+  return concat(...shape.map(size => field(1, size)), field(2, type), field(8, name), ...values);
+}
+
+/** A model with the input "x" and the output "y". */
+export function onnx(nodes: readonly Buffer[], tensors: readonly Buffer[]): Buffer {
+  const graph = concat(
+    ...nodes.map(node => field(1, node)),
+    ...tensors.map(tensor => field(5, tensor)),
+    field(11, field(1, 'x')),
+    field(12, field(1, 'y')),
+  );
+  return concat(field(1, 8), field(2, 'test'), field(7, graph), field(8, field(2, 17)));
+}
+
 /** A folder for one test file; every call of `write` makes a new path. */
 export class Folder {
   #path: Promise<string> = mkdtemp(join(tmpdir(), 'repvgg-test-'));

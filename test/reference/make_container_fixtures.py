@@ -2,19 +2,24 @@
 
     python test/reference/make_container_fixtures.py      (see README.md here for the packages)
 
-Each file is written by the library that such files come from: safetensors by safetensors. They hold the tensors of the
+Each file is written by the library that such files come from: safetensors by safetensors, ONNX by torch.onnx. They hold the tensors of the
 checkpoint that they are named after, so their expected numbers are in `expected.json` already.
 """
 
 from __future__ import annotations
 
+import copy
 import json
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from make_fixtures import BACKBONE, CROP, NARROW, PLUS, SQUEEZE_EXCITE
+from repvgg_torch import Architecture, RepVGG, load_model, to_deploy
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / 'fixtures' / 'checkpoints'
 
@@ -38,11 +43,35 @@ def write_shards(state: OrderedDict[str, Tensor], folder: Path, count: int) -> N
     (folder / 'model.safetensors.index.json').write_text(json.dumps(index, indent=2) + '\n')
 
 
+def export(model: RepVGG, name: str, dynamo: bool = False, **options: object) -> None:
+    warnings.filterwarnings('ignore')
+    image = torch.zeros(1, 3, CROP, CROP)
+    torch.onnx.export(model.float().eval(), (image,), CHECKPOINTS / name, dynamo=dynamo, **options)
+
+
+def export_all() -> None:
+    def model(name: str, architecture: Architecture) -> RepVGG:
+        return load_model(CHECKPOINTS / name, architecture)
+
+    narrow = model('narrow.official.zip.pth', NARROW)
+    # Batch normalisation folded into convolutions, whose tensors have numbers for names.
+    export(copy.deepcopy(narrow), 'narrow.folded.onnx')
+    export(model('backbone.zip.pth', BACKBONE), 'backbone.folded.onnx')
+    export(model('squeeze-excite.zip.pth', SQUEEZE_EXCITE), 'squeeze-excite.folded.onnx')
+    export(model('plus.zip.pth', PLUS), 'plus.folded.onnx')
+    # The branches as they were trained.
+    export(copy.deepcopy(narrow), 'narrow.branches.onnx', do_constant_folding=False)
+    export(to_deploy(narrow), 'narrow.deploy.onnx')
+    # Folded under the names of the branches, in a second file: narrow.dynamo.onnx.data.
+    export(copy.deepcopy(narrow), 'narrow.dynamo.onnx', dynamo=True)
+
+
 def main() -> None:
     for name in ('narrow.official', 'narrow.half'):
         state = load(f'{name}.zip.pth')
         save_file(state, CHECKPOINTS / f'{name}.safetensors', metadata={'format': 'pt'})
     write_shards(load('narrow.timm.zip.pth'), CHECKPOINTS / 'sharded', count=2)
+    export_all()
 
 
 if __name__ == '__main__':

@@ -2,6 +2,8 @@ import {setImmediate as nextTurn} from 'node:timers/promises';
 import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import {CheckpointFile} from './file.ts';
 import {isMindSpore, readMindSpore} from './mindspore.ts';
+import {readOnnx} from './onnx.ts';
+import {isOnnx} from './onnx_model.ts';
 import {readPlainPickle} from './plain_pickle.ts';
 import {isPyTorchLegacy, readPyTorchLegacy} from './pytorch_legacy.ts';
 import {readPyTorchTar} from './pytorch_tar.ts';
@@ -47,6 +49,7 @@ const containers: readonly Container[] = [
     matches: isMindSpore,
     read: readMindSpore,
   },
+  {format: 'ONNX', matches: isOnnx, read: readOnnx},
   {
     format: 'sharded safetensors',
     matches: head => /^\s*\{\s*"(metadata|weight_map)"/.test(head.toString('latin1')),
@@ -83,7 +86,7 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
 }
 
 function describeUnknown(head: Buffer): string {
-  const expected = 'expected a checkpoint of PyTorch, safetensors, Paddle, MegEngine or MindSpore';
+  const expected = 'expected a checkpoint of PyTorch, safetensors, ONNX, Paddle, MegEngine or MindSpore';
   if (head.length === 0) return `${expected} but the file is empty`;
   const isText = /^[\t\n\r\x20-\x7e]*$/.test(head.toString('latin1'));
   if (isText) return `${expected} but found text, which is often a download page saved in place of the file`;

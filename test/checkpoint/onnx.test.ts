@@ -1,0 +1,207 @@
+import {copyFile, truncate} from 'node:fs/promises';
+import test from 'ava';
+import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
+import {openCheckpoint} from '../../ts/checkpoint/open.ts';
+import {RepVGG} from '../../ts/model.ts';
+import type {DeployBlock} from '../../ts/network.ts';
+import {collect} from '../checkpoints.ts';
+import {expected, checkpoint as fixture, photos} from '../fixtures.ts';
+import {concat, Folder, field, floats, onnx, onnxNode, onnxTensor} from './build.ts';
+
+const folder = new Folder();
+test.after.always(() => folder.remove());
+
+/** Relative L2 distance of rows from what PyTorch computes in float64. */
+function distance(actual: readonly Float32Array[], wanted: readonly number[][]): number {
+  const flat = wanted.flat();
+  const values = actual.flatMap(row => [...row]);
+  return Math.hypot(...flat.map((value, i) => value - values[i]!)) / Math.hypot(...flat);
+}
+
+for (const [name, source, form] of [
+  ['narrow.deploy', 'narrow.official.zip.pth', 'deploy'],
+  ['narrow.folded', 'narrow.official.zip.pth', 'train'],
+  ['narrow.branches', 'narrow.official.zip.pth', 'train'],
+  ['narrow.dynamo', 'narrow.official.zip.pth', 'train'],
+  ['squeeze-excite.folded', 'squeeze-excite.zip.pth', 'train'],
+  ['plus.folded', 'plus.zip.pth', 'train'],
+  ['backbone.folded', 'backbone.zip.pth', 'train'],
+] as const) {
+  test(`what torch.onnx exports is the network it exports: ${name}`, async t => {
+    const {logits, embeddings} = expected.checkpoints[source]!;
+    const path = fixture(`${name}.onnx`);
+    await using file = await openCheckpoint(path);
+    t.is(file.format, 'ONNX');
+    t.is(networkFromCheckpoint(file).storedForm, form);
+    for (const run of form === 'train' ? (['deploy', 'train'] as const) : (['deploy'] as const)) {
+      await using model = await RepVGG.load(path, {preprocessing: expected.preprocessing, form: run});
+      await using same = await RepVGG.load(fixture(source), {preprocessing: expected.preprocessing});
+      t.deepEqual(model.architecture, same.architecture);
+      t.true(distance(await model.embed(photos), embeddings) < 2e-6);
+      if (logits) t.true(distance(await model.logits(photos), logits) < 2e-6);
+    }
+  });
+}
+
+const down = {strides: [2, 2], pads: [1, 1, 1, 1], kernel_shape: [3, 3]};
+const kernel = (out: number, channels: number, seed: number): number[] =>
+  Array.from({length: out * channels * 9}, (_, i) => Math.sin(seed + i));
+
+/** A chain of five fused blocks of stride 2 and width 2, with changes. */
+function chain({
+  first = (input: string): Buffer[] => [onnxNode('Conv', [input, 'w0', 'b0'], 'c0', down)],
+  end = [
+    onnxNode('GlobalAveragePool', ['r4'], 'p'),
+    onnxNode('Flatten', ['p'], 'f'),
+    onnxNode('Gemm', ['f', 'lw', 'lb'], 'y', {transB: 1}),
+  ],
+  tensors = [] as Buffer[],
+  w0 = onnxTensor('w0', [2, 3, 3, 3], kernel(2, 3, 0)),
+  lw = onnxTensor('lw', [3, 2], [1, 2, 3, 4, 5, 6]),
+} = {}): Buffer {
+  const nodes = [...first('x'), onnxNode('Relu', ['c0'], 'r0')];
+  const weights = [w0, onnxTensor('b0', [2], [0.5, -0.5]), lw, onnxTensor('lb', [3], [7, 8, 9]), ...tensors];
+  for (let i = 1; i < 5; i++) {
+    nodes.push(onnxNode('Conv', [`r${i - 1}`, `w${i}`], `c${i}`, down), onnxNode('Relu', [`c${i}`], `r${i}`));
+    weights.push(onnxTensor(`w${i}`, [2, 2, 3, 3], kernel(2, 2, i)));
+  }
+  return onnx([...nodes, ...end], weights);
+}
+
+async function read(bytes: Buffer): Promise<Record<string, number[]>> {
+  await using file = await openCheckpoint(await folder.write(bytes));
+  networkFromCheckpoint(file);
+  const all: Record<string, number[]> = {};
+  for (const {name, read} of file.tensors.values()) all[name] = Array.from(await read());
+  return all;
+}
+
+const bare = read(chain());
+
+test('a chain of convolutions, with or without biases', async t => {
+  const network = await bare;
+  t.deepEqual(Object.keys(network).slice(0, 4), [
+    'stage0.rbr_reparam.weight',
+    'stage0.rbr_reparam.bias',
+    'stage1.0.rbr_reparam.weight',
+    'stage1.0.rbr_reparam.bias',
+  ]);
+  t.deepEqual(network['stage0.rbr_reparam.weight'], [...Float32Array.from(kernel(2, 3, 0))]);
+  t.deepEqual(network['stage0.rbr_reparam.bias'], [0.5, -0.5]);
+  t.deepEqual(network['stage1.0.rbr_reparam.bias'], [0, 0]);
+  t.deepEqual(network['linear.weight'], [1, 2, 3, 4, 5, 6]);
+});
+
+test('the classifier in its other forms, and without', async t => {
+  const ends: Buffer[][] = [
+    [
+      onnxNode('ReduceMean', ['r4'], 'p', {axes: [2, 3], keepdims: 0}),
+      onnxNode('Gemm', ['p', 'lt', 'lb'], 'y'),
+    ],
+    [
+      onnxNode('AveragePool', ['r4'], 'p', {kernel_shape: [7, 7]}),
+      onnxNode('Reshape', ['p', 'shape'], 'f'),
+      onnxNode('Dropout', ['f'], 'd'),
+      onnxNode('MatMul', ['d', 'lt'], 'm'),
+      onnxNode('Add', ['lb', 'm'], 'a'),
+      onnxNode('Softmax', ['a'], 'y'),
+    ],
+  ];
+  const tensors = [
+    onnxTensor('lt', [2, 3], [1, 3, 5, 2, 4, 6]),
+    // As the ONNX library's make_tensor writes it: not raw.
+    onnxTensor('shape', [2], {fields: [field(7, Buffer.of(1, 2))]}, 7),
+  ];
+  for (const end of ends) t.deepEqual(await read(chain({end, tensors})), await bare);
+  const {'linear.weight': _, 'linear.bias': __, ...backbone} = await bare;
+  t.deepEqual(await read(chain({end: [onnxNode('GlobalAveragePool', ['r4'], 'y')]})), backbone);
+  t.deepEqual(await read(chain({end: []})), backbone);
+});
+
+test('weights as packed floats, as constants, as copies, and in half precision', async t => {
+  const packed = onnxTensor('w0', [2, 3, 3, 3], {fields: [field(4, floats(...kernel(2, 3, 0)))]});
+  t.deepEqual(await read(chain({w0: packed})), await bare);
+  const constant = (input: string): Buffer[] => [
+    onnxNode('Constant', [], 'k', {value: onnxTensor('', [2, 3, 3, 3], kernel(2, 3, 0))}),
+    onnxNode('Identity', ['k'], 'k1'),
+    onnxNode('Cast', ['k1'], 'k2', {to: 1}),
+    onnxNode('Cast', [input], 'x1', {to: 1}),
+    onnxNode('Conv', ['x1', 'k2', 'b0'], 'c0', down),
+  ];
+  t.deepEqual(await read(chain({first: constant})), await bare);
+  const half = onnxTensor('lw', [3, 2], {fields: [field(9, Buffer.alloc(12, '\0\x3c', 'latin1'))]}, 10);
+  t.deepEqual((await read(chain({lw: half})))['linear.weight'], [1, 1, 1, 1, 1, 1]);
+});
+
+test("dimensions in a packed list, and attributes that PyTorch's exporters leave at their defaults", async t => {
+  const packed = concat(field(1, Buffer.of(2, 3, 3, 3)), onnxTensor('w0', [], kernel(2, 3, 0)));
+  const first = (input: string): Buffer[] => [
+    onnxNode('Conv', [input, 'w0', 'b0'], 'c0', {...down, group: 1, dilations: [1, 1]}),
+  ];
+  t.deepEqual(await read(chain({w0: packed, first})), await bare);
+});
+
+test('batch normalisation with its own epsilon, behind a fused convolution and in branches', async t => {
+  const norm = [
+    onnxTensor('g', [2], [2, 3]),
+    onnxTensor('b', [2], [4, 5]),
+    onnxTensor('m', [2], [6, 7]),
+    onnxTensor('v', [2], [0.5, 1]),
+    onnxTensor('p0', [2, 3, 1, 1], [1, 2, 3, 4, 5, 6]),
+  ];
+  const batchNorm = (input: string, output: string, epsilon: number): Buffer =>
+    onnxNode('BatchNormalization', [input, 'g', 'b', 'm', 'v'], output, {epsilon: {float: epsilon}});
+  const single = (input: string): Buffer[] => [
+    onnxNode('Conv', [input, 'w0', 'b0'], 'k', down),
+    batchNorm('k', 'c0', 0.5),
+  ];
+  const eps = Math.fround(0.5);
+  const scale = [2 / Math.sqrt(0.5 + eps), 3 / Math.sqrt(1 + eps)];
+  const fused = await read(chain({first: single, tensors: norm}));
+  const wanted = (await bare)['stage0.rbr_reparam.weight']!.map(
+    (value, i) => value * scale[Math.trunc(i / 27)]!,
+  );
+  t.deepEqual(fused['stage0.rbr_reparam.weight'], wanted);
+  t.deepEqual(fused['stage0.rbr_reparam.bias'], [4 + (0.5 - 6) * scale[0]!, 5 + (-0.5 - 7) * scale[1]!]);
+
+  const branches = (input: string): Buffer[] => [
+    onnxNode('Conv', [input, 'w0', 'b0'], 'k', down),
+    batchNorm('k', 'kn', 0.5),
+    onnxNode('Conv', [input, 'p0'], 'q', {strides: [2, 2]}),
+    batchNorm('q', 'qn', 1e-5),
+    onnxNode('Sum', ['qn', 'kn'], 'c0'),
+  ];
+  // One block of branches among fused ones is no network that anybody has; its tensors are what is looked at.
+  await using file = await openCheckpoint(await folder.write(chain({first: branches, tensors: norm})));
+  const values = async (name: string): Promise<number[]> =>
+    Array.from(await file.tensors.get(`stage0.${name}`)!.read());
+  t.deepEqual(await values('rbr_dense.conv.bias'), [0.5, -0.5]);
+  t.deepEqual(await values('rbr_dense.bn.running_var'), [0.5 + (eps - 1e-5), 1 + (eps - 1e-5)]);
+  t.deepEqual(await values('rbr_1x1.bn.running_var'), [0.5, 1]);
+  t.deepEqual(await values('rbr_1x1.bn.running_mean'), [6, 7]);
+});
+
+test('folded branches have batch normalisation that changes nothing, to the last bit', async t => {
+  await using file = await openCheckpoint(fixture('narrow.folded.onnx'));
+  const network = networkFromCheckpoint(file);
+  const [fused] = (await collect(network.blocks('deploy'))) as DeployBlock[];
+  const tensor = (name: string) => file.tensors.get(`stage0.${name}`)!.read();
+  const [dense, point] = [await tensor('rbr_dense.conv.weight'), await tensor('rbr_1x1.conv.weight')];
+  const sum = dense.map((value, i) => (i % 9 === 4 ? value + point[Math.trunc(i / 9)]! : value));
+  t.deepEqual(fused!.weight, Float32Array.from(sum));
+});
+
+test('external data that are cut or missing', async t => {
+  const [model, data] = [await folder.path('cut.onnx'), await folder.path('narrow.dynamo.onnx.data')];
+  await copyFile(fixture('narrow.dynamo.onnx'), model);
+  await t.throwsAsync(openCheckpoint(model), {
+    code: 'ERR_FILE_NOT_FOUND',
+    message: /narrow\.dynamo\.onnx\.data/,
+  });
+  await copyFile(fixture('narrow.dynamo.onnx.data'), data);
+  await truncate(data, 50_000);
+  await t.throwsAsync(openCheckpoint(model), {
+    code: 'ERR_CHECKPOINT_TRUNCATED',
+    message: /the file ends at byte 50000 but tensor .* of .*cut\.onnx ends at \d+/,
+  });
+});

@@ -1,0 +1,126 @@
+import {type BatchNorm, type Floats, fuseBatchNorm} from '../fusion.ts';
+import type {TensorInfo} from './checkpoint.ts';
+import type {CheckpointFile} from './file.ts';
+import {
+  type Block,
+  type Convolution,
+  eps,
+  type Normalisation,
+  onnxNetwork,
+  type Tensor,
+} from './onnx_blocks.ts';
+import {parseOnnx} from './onnx_model.ts';
+
+/**
+ * Reads a RepVGG network that was exported to ONNX, in deploy or in train form, and gives its tensors the official names.
+ * It is the graph that says what a tensor is: exporters fold batch normalisation into convolutions, after which the names
+ * are numbers, or say "weight" of what no longer is the trained one.
+ *
+ * Where batch normalisation was folded, its tensors are those that change nothing.
+ *
+ * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when the graph is not a chain of RepVGG blocks; also those of `parseOnnx`
+ */
+export async function readOnnx(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+  const {blocks, head} = onnxNetwork(await parseOnnx(file), file);
+  const tensors = new Map<string, TensorInfo>();
+  const add = (name: string, tensor: Omit<TensorInfo, 'name'>): void => {
+    tensors.set(name, {...tensor, name});
+  };
+  const gates = new Set(blocks.flatMap(({gate}) => gate?.position ?? []));
+  const names = moduleNames(blocks, gates.has('after-relu'), file);
+  for (const [i, block] of blocks.entries()) {
+    const module = names[i]!;
+    const {dense, pointwise, identity, gate} = block;
+    if (gate) {
+      const se = `${module}.${gate.position === 'after-relu' ? 'post_se' : 'se'}`;
+      for (const part of ['down', 'up'] as const) {
+        add(`${se}.${part}.weight`, gate[part].weight);
+        add(`${se}.${part}.bias`, gate[part].bias ?? constant(gate[part].channels, 0));
+      }
+    }
+    if (!pointwise && !identity) {
+      addFused(`${module}.rbr_reparam`, dense, add);
+      continue;
+    }
+    if (identity) addBatchNorm(`${module}.rbr_identity`, identity, add);
+    addBranch(`${module}.rbr_dense`, dense, add);
+    if (pointwise) addBranch(`${module}.rbr_1x1`, pointwise, add);
+  }
+  if (head) {
+    add('linear.weight', head.weight);
+    add('linear.bias', head.bias ?? constant(head.weight.shape[0]!, 0));
+  }
+  return tensors;
+}
+
+type Add = (name: string, tensor: Tensor) => void;
+
+/** The official module of each block. A stage begins with every stride of 2; the first has one block. */
+function moduleNames(blocks: readonly Block[], isPlus: boolean, file: CheckpointFile): string[] {
+  let [stage, position] = [-1, 0];
+  const names = blocks.map(({dense}) => {
+    if (dense.stride === 2) [stage, position] = [stage + 1, 0];
+    const half = stage === 3 ? '_first' : '';
+    const module = isPlus ? `stage${stage}${half}.blocks.${position++}` : `stage${stage}.${position++}`;
+    return stage === 0 ? 'stage0' : module;
+  });
+  if (stage === 4 && names[0] === 'stage0' && names[1] !== 'stage0') return names;
+  const strides = blocks.map(({dense}) => dense.stride).join(', ');
+  const problem = `its graph is not a RepVGG network: ${blocks.length} blocks of strides ${strides || 'none'}`;
+  throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `${problem}, where five have 2, the first two among them`);
+}
+
+function addBranch(module: string, {weight, bias, batchNorm, channels}: Convolution, add: Add): void {
+  add(`${module}.conv.weight`, weight);
+  if (bias) add(`${module}.conv.bias`, bias);
+  addBatchNorm(`${module}.bn`, batchNorm ?? neutral(channels), add);
+}
+
+function addBatchNorm(module: string, norm: Normalisation, add: Add): void {
+  add(`${module}.weight`, norm.gamma);
+  add(`${module}.bias`, norm.beta);
+  add(`${module}.running_mean`, norm.mean);
+  add(`${module}.running_var`, norm.eps === eps ? norm.variance : shifted(norm.variance, norm.eps - eps));
+}
+
+/** A convolution alone in its block is a fused one, even where a batch normalisation follows it. */
+function addFused(module: string, convolution: Convolution, add: Add): void {
+  const {weight, bias, batchNorm, channels} = convolution;
+  if (!batchNorm) {
+    add(`${module}.weight`, weight);
+    add(`${module}.bias`, bias ?? constant(channels, 0));
+    return;
+  }
+  const fuse = async (): Promise<{weight: Floats; bias: Floats}> => {
+    const {gamma, beta, mean, variance} = batchNorm;
+    const norm: BatchNorm = {
+      gamma: await gamma.read(),
+      beta: await beta.read(),
+      mean: await mean.read(),
+      variance: await variance.read(),
+      eps: batchNorm.eps,
+    };
+    return fuseBatchNorm(
+      {kernelSize: 3, weight: await weight.read(), bias: bias && (await bias.read())},
+      norm,
+    );
+  };
+  add(`${module}.weight`, {dtype: 'f64', shape: weight.shape, read: async () => (await fuse()).weight});
+  add(`${module}.bias`, {dtype: 'f64', shape: [channels], read: async () => (await fuse()).bias});
+}
+
+/** Batch normalisation that returns its input: in float64, 1 - eps and eps make 1. */
+function neutral(channels: number): Normalisation {
+  const zeros = constant(channels, 0);
+  return {gamma: constant(channels, 1), beta: zeros, mean: zeros, variance: constant(channels, 1 - eps), eps};
+}
+
+function constant(length: number, value: number): Tensor {
+  return {dtype: 'f64', shape: [length], read: async () => new Float64Array(length).fill(value)};
+}
+
+function shifted(tensor: Tensor, difference: number): Tensor {
+  const read = async (): Promise<Float64Array> =>
+    Float64Array.from(await tensor.read(), value => value + difference);
+  return {dtype: 'f64', shape: tensor.shape, read};
+}
