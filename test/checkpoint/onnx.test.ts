@@ -1,10 +1,14 @@
 import {copyFile, truncate} from 'node:fs/promises';
+import {join} from 'node:path';
 import test from 'ava';
 import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
+import {convertCheckpoint} from '../../ts/convert.ts';
+import {exportOnnx} from '../../ts/export.ts';
 import {RepVGG} from '../../ts/model.ts';
 import type {DeployBlock} from '../../ts/network.ts';
 import {collect} from '../checkpoints.ts';
+import {temporaryFolder} from '../cli/run.ts';
 import {expected, checkpoint as fixture, photos} from '../fixtures.ts';
 import {concat, Folder, field, floats, onnx, onnxNode, onnxTensor} from './build.ts';
 
@@ -191,6 +195,14 @@ test('folded branches have batch normalisation that changes nothing, to the last
   t.deepEqual(fused!.weight, Float32Array.from(sum));
 });
 
+test('an epsilon cannot be given to a file that has its own', async t => {
+  await using file = await openCheckpoint(fixture('narrow.branches.onnx'));
+  t.throws(() => networkFromCheckpoint(file, {eps: 1e-3}), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message: /^Expected nothing \(.*narrow\.branches\.onnx itself says what it is\) for eps/,
+  });
+});
+
 test('external data that are cut or missing', async t => {
   const [model, data] = [await folder.path('cut.onnx'), await folder.path('narrow.dynamo.onnx.data')];
   await copyFile(fixture('narrow.dynamo.onnx'), model);
@@ -205,3 +217,39 @@ test('external data that are cut or missing', async t => {
     message: /the file ends at byte 50000 but tensor .* of .*cut\.onnx ends at \d+/,
   });
 });
+
+test('what exportOnnx writes is read back: bit for bit in fp32, rounded once in fp16', async t => {
+  const folder = await temporaryFolder(t);
+  for (const name of [
+    'narrow.official.zip.pth',
+    'squeeze-excite.zip.pth',
+    'plus.zip.pth',
+    'backbone.zip.pth',
+  ]) {
+    const [deploy, onnx, half] = ['deploy.pth', 'full.onnx', 'half.onnx'].map(file => join(folder, file));
+    await convertCheckpoint(fixture(name), deploy!);
+    await exportOnnx(fixture(name), onnx!);
+    await exportOnnx(fixture(name), half!, {precision: 'fp16'});
+    await using wanted = await openCheckpoint(deploy!);
+    await using exact = await openCheckpoint(onnx!);
+    await using rounded = await openCheckpoint(half!);
+    t.is(wanted.tensors.size, exact.tensors.size);
+    for (const {name, read, shape} of exact.tensors.values()) {
+      const same = [...wanted.tensors.values()].find(tensor => plain(tensor.name) === plain(name))!;
+      t.deepEqual(shape, same.shape);
+      const values = await read();
+      t.deepEqual(values, await same.read());
+      const halves = await rounded.tensors.get(name)!.read();
+      t.true(
+        halves.every((value, i) => Math.abs(value - values[i]!) <= 2 ** -11 * Math.abs(value) + 2 ** -24),
+      );
+    }
+  }
+});
+
+/** RepVGGplus' stage 3 is read as one part, since where it was split does not show. */
+const plain = (name: string): string =>
+  name.replace(
+    /stage3_(first|second)\.blocks\.(\d+)/,
+    (_, half, n) => `3.${half === 'first' ? n : Number(n) + 1}`,
+  );

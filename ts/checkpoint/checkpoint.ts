@@ -22,5 +22,7 @@ export interface Checkpoint extends AsyncDisposable {
   readonly format: string;
   /** The tensors of the state dict, wrappers (`state_dict`, `model`, EMA) and `module.` prefixes removed. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** What batch normalisation adds to variances, in formats that store it. */
+  readonly eps?: number | undefined;
   close(): Promise<void>;
 }

@@ -4,8 +4,8 @@ import type {CheckpointFile} from './file.ts';
 import {
   type Block,
   type Convolution,
-  eps,
   type Normalisation,
+  onnxEps,
   onnxNetwork,
   type Tensor,
 } from './onnx_blocks.ts';
@@ -80,7 +80,10 @@ function addBatchNorm(module: string, norm: Normalisation, add: Add): void {
   add(`${module}.weight`, norm.gamma);
   add(`${module}.bias`, norm.beta);
   add(`${module}.running_mean`, norm.mean);
-  add(`${module}.running_var`, norm.eps === eps ? norm.variance : shifted(norm.variance, norm.eps - eps));
+  add(
+    `${module}.running_var`,
+    norm.eps === onnxEps ? norm.variance : shifted(norm.variance, norm.eps - onnxEps),
+  );
 }
 
 /** A convolution alone in its block is a fused one, even where a batch normalisation follows it. */
@@ -109,10 +112,16 @@ function addFused(module: string, convolution: Convolution, add: Add): void {
   add(`${module}.bias`, {dtype: 'f64', shape: [channels], read: async () => (await fuse()).bias});
 }
 
-/** Batch normalisation that returns its input: in float64, 1 - eps and eps make 1. */
+/** Batch normalisation that returns its input: in float64, 1 - onnxEps and onnxEps make 1. */
 function neutral(channels: number): Normalisation {
   const zeros = constant(channels, 0);
-  return {gamma: constant(channels, 1), beta: zeros, mean: zeros, variance: constant(channels, 1 - eps), eps};
+  return {
+    gamma: constant(channels, 1),
+    beta: zeros,
+    mean: zeros,
+    variance: constant(channels, 1 - onnxEps),
+    eps: onnxEps,
+  };
 }
 
 function constant(length: number, value: number): Tensor {

@@ -5,8 +5,8 @@ import {type CheckpointFile, printable} from './file.ts';
 import type {OnnxModel, OnnxNode} from './onnx_model.ts';
 import {type TensorView, tensorInfo} from './storage.ts';
 
-/** PyTorch's, which is what a dialect without another is read with. */
-export const eps = 1e-5;
+/** PyTorch's. Variances of nodes with another epsilon are shifted, so that one number is right for all. */
+export const onnxEps = 1e-5;
 
 /** Nodes that change no value: they stand for tensors that are equal, or of another type. */
 const transparent = ['Identity', 'Cast', 'Dropout'];
@@ -274,8 +274,8 @@ class Graph {
     if (!gamma || !beta || !mean || !variance)
       throw this.#unsupported('it has an incomplete batch normalisation');
     // The attribute is a float32.
-    const given = numeric(attributes.get('epsilon'), eps);
-    return {gamma, beta, mean, variance, eps: given === Math.fround(eps) ? eps : given};
+    const given = numeric(attributes.get('epsilon'), onnxEps);
+    return {gamma, beta, mean, variance, eps: given === Math.fround(onnxEps) ? onnxEps : given};
   }
 
   /** The nodes that take a tensor, or a copy of it. */

@@ -3,6 +3,7 @@ import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import {CheckpointFile} from './file.ts';
 import {isMindSpore, readMindSpore} from './mindspore.ts';
 import {readOnnx} from './onnx.ts';
+import {onnxEps} from './onnx_blocks.ts';
 import {isOnnx} from './onnx_model.ts';
 import {readPlainPickle} from './plain_pickle.ts';
 import {isPyTorchLegacy, readPyTorchLegacy} from './pytorch_legacy.ts';
@@ -14,6 +15,8 @@ import {isSafetensors, readSafetensors, readSafetensorsIndex} from './safetensor
 interface Container {
   format: string;
   matches(head: Buffer): boolean;
+  /** Where the format stores it: what variances are read for. */
+  eps?: number;
   read(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>>;
 }
 
@@ -49,7 +52,7 @@ const containers: readonly Container[] = [
     matches: isMindSpore,
     read: readMindSpore,
   },
-  {format: 'ONNX', matches: isOnnx, read: readOnnx},
+  {format: 'ONNX', matches: isOnnx, eps: onnxEps, read: readOnnx},
   {
     format: 'sharded safetensors',
     matches: head => /^\s*\{\s*"(metadata|weight_map)"/.test(head.toString('latin1')),
@@ -78,7 +81,8 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
     const tensors = await container.read(file);
     await nextTurn(); // The pickle and what the caller does with its tensors take some milliseconds each.
     const close = (): Promise<void> => file.close();
-    return {path: file.path, format: container.format, tensors, close, [Symbol.asyncDispose]: close};
+    const {format, eps} = container;
+    return {path: file.path, format, tensors, eps, close, [Symbol.asyncDispose]: close};
   } catch (error) {
     await file.close();
     throw error;
