@@ -55,8 +55,8 @@ export function checkpointStructure(file: Checkpoint, options: StructureOptions 
   const {architecture: expected, eps} = options;
   if (eps !== undefined && !(eps > 0 && eps < 1))
     throw invalidArgument('eps', 'a number between 0 and 1', eps);
-  if (eps !== undefined && checkpoint.eps !== undefined)
-    throw invalidArgument('eps', `nothing (${checkpoint.path} itself says what it is)`, eps);
+  if (eps !== undefined && file.eps !== undefined)
+    throw invalidArgument('eps', `nothing (${file.path} itself says what it is)`, eps);
   const {dialect, stages} = recogniseBlocks(file);
   const tensors = plainTensors(file.tensors, dialect);
   const checkpoint: NamedTensors = {path: file.path, tensors};
@@ -79,7 +79,7 @@ export function checkpointStructure(file: Checkpoint, options: StructureOptions 
     tensors,
     blocks,
     sumIsNormalised,
-    eps: form === 'train' || sumIsNormalised ? (checkpoint.eps ?? eps ?? dialect.batchNorm.eps) : null,
+    eps: form === 'train' || sumIsNormalised ? (file.eps ?? eps ?? dialect.batchNorm.eps) : null,
     linear,
   };
   checkTensors(checkpoint, structure);
