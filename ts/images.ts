@@ -1,4 +1,6 @@
+import {fileURLToPath} from 'node:url';
 import {fileError, invalidArgument, RepVGGError} from './errors.ts';
+import {type FetchOptions, fetchImage} from './fetch_image.ts';
 import {openRegularFile} from './files.ts';
 import {loadSharp} from './load_sharp.ts';
 
@@ -10,8 +12,13 @@ export interface RawImage {
   channels: 1 | 3 | 4;
 }
 
-/** A file's path, an encoded image (JPEG, PNG, WebP, AVIF, TIFF, GIF) in memory, or raw pixels. */
-export type ImageInput = string | Uint8Array | RawImage;
+/** A file's path, an encoded image (JPEG, PNG, WebP, AVIF, TIFF, GIF) in memory, the file:, http:, https: or data: URL of one, or raw pixels. */
+export type ImageInput = string | URL | Uint8Array | RawImage;
+
+export interface DecodeOptions extends FetchOptions {
+  /** Turns and mirrors an image as its EXIF orientation says. Default false, as torchvision does. */
+  autoOrient?: boolean | undefined;
+}
 
 /** [height][width][3], RGB. */
 export interface RgbImage {
@@ -32,32 +39,45 @@ const maxPixels = 0x3fff ** 2;
 
 /** How an input is called in messages: by its path, or its position among the inputs. */
 export function inputName(input: ImageInput, index: number): string {
+  if (input instanceof URL && input.protocol !== 'data:') return input.href;
   return typeof input === 'string' ? input : `input ${index}`;
 }
 
 /**
  * Decodes an image to 8-bit RGB as Pillow's `convert('RGB')` does: grey is repeated, palettes are looked up, alpha is
- * dropped, neither EXIF orientation nor a colour profile is applied. CMYK is converted and 16-bit is reduced to 8. Of an
+ * dropped, neither EXIF orientation (unless asked for) nor a colour profile is applied. CMYK is converted and 16-bit is reduced to 8. Of an
  * animation, the first frame.
  *
- * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_IMAGE_DECODE, ERR_IMAGE_TOO_LARGE (over 268 megapixels),
- *   ERR_INVALID_ARGUMENT
+ * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_IMAGE_FETCH, ERR_IMAGE_DECODE, ERR_IMAGE_TOO_LARGE (over 268
+ *   megapixels), ERR_INVALID_ARGUMENT
  */
-export async function decodeImage(input: ImageInput, name: string): Promise<RgbImage> {
-  if (typeof input === 'string') {
-    let bytes: Buffer;
-    try {
-      await using file = await openRegularFile(input);
-      bytes = await file.handle.readFile();
-    } catch (cause) {
-      throw fileError(`read image ${input}`, cause);
-    }
-    return decodeBytes(bytes, name);
-  }
-  return input instanceof Uint8Array ? decodeBytes(input, name) : rawToRgb(input, name);
+export async function decodeImage(
+  input: ImageInput,
+  name: string,
+  options: DecodeOptions = {},
+): Promise<RgbImage> {
+  if (input instanceof Uint8Array) return decodeBytes(input, name, options);
+  if (typeof input === 'string') return decodeBytes(await readImage(input), name, options);
+  if (!(input instanceof URL)) return rawToRgb(input, name);
+  const isFile = input.protocol === 'file:';
+  const bytes = isFile ? readImage(fileURLToPath(input)) : fetchImage(input, options);
+  return decodeBytes(await bytes, name, options);
 }
 
-async function decodeBytes(bytes: Uint8Array, name: string): Promise<RgbImage> {
+async function readImage(path: string): Promise<Buffer> {
+  try {
+    await using file = await openRegularFile(path);
+    return await file.handle.readFile();
+  } catch (cause) {
+    throw fileError(`read image ${path}`, cause);
+  }
+}
+
+async function decodeBytes(
+  bytes: Uint8Array,
+  name: string,
+  {autoOrient = false}: DecodeOptions,
+): Promise<RgbImage> {
   if (bytes.length === 0) throw new RepVGGError('ERR_IMAGE_DECODE', `Cannot decode ${name}: it is empty.`);
   const head = Buffer.from(bytes.subarray(0, headBytes)).toString('hex');
   if (!formats.test(head)) {
@@ -66,7 +86,7 @@ async function decodeBytes(bytes: Uint8Array, name: string): Promise<RgbImage> {
   }
   const sharp = await loadSharp();
   try {
-    const {data, info} = await sharp(bytes, {failOn: 'error', ignoreIcc: true})
+    const {data, info} = await sharp(bytes, {failOn: 'error', ignoreIcc: true, autoOrient})
       .toColourspace('srgb')
       .removeAlpha()
       .raw({depth: 'uchar'})

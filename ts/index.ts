@@ -18,5 +18,13 @@ export {type ClassLabel, imageNetLabels} from './labels.ts';
 export {type ClassifyOptions, type LoadOptions, type Prediction, RepVGG, type RunOptions} from './model.ts';
 export type {Form} from './network.ts';
 export type {Interpolation, Preprocessing, PreprocessingOptions} from './preprocessing.ts';
+export {
+  openSource,
+  type SourceFormat,
+  type SourceOptions,
+  type SourceRecord,
+  sourceFormats,
+  type UnreadableRecord,
+} from './sources/source.ts';
 export {type Counts, type LayerStatistics, layerTable, type NetworkStatistics} from './statistics.ts';
 export {type Verification, type VerifyOptions, verifyCheckpoint} from './verify.ts';

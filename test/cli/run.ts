@@ -1,10 +1,8 @@
 import {type ChildProcess, spawn} from 'node:child_process';
-import {mkdtemp, rm} from 'node:fs/promises';
 import {createRequire} from 'node:module';
-import {tmpdir} from 'node:os';
-import {join} from 'node:path';
 import {fileURLToPath, pathToFileURL} from 'node:url';
-import type {ExecutionContext} from 'ava';
+
+export {temporaryFolder} from '../folder.ts';
 
 const main = fileURLToPath(new URL('../../ts/cli/main.ts', import.meta.url));
 const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx'));
@@ -56,11 +54,4 @@ export function jsonLines<T>({stdout}: Output): T[] {
     .trimEnd()
     .split('\n')
     .map(line => JSON.parse(line) as T);
-}
-
-/** An empty folder that goes with the test. */
-export async function temporaryFolder(t: ExecutionContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'repvgg-cli-'));
-  t.teardown(() => rm(folder, {recursive: true}));
-  return folder;
 }

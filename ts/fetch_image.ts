@@ -1,0 +1,54 @@
+import {checkSignal} from './arguments.ts';
+import {RepVGGError} from './errors.ts';
+
+export interface FetchOptions {
+  /** Milliseconds that the image of a URL may take to arrive. Default 30,000. */
+  fetchTimeout?: number | undefined;
+  /** Ends the call early: it then rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** No encoded image that may be decoded is as large. */
+const maxBytes = 2 ** 29;
+
+/**
+ * The bytes that an http:, https: or data: URL names.
+ *
+ * @throws {RepVGGError} ERR_IMAGE_FETCH; the signal's reason once it is aborted
+ */
+export async function fetchImage(
+  url: URL,
+  {fetchTimeout = 30_000, signal}: FetchOptions = {},
+): Promise<Buffer> {
+  checkSignal(signal);
+  const timeout = AbortSignal.timeout(fetchTimeout);
+  const fail = (problem: string, cause?: unknown): RepVGGError =>
+    new RepVGGError('ERR_IMAGE_FETCH', `Cannot fetch ${shown(url)}: ${problem}.`, {cause});
+  try {
+    const response = await fetch(url, {signal: signal ? AbortSignal.any([signal, timeout]) : timeout});
+    if (!response.ok || !response.body) {
+      await response.body?.cancel();
+      throw fail(`the server answered ${response.status} ${response.statusText}`.trimEnd());
+    }
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    for await (const chunk of response.body) {
+      length += chunk.length;
+      if (length > maxBytes) throw fail(`it has more than ${maxBytes / 2 ** 20} MiB`);
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
+  } catch (cause) {
+    signal?.throwIfAborted();
+    if (cause instanceof RepVGGError) throw cause;
+    if (timeout.aborted) throw fail(`it did not arrive within ${fetchTimeout / 1000} s`, cause);
+    // fetch says only "fetch failed"; the reason is below.
+    const {cause: below, message} = cause as Error & {cause?: Error};
+    throw fail((below?.message || message).replace(/\.$/, ''), cause);
+  }
+}
+
+/** Without what may be secret, and short where the image itself is in it. */
+function shown(url: URL): string {
+  return url.protocol === 'data:' ? 'the data: URL' : `${url.origin}${url.pathname}`;
+}

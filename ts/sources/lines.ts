@@ -1,0 +1,82 @@
+import {RepVGGError} from '../errors.ts';
+import {readStream} from './read_stream.ts';
+import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
+import {imageColumnOf, locate, toRecord} from './table.ts';
+
+/** Longer lines are no paths and no rows, but a file of another kind. */
+const maxLineBytes = 2 ** 24;
+
+interface Line {
+  text: string;
+  /** From 1 on. */
+  number: number;
+}
+
+/** A path or URL in each line. Empty lines are skipped. */
+export async function* readList(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
+  for await (const {text} of readLines(file)) {
+    if (text.trim() !== '') yield attempt(text, () => ({id: text, image: locate(text, file)}));
+  }
+}
+
+/** A JSON object in each line. Empty lines are skipped. */
+export async function* readNdjson(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
+  for await (const {text, number} of readLines(file)) {
+    if (text.trim() === '') continue;
+    const place = `${file.path}:${number}`;
+    yield attempt(place, () => {
+      const row = parseObject(text, place);
+      // Looked for in each line, since not all need have the same keys.
+      return toRecord(row, imageColumnOf(Object.keys(row), {...file, path: place}), place, file);
+    });
+  }
+}
+
+function attempt(id: string, make: () => SourceRecord | UnreadableRecord): SourceRecord | UnreadableRecord {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof RepVGGError)) throw error;
+    return {id, error};
+  }
+}
+
+function parseObject(text: string, place: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new RepVGGError('ERR_SOURCE', `Cannot read ${place}: ${(cause as Error).message}.`, {cause});
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    return value as Record<string, unknown>;
+  }
+  throw new RepVGGError('ERR_SOURCE', `Cannot read ${place}: expected a JSON object.`);
+}
+
+/** Lines end with \n or \r\n, the last one also with the file; a byte order mark is dropped. */
+async function* readLines(file: SourceFile): AsyncGenerator<Line> {
+  let [number, rest] = [0, [] as Uint8Array[]];
+  let restBytes = 0;
+  const finish = (): Line => {
+    const bytes = Buffer.concat(rest);
+    [rest, restBytes] = [[], 0];
+    const text = bytes.toString('utf8').replace(/\r$/, '');
+    return {text: number++ === 0 ? text.replace(/^\uFEFF/, '') : text, number};
+  };
+  for await (const chunk of readStream(file)) {
+    let start = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+      rest.push(chunk.subarray(start, end));
+      start = end + 1;
+      yield finish();
+    }
+    rest.push(chunk.subarray(start));
+    restBytes += chunk.length - start;
+    if (restBytes > maxLineBytes) {
+      const problem = `line ${number + 1} has more than ${maxLineBytes / 2 ** 20} MiB`;
+      throw new RepVGGError('ERR_SOURCE', `Cannot read source ${file.path}: ${problem}.`);
+    }
+  }
+  if (restBytes > 0) yield finish();
+}

@@ -1,0 +1,86 @@
+import {type AsyncBuffer, type FileMetaData, parquetMetadataAsync, parquetReadObjects} from 'hyparquet';
+import {compressors} from 'hyparquet-compressors';
+import {fileError, RepVGGError} from '../errors.ts';
+import {openRegularFile} from '../files.ts';
+import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
+import {imageColumnOf, toRecord} from './table.ts';
+
+/** A row group is read as a whole; a larger one would not fit into an ArrayBuffer for certain. */
+const maxRowGroupBytes = 2 ** 31;
+
+/** A row an image, with a column of its path, URL or bytes, or of {bytes, path} as in Hugging Face's datasets. One row group is in memory at a time. */
+export async function* readParquet(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
+  const {path, signal} = file;
+  if (file.stream) {
+    throw new RepVGGError('ERR_SOURCE', 'Cannot read Parquet from standard input: name its file instead.');
+  }
+  await using opened = await openRegularFile(path).catch(cause => {
+    throw fileError(`read source ${path}`, cause);
+  });
+  const buffer: AsyncBuffer = {
+    byteLength: opened.size,
+    slice: async (start, end = opened.size) => {
+      const bytes = new Uint8Array(end - start);
+      for (let done = 0; done < bytes.length; ) {
+        const {bytesRead} = await opened.handle.read(bytes, done, bytes.length - done, start + done);
+        if (bytesRead === 0) throw new Error(`it ends at byte ${start + done}`);
+        done += bytesRead;
+      }
+      return bytes.buffer;
+    },
+  };
+  const metadata = await attempt(path, () => parquetMetadataAsync(buffer));
+  const columns = topColumns(metadata);
+  const imageColumn = imageColumnOf(columns, file);
+  let first = 0;
+  for (const group of metadata.row_groups) {
+    signal?.throwIfAborted();
+    if (Number(group.total_byte_size) > maxRowGroupBytes) {
+      const problem = `its row group at row ${first} has more than 2 GiB`;
+      throw new RepVGGError(
+        'ERR_SOURCE',
+        `Cannot read source ${path}: ${problem}; write it with smaller row groups.`,
+      );
+    }
+    const end = first + Number(group.num_rows);
+    const rows = await attempt(path, () =>
+      parquetReadObjects({
+        file: buffer,
+        metadata,
+        columns,
+        rowStart: first,
+        rowEnd: end,
+        compressors,
+        utf8: false,
+      }),
+    );
+    for (const [i, row] of rows.entries()) {
+      rows[i] = {}; // Its image can go as soon as it is used.
+      yield toRecord(row, imageColumn, `${path}:${first + i}`, file);
+    }
+    first = end;
+  }
+}
+
+function topColumns({schema}: FileMetaData): string[] {
+  const names: string[] = [];
+  let position = 1; // After the root.
+  const skip = (): void => {
+    for (let left = schema[position++]!.num_children ?? 0; left > 0; left--) skip();
+  };
+  while (position < schema.length) {
+    names.push(schema[position]!.name);
+    skip();
+  }
+  return names;
+}
+
+/** hyparquet's errors are plain ones: whatever it throws is about this file. */
+async function attempt<Result>(path: string, read: () => Promise<Result>): Promise<Result> {
+  try {
+    return await read();
+  } catch (cause) {
+    const reason = (cause as Error).message.replace(/^parquet\w* ?/, '').replace(/\.$/, '');
+    throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path} as Parquet: ${reason}.`, {cause});
+  }
+}

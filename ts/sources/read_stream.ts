@@ -1,0 +1,47 @@
+import {createReadStream} from 'node:fs';
+import {fileError} from '../errors.ts';
+import type {SourceFile} from './source.ts';
+
+/** The bytes of a file from its beginning, as they are asked for. It is closed when the caller has enough. */
+export async function* readStream({path, stream, signal}: SourceFile): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of stream ?? createReadStream(path, {highWaterMark: 2 ** 18})) {
+      signal?.throwIfAborted();
+      yield chunk as Uint8Array;
+    }
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw fileError(`read source ${path}`, cause);
+  }
+}
+
+/**
+ * The first bytes of a stream, `count` of them or as many as `enough` asks for, and the whole stream again. The stream has to
+ * be read, or its return() called, for its file to be closed.
+ */
+export async function peek(
+  input: AsyncIterable<Uint8Array>,
+  count: number,
+  enough: (head: Buffer) => boolean = () => false,
+): Promise<{head: Buffer; stream: AsyncGenerator<Uint8Array>}> {
+  const iterator = input[Symbol.asyncIterator]();
+  let head = Buffer.alloc(0);
+  while (head.length < count && !enough(head)) {
+    const {value, done} = await iterator.next();
+    if (done) break;
+    head = Buffer.concat([head, value]);
+  }
+  return {head, stream: continueWith(head, iterator)};
+}
+
+async function* continueWith(
+  head: Uint8Array,
+  iterator: AsyncIterator<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield head;
+    for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
+  } finally {
+    await iterator.return?.();
+  }
+}

@@ -1,0 +1,150 @@
+import {stat} from 'node:fs/promises';
+import {extname} from 'node:path';
+import {checkOptions, checkSignal} from '../arguments.ts';
+import {fileError, invalidArgument, RepVGGError} from '../errors.ts';
+import type {ImageInput} from '../images.ts';
+import {readCsv} from './csv.ts';
+import {findImages, isGlob, isImageName, matchFiles} from './folder.ts';
+import {readList, readNdjson} from './lines.ts';
+import {readParquet} from './parquet.ts';
+import {sniffStdin} from './stdin.ts';
+import {readTar} from './tar.ts';
+
+/** One image to score, and what is known of it. */
+export interface SourceRecord {
+  /** What the image's row is called. */
+  id: string;
+  image: ImageInput;
+  /** The class it is known to belong to: its folder's name, its .cls file in a tar, or its column. */
+  label?: string;
+  /** The other columns of its table, or the entries of its .json in a tar. */
+  fields?: Readonly<Record<string, unknown>>;
+}
+
+/** A record of a source that cannot be used, such as a line that is no JSON. */
+export interface UnreadableRecord {
+  id: string;
+  error: RepVGGError;
+}
+
+export const sourceFormats = ['folder', 'image', 'list', 'ndjson', 'csv', 'tsv', 'parquet', 'tar'] as const;
+export type SourceFormat = (typeof sourceFormats)[number];
+
+export interface SourceOptions {
+  /** Default: what the name ends with, or for "-" what the text begins with. */
+  format?: SourceFormat | undefined;
+  /** The column with the path, URL or bytes of the image. Default: "image", "path", "file", "filename", "url" or "uri", whichever is there first. */
+  imageColumn?: string | undefined;
+  /** The column with the row's id. Default "id", or the path of the image. */
+  idColumn?: string | undefined;
+  /** The column with the known class. Default "label". */
+  labelColumn?: string | undefined;
+  /** The folder that relative paths in a list or table start from. Default: the file's own; for "-" the current one. */
+  root?: string | undefined;
+  /** Ends the iteration: it then throws the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** A file of a source, where it comes from and how it is read. */
+export interface SourceFile extends Omit<SourceOptions, 'format'> {
+  /** As it was given; messages and ids begin with it. */
+  path: string;
+  /** Its text or bytes where they do not come from the file, as with standard input. */
+  stream?: AsyncIterable<Uint8Array>;
+}
+
+const formatOfExtension: Readonly<Record<string, SourceFormat>> = {
+  '.txt': 'list',
+  '.lst': 'list',
+  '.ndjson': 'ndjson',
+  '.jsonl': 'ndjson',
+  '.csv': 'csv',
+  '.tsv': 'tsv',
+  '.parquet': 'parquet',
+  '.tar': 'tar',
+  '.tgz': 'tar',
+  '.gz': 'tar', // .tar.gz
+};
+
+/**
+ * The records of a source, read as they are asked for, in an order that is the same every time: the images of a folder, the
+ * files that a glob matches, a list of paths (.txt), a table (.ndjson, .jsonl, .csv, .tsv, .parquet), a tar or WebDataset
+ * shard (.tar, .tar.gz, .tgz), one image, or "-" for standard input. A glob may match files of any of these kinds.
+ *
+ * Memory does not grow with the source, but for the names in one folder and the row group of a Parquet file.
+ *
+ * @throws {RepVGGError} from the iteration: ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_SOURCE where the rest of the source cannot
+ *   be read, ERR_INVALID_ARGUMENT
+ */
+export function openSource(
+  path: string,
+  options: SourceOptions = {},
+): AsyncIterable<SourceRecord | UnreadableRecord> {
+  if (typeof path !== 'string' || path === '') {
+    throw invalidArgument('source', 'a folder, a file, a glob or "-"', path);
+  }
+  checkOptions(options);
+  checkSignal(options.signal);
+  const {format} = options;
+  if (format !== undefined && !sourceFormats.includes(format)) {
+    throw invalidArgument('format', sourceFormats.map(name => `"${name}"`).join(', '), format);
+  }
+  return read(path, options);
+}
+
+async function* read(
+  path: string,
+  {format, ...options}: SourceOptions,
+): AsyncGenerator<SourceRecord | UnreadableRecord> {
+  if (path === '-') {
+    const {stream, sniffed} = await sniffStdin();
+    yield* readers[format ?? sniffed]({path: 'stdin', root: '.', ...options, stream});
+    return;
+  }
+  const kind = await kindOf(path, format);
+  if (kind === 'glob') {
+    for await (const match of matchFiles(path, options.signal)) {
+      const matchFormat = format ?? formatOf(match);
+      if (matchFormat) yield* readers[matchFormat]({path: match, ...options});
+    }
+    return;
+  }
+  yield* readers[kind]({path, ...options});
+}
+
+const readers: Readonly<
+  Record<SourceFormat, (file: SourceFile) => AsyncIterable<SourceRecord | UnreadableRecord>>
+> = {
+  folder: findImages,
+  image: async function* ({path}) {
+    yield {id: path, image: path};
+  },
+  list: readList,
+  ndjson: readNdjson,
+  csv: file => readCsv(file, ','),
+  tsv: file => readCsv(file, '\t'),
+  parquet: readParquet,
+  tar: readTar,
+};
+
+async function kindOf(path: string, format: SourceFormat | undefined): Promise<SourceFormat | 'glob'> {
+  try {
+    if ((await stat(path)).isDirectory()) return 'folder';
+  } catch (cause) {
+    if (isGlob(path)) return 'glob';
+    throw fileError(`read source ${path}`, cause);
+  }
+  const found = format ?? formatOf(path);
+  if (found) return found;
+  const endings = '.txt, .ndjson, .jsonl, .csv, .tsv, .parquet, .tar, .tar.gz, .tgz';
+  throw new RepVGGError(
+    'ERR_SOURCE',
+    `Cannot tell what source ${path} is: expected a folder, an image or a file that ends in ${endings}, or say its format.`,
+  );
+}
+
+function formatOf(path: string): SourceFormat | undefined {
+  const extension = extname(path).toLowerCase();
+  if (extension === '.gz' && !/\.tar\.gz$/i.test(path)) return undefined;
+  return formatOfExtension[extension] ?? (isImageName(path) ? 'image' : undefined);
+}

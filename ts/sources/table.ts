@@ -1,0 +1,78 @@
+import {dirname, resolve} from 'node:path';
+import {RepVGGError} from '../errors.ts';
+import type {ImageInput} from '../images.ts';
+import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
+
+const imageColumns = ['image', 'path', 'file', 'filename', 'url', 'uri'];
+
+/** Which of a table's columns holds the image. */
+export function imageColumnOf(columns: readonly string[], file: SourceFile): string {
+  const {path, imageColumn} = file;
+  const found =
+    imageColumn === undefined
+      ? imageColumns.find(name => columns.includes(name))
+      : columns.find(name => name === imageColumn);
+  if (found !== undefined) return found;
+  const expected = imageColumn === undefined ? `one of ${imageColumns.join(', ')}` : imageColumn;
+  const received = columns.length > 0 ? columns.join(', ') : 'none';
+  throw new RepVGGError(
+    'ERR_SOURCE',
+    `Cannot find the images of ${path}: expected a column ${expected} but its columns are ${received}.`,
+  );
+}
+
+/**
+ * Makes a record of a row of a table.
+ *
+ * @param place what the row is called where it has no id, such as "list.csv:17"
+ */
+export function toRecord(
+  row: Readonly<Record<string, unknown>>,
+  imageColumn: string,
+  place: string,
+  file: SourceFile,
+): SourceRecord | UnreadableRecord {
+  const {idColumn = 'id', labelColumn = 'label'} = file;
+  const {[imageColumn]: cell, [idColumn]: idCell, [labelColumn]: labelCell, ...fields} = row;
+  const id = textOf(idCell);
+  try {
+    const {image, name} = toImage(cell, imageColumn, place, file);
+    const label = textOf(labelCell);
+    return {id: id ?? name ?? place, image, ...(label !== undefined && {label}), fields};
+  } catch (error) {
+    return {id: id ?? place, error: error as RepVGGError};
+  }
+}
+
+function textOf(cell: unknown): string | undefined {
+  return cell === undefined || cell === null || cell === '' ? undefined : String(cell);
+}
+
+/** An image of a table, and its name if it has one. Bytes may have their path beside them, as in Hugging Face's datasets. */
+function toImage(
+  cell: unknown,
+  column: string,
+  place: string,
+  file: SourceFile,
+): {image: ImageInput; name?: string} {
+  if (cell instanceof Uint8Array) return {image: cell};
+  if (typeof cell === 'string' && cell !== '') {
+    const image = locate(cell, file);
+    // The text of a data: URL is the image itself, and no name for it.
+    return image instanceof URL && image.protocol === 'data:' ? {image} : {image, name: cell};
+  }
+  if (typeof cell === 'object' && cell !== null) {
+    const {bytes, path} = cell as {bytes?: unknown; path?: unknown};
+    const name = typeof path === 'string' && path !== '' ? path : undefined;
+    if (bytes instanceof Uint8Array) return {image: bytes, ...(name !== undefined && {name})};
+    if (name !== undefined) return {image: locate(name, file), name};
+  }
+  throw new RepVGGError('ERR_SOURCE', `Expected a path, a URL or bytes in column ${column} of ${place}.`);
+}
+
+/** A path of a list or table, seen from where it begins, or a URL. */
+export function locate(text: string, {path, root}: SourceFile): string | URL {
+  if (!/^(https?|data|file):/i.test(text)) return resolve(root ?? dirname(path), text);
+  if (URL.canParse(text)) return new URL(text);
+  throw new RepVGGError('ERR_SOURCE', `Expected a path or a URL but received ${JSON.stringify(text)}.`);
+}
