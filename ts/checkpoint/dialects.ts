@@ -150,7 +150,8 @@ const mindSporeModels: Dialect = {
   ...mindCV,
   name: 'MindSpore models',
   source: 'mindspore-ai/models, research/cv/repvgg',
-  quirks: `as MindCV; but on a GPU each convolution is a list of one kernel per group`,
+  quirks:
+    'as MindCV; but trained elsewhere than on a GPU, each convolution is a list of one kernel per group',
   squeezeExcite: {down: 'se.down', up: 'se.up', position: 'before-relu'},
   groupList: 'convs',
 };
