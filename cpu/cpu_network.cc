@@ -168,10 +168,12 @@ void CpuNetwork<T>::Run(const ImageBatch& batch, Output output, float* out, cons
   }
   if (output == Output::kEmbedding) return done(nullptr);
   pool_->Run(classes, [&](const ThreadPool::Share& share) {
-    for (int image = 0; image < batch.count; ++image) {
-      kernels_.matrix_vector(&linear_weight_[share.begin * channels], &linear_bias_[share.begin],
-                             embeddings + image * channels, share.end - share.begin, channels,
-                             out + image * classes + share.begin);
+    // Images inside: a row of weights comes from memory once for all of them.
+    for (size_t row = share.begin; row < share.end; ++row) {
+      for (int image = 0; image < batch.count; ++image) {
+        kernels_.matrix_vector(&linear_weight_[row * channels], &linear_bias_[row],
+                               embeddings + image * channels, 1, channels, out + image * classes + row);
+      }
     }
   });
   done(nullptr);

@@ -15,6 +15,10 @@ constexpr int kTilesOfThread = 28;
 constexpr int kSharedTiles = 128;
 constexpr size_t kLargeWeights = size_t{1} << 18;  // In floats: 1 MB, half of a typical second-level cache.
 
+// Direct convolution takes rows whose input, in bytes, stays in the second-level cache beside a block's
+// weights while all blocks pass over it. 512 KB was the best of 256 KB to all rows.
+constexpr size_t kInputInCache = size_t{512} << 10;
+
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
 
 }  // namespace
@@ -45,14 +49,16 @@ Algorithm ChooseAlgorithm(const BlockShape& block, MapSize out, int images, int 
 
 Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int taps,
                                            Algorithm algorithm, Floats weight, Floats bias, Scratch& scratch)
-    : kernels_(kernels), algorithm_(algorithm) {
+    : kernels_(kernels),
+      blocks_(SelectBlocks(kernels, block.out_channels / block.groups)),
+      algorithm_(algorithm) {
   if (algorithm == Algorithm::kDirect) {
     direct_ = Pack(weight.data(), bias.data(), taps, block.in_channels, block.out_channels, block.stride,
-                   block.groups, kernels.block_width);
+                   block.groups, blocks_.width);
     return;
   }
   winograd_ = PackWinograd(algorithm == Algorithm::kWinograd2 ? 2 : 4, weight.data(), bias.data(),
-                           block.in_channels, block.out_channels, block.groups, kernels.block_width);
+                           block.in_channels, block.out_channels, block.groups, blocks_.width);
   share_tiles_ = winograd_.storage.size() > kLargeWeights;
   const auto grow = [](HugeArray<float>& array, size_t size) {
     if (array.size() < size) array = HugeArray<float>(size);
@@ -63,12 +69,12 @@ Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const Blo
     const int share = static_cast<int>(std::min<size_t>(DivideUp(blocks, threads), winograd_.blocks));
     grow(scratch.shared, WinogradInputSize(winograd_, kSharedTiles));
     for (HugeArray<float>& own : scratch.of_thread) {
-      grow(own, WinogradProductSize(winograd_, kSharedTiles, share, kernels.block_width));
+      grow(own, WinogradProductSize(winograd_, kSharedTiles, share));
     }
   } else {
     for (HugeArray<float>& own : scratch.of_thread) {
       grow(own, WinogradInputSize(winograd_, kTilesOfThread) +
-                    WinogradProductSize(winograd_, kTilesOfThread, winograd_.blocks, kernels.block_width));
+                    WinogradProductSize(winograd_, kTilesOfThread, winograd_.blocks));
     }
   }
 }
@@ -84,19 +90,28 @@ void Fp32ConvolutionLayer::Run(ThreadPool& pool, Scratch& scratch, int images, c
 
 void Fp32ConvolutionLayer::RunDirect(ThreadPool& pool, int images, const Maps<float>& in,
                                      const Maps<float>& out, bool relu) const {
-  ForRowPieces(pool, images, in, out, direct_.stride, kernels_.most_pixels,
+  ForRowPieces(pool, images, in, out, direct_.stride, blocks_.most_pixels,
                [&](const RowPieces<float>& pieces) {
-                 // Blocks outside, rows inside: a block's weights are read from memory once and serve every
-                 // row of this share.
-                 for (int group = 0; group < direct_.groups; ++group) {
-                   for (int block = 0; block < direct_.blocks; ++block) {
-                     for (size_t i = pieces.begin; i < pieces.end; i += 2) {
-                       kernels_.convolve(direct_, in.row_stride(), group, block, pieces(i), pieces(i + 1),
-                                         pieces.pixels, relu);
-                     }
-                   }
+                 const size_t input = in.row_stride() * direct_.stride * sizeof(float) / pieces.per_row;
+                 const size_t most = std::max<size_t>(kInputInCache / input, 2);
+                 for (size_t first = pieces.begin; first < pieces.end; first += most) {
+                   RunPieces(pieces, first, std::min(first + most, pieces.end), in.row_stride(), relu);
                  }
                });
+}
+
+// Blocks outside, pieces inside: the weights of a block come from memory once for all of these pieces.
+void Fp32ConvolutionLayer::RunPieces(const RowPieces<float>& pieces, size_t first, size_t last,
+                                     ptrdiff_t in_row, bool relu) const {
+  for (int group = 0; group < direct_.groups; ++group) {
+    for (int block = 0; block < direct_.blocks; ++block) {
+      int call = 0;
+      for (size_t i = first; i < last; i += 2) {
+        const Pixels<float> second = i + 1 < last ? pieces(i + 1) : Pixels<float>{};
+        blocks_.convolve(direct_, in_row, group, block, call++, pieces(i), second, pieces.pixels, relu);
+      }
+    }
+  }
 }
 
 void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
@@ -127,7 +142,7 @@ void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int i
         float* own = scratch.of_thread[share.thread].data();
         const WinogradTiles tiles = {first, count, own, WinogradInputPosition(winograd_, count)};
         transforms.input(maps, winograd_.in_channels, first, count, tiles.v, tiles.v_position);
-        RunWinogradBlocks(kernels_, winograd_, maps, tiles, 0, blocks, relu,
+        RunWinogradBlocks(kernels_, blocks_, winograd_, maps, tiles, 0, blocks, relu,
                           own + WinogradInputSize(winograd_, count));
       });
     });
@@ -141,7 +156,7 @@ void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int i
                        tiles.v + share.begin * winograd_.in_channels, tiles.v_position);
     });
     pool.Run(blocks, [&](const ThreadPool::Share& share) {
-      RunWinogradBlocks(kernels_, winograd_, maps, tiles, share.begin, share.end, relu,
+      RunWinogradBlocks(kernels_, blocks_, winograd_, maps, tiles, share.begin, share.end, relu,
                         scratch.of_thread[share.thread].data());
     });
   });

@@ -42,11 +42,18 @@ const KernelTable& SelectKernels(const std::string& name) {
   throw Error("ERR_DEVICE_UNAVAILABLE", "This processor does not have the instruction set \"" + name + "\".");
 }
 
+const BlockKernels& SelectBlocks(const KernelTable& kernels, int group_out) {
+  const auto padded = [&](const BlockKernels& blocks) {
+    return (group_out + blocks.width - 1) / blocks.width * blocks.width;
+  };
+  return padded(kernels.wide) <= padded(kernels.narrow) ? kernels.wide : kernels.narrow;
+}
+
 ConvolutionShape MakeConvolutionShape(int in_channels, int out_channels, int stride, int groups,
                                       int block_width) {
   const int group_out = out_channels / groups;
   const int blocks = (group_out + block_width - 1) / block_width;
-  return {in_channels, out_channels, stride, groups, in_channels / groups, group_out, blocks};
+  return {in_channels, out_channels, stride, groups, in_channels / groups, group_out, block_width, blocks};
 }
 
 PackedConvolution Pack(const float* weight, const float* bias, int taps, int in_channels, int out_channels,

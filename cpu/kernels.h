@@ -28,7 +28,8 @@ struct ConvolutionShape {
   int groups = 1;
   int group_in = 0;  // Channels of one group.
   int group_out = 0;
-  int blocks = 0;  // Blocks of output channels per group, the last one filled up with zeros.
+  int block_width = 0;  // Output channels that are computed at a time.
+  int blocks = 0;       // Blocks of output channels per group, the last one filled up with zeros.
 };
 
 ConvolutionShape MakeConvolutionShape(int in_channels, int out_channels, int stride, int groups,
@@ -84,24 +85,31 @@ struct MapKernels {
   void (*sum_pixels)(const T* data, int channels, int pixels, float* sum);
 };
 
-struct KernelTable {
-  const char* name;
-  int lanes;        // Floats in a vector.
-  int block_width;  // Output channels that are computed at a time.
-
+// The products of a convolution, for one width of blocks.
+struct BlockKernels {
+  int width;        // Output channels that are computed at a time.
   int most_pixels;  // In one row of a call of `convolve`.
 
   // Computes block `block` of group `group` for two rows of pixels (the second null for one row): bias +
-  // convolution, then ReLU if asked.
-  void (*convolve)(const Convolution& convolution, ptrdiff_t in_row, int group, int block,
+  // convolution, then ReLU if asked. `call` counts the calls for one block: the first ones fetch
+  // the next block's weights.
+  void (*convolve)(const Convolution& convolution, ptrdiff_t in_row, int group, int block, int call,
                    const Pixels<float>& first, const Pixels<float>& second, int pixels, bool relu);
+
+  // One position: product[tile][0..width) = v[tile][0..depth) * u[0..depth)[0..width)
+  void (*winograd_multiply)(const float* v, ptrdiff_t v_tile, int depth, int tiles, const float* u,
+                            float* product, ptrdiff_t product_tile);
+};
+
+struct KernelTable {
+  const char* name;
+  int lanes;  // Floats in a vector.
+
+  BlockKernels narrow;  // 2 vectors
+  BlockKernels wide;    // 3 vectors
 
   WinogradTransforms winograd2;  // F(2x2, 3x3)
   WinogradTransforms winograd4;  // F(4x4, 3x3)
-
-  // One position: product[tile][0..block_width) = v[tile][0..depth) * u[0..depth)[0..block_width)
-  void (*winograd_multiply)(const float* v, ptrdiff_t v_tile, int depth, int tiles, const float* u,
-                            float* product, ptrdiff_t product_tile);
 
   // out[i] = ReLU(sum over branches of in[branch][i] * scale[branch][i % channels] + shift[branch][i %
   // channels])
@@ -127,7 +135,10 @@ const KernelTable& SelectKernels(const std::string& name);
 // The names this processor can run, best first.
 std::vector<std::string> SupportedInstructionSets();
 
-// Packs `weight`, [out_channels][in_channels / groups][taps], for a table's block width. An empty bias means
+// The kernels whose blocks leave the fewest of a group's output channels over.
+const BlockKernels& SelectBlocks(const KernelTable& kernels, int group_out);
+
+// Packs `weight`, [out_channels][in_channels / groups][taps], for blocks of that width. An empty bias means
 // zeros.
 PackedConvolution Pack(const float* weight, const float* bias, int taps, int in_channels, int out_channels,
                        int stride, int groups, int block_width);

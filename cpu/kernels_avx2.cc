@@ -1,10 +1,11 @@
-// AVX2 and FMA: 16 registers hold 6 x 2 sums, 2 weights and a broadcast value.
+// AVX2 and FMA: 16 registers hold 6 x 2 or 4 x 3 sums, the weights and a broadcast value.
 #include "cpu/kernels.h"
 
 #ifdef __AVX2__
 namespace repvgg::cpu {
 constexpr int kLanes = 8;
 constexpr int kRows = 6;
+constexpr int kWideRows = 4;
 constexpr const char* kTableName = "avx2";
 }  // namespace repvgg::cpu
 

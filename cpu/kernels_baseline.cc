@@ -2,6 +2,7 @@
 namespace repvgg::cpu {
 constexpr int kLanes = 4;
 constexpr int kRows = 6;
+constexpr int kWideRows = 4;
 constexpr const char* kTableName = "baseline";
 }  // namespace repvgg::cpu
 

@@ -98,14 +98,15 @@ size_t WinogradInputSize(const WinogradConvolution& convolution, int tiles) {
   return Positions(convolution) * WinogradInputPosition(convolution, tiles);
 }
 
-size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles, int blocks, int block_width) {
-  return Positions(convolution) * ProductPosition(tiles, blocks, block_width);
+size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles, int blocks) {
+  return Positions(convolution) * ProductPosition(tiles, blocks, convolution.block_width);
 }
 
-void RunWinogradBlocks(const KernelTable& kernels, const WinogradConvolution& convolution,
-                       const WinogradMaps& maps, const WinogradTiles& tiles, int first_block, int last_block,
-                       bool relu, float* product) {
-  const int width = kernels.block_width;
+void RunWinogradBlocks(const KernelTable& kernels, const BlockKernels& products,
+                       const WinogradConvolution& convolution, const WinogradMaps& maps,
+                       const WinogradTiles& tiles, int first_block, int last_block, bool relu,
+                       float* product) {
+  const int width = convolution.block_width;
   const WinogradTransforms& transforms = convolution.tile == 2 ? kernels.winograd2 : kernels.winograd4;
   const int positions = Positions(convolution);
   const size_t block_size = static_cast<size_t>(convolution.group_in) * width;
@@ -120,9 +121,9 @@ void RunWinogradBlocks(const KernelTable& kernels, const WinogradConvolution& co
       const float* u =
           convolution.weight + (static_cast<size_t>(group) * positions + p) * convolution.blocks * block_size;
       for (int block = begin; block < end; ++block) {
-        kernels.winograd_multiply(v, convolution.in_channels, convolution.group_in, tiles.count,
-                                  u + block * block_size,
-                                  product + p * product_position + (block - begin) * width, product_tile);
+        products.winograd_multiply(v, convolution.in_channels, convolution.group_in, tiles.count,
+                                   u + block * block_size,
+                                   product + p * product_position + (block - begin) * width, product_tile);
       }
     }
     const int first_channel = begin * width;

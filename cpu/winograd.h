@@ -58,14 +58,15 @@ PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, in
 
 // Floats that the transforms of `tiles` tiles take, and the products of them for `blocks` blocks.
 size_t WinogradInputSize(const WinogradConvolution& convolution, int tiles);
-size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles, int blocks, int block_width);
+size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles, int blocks);
 
 // Where each position's transforms begin in a buffer of WinogradInputSize().
 ptrdiff_t WinogradInputPosition(const WinogradConvolution& convolution, int tiles);
 
 // The multiplications and the output of blocks first_block to last_block - 1, counted over all groups.
-void RunWinogradBlocks(const KernelTable& kernels, const WinogradConvolution& convolution,
-                       const WinogradMaps& maps, const WinogradTiles& tiles, int first_block, int last_block,
-                       bool relu, float* product);
+void RunWinogradBlocks(const KernelTable& kernels, const BlockKernels& products,
+                       const WinogradConvolution& convolution, const WinogradMaps& maps,
+                       const WinogradTiles& tiles, int first_block, int last_block, bool relu,
+                       float* product);
 
 }  // namespace repvgg::cpu

@@ -97,22 +97,23 @@ void WinogradInput(const WinogradMaps& maps, int channels, int first_tile, int t
   }
 }
 
-// How far ahead weights are fetched, in floats.
-constexpr int kPrefetch = 4096;
-
-// product[tile][0..kBlock) = v[tile][0..depth) * u[0..depth)[0..kBlock)
-template <int kTiles>
+// product[tile][0..block) = v[tile][0..depth) * u[0..depth)[0..block), block = kVectors * kLanes
+//
+// What is needed next is fetched meanwhile, a cache line of each for every input channel: `next_v` into the
+// first cache, `next_u`, which comes from further away, into the second.
+template <int kTiles, int kVectors>
 struct MultiplyTiles {
   static void Run(const float* v, ptrdiff_t v_tile, int depth, const float* u, float* product,
-                  ptrdiff_t product_tile) {
+                  ptrdiff_t product_tile, const float* next_v, const float* next_u) {
+    constexpr int kBlock = kVectors * kLanes;
     for (int first = 0; first < depth; first += kTermsInARow) {
       const int last = depth - first < kTermsInARow ? depth : first + kTermsInARow;
       Vector sum[kTiles][kVectors] = {};
       for (int c = first; c < last; ++c) {
         Vector w[kVectors];
         for (int i = 0; i < kVectors; ++i) w[i] = Load(u + i * kLanes);
-        // Weights are used once for each set of tiles and come from far away.
-        for (int i = 0; i < kBlock; i += 16) __builtin_prefetch(u + kPrefetch + i, 0, 2);
+        __builtin_prefetch(next_v + c * kLineFloats, 0, 3);
+        __builtin_prefetch(next_u + c * kLineFloats, 0, 2);
         u += kBlock;
         for (int t = 0; t < kTiles; ++t) {
           const Vector value = v[t * v_tile + c] - Vector{};
@@ -129,13 +130,19 @@ struct MultiplyTiles {
   }
 };
 
+template <int kVectors>
 void WinogradMultiply(const float* v, ptrdiff_t v_tile, int depth, int tiles, const float* u, float* product,
                       ptrdiff_t product_tile) {
-  const int parts = (tiles + kRows - 1) / kRows;
+  const int parts = (tiles + RowsOf(kVectors) - 1) / RowsOf(kVectors);
   for (int part = 0, t = 0; part < parts; ++part) {
     const int end = tiles * (part + 1) / parts;
-    SizeTable<MultiplyTiles>::kFunctions[end - t - 1](v + t * v_tile, v_tile, depth, u,
-                                                      product + t * product_tile, product_tile);
+    const float* next_v = part + 1 < parts ? v + end * v_tile : v;
+    // The weights of the next block follow. Each part fetches a share of them, as they are kVectors lines a
+    // channel.
+    const float* next_u =
+        u + static_cast<ptrdiff_t>(depth) * (kVectors * kLanes + part % kVectors * kLineFloats);
+    SizeTable<MultiplyTiles, kVectors>::kFunctions[end - t - 1](
+        v + t * v_tile, v_tile, depth, u, product + t * product_tile, product_tile, next_v, next_u);
     t = end;
   }
 }
