@@ -1,5 +1,5 @@
 // Host side of winograd_f2_fp32.cu and winograd_f2_mma.cu: Winograd's F(2x2, 3x3), stride 1. See
-// winograd_f2.cuh.
+// winograd.cuh.
 #pragma once
 
 #include <span>

@@ -16,7 +16,6 @@
 //
 // Limits. One block on a multiprocessor; needs 96 KB of shared memory, so not sm_75. Channels of a group in
 // multiples of 4.
-#include "cuda/element.cuh"
 #include "cuda/winograd_f2.cuh"
 #include "cuda/winograd_f2_family.h"
 
@@ -74,11 +73,7 @@ template <typename S>
 __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolution layer) {
   float* const shared = reinterpret_cast<float*>(SharedMemory());
   const int group_in = layer.group_in(), group_out = layer.group_out();
-  const int channel_tiles = DivideUp(group_out, S::kChannels);
-  const int columns = channel_tiles * layer.groups;
-  const int first_tile = blockIdx.x / columns * S::kTiles;
-  const int group = blockIdx.x % columns / channel_tiles;
-  const int first_channel = blockIdx.x % columns % channel_tiles * S::kChannels;
+  const auto [first_tile, group, first_channel] = BlockPlace(layer, S::kTiles, S::kChannels);
   const int steps = DivideUp(group_in, kDepth);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 
@@ -105,9 +100,8 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
   constexpr int kTileStep = kThreads / kDepth;
   const float* const in = static_cast<const float*>(layer.in);
   static_assert(S::kItems <= 2);
-  const TileInput inputs[] = {
-      TileInput(layer, first_tile + own_tile, group * group_in + own_channel),
-      TileInput(layer, first_tile + own_tile + kTileStep, group * group_in + own_channel)};
+  const TileInput<2> inputs[] = {{layer, first_tile + own_tile, group * group_in + own_channel},
+                                 {layer, first_tile + own_tile + kTileStep, group * group_in + own_channel}};
   float pixels[S::kItems][16];
   const auto load_inputs = [&](int step) {
     const int channel = step * kDepth;
@@ -121,7 +115,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
     float* const to = shared + step % 2 * S::kStageFloats + own_channel * S::kTiles;
 #pragma unroll
     for (int i = 0; i < S::kItems; ++i) {
-      TransformInput(pixels[i]);
+      TransformInput<2>(pixels[i]);
 #pragma unroll
       for (int p = 0; p < kPositions; ++p) {
         to[p * kDepth * S::kTiles + InputIndex(own_tile + i * kTileStep, own_channel)] = pixels[i][p];
@@ -130,22 +124,10 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
   };
 
   float sum[2][8][8] = {};
-  load_weights(0);
-  load_inputs(0);
-  store_inputs(0);
-  for (int step = 0; step < steps; ++step) {
-    CpAsyncWait<0>();
-    // This step's operands are complete, and nobody still reads those of the last, which are overwritten
-    // next.
-    __syncthreads();
-    if (step + 1 < steps) {
-      load_weights(step + 1);
-      load_inputs(step + 1);
-    }
+  RunSteps(steps, load_weights, load_inputs, store_inputs, [&](int step) {
     const float* const stage = shared + step % 2 * S::kStageFloats;
     MultiplyStep<S>(stage, stage + S::kInputFloats, sum);
-    if (step + 1 < steps) store_inputs(step + 1);
-  }
+  });
 
   // [position][tile][channel], half of the channels at a time.
   constexpr int kHalf = S::kChannels / 2;
@@ -166,44 +148,22 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
     constexpr int kRowVectors = kHalf / 4;
     const int out_tile = threadIdx.x / kRowVectors, vector = threadIdx.x % kRowVectors * 4;
     const int out_channel = first_channel + half * kHalf + vector;
-    if (first_tile + out_tile >= WinogradTiles(layer) || out_channel >= group_out) continue;
-    float result[4][4];  // [channel][pixel]
-    float positions[4][kPositions];
+    if (first_tile + out_tile >= WinogradTiles<2>(layer) || out_channel >= group_out) continue;
+    float sums[4][kPositions];
 #pragma unroll
     for (int p = 0; p < kPositions; ++p) {
       const float4 four =
           *reinterpret_cast<const float4*>(shared + (p * S::kTiles + out_tile) * kHalf + vector);
-      positions[0][p] = four.x, positions[1][p] = four.y, positions[2][p] = four.z, positions[3][p] = four.w;
+      sums[0][p] = four.x, sums[1][p] = four.y, sums[2][p] = four.z, sums[3][p] = four.w;
     }
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      TransformOutput(positions[e], result[e]);
-      const float bias = layer.bias[group * group_out + out_channel + e];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        result[e][i] += bias;
-        if (layer.relu) result[e][i] = Relu(result[e][i]);
-      }
-    }
-    const TilePlace place(layer, first_tile + out_tile);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int y = place.y + i / 2, x = place.x + i % 2;
-      if (y >= layer.height || x >= layer.width) continue;
-      float* const to =
-          static_cast<float*>(layer.out) +
-          ((static_cast<size_t>(place.image) * layer.height + y) * layer.width + x) * layer.out_channels +
-          group * group_out + out_channel;
-      *reinterpret_cast<float4*>(to) = make_float4(result[0][i], result[1][i], result[2][i], result[3][i]);
-    }
+    WriteTile<Precision::kFp32>(layer, first_tile + out_tile, group * group_out + out_channel, sums);
   }
 }
 
 template <typename S>
 cudaError_t LaunchShape(const Convolution& layer, cudaStream_t stream) {
   if (!layer.fits() || !WinogradF2Fits(layer, Precision::kFp32)) return cudaErrorInvalidValue;
-  const int blocks =
-      DivideUp(WinogradTiles(layer), S::kTiles) * DivideUp(layer.group_out(), S::kChannels) * layer.groups;
+  const int blocks = BlockPlace::Count(layer, S::kTiles, S::kChannels);
   return Launch(WinogradF2Kernel<S>, dim3(blocks), dim3(kThreads), S::kSharedBytes, stream, layer);
 }
 

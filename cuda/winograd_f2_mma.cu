@@ -16,7 +16,6 @@
 //
 // Limits. sm_80. One block on a multiprocessor. Channels of a group in multiples of 8. The input transform
 // grows values up to fourfold: fp16 inputs beyond 16000 overflow.
-#include "cuda/element.cuh"
 #include "cuda/winograd_f2.cuh"
 #include "cuda/winograd_f2_family.h"
 
@@ -72,11 +71,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
   if (REPVGG_ARCH < 800) return;
   unsigned char* const shared = SharedMemory();
   const int group_in = layer.group_in(), group_out = layer.group_out();
-  const int channel_tiles = DivideUp(group_out, kChannels);
-  const int columns = channel_tiles * layer.groups;
-  const int first_tile = blockIdx.x / columns * kTiles;
-  const int group = blockIdx.x % columns / channel_tiles;
-  const int first_channel = blockIdx.x % columns % channel_tiles * kChannels;
+  const auto [first_tile, group, first_channel] = BlockPlace(layer, kTiles, kChannels);
   const int steps = DivideUp(group_in, kDepth);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 
@@ -103,9 +98,8 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
   const int own_tile = threadIdx.x / kPairs, own_pair = threadIdx.x % kPairs;
   const T* const in = static_cast<const T*>(layer.in);
   static_assert(kItems == 2);
-  const TileInput inputs[] = {
-      TileInput(layer, first_tile + own_tile, group * group_in + own_pair * 2),
-      TileInput(layer, first_tile + own_tile + kTileStep, group * group_in + own_pair * 2)};
+  const TileInput<2> inputs[] = {{layer, first_tile + own_tile, group * group_in + own_pair * 2},
+                                 {layer, first_tile + own_tile + kTileStep, group * group_in + own_pair * 2}};
   uint32_t pixels[kItems][16];
   const auto load_inputs = [&](int step) {
     const int channel = step * kDepth;
@@ -125,8 +119,8 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
         first[p] = ToFloat(T{static_cast<uint16_t>(pixels[i][p])});
         second[p] = ToFloat(T{static_cast<uint16_t>(pixels[i][p] >> 16)});
       }
-      TransformInput(first);
-      TransformInput(second);
+      TransformInput<2>(first);
+      TransformInput<2>(second);
 #pragma unroll
       for (int p = 0; p < kPositions; ++p) {
         *reinterpret_cast<uint32_t*>(to + RowOffset(p * kTiles + own_tile + i * kTileStep, own_pair * 4)) =
@@ -136,22 +130,10 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
   };
 
   float sum[2][4][4][4] = {};  // [position][16 tiles][8 channels][fragment]
-  load_weights(0);
-  load_inputs(0);
-  store_inputs(0);
-  for (int step = 0; step < steps; ++step) {
-    CpAsyncWait<0>();
-    // This step's operands are complete, and nobody still reads those of the last, which are overwritten
-    // next.
-    __syncthreads();
-    if (step + 1 < steps) {
-      load_weights(step + 1);
-      load_inputs(step + 1);
-    }
+  RunSteps(steps, load_weights, load_inputs, store_inputs, [&](int step) {
     const unsigned char* const stage = shared + step % 2 * kStageBytes;
     MultiplyStep<kPrecision>(stage, stage + kInputBytes, sum);
-    if (step + 1 < steps) store_inputs(step + 1);
-  }
+  });
 
   float* const positions = reinterpret_cast<float*>(shared);  // [position][tile][channel]
 #pragma unroll
@@ -175,30 +157,15 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
     for (int i = threadIdx.x; i < kTiles * kEpilogueChannels / 2; i += kThreads) {
       const int tile = i / (kEpilogueChannels / 2), channel = i % (kEpilogueChannels / 2) * 2;
       const int out_channel = first_channel + half * kEpilogueChannels + channel;
-      if (first_tile + tile >= WinogradTiles(layer) || out_channel >= group_out) continue;
-      float first[16], second[16], first_out[4], second_out[4];
+      if (first_tile + tile >= WinogradTiles<2>(layer) || out_channel >= group_out) continue;
+      float sums[2][kPositions];
 #pragma unroll
       for (int p = 0; p < kPositions; ++p) {
         const float2 two =
             *reinterpret_cast<const float2*>(positions + (p * kTiles + tile) * kEpilogueChannels + channel);
-        first[p] = two.x, second[p] = two.y;
+        sums[0][p] = two.x, sums[1][p] = two.y;
       }
-      TransformOutput(first, first_out);
-      TransformOutput(second, second_out);
-      const float* const bias = layer.bias + group * group_out + out_channel;
-      const TilePlace place(layer, first_tile + tile);
-#pragma unroll
-      for (int pixel = 0; pixel < 4; ++pixel) {
-        const int y = place.y + pixel / 2, x = place.x + pixel % 2;
-        if (y >= layer.height || x >= layer.width) continue;
-        float one = first_out[pixel] + bias[0], other = second_out[pixel] + bias[1];
-        if (layer.relu) one = Relu(one), other = Relu(other);
-        T* const to =
-            static_cast<T*>(layer.out) +
-            ((static_cast<size_t>(place.image) * layer.height + y) * layer.width + x) * layer.out_channels +
-            group * group_out + out_channel;
-        StorePair<kPrecision>(to, one, other);
-      }
+      WriteTile<kPrecision>(layer, first_tile + tile, group * group_out + out_channel, sums);
     }
   }
 }
@@ -206,8 +173,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
 template <Precision kPrecision>
 cudaError_t LaunchMma(const Convolution& layer, cudaStream_t stream) {
   if (!layer.fits() || !WinogradF2Fits(layer, kPrecision)) return cudaErrorInvalidValue;
-  const int blocks =
-      DivideUp(WinogradTiles(layer), kTiles) * DivideUp(layer.group_out(), kChannels) * layer.groups;
+  const int blocks = BlockPlace::Count(layer, kTiles, kChannels);
   return Launch(WinogradF2MmaKernel<kPrecision>, dim3(blocks), dim3(kThreads), kSharedBytes, stream, layer);
 }
 
