@@ -48,6 +48,10 @@ size_t Block::GateScratch(int batch) const {
   return SqueezeExciteScratch(batch, shape_.out_channels, shape_.squeeze_channels);
 }
 
+size_t Block::Workspace(int batch) const {
+  return first_ ? 0 : WorkspaceBytes(Layer(batch), choice_->candidate);
+}
+
 void Block::Set(const DeployBlock& block, const Choice* choice) {
   SetConvolution(block.weight, block.bias, choice);
   SetGate(block.squeeze_excite);
@@ -134,6 +138,7 @@ void Block::EnqueueConvolution(const BlockBuffers& buffers, void* out, bool relu
   layer.weight = weight_.get();
   layer.bias = AsFloats(bias_);
   layer.out = out;
+  layer.workspace = buffers.workspace;
   layer.relu = relu;
   Check(LaunchConvolution(layer, precision_, choice_->candidate, stream), "running a convolution");
 }

@@ -16,6 +16,7 @@ struct BlockBuffers {
   void* dense = nullptr;              // Train form: a map of the block's output size.
   void* sampled = nullptr;            // Train form, first block: every second pixel, normalised.
   float* gates = nullptr;             // Squeeze-and-excite: scratch.
+  void* workspace = nullptr;          // Of the convolution.
 };
 
 class Block {
@@ -33,6 +34,8 @@ class Block {
   const Choice* choice() const { return choice_; }
   // Floats that BlockBuffers::gates needs.
   size_t GateScratch(int batch) const;
+  // Bytes that BlockBuffers::workspace needs.
+  size_t Workspace(int batch) const;
 
   void Enqueue(const BlockBuffers& buffers, int batch, cudaStream_t stream) const;
 

@@ -7,6 +7,7 @@
 #include "cuda/direct_mma.h"
 #include "cuda/direct_wmma.h"
 #include "cuda/winograd_f2.h"
+#include "cuda/winograd_f4.h"
 
 namespace repvgg::cuda {
 namespace {
@@ -25,6 +26,10 @@ TileSize SizeOf(const Candidate& candidate, Precision precision) {
   if (candidate.algorithm == Algorithm::kWinogradF2) {
     const WinogradTile& tile = WinogradF2TileTable(precision)[candidate.tile];
     return {tile.tiles * 4, tile.channels};
+  }
+  if (candidate.algorithm == Algorithm::kWinogradF4) {
+    const WinogradF4Tile& tile = WinogradF4TileTable()[candidate.tile];
+    return {tile.tiles * 16, tile.channels};
   }
   if (candidate.algorithm == Algorithm::kDirectWmma) return SizeOf(DirectWmmaTileTable()[candidate.tile]);
   return precision == Precision::kFp32 ? SizeOf(DirectFp32TileTable()[candidate.tile])
@@ -56,12 +61,34 @@ void AddDirect(Algorithm algorithm, std::span<const Tile> tiles, bool aligned, i
   }
 }
 
+template <typename Tile>
+void AddWinograd(Algorithm algorithm, const char* name, std::span<const Tile> tiles, int architecture,
+                 std::vector<Candidate>& out) {
+  for (size_t i = 0; i < tiles.size(); ++i) {
+    if (tiles[i].shared_bytes > SharedLimit(architecture)) continue;
+    out.push_back({algorithm, static_cast<int>(i), Name(name, tiles[i].tiles, tiles[i].channels)});
+  }
+}
+
+std::vector<unsigned char> ToBytes(const std::vector<float>& values) {
+  std::vector<unsigned char> bytes(values.size() * sizeof(float));
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+// Winograd's F(m x m).
+int TileSide(const Candidate& candidate) {
+  return candidate.algorithm == Algorithm::kWinogradF2   ? 2
+         : candidate.algorithm == Algorithm::kWinogradF4 ? 4
+                                                         : 1;
+}
+
 double EstimateTime(const Candidate& candidate, const Convolution& layer, Precision precision,
                     int multiprocessors) {
   const TileSize tile = SizeOf(candidate, precision);
-  const bool winograd = candidate.algorithm == Algorithm::kWinogradF2;
+  const int side = TileSide(candidate);
   const int pixels =
-      winograd ? layer.batch * DivideUp(layer.height, 2) * DivideUp(layer.width, 2) * 4 : layer.pixels();
+      layer.batch * DivideUp(layer.out_height(), side) * DivideUp(layer.out_width(), side) * side * side;
   const int blocks =
       DivideUp(pixels, tile.pixels) * DivideUp(layer.group_out(), tile.channels) * layer.groups;
   // What a block takes: its products, and its loads, which count for more the faster products are.
@@ -69,8 +96,10 @@ double EstimateTime(const Candidate& candidate, const Convolution& layer, Precis
   const double block_time =
       static_cast<double>(tile.pixels) * tile.channels + load_weight * (tile.pixels + tile.channels);
   // F2 needs 2.25 times fewer products, and transforms; with tensor cores those take longer than they save
-  // until a measurement says otherwise.
-  const double algorithm_time = !winograd ? 1.0 : precision == Precision::kFp32 ? 1.25 / 2.25 : 1.5;
+  // until a measurement says otherwise. So do F4's, by way of memory.
+  const double algorithm_time = side == 1                                    ? 1.0
+                                : side == 2 && precision == Precision::kFp32 ? 1.25 / 2.25
+                                                                             : 1.5;
   return DivideUp(blocks, multiprocessors) * block_time * algorithm_time;
 }
 
@@ -80,7 +109,7 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
                                       const std::string& algorithm) {
   const int chunk = 16 / ElementSize(precision);
   const bool aligned = layer.group_in() % chunk == 0 && layer.group_out() % chunk == 0;
-  std::vector<Candidate> direct, f2;
+  std::vector<Candidate> direct, f2, f4;
   if (precision == Precision::kFp32) {
     AddDirect(Algorithm::kDirect, DirectFp32TileTable(), aligned, architecture, direct);
   } else if (architecture >= 75) {
@@ -91,15 +120,16 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   }
   const bool has_f2 = precision == Precision::kFp32 || (precision != Precision::kTf32 && architecture >= 80);
   if (has_f2 && WinogradF2Fits(layer, precision)) {
-    const auto tiles = WinogradF2TileTable(precision);
-    for (size_t i = 0; i < tiles.size(); ++i) {
-      if (tiles[i].shared_bytes > SharedLimit(architecture)) continue;
-      f2.push_back(
-          {Algorithm::kWinogradF2, static_cast<int>(i), Name("f2", tiles[i].tiles, tiles[i].channels)});
-    }
+    AddWinograd(Algorithm::kWinogradF2, "f2", WinogradF2TileTable(precision), architecture, f2);
+  }
+  if (precision == Precision::kFp32 && WinogradF4Fits(layer)) {
+    AddWinograd(Algorithm::kWinogradF4, "f4", WinogradF4TileTable(), architecture, f4);
   }
   if (algorithm == "f2" && !f2.empty()) return f2;
-  if (algorithm != "direct") direct.insert(direct.end(), f2.begin(), f2.end());
+  if (algorithm == "f4" && !f4.empty()) return f4;
+  if (algorithm == "direct") return direct;
+  direct.insert(direct.end(), f2.begin(), f2.end());
+  direct.insert(direct.end(), f4.begin(), f4.end());
   return direct;
 }
 
@@ -114,11 +144,13 @@ const Candidate& EstimateBest(const std::vector<Candidate>& candidates, const Co
 std::vector<unsigned char> PackConvolution(const Convolution& layer, const float* weight, Precision precision,
                                            Algorithm algorithm) {
   if (algorithm == Algorithm::kWinogradF2) return PackWinogradF2(layer, weight, precision);
+  if (algorithm == Algorithm::kWinogradF4) return ToBytes(PackWinogradF4(layer, weight));
   if (precision != Precision::kFp32) return PackDirectMma(layer, weight, precision);
-  const std::vector<float> packed = PackDirectFp32(layer, weight);
-  std::vector<unsigned char> bytes(packed.size() * sizeof(float));
-  std::memcpy(bytes.data(), packed.data(), bytes.size());
-  return bytes;
+  return ToBytes(PackDirectFp32(layer, weight));
+}
+
+size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate) {
+  return candidate.algorithm == Algorithm::kWinogradF4 ? WinogradF4Workspace(layer) : 0;
 }
 
 cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, const Candidate& candidate,
@@ -126,6 +158,7 @@ cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, con
   if (candidate.algorithm == Algorithm::kWinogradF2) {
     return LaunchWinogradF2(layer, precision, candidate.tile, stream);
   }
+  if (candidate.algorithm == Algorithm::kWinogradF4) return LaunchWinogradF4(layer, candidate.tile, stream);
   if (candidate.algorithm == Algorithm::kDirectWmma) return LaunchDirectWmma(layer, candidate.tile, stream);
   if (precision == Precision::kFp32) return LaunchDirectFp32(layer, candidate.tile, stream);
   return LaunchDirectMma(layer, precision, candidate.tile, stream);

@@ -9,18 +9,17 @@
 
 namespace repvgg::cuda {
 
-enum class Algorithm { kDirect, kDirectWmma, kWinogradF2 };
+enum class Algorithm { kDirect, kDirectWmma, kWinogradF2, kWinogradF4 };
 
 struct Candidate {
   Algorithm algorithm = Algorithm::kDirect;
-  int tile = 0;  // Index into the algorithm's table of tiles.
-  std::string
-      name;  // "direct 128x64", "wmma 64x64", "f2 32x64": pixels (of Winograd, 2x2 tiles) by channels.
+  int tile = 0;      // Index into the algorithm's table of tiles.
+  std::string name;  // "direct 128x64", "wmma 64x64", "f2 32x64": pixels (of Winograd, tiles) by channels.
 };
 
 // Every candidate that can do the layer on an architecture (90 for 9.0) that has the precision. None only on
 // Volta, in fp16 where the channels of a group are not multiples of 8.
-// `algorithm` ("direct", "f2") leaves only that one's, as long as it has any.
+// `algorithm` ("direct", "f2", "f4") leaves only that one's, as long as it has any.
 std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision, int architecture,
                                       const std::string& algorithm);
 
@@ -32,6 +31,9 @@ const Candidate& EstimateBest(const std::vector<Candidate>& candidates, const Co
 // `weight` is [out_channels][in_channels / groups][3][3]. Tiles of an algorithm share one layout.
 std::vector<unsigned char> PackConvolution(const Convolution& layer, const float* weight, Precision precision,
                                            Algorithm algorithm);
+
+// Of Convolution::workspace.
+size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate);
 
 cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, const Candidate& candidate,
                               cudaStream_t stream);

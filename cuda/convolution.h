@@ -16,6 +16,7 @@ struct Convolution {
   const void* weight = nullptr;  // As the kernel's Pack function lays it out.
   const float* bias = nullptr;   // [out_channels]
   void* out = nullptr;           // [batch][out_height][out_width][out_channels]
+  void* workspace = nullptr;     // Of WorkspaceBytes (cuda/candidates.h).
   int batch = 0;
   int height = 0;
   int width = 0;

@@ -25,6 +25,12 @@ int MostImages(const NetworkShape& shape, const MemoryPlan& plan) {
   return static_cast<int>(std::clamp<size_t>((INT_MAX - 1) / largest, 1, INT_MAX));
 }
 
+// Gates amplify rounding errors: in fp32 Winograd's would take the logits beyond 1e-5, as on the CPU.
+std::string WantedAlgorithm(const NetworkShape& shape, Precision precision, const BackendOptions& options) {
+  const bool gated = shape.squeeze_excite != SqueezeExcitePosition::kNone;
+  return options.algorithm.empty() && gated && precision == Precision::kFp32 ? "direct" : options.algorithm;
+}
+
 }  // namespace
 
 CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const BackendOptions& options,
@@ -33,7 +39,8 @@ CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const Backen
       precision_(precision),
       device_(std::move(device)),
       plan_(PlanMemory(shape(), 0)),
-      chooser_(device_, precision, options.algorithm, CacheDirectory(), std::move(measure)),
+      chooser_(device_, precision, WantedAlgorithm(shape(), precision, options), CacheDirectory(),
+               std::move(measure)),
       chunk_(std::clamp(options.batch_size, 1, MostImages(shape(), plan_))) {
   OnDevice([&] {
     for (size_t i = 0; i < shape().blocks.size(); ++i) {
@@ -120,8 +127,11 @@ void CudaNetwork::Prepare() {
 CudaNetwork::Buffers CudaNetwork::Allocate(int chunk) const {
   const size_t images = chunk, element = ElementSize(precision_);
   const size_t channels = shape().embedding_channels(), classes = shape().num_classes;
-  size_t gates = 0, largest = 0;
-  for (const Block& block : blocks_) gates = std::max(gates, block.GateScratch(chunk));
+  size_t gates = 0, workspace = 0, largest = 0;
+  for (const Block& block : blocks_) {
+    gates = std::max(gates, block.GateScratch(chunk));
+    workspace = std::max(workspace, block.Workspace(chunk));
+  }
   for (size_t i = 1; i < plan_.elements.size(); ++i) largest = std::max(largest, plan_.elements[i]);
 
   Buffers buffers;
@@ -145,6 +155,7 @@ CudaNetwork::Buffers CudaNetwork::Allocate(int chunk) const {
     buffers.sampled = AllocateDevice(images * plan_.sizes[1].height * plan_.sizes[1].width * 3 * element);
   }
   buffers.gates = AllocateDevice(gates * sizeof(float));
+  buffers.workspace = AllocateDevice(workspace);
   return buffers;
 }
 
@@ -176,6 +187,7 @@ void CudaNetwork::EnqueueBlock(const Buffers& buffers, size_t index, int batch) 
   own.dense = buffers.dense.get();
   own.sampled = buffers.sampled.get();
   own.gates = static_cast<float*>(buffers.gates.get());
+  own.workspace = buffers.workspace.get();
   blocks_[index].Enqueue(own, batch, compute_.get());
 }
 

@@ -49,7 +49,7 @@ class CudaNetwork : public Network {
   };
   // What chunks need beside the weights. Allocated at the first run.
   struct Buffers {
-    DeviceMemory pixels, maps[2], dense, sampled, gates;
+    DeviceMemory pixels, maps[2], dense, sampled, gates, workspace;
     PinnedMemory pieces[2];
     Slot slots[kSlots];
   };

@@ -42,13 +42,15 @@ class LayerTimer {
     const size_t size = ElementSize(precision_);
     const size_t in = Align(size * layer.batch * layer.height * layer.width * layer.in_channels);
     const size_t out = Align(size * layer.pixels() * layer.out_channels);
-    // More than the weights of any packing: F(2x2) has 16 values where the kernel has 9.
-    const size_t weight = Align(size * 16 * DivideUp(layer.group_in(), 32) * 32 * layer.out_channels);
+    // More than the weights of any packing: F(4x4) has 36 values where the kernel has 9.
+    const size_t weight = Align(size * 36 * DivideUp(layer.group_in(), 32) * 32 * layer.out_channels);
     const size_t sets = std::clamp<size_t>(2 * device_.l2_bytes / (in + out + weight) + 1, 2, kMostLaunches);
     Reserve(sets * (in + weight) + sizeof(float) * layer.out_channels, inputs_);
     Reserve(sets * out, outputs_);
+    Reserve(WorkspaceBytes(layer, candidate), workspace_);
 
     Convolution run = layer;
+    run.workspace = workspace_.memory.get();
     run.bias = reinterpret_cast<const float*>(inputs_.at(sets * (in + weight)));
     size_t next = 0;
     const auto launch = [&] {
@@ -112,7 +114,7 @@ class LayerTimer {
   const std::vector<unsigned char> pattern_;
   const Stream stream_ = MakeStream();
   const Event start_ = MakeEvent(true), end_ = MakeEvent(true);
-  Arena inputs_, outputs_;
+  Arena inputs_, outputs_, workspace_;
 };
 
 }  // namespace

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -18,6 +19,21 @@ TEST("chooser: a tile must fit into the shared memory of its device") {
     if (candidate.algorithm == cuda::Algorithm::kWinogradF2) Fail(candidate.name);
   }
   if (turing.empty() || turing.size() >= all) Fail("Turing should have some of the tiles");
+}
+
+TEST("chooser: F(4x4) is for fp32, and only where it is asked for or measured") {
+  const cuda::Convolution layer = MakeLayer(64, 128, 1, 1, 14, 8);
+  const auto is_f4 = [](const cuda::Candidate& candidate) {
+    return candidate.algorithm == cuda::Algorithm::kWinogradF4;
+  };
+  const auto all = cuda::ListCandidates(layer, Precision::kFp32, 90, "");
+  if (std::none_of(all.begin(), all.end(), is_f4)) Fail("fp32 has none");
+  if (is_f4(cuda::EstimateBest(all, layer, Precision::kFp32, 132))) Fail("it was estimated");
+  for (const cuda::Candidate& candidate : cuda::ListCandidates(layer, Precision::kFp32, 90, "f4")) {
+    if (!is_f4(candidate)) Fail(candidate.name);
+  }
+  const auto half = cuda::ListCandidates(layer, Precision::kFp16, 90, "f4");
+  if (half.empty() || std::any_of(half.begin(), half.end(), is_f4)) Fail("fp16 has some, or nothing else");
 }
 
 TEST("chooser: measures once, remembers on disk, and falls back on an estimate") {

@@ -14,14 +14,17 @@ namespace {
 using cuda::Precision;
 
 struct RestoreRuntime {
-  ~RestoreRuntime() { runtime_settings() = {}; }
+  ~RestoreRuntime() {
+    runtime_settings() = {};
+    cudaSetDevice(0);  // Which is then no longer lost.
+  }
 };
 
 TEST("network: deploy form, every precision and algorithm") {
   const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
   const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 3);
   for (const Precision precision : kPrecisions) {
-    for (const char* algorithm : {"direct", "f2"}) {
+    for (const char* algorithm : {"direct", "f2", "f4"}) {
       const auto network = MakeNetwork(reference, precision, 2, algorithm);
       CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(precision));
     }

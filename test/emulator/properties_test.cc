@@ -5,6 +5,7 @@
 #include "cuda/direct_fp32.h"
 #include "cuda/direct_mma.h"
 #include "cuda/winograd_f2.h"
+#include "cuda/winograd_f4.h"
 #include "test/emulator/maps.h"
 #include "test/emulator/test.h"
 
@@ -17,15 +18,20 @@ struct Kernel {
   const char* name;
   Precision precision;
   Distance bound;
-  bool winograd;  // Outputs come in tiles of 2x2, all of which see a NaN.
+  int side;  // Outputs come in tiles of side x side, all of which see a NaN.
   std::vector<unsigned char> (*pack)(const Layer&, const float*, Precision);
   cudaError_t (*launch)(const Layer&, Precision, cudaStream_t);
 };
 
-std::vector<unsigned char> PackFp32(const Layer& layer, const float* weight, Precision) {
-  const std::vector<float> packed = cuda::PackDirectFp32(layer, weight);
+std::vector<unsigned char> ToBytes(const std::vector<float>& packed) {
   const auto* const bytes = reinterpret_cast<const unsigned char*>(packed.data());
   return {bytes, bytes + packed.size() * sizeof(float)};
+}
+std::vector<unsigned char> PackFp32(const Layer& layer, const float* weight, Precision) {
+  return ToBytes(cuda::PackDirectFp32(layer, weight));
+}
+std::vector<unsigned char> PackF4(const Layer& layer, const float* weight, Precision) {
+  return ToBytes(cuda::PackWinogradF4(layer, weight));
 }
 cudaError_t LaunchFp32(const Layer& layer, Precision, cudaStream_t stream) {
   return cuda::LaunchDirectFp32(layer, 1, stream);
@@ -36,15 +42,19 @@ cudaError_t LaunchMma(const Layer& layer, Precision precision, cudaStream_t stre
 cudaError_t LaunchF2(const Layer& layer, Precision precision, cudaStream_t stream) {
   return cuda::LaunchWinogradF2(layer, precision, 0, stream);
 }
+cudaError_t LaunchF4(const Layer& layer, Precision, cudaStream_t stream) {
+  return cuda::LaunchWinogradF4(layer, 0, stream);
+}
 
 constexpr Kernel kKernels[] = {
-    {"direct fp32", Precision::kFp32, {6e-7, 1e-5}, false, PackFp32, LaunchFp32},
-    {"direct tf32", Precision::kTf32, {6e-4, 4e-3}, false, cuda::PackDirectMma, LaunchMma},
-    {"direct fp16", Precision::kFp16, {3e-4, 4e-3}, false, cuda::PackDirectMma, LaunchMma},
-    {"direct bf16", Precision::kBf16, {2.5e-3, 3e-2}, false, cuda::PackDirectMma, LaunchMma},
-    {"winograd F(2x2) fp32", Precision::kFp32, {1.5e-6, 1e-5}, true, cuda::PackWinogradF2, LaunchF2},
-    {"winograd F(2x2) fp16", Precision::kFp16, {9e-4, 8e-3}, true, cuda::PackWinogradF2, LaunchF2},
-    {"winograd F(2x2) bf16", Precision::kBf16, {7e-3, 5e-2}, true, cuda::PackWinogradF2, LaunchF2},
+    {"direct fp32", Precision::kFp32, {6e-7, 1e-5}, 1, PackFp32, LaunchFp32},
+    {"direct tf32", Precision::kTf32, {6e-4, 4e-3}, 1, cuda::PackDirectMma, LaunchMma},
+    {"direct fp16", Precision::kFp16, {3e-4, 4e-3}, 1, cuda::PackDirectMma, LaunchMma},
+    {"direct bf16", Precision::kBf16, {2.5e-3, 3e-2}, 1, cuda::PackDirectMma, LaunchMma},
+    {"winograd F(2x2) fp32", Precision::kFp32, {1.5e-6, 1e-5}, 2, cuda::PackWinogradF2, LaunchF2},
+    {"winograd F(2x2) fp16", Precision::kFp16, {9e-4, 8e-3}, 2, cuda::PackWinogradF2, LaunchF2},
+    {"winograd F(2x2) bf16", Precision::kBf16, {7e-3, 5e-2}, 2, cuda::PackWinogradF2, LaunchF2},
+    {"winograd F(4x4) fp32", Precision::kFp32, {5e-6, 1e-4}, 4, PackF4, LaunchF4},
 };
 
 std::vector<double> Run(const Kernel& kernel, Layer layer, const std::vector<float>& in,
@@ -57,6 +67,9 @@ std::vector<double> Run(const Kernel& kernel, Layer layer, const std::vector<flo
   layer.weight = weight.data();
   layer.bias = bias.data();
   layer.out = out.data();
+  const DeviceArray<unsigned char> workspace(
+      cuda::WinogradF4Fits(layer) ? cuda::WinogradF4Workspace(layer) : 1, Contents::kScratch);
+  layer.workspace = workspace.data();
   if (kernel.launch(layer, kernel.precision, nullptr) != cudaSuccess) Fail("not launched");
   return out.Values();
 }
@@ -105,10 +118,11 @@ void SpreadsNan(const Kernel& kernel) {
     const int pixel = static_cast<int>(i / layer.out_channels), image = pixel / (layer.height * layer.width);
     int y = pixel / layer.width % layer.height, x = pixel % layer.width;
     bool depends = std::abs(y - kY) <= 1 && std::abs(x - kX) <= 1;
-    if (kernel.winograd) {
-      y = y / 2 * 2,
-      x = x / 2 * 2;  // A tile reads from one pixel before to two pixels after its first output.
-      depends = kY >= y - 1 && kY <= y + 2 && kX >= x - 1 && kX <= x + 2;
+    const int side = kernel.side;
+    if (side > 1) {
+      // A tile reads from one pixel before its first output to one after its last.
+      y = y / side * side, x = x / side * side;
+      depends = kY >= y - 1 && kY <= y + side && kX >= x - 1 && kX <= x + side;
     }
     if (image > 0) depends = false;
     // Winograd uses a NaN only at some positions of a tile, so outputs near it may stay numbers.
@@ -158,7 +172,7 @@ void RefusesLargeMaps(const Kernel& kernel) {
     cases().push_back({name + ": the same bits in every schedule and batch", [&] { SameBits(kernel); }});
     cases().push_back({name + ": spreads NaN where it belongs", [&] { SpreadsNan(kernel); }});
     cases().push_back({name + ": channels of unequal size", [&] { UnequalChannels(kernel); }});
-    if (!kernel.winograd) {
+    if (kernel.side == 1) {
       const int tiles = static_cast<int>(kernel.precision == Precision::kFp32
                                              ? cuda::DirectFp32TileTable().size()
                                              : cuda::DirectMmaTileTable(kernel.precision).size());

@@ -1,4 +1,6 @@
 // Every convolution kernel with every tile, on every layer of the official networks at its own size.
+#include <map>
+
 #include "cuda/stem.h"
 #include "test/gpu/gpu_test.h"
 
@@ -12,6 +14,7 @@ using emulator::Problem;
 Distance Bound(Precision precision, cuda::Algorithm algorithm) {
   constexpr Distance kDirect[] = {{6e-7, 1e-5}, {6e-4, 4e-3}, {3e-4, 4e-3}, {2.5e-3, 3e-2}};
   constexpr Distance kF2[] = {{1.5e-6, 1e-5}, {1e-3, 8e-3}, {9e-4, 8e-3}, {7e-3, 5e-2}};
+  if (algorithm == cuda::Algorithm::kWinogradF4) return {5e-6, 1e-4};
   return (algorithm == cuda::Algorithm::kWinogradF2 ? kF2 : kDirect)[static_cast<int>(precision)];
 }
 
@@ -32,32 +35,32 @@ void RunLayer(const Layer& layer, Precision precision) {
                            bias = UploadVector(problem.bias);
   const size_t bytes = problem.expected.size() * cuda::ElementSize(precision);
   const cuda::DeviceMemory out = cuda::AllocateDevice(bytes);
-  for (const char* algorithm : {"direct", "f2"}) {
-    cuda::DeviceMemory weight;
-    for (const cuda::Candidate& candidate : ListCandidates(layer, precision, Architecture(), algorithm)) {
-      if (std::strcmp(algorithm, "f2") == 0 && candidate.algorithm != cuda::Algorithm::kWinogradF2) continue;
-      if (weight == nullptr) {
-        weight = UploadVector(PackConvolution(layer, problem.weight.data(), precision, candidate.algorithm));
-      }
-      cuda::Convolution run = layer;
-      run.in = in.get();
-      run.weight = weight.get();
-      run.bias = static_cast<const float*>(bias.get());
-      run.out = out.get();
-      std::vector<unsigned char> got[2];
-      for (auto& bytes_of_run : got) {
-        cuda::Check(cudaMemset(out.get(), 0xff, bytes), "poisoning");
-        cuda::Check(LaunchConvolution(run, precision, candidate, nullptr), "launching");
-        cuda::Check(cudaDeviceSynchronize(), "running a convolution");
-        bytes_of_run = Download<unsigned char>(out, bytes);
-      }
-      const std::string name = emulator::LayerName(layer) + ", " + candidate.name;
-      if (got[0] != got[1]) emulator::Fail(name + ": two runs differ");
-      const Distance distance = emulator::Compare(Decode(got[0], precision), problem.expected);
-      const Distance bound = Bound(precision, candidate.algorithm);
-      ExpectWithin(distance, bound);
-      if (!(distance.relative_l2 <= bound.relative_l2)) emulator::Fail("in " + name);
+  std::map<cuda::Algorithm, cuda::DeviceMemory> weights;
+  for (const cuda::Candidate& candidate : ListCandidates(layer, precision, Architecture(), "")) {
+    cuda::DeviceMemory& weight = weights[candidate.algorithm];
+    if (weight == nullptr) {
+      weight = UploadVector(PackConvolution(layer, problem.weight.data(), precision, candidate.algorithm));
     }
+    const cuda::DeviceMemory workspace = cuda::AllocateDevice(WorkspaceBytes(layer, candidate));
+    cuda::Convolution run = layer;
+    run.in = in.get();
+    run.weight = weight.get();
+    run.bias = static_cast<const float*>(bias.get());
+    run.out = out.get();
+    run.workspace = workspace.get();
+    std::vector<unsigned char> got[2];
+    for (auto& bytes_of_run : got) {
+      cuda::Check(cudaMemset(out.get(), 0xff, bytes), "poisoning");
+      cuda::Check(LaunchConvolution(run, precision, candidate, nullptr), "launching");
+      cuda::Check(cudaDeviceSynchronize(), "running a convolution");
+      bytes_of_run = Download<unsigned char>(out, bytes);
+    }
+    const std::string name = emulator::LayerName(layer) + ", " + candidate.name;
+    if (got[0] != got[1]) emulator::Fail(name + ": two runs differ");
+    const Distance distance = emulator::Compare(Decode(got[0], precision), problem.expected);
+    const Distance bound = Bound(precision, candidate.algorithm);
+    ExpectWithin(distance, bound);
+    if (!(distance.relative_l2 <= bound.relative_l2)) emulator::Fail("in " + name);
   }
 }
 

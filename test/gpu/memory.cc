@@ -82,7 +82,7 @@ TEST("memory: weights, two buffers and at most 64 MB") {
   const auto ping_pong = PlanMemory(shape, 0).PingPong(1, shape.blocks.size());
   for (const Precision precision : {Precision::kFp32, Precision::kFp16}) {
     for (const int batch : {128, 256}) {
-      for (const char* algorithm : {"direct", "f2"}) {
+      for (const char* algorithm : {"direct", "f2", "f4"}) {
         // Kernels are loaded, and stay loaded, when they first run.
         RunImages(*MakeNetwork(shape, precision, 1, algorithm), 1);
         const size_t before = FreeMemory();
@@ -90,8 +90,10 @@ TEST("memory: weights, two buffers and at most 64 MB") {
         RunImages(*network, batch);
         const size_t used = before - FreeMemory();
         const size_t element = cuda::ElementSize(precision);
-        // Transformed for F(2x2), 9 weights are 16.
-        const size_t packed = weights * element / 4 * (std::strcmp(algorithm, "f2") == 0 ? 16 : 9) / 9;
+        // Transformed for F(2x2), 9 weights are 16; for F(4x4), which is for fp32 alone, 36.
+        const bool f2 = std::strcmp(algorithm, "f2") == 0;
+        const bool f4 = std::strcmp(algorithm, "f4") == 0 && precision == Precision::kFp32;
+        const size_t packed = weights * element / 4 * (f4 ? 36 : f2 ? 16 : 9) / 9;
         const size_t bound = packed + (ping_pong[0] + ping_pong[1]) * batch * element + 64 * kMegabyte;
         if (used > bound) {
           emulator::Fail(std::string(cuda::PrecisionName(precision)) + ", batch " + std::to_string(batch) +

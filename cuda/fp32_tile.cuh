@@ -1,0 +1,121 @@
+// A product of matrices in fp32 without tensor cores, by fused multiply-adds: the inner part of
+// direct_fp32.cu, whose rows are output pixels, and of winograd_f4_fp32.cu, whose rows are tiles.
+//
+// Tiling. A block computes kPixels rows x kChannels columns, a thread kThreadPixels x kThreadChannels of
+// them, spread so that a warp reads neighbouring rows and stores whole lines. A step of the reduction is 16
+// values.
+//
+// Shared memory. kStages x (kPixels + kChannels) x 64 bytes. Rows lie as they come, [row][16 values]: a
+// thread reads four values of a row at once, so no transposition is needed. Weights are [16 values][channel].
+//
+// Registers. The sums, four values of each of the thread's rows, and one row of its channels: 64 + 32 + 8 for
+// 8 x 8 tiles, 96 + 32 + 12 for 8 x 12; docs/kernels.md has the figures of the compiler.
+//
+// Where time goes. Expected, not measured: the multiply-adds. Per 4 values a thread reads 8 + 8 float4 for
+// 256 multiply-adds (8 + 12 for 384), most of them broadcasts.
+#pragma once
+
+#include "cuda/implicit_gemm.cuh"
+
+namespace repvgg::cuda {
+
+inline constexpr int kStages = 3;
+inline constexpr int kStepValues = kRowBytes / 4;
+
+template <int kPixelsOfTile, int kChannelsOfTile, int kChannelsOfThread>
+struct Fp32Tile {
+  static constexpr int kPixels = kPixelsOfTile;
+  static constexpr int kChannels = kChannelsOfTile;
+  static constexpr int kThreadPixels = 8;
+  static constexpr int kThreadChannels = kChannelsOfThread;
+
+  static constexpr int kRows = kPixels / kThreadPixels;         // Threads along the pixels.
+  static constexpr int kColumns = kChannels / kThreadChannels;  // Threads along the channels.
+  static constexpr int kVectors = kThreadChannels / 4;
+  static constexpr int kThreads = kRows * kColumns;
+  static_assert(kPixels % kThreadPixels == 0 && kChannels % kThreadChannels == 0 && kThreadChannels % 4 == 0);
+  static_assert(kThreads % 32 == 0);
+  // Blocks on a multiprocessor: 12 warps, or 8 with the larger tiles of a thread, leave it registers enough.
+  static constexpr int kBlocks = (kThreadChannels == 8 ? 384 : 256) / kThreads;
+
+  static constexpr int kPixelBytes = kPixels * kRowBytes;
+  static constexpr int kStageBytes = kPixelBytes + kChannels * kRowBytes;
+  static constexpr int kSharedBytes = kStages * kStageBytes;
+};
+
+REPVGG_DEVICE void MultiplyAdd(float value, float4 weight, float (&sum)[4]) {
+  sum[0] += value * weight.x;
+  sum[1] += value * weight.y;
+  sum[2] += value * weight.z;
+  sum[3] += value * weight.w;
+}
+
+template <typename T>
+REPVGG_DEVICE void MultiplyStep(const unsigned char* pixels, const float* weights, int row, int column,
+                                float (&sum)[T::kThreadPixels][T::kVectors][4]) {
+#pragma unroll
+  for (int chunk = 0; chunk < kStepChunks; ++chunk) {
+    float4 value[T::kThreadPixels];
+#pragma unroll
+    for (int i = 0; i < T::kThreadPixels; ++i) {
+      value[i] = *reinterpret_cast<const float4*>(pixels + SwizzledOffset(row + i * T::kRows, chunk));
+    }
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      float4 weight[T::kVectors];
+#pragma unroll
+      for (int v = 0; v < T::kVectors; ++v) {
+        weight[v] = *reinterpret_cast<const float4*>(weights + (chunk * 4 + e) * T::kChannels +
+                                                     (v * T::kColumns + column) * 4);
+      }
+#pragma unroll
+      for (int i = 0; i < T::kThreadPixels; ++i) {
+        const float x = e == 0 ? value[i].x : e == 1 ? value[i].y : e == 2 ? value[i].z : value[i].w;
+#pragma unroll
+        for (int v = 0; v < T::kVectors; ++v) MultiplyAdd(x, weight[v], sum[i][v]);
+      }
+    }
+  }
+}
+
+// Starts to copy a step's weights, [16 values][pitch] in memory, of which the columns up to `limit` exist.
+template <typename T>
+REPVGG_DEVICE void LoadWeights(unsigned char* stage, const float* weight, int pitch, int limit) {
+  unsigned char* const to = stage + T::kPixelBytes;
+  constexpr int kRowChunks = T::kChannels / 4;
+#pragma unroll
+  for (int i = 0; i < DivideUp(kStepValues * kRowChunks, T::kThreads); ++i) {
+    const int chunk = threadIdx.x + i * T::kThreads;
+    if (kStepValues * kRowChunks % T::kThreads == 0 || chunk < kStepValues * kRowChunks) {
+      const int value = chunk / kRowChunks, channel = chunk % kRowChunks * 4;
+      const bool valid = channel < limit;
+      CpAsync<16>(to + chunk * 16, valid ? weight + value * pitch + channel : weight, valid);
+    }
+  }
+}
+
+// `load(stage)` starts the copies of the next step, `after(step)` is called behind each step's products.
+template <typename T, typename Load, typename After>
+REPVGG_DEVICE void MultiplySteps(unsigned char* shared, int steps, int row, int column,
+                                 float (&sum)[T::kThreadPixels][T::kVectors][4], Load load, After after) {
+#pragma unroll
+  for (int stage = 0; stage < kStages - 1; ++stage) {
+    if (stage < steps) load(shared + stage * T::kStageBytes);
+    CpAsyncCommit();
+  }
+  int read = 0, write = kStages - 1;
+  for (int step = 0; step < steps; ++step) {
+    CpAsyncWait<kStages - 2>();
+    // Everybody's copies of this step have landed, and nobody still reads the stage that is filled next.
+    __syncthreads();
+    if (step + kStages - 1 < steps) load(shared + write * T::kStageBytes);
+    CpAsyncCommit();
+    const unsigned char* const stage = shared + read * T::kStageBytes;
+    MultiplyStep<T>(stage, reinterpret_cast<const float*>(stage + T::kPixelBytes), row, column, sum);
+    read = read + 1 == kStages ? 0 : read + 1;
+    write = write + 1 == kStages ? 0 : write + 1;
+    after(step);
+  }
+}
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,191 @@
+// Winograd F(4x4, 3x3) in fp32 without tensor cores: 36 multiplications for 16 outputs, 4 times fewer than
+// direct convolution and 1.78 times fewer than F(2x2).
+//
+// Three kernels: transformed inputs go to device memory, 36 products of matrices (tiles x channels in by
+// channels in x channels out) are made from them, and their results are transformed to outputs, with bias and
+// ReLU.
+//
+// Why it is not fused. The sums of 36 positions fit a block's registers for no more than 16 tiles x 32
+// channels: a thread then has 4 x 4 of a position, and loads as many values for 16 multiply-adds as the fused
+// F(2x2) does for 64. On a GPU with 128 multiply-adds and 128 bytes of shared memory a clock (all since
+// GA102) that is bound by shared memory at half of the multiply-adds, and the inputs are transformed again
+// for every 32 channels. Through device memory the products run in tiles of 128 x 128. What that costs: 11.8
+// times the traffic of the layer's own maps at 14 x 14 (2.9 values for each, written and read, before and
+// after). By that count an H200 (4.3 TB/s) needs 0.12 ms beside 0.46 of multiply-adds for 384 channels at 14
+// x 14 and batch 128, where F(2x2) needs 0.68; an RTX 3090 (0.94 TB/s) needs more than F(2x2). Expected, not
+// measured: the chooser decides by measuring.
+//
+// Memory. The batch is worked on in slices whose transforms fit 48 MB, which is what an H200's L2 holds.
+// Slices and tiles do not change results.
+//
+// Limits. Channels of a group in multiples of 4.
+#include "cuda/element.cuh"
+#include "cuda/fp32_tile.cuh"
+#include "cuda/winograd.cuh"
+#include "cuda/winograd_f4.h"
+
+namespace repvgg::cuda {
+namespace {
+
+constexpr int kPositions = kPositionsOf<4>;
+constexpr int kTransformThreads = 256;
+
+// v is [position][tile][channel]. One thread a tile and channel.
+__global__ void __launch_bounds__(kTransformThreads)
+    WinogradF4InputKernel(const Convolution layer, float* v) {
+  const int tiles = WinogradTiles<4>(layer), channels = layer.in_channels;
+  const int index = blockIdx.x * kTransformThreads + threadIdx.x;
+  if (index >= tiles * channels) return;
+  const int tile = index / channels, channel = index - tile * channels;
+  const float* const in = static_cast<const float*>(layer.in);
+  float pixels[kPositions];
+  TileInput<4>(layer, tile, channel).LoadTile(pixels, 0, true, [&](int at) { return in[at]; });
+  TransformInput<4>(pixels);
+#pragma unroll
+  for (int p = 0; p < kPositions; ++p) v[p * tiles * channels + index] = pixels[p];
+}
+
+// m[position][tile][channel out] = v[position][tile][channel in] * weight, for each group. One position is
+// blockIdx.y.
+template <typename T>
+__global__ void __launch_bounds__(T::kThreads, T::kBlocks)
+    WinogradF4ProductKernel(const Convolution layer, const float* v, float* m) {
+  unsigned char* const shared = SharedMemory();
+  const int tiles = WinogradTiles<4>(layer);
+  const int group_in = layer.group_in(), group_out = layer.group_out();
+  const int channel_tiles = DivideUp(group_out, T::kChannels);
+  const int columns = channel_tiles * layer.groups;
+  const int first_tile = blockIdx.x / columns * T::kPixels;
+  const int group = blockIdx.x % columns / channel_tiles;
+  const int first_channel = blockIdx.x % columns % channel_tiles * T::kChannels;
+  const int position = blockIdx.y;
+  const int steps = DivideUp(group_in, kStepValues);
+  const int row = threadIdx.x / T::kColumns, column = threadIdx.x % T::kColumns;
+
+  // Each thread fills one 16-byte column of several rows.
+  constexpr int kRowStep = T::kThreads / kStepChunks;
+  static_assert(kRowStep % 8 == 0);  // Every row of a thread has the same swizzle.
+  const int chunk = threadIdx.x % kStepChunks, first_row = threadIdx.x / kStepChunks;
+  const float* const rows = v + (position * tiles + first_tile) * layer.in_channels + group * group_in;
+  int channel = chunk * 4;
+  // [group][position][step][16 values][channel out]
+  const float* weight = static_cast<const float*>(layer.weight) +
+                        static_cast<size_t>(group * kPositions + position) * steps * kStepValues * group_out +
+                        first_channel;
+  const auto load = [&](unsigned char* stage) {
+#pragma unroll
+    for (int i = 0; i < DivideUp(T::kPixels, kRowStep); ++i) {
+      const int own = first_row + i * kRowStep;
+      if (T::kPixels % kRowStep != 0 && own >= T::kPixels) break;
+      const bool valid = first_tile + own < tiles && channel < group_in;
+      CpAsync<16>(stage + SwizzledOffset(own, chunk), valid ? rows + own * layer.in_channels + channel : v,
+                  valid);
+    }
+    LoadWeights<T>(stage, weight, group_out, group_out - first_channel);
+    channel += kStepValues;
+    weight += static_cast<size_t>(kStepValues) * group_out;
+  };
+  float sum[T::kThreadPixels][T::kVectors][4] = {};
+  MultiplySteps<T>(shared, steps, row, column, sum, load, [](int) {});
+
+#pragma unroll
+  for (int i = 0; i < T::kThreadPixels; ++i) {
+    const int tile = first_tile + row + i * T::kRows;
+    if (tile >= tiles) continue;
+    float* const to = m + (position * tiles + tile) * layer.out_channels + group * group_out;
+#pragma unroll
+    for (int n = 0; n < T::kVectors; ++n) {
+      const int own = first_channel + (n * T::kColumns + column) * 4;
+      if (own >= group_out) continue;
+      const float (&s)[4] = sum[i][n];
+      *reinterpret_cast<float4*>(to + own) = make_float4(s[0], s[1], s[2], s[3]);
+    }
+  }
+}
+
+// One thread a tile and channel.
+__global__ void __launch_bounds__(kTransformThreads)
+    WinogradF4OutputKernel(const Convolution layer, const float* m) {
+  const int tiles = WinogradTiles<4>(layer), channels = layer.out_channels;
+  const int index = blockIdx.x * kTransformThreads + threadIdx.x;
+  if (index >= tiles * channels) return;
+  const int tile = index / channels, channel = index - tile * channels;
+  float sums[kPositions];
+#pragma unroll
+  for (int p = 0; p < kPositions; ++p) sums[p] = m[p * tiles * channels + index];
+  float out[4][4];
+  TransformOutput<4>(sums, out);
+  const float bias = layer.bias[channel];
+  const TilePlace<4> place(layer, tile);
+#pragma unroll
+  for (int i = 0; i < 16; ++i) {
+    const int y = place.y + i / 4, x = place.x + i % 4;
+    if (y >= layer.height || x >= layer.width) continue;
+    float value = out[i / 4][i % 4] + bias;
+    if (layer.relu) value = Relu(value);
+    const size_t pixel = (static_cast<size_t>(place.image) * layer.height + y) * layer.width + x;
+    static_cast<float*>(layer.out)[pixel * channels + channel] = value;
+  }
+}
+
+template <typename T>
+cudaError_t LaunchSlice(const Convolution& slice, cudaStream_t stream) {
+  const int tiles = WinogradTiles<4>(slice);
+  float* const v = static_cast<float*>(slice.workspace);
+  float* const m = v + static_cast<size_t>(kPositions) * tiles * slice.in_channels;
+  const auto transform_blocks = [&](int channels) {
+    return dim3(DivideUp(tiles * channels, kTransformThreads));
+  };
+  cudaError_t error = Launch(WinogradF4InputKernel, transform_blocks(slice.in_channels),
+                             dim3(kTransformThreads), 0, stream, slice, v);
+  if (error != cudaSuccess) return error;
+  const int blocks = DivideUp(tiles, T::kPixels) * DivideUp(slice.group_out(), T::kChannels) * slice.groups;
+  error = Launch(WinogradF4ProductKernel<T>, dim3(blocks, kPositions), dim3(T::kThreads), T::kSharedBytes,
+                 stream, slice, v, m);
+  if (error != cudaSuccess) return error;
+  return Launch(WinogradF4OutputKernel, transform_blocks(slice.out_channels), dim3(kTransformThreads), 0,
+                stream, slice, m);
+}
+
+template <typename T>
+cudaError_t LaunchTile(const Convolution& layer, cudaStream_t stream) {
+  if (!layer.fits() || !WinogradF4Fits(layer)) return cudaErrorInvalidValue;
+  const int images = WinogradF4SliceImages(layer);
+  Convolution slice = layer;
+  for (int first = 0; first < layer.batch; first += images) {
+    const size_t pixels = static_cast<size_t>(first) * layer.height * layer.width;
+    slice.batch = first + images < layer.batch ? images : layer.batch - first;
+    slice.in = static_cast<const float*>(layer.in) + pixels * layer.in_channels;
+    slice.out = static_cast<float*>(layer.out) + pixels * layer.out_channels;
+    if (const cudaError_t error = LaunchSlice<T>(slice, stream); error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
+}
+
+template <typename... Tiles>
+struct Table {
+  static constexpr WinogradF4Tile kTiles[sizeof...(Tiles)] = {
+      {Tiles::kPixels, Tiles::kChannels, Tiles::kThreads, Tiles::kSharedBytes}...};
+  static constexpr cudaError_t (*kLaunch[sizeof...(Tiles)])(const Convolution&,
+                                                            cudaStream_t) = {&LaunchTile<Tiles>...};
+};
+
+// Widths divide the channels of the official networks, as in direct_fp32.cu.
+using Tiles = Table<Fp32Tile<64, 64, 8>,    //
+                    Fp32Tile<256, 32, 8>,   //
+                    Fp32Tile<256, 40, 8>,   //
+                    Fp32Tile<256, 48, 12>,  //
+                    Fp32Tile<128, 64, 8>,   //
+                    Fp32Tile<128, 80, 8>,   //
+                    Fp32Tile<128, 96, 12>,  //
+                    Fp32Tile<128, 128, 8>>;
+
+}  // namespace
+
+std::span<const WinogradF4Tile> WinogradF4TileTable() { return Tiles::kTiles; }
+
+cudaError_t LaunchWinogradF4(const Convolution& layer, int tile, cudaStream_t stream) {
+  return Tiles::kLaunch[tile](layer, stream);
+}
+
+}  // namespace repvgg::cuda
