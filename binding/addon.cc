@@ -4,12 +4,13 @@
 
 #include "binding/arguments.h"
 #include "binding/executor.h"
+#include "binding/image_jobs.h"
 #include "binding/network_object.h"
 #include "cpu/bf16_kernels.h"
 #include "cpu/kernels.h"
 #include "cpu/limits.h"
 #include "cpu/thread_pool.h"
-#include "engine/resample.h"
+#include "engine/jpeg.h"
 
 #ifdef REPVGG_CUDA
 #include "cuda/device.h"
@@ -21,11 +22,14 @@ namespace {
 // One instance per environment (the main thread, and each worker thread that loads the addon).
 class Addon : public Napi::Addon<Addon> {
  public:
-  Addon(Napi::Env env, Napi::Object exports) : images_(std::make_unique<Executor>(env, "repvgg.images")) {
-    DefineAddon(exports,
-                {InstanceMethod<&Addon::CpuInfo>("cpuInfo"), InstanceMethod<&Addon::CudaInfo>("cudaInfo"),
-                 InstanceMethod<&Addon::ResizeCrop>("resizeCrop"),
-                 InstanceMethod<&Addon::MeasureLimits>("measureLimits")});
+  Addon(Napi::Env env, Napi::Object exports)
+      : images_(std::make_unique<Executor>(env, "repvgg.images", UsableCores())) {
+    DefineAddon(
+        exports,
+        {InstanceMethod<&Addon::CpuInfo>("cpuInfo"), InstanceMethod<&Addon::CudaInfo>("cudaInfo"),
+         InstanceMethod<&Addon::ResizeCrop>("resizeCrop"), InstanceMethod<&Addon::PrepareJpeg>("prepareJpeg"),
+         InstanceMethod<&Addon::DecodeJpeg>("decodeJpeg"),
+         InstanceMethod<&Addon::MeasureLimits>("measureLimits")});
     exports.Set("Network", NetworkObject::Define(env, &compute_));
     env.AddCleanupHook([this] {
       compute_.Stop();
@@ -45,6 +49,8 @@ class Addon : public Napi::Addon<Addon> {
     const cpu::Bf16Kernels* bf16 = cpu::SelectBf16Kernels("");
     result.Set("bf16", bf16 == nullptr ? env.Null() : Napi::Value(Napi::String::New(env, bf16->name)));
     result.Set("threads", UsableCores());
+    const char* jpeg = JpegLibrary();
+    result.Set("jpeg", jpeg == nullptr ? env.Null() : Napi::Value(Napi::String::New(env, jpeg)));
     return result;
   }
 
@@ -78,20 +84,9 @@ class Addon : public Napi::Addon<Addon> {
     return result;
   }
 
-  // resizeCrop(pixels, width, height, geometry, out, offset): Promise<void>
-  Napi::Value ResizeCrop(const Napi::CallbackInfo& info) {
-    auto job = std::make_unique<Executor::Job>(info.Env());
-    const auto pixels = info[0].As<Napi::Uint8Array>();
-    auto out = info[4].As<Napi::Uint8Array>();
-    job->Keep(pixels);
-    job->Keep(out);
-    job->SetWork([from = pixels.Data(), width = ToInt(info[1]), height = ToInt(info[2]),
-                  geometry = ToGeometry(info[3].As<Napi::Object>()),
-                  to = out.Data() + info[5].As<Napi::Number>().Int64Value()] {
-      repvgg::ResizeCrop(from, width, height, geometry, to);
-    });
-    return images_->Post(info.Env(), std::move(job));
-  }
+  Napi::Value ResizeCrop(const Napi::CallbackInfo& info) { return ResizeCropJob(info, *images_); }
+  Napi::Value PrepareJpeg(const Napi::CallbackInfo& info) { return PrepareJpegJob(info, *images_); }
+  Napi::Value DecodeJpeg(const Napi::CallbackInfo& info) { return DecodeJpegJob(info, *images_); }
 
   // measureLimits({threads, seconds, copy}): Promise<NativeLimits>
   Napi::Value MeasureLimits(const Napi::CallbackInfo& info) {

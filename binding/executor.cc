@@ -19,14 +19,23 @@ Napi::Error ToJavaScript(Napi::Env env, const CodedError& error) {
   return thrown;
 }
 
-Executor::Executor(Napi::Env env, const char* name) {
+Executor::Executor(Napi::Env env, const char* name, size_t most_threads) : most_threads_(most_threads) {
   settle_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), name, 0, 1);
   settle_.Unref(env);
-  thread_ = std::thread([this] { Loop(); });
 }
 
 Napi::Promise Executor::Post(Napi::Env env, std::unique_ptr<Job> job) {
   const Napi::Promise promise = job->deferred.Promise();
+  if (!stopping_ && threads_.size() < most_threads_ && threads_.size() <= pending_) {
+    try {
+      threads_.emplace_back([this] { Loop(); });
+    } catch (const std::exception& error) {
+      if (threads_.empty()) {
+        job->deferred.Reject(ToJavaScript(env, DescribeError(error)).Value());
+        return promise;
+      }
+    }
+  }
   if (pending_++ == 0) settle_.Ref(env);
   {
     std::lock_guard lock(mutex_);
@@ -42,8 +51,8 @@ void Executor::Stop() {
     if (stopping_) return;
     stopping_ = true;
   }
-  wake_.notify_one();
-  thread_.join();
+  wake_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
   queue_.clear();
   settle_.Release();
 }
@@ -89,7 +98,7 @@ void Executor::Finish(Job* job, const std::exception_ptr& error) {
   });
   const std::lock_guard lock(mutex_);
   --in_flight_;
-  wake_.notify_one();
+  if (stopping_) wake_.notify_all();
 }
 
 void Executor::Settle(Napi::Env env, Job& job) {
@@ -103,7 +112,7 @@ void Executor::Settle(Napi::Env env, Job& job) {
 
 Executor& DeviceExecutors::For(Napi::Env env, const std::string& device) {
   std::unique_ptr<Executor>& executor = executors_[device];
-  if (executor == nullptr) executor = std::make_unique<Executor>(env, "repvgg.compute");
+  if (executor == nullptr) executor = std::make_unique<Executor>(env, "repvgg.compute", 1);
   return *executor;
 }
 

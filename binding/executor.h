@@ -1,6 +1,6 @@
-// Starts jobs one after the other on a thread of its own and settles their promises on the JavaScript thread.
-// Neither the event loop nor the libuv pool (which file and DNS calls of the whole process share) is ever
-// held.
+// Starts jobs in the order they are posted, on threads of its own, and settles their promises on the
+// JavaScript thread. Neither the event loop nor the libuv pool (which file and DNS calls of the whole process
+// share) is ever held.
 #pragma once
 
 #include <napi.h>
@@ -57,7 +57,8 @@ class Executor {
     }
   };
 
-  Executor(Napi::Env env, const char* name);
+  // Threads start when jobs need them. With more than one, jobs overlap and settle in any order.
+  Executor(Napi::Env env, const char* name, size_t most_threads);
   ~Executor() { Stop(); }
 
   Napi::Promise Post(Napi::Env env, std::unique_ptr<Job> job);
@@ -76,7 +77,8 @@ class Executor {
   static void Settle(Napi::Env env, Job& job);
 
   Napi::ThreadSafeFunction settle_;
-  std::thread thread_;
+  std::vector<std::thread> threads_;  // JavaScript thread only.
+  const size_t most_threads_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::unique_ptr<Job>> queue_;

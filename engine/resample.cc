@@ -5,12 +5,17 @@
 #include <cstring>
 #include <vector>
 
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
 namespace repvgg {
 namespace {
 
 constexpr int kChannels = 3;
 // Pillow's fixed point (src/libImaging/Resample.c): weights have 22 fractional bits, sums are rounded once.
 constexpr int kPrecisionBits = 32 - 8 - 2;
+constexpr int32_t kHalf = 1 << (kPrecisionBits - 1);  // Rounds a sum.
 
 double Filter(Interpolation interpolation, double x) {
   x = std::abs(x);
@@ -66,51 +71,114 @@ Axis MakeAxis(int in, int64_t size, int64_t begin, int64_t end, Interpolation in
 
 uint8_t Round(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255)); }
 
-// An image, or the part of one that starts at (x0, y0) of the whole.
-struct Plane {
-  const uint8_t* data;
-  int64_t x0, y0;
-  int width, height;
-  const uint8_t* row(int64_t y) const { return data + static_cast<size_t>(y - y0) * width * kChannels; }
-};
-
-Plane Horizontal(const Plane& in, const Axis& axis, std::vector<uint8_t>& storage) {
-  if (axis.identity) return in;
-  const int width = static_cast<int>(axis.end - axis.begin);
-  storage.resize(static_cast<size_t>(width) * in.height * kChannels);
-  uint8_t* out = storage.data();
-  for (int64_t y = in.y0; y < in.y0 + in.height; ++y) {
-    for (int x = 0; x < width; ++x) {
-      const uint8_t* from = in.row(y) + static_cast<size_t>(axis.first[x] - in.x0) * kChannels;
-      const int32_t* weights = &axis.weights[static_cast<size_t>(x) * axis.taps];
-      int32_t sum[kChannels] = {1 << (kPrecisionBits - 1), 1 << (kPrecisionBits - 1),
-                                1 << (kPrecisionBits - 1)};
-      for (int k = 0; k < axis.count[x]; ++k) {
-        for (int c = 0; c < kChannels; ++c) sum[c] += from[k * kChannels + c] * weights[k];
-      }
-      for (int c = 0; c < kChannels; ++c) *out++ = Round(sum[c]);
+// The wanted samples of one row.
+void HorizontalBaseline(const uint8_t* row, const Axis& axis, uint8_t* out) {
+  for (size_t x = 0; x < axis.first.size(); ++x) {
+    const uint8_t* from = row + static_cast<size_t>(axis.first[x]) * kChannels;
+    const int32_t* weights = &axis.weights[x * axis.taps];
+    int32_t sum[kChannels] = {kHalf, kHalf, kHalf};
+    for (int k = 0; k < axis.count[x]; ++k) {
+      for (int c = 0; c < kChannels; ++c) sum[c] += from[k * kChannels + c] * weights[k];
     }
+    for (int c = 0; c < kChannels; ++c) *out++ = Round(sum[c]);
   }
-  return {storage.data(), axis.begin, in.y0, width, in.height};
 }
 
-Plane Vertical(const Plane& in, const Axis& axis, std::vector<uint8_t>& storage) {
-  if (axis.identity) return in;
-  const int height = static_cast<int>(axis.end - axis.begin);
-  const size_t row = static_cast<size_t>(in.width) * kChannels;
-  storage.resize(row * height);
-  std::vector<int32_t> sums(row);
-  for (int y = 0; y < height; ++y) {
-    std::fill(sums.begin(), sums.end(), 1 << (kPrecisionBits - 1));
-    for (int k = 0; k < axis.count[y]; ++k) {
-      const uint8_t* from = in.row(axis.first[y] + k);
-      const int32_t weight = axis.weights[static_cast<size_t>(y) * axis.taps + k];
-      for (size_t x = 0; x < row; ++x) sums[x] += from[x] * weight;
+// One wanted row of `length` bytes out of `count` rows from `rows` on.
+inline __attribute__((always_inline)) void VerticalLoop(const uint8_t* rows, size_t length,
+                                                        const int32_t* weights, int count, uint8_t* out) {
+  constexpr size_t kBlock = 32;  // Sums that registers hold.
+  size_t x = 0;
+  for (; x + kBlock <= length; x += kBlock) {
+    int32_t sum[kBlock];
+    for (size_t i = 0; i < kBlock; ++i) sum[i] = kHalf;
+    for (int k = 0; k < count; ++k) {
+      const uint8_t* from = rows + k * length + x;
+      for (size_t i = 0; i < kBlock; ++i) sum[i] += from[i] * weights[k];
     }
-    uint8_t* out = &storage[y * row];
-    for (size_t x = 0; x < row; ++x) out[x] = Round(sums[x]);
+    for (size_t i = 0; i < kBlock; ++i) out[x + i] = Round(sum[i]);
   }
-  return {storage.data(), in.x0, axis.begin, in.width, height};
+  for (; x < length; ++x) {
+    int32_t sum = kHalf;
+    for (int k = 0; k < count; ++k) sum += rows[k * length + x] * weights[k];
+    out[x] = Round(sum);
+  }
+}
+
+void VerticalBaseline(const uint8_t* rows, size_t length, const int32_t* weights, int count, uint8_t* out) {
+  VerticalLoop(rows, length, weights, count, out);
+}
+
+#ifdef __x86_64__
+
+// The three channels of a pixel in one register. Reads one byte beyond the end of the row.
+__attribute__((target("avx2"))) void HorizontalAvx2(const uint8_t* row, const Axis& axis, uint8_t* out) {
+  const size_t width = axis.first.size();
+  const int* first = axis.first.data();
+  const int* counts = axis.count.data();
+  for (size_t x = 0; x < width; ++x) {
+    const uint8_t* from = row + static_cast<size_t>(first[x]) * kChannels;
+    const int32_t* weights = &axis.weights[x * axis.taps];
+    const int count = counts[x];
+    __m128i sum = _mm_set1_epi32(kHalf);
+    for (int k = 0; k < count; ++k) {
+      int32_t pixel;
+      std::memcpy(&pixel, from + k * kChannels, sizeof pixel);
+      const __m128i channels = _mm_cvtepu8_epi32(_mm_cvtsi32_si128(pixel));
+      sum = _mm_add_epi32(sum, _mm_mullo_epi32(channels, _mm_set1_epi32(weights[k])));
+    }
+    const __m128i words = _mm_packs_epi32(_mm_srai_epi32(sum, kPrecisionBits), _mm_setzero_si128());
+    const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    std::memcpy(out, &bytes, kChannels);
+    out += kChannels;
+  }
+}
+
+__attribute__((target("avx2"))) void VerticalAvx2(const uint8_t* rows, size_t length, const int32_t* weights,
+                                                  int count, uint8_t* out) {
+  VerticalLoop(rows, length, weights, count, out);
+}
+
+const bool has_avx2 = __builtin_cpu_supports("avx2");
+const auto horizontal = has_avx2 ? HorizontalAvx2 : HorizontalBaseline;
+const auto vertical = has_avx2 ? VerticalAvx2 : VerticalBaseline;
+#else
+const auto horizontal = HorizontalBaseline;
+const auto vertical = VerticalBaseline;
+#endif
+
+// The wanted samples of each of `height` rows: [height][axis.end - axis.begin][3].
+std::vector<uint8_t> Horizontal(const Axis& axis, int height, int width, const ReadRow& read) {
+  const auto wanted = static_cast<size_t>(axis.end - axis.begin) * kChannels;
+  std::vector<uint8_t> row(static_cast<size_t>(width) * kChannels + 1);
+  std::vector<uint8_t> out(wanted * height);
+  for (int y = 0; y < height; ++y) {
+    read(row.data());
+    uint8_t* to = &out[y * wanted];
+    if (axis.identity) {
+      std::memcpy(to, &row[axis.begin * kChannels], wanted);
+    } else {
+      horizontal(row.data(), axis, to);
+    }
+  }
+  return out;
+}
+
+// The wanted rows out of `rows`, [rows][length], of which the first is row `offset` of the image.
+std::vector<uint8_t> Vertical(const Axis& axis, size_t length, const std::vector<uint8_t>& rows,
+                              int64_t offset) {
+  const auto wanted = static_cast<size_t>(axis.end - axis.begin);
+  std::vector<uint8_t> out(wanted * length);
+  for (size_t y = 0; y < wanted; ++y) {
+    uint8_t* to = &out[y * length];
+    if (axis.identity) {
+      std::memcpy(to, &rows[(axis.begin + y - offset) * length], length);
+    } else {
+      vertical(&rows[(axis.first[y] - offset) * length], length, &axis.weights[y * axis.taps], axis.count[y],
+               to);
+    }
+  }
+  return out;
 }
 
 // Where the crop starts, as Python's round() of (size - crop) / 2 has it: halves go to the even side.
@@ -120,7 +188,7 @@ int64_t CropOffset(int64_t size, int crop) {
 
 }  // namespace
 
-void ResizeCrop(const uint8_t* pixels, int width, int height, const Geometry& geometry, uint8_t* out) {
+void ResizeCrop(int width, int height, const Geometry& geometry, const ReadRow& read, uint8_t* out) {
   int64_t new_width = width;
   int64_t new_height = height;
   if (geometry.resize > 0) {
@@ -140,29 +208,42 @@ void ResizeCrop(const uint8_t* pixels, int width, int height, const Geometry& ge
   const Axis x = MakeAxis(width, new_width, left, std::min(left + crop, new_width), geometry.interpolation);
   const Axis y = MakeAxis(height, new_height, top, std::min(top + crop, new_height), geometry.interpolation);
 
-  Plane plane = {pixels, 0, 0, width, height};
-  std::vector<uint8_t> first;
-  std::vector<uint8_t> second;
+  std::vector<uint8_t> pixels;
   // Pillow's Image.resize runs the vertical pass first on very tall images that it makes smaller.
   if (static_cast<int64_t>(height) > static_cast<int64_t>(width) * 100 && new_height < height) {
-    plane = Horizontal(Vertical(plane, y, first), x, second);
+    const size_t length = static_cast<size_t>(width) * kChannels;
+    std::vector<uint8_t> rows(length * height);
+    for (int row = 0; row < height; ++row) read(&rows[row * length]);
+    rows = Vertical(y, length, rows, 0);
+    const uint8_t* next = rows.data();
+    pixels = Horizontal(x, static_cast<int>(y.end - y.begin), width, [&](uint8_t* row) {
+      std::memcpy(row, next, length);
+      next += length;
+    });
   } else {
-    if (!y.identity) {
-      const int rows_begin = y.first.front();
-      const int rows_end = y.first.back() + y.count.back();
-      plane = {plane.row(rows_begin), 0, rows_begin, width, rows_end - rows_begin};
-    } else {
-      plane = {plane.row(y.begin), 0, y.begin, width, static_cast<int>(y.end - y.begin)};
-    }
-    plane = Vertical(Horizontal(plane, x, first), y, second);
+    const int64_t first = y.identity ? y.begin : y.first.front();
+    const int64_t end = y.identity ? y.end : y.first.back() + y.count.back();
+    std::vector<uint8_t> skipped(static_cast<size_t>(width) * kChannels);
+    for (int64_t row = 0; row < first; ++row) read(skipped.data());
+    const std::vector<uint8_t> rows = Horizontal(x, static_cast<int>(end - first), width, read);
+    pixels = Vertical(y, static_cast<size_t>(x.end - x.begin) * kChannels, rows, first);
   }
 
   std::memset(out, 0, static_cast<size_t>(crop) * crop * kChannels);
-  for (int64_t row = y.begin; row < y.end; ++row) {
-    const uint8_t* from = plane.row(row) + static_cast<size_t>(x.begin - plane.x0) * kChannels;
-    uint8_t* to = out + (static_cast<size_t>(pad_y + row - y.begin) * crop + pad_x) * kChannels;
-    std::memcpy(to, from, static_cast<size_t>(x.end - x.begin) * kChannels);
+  const auto length = static_cast<size_t>(x.end - x.begin) * kChannels;
+  for (int64_t row = 0; row < y.end - y.begin; ++row) {
+    uint8_t* to = out + (static_cast<size_t>(pad_y + row) * crop + pad_x) * kChannels;
+    std::memcpy(to, &pixels[row * length], length);
   }
+}
+
+void ResizeCrop(const uint8_t* pixels, int width, int height, const Geometry& geometry, uint8_t* out) {
+  const size_t length = static_cast<size_t>(width) * kChannels;
+  const ReadRow read = [&](uint8_t* row) {
+    std::memcpy(row, pixels, length);
+    pixels += length;
+  };
+  ResizeCrop(width, height, geometry, read, out);
 }
 
 }  // namespace repvgg

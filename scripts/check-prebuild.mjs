@@ -68,6 +68,7 @@ expect(foreign.length === 0, `it needs ${foreign.join(', ')}, which not every sy
 expect(!/\.symtab|\.debug/.test(read('readelf', '--sections', '--wide', binary)), 'it is not stripped');
 
 const {cudaInfo, cpuInfo} = createRequire(import.meta.url)(path.join(root, binary));
+expect(cpuInfo().jpeg !== null, 'it has no libjpeg-turbo');
 expect(cpuInfo().instructionSets.includes('baseline'), 'it has no kernels for processors without AVX2');
 let architectures = [];
 if (values.cpu) {

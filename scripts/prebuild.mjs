@@ -9,6 +9,7 @@ import {execFileSync} from 'node:child_process';
 import {existsSync, mkdirSync, rmSync} from 'node:fs';
 import path from 'node:path';
 import {parseArgs} from 'node:util';
+import './libjpeg_turbo.mjs';
 
 const {values} = parseArgs({
   options: {
@@ -22,6 +23,7 @@ const root = path.resolve(import.meta.dirname, '..');
 const stage = path.join(root, 'build-prebuild');
 if (!cpu && !cuda) fail('Expected --cuda DIR, a CUDA 12.x toolkit, or --cpu for a binary without CUDA.');
 if (!cpu && !existsSync(path.join(cuda, 'bin/nvcc'))) fail(`There is no bin/nvcc in ${cuda}.`);
+if (!existsSync(path.join(root, 'build-libjpeg/libjpeg.a'))) fail('A release needs libjpeg-turbo.');
 if (glibc && !existsSync(path.join(glibc, 'usr/lib'))) fail(`There is no usr/lib in ${glibc}.`);
 
 const options = cpu ? {REPVGG_CUDA: 'OFF'} : cudaOptions(path.resolve(cuda));

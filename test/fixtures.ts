@@ -29,6 +29,7 @@ export const expected = JSON.parse(readFileSync(fixture('expected.json'), 'utf8'
 
 export const photo = (name: string): string => fixture(`photos/${name}`);
 export const image = (name: string): string => fixture(`images/${name}`);
+export const jpeg = (name: string): string => fixture(`jpegs/${name}`);
 export const checkpoint = (name: string): string => fixture(`checkpoints/${name}`);
 export const hostile = (name: string): string => fixture(`hostile/${name}`);
 

@@ -208,7 +208,12 @@ test('writes at the offset it is given and nowhere else', async t => {
 });
 
 test('networks with squeeze-and-excite see 320 pixels, all others 224 of 256', t => {
-  const imageNet = {interpolation: 'bilinear', mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]};
+  const imageNet = {
+    interpolation: 'bilinear',
+    autoOrient: false,
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+  };
   for (const [name, resize, crop] of [
     ['RepVGG-A0', 256, 224],
     ['RepVGG-B3g4', 256, 224],
@@ -220,13 +225,15 @@ test('networks with squeeze-and-excite see 320 pixels, all others 224 of 256', t
 });
 
 test('options out of range are refused by name', t => {
-  const message = /^Expected .* for preprocessing\.(resize|crop|interpolation|mean|std) but received /;
+  const message =
+    /^Expected .* for preprocessing\.(resize|crop|interpolation|autoOrient|mean|std) but received /;
   for (const bad of [
     {resize: -1},
     {resize: 1.5},
     {crop: 0},
     {crop: 5000},
     {interpolation: 'nearest' as Interpolation},
+    {autoOrient: 1 as never},
     {mean: [0, 0] as unknown as [number, number, number]},
     {std: [1, 0, 1] as [number, number, number]},
     {std: [1, 1, 1e-300] as [number, number, number]},

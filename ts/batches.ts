@@ -1,7 +1,7 @@
 import {availableParallelism} from 'node:os';
 import {RepVGGError} from './errors.ts';
-import {decodeImage, type ImageInput, inputName} from './images.ts';
-import {type NativeBatch, native} from './native.ts';
+import {type ImageInput, inputName, prepareImage} from './images.ts';
+import type {NativeBatch} from './native.ts';
 import type {Preprocessing} from './preprocessing.ts';
 
 /** Images made ready together, and what became of each of the inputs they were made from. */
@@ -12,8 +12,8 @@ export interface PreparedBatch {
   slots: (number | RepVGGError)[];
 }
 
-/** Images decoded at the same time. Each holds its full-size pixels, so this bounds memory. */
-export const decodeConcurrency: number = Math.min(4, availableParallelism());
+/** Images on their way at the same time: one for each thread, and one that waits, so that no thread does. */
+export const imagesInFlight: number = 2 * availableParallelism();
 
 /**
  * Decodes, resizes and crops inputs batch by batch. The next batch is prepared while the caller works on the last one, and none
@@ -63,8 +63,7 @@ async function prepareBatch(
   const work = async (): Promise<void> => {
     for (let i = next++; i < inputs.length && isWanted(); i = next++) {
       try {
-        const image = await decodeImage(inputs[i]!, inputName(inputs[i]!, first + i));
-        await native().resizeCrop(image.data, image.width, image.height, preprocessing, pixels, i * size);
+        await prepareImage(inputs[i]!, inputName(inputs[i]!, first + i), preprocessing, pixels, i * size);
         slots[i] = i;
       } catch (error) {
         if (!(error instanceof RepVGGError)) throw error;
@@ -72,7 +71,7 @@ async function prepareBatch(
       }
     }
   };
-  await Promise.all(Array.from({length: Math.min(decodeConcurrency, inputs.length)}, work));
+  await Promise.all(Array.from({length: Math.min(imagesInFlight, inputs.length)}, work));
   return {batch: {pixels, count: closeGaps(pixels, slots, size)}, slots};
 }
 

@@ -3,6 +3,9 @@ import {fileError, invalidArgument, RepVGGError} from './errors.ts';
 import {type FetchOptions, fetchImage} from './fetch_image.ts';
 import {openRegularFile} from './files.ts';
 import {loadSharp} from './load_sharp.ts';
+import {native} from './native.ts';
+import type {Preprocessing} from './preprocessing.ts';
+import {Slots} from './slots.ts';
 
 /** Pixels that are already decoded: [height][width][channels], 8 bits each; grey, RGB or RGBA (alpha is dropped). */
 export interface RawImage {
@@ -44,9 +47,15 @@ export function inputName(input: ImageInput, index: number): string {
 }
 
 /**
+ * sharp works on the libuv pool, which file and DNS calls of the whole process share: half of it is left to them. This also
+ * bounds the memory of full-size images.
+ */
+const sharpSlots = new Slots(Math.max(1, Math.floor((Number(process.env.UV_THREADPOOL_SIZE) || 4) / 2)));
+
+/**
  * Decodes an image to 8-bit RGB as Pillow's `convert('RGB')` does: grey is repeated, palettes are looked up, alpha is
- * dropped, neither EXIF orientation (unless asked for) nor a colour profile is applied. CMYK is converted and 16-bit is reduced to 8. Of an
- * animation, the first frame.
+ * dropped, neither EXIF orientation (unless asked for) nor a colour profile is applied. CMYK is converted and 16-bit is
+ * reduced to 8. Of an animation, the first frame. JPEGs are decoded by the addon, on threads of its own, all else by sharp.
  *
  * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_IMAGE_FETCH, ERR_IMAGE_DECODE, ERR_IMAGE_TOO_LARGE (over 268
  *   megapixels), ERR_INVALID_ARGUMENT
@@ -56,12 +65,54 @@ export async function decodeImage(
   name: string,
   options: DecodeOptions = {},
 ): Promise<RgbImage> {
-  if (input instanceof Uint8Array) return decodeBytes(input, name, options);
-  if (typeof input === 'string') return decodeBytes(await readImage(input), name, options);
-  if (!(input instanceof URL)) return rawToRgb(input, name);
-  const isFile = input.protocol === 'file:';
-  const bytes = isFile ? readImage(fileURLToPath(input)) : fetchImage(input, options);
-  return decodeBytes(await bytes, name, options);
+  const {autoOrient = false} = options;
+  const source = await withoutUrl(input, options);
+  const image = mayBeJpeg(source) ? await native().decodeJpeg(source, autoOrient) : null;
+  return image ?? decodeOther(source, name, autoOrient);
+}
+
+/**
+ * Decodes, resizes and crops an image into `out` at `offset`: [crop][crop][3]. A JPEG never exists as a whole on the way.
+ * Throws as {@link decodeImage} does.
+ */
+export async function prepareImage(
+  input: ImageInput,
+  name: string,
+  preprocessing: Preprocessing,
+  out: Uint8Array,
+  offset: number,
+  options: FetchOptions = {},
+): Promise<void> {
+  const {autoOrient} = preprocessing;
+  const source = await withoutUrl(input, options);
+  if (mayBeJpeg(source) && (await native().prepareJpeg(source, autoOrient, preprocessing, out, offset)))
+    return;
+  const {data, width, height} = await decodeOther(source, name, autoOrient);
+  await native().resizeCrop(data, width, height, preprocessing, out, offset);
+}
+
+/** A file's path, an encoded image or raw pixels. */
+type Source = Exclude<ImageInput, URL>;
+
+async function withoutUrl(input: ImageInput, options: FetchOptions): Promise<Source> {
+  if (!(input instanceof URL)) return input;
+  return input.protocol === 'file:' ? fileURLToPath(input) : fetchImage(input, options);
+}
+
+function mayBeJpeg(source: Source): source is string | Uint8Array {
+  return (
+    typeof source === 'string' ||
+    (source instanceof Uint8Array && source[0] === 0xff && source[1] === 0xd8 && source[2] === 0xff)
+  );
+}
+
+/** Whatever the addon does not decode, damaged and unusual JPEGs among it: sharp says what is wrong, if anything is. */
+async function decodeOther(source: Source, name: string, autoOrient: boolean): Promise<RgbImage> {
+  if (typeof source !== 'string' && !(source instanceof Uint8Array)) return rawToRgb(source, name);
+  return sharpSlots.run(async () => {
+    const bytes = typeof source === 'string' ? await readImage(source) : source;
+    return decodeBytes(bytes, name, autoOrient);
+  });
 }
 
 async function readImage(path: string): Promise<Buffer> {
@@ -73,11 +124,7 @@ async function readImage(path: string): Promise<Buffer> {
   }
 }
 
-async function decodeBytes(
-  bytes: Uint8Array,
-  name: string,
-  {autoOrient = false}: DecodeOptions,
-): Promise<RgbImage> {
+async function decodeBytes(bytes: Uint8Array, name: string, autoOrient: boolean): Promise<RgbImage> {
   if (bytes.length === 0) throw new RepVGGError('ERR_IMAGE_DECODE', `Cannot decode ${name}: it is empty.`);
   const head = Buffer.from(bytes.subarray(0, headBytes)).toString('hex');
   if (!formats.test(head)) {

@@ -123,8 +123,11 @@ export interface NativeLimits {
 }
 
 export interface NativeAddon {
-  /** `bf16` is the instructions that bf16 would use, "amx" or "avx512bf16", or null. */
-  cpuInfo(): {instructionSets: string[]; bf16: string | null; threads: number};
+  /**
+   * `bf16` is the instructions that bf16 would use, "amx" or "avx512bf16", or null; `jpeg` the library that decodes JPEGs,
+   * or null where there is none.
+   */
+  cpuInfo(): {instructionSets: string[]; bf16: string | null; threads: number; jpeg: string | null};
   cudaInfo(): NativeCudaInfo;
   /** Writes [crop][crop][3] bytes into `out` at `offset`. `pixels` is [height][width][3]. */
   resizeCrop(
@@ -135,6 +138,22 @@ export interface NativeAddon {
     out: Uint8Array,
     offset: number,
   ): Promise<void>;
+  /**
+   * Decodes a JPEG and does the same with it. False where the image is for another decoder: it is no JPEG, cannot be read,
+   * is CMYK, damaged, over 268 megapixels or, with `orient`, stored rotated. Bytes are copied before the call returns.
+   */
+  prepareJpeg(
+    source: string | Uint8Array,
+    orient: boolean,
+    geometry: NativeGeometry,
+    out: Uint8Array,
+    offset: number,
+  ): Promise<boolean>;
+  /** The same without resizing; null instead of false. */
+  decodeJpeg(
+    source: string | Uint8Array,
+    orient: boolean,
+  ): Promise<{data: Uint8Array; width: number; height: number} | null>;
   /** Runs each loop for `seconds`; the copy needs 256 MiB. */
   measureLimits(options: {threads: number; seconds: number; copy: boolean}): Promise<NativeLimits>;
   Network: new (shape: NativeNetworkShape, options: NativeNetworkOptions) => NativeNetwork;

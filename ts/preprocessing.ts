@@ -11,6 +11,8 @@ export interface Preprocessing {
   /** Side of the centre crop in pixels, and so the network's input size. A smaller image is padded with zeros. */
   crop: number;
   interpolation: Interpolation;
+  /** Whether an image is first turned as its EXIF orientation says, which torchvision does not do. */
+  autoOrient: boolean;
   /** Subtracted per RGB channel from values of 0 to 1. */
   mean: readonly [number, number, number];
   /** Divides the result per RGB channel. */
@@ -27,6 +29,7 @@ const imageNet: Preprocessing = {
   resize: 256,
   crop: 224,
   interpolation: 'bilinear',
+  autoOrient: false,
   mean: [0.485, 0.456, 0.406],
   std: [0.229, 0.224, 0.225],
 };
@@ -45,6 +48,7 @@ export function completePreprocessing(
     resize: options?.resize ?? defaults.resize,
     crop: options?.crop ?? defaults.crop,
     interpolation: options?.interpolation ?? defaults.interpolation,
+    autoOrient: options?.autoOrient ?? defaults.autoOrient,
     mean: options?.mean ?? defaults.mean,
     std: options?.std ?? defaults.std,
   };
@@ -57,7 +61,7 @@ export function completePreprocessing(
  */
 export function checkPreprocessing(options: PreprocessingOptions = {}): void {
   checkOptions(options, 'preprocessing');
-  const {resize, crop, interpolation, mean, std} = options;
+  const {resize, crop, interpolation, autoOrient, mean, std} = options;
   const size = (value: number | undefined, name: string, least: number): void => {
     if (value !== undefined && !(Number.isInteger(value) && value >= least && value <= 4096)) {
       throw invalidArgument(name, `an integer from ${least} to 4096`, value);
@@ -68,6 +72,8 @@ export function checkPreprocessing(options: PreprocessingOptions = {}): void {
   if (interpolation !== undefined && interpolation !== 'bilinear' && interpolation !== 'bicubic') {
     throw invalidArgument('preprocessing.interpolation', '"bilinear" or "bicubic"', interpolation);
   }
+  if (autoOrient !== undefined && typeof autoOrient !== 'boolean')
+    throw invalidArgument('preprocessing.autoOrient', 'true or false', autoOrient);
   const numbers = (values: readonly number[] | undefined, name: string, from: number): void => {
     if (values === undefined) return;
     const valid =

@@ -2,7 +2,6 @@ import {mkdtemp, rm} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {type Architecture, architectureByName, architectureNames} from '../architecture.ts';
-import {decodeConcurrency} from '../batches.ts';
 import {chooseDevice, type DeviceList, type DeviceName, type Precision} from '../device.ts';
 import {type NativeLimits, native} from '../native.ts';
 import type {Form} from '../network.ts';
@@ -113,13 +112,12 @@ function* listCases(
 ): Generator<Case> {
   const {stages, batches, threads, form} = options;
   const placement = chooseDevice(options.device, options.precision);
-  const alone = {batch: 1, network: null, peers: []};
-  if (stages.includes('decode'))
-    yield {...alone, stage: 'decode', threads: decodeConcurrency, open: openDecode};
-  if (stages.includes('preprocess')) {
-    const preprocessing = defaultPreprocessing(architectures[0]!);
-    yield {...alone, stage: 'preprocess', threads: 1, open: () => openPreprocess(preprocessing)};
-  }
+  // These have the threads that images are prepared on, whatever the network has.
+  const alone = {batch: 1, network: null, peers: [], threads: native().cpuInfo().threads};
+  const preprocessing = defaultPreprocessing(architectures[0]!);
+  if (stages.includes('decode')) yield {...alone, stage: 'decode', open: () => openDecode(preprocessing)};
+  if (stages.includes('preprocess'))
+    yield {...alone, stage: 'preprocess', open: () => openPreprocess(preprocessing)};
   for (const architecture of architectures) {
     const networkOf = (batch: number): NetworkCase => ({...placement, architecture, form, batch, threads});
     for (const batch of stages.includes('engine') ? batches : []) {

@@ -1,10 +1,10 @@
 import {rm} from 'node:fs/promises';
 import {join} from 'node:path';
 import type {Architecture} from '../architecture.ts';
-import {decodeConcurrency} from '../batches.ts';
+import {imagesInFlight} from '../batches.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
 import type {DeviceList, Placement} from '../device.ts';
-import {decodeImage, type RgbImage} from '../images.ts';
+import {decodeImage, prepareImage, type RgbImage} from '../images.ts';
 import {RepVGG, setParameters} from '../model.ts';
 import {type NativeBatch, native} from '../native.ts';
 import {createNetwork, toNativeShape} from '../native_network.ts';
@@ -84,23 +84,27 @@ export async function openPipeline(network: NetworkCase, folder: string): Promis
   };
 }
 
-/** JPEG bytes to pixels, as many at a time as the pipeline decodes. */
-export async function openDecode(): Promise<Contestant> {
+/** JPEG bytes to pixels, as many at a time as the pipeline decodes. Of the pixels one is kept: this is without resizing. */
+export async function openDecode(preprocessing: Preprocessing): Promise<Contestant> {
   const pool = await jpegPool();
-  const all = (): Promise<unknown> => inFlight(pool.length, i => decodeImage(pool[i]!, `image ${i}`));
+  const out = new Uint8Array(pool.length * 3);
+  const onePixel = {...preprocessing, resize: 0, crop: 1};
+  const all = (): Promise<unknown> =>
+    inFlight(pool.length, i => prepareImage(pool[i]!, `image ${i}`, onePixel, out, i * 3));
   return {sample: seconds => repeat(all, pool.length, seconds), close: async () => {}};
 }
 
-/** Resizing and cropping of decoded images, on the one thread that the pipeline has for it. */
+/** Resizing and cropping of decoded images, as many at a time as the pipeline has. */
 export async function openPreprocess(preprocessing: Preprocessing): Promise<Contestant> {
   const pool = await jpegPool();
   const images: RgbImage[] = [];
   for (const jpeg of pool) images.push(await decodeImage(jpeg, 'image'));
-  const out = new Uint8Array(preprocessing.crop ** 2 * 3);
+  const size = preprocessing.crop ** 2 * 3;
+  const out = new Uint8Array(images.length * size);
   const all = (): Promise<unknown> =>
     inFlight(images.length, i => {
       const {data, width, height} = images[i]!;
-      return native().resizeCrop(data, width, height, preprocessing, out, 0);
+      return native().resizeCrop(data, width, height, preprocessing, out, i * size);
     });
   return {sample: seconds => repeat(all, images.length, seconds), close: async () => {}};
 }
@@ -110,5 +114,5 @@ async function inFlight(count: number, work: (index: number) => Promise<unknown>
   const worker = async (): Promise<void> => {
     for (let i = next++; i < count; i = next++) await work(i);
   };
-  await Promise.all(Array.from({length: decodeConcurrency}, worker));
+  await Promise.all(Array.from({length: imagesInFlight}, worker));
 }

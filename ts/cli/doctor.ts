@@ -20,6 +20,8 @@ interface Report {
   cuda: NativeCudaInfo | null;
   /** What 'auto' chooses. */
   device: Device | null;
+  /** The addon's own JPEG decoder. */
+  jpeg: string | null;
   sharp: {version: string | null; libvips: string | null; error: string | null};
 }
 
@@ -65,6 +67,7 @@ async function doctor({json}: {json?: true}): Promise<void> {
     addon: {path: addonPath(), error: addon.error?.message ?? null},
     cuda: addon.value?.cuda ?? null,
     device: addon.value?.device ?? null,
+    jpeg: addon.value?.cpu.jpeg ?? null,
     sharp: {
       version: sharp.value?.sharp ?? null,
       libvips: sharp.value?.vips ?? null,
@@ -93,7 +96,7 @@ function addonPath(): string | null {
 }
 
 async function printReport(report: Report): Promise<void> {
-  const {repvgg, node, nodeApi, system, cpu, addon, cuda, device, sharp} = report;
+  const {repvgg, node, nodeApi, system, cpu, addon, cuda, device, jpeg, sharp} = report;
   const {platform, arch, name, release, glibc} = system;
   await printTable('ll', [
     ['repvgg', repvgg],
@@ -105,6 +108,7 @@ async function printReport(report: Report): Promise<void> {
     ['', addon.error ?? 'loads'],
     ...(cuda ? cudaRows(cuda) : [['cuda', 'unknown']]),
     ['device', device ? `${device.name}: ${device.reason}` : 'unknown'],
+    ['jpeg', jpeg ?? 'not built in: sharp decodes them, at about a third of the speed'],
     ['sharp', sharp.error?.split('\n')[0] ?? `${sharp.version}, libvips ${sharp.libvips}`],
   ]);
 }

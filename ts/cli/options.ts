@@ -75,6 +75,7 @@ export const preprocessingOptions = (): Option[] => [
     'bilinear',
     'bicubic',
   ] satisfies Interpolation[]),
+  new Option('--auto-orient', 'turn images as their EXIF orientation says, as torchvision does not'),
   new Option(
     '--mean <r,g,b>',
     'subtracted from values of 0 to 1 (default: 0.485,0.456,0.406, as of ImageNet)',
@@ -90,7 +91,7 @@ export type PreprocessingFlags = Partial<Preprocessing>;
 export function takePreprocessing<Flags extends PreprocessingFlags>(
   flags: Flags,
 ): Omit<Flags, keyof Preprocessing> & {preprocessing: PreprocessingOptions} {
-  const {resize, crop, interpolation, mean, std, ...others} = flags;
+  const {resize, crop, interpolation, autoOrient, mean, std, ...others} = flags;
   return {...others, preprocessing: toPreprocessing(flags)};
 }
 
@@ -102,8 +103,9 @@ export function toPreprocessing({
   resize,
   crop,
   interpolation,
+  autoOrient,
   mean,
   std,
 }: PreprocessingFlags): PreprocessingOptions {
-  return {resize: resize ?? (crop === 224 ? 256 : crop), crop, interpolation, mean, std};
+  return {resize: resize ?? (crop === 224 ? 256 : crop), crop, interpolation, autoOrient, mean, std};
 }

@@ -1,0 +1,44 @@
+import {execFile} from 'node:child_process';
+import {fileURLToPath} from 'node:url';
+import {promisify} from 'node:util';
+import test from 'ava';
+import {native} from '../ts/native.ts';
+
+interface Waits {
+  alone: number;
+  longest: number;
+}
+
+async function measure(format: 'jpeg' | 'png', poolThreads: number): Promise<Waits> {
+  const script = fileURLToPath(new URL('fs_while_decoding.ts', import.meta.url));
+  const env = {...process.env, UV_THREADPOOL_SIZE: String(poolThreads)};
+  const {stdout} = await promisify(execFile)(process.execPath, ['--import=tsx', script, format], {env});
+  return JSON.parse(stdout) as Waits;
+}
+
+// A file call that waits in the pool behind a decoder waits in every run, for about as long as an image takes or longer;
+// on a machine that others use, other things too can delay one in some of the runs.
+async function quickest(format: 'jpeg' | 'png', poolThreads: number): Promise<Waits[]> {
+  const runs: Waits[] = [];
+  while (runs.length < 6 && !runs.some(isQuick)) runs.push(await measure(format, poolThreads));
+  return runs;
+}
+
+const isQuick = ({alone, longest}: Waits): boolean => longest < alone / 2;
+
+const jpegTest = native().cpuInfo().jpeg ? test.serial : test.serial.skip;
+
+jpegTest(
+  'while JPEGs are decoded, files are read at once even with a single thread in the libuv pool',
+  async t => {
+    const runs = await quickest('jpeg', 1);
+    t.log(runs);
+    t.true(runs.some(isQuick));
+  },
+);
+
+test.serial('while PNGs are decoded, sharp leaves half of the libuv pool to files', async t => {
+  const runs = await quickest('png', 4);
+  t.log(runs);
+  t.true(runs.some(isQuick));
+});
