@@ -45,7 +45,7 @@ const tests = [
 ];
 const [command, ...args] = kind === 'thread' ? ['setarch', '-R', ...ava, ...tests] : [...ava, ...tests];
 run(command, args, {
-  // node-gyp-build looks for build/Release in this folder before it looks in the package.
+  // Instead of the package.
   REPVGG_PREBUILD: output,
   LD_PRELOAD: preload.join(' '),
   ASAN_OPTIONS: 'detect_leaks=0:halt_on_error=1',

@@ -19,7 +19,7 @@ const machine: Machine = {
 };
 const file = '/app/node_modules/repvgg/prebuilds/linux-x64/repvgg.glibc.node';
 const prebuilds = ['linux-x64'];
-const none = new Error('No native build was found for platform=linux');
+const none = new Error('No binary was found.');
 const buildAdvice = /npx cmake-js compile -d node_modules\/repvgg/;
 
 async function folder(t: ExecutionContext): Promise<string> {
@@ -45,7 +45,8 @@ test('a platform without a binary: what there is, and how to build one', t => {
 });
 
 test('musl: the image to take instead', t => {
-  const message = explainLoadFailure({file: null, cause: none, prebuilds}, {...machine, glibc: null});
+  const cause = new Error('Error loading shared library ld-linux-x86-64.so.2: No such file or directory');
+  const message = explainLoadFailure({file, cause, prebuilds}, {...machine, glibc: null});
   t.regex(message, /found linux-x64 with musl, .*only for linux-x64 with glibc/);
   t.regex(message, /node:22-slim/);
 });
@@ -98,7 +99,7 @@ async function release(at: string): Promise<string> {
 
 test('a binary for a newer glibc is refused with the version that it needs', async t => {
   const at = await folder(t);
-  const binary = await readFile(findAddon());
+  const binary = await readFile(findAddon()!);
   const versions = Array.from(binary.toString('latin1').matchAll(/GLIBC_2\.\d+/g));
   t.true(versions.length > 0);
   // Its tables of versions still say what was there before, so that nothing of this system can fit.
@@ -125,7 +126,7 @@ test('no binary at all', async t => {
 
 test('a Node that may not load addons', async t => {
   const at = await folder(t);
-  await copyFile(findAddon(), await release(at));
+  await copyFile(findAddon()!, await release(at));
   t.is(load(at), 'true');
   t.regex(
     load(at, ['--no-addons']),
@@ -169,7 +170,7 @@ test('a cache folder that cannot be written does not stop anything', async t => 
   const at = await folder(t);
   const notFolder = path.join(at, 'file');
   await writeFile(notFolder, '');
-  t.is(probe(findAddon(), {...process.env, REPVGG_CACHE_DIR: path.join(notFolder, 'cache')}), null);
+  t.is(probe(findAddon()!, {...process.env, REPVGG_CACHE_DIR: path.join(notFolder, 'cache')}), null);
 });
 
 test('where sharp does not load, the package does, and decoding says what sharp found and requires', t => {

@@ -1,9 +1,11 @@
 // A worker that starts more work than it can finish and then ends as `workerData` says.
 import {createRequire} from 'node:module';
+import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {parentPort, workerData} from 'node:worker_threads';
 
-const addon = createRequire(import.meta.url)('node-gyp-build')(fileURLToPath(new URL('..', import.meta.url)));
+const root = process.env.REPVGG_PREBUILD ?? fileURLToPath(new URL('..', import.meta.url));
+const addon = createRequire(import.meta.url)(join(root, 'build/Release/repvgg.node'));
 const block = {inChannels: 3, outChannels: 64, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
 const shape = {
   form: 'deploy',

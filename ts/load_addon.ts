@@ -7,7 +7,6 @@ import {explainLoadFailure} from './load_failure.ts';
 import {thisMachine} from './machine.ts';
 import {probe} from './probe.ts';
 
-const packageRoot = fileURLToPath(new URL('..', import.meta.url));
 const require = createRequire(import.meta.url);
 let given: (() => unknown) | undefined;
 
@@ -32,18 +31,31 @@ export function loadAddon(): unknown {
       return given();
     }
     file = findAddon();
+    if (file === null) throw new Error('No binary was found.');
     const crash = probe(file);
     if (crash) throw crash;
     return require(file);
   } catch (cause) {
-    const folder = path.join(process.env.REPVGG_PREBUILD ?? packageRoot, 'prebuilds');
-    const prebuilds = existsSync(folder) ? readdirSync(folder) : [];
-    const failure = {file, cause: cause as Error, prebuilds};
+    const failure = {file, cause: cause as Error, prebuilds: prebuilds()};
     throw new RepVGGError('ERR_NATIVE_LOAD', explainLoadFailure(failure, thisMachine()), {cause});
   }
 }
 
-/** The path of the binary that was built here, else of the package's for this platform. Throws where there is neither. */
-export function findAddon(): string {
-  return (require('node-gyp-build') as {path(folder: string): string}).path(packageRoot);
+/** The binary that was built here, else that of the package for this platform, as prebuildify lays them out; or null. */
+export function findAddon(): string | null {
+  const target = `${process.platform}-${process.arch}`;
+  const libc = process.platform === 'linux' ? '.glibc' : '';
+  const candidates = ['build/Release/repvgg.node', `prebuilds/${target}/repvgg${libc}.node`];
+  return candidates.map(file => path.join(searched(), file)).find(file => existsSync(file)) ?? null;
+}
+
+/** Where binaries are looked for: the package, or what REPVGG_PREBUILD names. */
+function searched(): string {
+  return process.env.REPVGG_PREBUILD ?? fileURLToPath(new URL('..', import.meta.url));
+}
+
+/** The folders of prebuilds/, one for each platform. */
+function prebuilds(): string[] {
+  const folder = path.join(searched(), 'prebuilds');
+  return existsSync(folder) ? readdirSync(folder) : [];
 }

@@ -49,10 +49,15 @@ function diagnose({file, cause, prebuilds}: LoadFailure, machine: Machine): Diag
     return {problem, advice: ['start Node with --allow-addons', 'without --no-addons']};
   }
   if (code === 'ERR_ACCESS_DENIED') {
-    const problem = `--permission keeps this process from ${file ?? 'the folder of the package'}`;
-    return {problem, advice: ['allow it with --allow-addons --allow-fs-read=node_modules']};
+    const {resource = 'the folder of the package'} = cause as {resource?: string};
+    return {
+      problem: `--permission keeps this process from ${resource}`,
+      advice: ['allow it with --allow-fs-read'],
+    };
   }
-  if (file === null) return diagnoseMissing(prebuilds, machine);
+  if (file === null || (machine.platform === 'linux' && glibc === null)) {
+    return diagnoseMissing(prebuilds, machine);
+  }
   const versions = Array.from(
     cause.message.matchAll(/`GLIBC_([\d.]+)' not found/g),
     ([, version]) => version!,

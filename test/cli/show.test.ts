@@ -85,7 +85,7 @@ test('doctor tells the versions and the machine', async t => {
 });
 
 test('doctor works where the addon does not load, says why, and fails', async t => {
-  const env = {REPVGG_PREBUILD: '/no/such/folder'}; // node-gyp-build looks there instead
+  const env = {REPVGG_PREBUILD: '/no/such/folder'}; // instead of the package
   const {code, stdout, stderr} = await repvgg(['doctor', '--json'], {env});
   t.is(code, 3);
   t.regex(stderr, /^repvgg: The native addon does not load [^\n]* \(ERR_NATIVE_LOAD\)\n$/);

@@ -64,7 +64,7 @@ async function doctor({json}: {json?: true}): Promise<void> {
       usableCores: availableParallelism(),
       instructionSets: addon.value?.cpu.instructionSets ?? null,
     },
-    addon: {path: addonPath(), error: addon.error?.message ?? null},
+    addon: {path: findAddon(), error: addon.error?.message ?? null},
     cuda: addon.value?.cuda ?? null,
     device: addon.value?.device ?? null,
     jpeg: addon.value?.cpu.jpeg ?? null,
@@ -84,14 +84,6 @@ async function attempt<T>(load: () => T | Promise<T>): Promise<{value?: T; error
     return {value: await load()};
   } catch (error) {
     return {error: error as Error};
-  }
-}
-
-function addonPath(): string | null {
-  try {
-    return findAddon();
-  } catch {
-    return null; // The addon's error says why.
   }
 }
 
