@@ -9,7 +9,6 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -130,7 +129,7 @@ async function bundleInto(app) {
     loader: {'.node': 'copy'},
     external: ['sharp'],
     banner: {
-      js: "import {createRequire} from 'node:module'; const require = createRequire(import.meta.url);",
+      js: "import {createRequire as requireFrom} from 'node:module'; const require = requireFrom(import.meta.url);",
     },
   });
   cpSync(path.join(installed, 'assets'), path.join(app, 'bundle/assets'), {recursive: true});
