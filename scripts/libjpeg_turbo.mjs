@@ -1,7 +1,7 @@
 // Fetches the source of libjpeg-turbo from Debian and builds it as build-libjpeg/libjpeg.a, which CMakeLists.txt links.
 // Debian's own static library is not position independent, and no package of npm has one. Needs apt and CMake, no root:
 // apt works in a folder of its own and checks Debian's signatures. Where that is not to be had, the addon is built without
-// the decoder, and sharp decodes JPEGs at about a third of the speed: docs/decoding.md has both.
+// the decoder, and sharp decodes JPEGs at about half of the speed: docs/decoding.md has both.
 import {execFileSync} from 'node:child_process';
 import {copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';

@@ -39,6 +39,7 @@ const preload = libraries.map(name =>
 const ava = ['node_modules/.bin/ava', '--timeout=10m', '--concurrency=1', '--match=!*event loop*'];
 const tests = [
   'test/native_network.test.ts',
+  'test/jpeg.test.ts',
   'test/preprocessing.test.ts',
   'test/threads.test.ts',
   'test/model.test.ts',

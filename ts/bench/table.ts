@@ -38,11 +38,34 @@ export function notes({limits, machine, peers, results, skipped}: BenchReport): 
   return [
     `${machine.cpu}, ${threads} of ${machine.usableCores} cores; peaks in this run: ${peaks.join(', ')}`,
     ...(versions.length > 0 ? [`beside ${versions.join(', ')}`] : []),
+    ...pipelineShares(results),
     ...(results.some(({noisy}) => noisy)
       ? ['* spread over 10 %: the machine was not quiet, compare ratios only']
       : []),
     ...skipped.map(sentence => `skipped ${sentence}`),
   ];
+}
+
+/** The pipeline can be no faster than its slowest stage; how close it comes is how well the stages overlap. */
+function pipelineShares(results: readonly BenchResult[]): string[] {
+  const ours = results.filter(({runner}) => runner === 'repvgg');
+  const decode = ours.find(({stage}) => stage === 'decode');
+  return ours.flatMap(pipeline => {
+    const {stage, model, batch, precision, form, imagesPerSecond} = pipeline;
+    if (stage !== 'pipeline' || !decode) return [];
+    const engine = ours.find(
+      other =>
+        other.stage === 'engine' &&
+        other.model === model &&
+        other.batch === batch &&
+        other.precision === precision &&
+        other.form === form,
+    );
+    if (!engine) return [];
+    const slower = decode.imagesPerSecond.median < engine.imagesPerSecond.median ? decode : engine;
+    const share = (imagesPerSecond.median / slower.imagesPerSecond.median).toFixed(2);
+    return `${model} pipeline: ${share} of its slower stage, ${slower.stage}`;
+  });
 }
 
 function rate(value: number): string {

@@ -100,7 +100,7 @@ async function printReport(report: Report): Promise<void> {
     ['', addon.error ?? 'loads'],
     ...(cuda ? cudaRows(cuda) : [['cuda', 'unknown']]),
     ['device', device ? `${device.name}: ${device.reason}` : 'unknown'],
-    ['jpeg', jpeg ?? 'not built in: sharp decodes them, at about a third of the speed'],
+    ['jpeg', jpeg ?? 'not built in: sharp decodes them, at about half of the speed'],
     ['sharp', sharp.error?.split('\n')[0] ?? `${sharp.version}, libvips ${sharp.libvips}`],
   ]);
 }
