@@ -7,6 +7,7 @@
  * channel. So a sum of normalised branches over the same input is one convolution, exactly. All of it happens in
  * float64; {@link roundToFloat32} is the only rounding.
  */
+import type {BranchNorms} from './fuse_rows.ts';
 import type {ConvolutionBranch, TrainBlock} from './network.ts';
 
 export type Floats = Float32Array | Float64Array;
@@ -151,7 +152,7 @@ function channelsOfNorm(
  * Draws a batch normalisation of the sum of a block's branches into the branches: with s and b its scale and shift,
  * s (A + B + C) + b = (s A + b) + s B + s C. So a block of QARepVGG (arXiv 2212.01593) becomes one of RepVGG, exactly.
  */
-export function distributeBatchNorm(block: TrainBlock, sum: BatchNorm): TrainBlock {
+export function distributeBatchNorm<Block extends BranchNorms>(block: Block, sum: BatchNorm): Block {
   const scale = Float64Array.from(sum.gamma, (gamma, i) => gamma / Math.sqrt(sum.variance[i]! + sum.eps));
   const scaled = (norm: BatchNorm, shift: (channel: number) => number): BatchNorm => ({
     ...norm,

@@ -1,7 +1,7 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
 
 /** Numbers that are converted, checked or fused in a few milliseconds. */
-const sliceLength = 2 ** 18;
+export const sliceLength: number = 2 ** 18;
 
 /**
  * Works through `count` items in slices, and lets the event loop have a turn after each of them but the last.

@@ -13,6 +13,11 @@ export interface TensorInfo {
    * @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED, ERR_CHECKPOINT_CORRUPT or ERR_FILE_READ
    */
   read(): Promise<Float32Array | Float64Array>;
+  /**
+   * Fills `target` with the elements from `first` on. There only where elements are stored as `read` returns them, in this
+   * machine's byte order, so that large tensors can be worked through without ever being in memory. Throws as `read` does.
+   */
+  readonly readInto?: ((target: Float32Array, first: number) => Promise<void>) | undefined;
 }
 
 /** An open checkpoint file. Tensors are read one by one, so memory stays near the largest tensor. */

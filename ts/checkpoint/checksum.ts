@@ -1,9 +1,9 @@
 import {crc32} from 'node:zlib';
 import {inSlices} from '../turns.ts';
 
-/** The CRC-32 of the bytes, a slice at a time. */
-export async function checksum(bytes: Uint8Array): Promise<number> {
-  let value = 0;
+/** The CRC-32 of the bytes, a slice at a time, or of what comes before them, which is `before`, and them. */
+export async function checksum(bytes: Uint8Array, before = 0): Promise<number> {
+  let value = before;
   const add = (first: number, end: number): void => {
     value = crc32(bytes.subarray(first, end), value);
   };

@@ -1,5 +1,7 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
+import type {BlockShape} from '../architecture.ts';
 import {invalidArgument, RepVGGError} from '../errors.ts';
+import {allFinite, type BranchNorms, blockFactors, fuseRows} from '../fuse_rows.ts';
 import {
   type BatchNorm,
   type Convolution,
@@ -7,7 +9,6 @@ import {
   distributeBatchNorm,
   type Floats,
   fuseBatchNorm,
-  fuseBlock,
   roundToFloat32,
   unitBatchNorm,
 } from '../fusion.ts';
@@ -17,9 +18,8 @@ import type {
   DeployBlock,
   NetworkParameters,
   SqueezeExciteParameters,
-  TrainBlock,
 } from '../network.ts';
-import {inSlices} from '../turns.ts';
+import {inSlices, sliceLength} from '../turns.ts';
 import type {BatchNormNames, BlockNames, LayerNames} from './block_names.ts';
 import type {Checkpoint} from './checkpoint.ts';
 import {checkpointStructure, type Structure, type StructureOptions} from './structure.ts';
@@ -77,29 +77,55 @@ async function* readBlocks(
       yield {form, shape, ...convolution, squeezeExcite};
       continue;
     }
-    const branches: TrainBlock = {
+    const branches = {
+      dense: await reader.norms(names.dense, channels),
+      pointwise: await reader.norms(names.pointwise, channels),
+      identity: shape.identity ? await reader.batchNorm(names.identity, channels) : null,
+    };
+    const norms = sum ? distributeBatchNorm(branches, sum) : branches;
+    if (fuse) {
+      yield {form: 'deploy', shape, ...(await fused(reader, shape, names, norms, signal)), squeezeExcite};
+      continue;
+    }
+    const {dense, pointwise, identity} = norms;
+    yield {
       form,
       shape,
-      dense: await reader.branch(names.dense, channels),
-      pointwise: await reader.branch(names.pointwise, channels),
-      identity: shape.identity ? await reader.batchNorm(names.identity, channels) : null,
+      dense: {...dense, weight: await reader.values(names.dense.weight)},
+      pointwise: {...pointwise, weight: await reader.values(names.pointwise.weight)},
+      identity,
       squeezeExcite,
     };
-    const block = sum ? distributeBatchNorm(branches, sum) : branches;
-    yield fuse ? await fusedBlock(reader, block, names, signal) : block;
   }
 }
 
-async function fusedBlock(
+/** Fuses the branches of a block while the kernels are read, a few channels at a time. */
+async function fused(
   reader: TensorReader,
-  block: TrainBlock,
-  {fused}: BlockNames,
+  {inChannels, outChannels, groups}: BlockShape,
+  names: BlockNames,
+  norms: BranchNorms,
   signal: AbortSignal | undefined,
-): Promise<DeployBlock> {
-  const {shape, dense, squeezeExcite} = block;
-  const fuse = (first: number, end: number): Convolution => fuseBlock(block, first, end);
-  const convolution = await fuseChannels(reader, fused, dense.weight.length, shape.outChannels, fuse, signal);
-  return {form: 'deploy', shape, ...convolution, squeezeExcite};
+): Promise<Pick<DeployBlock, 'weight' | 'bias'>> {
+  const width = inChannels / groups;
+  const taps = 9 * width;
+  const pointwise = await reader.unchecked(names.pointwise.weight);
+  const factors = blockFactors(norms);
+  const weight = new Float32Array(outChannels * taps);
+  let sound = true;
+  for await (const {first, values} of reader.slices(names.dense.weight, weight.length, taps)) {
+    signal?.throwIfAborted();
+    const target = weight.subarray(first, first + values.length);
+    sound = fuseRows(target, values, pointwise, factors, first / taps, width) && sound;
+  }
+  if (!sound) {
+    // The tensor to blame is the first that has such a number; or else it is the sum that is too large.
+    await reader.values(names.dense.weight);
+    await reader.checkFinite(names.pointwise.weight, pointwise);
+    await reader.checkFinite(names.fused.weight, weight);
+  }
+  await reader.checkFinite(names.fused.bias, factors.bias);
+  return {weight, bias: factors.bias};
 }
 
 /** A fused convolution and the batch normalisation behind it, as one convolution. */
@@ -154,9 +180,51 @@ class TensorReader {
   }
 
   async values(name: string): Promise<Floats> {
-    const values = await this.#tensors.get(name)!.read();
+    const values = await this.unchecked(name);
     await this.checkFinite(name, values);
     return values;
+  }
+
+  /** The values, which may be infinite or no numbers. */
+  unchecked(name: string): Promise<Floats> {
+    return this.#tensors.get(name)!.read();
+  }
+
+  /**
+   * Reads a tensor of `length` values in slices of whole rows, each while the one before it is worked on, which is
+   * overwritten by the next but one. Others have their turn between them.
+   */
+  async *slices(
+    name: string,
+    length: number,
+    rowLength: number,
+  ): AsyncGenerator<{first: number; values: Floats}> {
+    const {readInto} = this.#tensors.get(name)!;
+    const step = rowLength * Math.max(1, Math.floor(sliceLength / rowLength));
+    if (!readInto) {
+      const all = await this.unchecked(name);
+      for (let first = 0; first < length; first += step) {
+        if (first > 0) await nextTurn();
+        yield {first, values: all.subarray(first, first + step)};
+      }
+      return;
+    }
+    const buffers = [0, 1].map(() => new Float32Array(Math.min(step, length)));
+    const read = async (first: number): Promise<Float32Array> => {
+      const values = buffers[(first / step) % 2]!.subarray(0, length - first);
+      await readInto(values, first);
+      return values;
+    };
+    let next = read(0);
+    try {
+      for (let first = 0; first < length; first += step) {
+        const values = await next;
+        if (first + step < length) next = read(first + step);
+        yield {first, values};
+      }
+    } finally {
+      await next.catch(() => undefined); // Where the caller has stopped: nobody waits for it any more.
+    }
   }
 
   async float32(name: string): Promise<Float32Array> {
@@ -168,10 +236,14 @@ class TensorReader {
     return rounded;
   }
 
-  async branch(names: BlockNames['dense'], channels: number): Promise<ConvolutionBranch> {
+  /** A branch without its kernel. */
+  async norms(
+    {bias, batchNorm}: BlockNames['dense'],
+    channels: number,
+  ): Promise<Omit<ConvolutionBranch, 'weight'>> {
     return {
-      ...(await this.convolution(names)),
-      batchNorm: await this.batchNorm(names.batchNorm, channels),
+      bias: this.#tensors.has(bias) ? await this.values(bias) : null,
+      batchNorm: await this.batchNorm(batchNorm, channels),
     };
   }
 
@@ -205,6 +277,7 @@ class TensorReader {
 
   async checkFinite(name: string, values: Floats): Promise<void> {
     await inSlices(values.length, (first, end) => {
+      if (allFinite(values, first, end)) return;
       for (let i = first; i < end; i++) {
         if (!Number.isFinite(values[i]!)) throw this.#badValue(name, 'finite float32 numbers', values[i]!, i);
       }

@@ -217,7 +217,12 @@ class Parser {
     const readInto: Storage['readInto'] = async (target, offset) => data?.readInto(target, offset);
     return {
       name,
-      view: new TensorView(new Storage(dtype, elements, true, readInto), 0, shape, rowMajorStride(shape)),
+      view: new TensorView(
+        new Storage(dtype, elements, true, readInto, true),
+        0,
+        shape,
+        rowMajorStride(shape),
+      ),
     };
   }
 

@@ -29,9 +29,9 @@ export async function readPyTorchLegacy(file: CheckpointFile): Promise<ReadonlyM
   const positions = new Map<string, number>();
 
   function makeStorage({key, dtype, length}: StorageId): Storage {
-    const storage = new Storage(dtype, length, true, (target, offset) =>
-      file.readInto(target, positions.get(key)! + offset, `storage ${printable(key)}`),
-    );
+    const readInto: Storage['readInto'] = (target, offset) =>
+      file.readInto(target, positions.get(key)! + offset, `storage ${printable(key)}`);
+    const storage = new Storage(dtype, length, true, readInto, true);
     storages.set(key, storage);
     return storage;
   }

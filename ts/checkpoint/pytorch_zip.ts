@@ -35,7 +35,8 @@ export async function readPyTorchZip(file: CheckpointFile): Promise<ReadonlyMap<
       const problem = `storage ${printable(key)} should have ${bytes} bytes but its zip entry has ${zip.size(name)}`;
       throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
     }
-    return new Storage(dtype, length, littleEndian, (target, offset) => zip.readInto(name, target, offset));
+    const readInto: Storage['readInto'] = (target, offset) => zip.readInto(name, target, offset);
+    return new Storage(dtype, length, littleEndian, readInto, zip.isStored(name));
   }
 
   const pickle = new ByteWindow(await zip.read(`${prefix}data.pkl`, maxPickleBytes), 'its pickle');

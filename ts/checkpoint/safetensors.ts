@@ -96,9 +96,9 @@ async function tensorViews(file: CheckpointFile): Promise<[string, TensorView][]
   }
   return entries.map(({name, dtype, shape, begin, end}) => {
     const elements = (end - begin) / elementTypes[dtype].bytes;
-    const storage = new Storage(dtype, elements, true, (target, offset) =>
-      file.readInto(target, dataStart + begin + offset, `tensor ${printable(name)}`),
-    );
+    const readInto: Storage['readInto'] = (target, offset) =>
+      file.readInto(target, dataStart + begin + offset, `tensor ${printable(name)}`);
+    const storage = new Storage(dtype, elements, true, readInto, true);
     return [name, new TensorView(storage, 0, shape, rowMajorStride(shape))];
   });
 }

@@ -35,18 +35,33 @@ export class Storage {
   readonly littleEndian: boolean;
   /** Fills `target` from a byte offset within the storage on. */
   readonly readInto: (target: Uint8Array, byteOffset: number) => Promise<void>;
+  /** Whether a part costs no more than its share of the whole, which is not so where the whole is compressed. */
+  readonly partsAreCheap: boolean;
 
-  constructor(dtype: DType, length: number, littleEndian: boolean, readInto: Storage['readInto']) {
+  constructor(
+    dtype: DType,
+    length: number,
+    littleEndian: boolean,
+    readInto: Storage['readInto'],
+    partsAreCheap = false,
+  ) {
     this.dtype = dtype;
     this.length = length;
     this.littleEndian = littleEndian;
     this.readInto = readInto;
+    this.partsAreCheap = partsAreCheap;
   }
 
   part(first: number, length: number): Storage {
     const start = first * elementTypes[this.dtype].bytes;
-    const {dtype, littleEndian, readInto} = this;
-    return new Storage(dtype, length, littleEndian, (target, offset) => readInto(target, start + offset));
+    const {dtype, littleEndian, readInto, partsAreCheap} = this;
+    return new Storage(
+      dtype,
+      length,
+      littleEndian,
+      (target, offset) => readInto(target, start + offset),
+      partsAreCheap,
+    );
   }
 }
 
@@ -98,7 +113,20 @@ export function tensorInfo(name: string, view: TensorView, file: CheckpointFile)
     return isRowMajor(shape, stride) ? values : gather(values, shape, stride);
   }
 
-  return {name, dtype: storage.dtype, shape, read};
+  function readInto(target: Float32Array, first: number): Promise<void> {
+    const {buffer, byteOffset, byteLength} = target;
+    return storage.readInto(new Uint8Array(buffer, byteOffset, byteLength), (offset + first) * 4);
+  }
+
+  const isPlain =
+    storage.dtype === 'f32' && storage.littleEndian === hostIsLittleEndian && isRowMajor(shape, stride);
+  return {
+    name,
+    dtype: storage.dtype,
+    shape,
+    read,
+    readInto: isPlain && storage.partsAreCheap ? readInto : undefined,
+  };
 }
 
 /** The test for 0 comes first since a hostile product may be infinite, and infinity times 0 is NaN. */

@@ -26,6 +26,8 @@ export class ZipArchive {
   readonly #zip: ZipFile;
   /** Entries by name, each with the byte that its data may not pass: where the next entry begins. */
   readonly #entries: ReadonlyMap<string, {entry: Entry; end: number}>;
+  /** How far entries have been read from their beginning, and the checksum of that. */
+  readonly #progress = new Map<Entry, {end: number; crc: number}>();
 
   private constructor(
     file: CheckpointFile,
@@ -88,7 +90,8 @@ export class ZipArchive {
   }
 
   /**
-   * Fills `target` from an offset within an entry on. The entry's checksum is verified whenever all of it is read.
+   * Fills `target` from an offset within an entry on. The entry's checksum is verified when all of it is read, at once or
+   * in parts that follow each other.
    *
    * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_TRUNCATED or ERR_FILE_READ
    */
@@ -102,7 +105,17 @@ export class ZipArchive {
       return;
     }
     await this.#file.readInto(target, start + offset, `zip entry ${printable(name)}`);
-    if (target.length === entry.uncompressedSize) await this.#verify(entry, target);
+    if (target.length === entry.uncompressedSize) return this.#verify(entry, target);
+    const before = offset === 0 ? {end: 0, crc: 0} : this.#progress.get(entry);
+    if (before?.end !== offset) return;
+    const progress = {end: offset + target.length, crc: await checksum(target, before.crc)};
+    this.#progress.set(entry, progress);
+    if (progress.end === entry.uncompressedSize) this.#compare(entry, progress.crc);
+  }
+
+  /** Whether an entry is not compressed, so that its parts can be read each for itself. */
+  isStored(name: string): boolean {
+    return this.#get(name).entry.compressionMethod === stored;
   }
 
   #get(name: string): {entry: Entry; end: number} {
@@ -134,8 +147,12 @@ export class ZipArchive {
   }
 
   async #verify(entry: Entry, bytes: Uint8Array): Promise<void> {
+    if (entry.crc32 !== 0) this.#compare(entry, await checksum(bytes));
+  }
+
+  #compare(entry: Entry, crc: number): void {
     // torch.serialization.set_crc32_options(False) leaves 0.
-    if (entry.crc32 === 0 || (await checksum(bytes)) === entry.crc32) return;
+    if (entry.crc32 === 0 || crc === entry.crc32) return;
     const problem = `zip entry ${printable(entry.fileName)} does not match its checksum, so download or copy it again`;
     throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   }

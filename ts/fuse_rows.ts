@@ -1,0 +1,104 @@
+/**
+ * What `fuseBlock` and `roundToFloat32` compute, bit for bit, in one pass over the kernels and without memory of its own:
+ * for networks of some hundred million numbers.
+ */
+import type {BatchNorm, Floats} from './fusion.ts';
+
+/** The branches of a block, but for their kernels. */
+export interface BranchNorms {
+  dense: {bias: Floats | null; batchNorm: BatchNorm};
+  pointwise: {bias: Floats | null; batchNorm: BatchNorm};
+  identity: BatchNorm | null;
+}
+
+/** What the kernels of a block are multiplied with, per output channel, and the bias of their sum. */
+export interface BlockFactors {
+  dense: Float64Array;
+  pointwise: Float64Array;
+  identity: Float64Array | null;
+  bias: Float32Array;
+}
+
+export function blockFactors({dense, pointwise, identity}: BranchNorms): BlockFactors {
+  const scaleOf = ({gamma, variance, eps}: BatchNorm): Float64Array =>
+    Float64Array.from(gamma, (value, i) => value / Math.sqrt(variance[i]! + eps));
+  const scales = {dense: scaleOf(dense.batchNorm), pointwise: scaleOf(pointwise.batchNorm)};
+  const identityScale = identity && scaleOf(identity);
+  const shift = (i: number, {beta, mean}: BatchNorm, scale: Float64Array, bias: Floats | null): number =>
+    beta[i]! + ((bias ? bias[i]! : 0) - mean[i]!) * scale[i]!;
+  const bias = Float32Array.from(scales.dense, (_, i) => {
+    const sum =
+      shift(i, dense.batchNorm, scales.dense, dense.bias) +
+      shift(i, pointwise.batchNorm, scales.pointwise, pointwise.bias);
+    return identity ? sum + shift(i, identity, identityScale!, null) : sum;
+  });
+  return {...scales, identity: identityScale, bias};
+}
+
+/**
+ * Fuses the kernels of the output channels from `first` on.
+ *
+ * @param target [channels][inChannels / groups][3][3], filled; its length says how many channels
+ * @param dense of these channels, in the layout of `target`
+ * @param pointwise [outChannels][inChannels / groups], of all channels
+ * @param width inChannels / groups
+ * @returns whether all numbers are finite
+ */
+export function fuseRows(
+  target: Float32Array,
+  dense: Floats,
+  pointwise: Floats,
+  factors: BlockFactors,
+  first: number,
+  width: number,
+): boolean {
+  const {fround} = Math;
+  const end = first + target.length / (9 * width);
+  let probe = 0;
+  let i = 0;
+  for (let channel = first; channel < end; channel++) {
+    const scale = factors.dense[channel]!;
+    const centre = factors.pointwise[channel]!;
+    // Nothing is added where there is no identity: -0, since 0 would turn -0 into 0.
+    const [own, other] = factors.identity ? [factors.identity[channel]!, 0] : [-0, -0];
+    const self = channel % width;
+    for (let column = 0; column < width; column++, i += 9) {
+      const added = column === self ? own : other;
+      const v0 = fround(dense[i]! * scale);
+      const v1 = fround(dense[i + 1]! * scale);
+      const v2 = fround(dense[i + 2]! * scale);
+      const v3 = fround(dense[i + 3]! * scale);
+      const v4 = fround(dense[i + 4]! * scale + pointwise[channel * width + column]! * centre + added);
+      const v5 = fround(dense[i + 5]! * scale);
+      const v6 = fround(dense[i + 6]! * scale);
+      const v7 = fround(dense[i + 7]! * scale);
+      const v8 = fround(dense[i + 8]! * scale);
+      target[i] = v0;
+      target[i + 1] = v1;
+      target[i + 2] = v2;
+      target[i + 3] = v3;
+      target[i + 4] = v4;
+      target[i + 5] = v5;
+      target[i + 6] = v6;
+      target[i + 7] = v7;
+      target[i + 8] = v8;
+      // 0 for finite numbers, else NaN; a sum of nine float32 numbers cannot overflow.
+      probe += (v0 + v1 + v2 + (v3 + v4 + v5) + (v6 + v7 + v8)) * 0;
+    }
+  }
+  return probe === 0;
+}
+
+/** Whether all numbers from `first` to before `end` are finite. */
+export function allFinite(values: Floats, first: number, end: number): boolean {
+  let [a, b, c, d] = [0, 0, 0, 0];
+  let i = first;
+  for (; i + 3 < end; i += 4) {
+    a += values[i]! * 0;
+    b += values[i + 1]! * 0;
+    c += values[i + 2]! * 0;
+    d += values[i + 3]! * 0;
+  }
+  for (; i < end; i++) a += values[i]! * 0;
+  return a + b + c + d === 0;
+}
