@@ -5,6 +5,7 @@
 
 #include "cuda/direct_fp32.h"
 #include "cuda/direct_mma.h"
+#include "cuda/direct_sm90a.h"
 #include "cuda/direct_wmma.h"
 #include "cuda/winograd_f2.h"
 #include "cuda/winograd_f4.h"
@@ -32,6 +33,10 @@ TileSize SizeOf(const Candidate& candidate, Precision precision) {
     return {tile.tiles * 16, tile.channels};
   }
   if (candidate.algorithm == Algorithm::kDirectWmma) return SizeOf(DirectWmmaTileTable()[candidate.tile]);
+  if (candidate.algorithm == Algorithm::kDirectSm90a) {
+    const GemmSm90aTile& tile = ConvolutionSm90aTiles(precision)[candidate.tile];
+    return {tile.rows, tile.columns};
+  }
   return precision == Precision::kFp32 ? SizeOf(DirectFp32TileTable()[candidate.tile])
                                        : SizeOf(DirectMmaTileTable(precision)[candidate.tile]);
 }
@@ -83,6 +88,18 @@ int TileSide(const Candidate& candidate) {
                                                          : 1;
 }
 
+// Tiles whose columns divide the channels, or all where none does.
+void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<Candidate>& out) {
+  const auto tiles = ConvolutionSm90aTiles(precision);
+  const auto divides = [&](const GemmSm90aTile& tile) { return layer.group_out() % tile.columns == 0; };
+  const bool exact = std::any_of(tiles.begin(), tiles.end(), divides);
+  for (size_t i = 0; i < tiles.size(); ++i) {
+    if (exact && !divides(tiles[i])) continue;
+    out.push_back({Algorithm::kDirectSm90a, static_cast<int>(i),
+                   Name(tiles[i].ping_pong ? "sm90a ping-pong" : "sm90a", tiles[i].rows, tiles[i].columns)});
+  }
+}
+
 double EstimateTime(const Candidate& candidate, const Convolution& layer, Precision precision,
                     int multiprocessors) {
   const TileSize tile = SizeOf(candidate, precision);
@@ -95,6 +112,10 @@ double EstimateTime(const Candidate& candidate, const Convolution& layer, Precis
   const double load_weight = precision == Precision::kFp32 ? 8 : 48;
   const double block_time =
       static_cast<double>(tile.pixels) * tile.channels + load_weight * (tile.pixels + tile.channels);
+  // Hopper's own instructions should have half again the rate of the others.
+  if (candidate.algorithm == Algorithm::kDirectSm90a) {
+    return DivideUp(blocks, multiprocessors) * block_time / 1.5;
+  }
   // F2 needs 2.25 times fewer products, and transforms; with tensor cores those take longer than they save
   // until a measurement says otherwise. So do F4's, by way of memory.
   const double algorithm_time = side == 1                                    ? 1.0
@@ -117,6 +138,9 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   }
   if (precision == Precision::kFp16 && architecture < 80) {
     AddDirect(Algorithm::kDirectWmma, DirectWmmaTileTable(), aligned, architecture, direct);
+  }
+  if (architecture == 90 && HasSm90aKernels() && DirectSm90aFits(layer, precision)) {
+    AddDirectSm90a(layer, precision, direct);
   }
   const bool has_f2 = precision == Precision::kFp32 || (precision != Precision::kTf32 && architecture >= 80);
   if (has_f2 && WinogradF2Fits(layer, precision)) {
@@ -145,6 +169,7 @@ std::vector<unsigned char> PackConvolution(const Convolution& layer, const float
                                            Algorithm algorithm) {
   if (algorithm == Algorithm::kWinogradF2) return PackWinogradF2(layer, weight, precision);
   if (algorithm == Algorithm::kWinogradF4) return ToBytes(PackWinogradF4(layer, weight));
+  if (algorithm == Algorithm::kDirectSm90a) return PackDirectSm90a(layer, weight, precision);
   if (precision != Precision::kFp32) return PackDirectMma(layer, weight, precision);
   return ToBytes(PackDirectFp32(layer, weight));
 }
@@ -160,6 +185,9 @@ cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, con
   }
   if (candidate.algorithm == Algorithm::kWinogradF4) return LaunchWinogradF4(layer, candidate.tile, stream);
   if (candidate.algorithm == Algorithm::kDirectWmma) return LaunchDirectWmma(layer, candidate.tile, stream);
+  if (candidate.algorithm == Algorithm::kDirectSm90a) {
+    return LaunchDirectSm90a(layer, precision, candidate.tile, stream);
+  }
   if (precision == Precision::kFp32) return LaunchDirectFp32(layer, candidate.tile, stream);
   return LaunchDirectMma(layer, precision, candidate.tile, stream);
 }

@@ -9,12 +9,14 @@
 
 namespace repvgg::cuda {
 
-enum class Algorithm { kDirect, kDirectWmma, kWinogradF2, kWinogradF4 };
+enum class Algorithm { kDirect, kDirectWmma, kDirectSm90a, kWinogradF2, kWinogradF4 };
 
 struct Candidate {
   Algorithm algorithm = Algorithm::kDirect;
-  int tile = 0;      // Index into the algorithm's table of tiles.
-  std::string name;  // "direct 128x64", "wmma 64x64", "f2 32x64": pixels (of Winograd, tiles) by channels.
+  int tile = 0;  // Index into the algorithm's table of tiles.
+  // "direct 128x64", "wmma 64x64", "sm90a 256x128", "sm90a ping-pong 128x96", "f2 32x64": pixels (of
+  // Winograd, tiles) by channels.
+  std::string name;
 };
 
 // Every candidate that can do the layer on an architecture (90 for 9.0) that has the precision. None only on

@@ -42,8 +42,9 @@ class LayerTimer {
     const size_t size = ElementSize(precision_);
     const size_t in = Align(size * layer.batch * layer.height * layer.width * layer.in_channels);
     const size_t out = Align(size * layer.pixels() * layer.out_channels);
-    // More than the weights of any packing: F(4x4) has 36 values where the kernel has 9.
-    const size_t weight = Align(size * 36 * DivideUp(layer.group_in(), 32) * 32 * layer.out_channels);
+    // More than the weights of any packing: F(4x4) has 36 values where the kernel has 9, and depths are
+    // filled up.
+    const size_t weight = Align(size * 36 * DivideUp(layer.group_in(), 64) * 64 * layer.out_channels);
     const size_t sets = std::clamp<size_t>(2 * device_.l2_bytes / (in + out + weight) + 1, 2, kMostLaunches);
     Reserve(sets * (in + weight) + sizeof(float) * layer.out_channels, inputs_);
     Reserve(sets * out, outputs_);

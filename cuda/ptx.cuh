@@ -99,9 +99,9 @@ REPVGG_DEVICE T ShuffleXor(T value, int mask) {
   return __shfl_xor_sync(~0u, value, mask);
 }
 
-// The block's dynamic shared memory, aligned to 16 bytes at least.
+// The block's dynamic shared memory, aligned to 1024 bytes.
 REPVGG_DEVICE unsigned char* SharedMemory() {
-  extern __shared__ __align__(128) unsigned char repvgg_shared_memory[];
+  extern __shared__ __align__(1024) unsigned char repvgg_shared_memory[];
   return repvgg_shared_memory;
 }
 

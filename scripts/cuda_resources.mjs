@@ -59,7 +59,7 @@ const warnings = [];
 const work = async () => {
   for (let job = jobs.shift(); job; job = jobs.shift()) {
     const report = await compile(job.source, job.arch);
-    warnings.push(...report.split('\n').filter(line => /warning|C75(08|10|11)/i.test(line)));
+    warnings.push(...report.split('\n').filter(line => /warning|C75\d\d/i.test(line)));
     for (const [name, registers, spills] of parse(report)) {
       if (!cells.has(name)) cells.set(name, {source: job.source, texts: new Map()});
       cells.get(name).texts.set(job.arch, `${registers}${spills ? ` +${spills}` : ''}`);

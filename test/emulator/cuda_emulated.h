@@ -13,6 +13,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __grid_constant__
 #define __launch_bounds__(...)
 #define REPVGG_DEVICE inline
 // The architecture whose path the kernels take.
@@ -97,6 +98,9 @@ T ShuffleXor(T value, int mask) {
 }
 
 inline unsigned char* SharedMemory() { return emulator::BlockSharedMemory(); }
+inline uint32_t SharedAddress(const void* shared) {
+  return static_cast<uint32_t>(static_cast<const unsigned char*>(shared) - emulator::BlockSharedMemory());
+}
 
 template <int kBytes>
 void CpAsync(void* shared, const void* global, bool valid) {

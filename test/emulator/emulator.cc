@@ -144,7 +144,13 @@ void Worker::RunBlock(Index3 index) {
   epoch = 1;
   // NaN in every format, should a check miss a read of it.
   std::memset(shared, 0xff, shared_bytes);
-  words.assign((shared_bytes + 3) / 4, WordState{0, 0, -1, -1, -1, 0});
+  words.assign((shared_bytes + 3) / 4, WordState{0, 0, 0, 0, 0, -1, -1, -1, 0, 0});
+  clocks.assign(threads / kWarp, Clock{});
+  for (int w = 0; w < threads / kWarp; ++w) clocks[w].of[w] = 1;
+  barriers.clear();
+  named = {};
+  loads.clear();
+  product_reads.clear();
   warps.resize(threads / kWarp);
   for (Warp& warp : warps) {
     warp.ready = ~0u;
@@ -159,6 +165,11 @@ void Worker::RunBlock(Index3 index) {
     fiber.index = {t % block_size.x, t / block_size.x % block_size.y, t / block_size.x / block_size.y};
     fiber.copies.clear();
     fiber.copy_group = 0;
+    fiber.stores.clear();
+    fiber.products.clear();
+    fiber.sums.clear();
+    fiber.product_group = fiber.proxy_fences = 0;
+    fiber.products_fenced = false;
     Start(fiber);
   }
   current = nullptr;
@@ -174,8 +185,20 @@ void Worker::RunBlock(Index3 index) {
   }
 }
 
-// A warp runs until none of its lanes can, except under kRandom, where any ready warp may come next.
 Fiber* Worker::Next() {
+  if (!loads.empty() && settings.schedule == Schedule::kDescending) CompleteLoad(0);
+  if (!loads.empty() && settings.schedule == Schedule::kRandom && random() % 4 == 0) {
+    CompleteLoad(random() % loads.size());
+  }
+  for (;;) {
+    if (Fiber* const ready = Ready()) return ready;
+    if (loads.empty()) return nullptr;
+    CompleteLoad(0);
+  }
+}
+
+// A warp runs until none of its lanes can, except under kRandom, where any ready warp may come next.
+Fiber* Worker::Ready() {
   const int count = static_cast<int>(warps.size());
   int start = current ? current->thread / kWarp : 0;
   int step = 1;
@@ -209,6 +232,8 @@ void Worker::Block() {
 }
 
 void Worker::Finish() {
+  if (!current->products.empty()) Complain(Fault::kInFlight, nullptr, "a thread ends before its products");
+  if (!current->stores.empty()) Complain(Fault::kInFlight, nullptr, "a thread ends before its TMA stores");
   ++finished;
   warp().ready &= ~(1u << lane());
   Block();

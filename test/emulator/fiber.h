@@ -2,10 +2,15 @@
 // emulator.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <deque>
+#include <map>
 #include <memory>
 #include <random>
 #include <vector>
 
+#include "test/emulator/async_operations.h"
 #include "test/emulator/emulator.h"
 
 #ifndef __x86_64__
@@ -25,6 +30,26 @@ struct PendingCopy {
   unsigned group;
 };
 
+// A wgmma that was issued and has not been waited for, as one thread sees it.
+struct PendingProduct {
+  MmaType type;
+  int columns;
+  float* d;
+  uint64_t a, b;
+  unsigned group;
+};
+// What the registers of a pending product really hold: they themselves are NaN until it is waited for.
+struct HiddenSums {
+  float* d;
+  std::vector<float> values;
+};
+
+struct PendingStore {
+  cuda::TensorMap map;
+  Coordinates at;
+  const unsigned char* shared;
+};
+
 struct Fiber {
 #ifdef __x86_64__
   void* stack_pointer = nullptr;
@@ -36,9 +61,15 @@ struct Fiber {
   int thread = 0;  // Linear index in the block.
   std::vector<PendingCopy> copies;
   unsigned copy_group = 0;  // Groups committed so far.
+  std::vector<PendingStore> stores;
+  uint32_t proxy_fences = 0;
+  std::vector<PendingProduct> products;
+  std::vector<HiddenSums> sums;
+  unsigned product_group = 0;
+  bool products_fenced = false;
 };
 
-enum class WarpOperation { kNone, kBarrier, kShuffle, kLoadMatrices, kMma, kWmma };
+enum class WarpOperation { kNone, kBarrier, kShuffle, kLoadMatrices, kStoreMatrices, kMma, kWmma, kWgmma };
 
 struct Warp {
   uint32_t ready = 0;  // Lanes that can run.
@@ -62,15 +93,55 @@ struct Warp {
   } out;
 };
 
+inline constexpr int kMaxWarps = 32;
+inline constexpr int kMaxBarriers = 64;
+inline constexpr int kNamedBarriers = 16;
+
+// What a warp knows to have happened, by way of barriers in shared memory and named ones: for each warp,
+// everything it did up to that time of its own; for each barrier in shared memory, the copies of the phases
+// before that number.
+struct Clock {
+  std::array<uint32_t, kMaxWarps + kMaxBarriers> of = {};
+  void Join(const Clock& other) {
+    for (size_t i = 0; i < of.size(); ++i) of[i] = std::max(of[i], other.of[i]);
+  }
+};
+
+// In shared memory.
+struct Barrier {
+  int index = 0;
+  int arrivals = 0, missing = 0;
+  int64_t bytes = 0;  // Expected, less those that have arrived.
+  uint32_t phase = 0;
+  Clock arriving, arrived;  // Of this phase, and of all before.
+  std::vector<int> waiting;
+};
+
+struct NamedBarrierState {
+  std::vector<int> waiting;
+};
+
+struct PendingLoad {
+  cuda::TensorMap map;
+  Coordinates at;
+  unsigned char* shared;
+  Barrier* barrier;
+};
+
 // What is known of one 4-byte word of shared memory.
 struct WordState {
   uint32_t write_stamp;  // Barrier epochs of the last write; see Stamp().
   uint32_t read_stamp;
-  int16_t writer;     // Thread, or -1.
-  int16_t reader;     // Thread, kSeveralWarps, or kSeveralLanes - warp.
-  int16_t in_flight;  // Thread whose cp.async is filling the word, or -1.
-  int16_t written;
+  uint32_t write_clock,
+      read_clock;          // The same by the acting warp's clock; of a TMA load, the phase's number + 1.
+  uint32_t writer_fences;  // FenceProxy of the writer before the write.
+  int16_t writer;          // Thread, or -1, or kLoaded - the barrier's index.
+  int16_t reader;          // Thread, kSeveralWarps, or kSeveralLanes - warp.
+  int16_t in_flight;       // Thread whose copy is filling the word, or -1.
+  int8_t written;
+  int8_t storing;  // TMA stores that have yet to read it.
 };
+inline constexpr int16_t kLoaded = -2;
 inline constexpr int16_t kSeveralWarps = -1;
 inline constexpr int16_t kSeveralLanes = -2;
 
@@ -91,6 +162,12 @@ struct Worker {
   uint32_t epoch = 0;  // Number of __syncthreads so far.
   Settings settings;
   std::minstd_rand random;
+  std::vector<Clock> clocks;  // By warp.
+  std::map<const void*, std::unique_ptr<Barrier>> barriers;
+  std::array<NamedBarrierState, kNamedBarriers> named;
+  std::deque<PendingLoad> loads;
+  // When each warp's products last read each 1024 bytes of shared memory, by its clock.
+  std::vector<std::array<uint32_t, kMaxWarps>> product_reads;
 
   Worker();
   ~Worker();
@@ -107,6 +184,7 @@ struct Worker {
 
  private:
   Fiber* Next();
+  Fiber* Ready();
   void Start(Fiber& fiber);
 };
 
@@ -114,7 +192,15 @@ extern thread_local Worker* worker;  // Null outside kernels.
 
 void Complain(Fault fault, const void* place, const std::string& what);
 
+// async_operations.cc
+void CompleteLoad(size_t index);
+
 // memory_checks.cc
+void BeginLoad(unsigned char* shared, int bytes, const void* place);
+void EndLoad(unsigned char* shared, int bytes, const Barrier& barrier);
+// Of shared memory, by TMA or wgmma.
+void CheckAsyncRead(const unsigned char* shared, int bytes, bool generic_writers, const void* place);
+void MarkStoring(const unsigned char* shared, int bytes, int change);
 void CheckAccess(const void* address, size_t bytes, bool write, const void* place);
 void BeginCopy(unsigned char* shared, const void* global, int bytes, bool valid, const void* place);
 void EndCopy(const PendingCopy& copy);

@@ -52,19 +52,22 @@ struct Now {
   int warp = thread / kWarp;
   uint32_t epoch = worker->epoch;
   uint32_t stamp = epoch << 12 | (worker->warp().epoch & 0xfff);
+  const Clock& clock = worker->clocks[warp];
 
   bool SameInterval(uint32_t other) const { return other >> 12 == epoch; }
   bool SameWarpInterval(uint32_t other) const { return (other & 0xfff) == (stamp & 0xfff); }
 
   // Whether what thread `other` did at stamp `when` is ordered before this by a barrier.
-  bool Follows(int other, uint32_t when) const {
+  bool Follows(int other, uint32_t when, uint32_t other_clock) const {
+    if (other <= kLoaded) return clock.of[kMaxWarps + kLoaded - other] >= other_clock;
     if (other == thread || !SameInterval(when)) return true;
-    return other / kWarp == warp && !SameWarpInterval(when);
+    if (other / kWarp != warp) return clock.of[other / kWarp] >= other_clock;
+    return !SameWarpInterval(when);
   }
   bool FollowsReads(const WordState& word) const {
     if (word.read_stamp == 0 || !SameInterval(word.read_stamp)) return true;
     if (word.reader == kSeveralWarps) return false;
-    if (word.reader > kSeveralWarps) return Follows(word.reader, word.read_stamp);
+    if (word.reader > kSeveralWarps) return Follows(word.reader, word.read_stamp, word.read_clock);
     return kSeveralLanes - word.reader == warp && !SameWarpInterval(word.read_stamp);
   }
   void NoteRead(WordState& word) const {
@@ -76,6 +79,7 @@ struct Now {
       word.reader = kSeveralWarps;
     }
     word.read_stamp = stamp;
+    word.read_clock = clock.of[warp];
   }
 };
 
@@ -97,16 +101,20 @@ void CheckShared(size_t offset, size_t bytes, bool write, const void* place) {
                    std::to_string(i * 4) + why);
     };
     if (word.in_flight >= 0) {
-      complain(Fault::kInFlight, " that a cp.async of " + Thread(word.in_flight) + " fills");
+      complain(Fault::kInFlight, " that a copy of " + Thread(word.in_flight) + " fills");
     }
-    if (word.writer >= 0 && !now.Follows(word.writer, word.write_stamp)) {
-      complain(Fault::kRace, " and write by " + Thread(word.writer) + " with no barrier between them");
+    if (write && word.storing > 0) complain(Fault::kInFlight, " that a TMA store reads");
+    if (word.writer != -1 && !now.Follows(word.writer, word.write_stamp, word.write_clock)) {
+      complain(Fault::kRace, " and write by " + (word.writer < 0 ? "TMA" : Thread(word.writer)) +
+                                 " with no barrier between them");
     }
     if (write) {
       if (!now.FollowsReads(word))
         complain(Fault::kRace, " and reads by others with no barrier between them");
       word.writer = static_cast<int16_t>(now.thread);
       word.write_stamp = now.stamp;
+      word.write_clock = now.clock.of[now.warp];
+      word.writer_fences = worker->current->proxy_fences;
       word.written = 1;
     } else {
       if (!word.written) complain(Fault::kUninitialised, " that nobody wrote");
@@ -174,6 +182,71 @@ void EndCopy(const PendingCopy& copy) {
     word.in_flight = -1;
     word.writer = static_cast<int16_t>(now.thread);
     word.write_stamp = now.stamp;
+    word.write_clock = now.clock.of[now.warp];
+    word.writer_fences = worker->current->proxy_fences;
+  }
+}
+
+void BeginLoad(unsigned char* shared, int bytes, const void* place) {
+  const size_t offset = shared - worker->shared;
+  CheckShared(offset, bytes, true, place);
+  if (offset + bytes > worker->shared_bytes) return;
+  const Now now;
+  for (size_t block = offset / 1024; block < worker->product_reads.size() && block * 1024 < offset + bytes;
+       ++block) {
+    for (size_t warp = 0; warp < worker->warps.size(); ++warp) {
+      if (now.clock.of[warp] < worker->product_reads[block][warp]) {
+        Complain(Fault::kRace, place, "TMA load into a stage that a product may still read");
+      }
+    }
+  }
+  std::memset(shared, 0xff, bytes);
+  for (int i = 0; i < bytes / 4; ++i) {
+    worker->words[offset / 4 + i].in_flight = static_cast<int16_t>(worker->current->thread);
+  }
+}
+
+void EndLoad(unsigned char* shared, int bytes, const Barrier& barrier) {
+  const size_t offset = shared - worker->shared;
+  for (int i = 0; i < bytes / 4; ++i) {
+    WordState& word = worker->words[offset / 4 + i];
+    word.in_flight = -1;
+    word.writer = static_cast<int16_t>(kLoaded - barrier.index);
+    word.write_clock = barrier.phase + 1;
+    word.written = 1;
+  }
+}
+
+// One word of each 16 bytes speaks for all: nothing smaller is written where TMA and wgmma read.
+void CheckAsyncRead(const unsigned char* shared, int bytes, bool generic_writers, const void* place) {
+  const size_t offset = shared - worker->shared;
+  if (offset + bytes > worker->shared_bytes) {
+    return Complain(Fault::kOutOfBounds, place, "asynchronous read beyond shared memory");
+  }
+  const Now now;
+  for (size_t i = offset / 4; i < (offset + bytes) / 4; i += 4) {
+    const WordState& word = worker->words[i];
+    if (word.in_flight >= 0)
+      return Complain(Fault::kInFlight, place, "asynchronous read of what a copy fills");
+    if (!word.written)
+      return Complain(Fault::kUninitialised, place, "asynchronous read of what nobody wrote");
+    if (!now.Follows(word.writer, word.write_stamp, word.write_clock)) {
+      return Complain(Fault::kRace, place, "asynchronous read of what was not waited for");
+    }
+    if (word.writer >= 0 &&
+        (!generic_writers || worker->fibers[word.writer]->proxy_fences <= word.writer_fences)) {
+      return Complain(Fault::kRace, place, "asynchronous read of an ordinary write without a fence");
+    }
+  }
+}
+
+void MarkStoring(const unsigned char* shared, int bytes, int change) {
+  const size_t offset = shared - worker->shared;
+  const Now now;
+  for (int i = 0; i < bytes / 4; ++i) {
+    WordState& word = worker->words[offset / 4 + i];
+    word.storing = static_cast<int8_t>(word.storing + change);
+    if (change < 0) now.NoteRead(word);
   }
 }
 

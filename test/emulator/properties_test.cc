@@ -4,6 +4,7 @@
 
 #include "cuda/direct_fp32.h"
 #include "cuda/direct_mma.h"
+#include "cuda/direct_sm90a.h"
 #include "cuda/winograd_f2.h"
 #include "cuda/winograd_f4.h"
 #include "test/emulator/maps.h"
@@ -39,6 +40,9 @@ cudaError_t LaunchFp32(const Layer& layer, Precision, cudaStream_t stream) {
 cudaError_t LaunchMma(const Layer& layer, Precision precision, cudaStream_t stream) {
   return cuda::LaunchDirectMma(layer, precision, 1, stream);
 }
+cudaError_t LaunchSm90a(const Layer& layer, Precision precision, cudaStream_t stream) {
+  return cuda::LaunchDirectSm90a(layer, precision, 1, stream);
+}
 cudaError_t LaunchF2(const Layer& layer, Precision precision, cudaStream_t stream) {
   return cuda::LaunchWinogradF2(layer, precision, 0, stream);
 }
@@ -51,6 +55,8 @@ constexpr Kernel kKernels[] = {
     {"direct tf32", Precision::kTf32, {6e-4, 4e-3}, 1, cuda::PackDirectMma, LaunchMma},
     {"direct fp16", Precision::kFp16, {3e-4, 4e-3}, 1, cuda::PackDirectMma, LaunchMma},
     {"direct bf16", Precision::kBf16, {2.5e-3, 3e-2}, 1, cuda::PackDirectMma, LaunchMma},
+    {"direct sm_90a fp16", Precision::kFp16, {3e-4, 4e-3}, 1, cuda::PackDirectSm90a, LaunchSm90a},
+    {"direct sm_90a bf16", Precision::kBf16, {2.5e-3, 3e-2}, 1, cuda::PackDirectSm90a, LaunchSm90a},
     {"winograd F(2x2) fp32", Precision::kFp32, {1.5e-6, 1e-5}, 2, cuda::PackWinogradF2, LaunchF2},
     {"winograd F(2x2) fp16", Precision::kFp16, {9e-4, 8e-3}, 2, cuda::PackWinogradF2, LaunchF2},
     {"winograd F(2x2) bf16", Precision::kBf16, {7e-3, 5e-2}, 2, cuda::PackWinogradF2, LaunchF2},
@@ -94,10 +100,19 @@ void SameBitsInEveryTile(Kernel kernel, int tiles) {
   const Layer layer = MakeLayer(24, 40, 2, 1, 9, 2);
   const Problem problem = MakeProblem(layer, RoundTo(kernel.precision));
   static int tile;
-  kernel.launch =
-      kernel.precision == Precision::kFp32
-          ? +[](const Layer& l, Precision, cudaStream_t s) { return cuda::LaunchDirectFp32(l, tile, s); }
-          : +[](const Layer& l, Precision p, cudaStream_t s) { return cuda::LaunchDirectMma(l, p, tile, s); };
+  if (kernel.launch == LaunchFp32) {
+    kernel.launch = [](const Layer& l, Precision, cudaStream_t s) {
+      return cuda::LaunchDirectFp32(l, tile, s);
+    };
+  } else if (kernel.launch == LaunchMma) {
+    kernel.launch = [](const Layer& l, Precision p, cudaStream_t s) {
+      return cuda::LaunchDirectMma(l, p, tile, s);
+    };
+  } else {
+    kernel.launch = [](const Layer& l, Precision p, cudaStream_t s) {
+      return cuda::LaunchDirectSm90a(l, p, tile, s);
+    };
+  }
   std::vector<double> first;
   for (tile = 0; tile < tiles; ++tile) {
     const std::vector<double> out = Run(kernel, layer, problem.in, problem);
@@ -173,9 +188,10 @@ void RefusesLargeMaps(const Kernel& kernel) {
     cases().push_back({name + ": spreads NaN where it belongs", [&] { SpreadsNan(kernel); }});
     cases().push_back({name + ": channels of unequal size", [&] { UnequalChannels(kernel); }});
     if (kernel.side == 1) {
-      const int tiles = static_cast<int>(kernel.precision == Precision::kFp32
-                                             ? cuda::DirectFp32TileTable().size()
-                                             : cuda::DirectMmaTileTable(kernel.precision).size());
+      const int tiles = static_cast<int>(
+          kernel.precision == Precision::kFp32 ? cuda::DirectFp32TileTable().size()
+          : kernel.launch == LaunchMma         ? cuda::DirectMmaTileTable(kernel.precision).size()
+                                               : cuda::ConvolutionSm90aTiles(kernel.precision).size());
       cases().push_back(
           {name + ": the same bits in every tile", [&, tiles] { SameBitsInEveryTile(kernel, tiles); }});
     }

@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "cuda/gemm_sm90a.h"
+#include "test/emulator/planted_sm90a.h"
 #include "test/gpu/gpu_test.h"
 
 namespace repvgg::gpu {
@@ -101,6 +103,33 @@ TEST("wrappers: cp.async") {
   for (size_t i = 0; i < in.size(); ++i) {
     if (got[i] != (i / 4 % 2 == 0 ? in[i] : 0)) emulator::Fail("word " + std::to_string(i));
   }
+}
+
+// The product that the emulator plants mistakes in, without one.
+TEST("wrappers: TMA, barriers in shared memory, wgmma, stmatrix") {
+  if (Architecture() != 90 || !cuda::HasSm90aKernels()) return;
+  constexpr int kRows = emulator::kPlantSm90aRows, kColumns = emulator::kPlantSm90aColumns;
+  constexpr int kInner = emulator::kPlantSm90aInner;
+  const std::vector<float> a = emulator::RandomNormal(kRows * kInner, 1, 1),
+                           b = emulator::RandomNormal(kColumns * kInner, 1, 2);
+  const std::vector<unsigned char> half_a = Encode(a, Precision::kFp16), half_b = Encode(b, Precision::kFp16);
+  const std::vector<double> rounded_a = Decode(half_a, Precision::kFp16),
+                            rounded_b = Decode(half_b, Precision::kFp16);
+  const cuda::DeviceMemory device_a = UploadVector(half_a), device_b = UploadVector(half_b),
+                           device_c = cuda::AllocateDevice(2 * kRows * kColumns * 2);
+  emulator::LaunchPlantedSm90a(emulator::PlantSm90a::kNothing, As<cuda::Half>(device_a),
+                               As<cuda::Half>(device_b), As<cuda::Half>(device_c));
+  Finish(cudaGetLastError());
+  std::vector<double> expected;
+  for (int i = 0; i < 2 * kRows * kColumns; ++i) {
+    double sum = 0;
+    for (int k = 0; k < kInner; ++k) {
+      sum += rounded_a[i / kColumns % kRows * kInner + k] * rounded_b[i % kColumns * kInner + k];
+    }
+    expected.push_back(sum);
+  }
+  const auto got = Download<unsigned char>(device_c, 2 * kRows * kColumns * 2);
+  ExpectWithin(emulator::Compare(Decode(got, Precision::kFp16), expected), {3e-4, 4e-3});
 }
 
 TEST("wrappers: conversions and shuffles") {

@@ -1,0 +1,104 @@
+#include "cuda/direct_sm90a.h"
+
+#include <cstring>
+
+#include "cuda/formats.h"
+
+namespace repvgg::cuda {
+
+extern const std::span<const GemmSm90aTile> kConvolutionSm90aFp16, kConvolutionSm90aBf16;
+
+namespace {
+
+constexpr int kTaps = 9;
+
+}  // namespace
+
+bool HasSm90aKernels() {
+#ifdef REPVGG_HAS_SM90A
+  return true;
+#else
+  return false;
+#endif
+}
+
+std::span<const GemmSm90aTile> ConvolutionSm90aTiles(Precision precision) {
+  return precision == Precision::kFp16 ? kConvolutionSm90aFp16 : kConvolutionSm90aBf16;
+}
+
+bool DirectSm90aFits(const Convolution& layer, Precision precision) {
+  return (precision == Precision::kFp16 || precision == Precision::kBf16) && layer.groups <= kMostGroups &&
+         layer.group_in() % 8 == 0 && layer.group_out() % 8 == 0;
+}
+
+// [group][block of kBoxChannels channels][tap][channel out][channel in of the block], zeros after the last
+// channel.
+std::vector<unsigned char> PackDirectSm90a(const Convolution& layer, const float* weight,
+                                           Precision precision) {
+  const int group_in = layer.group_in(), group_out = layer.group_out();
+  const int blocks = DivideUp(group_in, kBoxChannels);
+  std::vector<unsigned char> packed(size_t{2} * layer.out_channels * blocks * kTaps * kBoxChannels);
+  for (int k = 0; k < layer.out_channels; ++k) {
+    for (int c = 0; c < group_in; ++c) {
+      for (int tap = 0; tap < kTaps; ++tap) {
+        const float value = weight[(static_cast<size_t>(k) * group_in + c) * kTaps + tap];
+        const size_t block = (static_cast<size_t>(k / group_out) * blocks + c / kBoxChannels) * kTaps + tap;
+        const size_t at = (block * group_out + k % group_out) * kBoxChannels + c % kBoxChannels;
+        const uint16_t bits =
+            precision == Precision::kFp16 ? FloatToHalfBits(value) : FloatToBFloat16Bits(value);
+        std::memcpy(&packed[at * 2], &bits, 2);
+      }
+    }
+  }
+  return packed;
+}
+
+cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, cudaStream_t stream) {
+  if (!layer.fits() || !DirectSm90aFits(layer, precision)) return cudaErrorInvalidValue;
+  const GemmSm90aTile& shape = ConvolutionSm90aTiles(precision)[tile];
+  const uint64_t group_in = layer.group_in(), group_out = layer.group_out(), groups = layer.groups;
+  const uint64_t pixels = layer.pixels();
+
+  GemmSm90a gemm;
+  for (int group = 0; group < layer.groups; ++group) {
+    const PixelArray in = {static_cast<const uint16_t*>(layer.in) + group * group_in,
+                           layer.batch,
+                           layer.height,
+                           layer.width,
+                           layer.group_in(),
+                           layer.in_channels,
+                           layer.stride,
+                           shape.rows};
+    if (const auto error = EncodePixels(in, precision, &gemm.in[group]); error != cudaSuccess) return error;
+  }
+  const uint64_t steps = static_cast<uint64_t>(DivideUp(layer.group_in(), kBoxChannels)) * kTaps;
+  const uint64_t row = kBoxChannels * 2;
+  const TiledArray weight = {layer.weight,
+                             {kBoxChannels, group_out, steps, groups},
+                             {row, row * group_out, row * group_out * steps},
+                             {kBoxChannels, static_cast<uint32_t>(shape.columns), 1, 1}};
+  if (const auto error = EncodeTiled(weight, precision, &gemm.weight); error != cudaSuccess) return error;
+  const uint64_t pixel = 2 * group_out * groups;
+  const TiledArray out = {layer.out,
+                          {group_out, pixels, groups, 1},
+                          {pixel, 2 * group_out, pixel * pixels},
+                          {static_cast<uint32_t>(shape.store_columns), 64, 1, 1}};
+  if (const auto error = EncodeTiled(out, precision, &gemm.out); error != cudaSuccess) return error;
+
+  gemm.bias = layer.bias;
+  gemm.rows = layer.pixels();
+  gemm.columns = layer.group_out();
+  gemm.batches = gemm.groups = layer.groups;
+  gemm.depth = layer.group_in();
+  gemm.relu = layer.relu;
+  gemm.out_width = layer.out_width();
+  gemm.out_height = layer.out_height();
+  gemm.stride = layer.stride;
+  int device = 0, multiprocessors = 0;
+  if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
+  const auto error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  if (error != cudaSuccess) return error;
+  return shape.launch(gemm, multiprocessors, stream);
+}
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,19 @@
+// Direct convolution on Hopper: host side of gemm_sm90a.cuh.
+#pragma once
+
+#include "cuda/gemm_sm90a.h"
+
+namespace repvgg::cuda {
+
+// Whether the kernels can do the layer: fp16 or bf16, channels of a group, in and out, in multiples of 8, at
+// most four groups.
+bool DirectSm90aFits(const Convolution& layer, Precision precision);
+
+// `weight` is [out_channels][in_channels / groups][3][3]; `layer` needs channels and groups only.
+std::vector<unsigned char> PackDirectSm90a(const Convolution& layer, const float* weight,
+                                           Precision precision);
+
+// `tile` is an index of ConvolutionSm90aTiles.
+cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, cudaStream_t stream);
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,45 @@
+// The tiles and launches of gemm_sm90a.cuh, for its two users: direct_sm90a.cc and winograd_chain.cc.
+#pragma once
+
+#include <span>
+
+#include "cuda/convolution.h"
+#include "cuda/runtime.h"
+#include "cuda/tensor_map.h"
+
+namespace repvgg::cuda {
+
+inline constexpr int kMostGroups = 4;
+
+// out[batch][row][column] = sum over taps and depth of in * weight, of all batches at once. A batch is a
+// group of a convolution (rows are pixels) or a position of Winograd's domain (rows are tiles).
+struct GemmSm90a {
+  TensorMap in[kMostGroups];    // Convolution: pixels of one group each. Else in[0]: depth, rows, batches %
+                                // groups, rest.
+  TensorMap weight;             // kBoxChannels, columns, blocks of depth times taps, batches.
+  TensorMap out;                // columns, rows, batches % groups, rest.
+  const float* bias = nullptr;  // [batches][columns]
+  int rows = 0, columns = 0, batches = 0, groups = 1;
+  int depth = 0;
+  bool relu = false;
+  // Convolution only.
+  int out_width = 1, out_height = 1, stride = 1;
+};
+
+struct GemmSm90aTile {
+  int rows, columns;
+  bool ping_pong;
+  int shared_bytes;
+  int store_columns;  // Of the box of GemmSm90a::out; its rows are 64.
+  // `blocks` is at most the number of multiprocessors: each block does many tiles.
+  cudaError_t (*launch)(const GemmSm90a& gemm, int blocks, cudaStream_t stream);
+};
+
+// `precision` is kFp16 or kBf16.
+std::span<const GemmSm90aTile> ConvolutionSm90aTiles(Precision precision);
+std::span<const GemmSm90aTile> BatchedSm90aTiles(Precision precision);
+
+// Whether this build has these kernels: they exist in machine code for compute capability 9.0 only.
+bool HasSm90aKernels();
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,30 @@
+// Operations of a whole warp: every lane leaves its operands, the last to arrive computes all results.
+#pragma once
+
+#include "test/emulator/fiber.h"
+
+namespace repvgg::emulator {
+
+template <typename Leave, typename Compute>
+void Together(WarpOperation operation, unsigned mask, Leave leave, Compute compute) {
+  Worker& w = *worker;
+  Warp& warp = w.warp();
+  if (mask != ~0u)
+    Complain(Fault::kDivergence, __builtin_return_address(0), "warp operation with a partial mask");
+  if (warp.arrived == 0) {
+    warp.operation = operation;
+  } else if (warp.operation != operation) {
+    Complain(Fault::kDivergence, __builtin_return_address(0), "lanes of a warp are in different operations");
+  }
+  leave(warp, w.lane());
+  if (++warp.arrived < kWarp) {
+    warp.ready &= ~(1u << w.lane());
+    w.Block();
+    return;
+  }
+  warp.arrived = 0;
+  warp.ready = ~0u;
+  compute(warp);
+}
+
+}  // namespace repvgg::emulator
