@@ -76,7 +76,7 @@ const cases: [what: string, bytes: () => Buffer, code: RepVGGErrorCode, message:
   [
     'a field longer than the file',
     () => concat(field(1, 8), varint((7 << 3) | 2), varint(2n ** 63n)),
-    'ERR_CHECKPOINT_CORRUPT',
+    'ERR_CHECKPOINT_TRUNCATED',
     /a field of 9223372036854775808 bytes/,
   ],
   [

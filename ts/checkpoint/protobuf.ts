@@ -15,7 +15,7 @@ const varintBytes = 10;
  *
  * @param window stands where the message begins; @param end is where it ends
  * @param what names the message in errors
- * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT
+ * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT, or ERR_CHECKPOINT_TRUNCATED when the file ends first
  */
 export async function* protobufFields(
   window: ByteWindow,
@@ -50,8 +50,12 @@ export async function* protobufFields(
     if (number === 0 || length === undefined)
       throw corrupt(`has a field of type ${wireType}, which there is not`);
     const start = window.position;
-    if (length > BigInt(end - start))
-      throw corrupt(`has a field of ${length} bytes, where ${end - start} are left`);
+    if (length > BigInt(end - start)) {
+      const problem = `has a field of ${length} bytes, where ${end - start} are left`;
+      // Of the outermost message it is the file that ends.
+      if (end < window.size) throw corrupt(problem);
+      throw fail('ERR_CHECKPOINT_TRUNCATED', `${what} ${problem}, so download or copy it again`);
+    }
     const next = start + Number(length);
     if (wireType === 2) {
       yield {number, kind: 'bytes', start, end: next};

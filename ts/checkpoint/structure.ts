@@ -53,7 +53,7 @@ type NamedTensors = Pick<Checkpoint, 'path' | 'tensors'>;
  */
 export function checkpointStructure(file: Checkpoint, options: StructureOptions = {}): Structure {
   const {architecture: expected, eps} = options;
-  if (eps !== undefined && !(eps > 0 && eps < 1))
+  if (eps !== undefined && !(typeof eps === 'number' && eps > 0 && eps < 1))
     throw invalidArgument('eps', 'a number between 0 and 1', eps);
   if (eps !== undefined && file.eps !== undefined)
     throw invalidArgument('eps', `nothing (${file.path} itself says what it is)`, eps);

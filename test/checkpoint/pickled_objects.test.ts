@@ -1,0 +1,206 @@
+/** Whole modules and training checkpoints: objects of unknown classes are data, and what is named is not run. */
+import test from 'ava';
+import {openCheckpoint} from '../../ts/checkpoint/open.ts';
+import {
+  concat,
+  dict,
+  Folder,
+  floats,
+  int,
+  pickle,
+  tensor,
+  text,
+  torchLegacy,
+  torchZip,
+  tuple,
+} from './build.ts';
+import {array} from './build_others.ts';
+import {refusal} from './refusal.ts';
+
+const folder = new Folder();
+test.after.always(() => folder.remove());
+
+async function readAll(object: Buffer): Promise<Record<string, number[]>> {
+  const all: Record<string, number[]> = {};
+  const path = await folder.write(torchZip(object, {0: floats(1, 2), 1: floats(3)}));
+  await using checkpoint = await openCheckpoint(path);
+  for (const {name, read} of checkpoint.tensors.values()) all[name] = Array.from(await read());
+  return all;
+}
+
+const weight = tensor({length: 2, shape: [2]});
+const bias = tensor({key: '1', length: 1, shape: [1]});
+const parameter = concat('ctorch._utils\n_rebuild_parameter\n', tuple(weight, '\x88', 'N'), 'R');
+
+/** An object with these attributes, as protocol 2 makes it. */
+const object = (name: string, attributes: Buffer): Buffer => concat(`c${name}\n)\x81`, attributes, 'b');
+
+interface Module {
+  parameters?: Record<string, Buffer>;
+  buffers?: Record<string, Buffer>;
+  modules?: Record<string, Buffer>;
+  others?: Record<string, Buffer | string>;
+}
+
+function torchModule({parameters = {}, buffers = {}, modules = {}, others = {}}: Module): Buffer {
+  const members = {_parameters: dict(parameters), _buffers: dict(buffers), _modules: dict(modules)};
+  return object('my_project.models\nMyNet', dict({training: '\x89', ...members, ...others}));
+}
+
+test('the weights of a module are those of its state dict', async t => {
+  const inner = torchModule({
+    parameters: {weight: parameter},
+    buffers: {running_mean: bias, transient: bias},
+  });
+  const transient = concat('c__builtin__\nset\n](', text('transient'), 'e\x85R');
+  const withTransient = torchModule({
+    parameters: {weight: parameter, bias: concat('N')},
+    buffers: {running_mean: bias, transient: bias},
+    others: {_non_persistent_buffers_set: transient},
+  });
+  t.deepEqual(await readAll(pickle(torchModule({modules: {a: inner, b: withTransient, c: concat('N')}}))), {
+    'a.weight': [1, 2],
+    'a.running_mean': [3],
+    'a.transient': [3],
+    'b.weight': [1, 2],
+    'b.running_mean': [3],
+  });
+  // DataParallel around it, and a training script around that.
+  const parallel = torchModule({modules: {module: inner}});
+  t.deepEqual(Object.keys(await readAll(pickle(dict({ema: concat('N'), model: parallel})))), [
+    'weight',
+    'running_mean',
+    'transient',
+  ]);
+});
+
+test('one module under two names has its weights under both', async t => {
+  const shared = concat(torchModule({parameters: {weight: parameter}}), 'q\x05');
+  t.deepEqual(await readAll(pickle(torchModule({modules: {a: shared, b: concat('h\x05')}}))), {
+    'a.weight': [1, 2],
+    'b.weight': [1, 2],
+  });
+});
+
+const settings: [title: string, value: Buffer | string][] = [
+  ['argparse.Namespace', object('argparse\nNamespace', dict({lr: concat('G?\xb9\x99\x99\x99\x99\x99\x9a')}))],
+  ['a dict of a class', concat('cyacs.config\nCfgNode\n)\x81', text('A'), int(1), 's', dict({x: 'N'}), 'b')],
+  ['a list of a class', concat('cmy\nList\n)\x81(', int(1), int(2), 'e', int(3), 'a')],
+  ['an object by name and arguments', concat('cmy\nClass\n)}\x92')],
+  ['an object with slots', concat('cmy\nClass\n)\x81', tuple('N', dict({x: int(1)})), 'b')],
+  [
+    'an object of protocol 1',
+    concat('ccopy_reg\n_reconstructor\n', tuple('cmy\nClass\n', 'c__builtin__\nobject\n', 'N'), 'R'),
+  ],
+  ['a path', concat('cpathlib\nPosixPath\n', tuple(text('/'), text('data')), 'R')],
+  [
+    'a partial function',
+    concat(
+      'cfunctools\npartial\n',
+      tuple('ctorch.nn\nReLU\n'),
+      'R',
+      tuple('ctorch.nn\nReLU\n', ')', '}', 'N'),
+      'b',
+    ),
+  ],
+  ['a method', concat('c__builtin__\ngetattr\n', tuple('cmmengine\nHistoryBuffer\n', text('mean')), 'R')],
+  [
+    'a defaultdict',
+    concat('ccollections\ndefaultdict\n', tuple('c__builtin__\nlist\n'), 'R', text('a'), int(1), 's'),
+  ],
+  ['a deque', concat('ccollections\ndeque\n)R(', int(1), 'e')],
+  ['a number of numpy', concat('cnumpy.core.multiarray\nscalar\n', tuple('N', 'N'), 'R')],
+  ['a random state', tuple(text('MT19937'), array({type: 'u4'}), int(624))],
+  // Nothing happens to what is only named, whatever it is.
+  ['a function', 'cos\nsystem\n'],
+  ['an object of a function', concat('cos\nsystem\n)\x81')],
+];
+for (const [title, value] of settings) {
+  test(`${title} beside the weights`, async t => {
+    const state = dict({weight});
+    t.deepEqual(await readAll(pickle(dict({config: value, state_dict: state}))), {weight: [1, 2]});
+    t.deepEqual(await readAll(pickle(dict({state_dict: state, config: value}))), {weight: [1, 2]});
+  });
+}
+
+test('a state dict of a class of its own', async t => {
+  const state = concat('ceasydict\nEasyDict\n)\x81', text('weight'), weight, 's');
+  t.deepEqual(await readAll(pickle(state)), {weight: [1, 2]});
+  const wrapped = concat('ceasydict\nEasyDict\n)\x81', text('state_dict'), dict({weight}), 's');
+  t.deepEqual(await readAll(pickle(wrapped)), {weight: [1, 2]});
+});
+
+test('a tensor with attributes', async t => {
+  const typed = concat(
+    'ctorch._tensor\n_rebuild_from_type_v2\n',
+    tuple(
+      'ctorch._utils\n_rebuild_tensor_v2\n',
+      'ctorch.nn.parameter\nParameter\n',
+      // The arguments of a tensor without its call.
+      concat(weight.subarray('ctorch._utils\n_rebuild_tensor_v2\n'.length, -1)),
+      dict({tag: int(1)}),
+    ),
+    'R',
+  );
+  t.deepEqual(await readAll(pickle(dict({weight: typed}))), {weight: [1, 2]});
+});
+
+test('the classes of a legacy file come with their source code, which is passed over', async t => {
+  const source = tuple(text('module'), 'cmy.models\nNet\n', text('my/models.py'), text('import os'));
+  const state = {_parameters: dict({weight}), _buffers: '}', _modules: '}'};
+  const module = concat(source, 'Q)\x81', dict(state), 'b');
+  const path = await folder.write(torchLegacy(pickle(module), {0: {bytes: floats(1, 2), length: 2}}));
+  await using checkpoint = await openCheckpoint(path);
+  t.deepEqual([...checkpoint.tensors.keys()], ['weight']);
+});
+
+// Modules that are not what they should be.
+
+const endless = concat(
+  'cmy\nNet\n)\x81q\x01',
+  dict({_parameters: '}', _modules: dict({a: concat('h\x01')})}),
+  'b',
+);
+const doubled = Array.from({length: 40}).reduce<Buffer>(
+  (inner, _, i) => {
+    const memo = concat('q', Buffer.of(i + 1));
+    const both = dict({a: concat(inner, memo), b: concat('h', Buffer.of(i + 1))});
+    return concat('cmy\nNet\n)\x81', dict({_parameters: '}', _modules: both}), 'b');
+  },
+  torchModule({parameters: {weight: parameter}}),
+);
+const inZip = (root: Buffer): Buffer => torchZip(root, {0: floats(1, 2)});
+const unsupported = 'ERR_CHECKPOINT_UNSUPPORTED';
+const ends = /modules within each other without end/;
+
+test('a module within itself', refusal, () => inZip(pickle(endless)), unsupported, ends);
+test('a module of 2^40 modules', refusal, () => inZip(pickle(doubled)), unsupported, ends);
+test(
+  'a name without end',
+  refusal,
+  () => inZip(pickle(torchModule({parameters: {['x'.repeat(1000)]: parameter}}))),
+  unsupported,
+  ends,
+);
+test(
+  'an object that is none of these',
+  refusal,
+  () => inZip(pickle(object('my.models\nNet', dict({weight})))),
+  'ERR_CHECKPOINT_FORMAT',
+  /an object of the class my\.models\.Net/,
+);
+test(
+  'an attribute of a number',
+  refusal,
+  () => inZip(pickle('cbuiltins\ngetattr\n', tuple(int(1), text('x')), 'R')),
+  'ERR_CHECKPOINT_CORRUPT',
+  /malformed getattr/,
+);
+const longer = concat('cbuiltins\ngetattr\nh\x01', text('x'.repeat(200)), '\x86Rq\x010');
+test(
+  'a name that grows without end',
+  refusal,
+  () => inZip(pickle('cos\npath\nq\x010', ...Array<Buffer>(9).fill(longer), 'N')),
+  'ERR_CHECKPOINT_CORRUPT',
+  /endless name/,
+);
