@@ -84,3 +84,17 @@ test('the command exits with 0 for equal networks and with 1 for different ones'
   }
   t.regex(different.stdout, /\nDIFFERENT: 4 of 4 relative differences exceed 0\.0001\n$/);
 });
+
+test('epsilon is that of all commands', async t => {
+  const deploy = join(await temporaryFolder(t), 'deploy.pth');
+  const eps = ['--eps', '1e-3'];
+  t.is((await repvgg(['convert', train, deploy, ...eps])).code, 0);
+  const [same, other, info] = await Promise.all([
+    repvgg(['verify', train, deploy, ...eps]),
+    repvgg(['verify', train, deploy]),
+    repvgg(['info', train, ...eps, '--json']),
+  ]);
+  t.is(same.code, 0, same.stderr);
+  t.is(other.code, 1);
+  t.like((JSON.parse(info.stdout) as {checkpoint: object}).checkpoint, {names: 'official', eps: 1e-3});
+});
