@@ -14,3 +14,16 @@ export function checkSignal(signal: AbortSignal | undefined): void {
     throw invalidArgument('signal', 'an AbortSignal', signal);
   }
 }
+
+export function positiveInteger(value: number, name: string, most: number = Number.MAX_SAFE_INTEGER): void {
+  if (Number.isInteger(value) && value >= 1 && value <= most) return;
+  const limit = most === Number.MAX_SAFE_INTEGER ? '' : ` up to ${most}`;
+  throw invalidArgument(name, `a positive integer${limit}`, value);
+}
+
+/** Not a string, although its characters can be iterated over. */
+export function isIterable(value: unknown): boolean {
+  return (
+    typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value)
+  );
+}

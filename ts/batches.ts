@@ -1,78 +1,115 @@
 import {availableParallelism} from 'node:os';
+import {unwatched} from './ahead.ts';
+import {followSignal} from './cancellation.ts';
 import {RepVGGError} from './errors.ts';
+import type {FetchOptions} from './fetch_image.ts';
 import {type ImageInput, inputName, prepareImage} from './images.ts';
 import type {NativeBatch} from './native.ts';
 import type {Preprocessing} from './preprocessing.ts';
+import {Puller} from './puller.ts';
 
-/** Images made ready together, and what became of each of the inputs they were made from. */
-export interface PreparedBatch {
+/** Images made ready together, and what became of each of the items they were made from. */
+export interface PreparedBatch<Item> {
+  items: Item[];
   /** The images that could be read, in order. */
   batch: NativeBatch;
-  /** For each input its position in `batch`, or why it has none. */
+  /** For each item its position in `batch`, or why it has none. */
   slots: (number | RepVGGError)[];
+  /** For each item the milliseconds that reading, decoding and resizing it took. */
+  milliseconds: number[];
+}
+
+/** A prepared batch, and how to get the result of one of its images. */
+export interface ComputedBatch<Item, Result> extends PreparedBatch<Item> {
+  /** By position in `batch`; none if that is empty. */
+  resultOf: ((slot: number) => Result) | undefined;
+  computeMilliseconds: number;
+  /** The part of it in which no earlier batch of the same call was computed. */
+  busyMilliseconds: number;
+}
+
+/** More images in a batch are a mistake. */
+export const mostImages = 4096;
+
+export interface PrepareOptions extends FetchOptions {
+  preprocessing: Preprocessing;
+  batchSize: number;
+  /** Images on their way at the same time. Default: as many as keep the decoding threads busy. */
+  concurrency?: number | undefined;
 }
 
 /** Images on their way at the same time: one for each thread, and one that waits, so that no thread does. */
 export const imagesInFlight: number = 2 * availableParallelism();
 
 /**
- * Decodes, resizes and crops inputs batch by batch. The next batch is prepared while the caller works on the last one, and none
- * beyond it.
+ * Decodes, resizes and crops images batch by batch. The next batch is prepared while the caller works on the last one, and none
+ * beyond it. The images before an error of the source itself are prepared before it is thrown.
  *
- * @throws the signal's reason once it is aborted
+ * @param imageOf the image of an item, or why it has none
+ * @throws the signal's reason once it is aborted; what the source throws
  */
-export async function* prepareBatches(
-  inputs: readonly ImageInput[],
-  preprocessing: Preprocessing,
-  batchSize: number,
-  signal?: AbortSignal,
-): AsyncGenerator<PreparedBatch> {
-  let left = false;
-  const isWanted = (): boolean => {
-    signal?.throwIfAborted();
-    return !left;
+export async function* prepareBatches<Item>(
+  items: Iterable<Item> | AsyncIterable<Item>,
+  imageOf: (item: Item) => ImageInput | RepVGGError,
+  options: PrepareOptions,
+): AsyncGenerator<PreparedBatch<Item>> {
+  const {controller, forget} = followSignal(options.signal);
+  const {signal} = controller;
+  const source = new Puller(items, signal);
+  let position = 0;
+  const start = async (): Promise<PreparedBatch<Item> | undefined> => {
+    const pulled = await source.pull(options.batchSize);
+    if (pulled.length === 0) return undefined;
+    const first = position;
+    position += pulled.length;
+    return prepareBatch(pulled, first, imageOf, {...options, signal});
   };
-  const start = (first: number): Promise<PreparedBatch> => {
-    const prepared = prepareBatch(inputs.slice(first, first + batchSize), first, preprocessing, isWanted);
-    prepared.catch(() => {}); // Seen when it is awaited, if it ever is.
-    return prepared;
-  };
-  let next = inputs.length > 0 ? start(0) : undefined;
+  let next = unwatched(start());
   try {
-    for (let first = batchSize; next; first += batchSize) {
-      const ready = await next;
-      next = first < inputs.length ? start(first) : undefined;
+    for (let ready = await next; ready; ready = await next) {
+      next = unwatched(start());
       yield ready;
     }
   } finally {
-    left = true; // The caller may have had enough before the end.
+    // The caller may have had enough before the end. Nothing is decoded any more once it has left.
+    forget();
+    controller.abort();
+    await next.catch(() => {});
+    await source.leave();
   }
 }
 
-async function prepareBatch(
-  inputs: readonly ImageInput[],
+async function prepareBatch<Item>(
+  items: Item[],
   first: number,
-  preprocessing: Preprocessing,
-  isWanted: () => boolean,
-): Promise<PreparedBatch> {
-  const {crop} = preprocessing;
-  const size = crop * crop * 3;
-  const pixels = new Uint8Array(inputs.length * size);
+  imageOf: (item: Item) => ImageInput | RepVGGError,
+  options: PrepareOptions & {signal: AbortSignal},
+): Promise<PreparedBatch<Item>> {
+  const {preprocessing, concurrency = imagesInFlight, signal} = options;
+  const size = preprocessing.crop ** 2 * 3;
+  const pixels = new Uint8Array(items.length * size);
   const slots: (number | RepVGGError)[] = [];
+  const milliseconds: number[] = [];
   let next = 0;
   const work = async (): Promise<void> => {
-    for (let i = next++; i < inputs.length && isWanted(); i = next++) {
+    for (let i = next++; i < items.length && !signal.aborted; i = next++) {
+      const begin = performance.now();
       try {
-        await prepareImage(inputs[i]!, inputName(inputs[i]!, first + i), preprocessing, pixels, i * size);
+        const input = imageOf(items[i]!);
+        if (input instanceof RepVGGError) throw input;
+        const name = inputName(input, first + i);
+        await prepareImage(input, name, preprocessing, pixels, i * size, options);
         slots[i] = i;
       } catch (error) {
         if (!(error instanceof RepVGGError)) throw error;
         slots[i] = error;
       }
+      milliseconds[i] = performance.now() - begin;
     }
   };
-  await Promise.all(Array.from({length: Math.min(imagesInFlight, inputs.length)}, work));
-  return {batch: {pixels, count: closeGaps(pixels, slots, size)}, slots};
+  await Promise.all(Array.from({length: Math.min(concurrency, items.length)}, work));
+  signal.throwIfAborted();
+  return {items, batch: {pixels, count: closeGaps(pixels, slots, size)}, slots, milliseconds};
 }
 
 /** Moves the images behind failed ones forward and returns how many there are. */

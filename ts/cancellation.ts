@@ -1,20 +1,51 @@
-/** The flags that each signal raises. A signal has one listener however many calls it is given to: Node warns of more than ten. */
-const flagsOf = new WeakMap<AbortSignal, Set<Uint8Array>>();
+/** What each signal ends. A signal has one listener however many calls it is given to: Node warns of more than ten. */
+const actionsOf = new WeakMap<AbortSignal, Set<() => void>>();
 
-/** Sets `flag[0]` to 1 when the signal is aborted, until the returned function is called. */
-export function raiseOnAbort(signal: AbortSignal, flag: Uint8Array): () => void {
-  const flags = flagsOf.get(signal) ?? new Set();
-  if (flags.size === 0) {
-    flagsOf.set(signal, flags);
-    signal.addEventListener('abort', raiseAll);
+/** Does `action` when the signal is aborted, unless the returned function is called before. */
+export function onAbort(signal: AbortSignal, action: () => void): () => void {
+  const actions = actionsOf.get(signal) ?? new Set();
+  if (actions.size === 0) {
+    actionsOf.set(signal, actions);
+    signal.addEventListener('abort', doAll);
   }
-  flags.add(flag);
+  const own = (): void => action(); // An action may be given twice.
+  actions.add(own);
   return () => {
-    flags.delete(flag);
-    if (flags.size === 0) signal.removeEventListener('abort', raiseAll);
+    actions.delete(own);
+    if (actions.size === 0) signal.removeEventListener('abort', doAll);
   };
 }
 
-function raiseAll(this: AbortSignal): void {
-  for (const flag of flagsOf.get(this) ?? []) flag[0] = 1;
+function doAll(this: AbortSignal): void {
+  for (const action of [...(actionsOf.get(this) ?? [])]) action();
+}
+
+/** Sets `flag[0]` to 1 when the signal is aborted, until the returned function is called. */
+export function raiseOnAbort(signal: AbortSignal, flag: Uint8Array): () => void {
+  return onAbort(signal, () => {
+    flag[0] = 1;
+  });
+}
+
+/** A signal that follows another one and can be aborted by itself, until the returned `forget` is called. */
+export function followSignal(signal: AbortSignal | undefined): {
+  controller: AbortController;
+  forget: () => void;
+} {
+  const controller = new AbortController();
+  const follow = (): void => controller.abort(signal!.reason);
+  if (signal?.aborted) follow();
+  return {controller, forget: signal ? onAbort(signal, follow) : () => {}};
+}
+
+/**
+ * What the promise settles to, or a rejection with the signal's reason once that is aborted. Not Promise.race(): one that
+ * has a promise for all calls would remember each of them.
+ */
+export function untilAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const forget = onAbort(signal, () => reject(signal.reason as Error));
+    promise.then(resolve, reject).finally(forget);
+  });
 }

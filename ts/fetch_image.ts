@@ -1,4 +1,4 @@
-import {checkSignal} from './arguments.ts';
+import {followSignal} from './cancellation.ts';
 import {RepVGGError} from './errors.ts';
 
 export interface FetchOptions {
@@ -20,12 +20,17 @@ export async function fetchImage(
   url: URL,
   {fetchTimeout = 30_000, signal}: FetchOptions = {},
 ): Promise<Buffer> {
-  checkSignal(signal);
-  const timeout = AbortSignal.timeout(fetchTimeout);
   const fail = (problem: string, cause?: unknown): RepVGGError =>
     new RepVGGError('ERR_IMAGE_FETCH', `Cannot fetch ${shown(url)}: ${problem}.`, {cause});
+  // Not AbortSignal.any(): in Node 20 a signal remembers all that were ever made from it.
+  const {controller, forget} = followSignal(signal);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    controller.abort();
+  }, fetchTimeout);
   try {
-    const response = await fetch(url, {signal: signal ? AbortSignal.any([signal, timeout]) : timeout});
+    const response = await fetch(url, {signal: controller.signal});
     if (!response.ok || !response.body) {
       await response.body?.cancel();
       throw fail(`the server answered ${response.status} ${response.statusText}`.trimEnd());
@@ -41,10 +46,13 @@ export async function fetchImage(
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof RepVGGError) throw cause;
-    if (timeout.aborted) throw fail(`it did not arrive within ${fetchTimeout / 1000} s`, cause);
+    if (isLate) throw fail(`it did not arrive within ${fetchTimeout / 1000} s`, cause);
     // fetch says only "fetch failed"; the reason is below.
     const {cause: below, message} = cause as Error & {cause?: Error};
     throw fail((below?.message || message).replace(/\.$/, ''), cause);
+  } finally {
+    clearTimeout(timer);
+    forget();
   }
 }
 

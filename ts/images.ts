@@ -42,7 +42,7 @@ const maxPixels = 0x3fff ** 2;
 
 /** How an input is called in messages: by its path, or its position among the inputs. */
 export function inputName(input: ImageInput, index: number): string {
-  if (input instanceof URL && input.protocol !== 'data:') return input.href;
+  if (input instanceof URL && input.protocol !== 'data:') return input.href.split('?')[0]!;
   return typeof input === 'string' ? input : `input ${index}`;
 }
 

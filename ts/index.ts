@@ -15,9 +15,24 @@ export {RepVGGError, type RepVGGErrorCode} from './errors.ts';
 export {exportOnnx, type OnnxExport, type OnnxExportOptions} from './export.ts';
 export type {ImageInput, RawImage} from './images.ts';
 export {type ClassLabel, imageNetLabels} from './labels.ts';
-export {type ClassifyOptions, type LoadOptions, type Prediction, RepVGG, type RunOptions} from './model.ts';
+export {type ClassifyOptions, type LoadOptions, RepVGG, type RunOptions} from './model.ts';
 export type {Form} from './network.ts';
+export type {Prediction} from './predictions.ts';
 export type {Interpolation, Preprocessing, PreprocessingOptions} from './preprocessing.ts';
+export type {
+  EmbeddingRow,
+  FailedRow,
+  LabelRow,
+  LogitsRow,
+  ScoreInput,
+  ScoreOptions,
+  ScoreOutput,
+  ScoreRow,
+  ScoreSummary,
+  Scores,
+  ScoreTiming,
+} from './score.ts';
+export type {ScoreDuplex, ScoreTransformStream} from './score_streams.ts';
 export {
   openSource,
   type SourceFormat,

@@ -1,18 +1,21 @@
+import {workAhead} from './ahead.ts';
 import type {Architecture} from './architecture.ts';
-import {checkOptions, checkSignal} from './arguments.ts';
-import {prepareBatches} from './batches.ts';
+import {checkOptions, checkSignal, positiveInteger} from './arguments.ts';
+import {type ComputedBatch, mostImages, type PreparedBatch, prepareBatches} from './batches.ts';
 import {raiseOnAbort} from './cancellation.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from './device.ts';
 import {digits} from './digits.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
+import type {FetchOptions} from './fetch_image.ts';
 import type {ImageInput} from './images.ts';
 import {type ClassLabel, resolveLabels} from './labels.ts';
 import {locateCheckpoint} from './locate.ts';
 import {fromNative, type NativeBatch, type NativeNetwork} from './native.ts';
 import {createNetwork, toNativeBlock, toNativeShape} from './native_network.ts';
 import type {Form, NetworkParameters} from './network.ts';
+import type {Prediction} from './predictions.ts';
 import {
   checkPreprocessing,
   completePreprocessing,
@@ -20,6 +23,16 @@ import {
   type Preprocessing,
   type PreprocessingOptions,
 } from './preprocessing.ts';
+import {
+  checkScore,
+  checkScoreOptions,
+  type RowResult,
+  type ScoreInput,
+  type ScoreOptions,
+  type Scores,
+  scoreRecords,
+} from './score.ts';
+import {type ScoreDuplex, type ScoreTransformStream, scoreDuplex, scoreTransform} from './score_streams.ts';
 
 export interface LoadOptions {
   /** Default 'auto': a GPU if one can be used, else the CPU. A list shares batches out. */
@@ -49,29 +62,17 @@ export interface LoadOptions {
   signal?: AbortSignal | undefined;
 }
 
-export interface RunOptions {
-  /** Ends the call early: it then rejects with the signal's reason. */
-  signal?: AbortSignal | undefined;
-}
+export type RunOptions = FetchOptions;
 
 export interface ClassifyOptions extends RunOptions {
   /** How many of the likeliest classes to return. Default 5, or all if there are fewer. */
   topK?: number | undefined;
 }
 
-/** One of the likeliest classes of an image. */
-export interface Prediction {
-  index: number;
-  label: string;
-  /** Softmax probability; NaN where the logits are not finite, as when activations exceed what the precision can hold. */
-  score: number;
-}
-
 /** Batches of one call that a device has at a time: while one is computed, the next is on its way. */
 const batchesInFlight = 2;
 
-/** Bounds that only a mistake exceeds. */
-const mostImages = 4096;
+/** More CPU threads are a mistake. */
 const mostThreads = 1024;
 
 /**
@@ -184,30 +185,56 @@ export class RepVGG implements AsyncDisposable {
     options: ClassifyOptions,
     onFailure: OnFailure<Failure>,
   ): Promise<(Prediction[] | Failure)[]> {
-    this.#needClassifier('classify');
     checkOptions(options);
     const {topK = 5} = options;
     positiveInteger(topK, 'topK');
-    const k = Math.min(topK, this.labels.length);
-    return this.#run(inputs, options, onFailure, async (batch, cancel) => {
-      const {indices, scores} = await this.#network.runTopK(batch, k, cancel);
-      return slot =>
-        Array.from({length: k}, (_, i) => {
-          const index = indices[slot * k + i]!;
-          return {index, label: this.labels[index]!.label, score: scores[slot * k + i]!};
-        });
-    });
+    return this.#run(inputs, options, onFailure, this.#topK(topK, 'classify'));
   }
 
   /** The classifier's output for each image: [numClasses]. Throws as {@link classify} does. */
   async logits(inputs: readonly ImageInput[], options: RunOptions = {}): Promise<Float32Array[]> {
-    this.#needClassifier('logits');
-    return this.#runVectors(inputs, options, 'logits', this.architecture.numClasses);
+    return this.#run(inputs, options, throwFirst, this.#logits('logits'));
   }
 
   /** The pooled features of each image, the classifier's input: [widths[4]]. Throws as {@link classify} does. */
   async embed(inputs: readonly ImageInput[], options: RunOptions = {}): Promise<Float32Array[]> {
-    return this.#runVectors(inputs, options, 'embedding', this.architecture.widths[4]);
+    return this.#run(inputs, options, throwFirst, this.#embedding());
+  }
+
+  /**
+   * Scores every image of a source, however many there are, in the order of the source: decoding, computing and whatever the
+   * caller does with the rows overlap, and no more than a few batches are in memory at a time. An image that cannot be scored
+   * is a row with its error. Leaving the loop early, or a throw in it, ends all that is under way.
+   *
+   * @param source paths, URLs, encoded images, raw pixels or records; {@link openSource} gives those of folders, tables and tars
+   * @throws {RepVGGError} at once ERR_INVALID_ARGUMENT, ERR_NO_CLASSIFIER, ERR_DISPOSED; from the iteration, after the rows
+   *   before, what the source throws, ERR_DISPOSED, ERR_DEVICE_LOST, ERR_OUT_OF_MEMORY, or the reason of `signal`
+   * @example
+   * const rows = model.score(openSource('photos'), {topK: 3});
+   * for await (const row of rows) console.log(row.id, 'error' in row ? row.error.message : row.label);
+   * console.log(rows.summary); // {ok: 998, failed: 2, skipped: 0, ...}
+   */
+  score(source: Iterable<ScoreInput> | AsyncIterable<ScoreInput>, options: ScoreOptions = {}): Scores {
+    checkScore(source, options);
+    this.#needOpen();
+    const compute = this.#computeRows(options);
+    return scoreRecords(source, options, (items, imageOf) =>
+      this.#runBatches(items, imageOf, options, (batch, cancel) =>
+        this.#whileOpen(() => compute(batch, cancel)),
+      ),
+    );
+  }
+
+  /** {@link score} as an object-mode Duplex, for `pipeline()`: what is written are its inputs, what is read its rows. */
+  scoreStream(options: ScoreOptions = {}): ScoreDuplex {
+    checkScoreOptions(options);
+    return scoreDuplex(source => this.score(source, options));
+  }
+
+  /** {@link score} as a Web TransformStream, for `pipeThrough()`: what is written are its inputs, what is read its rows. */
+  scoreTransformStream(options: ScoreOptions = {}): ScoreTransformStream {
+    checkScoreOptions(options);
+    return scoreTransform(source => this.score(source, options));
   }
 
   /** Frees the network's memory once the calls in flight are done. Later calls reject with ERR_DISPOSED. */
@@ -224,83 +251,137 @@ export class RepVGG implements AsyncDisposable {
     if (this.architecture.numClasses > 0) return;
     throw new RepVGGError(
       'ERR_NO_CLASSIFIER',
-      `Cannot ${method}: the checkpoint has no linear layer. Use embed().`,
+      `Cannot ${method}: the checkpoint has no linear layer. Use embed(), or embeddings as the output of score().`,
     );
   }
 
-  #runVectors(
-    inputs: readonly ImageInput[],
-    options: RunOptions,
-    output: 'logits' | 'embedding',
-    length: number,
-  ): Promise<Float32Array[]> {
-    return this.#run(inputs, options, throwFirst, async (batch, cancel) => {
+  #needOpen(): void {
+    if (this.#disposal) throw new RepVGGError('ERR_DISPOSED', 'This model is disposed: load it again.');
+  }
+
+  /** Lets dispose() wait for `work`. */
+  async #whileOpen<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.#needOpen();
+    const running = work();
+    this.#pending.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#pending.delete(running);
+    }
+  }
+
+  #topK(topK: number, method: string): Compute<Prediction[]> {
+    this.#needClassifier(method);
+    const k = Math.min(topK, this.labels.length);
+    return async (batch, cancel) => {
+      const {indices, scores} = await this.#network.runTopK(batch, k, cancel);
+      return slot =>
+        Array.from({length: k}, (_, i) => {
+          const index = indices[slot * k + i]!;
+          return {index, label: this.labels[index]!.label, score: scores[slot * k + i]!};
+        });
+    };
+  }
+
+  #logits(method: string): Compute<Float32Array> {
+    this.#needClassifier(method);
+    return this.#vectors('logits', this.architecture.numClasses);
+  }
+
+  #embedding(): Compute<Float32Array> {
+    return this.#vectors('embedding', this.architecture.widths[4]);
+  }
+
+  #vectors(output: 'logits' | 'embedding', length: number): Compute<Float32Array> {
+    return async (batch, cancel) => {
       const values = await this.#network.run(batch, output, cancel);
       return slot => values.slice(slot * length, (slot + 1) * length);
+    };
+  }
+
+  #computeRows({output = 'labels', topK = 5}: ScoreOptions): Compute<RowResult> {
+    if (output === 'embeddings') return mapResults(this.#embedding(), embedding => ({embedding}));
+    if (output === 'logits') return mapResults(this.#logits('score'), logits => ({logits}));
+    return mapResults(this.#topK(topK, 'score'), predictions => {
+      const {label, score} = predictions[0]!;
+      return {label, score, topK: predictions};
     });
   }
 
-  /** Runs every input through `compute`, which takes a batch and returns how to get the result of one of its images. */
+  /** Runs every input through `compute`. */
   async #run<Result, Failure>(
     inputs: readonly ImageInput[],
     options: RunOptions,
     onFailure: OnFailure<Failure>,
-    compute: (batch: NativeBatch, cancel: Uint8Array) => Promise<(slot: number) => Result>,
+    compute: Compute<Result>,
   ): Promise<(Result | Failure)[]> {
-    if (this.#disposal) throw new RepVGGError('ERR_DISPOSED', 'This model is disposed: load it again.');
+    this.#needOpen();
     if (!Array.isArray(inputs)) throw invalidArgument('inputs', 'an array of images', inputs);
     checkOptions(options);
+    checkSignal(options.signal);
+    // A copy, since the caller may change the array while the call goes on.
+    const batches = this.#runBatches([...inputs], input => input, options, compute, onFailure);
+    return this.#whileOpen(async () => {
+      const results: (Result | Failure)[] = [];
+      for await (const {slots, resultOf} of batches) {
+        for (const slot of slots) results.push(typeof slot === 'number' ? resultOf!(slot) : onFailure(slot));
+      }
+      return results;
+    });
+  }
+
+  /** Prepares and computes batches, several at a time, and gives them in order. */
+  async *#runBatches<Item, Result>(
+    items: Iterable<Item> | AsyncIterable<Item>,
+    imageOf: (item: Item) => ImageInput | RepVGGError,
+    options: Pick<ScoreOptions, 'batchSize' | 'concurrency' | keyof FetchOptions>,
+    compute: Compute<Result>,
+    onFailure: OnFailure<unknown> = keep,
+  ): AsyncGenerator<ComputedBatch<Item, Result>> {
     const {signal} = options;
-    checkSignal(signal);
     signal?.throwIfAborted();
     const cancel = new Uint8Array(1);
     const forget = signal && raiseOnAbort(signal, cancel);
-    // A copy, since the caller may change the array while the call goes on.
-    const running = this.#runBatches([...inputs], signal, cancel, onFailure, compute);
-    this.#pending.add(running);
+    const {preprocessing, batchSize} = this;
+    const prepared = prepareBatches(items, imageOf, {
+      ...options,
+      preprocessing,
+      batchSize: options.batchSize ?? batchSize,
+    });
+    const most = batchesInFlight * this.device.members.length;
+    let idleSince = 0;
+    const run = async (ready: PreparedBatch<Item>): Promise<ComputedBatch<Item, Result>> => {
+      for (const slot of ready.slots) if (typeof slot !== 'number') onFailure(slot);
+      const begin = performance.now();
+      const resultOf = ready.batch.count > 0 ? await compute(ready.batch, cancel) : undefined;
+      const end = performance.now();
+      const busyMilliseconds = Math.max(0, end - Math.max(begin, idleSince));
+      idleSince = Math.max(idleSince, end);
+      return {...ready, resultOf, computeMilliseconds: end - begin, busyMilliseconds};
+    };
     try {
-      return await running;
+      yield* workAhead(prepared, most, run, () => cancel.fill(1));
     } catch (error) {
       signal?.throwIfAborted();
       throw fromNative(error);
     } finally {
-      this.#pending.delete(running);
       forget?.();
-    }
-  }
-
-  async #runBatches<Result, Failure>(
-    inputs: readonly ImageInput[],
-    signal: AbortSignal | undefined,
-    cancel: Uint8Array,
-    onFailure: OnFailure<Failure>,
-    compute: (batch: NativeBatch, cancel: Uint8Array) => Promise<(slot: number) => Result>,
-  ): Promise<(Result | Failure)[]> {
-    const results: (Result | Failure)[] = [];
-    const inFlight: Promise<(Result | Failure)[]>[] = [];
-    const most = batchesInFlight * this.device.members.length;
-    try {
-      for await (const {batch, slots} of prepareBatches(inputs, this.preprocessing, this.batchSize, signal)) {
-        const failures = slots.map(slot => (typeof slot === 'number' ? undefined : onFailure(slot)));
-        const run = async (): Promise<(Result | Failure)[]> => {
-          const resultOf = batch.count > 0 ? await compute(batch, cancel) : undefined;
-          return slots.map((slot, i) => (typeof slot === 'number' ? resultOf!(slot) : failures[i]!));
-        };
-        const running = run();
-        running.catch(() => {}); // Seen when it is awaited, unless an earlier one fails.
-        inFlight.push(running);
-        if (inFlight.length >= most) results.push(...(await inFlight.shift()!));
-      }
-      while (inFlight.length > 0) results.push(...(await inFlight.shift()!));
-      return results;
-    } finally {
-      cancel.fill(1);
-      await Promise.allSettled(inFlight); // A call that fails leaves nothing behind.
     }
   }
 }
 
-/** What becomes of an input that cannot be read. It is asked before the rest of the input's batch is computed. */
+/** Runs the network on a batch, and says how to get the result of one of its images. `cancel[0] = 1` ends it early. */
+type Compute<Result> = (batch: NativeBatch, cancel: Uint8Array) => Promise<(slot: number) => Result>;
+
+function mapResults<From, To>(compute: Compute<From>, map: (result: From) => To): Compute<To> {
+  return async (batch, cancel) => {
+    const resultOf = await compute(batch, cancel);
+    return slot => map(resultOf(slot));
+  };
+}
+
+/** What becomes of an input that cannot be read. It is asked before the input's batch is computed, too, so that it can throw. */
 type OnFailure<Failure> = (error: RepVGGError) => Failure;
 
 const keep = (error: RepVGGError): RepVGGError => error;
@@ -330,10 +411,4 @@ export async function setParameters(
     await network.dispose();
     throw error;
   }
-}
-
-function positiveInteger(value: number, name: string, most = Number.MAX_SAFE_INTEGER): void {
-  if (Number.isInteger(value) && value >= 1 && value <= most) return;
-  const limit = most === Number.MAX_SAFE_INTEGER ? '' : ` up to ${most}`;
-  throw invalidArgument(name, `a positive integer${limit}`, value);
 }

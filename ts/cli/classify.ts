@@ -1,8 +1,8 @@
 import type {Command} from 'commander';
 import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import {RepVGGError} from '../errors.ts';
-import type {Prediction} from '../model.ts';
 import type {Form} from '../network.ts';
+import type {Prediction} from '../predictions.ts';
 import {loadModel} from './load.ts';
 import {
   architectureOption,

@@ -1,0 +1,221 @@
+import {checkOptions, checkSignal, isIterable, positiveInteger} from './arguments.ts';
+import {type ComputedBatch, mostImages} from './batches.ts';
+import {invalidArgument, RepVGGError, type RepVGGErrorCode} from './errors.ts';
+import type {FetchOptions} from './fetch_image.ts';
+import {IdSet} from './id_set.ts';
+import type {ImageInput} from './images.ts';
+import type {Prediction} from './predictions.ts';
+import type {SourceRecord, UnreadableRecord} from './sources/source.ts';
+
+/** An image, or a record with an id and more. */
+export type ScoreInput = ImageInput | SourceRecord | UnreadableRecord;
+
+export const scoreOutputs = ['labels', 'logits', 'embeddings'] as const;
+export type ScoreOutput = (typeof scoreOutputs)[number];
+
+export interface ScoreOptions extends FetchOptions {
+  /** What a row has of its image: the likeliest classes, the classifier's output or the pooled features. Default 'labels'. */
+  output?: ScoreOutput | undefined;
+  /** How many of the likeliest classes a row has. Default 5, or all if there are fewer. */
+  topK?: number | undefined;
+  /** Which of a record's fields its row has too; "label" is the class that the record itself names. Default none. */
+  fields?: readonly string[] | undefined;
+  /** Images that run together. Default: the model's batch size. */
+  batchSize?: number | undefined;
+  /** Images that are read and decoded at the same time. Default: what keeps the decoding threads busy. */
+  concurrency?: number | undefined;
+  /** Adds to each row how long its image took. Default false. */
+  timing?: boolean | undefined;
+  /** Makes a second row with the same id an error (ERR_DUPLICATE_ID). Needs about 20 bytes of memory an id. Default false. */
+  uniqueIds?: boolean | undefined;
+  /** Asked for each id in turn: a record for which it is true has no row and counts as skipped. */
+  skip?: ((id: string) => boolean) | undefined;
+}
+
+export interface ScoreTiming {
+  /** Reading, decoding and resizing of the image, waiting for a free thread included. */
+  prepareMilliseconds: number;
+  /** Running the network on the image's whole batch. */
+  computeMilliseconds: number;
+}
+
+interface RowHead {
+  id: string;
+  fields?: Record<string, unknown>;
+  timing?: ScoreTiming;
+}
+
+/** The likeliest classes of an image, best first, and of these the first. */
+export interface LabelRow extends RowHead {
+  label: string;
+  score: number;
+  topK: Prediction[];
+}
+
+export interface LogitsRow extends RowHead {
+  /** [numClasses]. */
+  logits: Float32Array;
+}
+
+export interface EmbeddingRow extends RowHead {
+  /** [widths[4]]. */
+  embedding: Float32Array;
+}
+
+/** An image that could not be scored, and why. */
+export interface FailedRow extends RowHead {
+  error: {code: RepVGGErrorCode; message: string};
+}
+
+export type ScoreRow = LabelRow | LogitsRow | EmbeddingRow | FailedRow;
+
+/** What has become of the records so far. */
+export interface ScoreSummary {
+  /** Rows with a result. */
+  ok: number;
+  /** Rows with an error. */
+  failed: number;
+  /** Records without a row, since `skip` said so. */
+  skipped: number;
+  /** Sum over all images of the time that reading, decoding and resizing took; several are under way at a time. */
+  prepareMilliseconds: number;
+  /** Time in which at least one batch was on the device. */
+  computeMilliseconds: number;
+}
+
+/** Rows as they are ready, in the order of the source, and a summary that is up to date after each of them. */
+export interface Scores extends AsyncGenerator<ScoreRow, ScoreSummary, void> {
+  readonly summary: Readonly<ScoreSummary>;
+}
+
+/** What becomes of an image's result, without the row around it. */
+export type RowResult = Omit<LabelRow | LogitsRow | EmbeddingRow, keyof RowHead>;
+
+interface Item {
+  id: string;
+  image: ImageInput | RepVGGError;
+  fields: Record<string, unknown> | undefined;
+}
+
+/** Runs items through the network, batch by batch. */
+export type RunItems = (
+  items: AsyncIterable<Item>,
+  imageOf: (item: Item) => ImageInput | RepVGGError,
+) => AsyncGenerator<ComputedBatch<Item, RowResult>>;
+
+export function checkScore(source: unknown, options: ScoreOptions): void {
+  if (!isIterable(source)) throw invalidArgument('source', 'an iterable of images or records', source);
+  checkScoreOptions(options);
+}
+
+export function checkScoreOptions(options: ScoreOptions): void {
+  checkOptions(options);
+  const {
+    output = 'labels',
+    topK = 5,
+    batchSize = 1,
+    concurrency = 1,
+    fields = [],
+    fetchTimeout = 1,
+  } = options;
+  if (!scoreOutputs.includes(output)) {
+    throw invalidArgument('output', scoreOutputs.map(name => `"${name}"`).join(', '), output);
+  }
+  positiveInteger(topK, 'topK');
+  positiveInteger(batchSize, 'batchSize', mostImages);
+  positiveInteger(concurrency, 'concurrency', mostImages);
+  positiveInteger(fetchTimeout, 'fetchTimeout', 2 ** 31 - 1);
+  if (!Array.isArray(fields) || !fields.every(field => typeof field === 'string')) {
+    throw invalidArgument('fields', 'an array of names', fields);
+  }
+  if (options.skip !== undefined && typeof options.skip !== 'function') {
+    throw invalidArgument('skip', 'a function', options.skip);
+  }
+  checkSignal(options.signal);
+}
+
+/** Scores every record of a source. */
+export function scoreRecords(
+  source: Iterable<ScoreInput> | AsyncIterable<ScoreInput>,
+  options: ScoreOptions,
+  run: RunItems,
+): Scores {
+  const summary: ScoreSummary = {
+    ok: 0,
+    failed: 0,
+    skipped: 0,
+    prepareMilliseconds: 0,
+    computeMilliseconds: 0,
+  };
+  return Object.assign(rows(source, options, run, summary), {summary});
+}
+
+async function* rows(
+  source: Iterable<ScoreInput> | AsyncIterable<ScoreInput>,
+  options: ScoreOptions,
+  run: RunItems,
+  summary: ScoreSummary,
+): AsyncGenerator<ScoreRow, ScoreSummary, void> {
+  const {signal, timing = false} = options;
+  for await (const computed of run(toItems(source, options, summary), ({image}) => image)) {
+    const {items, slots, milliseconds, resultOf, computeMilliseconds, busyMilliseconds} = computed;
+    summary.computeMilliseconds += busyMilliseconds;
+    for (const [i, {id, fields}] of items.entries()) {
+      signal?.throwIfAborted();
+      const [slot, prepareMilliseconds] = [slots[i]!, milliseconds[i]!];
+      const isFailed = slot instanceof RepVGGError;
+      if (isFailed) summary.failed++;
+      else summary.ok++;
+      summary.prepareMilliseconds += prepareMilliseconds;
+      yield {
+        id,
+        ...(fields && {fields}),
+        ...(isFailed ? {error: {code: slot.code, message: slot.message}} : resultOf!(slot)),
+        ...(timing && {timing: {prepareMilliseconds, computeMilliseconds}}),
+      } as ScoreRow;
+    }
+  }
+  return summary;
+}
+
+async function* toItems(
+  source: Iterable<ScoreInput> | AsyncIterable<ScoreInput>,
+  {fields, skip, uniqueIds = false}: ScoreOptions,
+  summary: ScoreSummary,
+): AsyncGenerator<Item> {
+  const ids = uniqueIds ? new IdSet() : undefined;
+  let position = 0;
+  for await (const input of source) {
+    const {id, image, label, fields: all} = toRecord(input, position++);
+    const isNew = ids?.add(id) ?? true;
+    if (skip?.(id)) {
+      summary.skipped++;
+      continue;
+    }
+    const message = `Expected each id once but received ${JSON.stringify(id)} again.`;
+    yield {
+      id,
+      image: isNew ? image : new RepVGGError('ERR_DUPLICATE_ID', message),
+      fields:
+        fields && Object.fromEntries(fields.map(name => [name, name === 'label' ? label : all?.[name]])),
+    };
+  }
+}
+
+interface FullRecord extends Pick<SourceRecord, 'id' | 'label' | 'fields'> {
+  image: ImageInput | RepVGGError;
+}
+
+/** A record has an image or an error; an image alone is called by its path or URL, or by its position. */
+function toRecord(input: ScoreInput, position: number): FullRecord {
+  if (typeof input === 'string') return {id: input, image: input};
+  if (input instanceof URL) return {id: input.href, image: input};
+  if (typeof input !== 'object' || input === null) {
+    // Refused by whatever reads images, as the error of its row.
+    return {id: String(position), image: input};
+  }
+  const {id} = input as {id?: unknown};
+  if ('image' in input) return {...input, id: id === undefined ? String(position) : String(id)};
+  if ('error' in input) return {id: String(id), image: input.error};
+  return {id: String(position), image: input};
+}
