@@ -1,8 +1,8 @@
 /**
  * Does `work` for each input, for up to `most` of them at a time, and yields what it gives in order, as soon as it is there.
- * Whoever leaves early waits for what is under way.
+ * What the inputs throw comes after the outputs of those before. Whoever leaves early waits for what is under way.
  *
- * @param onLeave tells that work that it is not wanted any more
+ * @param onLeave tells work and inputs that they are not wanted any more
  */
 export async function* workAhead<Input, Output>(
   inputs: AsyncGenerator<Input>,
@@ -12,17 +12,23 @@ export async function* workAhead<Input, Output>(
 ): AsyncGenerator<Output> {
   const underWay: Promise<Output>[] = [];
   let next: Promise<IteratorResult<Input>> | undefined;
-  let ended = false;
+  let end: {failure?: Promise<unknown>} | undefined;
   try {
-    while (!ended || underWay.length > 0) {
+    while (!end || underWay.length > 0) {
       const first = underWay[0];
-      if (!ended && underWay.length < most) {
+      if (!end && underWay.length < most) {
         next ??= unwatched(inputs.next());
+        const asked = next;
+        const failed = (): {failure: Promise<unknown>} => ({failure: asked});
         // A slow input does not keep the first output waiting.
-        const input = await (first ? Promise.race([next, first.then(() => undefined)]) : next);
+        const input = await Promise.race([
+          asked.catch(failed),
+          ...(first ? [first.then(() => undefined)] : []),
+        ]);
         if (input) {
           next = undefined;
-          if (input.done) ended = true;
+          if ('failure' in input) end = input;
+          else if (input.done) end = {};
           else underWay.push(unwatched(work(input.value)));
           continue;
         }
@@ -30,6 +36,7 @@ export async function* workAhead<Input, Output>(
       yield await first!;
       underWay.shift();
     }
+    await end?.failure;
   } finally {
     onLeave();
     await Promise.allSettled([...underWay, inputs.return(undefined)]);

@@ -1,6 +1,5 @@
 import {availableParallelism} from 'node:os';
 import {unwatched} from './ahead.ts';
-import {followSignal} from './cancellation.ts';
 import {RepVGGError} from './errors.ts';
 import type {FetchOptions} from './fetch_image.ts';
 import {type ImageInput, inputName, prepareImage} from './images.ts';
@@ -36,6 +35,8 @@ export interface PrepareOptions extends FetchOptions {
   batchSize: number;
   /** Images on their way at the same time. Default: as many as keep the decoding threads busy. */
   concurrency?: number | undefined;
+  /** Ends the preparation: it then throws the signal's reason, even while the source is silent. */
+  signal: AbortSignal;
 }
 
 /** Images on their way at the same time: one for each thread, and one that waits, so that no thread does. */
@@ -43,7 +44,7 @@ export const imagesInFlight: number = 2 * availableParallelism();
 
 /**
  * Decodes, resizes and crops images batch by batch. The next batch is prepared while the caller works on the last one, and none
- * beyond it. The images before an error of the source itself are prepared before it is thrown.
+ * beyond it. The images before an error of the source itself are prepared before it is thrown. A caller that leaves early aborts first.
  *
  * @param imageOf the image of an item, or why it has none
  * @throws the signal's reason once it is aborted; what the source throws
@@ -53,16 +54,14 @@ export async function* prepareBatches<Item>(
   imageOf: (item: Item) => ImageInput | RepVGGError,
   options: PrepareOptions,
 ): AsyncGenerator<PreparedBatch<Item>> {
-  const {controller, forget} = followSignal(options.signal);
-  const {signal} = controller;
-  const source = new Puller(items, signal);
+  const source = new Puller(items, options.signal);
   let position = 0;
   const start = async (): Promise<PreparedBatch<Item> | undefined> => {
     const pulled = await source.pull(options.batchSize);
     if (pulled.length === 0) return undefined;
     const first = position;
     position += pulled.length;
-    return prepareBatch(pulled, first, imageOf, {...options, signal});
+    return prepareBatch(pulled, first, imageOf, options);
   };
   let next = unwatched(start());
   try {
@@ -71,10 +70,7 @@ export async function* prepareBatches<Item>(
       yield ready;
     }
   } finally {
-    // The caller may have had enough before the end. Nothing is decoded any more once it has left.
-    forget();
-    controller.abort();
-    await next.catch(() => {});
+    await next.catch(() => {}); // Nothing is decoded any more once the caller has left.
     await source.leave();
   }
 }
@@ -83,7 +79,7 @@ async function prepareBatch<Item>(
   items: Item[],
   first: number,
   imageOf: (item: Item) => ImageInput | RepVGGError,
-  options: PrepareOptions & {signal: AbortSignal},
+  options: PrepareOptions,
 ): Promise<PreparedBatch<Item>> {
   const {preprocessing, concurrency = imagesInFlight, signal} = options;
   const size = preprocessing.crop ** 2 * 3;

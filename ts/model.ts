@@ -2,7 +2,7 @@ import {workAhead} from './ahead.ts';
 import type {Architecture} from './architecture.ts';
 import {checkOptions, checkSignal, positiveInteger} from './arguments.ts';
 import {type ComputedBatch, mostImages, type PreparedBatch, prepareBatches} from './batches.ts';
-import {raiseOnAbort} from './cancellation.ts';
+import {followSignal, raiseOnAbort} from './cancellation.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from './device.ts';
@@ -342,10 +342,12 @@ export class RepVGG implements AsyncDisposable {
     const {signal} = options;
     signal?.throwIfAborted();
     const cancel = new Uint8Array(1);
-    const forget = signal && raiseOnAbort(signal, cancel);
+    const {controller, forget} = followSignal(signal);
+    raiseOnAbort(controller.signal, cancel);
     const {preprocessing, batchSize} = this;
     const prepared = prepareBatches(items, imageOf, {
       ...options,
+      signal: controller.signal,
       preprocessing,
       batchSize: options.batchSize ?? batchSize,
     });
@@ -361,12 +363,12 @@ export class RepVGG implements AsyncDisposable {
       return {...ready, resultOf, computeMilliseconds: end - begin, busyMilliseconds};
     };
     try {
-      yield* workAhead(prepared, most, run, () => cancel.fill(1));
+      yield* workAhead(prepared, most, run, () => controller.abort());
     } catch (error) {
       signal?.throwIfAborted();
       throw fromNative(error);
     } finally {
-      forget?.();
+      forget();
     }
   }
 }
