@@ -174,6 +174,20 @@ test('a flipped bit in the weights', async t => {
 
 const bomb = {deflate: true, data: Buffer.alloc(2 ** 25)};
 test(
+  'a zip entry that claims more than deflate can do',
+  refusal,
+  () => oneTensor({}, {'data.pkl': {deflate: true, size: 2 ** 20}}),
+  'ERR_CHECKPOINT_CORRUPT',
+  /data\.pkl claims to grow from \d+ to 1048576 bytes/,
+);
+test(
+  'a small zip bomb',
+  refusal,
+  () => oneTensor({}, {'data.pkl': {deflate: true, data: Buffer.alloc(2 ** 21)}}),
+  'ERR_CHECKPOINT_CORRUPT',
+  /data\.pkl claims to grow from \d+ to 2097152 bytes/,
+);
+test(
   'a zip bomb',
   refusal,
   () => oneTensor({length: 2 ** 23, shape: [2 ** 23]}, {'data/0': bomb}),

@@ -12,8 +12,10 @@ const localHeaderBytes = 30;
 const stored = 0;
 const deflated = 8;
 /** Weights deflate to nine tenths. An entry that grows a hundredfold, and to more than this, is a bomb. */
-const bombBytes = 2 ** 24;
+const bombBytes = 2 ** 20;
 const bombFactor = 100;
+/** Nothing deflates to less than this part of it: 258 bytes of a match take two bits at least. */
+const mostDeflated = 1032;
 
 /** Some dozen entries of the directory. */
 const windowBytes = 2 ** 13;
@@ -208,7 +210,8 @@ function checkEntry(entry: Entry, file: CheckpointFile): void {
     const problem = `zip entry ${name} is compressed by method ${compressionMethod}, where only deflate is supported`;
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }
-  if (uncompressedSize > bombBytes && uncompressedSize > bombFactor * compressedSize) {
+  const factor = uncompressedSize > bombBytes ? bombFactor : mostDeflated;
+  if (uncompressedSize > factor * compressedSize) {
     const problem = `zip entry ${name} claims to grow from ${compressedSize} to ${uncompressedSize} bytes`;
     throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   }

@@ -1,0 +1,110 @@
+// Looks for files that make a reader crash, hang, take too much memory or anything but an error with a code:
+//
+//   npm run fuzz -- [--mutations 10000000] [--seconds N] [--coverage-seconds 600] [--seed NAME]
+//
+// First mutations of small files of every format on all cores, until so many are done or so much time has passed; then
+// jazzer.js, which is led by the branches that its inputs take (installed for the run by npx, which needs the network;
+// --coverage-seconds 0 leaves it out). What is found is kept in fuzz-findings/, and the exit code is then 1.
+import {fork, spawnSync} from 'node:child_process';
+import {mkdirSync, readdirSync, writeFileSync} from 'node:fs';
+import {availableParallelism} from 'node:os';
+import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import {parseArgs} from 'node:util';
+
+const jazzer = '@jazzer.js/core@4.0.0';
+const {values} = parseArgs({
+  options: {
+    mutations: {type: 'string', default: '10000000'},
+    seconds: {type: 'string', default: 'Infinity'},
+    'coverage-seconds': {type: 'string', default: '600'},
+    seed: {type: 'string', default: new Date().toISOString().slice(0, 10)},
+  },
+});
+const root = fileURLToPath(new URL('..', import.meta.url));
+const findings = join(root, 'fuzz-findings');
+
+let found = await mutations(Number(values.mutations), 1000 * Number(values.seconds));
+const seconds = Number(values['coverage-seconds']);
+if (seconds > 0) found += await coverage(seconds);
+process.exitCode = found > 0 ? 1 : 0;
+
+async function mutations(count, milliseconds) {
+  const cores = availableParallelism();
+  const reports = Array.from({length: cores}, () => ({done: 0, outcomes: {}, slowest: 0}));
+  const start = performance.now();
+  let kept = 0;
+  const work = (_, i) =>
+    new Promise((resolve, reject) => {
+      const args = [`${values.seed} ${i}`, String(Math.ceil(count / cores))];
+      const child = fork(join(root, 'test/fuzz/worker.ts'), args, {execArgv: ['--import=tsx']});
+      const timer = milliseconds < 2 ** 31 ? setTimeout(() => child.kill(), milliseconds) : undefined;
+      child.on('message', message => {
+        if (message.found) kept += keep(message.found);
+        else reports[i] = message;
+      });
+      child.on('error', reject);
+      child.on('exit', (code, signal) => {
+        clearTimeout(timer);
+        if (code === 0 || (signal === 'SIGTERM' && performance.now() - start >= milliseconds))
+          return resolve();
+        reject(new Error(`a process of the fuzzer ended with ${signal ?? `exit code ${code}`}`));
+      });
+    });
+  await Promise.all(reports.map(work));
+  const done = reports.reduce((sum, report) => sum + report.done, 0);
+  const outcomes = {};
+  for (const report of reports) {
+    for (const [name, number] of Object.entries(report.outcomes))
+      outcomes[name] = (outcomes[name] ?? 0) + number;
+  }
+  const elapsed = (performance.now() - start) / 1000;
+  console.log(
+    `${done} mutations in ${elapsed.toFixed(0)} s, ${(done / elapsed).toFixed(0)} a second (seed ${values.seed})`,
+  );
+  console.log(
+    `slowest ${Math.max(...reports.map(report => report.slowest)).toFixed(0)} ms, ${kept} findings`,
+  );
+  console.log(outcomes);
+  return kept;
+}
+
+function keep({seed, problem, base64}) {
+  mkdirSync(findings, {recursive: true});
+  const file = join(findings, `${Date.now()}-${readdirSync(findings).length}`);
+  writeFileSync(file, Buffer.from(base64, 'base64'));
+  writeFileSync(`${file}.txt`, `${seed}\n${problem}\n`);
+  console.error(`found in ${seed}, kept as ${file}: ${problem}`);
+  return 1;
+}
+
+/** Runs jazzer.js on one bundle of the readers, since it can count branches of CommonJS alone. */
+async function coverage(time) {
+  const {build} = await import('esbuild');
+  const corpus = join(findings, 'corpus');
+  mkdirSync(corpus, {recursive: true});
+  const bundle = join(findings, 'target.cjs');
+  const common = {bundle: true, platform: 'node', target: 'node20', absWorkingDir: root, logLevel: 'error'};
+  await build({...common, entryPoints: ['test/fuzz/target.ts'], format: 'cjs', outfile: bundle});
+  const seeds = join(findings, 'seeds.mjs');
+  await build({...common, entryPoints: ['test/fuzz/seeds.ts'], format: 'esm', outfile: seeds});
+  for (const {name, bytes} of (await import(seeds)).seeds)
+    writeFileSync(join(corpus, name.replaceAll(/\W/g, '-')), bytes);
+  const options = [`-max_total_time=${time}`, '-max_len=4096', '-timeout=5', `-artifact_prefix=${findings}/`];
+  const args = ['--yes', `--package=${jazzer}`, 'jazzer', bundle, corpus, '-i=target', '--sync=false'];
+  const before = artifacts();
+  const {status} = spawnSync('npx', [...args, '--', ...options], {stdio: 'inherit', cwd: findings});
+  const found = artifacts().filter(name => !before.includes(name));
+  for (const name of found) console.error(`found by jazzer.js, kept as ${join(findings, name)}`);
+  if (status !== 0 && found.length === 0) {
+    throw new Error(
+      'jazzer.js did not run; its prebuilt binaries need glibc 2.38 (--coverage-seconds 0 goes without it)',
+    );
+  }
+  return found.length;
+}
+
+/** What libFuzzer has kept. */
+function artifacts() {
+  return readdirSync(findings).filter(name => /^(crash|timeout|oom|slow-unit)-/.test(name));
+}
