@@ -131,7 +131,7 @@ const mindCV: Dialect = {
   ...official,
   name: 'MindCV',
   source: 'mindspore-lab/mindcv, models/repvgg.py',
-  quirks: "batch normalisations in MindSpore's words; the state of an optimizer is ignored",
+  quirks: "batch normalisations in MindSpore's words; an optimizer's state and running averages are ignored",
   dense: {convolution: 'rbr_dense.0', batchNorm: 'rbr_dense.1'},
   pointwise: {convolution: 'rbr_1x1.0', batchNorm: 'rbr_1x1.1'},
   squeezeExcite: {down: 'se.conv_reduce', up: 'se.conv_expand', position: 'before-relu'},
