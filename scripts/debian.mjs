@@ -1,0 +1,59 @@
+// Fetches packages from Debian with apt, in a folder of its own: the system's packages stay as they are, no root is needed, and
+// Debian's signatures are checked.
+import {execFileSync} from 'node:child_process';
+import {mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import path from 'node:path';
+
+const suite = 'bookworm';
+
+/** Calls `use` with a folder that is removed afterwards. Returns null, or in one sentence why it cannot be done here. */
+export function withDebian(use) {
+  const folder = mkdtempSync(path.join(tmpdir(), 'repvgg-debian-'));
+  try {
+    use(open(folder));
+    return null;
+  } catch (error) {
+    return `${error.stderr ?? ''}`.trim().split('\n').at(-1) || error.message;
+  } finally {
+    rmSync(folder, {recursive: true, force: true});
+  }
+}
+
+function open(folder) {
+  const run = (command, ...args) =>
+    execFileSync(command, args, {cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe']});
+  const only = pattern =>
+    path.join(
+      folder,
+      readdirSync(folder).find(name => pattern.test(name)),
+    );
+  for (const part of ['lists/partial', 'cache/archives/partial'])
+    mkdirSync(path.join(folder, part), {recursive: true});
+  const origin = `[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian ${suite} main`;
+  writeFileSync(path.join(folder, 'sources.list'), `deb ${origin}\ndeb-src ${origin}\n`);
+  const apt = (...args) =>
+    run(
+      'apt-get',
+      ...['-qq', '-o', `Dir::State::lists=${folder}/lists`, '-o', `Dir::Cache=${folder}/cache`],
+      ...['-o', `Dir::Etc::SourceList=${folder}/sources.list`, '-o', 'Dir::Etc::SourceParts=/dev/null'],
+      ...['-o', 'APT::Sandbox::User=', '-o', 'APT::Update::Error-Mode=any'],
+      ...args,
+    );
+  apt('update');
+  return {
+    folder,
+    run,
+    /** Unpacks binary packages into the folder `to`, without their dependencies. */
+    unpack(packages, to) {
+      apt('download', ...packages);
+      for (const name of packages) run('dpkg-deb', '-x', only(new RegExp(`^${name}_.*\\.deb$`)), to);
+    },
+    /** Unpacks the original source of a package and returns its folder. */
+    source(name) {
+      apt('source', '--download-only', name);
+      run('tar', 'xf', only(/\.orig\.tar/));
+      return only(new RegExp(`^${name}-[\\d.]+$`));
+    },
+  };
+}
