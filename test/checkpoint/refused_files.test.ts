@@ -187,6 +187,21 @@ test(
   'ERR_CHECKPOINT_CORRUPT',
   /data\.pkl claims to grow from \d+ to 2097152 bytes/,
 );
+for (const name of [
+  '../data.pkl',
+  '/data.pkl',
+  'C:/data.pkl',
+  'archive/../../data.pkl',
+  'archive\\..\\data.pkl',
+]) {
+  test(
+    `a zip entry named ${name}`,
+    refusal,
+    () => oneTensor({}, {other: {name, data: Buffer.from('x')}}),
+    'ERR_CHECKPOINT_CORRUPT',
+    /its zip directory is damaged \((relative path|absolute path|invalid relative path|invalid characters)/,
+  );
+}
 test(
   'a zip bomb',
   refusal,

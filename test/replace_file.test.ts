@@ -1,0 +1,79 @@
+/** Writing that fails half-way, by every writer: the old file stays, and nothing else. */
+import {execFile} from 'node:child_process';
+import {mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+import {promisify} from 'node:util';
+import test from 'ava';
+import {append, replaceFile} from '../ts/replace_file.ts';
+import {temporaryFolder} from './cli/run.ts';
+import {checkpoint} from './fixtures.ts';
+
+const writers: Record<string, string> = {
+  'old.pth': 'convertCheckpoint',
+  'old.safetensors': 'convertCheckpoint',
+  'old.onnx': 'exportOnnx',
+};
+
+// A limit on the size of files stands for a full disk: both fail in the middle of a write.
+(process.platform === 'linux' ? test : test.skip)(
+  'a file that cannot be written whole leaves the old one',
+  async t => {
+    const folder = await temporaryFolder(t);
+    const source = fileURLToPath(new URL('../ts', import.meta.url));
+    for (const [name, writer] of Object.entries(writers)) {
+      const path = join(folder, name);
+      await writeFile(path, 'before');
+      const script = join(folder, `${writer}.mts`);
+      await writeFile(
+        script,
+        `import {convertCheckpoint} from '${source}/convert.ts';
+      import {exportOnnx} from '${source}/export.ts';
+      await ${writer}(process.argv[2], process.argv[3]).catch(error => console.log(error.code, error.message));`,
+      );
+      // 16 blocks of 512 or 1024 bytes, as the shell has it; the network takes 58,000 bytes.
+      const command = 'ulimit -f 16; exec "$0" --import=tsx "$@"';
+      const args = ['-c', command, process.execPath, script, checkpoint('narrow.official.zip.pth'), path];
+      const cwd = fileURLToPath(new URL('..', import.meta.url));
+      const {stdout} = await promisify(execFile)('sh', args, {cwd});
+      t.is(
+        stdout.trim(),
+        `ERR_FILE_WRITE Cannot write ${path}: it would be larger than this process or file system allows.`,
+      );
+      t.is(await readFile(path, 'utf8'), 'before');
+    }
+    t.false((await readdir(folder)).some(name => name.endsWith('.tmp')));
+  },
+);
+
+test('errors of the file system are in words', async t => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'x');
+  await writeFile(path, 'before');
+  for (const [code, message] of [
+    ['ENOSPC', `Cannot write ${path}: the disk is full.`],
+    ['EDQUOT', `Cannot write ${path}: the quota of this disk is used up.`],
+    ['EIO', `Cannot write ${path}: EIO: some words.`],
+  ] as const) {
+    const fail = async (): Promise<never> => {
+      throw Object.assign(new Error(`${code}: some words`), {code});
+    };
+    await t.throwsAsync(replaceFile(path, fail), {code: 'ERR_FILE_WRITE', message});
+  }
+  await t.throwsAsync(
+    replaceFile('', async () => {}),
+    {code: 'ERR_INVALID_ARGUMENT'},
+  );
+  t.is(await readFile(path, 'utf8'), 'before');
+  t.deepEqual(await readdir(folder), ['x']);
+});
+
+test('what is appended follows what was written before', async t => {
+  const folder = join(await temporaryFolder(t), 'new');
+  await mkdir(folder);
+  const path = join(folder, 'x');
+  await replaceFile(path, async file => {
+    for (const part of ['one', '', ' two', ' three']) await append(file, Buffer.from(part));
+  });
+  t.is(await readFile(path, 'utf8'), 'one two three');
+});
