@@ -1,0 +1,128 @@
+import {type ChildProcess, spawn} from 'node:child_process';
+import {existsSync, readdirSync} from 'node:fs';
+import {mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import {createInterface} from 'node:readline';
+import {fileURLToPath} from 'node:url';
+import test, {type ExecutionContext} from 'ava';
+import {digits} from '../../ts/digits.ts';
+import {redisServer, startRedis} from '../bullmq/redis.ts';
+import {finish, type Output} from '../cli/run.ts';
+import {temporaryFolder} from '../folder.ts';
+
+// The examples import "repvgg", which is dist/ of this package: `npm run build:ts` makes it.
+
+/** The class of a digit's file, 0003-3.png, is in its name. */
+const names = readdirSync(digits.images).slice(0, 24);
+const paths = names.map(name => join(digits.images, name));
+
+function start(t: ExecutionContext, name: string, args: readonly string[], env = {}): ChildProcess {
+  const script = fileURLToPath(new URL(`../../examples/${name}`, import.meta.url));
+  const child = spawn(process.execPath, [script, ...args], {env: {...process.env, ...env}});
+  t.teardown(() => child.kill('SIGKILL'));
+  return child;
+}
+
+async function run(t: ExecutionContext, name: string, args: readonly string[], input = ''): Promise<Output> {
+  const child = start(t, name, args);
+  child.stdin!.end(input);
+  return finish(child);
+}
+
+/** Most digits are read right; a wrong image, or results in another order, would make most of them wrong. */
+function mostlyRight(t: ExecutionContext, rows: readonly (readonly [name: string, label: unknown])[]): void {
+  const right = rows.filter(([name, label]) => name.endsWith(`-${label}.png`));
+  t.true(right.length > 0.9 * rows.length, `${right.length} of ${rows.length}`);
+}
+
+test('every example is tested', async t => {
+  const source = await readFile(fileURLToPath(import.meta.url), 'utf8');
+  const examples = await readdir(new URL('../../examples/', import.meta.url));
+  for (const name of examples) t.true(source.includes(`'${name}'`) || name === 'README.md', name);
+});
+
+test('an HTTP endpoint puts concurrent requests together', async t => {
+  const server = start(t, 'http-endpoint.js', ['digits', '0']);
+  const line: string = (await createInterface(server.stdout!)[Symbol.asyncIterator]().next()).value;
+  const url = /http:\S+/.exec(line)![0];
+  const post = async (body: Uint8Array, type: string): Promise<Response> =>
+    fetch(url, {method: 'POST', body: new Uint8Array(body), headers: {'content-type': type}});
+  const responses = await Promise.all(paths.map(async path => post(await readFile(path), 'image/png')));
+  t.true(responses.some(({headers}) => Number(headers.get('x-batch-size')) > 1));
+  const labels = await Promise.all(
+    responses.map(async r => ((await r.json()) as {label: string}[])[0]!.label),
+  );
+  mostlyRight(
+    t,
+    labels.map((label, i) => [names[i]!, label]),
+  );
+
+  const damaged = await post(Buffer.from('no image'), 'image/png');
+  t.is(damaged.status, 422);
+  t.is(((await damaged.json()) as {code: string}).code, 'ERR_IMAGE_DECODE');
+  t.is((await post(Buffer.from('{}'), 'application/json')).status, 415);
+
+  const exited = new Promise(resolve => server.once('exit', resolve));
+  server.kill('SIGTERM');
+  t.is(await exited, 0);
+});
+
+test('a stream of paths becomes one of rows', async t => {
+  const {code, stdout, stderr} = await run(t, 'stream-pipeline.js', [], [...paths, 'none.png'].join('\n'));
+  t.is(code, 0);
+  t.is(stderr, `${paths.length} images scored, 1 failed\n`);
+  const rows = stdout
+    .trimEnd()
+    .split('\n')
+    .map(line => JSON.parse(line));
+  t.deepEqual(
+    rows.map(({id}) => id),
+    [...paths, 'none.png'],
+  );
+  t.is(rows.pop().error.code, 'ERR_FILE_NOT_FOUND');
+  mostlyRight(
+    t,
+    rows.map(({id, label}) => [id, label]),
+  );
+});
+
+test('a model in a worker thread', async t => {
+  const {code, stdout, stderr} = await run(t, 'worker-threads.js', ['digits', ...paths, 'none.png']);
+  t.deepEqual([code, stderr], [0, '']);
+  const lines = stdout.trimEnd().split('\n');
+  t.is(lines.length, paths.length + 1);
+  t.true(lines.includes('none.png: Cannot read image none.png: no such file.'));
+  const read = lines.filter(line => !line.startsWith('none'));
+  mostlyRight(
+    t,
+    read.map(line => /^(.*): (\d) /.exec(line)!.slice(1) as [string, string]),
+  );
+});
+
+const redisTest = redisServer ? test : test.skip;
+
+redisTest('shards shared out by a queue', async t => {
+  const folder = await temporaryFolder(t);
+  const env = {REDIS_SOCKET: (await startRedis(t)).path};
+  const output = join(folder, 'rows');
+  await mkdir(output);
+  const shards = ['a', 'b'].map(name => join(folder, `${name}.txt`));
+  for (const [i, shard] of shards.entries()) {
+    await writeFile(shard, paths.filter((_, path) => path % 2 === i).join('\n'));
+  }
+  const worker = start(t, 'bullmq.js', ['work'], env);
+  const added = start(t, 'bullmq.js', ['add', output, ...shards], env);
+  const {code, stdout, stderr} = await finish(added);
+  t.deepEqual([code, stdout, stderr], [0, '2 shards done, 0 failed\n', '']);
+  const exited = new Promise(resolve => worker.once('exit', resolve));
+  worker.kill('SIGTERM');
+  t.is(await exited, 0);
+  t.true(existsSync(join(output, 'a.ndjson')));
+  const texts = await Promise.all(['a', 'b'].map(name => readFile(join(output, `${name}.ndjson`), 'utf8')));
+  const rows = texts
+    .join('')
+    .trimEnd()
+    .split('\n')
+    .map(line => JSON.parse(line));
+  t.deepEqual(rows.map(({id}) => id).sort(), [...paths].sort());
+});
