@@ -130,6 +130,12 @@ test('a state dict of a class of its own', async t => {
   t.deepEqual(await readAll(pickle(wrapped)), {weight: [1, 2]});
 });
 
+test("MegEngine's tensors are their arrays", async t => {
+  const args = tuple(array(), 'N', text('xpux'));
+  const parameters = concat('cmegengine.tensor\nParameter\n', args, '\x81', dict({qdict: '}'}), 'b');
+  t.deepEqual(await readAll(pickle(dict({x: parameters}))), {x: [1, 2, 3, 4]});
+});
+
 test('a tensor with attributes', async t => {
   const typed = concat(
     'ctorch._tensor\n_rebuild_from_type_v2\n',

@@ -158,6 +158,10 @@ export const numpyGlobals: readonly PickleGlobal[] = [
   }),
   ...bothNames('multiarray._reconstruct', () => new NumpyArray()),
   ...bothNames('multiarray.scalar', () => null),
+  // MegEngine's tensors outside of a state dict: Tensor(array, type, device). As a pair, which Paddle's are.
+  ...['Tensor', 'Parameter'].map(
+    name => new PickleGlobal(`megengine.tensor.${name}`, ([array]) => [name, array]),
+  ),
   // Protocol 5: _frombuffer(bytes, type, shape, order)
   ...bothNames('numeric._frombuffer', ([bytes, type, shape, order], context) =>
     new NumpyArray().set(shape, type, order === 'F', bytes, context),
