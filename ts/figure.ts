@@ -1,5 +1,6 @@
 import {type Architecture, type BlockShape, blockName} from './architecture.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from './statistics.ts';
+import {escapeXml} from './xml.ts';
 
 /** Blocks in a row that differ in their groups at most: drawn once, with how many there are. */
 interface Run {
@@ -260,9 +261,4 @@ function arrow(x: number, from: number, to: number): string {
 
 function count(value: number): string {
   return value.toLocaleString('en-US');
-}
-
-function escapeXml(value: string): string {
-  const entities: Record<string, string> = {'<': '&lt;', '>': '&gt;', '&': '&amp;', '"': '&quot;'};
-  return value.replace(/[<>&"]/g, character => entities[character]!).replace(/\p{Cc}/gu, ' ');
 }

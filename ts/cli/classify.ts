@@ -1,37 +1,20 @@
 import type {Command} from 'commander';
-import type {DeviceList, DeviceName, Precision} from '../device.ts';
-import {RepVGGError} from '../errors.ts';
-import type {Form} from '../network.ts';
-import type {Prediction} from '../predictions.ts';
+import type {ScoreRow} from '../score.ts';
+import {openImages} from './images.ts';
 import {loadModel} from './load.ts';
 import {
-  architectureOption,
-  batchSizeOption,
-  deviceOption,
-  epsOption,
+  addNetworkOptions,
   exitCode,
-  formOption,
   jsonOption,
-  type PreprocessingFlags,
+  type NetworkFlags,
+  needCheckpoint,
   positiveInteger,
-  precisionOption,
-  preprocessingOptions,
   takePreprocessing,
-  threadsOption,
 } from './options.ts';
 import {oneLine, print, printJson} from './output.ts';
 
-interface Flags extends PreprocessingFlags {
-  checkpoint?: string;
-  architecture?: string;
-  eps?: number;
-  labels?: string;
+interface Flags extends NetworkFlags {
   topK: number;
-  form: Form;
-  device: DeviceName | DeviceList;
-  precision: Precision;
-  batchSize: number;
-  threads?: number;
   json?: true;
 }
 
@@ -44,20 +27,10 @@ export function addClassify(program: Command): void {
   const command = program
     .command('classify')
     .description('print the likeliest classes of each image, in order, as batches finish')
-    .argument('<images...>', 'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF)')
-    // Not requiredOption(): commander would ask for it before it looks at misspelt ones.
-    .option('-c, --checkpoint <file>', 'a checkpoint in train or deploy form, or "digits"')
-    .addOption(architectureOption())
-    .addOption(epsOption())
-    .option('--labels <file>', 'one label a line, or a JSON array (default: ImageNet for 1000 classes)')
-    .option('-k, --top-k <k>', 'classes to print for each image', positiveInteger, 5)
-    .addOption(formOption())
-    .addOption(deviceOption())
-    .addOption(precisionOption());
-  for (const option of preprocessingOptions()) command.addOption(option);
+    .argument('<images...>', 'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), or folders of them');
+  addNetworkOptions(command);
   command
-    .addOption(batchSizeOption())
-    .addOption(threadsOption())
+    .option('-k, --top-k <k>', 'classes to print for each image', positiveInteger, 5)
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(classify);
@@ -65,32 +38,20 @@ export function addClassify(program: Command): void {
 
 async function classify(images: string[], flags: Flags, command: Command): Promise<void> {
   const {checkpoint, topK, json, ...load} = takePreprocessing(flags);
-  if (checkpoint === undefined)
-    command.error("error: required option '-c, --checkpoint <file>' not specified");
-  await using model = await loadModel(checkpoint, load);
-  const run = (first: number): Promise<(Prediction[] | RepVGGError)[]> => {
-    const results = model.classifySettled(images.slice(first, first + load.batchSize), {topK});
-    results.catch(() => {}); // Seen when it is awaited, if it ever is.
-    return results;
-  };
-  let ahead = run(0);
-  for (let first = 0; first < images.length; first += load.batchSize) {
-    const current = ahead;
-    ahead = run(first + load.batchSize); // Decodes while the current batch is computed.
-    for (const [i, result] of (await current).entries()) {
-      const id = images[first + i]!;
-      await (json ? printJson(jsonRow(id, result)) : print(oneLine(textRow(id, result))));
-      if (result instanceof RepVGGError) process.exitCode = exitCode.rowsFailed;
-    }
+  await using model = await loadModel(needCheckpoint(checkpoint, command), load);
+  for await (const row of model.score(openImages(images), {topK})) {
+    await (json ? printJson(jsonRow(row)) : print(oneLine(textRow(row))));
+    if ('error' in row) process.exitCode = exitCode.rowsFailed;
   }
 }
 
-function jsonRow(id: string, result: Prediction[] | RepVGGError): object {
-  if (!(result instanceof RepVGGError)) return {id, topK: result};
-  return {id, error: {code: result.code, message: result.message}};
+export function jsonRow(row: ScoreRow): object {
+  if ('error' in row) return {id: row.id, error: row.error};
+  return {id: row.id, topK: 'topK' in row ? row.topK : []};
 }
 
-function textRow(id: string, result: Prediction[] | RepVGGError): string {
-  if (result instanceof RepVGGError) return `${id}: error: ${result.message} (${result.code})`;
-  return `${id}: ${result.map(({label, score}) => `${label} ${(100 * score).toFixed(1)}%`).join(' | ')}`;
+function textRow(row: ScoreRow): string {
+  if ('error' in row) return `${row.id}: error: ${row.error.message} (${row.error.code})`;
+  const classes = 'topK' in row ? row.topK : [];
+  return `${row.id}: ${classes.map(({label, score}) => `${label} ${(100 * score).toFixed(1)}%`).join(' | ')}`;
 }

@@ -1,5 +1,5 @@
-import {InvalidArgumentError, Option} from 'commander';
-import type {DeviceName, Precision} from '../device.ts';
+import {type Command, InvalidArgumentError, Option} from 'commander';
+import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import type {Form} from '../network.ts';
 import type {Interpolation, Preprocessing, PreprocessingOptions} from '../preprocessing.ts';
 
@@ -62,8 +62,8 @@ export const formOption = (): Option =>
 export const threadsOption = (): Option =>
   new Option('--threads <n>', 'CPU threads (default: every core)').argParser(positiveInteger);
 
-export const batchSizeOption = (): Option =>
-  new Option('-b, --batch-size <n>', 'images that run together').default(32).argParser(positiveInteger);
+export const batchSizeOption = (size = 32): Option =>
+  new Option('-b, --batch-size <n>', 'images that run together').default(size).argParser(positiveInteger);
 
 export const preprocessingOptions = (): Option[] => [
   new Option(
@@ -108,4 +108,35 @@ export function toPreprocessing({
   std,
 }: PreprocessingFlags): PreprocessingOptions {
   return {resize: resize ?? (crop === 224 ? 256 : crop), crop, interpolation, autoOrient, mean, std};
+}
+
+/** The options of commands that run one network over images. */
+export interface NetworkFlags extends PreprocessingFlags {
+  checkpoint?: string;
+  architecture?: string;
+  eps?: number;
+  labels?: string;
+  form: Form;
+  device: DeviceName | DeviceList;
+  precision: Precision;
+  batchSize: number;
+  threads?: number;
+}
+
+export function addNetworkOptions(command: Command, {batchSize}: {batchSize?: number} = {}): void {
+  command
+    // Not requiredOption(): commander would ask for it before it looks at misspelt ones.
+    .option('-c, --checkpoint <file>', 'a checkpoint, "owner/name" of the Hugging Face hub, or "digits"')
+    .addOption(architectureOption())
+    .addOption(epsOption())
+    .option('--labels <file>', 'one label a line, or a JSON array (default: ImageNet for 1000 classes)')
+    .addOption(formOption())
+    .addOption(deviceOption())
+    .addOption(precisionOption());
+  for (const option of preprocessingOptions()) command.addOption(option);
+  command.addOption(batchSizeOption(batchSize)).addOption(threadsOption());
+}
+
+export function needCheckpoint(checkpoint: string | undefined, command: Command): string {
+  return checkpoint ?? command.error("error: required option '-c, --checkpoint <file>' not specified");
 }

@@ -5,8 +5,10 @@ import {addCompletion} from './completion.ts';
 import {addConvert} from './convert.ts';
 import {addDemo} from './demo.ts';
 import {addDoctor} from './doctor.ts';
+import {addEval} from './eval.ts';
 import {addExport} from './export.ts';
 import {addFetch} from './fetch.ts';
+import {addInfer} from './infer.ts';
 import {addInfo} from './info.ts';
 import {addVerify} from './verify.ts';
 import {version} from './version.ts';
@@ -18,6 +20,8 @@ import {version} from './version.ts';
 const commands: readonly ((program: Command) => void)[] = [
   addDemo,
   addClassify,
+  addInfer,
+  addEval,
   addConvert,
   addExport,
   addFetch,

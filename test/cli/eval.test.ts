@@ -1,0 +1,157 @@
+import {copyFile, mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import test, {type ExecutionContext} from 'ava';
+import {digits} from '../../ts/digits.ts';
+import {jsonLines, repvgg, temporaryFolder} from './run.ts';
+
+const network = ['--checkpoint', 'digits'];
+
+/** The embedded images in class folders, as `val` of a folder. */
+async function imageFolder(t: ExecutionContext, every = 1): Promise<string> {
+  const folder = await temporaryFolder(t);
+  for (const [i, name] of (await readdir(digits.images)).sort().entries()) {
+    if (i % every !== 0) continue;
+    const label = name.slice(5, 6);
+    await mkdir(join(folder, 'val', label), {recursive: true});
+    await copyFile(join(digits.images, name), join(folder, 'val', label, name));
+  }
+  return folder;
+}
+
+test("the lines are the official script's, and 357 of 360 are right", async t => {
+  const {code, stdout, stderr} = await repvgg([
+    'eval',
+    await imageFolder(t),
+    ...network,
+    '-b',
+    '20',
+    '--form',
+    'train',
+  ]);
+  t.is(code, 0);
+  t.is(stderr, '');
+  const lines = stdout.split('\n');
+  t.is(lines.length, 4);
+  for (const [i, line] of lines.slice(0, 2).entries())
+    t.regex(
+      line,
+      new RegExp(
+        `^Test: \\[${i === 0 ? ' 0' : '10'}/18\\]\\tTime [ \\d]\\d\\.\\d{3} \\([ \\d]\\d\\.\\d{3}\\)\\tLoss \\d\\.\\d{4}e[-+]\\d\\d \\(\\d\\.\\d{4}e[-+]\\d\\d\\)` +
+          '\\tAcc@1 [ \\d]{3}\\.\\d\\d \\([ \\d]{3}\\.\\d\\d\\)\\tAcc@5 100\\.00 \\(100\\.00\\)$',
+      ),
+    );
+  t.is(lines[2], ' * Acc@1 99.167 Acc@5 100.000');
+});
+
+test('--json has the numbers, --confusion a picture', async t => {
+  const picture = join(await temporaryFolder(t), 'confusion.svg');
+  const output = await repvgg(['eval', 'digits', ...network, '--json', '--confusion', picture]);
+  t.is(output.code, 0);
+  const [result] = jsonLines<Record<string, unknown>>(output);
+  t.like(result, {
+    form: 'deploy',
+    precision: 'fp32',
+    images: 360,
+    top1: (100 * 357) / 360,
+    top5: 100,
+    failed: [],
+  });
+  t.deepEqual(result!.confused, [
+    {truth: 3, predicted: 5, count: 1},
+    {truth: 5, predicted: 9, count: 1},
+    {truth: 9, predicted: 3, count: 1},
+  ]);
+  t.true(Math.abs((result!.loss as number) - 0.06817) < 1e-4);
+  t.true((await readFile(picture, 'utf8')).includes('>digits on digits: 99.167 % of 360 images<'));
+});
+
+test('an image that cannot be read does not count, and the exit code is 1', async t => {
+  const folder = await imageFolder(t, 7);
+  await writeFile(join(folder, 'val', '3', 'broken.png'), 'text');
+  const {code, stdout, stderr} = await repvgg(['eval', folder, ...network]);
+  t.is(code, 1);
+  t.regex(stdout, /\n \* Acc@1 96\.154 Acc@5 100\.000\n$/);
+  t.regex(stderr, /^repvgg: .*broken\.png: Cannot decode .* \(ERR_IMAGE_DECODE\)\n$/);
+  const {code: jsonCode, ...json} = await repvgg(['eval', folder, ...network, '--json']);
+  t.is(jsonCode, 1);
+  t.like(jsonLines<{images: number; failed: object[]}>({code: 1, ...json})[0], {images: 52});
+});
+
+test('a table with labels', async t => {
+  const folder = await temporaryFolder(t);
+  const rows = (await readdir(digits.images))
+    .slice(0, 10)
+    .map(name => ({path: join(digits.images, name), label: Number(name.slice(5, 6))}));
+  await writeFile(join(folder, 'list.ndjson'), rows.map(row => `${JSON.stringify(row)}\n`).join(''));
+  const {code, stdout} = await repvgg(['eval', join(folder, 'list.ndjson'), ...network, '-b', '4']);
+  t.is(code, 0);
+  t.regex(stdout, /^Test: \[0\/\?\]\t/);
+  t.regex(stdout, /\n \* Acc@1 100\.000 Acc@5 100\.000\n$/);
+});
+
+test('--compare runs both forms in one pass, the first being what the others are compared with', async t => {
+  const output = await repvgg([
+    'eval',
+    await imageFolder(t, 4),
+    ...network,
+    '--compare',
+    '--json',
+    '--device',
+    'cpu',
+  ]);
+  t.is(output.code, 0);
+  const [{images, runs}] = jsonLines<{images: number; runs: Record<string, number | string>[]}>(output) as [
+    {images: number; runs: Record<string, number | string>[]},
+  ];
+  t.is(images, 90);
+  t.deepEqual(
+    runs.slice(0, 2).map(({form, precision}) => `${form} ${precision}`),
+    ['train fp32', 'deploy fp32'],
+  );
+  const [train, deploy] = runs;
+  t.like(train, {agreement: 100, largestLogitDifference: 0});
+  t.like(deploy, {agreement: 100, top1: train!.top1, top5: 100});
+  t.true((deploy!.largestLogitDifference as number) > 0 && (deploy!.largestLogitDifference as number) < 1e-4);
+  t.true(runs.every(({imagesPerSecond}) => (imagesPerSecond as number) > 0));
+  const table = await repvgg(['eval', 'digits', ...network, '--compare']);
+  t.regex(
+    table.stdout,
+    /^360 images on \S+; the first row .*\n\nform +precision +Acc@1 .*\ntrain +fp32 +99\.167 +100\.000 +\d/,
+  );
+  t.regex(table.stdout, /\ndeploy +fp32 +99\.167 +100\.000 +100\.00 % +\d\.\de-\d +\d/);
+});
+
+test('a fused checkpoint is compared with itself in half precision', async t => {
+  const deploy = join(await temporaryFolder(t), 'deploy.pth');
+  t.is((await repvgg(['convert', 'digits', deploy])).code, 0);
+  const settings = ['--crop', '32', '--mean', '0.5,0.5,0.5', '--std', '0.5,0.5,0.5'];
+  const output = await repvgg(['eval', 'digits', '-c', deploy, ...settings, '--compare', '--json']);
+  const [{runs}] = jsonLines<{runs: {form: string; top1: number}[]}>(output) as [
+    {runs: {form: string; top1: number}[]},
+  ];
+  t.true(runs.every(({form}) => form === 'deploy'));
+  t.is(runs[0]!.top1, (100 * 357) / 360);
+});
+
+for (const [what, args, code, message] of [
+  ['no checkpoint', ['digits'], 2, /^repvgg: Required option '-c, --checkpoint <file>' not specified/],
+  [
+    '--compare with a form',
+    ['digits', ...network, '--compare', '--form', 'train'],
+    2,
+    /'--form' cannot be used with option '--compare'/,
+  ],
+  ['data that is not there', ['nowhere', ...network], 3, /nowhere.*\(ERR_FILE_NOT_FOUND\)/],
+  [
+    'a folder of other things',
+    [digits.images, ...network],
+    3,
+    /Expected 10 class folders in .* but found none \(and 360 images\)\. \(ERR_DATASET\)/,
+  ],
+] as const) {
+  test(`${what} is an error`, async t => {
+    const output = await repvgg(['eval', ...args]);
+    t.is(output.code, code);
+    t.regex(output.stderr, message);
+  });
+}

@@ -1,0 +1,78 @@
+import {readdirSync} from 'node:fs';
+import {copyFile, mkdir, readFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import test from 'ava';
+import sharp from 'sharp';
+import {digits} from '../../ts/digits.ts';
+import {image} from '../fixtures.ts';
+import {repvgg, temporaryFolder} from './run.ts';
+
+const [first] = readdirSync(digits.images).sort();
+
+test("MindSpore's format: the class number of each path, for images of every format in a folder", async t => {
+  const folder = await temporaryFolder(t);
+  await mkdir(join(folder, 'in'));
+  const png = join(digits.images, first!);
+  for (const format of ['png', 'webp', 'tiff', 'avif'] as const)
+    await sharp(png)
+      .toColourspace('srgb')
+      .toFormat(format, {lossless: true})
+      .toFile(join(folder, 'in', `a.${format}`));
+  const {code, stdout, stderr} = await repvgg(['infer', 'in', '-c', 'digits', '--output', 'out.json'], {
+    cwd: folder,
+  });
+  t.like({code, stderr}, {code: 0, stderr: ''});
+  const label = Number(first!.slice(5, 6));
+  const paths = ['in/a.avif', 'in/a.png', 'in/a.tiff', 'in/a.webp'];
+  t.is(stdout, paths.map(path => `${path} (class: ${label})\n`).join(''));
+  // Laid out as json.dump(..., indent=1) does.
+  t.is(
+    await readFile(join(folder, 'out.json'), 'utf8'),
+    `{\n${paths.map(path => ` "${path}": ${label}`).join(',\n')}\n}`,
+  );
+});
+
+test('--rows: what classify --json prints, with the errors', async t => {
+  const folder = await temporaryFolder(t);
+  await copyFile(join(digits.images, first!), join(folder, 'a.png'));
+  await copyFile(image('truncated.jpg'), join(folder, 'b.jpg'));
+  const args = ['infer', 'a.png', 'b.jpg', 'c.jpg', '-c', 'digits', '-k', '2'];
+  const {code, stderr, stdout} = await repvgg([...args, '--rows', '--json'], {cwd: folder});
+  t.is(code, 1);
+  t.deepEqual(JSON.parse(stdout), {output: 'predictions.json', images: 3, failed: 2});
+  t.regex(stderr, /^repvgg: b\.jpg: .*\(ERR_IMAGE_DECODE\)\nrepvgg: c\.jpg: .*\(ERR_FILE_NOT_FOUND\)\n$/);
+  const classified = await repvgg(['classify', ...args.slice(1), '--json'], {cwd: folder});
+  const rows = JSON.parse(await readFile(join(folder, 'predictions.json'), 'utf8'));
+  t.deepEqual(
+    rows,
+    classified.stdout
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line)),
+  );
+  t.is((await repvgg(args, {cwd: folder})).code, 1);
+  t.deepEqual(Object.keys(JSON.parse(await readFile(join(folder, 'predictions.json'), 'utf8'))), ['a.png']);
+});
+
+test('classify takes folders too', async t => {
+  const folder = await temporaryFolder(t);
+  await mkdir(join(folder, 'sub'));
+  await copyFile(join(digits.images, first!), join(folder, 'sub', 'a.png'));
+  const {code, stdout} = await repvgg([
+    'classify',
+    folder,
+    join(digits.images, first!),
+    '-c',
+    'digits',
+    '-k',
+    '1',
+  ]);
+  t.is(code, 0);
+  t.deepEqual(
+    stdout
+      .trim()
+      .split('\n')
+      .map(line => line.slice(0, line.lastIndexOf(':'))),
+    [join(folder, 'sub', 'a.png'), join(digits.images, first!)],
+  );
+});

@@ -1,0 +1,195 @@
+import {basename} from 'node:path';
+import {type Command, Option} from 'commander';
+import type {DatasetOptions} from '../evaluation/dataset.ts';
+import type {Evaluation, Progress} from '../evaluation/evaluate.ts';
+import type {LoadOptions} from '../model.ts';
+import {append, replaceFile} from '../replace_file.ts';
+import type {FailedRow} from '../score.ts';
+import type {SourceFormat} from '../sources/source.ts';
+import {loadModel} from './load.ts';
+import {
+  addNetworkOptions,
+  exitCode,
+  jsonOption,
+  type NetworkFlags,
+  needCheckpoint,
+  takePreprocessing,
+} from './options.ts';
+import {oneLine, print, printJson, printTable, small} from './output.ts';
+import {downloadProgress, endProgress, showProgress} from './progress.ts';
+
+interface Flags extends NetworkFlags {
+  format?: SourceFormat;
+  imageColumn?: string;
+  labelColumn?: string;
+  groundTruth?: string;
+  confusion?: string;
+  compare?: true;
+  json?: true;
+}
+
+const examples = `
+Examples:
+  $ repvgg eval digits --checkpoint digits --form train
+  $ repvgg eval digits --checkpoint digits --compare`;
+
+/** The official script prints a line for every tenth batch. */
+const linesEvery = 10;
+
+export function addEval(program: Command): void {
+  const command = program
+    .command('eval')
+    .description('count how many labelled images a network gets right, as the official test.py does')
+    .argument(
+      '<data>',
+      'a folder of class folders (or of val/ or train/ with them), a tar, a Parquet file or table with labels, or "digits"',
+    );
+  addNetworkOptions(command, {batchSize: 128});
+  command
+    .addOption(
+      new Option('--format <name>', 'what the data is (default: as its name ends)').choices([
+        'folder',
+        'list',
+        'ndjson',
+        'csv',
+        'tsv',
+        'parquet',
+        'tar',
+      ] satisfies SourceFormat[]),
+    )
+    .option(
+      '--image-column <name>',
+      'column of a table with the image (default: image, path, file, filename, url or uri)',
+    )
+    .option('--label-column <name>', 'column of a table with the class (default: label)')
+    .option(
+      '--ground-truth <file>',
+      "the list of synsets of ILSVRC 2012's validation images, where they are in no class folders",
+    )
+    .option('--confusion <file>', 'draw which classes were taken for which, as SVG')
+    .option('--compare', 'run it as trained and fused, in fp32 and in half precision, side by side')
+    .addOption(jsonOption())
+    .addHelpText('after', examples)
+    .action(evalCommand);
+}
+
+async function evalCommand(data: string, flags: Flags, command: Command): Promise<void> {
+  const {format, imageColumn, labelColumn, groundTruth, ...rest} = takePreprocessing(flags);
+  const {checkpoint: given, confusion, compare, json, ...load} = rest;
+  const checkpoint = needCheckpoint(given, command);
+  const dataset = {format, imageColumn, labelColumn, groundTruth};
+  if (compare) {
+    for (const [name, flag] of [
+      ['confusion', '--confusion'],
+      ['form', '--form'],
+      ['precision', '--precision'],
+    ] as const)
+      if (command.getOptionValueSource(name) === 'cli')
+        command.error(`error: option '${flag}' cannot be used with option '--compare'`);
+    return compareCommand(data, checkpoint, load, dataset, json);
+  }
+  const {evaluation, ...network} = await run(data, checkpoint, load, dataset, json, confusion);
+  const {confusion: matrix, ...numbers} = evaluation;
+  if (numbers.failed.length > 0) process.exitCode = exitCode.rowsFailed;
+  if (json) {
+    const {confusedPairs} = await import('../evaluation/confusion.ts');
+    return printJson({...network, ...numbers, confused: confusedPairs(matrix)});
+  }
+  printFailed(numbers.failed);
+  await print(` * Acc@1 ${numbers.top1.toFixed(3)} Acc@5 ${numbers.top5.toFixed(3)}`);
+}
+
+async function run(
+  data: string,
+  checkpoint: string,
+  load: LoadOptions,
+  datasetOptions: DatasetOptions,
+  json: true | undefined,
+  confusion: string | undefined,
+): Promise<
+  Pick<
+    Awaited<ReturnType<typeof loadModel>>,
+    'architecture' | 'form' | 'device' | 'precision' | 'preprocessing'
+  > & {evaluation: Evaluation}
+> {
+  const {openDataset, evaluate, drawConfusion} = await loadEvaluation();
+  await using model = await loadModel(checkpoint, load);
+  const {architecture, form, device, precision, preprocessing, labels} = model;
+  const dataset = await openDataset(data, labels, datasetOptions);
+  const evaluation = await evaluate(model, dataset, json ? undefined : printProgress);
+  if (confusion !== undefined) {
+    const caption = `${basename(checkpoint)} on ${basename(data)}: ${evaluation.top1.toFixed(3)} % of ${evaluation.images} images`;
+    const picture = Buffer.from(drawConfusion(evaluation.confusion, labels, caption));
+    await replaceFile(confusion, file => append(file, picture));
+  }
+  return {architecture, form, device, precision, preprocessing, evaluation};
+}
+
+/** Not in {@link run}: TypeScript 5.9 forgets to rewrite imports in functions that have an `await using`. */
+async function loadEvaluation() {
+  const [{openDataset}, {evaluate}, {drawConfusion}] = await Promise.all([
+    import('../evaluation/dataset.ts'),
+    import('../evaluation/evaluate.ts'),
+    import('../evaluation/confusion.ts'),
+  ]);
+  return {openDataset, evaluate, drawConfusion};
+}
+
+/** The lines of the official script, character by character. */
+async function printProgress({batch, batches, time, loss, top1, top5}: Progress): Promise<void> {
+  if (batch % linesEvery !== 0) return;
+  const total = batches === undefined ? '?' : String(batches);
+  const entries = [
+    `Test: [${String(batch).padStart(total.length)}/${total}]`,
+    `Time ${fixed(time.value, 6, 3)} (${fixed(time.average, 6, 3)})`,
+    `Loss ${exponential(loss.value)} (${exponential(loss.average)})`,
+    `Acc@1 ${fixed(top1.value, 6, 2)} (${fixed(top1.average, 6, 2)})`,
+    `Acc@5 ${fixed(top5.value, 6, 2)} (${fixed(top5.average, 6, 2)})`,
+  ];
+  await print(entries.join('\t'));
+}
+
+/** Python's %6.3f, and %.4e, whose exponent has two digits. */
+function fixed(value: number, width: number, digits: number): string {
+  return value.toFixed(digits).padStart(width);
+}
+
+function exponential(value: number): string {
+  return value.toExponential(4).replace(/e([+-])(\d)$/, 'e$10$2');
+}
+
+function printFailed(failed: readonly FailedRow[]): void {
+  for (const {id, error} of failed) console.error(oneLine(`repvgg: ${id}: ${error.message} (${error.code})`));
+}
+
+async function compareCommand(
+  data: string,
+  checkpoint: string,
+  load: LoadOptions,
+  dataset: DatasetOptions,
+  json: true | undefined,
+): Promise<void> {
+  const {compareForms} = await import('../evaluation/compare.ts');
+  const options = {...load, dataset, onProgress: downloadProgress(checkpoint)};
+  const comparison = await compareForms(checkpoint, data, options, images =>
+    showProgress(`${images} images`),
+  );
+  endProgress();
+  const {images, runs, failed, device} = comparison;
+  if (failed.length > 0) process.exitCode = exitCode.rowsFailed;
+  if (json) return printJson(comparison);
+  printFailed(failed);
+  await print(`${images} images on ${device.name}; the first row is what the others are compared with\n`);
+  await printTable('llrrrrr', [
+    ['form', 'precision', 'Acc@1', 'Acc@5', 'same top-1', 'largest logit difference', 'images/s'],
+    ...runs.map(({form, precision, top1, top5, agreement, largestLogitDifference, imagesPerSecond}, i) => [
+      form,
+      precision,
+      top1.toFixed(3),
+      top5.toFixed(3),
+      i === 0 ? '' : `${agreement.toFixed(2)} %`,
+      i === 0 ? '' : small(largestLogitDifference),
+      imagesPerSecond.toFixed(1),
+    ]),
+  ]);
+}

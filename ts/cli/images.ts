@@ -1,0 +1,15 @@
+import {stat} from 'node:fs/promises';
+import type {SourceRecord, UnreadableRecord} from '../sources/source.ts';
+
+/** The images that are named on the command line, and those in folders. What cannot be read has its row too. */
+export async function* openImages(paths: readonly string[]): AsyncGenerator<SourceRecord | UnreadableRecord> {
+  for (const path of paths) {
+    const stats = await stat(path).catch(() => undefined);
+    if (!stats?.isDirectory()) {
+      yield {id: path, image: path};
+      continue;
+    }
+    const {openSource} = await import('../sources/source.ts');
+    yield* openSource(path, {format: 'folder'});
+  }
+}

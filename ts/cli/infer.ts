@@ -1,0 +1,66 @@
+import type {Command} from 'commander';
+import {append, replaceFile} from '../replace_file.ts';
+import {jsonRow} from './classify.ts';
+import {openImages} from './images.ts';
+import {loadModel} from './load.ts';
+import {
+  addNetworkOptions,
+  exitCode,
+  jsonOption,
+  type NetworkFlags,
+  needCheckpoint,
+  positiveInteger,
+  takePreprocessing,
+} from './options.ts';
+import {oneLine, print, printJson} from './output.ts';
+
+interface Flags extends NetworkFlags {
+  output: string;
+  rows?: true;
+  topK: number;
+  json?: true;
+}
+
+const examples = `
+Examples:
+  $ repvgg infer cat.jpg dog.jpg --checkpoint RepVGG-A0-train.pth
+  $ repvgg infer . --checkpoint RepVGG-A0-train.pth --rows --top-k 3 --output rows.json`;
+
+export function addInfer(program: Command): void {
+  const command = program
+    .command('infer')
+    .description("write the class of each image to a JSON file, as MindSpore's infer.py does")
+    .argument('<images...>', 'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), or folders of them');
+  addNetworkOptions(command);
+  command
+    .option('-o, --output <file>', 'the file to write', 'predictions.json')
+    .option('--rows', 'write what classify --json prints, in place of the class number of each path')
+    .option('-k, --top-k <k>', 'classes in a row of --rows', positiveInteger, 5)
+    .addOption(jsonOption())
+    .addHelpText('after', examples)
+    .action(infer);
+}
+
+async function infer(images: string[], flags: Flags, command: Command): Promise<void> {
+  const {checkpoint, output, rows: wantsRows, topK, json, ...load} = takePreprocessing(flags);
+  const rows: object[] = [];
+  const classes: Record<string, number> = {};
+  {
+    await using model = await loadModel(needCheckpoint(checkpoint, command), load);
+    for await (const row of model.score(openImages(images), {topK})) {
+      rows.push(jsonRow(row));
+      if ('error' in row) {
+        process.exitCode = exitCode.rowsFailed;
+        console.error(oneLine(`repvgg: ${row.id}: ${row.error.message} (${row.error.code})`));
+      } else if ('topK' in row) {
+        const {index} = row.topK[0]!;
+        classes[row.id] = index;
+        if (!json) await print(oneLine(`${row.id} (class: ${index})`));
+      }
+    }
+  }
+  // As Python's json.dump(..., indent=1) lays it out.
+  const text = JSON.stringify(wantsRows ? rows : classes, null, 1);
+  await replaceFile(output, file => append(file, Buffer.from(text)));
+  if (json) await printJson({output, images: rows.length, failed: rows.length - Object.keys(classes).length});
+}

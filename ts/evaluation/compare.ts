@@ -1,0 +1,228 @@
+import {prepareBatches} from '../batches.ts';
+import {networkFromCheckpoint} from '../checkpoint/network.ts';
+import {openCheckpoint} from '../checkpoint/open.ts';
+import {chooseDevice, type Precision} from '../device.ts';
+import {digits} from '../digits.ts';
+import type {RepVGGError} from '../errors.ts';
+import type {RawImage} from '../images.ts';
+import {resolveLabels} from '../labels.ts';
+import {locateCheckpoint} from '../locate.ts';
+import {type LoadOptions, RepVGG} from '../model.ts';
+import type {Form} from '../network.ts';
+import {completePreprocessing, defaultPreprocessing, type Preprocessing} from '../preprocessing.ts';
+import type {FailedRow} from '../score.ts';
+import {type DatasetOptions, openDataset, type Sample} from './dataset.ts';
+import {Meter, outcomeOf} from './metrics.ts';
+
+/** One way of running the network, and how it did. The first of a comparison is what the others are compared with. */
+export interface ComparedRun {
+  form: Form;
+  precision: Exclude<Precision, 'auto'>;
+  /** Percentages. */
+  top1: number;
+  top5: number;
+  /** Percentage of images whose likeliest class is that of the first run. */
+  agreement: number;
+  /** From those of the first run, over all classes of all images. */
+  largestLogitDifference: number;
+  /** Without decoding and resizing, which is done once for all. */
+  imagesPerSecond: number;
+}
+
+export interface Comparison extends Pick<RepVGG, 'architecture' | 'device' | 'preprocessing'> {
+  images: number;
+  runs: ComparedRun[];
+  failed: FailedRow[];
+}
+
+export type CompareOptions = Omit<LoadOptions, 'form' | 'precision'> & {dataset: DatasetOptions};
+
+/**
+ * Runs every image of a dataset as the network was trained and fused, in fp32 and in the half precision that the device
+ * has, in one pass: images are read once.
+ *
+ * @throws {RepVGGError} the codes of `RepVGG.load` and `openDataset`
+ */
+export async function compareForms(
+  checkpoint: string,
+  dataset: string,
+  {dataset: datasetOptions, ...options}: CompareOptions,
+  onProgress?: (images: number) => void,
+): Promise<Comparison> {
+  const {architecture, storedForm} = await identify(checkpoint, options);
+  const embedded = checkpoint === 'digits' ? digits : undefined;
+  const labels = await resolveLabels(options.labels ?? embedded?.labels, architecture.numClasses);
+  const opened = await openDataset(dataset, labels, datasetOptions);
+  const preprocessing = completePreprocessing(
+    options.preprocessing,
+    embedded?.preprocessing ?? defaultPreprocessing(architecture),
+  );
+  const forms: Form[] = storedForm === 'train' ? ['train', 'deploy'] : ['deploy'];
+  await using runners = await loadAll(checkpoint, forms, {
+    ...options,
+    preprocessing: {...preprocessing, resize: 0},
+  });
+  const {batchSize, device} = runners.all[0]!.model;
+  const failed: FailedRow[] = [];
+  let images = 0;
+  const controller = new AbortController();
+  const prepared = prepareBatches(
+    opened.samples(),
+    record => ('error' in record ? record.error : record.image),
+    {preprocessing, batchSize, signal: controller.signal},
+  );
+  try {
+    for await (const {items, batch, slots} of prepared) {
+      const targets: number[] = [];
+      for (const [i, record] of items.entries()) {
+        const slot = slots[i]!;
+        if (typeof slot === 'number') targets.push((record as Sample).target);
+        else failed.push({id: record.id, error: {code: slot.code, message: slot.message}});
+      }
+      await runAll(runners.all, cropsOf(batch.pixels, batch.count, preprocessing.crop), targets);
+      images += batch.count;
+      onProgress?.(images);
+    }
+  } finally {
+    controller.abort(); // An error leaves nothing under way.
+  }
+  return {
+    architecture,
+    device,
+    preprocessing,
+    images,
+    runs: runners.all.map(runner => runner.result(images)),
+    failed,
+  };
+}
+
+async function identify(
+  checkpoint: string,
+  {architecture, eps, onProgress, signal}: LoadOptions,
+): Promise<Pick<ReturnType<typeof networkFromCheckpoint>, 'architecture' | 'storedForm'>> {
+  await using file = await openCheckpoint(await locateCheckpoint(checkpoint, {onProgress, signal}));
+  return networkFromCheckpoint(file, {architecture, eps});
+}
+
+/** Every way in which the device can run the network; fp32 as trained comes first. */
+async function loadAll(
+  checkpoint: string,
+  forms: readonly Form[],
+  options: LoadOptions & {preprocessing: Preprocessing},
+): Promise<{all: Runner[]} & AsyncDisposable> {
+  const {device} = chooseDevice(options.device ?? 'auto', 'auto');
+  const half = device.backend === 'cuda' ? 'fp16' : 'bf16';
+  const all: Runner[] = [];
+  const dispose = async (): Promise<void> => {
+    for (const {model} of all) await model.dispose();
+  };
+  try {
+    for (const precision of ['fp32', half] as const) {
+      for (const form of forms) {
+        const model = await loadIfPossible(checkpoint, {...options, form, precision});
+        if (!model) continue;
+        const {crop} = options.preprocessing;
+        const blank: RawImage = {
+          data: new Uint8Array(3 * crop * crop),
+          width: crop,
+          height: crop,
+          channels: 3,
+        };
+        await model.logits([blank]); // Memory is allocated at the first run.
+        all.push(new Runner(model));
+      }
+    }
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  return {all, [Symbol.asyncDispose]: dispose};
+}
+
+/** null where the device has no such arithmetic for the form; fp32 is everywhere. */
+async function loadIfPossible(checkpoint: string, options: LoadOptions): Promise<RepVGG | null> {
+  try {
+    return await RepVGG.load(checkpoint, options);
+  } catch (error) {
+    const {code} = error as RepVGGError;
+    if (options.precision !== 'fp32' && code === 'ERR_PRECISION_UNSUPPORTED') return null;
+    throw error;
+  }
+}
+
+function cropsOf(pixels: Uint8Array, count: number, crop: number): RawImage[] {
+  const size = 3 * crop * crop;
+  return Array.from({length: count}, (_, i) => ({
+    data: pixels.subarray(i * size, (i + 1) * size),
+    width: crop,
+    height: crop,
+    channels: 3,
+  }));
+}
+
+async function runAll(
+  runners: readonly Runner[],
+  images: RawImage[],
+  targets: readonly number[],
+): Promise<void> {
+  if (images.length === 0) return;
+  let reference: Float32Array[] | undefined;
+  for (const runner of runners) {
+    const logits = await runner.run(images);
+    reference ??= logits;
+    runner.count(logits, reference, targets);
+  }
+}
+
+/** A network with what has been counted of it. */
+class Runner {
+  readonly model: RepVGG;
+  readonly #top1 = new Meter();
+  readonly #top5 = new Meter();
+  #agreeing = 0;
+  #largestDifference = 0;
+  #seconds = 0;
+
+  constructor(model: RepVGG) {
+    this.model = model;
+  }
+
+  async run(images: RawImage[]): Promise<Float32Array[]> {
+    const start = performance.now();
+    const logits = await this.model.logits(images);
+    this.#seconds += (performance.now() - start) / 1000;
+    return logits;
+  }
+
+  count(
+    logits: readonly Float32Array[],
+    reference: readonly Float32Array[],
+    targets: readonly number[],
+  ): void {
+    for (const [i, target] of targets.entries()) {
+      const [own, other] = [logits[i]!, reference[i]!];
+      const outcome = outcomeOf(own, target);
+      this.#top1.add(100 * Number(outcome.correct), 1);
+      this.#top5.add(100 * Number(outcome.correct5), 1);
+      this.#agreeing += Number(outcome.predicted === outcomeOf(other, target).predicted);
+      for (const [j, value] of own.entries()) {
+        const difference = Math.abs(value - other[j]!);
+        // NaN is the largest difference there is.
+        if (!(difference <= this.#largestDifference)) this.#largestDifference = difference;
+      }
+    }
+  }
+
+  result(images: number): ComparedRun {
+    const {form, precision} = this.model;
+    return {
+      form,
+      precision,
+      top1: this.#top1.average,
+      top5: this.#top5.average,
+      agreement: images === 0 ? 0 : (100 * this.#agreeing) / images,
+      largestLogitDifference: this.#largestDifference,
+      imagesPerSecond: this.#seconds === 0 ? 0 : images / this.#seconds,
+    };
+  }
+}

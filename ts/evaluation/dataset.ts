@@ -1,0 +1,187 @@
+import {readdir, stat} from 'node:fs/promises';
+import {basename, dirname, extname, join, sep} from 'node:path';
+import {digits} from '../digits.ts';
+import {fileError, RepVGGError} from '../errors.ts';
+import type {ImageInput} from '../images.ts';
+import type {ClassLabel} from '../labels.ts';
+import {isImageName} from '../sources/folder.ts';
+import {openSource, type SourceOptions} from '../sources/source.ts';
+import {type GroundTruth, readGroundTruth} from './ground_truth.ts';
+
+/** An image and the class that it is. */
+export interface Sample {
+  id: string;
+  image: ImageInput;
+  /** The output of the network that should be the largest. */
+  target: number;
+}
+
+/** An image whose class is not known, or a record that cannot be read. */
+export interface Unusable {
+  id: string;
+  error: RepVGGError;
+}
+
+export interface DatasetOptions extends Omit<SourceOptions, 'root'> {
+  /** A list of the true synsets of ILSVRC 2012's validation images, which do not tell their class. */
+  groundTruth?: string | undefined;
+}
+
+export interface Dataset {
+  /** Images, where they can be counted before they are read. */
+  size: number | undefined;
+  samples(): AsyncIterable<Sample | Unusable>;
+}
+
+/**
+ * Opens labelled images for a network with these classes: a folder with a folder for each class, or with such a folder
+ * called "val" or "train", as torchvision's ImageFolder takes them: the folders' names in sorted order are the classes. Of
+ * other sources (a tar, a Parquet file, a table), a label is a class number, a synset, the name of a class, or in a tar the
+ * folder that the image is in. "digits" is the embedded set.
+ *
+ * @throws {RepVGGError} ERR_DATASET when the number of class folders is not that of the network's classes, or there are
+ *   none; ERR_FILE_NOT_FOUND, ERR_FILE_READ; from the iteration those of `openSource`
+ */
+export async function openDataset(
+  path: string,
+  labels: readonly ClassLabel[],
+  {groundTruth, ...source}: DatasetOptions = {},
+): Promise<Dataset> {
+  const truth = groundTruth === undefined ? undefined : await readGroundTruth(groundTruth, labels);
+  const kind = await stat(path).catch(() => undefined);
+  if (!kind && path === 'digits') return embeddedDigits();
+  if (truth) {
+    const size = kind?.isDirectory() ? await countImages(path, () => true) : undefined;
+    return labelled(path, source, truthTargets(truth), size);
+  }
+  if (!kind?.isDirectory()) return labelled(path, source, labelTargets(path, labels), undefined);
+  const root = await datasetRoot(path);
+  const classes = await classFolders(root, labels.length);
+  const targets = new Map(classes.map((name, index) => [name, index]));
+  // torchvision's ImageFolder does not see what is in no class folder either.
+  const targetOf: Targets = ({label}) => targets.get(label!) ?? null;
+  const size = await countImages(root, name => targets.has(name.split(sep)[0]!));
+  return labelled(root, source, targetOf, size);
+}
+
+/** Where the class of a record comes from; an error's text where it cannot be told, null where it does not count at all. */
+type Targets = (record: {id: string; label?: string}) => number | string | null;
+
+function labelled(
+  path: string,
+  options: SourceOptions,
+  targetOf: Targets,
+  size: number | undefined,
+): Dataset {
+  return {
+    size,
+    async *samples() {
+      for await (const record of openSource(path, options)) {
+        if ('error' in record) {
+          yield record;
+          continue;
+        }
+        const target = targetOf(record);
+        if (target === null) continue;
+        yield typeof target === 'number'
+          ? {id: record.id, image: record.image, target}
+          : {
+              id: record.id,
+              error: new RepVGGError('ERR_DATASET', `Cannot tell the class of ${record.id}: ${target}.`),
+            };
+      }
+    },
+  };
+}
+
+/** The embedded images are called NNNN-LABEL.png. */
+async function embeddedDigits(): Promise<Dataset> {
+  const names = (await readdir(digits.images)).sort();
+  return {
+    size: names.length,
+    async *samples() {
+      for (const name of names) {
+        const target = Number(name.slice(name.indexOf('-') + 1, -extname(name).length));
+        yield {id: name, image: join(digits.images, name), target};
+      }
+    },
+  };
+}
+
+/** Of ImageNet's root it is "val", as for the official test.py; else the folder itself. */
+async function datasetRoot(path: string): Promise<string> {
+  const folders = await foldersIn(path);
+  const part = ['val', 'train'].find(name => folders.includes(name));
+  return part ? join(path, part) : path;
+}
+
+async function foldersIn(path: string): Promise<string[]> {
+  try {
+    const entries = await readdir(path, {withFileTypes: true});
+    const names = entries.filter(entry => entry.isDirectory()).map(({name}) => name);
+    return names.filter(name => !name.startsWith('.')).sort();
+  } catch (cause) {
+    throw fileError(`read folder ${path}`, cause);
+  }
+}
+
+async function classFolders(root: string, numClasses: number): Promise<string[]> {
+  const classes = await foldersIn(root);
+  if (classes.length === numClasses) return classes;
+  const files = (await readdir(root)).filter(isImageName);
+  if (classes.length === 0 && files.some(isFlatValidation)) throw flatValidation(root);
+  const shown = classes.length > 3 ? `${classes.slice(0, 3).join(', ')}, ...` : classes.join(', ');
+  const found = classes.length === 0 ? `none (and ${files.length} images)` : `${classes.length} (${shown})`;
+  throw new RepVGGError(
+    'ERR_DATASET',
+    `Expected ${numClasses} class folders in ${root}, one for each class of the network, but found ${found}.`,
+  );
+}
+
+export function isFlatValidation(name: string): boolean {
+  return /^ILSVRC2012_val_\d{8}\.JPEG$/i.test(basename(name));
+}
+
+/** The tar of the validation set has no folders, unlike that of the training set: most people fall for it once. */
+function flatValidation(root: string): RepVGGError {
+  return new RepVGGError(
+    'ERR_DATASET',
+    `Expected class folders in ${root} but found the images of ILSVRC2012_img_val.tar as they come, which do not tell ` +
+      'their class: move them into folders by synset (the usual valprep.sh), or name the list of their synsets with --ground-truth.',
+  );
+}
+
+function truthTargets(truth: GroundTruth): Targets {
+  return ({id}) => truth.targetOf(id) ?? 'it is not in the list of the ground truth';
+}
+
+function labelTargets(path: string, labels: readonly ClassLabel[]): Targets {
+  const byName = new Map<string, number>();
+  // Names first, since a synset is nobody's name but a name may occur twice, as "crane" does.
+  for (const [index, {label}] of labels.entries()) byName.set(label, byName.has(label) ? -1 : index);
+  for (const [index, {synset}] of labels.entries()) if (synset) byName.set(synset, index);
+  return ({id, label = folderOf(path, id)}) => {
+    if (label === undefined) {
+      return isFlatValidation(id)
+        ? 'name the list of the synsets with --ground-truth'
+        : 'it has no label, and is in no folder';
+    }
+    const named = byName.get(label);
+    if (named !== undefined && named >= 0) return named;
+    const number = /^\d{1,9}$/.test(label) ? Number(label) : labels.length;
+    if (number < labels.length) return number;
+    return `its label ${JSON.stringify(label)} is none of the ${labels.length} classes of the network (--labels gives them names)`;
+  };
+}
+
+/** The folder of an image within a tar: "val.tar/n01440764/1.jpg" is in "n01440764". */
+function folderOf(path: string, id: string): string | undefined {
+  if (!id.startsWith(`${path}/`)) return undefined;
+  const folder = basename(dirname(id.slice(path.length + 1)));
+  return folder === '.' ? undefined : folder;
+}
+
+async function countImages(path: string, counts: (name: string) => boolean): Promise<number> {
+  const names = await readdir(path, {recursive: true});
+  return names.filter(name => isImageName(name) && counts(name)).length;
+}
