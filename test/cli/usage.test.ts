@@ -4,14 +4,12 @@ import {copyFile, readFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import test from 'ava';
-import {architectureByName} from '../../ts/architecture.ts';
-import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {createProgram} from '../../ts/cli/program.ts';
 import {digits} from '../../ts/digits.ts';
-import {stateDict} from '../checkpoints.ts';
 import {checkpoint, hostile, photo} from '../fixtures.ts';
 import {startHub} from '../hub/server.ts';
 import {finish, repvgg, temporaryFolder} from './run.ts';
+import {writeRandomA0} from './transcripts.ts';
 
 const root = new URL('../../', import.meta.url);
 const packageJson = JSON.parse(readFileSync(new URL('package.json', root), 'utf8'));
@@ -32,15 +30,7 @@ function helpOf(name: string): string {
 // From dist, as users get them: the compiler rewrites imports, and not in every place. "npm test" builds it first.
 test('the examples of every --help run as they are printed', async t => {
   const folder = await temporaryFolder(t);
-  const network = stateDict(architectureByName('RepVGG-A0'), 'official', 'train')
-    .filter(({dtype}) => dtype === 'f32')
-    .map(({name, shape, read}) => ({
-      name,
-      shape,
-      dtype: 'f32' as const,
-      values: async () => (await read()) as Float32Array,
-    }));
-  await writePyTorch(join(folder, 'RepVGG-A0-train.pth'), network);
+  await writeRandomA0(join(folder, 'RepVGG-A0-train.pth'));
   await copyFile(photo('chelsea.jpg'), join(folder, 'cat.jpg'));
   await copyFile(photo('rocket.jpg'), join(folder, 'dog.jpg'));
   const weights = await readFile(digits.checkpoint);

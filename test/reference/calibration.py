@@ -21,12 +21,17 @@ LOGIT_STD = 3.0
 
 
 def synthetic_images(count: int, seed: int, size: int) -> Tensor:
-    """Photograph-like inputs, [count, 3, size, size]: coloured 1/f noise with discs, normalised as for ImageNet."""
+    """Photograph-like inputs, [count, 3, size, size], normalised as for ImageNet."""
+    return torch.cat([normalised(pixels) for pixels in synthetic_photos(count, seed, size)])
+
+
+def synthetic_photos(count: int, seed: int, size: int) -> list[np.ndarray]:
+    """uint8 [size, size, 3]: coloured 1/f noise with discs."""
     random = np.random.RandomState(seed)
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
     frequency[0, 0] = 1 / size
     y, x = np.mgrid[0:size, 0:size] / size
-    images = []
+    photos = []
     for _ in range(count):
         spectrum = np.fft.fft2(random.randn(4, size, size)) / frequency ** random.uniform(0.6, 1.6)
         noise = np.fft.ifft2(spectrum).real
@@ -38,8 +43,8 @@ def synthetic_images(count: int, seed: int, size: int) -> Tensor:
             picture[:, disc] = 0.3 * picture[:, disc] + random.randn(3, 1)
         picture = random.uniform(0.3, 0.6, (3, 1, 1)) + random.uniform(0.12, 0.25) * picture
         pixels = np.rint(255 * picture.clip(0, 1)).astype(np.uint8)
-        images.append(normalised(pixels.transpose(1, 2, 0)))
-    return torch.cat(images)
+        photos.append(pixels.transpose(1, 2, 0))
+    return photos
 
 
 @torch.no_grad()
