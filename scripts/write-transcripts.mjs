@@ -1,7 +1,7 @@
 // Runs the commands of the transcripts in docs/cli.md, and writes what they print in their places. A test fails where they
 // have become stale. It needs the package built, and tsx: "npm run docs".
 import {readFile, writeFile} from 'node:fs/promises';
-import {elide, openStage, page, readTranscripts} from '../test/cli/transcripts.ts';
+import {openStage, page, readTranscripts, updated} from '../test/cli/transcripts.ts';
 
 let text = await readFile(page, 'utf8');
 const stage = await openStage();
@@ -9,10 +9,13 @@ const written = [];
 for (const transcript of readTranscripts(text)) {
   const {entries, isMachines} = transcript;
   const outputs = await stage.run(entries.map(({command}) => command));
-  const lines = entries.flatMap(({command, output}, i) => [`$ ${command}`, ...elide(outputs[i], output)]);
+  const lines = entries.flatMap((entry, i) => [
+    `$ ${entry.command}`,
+    ...updated(entry, outputs[i], isMachines),
+  ]);
   written.push({
     transcript,
-    block: ['```console' + (isMachines ? ' machine' : ''), ...lines, '```'].join('\n'),
+    block: [`\`\`\`console${isMachines ? ' machine' : ''}`, ...lines, '```'].join('\n'),
   });
 }
 await stage[Symbol.asyncDispose]();

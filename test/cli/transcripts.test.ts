@@ -4,6 +4,7 @@ import {createProgram} from '../../ts/cli/program.ts';
 import {comparable, elide, openStage, page, readTranscripts} from './transcripts.ts';
 
 test('docs/cli.md shows what commands print ("npm run docs" writes it)', async t => {
+  t.timeout(300_000);
   const transcripts = readTranscripts(await readFile(page, 'utf8'));
   const typed = transcripts.flatMap(({entries}) => entries.map(({command}) => command));
   for (const {name} of createProgram().commands.map(command => ({name: command.name()})))

@@ -5,6 +5,7 @@ import {createRequire} from 'node:module';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
+import {isDeepStrictEqual} from 'node:util';
 import {architectureByName} from '../../ts/architecture.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {convertCheckpoint} from '../../ts/convert.ts';
@@ -58,6 +59,7 @@ export async function openStage(): Promise<{run(commands: string[]): Promise<str
   await copyFile(photo('chelsea.jpg'), join(folder, 'cat.jpg'));
   await copyFile(photo('rocket.jpg'), join(folder, 'dog.jpg'));
   await writeRandomA0(join(folder, 'RepVGG-A0-train.pth'));
+  await convertCheckpoint('digits', join(folder, 'digits-deploy.pth'));
   const weights = join(folder, 'model.safetensors');
   await convertCheckpoint('digits', weights, {form: 'train'});
   const files = {'model.safetensors': await readFile(weights)};
@@ -80,7 +82,7 @@ export async function openStage(): Promise<{run(commands: string[]): Promise<str
       const {stdout} = await finish(
         spawn('sh', ['-c', `exec 2>&1\n${script.join('\n')}`], {cwd: folder, env}),
       );
-      const outputs = stdout.replaceAll(folder, '/home/you').split('\u0001').slice(1);
+      const outputs = anonymous(stdout, folder).split('\u0001').slice(1);
       return outputs.map(output => (output === '' ? [] : output.replace(/\n$/, '').split('\n')));
     },
     async [Symbol.asyncDispose]() {
@@ -103,7 +105,22 @@ export async function writeRandomA0(path: string): Promise<void> {
   await writePyTorch(path, network);
 }
 
-/** What is to be written for an output: as much of it as was there. */
+/** Without the places and the kernel of the machine it was run on. */
+function anonymous(text: string, folder: string): string {
+  return text
+    .replaceAll(folder, '/home/you')
+    .replaceAll(root.replace(/\/$/, ''), '/home/you/node_modules/repvgg')
+    .replace(/(Linux [\d.]+)-[\w.-]+/, '$1');
+}
+
+/** What is to be written for an output: what is there, unless it says something else. */
+export function updated(entry: Entry, output: readonly string[], isMachines: boolean): string[] {
+  const written = elide(output, entry.output);
+  const isSame = isDeepStrictEqual(comparable(written, isMachines), comparable(entry.output, isMachines));
+  return isSame ? entry.output : written;
+}
+
+/** As much of an output as is there, where that leaves lines out. */
 export function elide(output: readonly string[], before: readonly string[]): string[] {
   const at = before.findIndex(isEllipsis);
   if (at < 0) return [...output];

@@ -29,6 +29,7 @@ function helpOf(name: string): string {
 
 // From dist, as users get them: the compiler rewrites imports, and not in every place. "npm test" builds it first.
 test('the examples of every --help run as they are printed', async t => {
+  t.timeout(300_000);
   const folder = await temporaryFolder(t);
   await writeRandomA0(join(folder, 'RepVGG-A0-train.pth'));
   await copyFile(photo('chelsea.jpg'), join(folder, 'cat.jpg'));
