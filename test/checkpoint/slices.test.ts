@@ -52,6 +52,25 @@ test('what is fused from slices of a file is what is fused from memory', async t
   }
 });
 
+test('of a large kernel only slices are in memory', async t => {
+  const lengths: number[] = [];
+  const sliced = tensors.map((info): TensorInfo => {
+    if (info.name !== widest) return info;
+    const readInto = async (target: Float32Array, first: number): Promise<void> => {
+      lengths.push(target.length);
+      target.set((await info.read()).subarray(first, first + target.length));
+    };
+    return {...info, readInto, read: () => Promise.reject(new Error('read whole'))};
+  });
+  await collect(networkFromCheckpoint(memoryCheckpoint(sliced)).blocks('deploy'));
+  t.is(lengths.length, 5);
+  t.is(
+    lengths.reduce((a, b) => a + b),
+    380 * 380 * 9,
+  );
+  t.true(lengths.every(length => length <= 2 ** 18));
+});
+
 test('a checksum is verified over all slices', async t => {
   const path = await write('damaged.pth', tensors);
   const content = await readFile(path);
