@@ -2,6 +2,7 @@ import type {Architecture} from './architecture.ts';
 import {checkOptions, checkSignal} from './arguments.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
+import type {Precision} from './device.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 import type {ImageInput, RawImage} from './images.ts';
 import {locateCheckpoint} from './locate.ts';
@@ -19,13 +20,17 @@ export interface VerifyOptions
   inputs?: readonly ImageInput[] | undefined;
   /** How many images of noise; always the same ones. Default 8. */
   random?: number | undefined;
-  /** The largest relative difference that passes. Default 1e-4. */
+  /** Of the fused form; as trained it runs in fp32. Default 'fp32'. */
+  precision?: Precision | undefined;
+  /** The largest relative difference that passes. Default 1e-4, of tf32 and fp16 5e-3, of bf16 2e-2. */
   tolerance?: number | undefined;
 }
 
 /** How much the outputs of the two forms differ: logits, or the embedding where there is no classifier. */
 export interface Verification {
   architecture: Architecture;
+  /** Of the fused form. */
+  precision: Exclude<Precision, 'auto'>;
   output: 'logits' | 'embedding';
   /** Per image, what the official `tools/verify.py` prints: the sum of (train - deploy)^2. */
   sumSquaredDifferences: number[];
@@ -42,8 +47,8 @@ export interface Verification {
 }
 
 /**
- * Runs a network as it was trained and as it is fused, both in fp32, and compares what comes out. Fusion is exact, so
- * what remains is rounding: 1e-7 to 1e-5 relative to the logits. A wrong epsilon gives about 1e-2, a lost branch 0.4 and
+ * Runs a network as it was trained and as it is fused, both in fp32 or the second in another precision, and compares what
+ * comes out. Fusion is exact, so what remains is rounding: in fp32 1e-7 to 1e-5 relative to the logits. A wrong epsilon gives about 1e-2, a lost branch 0.4 and
  * more, and a file stored in half precision about 1e-3.
  *
  * @param train a checkpoint as trained, or "digits"
@@ -51,11 +56,12 @@ export interface Verification {
  */
 export async function verifyCheckpoint(train: string, options: VerifyOptions = {}): Promise<Verification> {
   checkOptions(options);
-  const {deploy = train, inputs, random = 8, tolerance = 1e-4, preprocessing, ...load} = options;
+  const {deploy = train, inputs, random = 8, tolerance, precision = 'fp32', preprocessing, ...load} = options;
   const {signal} = load;
   checkSignal(signal);
   signal?.throwIfAborted();
-  if (!(tolerance > 0)) throw invalidArgument('tolerance', 'a positive number', tolerance);
+  if (tolerance !== undefined && !(tolerance > 0))
+    throw invalidArgument('tolerance', 'a positive number', tolerance);
   if (!Number.isInteger(random) || random < 1) throw invalidArgument('random', 'a positive integer', random);
   if (inputs !== undefined && !(Array.isArray(inputs) && inputs.length > 0))
     throw invalidArgument('inputs', 'at least one image', inputs);
@@ -72,15 +78,27 @@ export async function verifyCheckpoint(train: string, options: VerifyOptions = {
     const outputs = hasClassifier
       ? await model.logits(images, {signal})
       : await model.embed(images, {signal});
-    return {architecture: model.architecture, preprocessing: model.preprocessing, outputs};
+    return {
+      architecture: model.architecture,
+      preprocessing: model.preprocessing,
+      precision: model.precision,
+      outputs,
+    };
   };
   const before = await run(train, 'train', {preprocessing: geometry});
   const {architecture} = before;
-  const after = await run(deploy, 'deploy', {architecture, preprocessing: before.preprocessing});
-  return compare(architecture, before.outputs, after.outputs, tolerance);
+  const own = {architecture, preprocessing: before.preprocessing, precision};
+  const after = await run(deploy, 'deploy', own);
+  const verification = compare(
+    architecture,
+    before.outputs,
+    after.outputs,
+    tolerance ?? tolerances[after.precision],
+  );
+  return {...verification, precision: after.precision};
 }
 
-interface Run extends Pick<RepVGG, 'architecture' | 'preprocessing'> {
+interface Run extends Pick<RepVGG, 'architecture' | 'preprocessing' | 'precision'> {
   outputs: Float32Array[];
 }
 
@@ -102,12 +120,20 @@ function noise(count: number, size: number): RawImage[] {
   });
 }
 
+/** What rounding leaves: at most the bounds that every precision is held to. */
+const tolerances: Record<Exclude<Precision, 'auto'>, number> = {
+  fp32: 1e-4,
+  tf32: 5e-3,
+  fp16: 5e-3,
+  bf16: 2e-2,
+};
+
 function compare(
   architecture: Architecture,
   train: readonly Float32Array[],
   deploy: readonly Float32Array[],
   tolerance: number,
-): Verification {
+): Omit<Verification, 'precision'> {
   const sumSquaredDifferences: number[] = [];
   const relativeDifferences: number[] = [];
   let [largestDifference, largestOutput, sameTop1] = [0, 0, 0];

@@ -2,6 +2,7 @@ import {join} from 'node:path';
 import test from 'ava';
 import {convertCheckpoint} from '../../ts/convert.ts';
 import {RepVGG} from '../../ts/model.ts';
+import {native} from '../../ts/native.ts';
 import {verifyCheckpoint} from '../../ts/verify.ts';
 import {checkpoint, expected, photos} from '../fixtures.ts';
 import {repvgg, temporaryFolder} from './run.ts';
@@ -97,4 +98,25 @@ test('epsilon is that of all commands', async t => {
   t.is(same.code, 0, same.stderr);
   t.is(other.code, 1);
   t.like((JSON.parse(info.stdout) as {checkpoint: object}).checkpoint, {names: 'official', eps: 1e-3});
+});
+
+test('the fused form can run in another precision, by whose bound it is judged', async t => {
+  if (native().cpuInfo().bf16 === null) {
+    await t.throwsAsync(verifyCheckpoint('digits', {device: 'cpu', precision: 'bf16'}), {
+      code: 'ERR_PRECISION_UNSUPPORTED',
+    });
+    return;
+  }
+  const fp32 = await verifyCheckpoint('digits', {device: 'cpu', random: 2});
+  const bf16 = await verifyCheckpoint('digits', {device: 'cpu', random: 2, precision: 'bf16'});
+  t.like(fp32, {precision: 'fp32', tolerance: 1e-4, passed: true});
+  t.like(bf16, {precision: 'bf16', tolerance: 2e-2, passed: true});
+  t.true(bf16.largestDifference > 100 * fp32.largestDifference);
+  const strict = await verifyCheckpoint('digits', {
+    device: 'cpu',
+    random: 2,
+    precision: 'bf16',
+    tolerance: 1e-4,
+  });
+  t.false(strict.passed);
 });

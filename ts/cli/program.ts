@@ -42,7 +42,7 @@ export function createProgram(): Command {
     .exitOverride()
     .addHelpText(
       'after',
-      '\nExit codes: 0 success, 1 some images failed or differ, 2 wrong usage, 3 any other error.',
+      '\nExit codes: 0 success, 1 some images failed or differ, 2 wrong usage, 3 any other error (a file, a checkpoint, the machine).',
     );
   for (const add of commands) add(program);
   return program;

@@ -1,5 +1,5 @@
 import {type Command, Option} from 'commander';
-import type {DeviceList, DeviceName} from '../device.ts';
+import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import type {Verification} from '../verify.ts';
 import {
   architectureOption,
@@ -11,6 +11,7 @@ import {
   type PreprocessingFlags,
   positiveInteger,
   positiveNumber,
+  precisionOption,
   preprocessingOptions,
   takePreprocessing,
   threadsOption,
@@ -20,7 +21,8 @@ import {print, printJson, printTable, small, title} from './output.ts';
 interface Flags extends PreprocessingFlags {
   images?: string[];
   random: number;
-  tolerance: number;
+  tolerance?: number;
+  precision: Precision;
   architecture?: string;
   eps?: number;
   device: DeviceName | DeviceList;
@@ -42,10 +44,15 @@ export function addVerify(program: Command): void {
     .argument('[deploy]', 'its deploy form (default: fused here)')
     .addOption(new Option('--images <files...>', 'the images to run (default: noise)').conflicts('random'))
     .option('--random <n>', 'images of noise, always the same ones', positiveInteger, 8)
-    .option('--tolerance <t>', 'the largest relative difference that passes', positiveNumber, 1e-4)
+    .option(
+      '--tolerance <t>',
+      'the largest relative difference that passes (default: 1e-4; fp16 5e-3, bf16 2e-2)',
+      positiveNumber,
+    )
     .addOption(architectureOption())
     .addOption(epsOption())
-    .addOption(deviceOption());
+    .addOption(deviceOption())
+    .addOption(precisionOption().default('fp32'));
   for (const option of preprocessingOptions()) command.addOption(option);
   command
     .addOption(batchSizeOption())
@@ -65,7 +72,10 @@ async function verify(train: string, deploy: string | undefined, flags: Flags): 
   });
   if (!verification.passed) process.exitCode = exitCode.rowsFailed;
   if (json) return printJson(verification);
-  await print(`${title(verification.architecture)}: ${train} as trained and ${deploy ?? 'fused here'}\n`);
+  const inPrecision = verification.precision === 'fp32' ? '' : `, in ${verification.precision}`;
+  await print(
+    `${title(verification.architecture)}: ${train} as trained and ${deploy ?? 'fused here'}${inPrecision}\n`,
+  );
   await printVerification(verification, images);
 }
 
