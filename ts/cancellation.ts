@@ -49,3 +49,24 @@ export function untilAborted<Result>(promise: Promise<Result>, signal: AbortSign
     promise.then(resolve, reject).finally(forget);
   });
 }
+
+/** The items of a source until the signal is aborted: then it ends, as if there were no more. */
+export async function* untilStopped<Item>(
+  source: Iterable<Item> | AsyncIterable<Item>,
+  stop: AbortSignal,
+): AsyncGenerator<Item> {
+  const iterator =
+    Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
+  try {
+    while (!stop.aborted) {
+      const result = await untilAborted(Promise.resolve(iterator.next()), stop);
+      if (result.done) return;
+      yield result.value;
+    }
+  } catch (error) {
+    if (!stop.aborted) throw error;
+  } finally {
+    // Not awaited: a source that waits for its next item may do so forever.
+    Promise.resolve(iterator.return?.()).catch(() => {});
+  }
+}

@@ -32,6 +32,7 @@ export type {
   Scores,
   ScoreTiming,
 } from './score.ts';
+export {type ScoreFileOptions, type ScoreFileSummary, scoreToFile} from './score_file.ts';
 export type {ScoreDuplex, ScoreTransformStream} from './score_streams.ts';
 export {
   openSource,

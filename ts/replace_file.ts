@@ -47,18 +47,23 @@ export async function replaceFile(
     // The first error is the one to report, even where the temporary file cannot be removed either.
     if (temporary !== undefined) await rm(temporary, {force: true}).catch(() => undefined);
     signal?.throwIfAborted();
-    if (error instanceof RepVGGError) throw error;
-    const {code, message} = error as NodeJS.ErrnoException;
-    const problems: Record<string, string> = {
-      ENOENT: `there is no folder ${dirname(path)}`,
-      EACCES: 'permission denied',
-      ENOSPC: 'the disk is full',
-      EDQUOT: 'the quota of this disk is used up',
-      EFBIG: 'it would be larger than this process or file system allows',
-    };
-    const problem = problems[code ?? ''] ?? message;
-    throw new RepVGGError('ERR_FILE_WRITE', `Cannot write ${path}: ${problem}.`, {cause: error});
+    throw fileWriteError(path, error);
   }
+}
+
+/** The error of a file that cannot be written. One that has a code of this package already stays as it is. */
+export function fileWriteError(path: string, error: unknown): RepVGGError {
+  if (error instanceof RepVGGError) return error;
+  const {code, message} = error as NodeJS.ErrnoException;
+  const problems: Record<string, string> = {
+    ENOENT: `there is no folder ${dirname(path)}`,
+    EACCES: 'permission denied',
+    ENOSPC: 'the disk is full',
+    EDQUOT: 'the quota of this disk is used up',
+    EFBIG: 'it would be larger than this process or file system allows',
+  };
+  const problem = problems[code ?? ''] ?? message;
+  return new RepVGGError('ERR_FILE_WRITE', `Cannot write ${path}: ${problem}.`, {cause: error});
 }
 
 /** Where the file goes, and the mode of the one whose place it takes. */

@@ -16,16 +16,29 @@ export interface Output {
 export interface RunSettings {
   cwd?: string;
   env?: Record<string, string>;
+  /** What it reads from standard input, or 'open' for the caller to write to it. Default: nothing. */
+  stdin?: string;
+  /** Kibibytes that a file may have: to write more fails, as on a full disk. */
+  maxFileKib?: number;
+  /** Milliseconds. Default: less than ava's, so that none is left behind. */
+  timeout?: number;
 }
 
 /** Starts `repvgg`, from its sources, in a process of its own. */
-export function start(args: readonly string[], {cwd, env}: RunSettings = {}): ChildProcess {
-  return spawn(process.execPath, [`--import=${tsx}`, main, ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: 60_000, // Less than ava's, so that none is left behind.
+export function start(args: readonly string[], settings: RunSettings = {}): ChildProcess {
+  const {cwd, env, stdin, maxFileKib, timeout = 60_000} = settings;
+  const command = [process.execPath, `--import=${tsx}`, main, ...args];
+  const limited = maxFileKib
+    ? ['bash', '-c', `ulimit -f ${maxFileKib}; exec "$@"`, 'bash', ...command]
+    : command;
+  const child = spawn(limited[0]!, limited.slice(1), {
+    stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    timeout,
     env: {...process.env, ...env},
     ...(cwd !== undefined && {cwd}),
   });
+  if (stdin !== undefined && stdin !== 'open') child.stdin!.end(stdin);
+  return child;
 }
 
 /** Runs `repvgg` to its end. */

@@ -11,6 +11,11 @@ export function positiveInteger(value: string): number {
   return Number(value);
 }
 
+/** "a,b" as ["a", "b"]. */
+export function list(value: string): string[] {
+  return value.split(',').map(name => name.trim());
+}
+
 export function positiveNumber(value: string): number {
   const number = Number(value);
   if (!(number > 0 && number < Infinity)) throw new InvalidArgumentError('Expected a positive number.');

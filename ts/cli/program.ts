@@ -10,6 +10,7 @@ import {addExport} from './export.ts';
 import {addFetch} from './fetch.ts';
 import {addInfer} from './infer.ts';
 import {addInfo} from './info.ts';
+import {addScore} from './score.ts';
 import {addVerify} from './verify.ts';
 import {version} from './version.ts';
 
@@ -22,6 +23,7 @@ const commands: readonly ((program: Command) => void)[] = [
   addClassify,
   addInfer,
   addEval,
+  addScore,
   addConvert,
   addExport,
   addFetch,

@@ -101,7 +101,7 @@ async function* read(
     yield* readers[format ?? sniffed]({path: 'stdin', root: '.', ...options, stream});
     return;
   }
-  const kind = await kindOf(path, format);
+  const kind = await sourceKind(path, format);
   if (kind === 'glob') {
     for await (const match of matchFiles(path, options.signal)) {
       const matchFormat = format ?? formatOf(match);
@@ -127,7 +127,11 @@ const readers: Readonly<
   tar: readTar,
 };
 
-async function kindOf(path: string, format: SourceFormat | undefined): Promise<SourceFormat | 'glob'> {
+/** What a source is; a glob's files may be of any kind. */
+export async function sourceKind(
+  path: string,
+  format: SourceFormat | undefined,
+): Promise<SourceFormat | 'glob'> {
   try {
     if ((await stat(path)).isDirectory()) return 'folder';
   } catch (cause) {

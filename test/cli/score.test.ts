@@ -1,0 +1,139 @@
+import {execFileSync} from 'node:child_process';
+import {copyFile, mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import test from 'ava';
+import {asyncBufferFromFile, parquetReadObjects} from 'hyparquet';
+import {digits} from '../../ts/digits.ts';
+import {image, photos} from '../fixtures.ts';
+import {finish, jsonLines, repvgg, start, temporaryFolder} from './run.ts';
+
+const options = ['--checkpoint', 'digits', '--device', 'cpu', '--threads', '1'];
+
+interface Row {
+  id: string;
+  label?: string;
+  fields?: object;
+  error?: {code: string};
+}
+
+const rowsOf = async (path: string): Promise<Row[]> =>
+  (await readFile(path, 'utf8'))
+    .trimEnd()
+    .split('\n')
+    .map(line => JSON.parse(line) as Row);
+
+test('a folder to NDJSON: exit code 1 where rows failed, all others written; nothing is printed', async t => {
+  const folder = await temporaryFolder(t);
+  await mkdir(join(folder, 'in', 'sky'), {recursive: true});
+  await copyFile(photos[0]!, join(folder, 'in', 'a.jpg'));
+  await copyFile(image('truncated.jpg'), join(folder, 'in', 'b.jpg'));
+  await copyFile(photos[1]!, join(folder, 'in', 'sky', 'c.jpg'));
+  const output = await repvgg(['score', 'in', ...options, '--output', 'out.ndjson', '--fields', 'label'], {
+    cwd: folder,
+  });
+  t.deepEqual(output, {code: 1, stdout: '', stderr: ''});
+  const rows = await rowsOf(join(folder, 'out.ndjson'));
+  t.deepEqual(
+    rows.map(({id, error, fields}) => [id, error?.code ?? 'ok', fields]),
+    [
+      ['in/a.jpg', 'ok', {}],
+      ['in/b.jpg', 'ERR_IMAGE_DECODE', {}],
+      ['in/sky/c.jpg', 'ok', {label: 'sky'}],
+    ],
+  );
+  t.deepEqual((await readdir(folder)).sort(), ['in', 'out.ndjson']);
+});
+
+test('standard input to standard output, and --embed to Parquet', async t => {
+  const folder = await temporaryFolder(t);
+  const child = start(['score', '-', ...options, '--top-k', '1'], {stdin: `${photos[0]}\n${photos[1]}\n`});
+  const output = await finish(child);
+  t.is(output.code, 0, output.stderr);
+  t.deepEqual(
+    jsonLines<Row>(output).map(({id}) => id),
+    photos.slice(0, 2),
+  );
+  await writeFile(join(folder, 'list.csv'), `id,path\n1,${photos[0]}\n`);
+  const args = ['score', 'list.csv', ...options, '--embed', '--output', 'out.parquet'];
+  t.is((await repvgg(args, {cwd: folder})).code, 0);
+  const rows = await parquetReadObjects({file: await asyncBufferFromFile(join(folder, 'out.parquet'))});
+  t.is((rows[0] as {embedding: number[]}).embedding.length, 128);
+});
+
+test('SIGINT and SIGTERM finish the batches under way; --resume goes on', async t => {
+  const folder = await temporaryFolder(t);
+  const names = (await readdir(digits.images)).slice(0, 30).map(name => join(digits.images, name));
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    const out = join(folder, `${signal}.ndjson`);
+    const args = ['score', '-', ...options, '--batch-size', '4', '-o', out, '--resume'];
+    const child = start(args, {stdin: 'open'});
+    child.stdin!.write(`${names.join('\n')}\n`);
+    const done = finish(child);
+    while (!(await readFile(`${out}.partial`, 'utf8').catch(() => '')).includes('\n')) {
+      await new Promise(resolve => setTimeout(resolve, 50));
+    }
+    child.kill(signal); // While standard input is silent.
+    t.like(await done, {code, stdout: '', stderr: ''});
+    const marker = JSON.parse(await readFile(`${out}.partial.json`, 'utf8')) as {rows: number; bytes: number};
+    t.is((await readFile(`${out}.partial`)).length, marker.bytes);
+    t.true(marker.rows >= 4 && marker.rows <= 30, `${marker.rows}`);
+    await t.throwsAsync(readFile(out), {code: 'ENOENT'});
+    const resumed = await repvgg(args, {stdin: names.join('\n')});
+    t.is(resumed.code, 0, resumed.stderr);
+    t.deepEqual(
+      (await rowsOf(out)).map(({id}) => id),
+      names,
+    );
+  }
+});
+
+test('a disk that is full: the error says so, what was saved stays, and --resume goes on', async t => {
+  const folder = await temporaryFolder(t);
+  const names = (await readdir(digits.images)).slice(0, 200).map(name => join(digits.images, name));
+  await writeFile(join(folder, 'list.txt'), names.join('\n'));
+  const args = ['score', 'list.txt', ...options, '--batch-size', '8', '-o', 'out.ndjson'];
+  const full = await repvgg(args, {cwd: folder, maxFileKib: 24});
+  t.is(full.code, 3, full.stderr);
+  t.regex(
+    full.stderr,
+    /Cannot write out\.ndjson.*larger than this process or file system allows.*ERR_FILE_WRITE/,
+  );
+  const resumed = await repvgg([...args, '--resume'], {cwd: folder});
+  t.is(resumed.code, 0, resumed.stderr);
+  t.deepEqual(
+    (await rowsOf(join(folder, 'out.ndjson'))).map(({id}) => id),
+    names,
+  );
+});
+
+test('in a terminal: a line with rates and what there is to come, and a summary at the end', t => {
+  const command = `${process.execPath} --import=tsx ts/cli/main.ts score assets/digits/images ${options.join(' ')} -o /dev/shm/none/x.ndjson`;
+  const run = (text: string): string =>
+    execFileSync('script', ['-qec', text, '/dev/null'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+  const out = join('/tmp', `repvgg-terminal-${process.pid}.csv`);
+  const shown = run(`${command.replace(/\S+$/, out)}; rm -f ${out}`);
+  t.regex(shown, /360 scored, 0 failed in \d+:\d\d: [\d.,]+ images\/s/);
+});
+
+test('what cannot be is refused', async t => {
+  const cases: [string[], RegExp][] = [
+    [['score', 'x'], /'-c, --checkpoint <file>' not specified/],
+    [['score', 'x', '-c', 'digits', '--resume'], /'--resume' needs '-o, --output <file>'/],
+    [['score', 'x', '-c', 'digits', '--embed', '--logits'], /cannot be used with/],
+    [['score', 'x', '-c', 'digits', '-o', 'a.xml'], /ends in \.ndjson/],
+  ];
+  for (const [args, message] of cases) {
+    const output = await repvgg(args);
+    t.is(output.code, 2, output.stderr);
+    t.regex(output.stderr, message);
+  }
+  const missing = await repvgg(['score', 'no such', ...options]);
+  t.is(missing.code, 3);
+  t.regex(missing.stderr, /Cannot read source no such: no such file\. \(ERR_FILE_NOT_FOUND\)/);
+});

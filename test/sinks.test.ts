@@ -1,0 +1,150 @@
+import {readFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import {tableFromIPC} from 'apache-arrow';
+import test from 'ava';
+import {parse} from 'csv-parse/sync';
+import {asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects} from 'hyparquet';
+import {RepVGG} from '../ts/model.ts';
+import type {ScoreInput, ScoreOptions, ScoreRow} from '../ts/score.ts';
+import {scoreToFile} from '../ts/score_file.ts';
+import {columnsOf} from '../ts/sinks/columns.ts';
+import {fromJournalLine, toCsvLine, toJournalLine} from '../ts/sinks/lines.ts';
+import {photos} from './fixtures.ts';
+import {temporaryFolder} from './folder.ts';
+
+const source: ScoreInput[] = [
+  ...photos.map((image, i) => ({
+    id: `photo, "${i}"\n`,
+    image,
+    label: 'cat',
+    fields: {width: 10 + i, tags: ['a', 'b'], big: 2n ** 60n, none: null},
+  })),
+  {id: 'lost', image: 'no such.jpg'},
+];
+const fields = ['label', 'width', 'tags', 'big', 'none'];
+
+const load = (): Promise<RepVGG> => RepVGG.load('digits', {device: 'cpu'});
+
+async function rowsOf(model: RepVGG, options: ScoreOptions): Promise<ScoreRow[]> {
+  const rows = [];
+  for await (const row of model.score(source, options)) rows.push(row);
+  return rows;
+}
+
+/** A row as a table has it: names inside objects behind a dot, and null for what it does not have. */
+function flat(row: ScoreRow, options: ScoreOptions): Record<string, unknown> {
+  return Object.fromEntries(
+    columnsOf(options).map(({name, kind, cellOf}) => {
+      const value = cellOf(row);
+      if (value instanceof Float32Array) return [name, [...value]];
+      if (kind !== 'text' || value === null || typeof value === 'string') return [name, value];
+      return [name, typeof value === 'bigint' ? String(value) : JSON.stringify(value)];
+    }),
+  );
+}
+
+const cases: ScoreOptions[] = [{topK: 3, fields}, {output: 'logits'}, {output: 'embeddings', fields}];
+for (const options of cases) {
+  const {output = 'labels'} = options;
+
+  test(`Parquet has the ${output} of the rows`, async t => {
+    await using model = await load();
+    const path = join(await temporaryFolder(t), 'rows.parquet');
+    t.like(await scoreToFile(model, source, path, options), {ok: 4, failed: 1, complete: true});
+    const file = await asyncBufferFromFile(path);
+    const rows = await parquetReadObjects({file});
+    const expected = (await rowsOf(model, options)).map(row => flat(row, options));
+    t.deepEqual(
+      rows.map(row => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value ?? null]))),
+      expected,
+    );
+    const {schema} = await parquetMetadataAsync(file);
+    t.deepEqual(
+      schema.filter(({num_children}) => num_children === undefined).map(({type}) => type),
+      columnsOf(options).flatMap(({kind}) => {
+        if (kind === 'predictions') return ['INT32', 'BYTE_ARRAY', 'DOUBLE'] as const;
+        return [{text: 'BYTE_ARRAY', number: 'DOUBLE', vector: 'FLOAT'}[kind]];
+      }),
+    );
+  });
+
+  test(`an Arrow file has the ${output} of the rows, vectors as lists of fixed size`, async t => {
+    await using model = await load();
+    const path = join(await temporaryFolder(t), 'rows.arrow');
+    await scoreToFile(model, source, path, options);
+    const table = tableFromIPC(await readFile(path));
+    const rows = table.toArray().map(row => JSON.parse(JSON.stringify(row)) as object);
+    const expected = (await rowsOf(model, options)).map(row => flat(row, options));
+    t.deepEqual(rows, JSON.parse(JSON.stringify(expected)));
+    const {numClasses, widths} = model.architecture;
+    if (output === 'logits')
+      t.is(String(table.schema.fields[1]!.type), `FixedSizeList[${numClasses}]<Float32>`);
+    if (output === 'embeddings')
+      t.is(String(table.schema.fields.at(-3)!.type), `FixedSizeList[${widths[4]}]<Float32>`);
+  });
+
+  test(`CSV and NDJSON have the ${output} of the rows`, async t => {
+    await using model = await load();
+    const folder = await temporaryFolder(t);
+    const expected = await rowsOf(model, options);
+    await scoreToFile(model, source, join(folder, 'rows.csv'), options);
+    const records = parse(await readFile(join(folder, 'rows.csv')), {columns: true}) as Record<
+      string,
+      string
+    >[];
+    t.deepEqual(
+      records,
+      expected.map(row =>
+        Object.fromEntries(
+          Object.entries(flat(row, options)).map(([name, value]) => {
+            if (value === null) return [name, ''];
+            return [name, typeof value === 'object' ? JSON.stringify(value) : String(value)];
+          }),
+        ),
+      ),
+    );
+    await scoreToFile(model, source, join(folder, 'rows.ndjson'), options);
+    const lines = (await readFile(join(folder, 'rows.ndjson'), 'utf8')).trimEnd().split('\n');
+    const plain = (value: unknown): unknown =>
+      JSON.parse(
+        JSON.stringify(value, (_, inner: unknown) => {
+          if (inner instanceof Float32Array) return [...inner];
+          return typeof inner === 'bigint' ? String(inner) : inner;
+        }),
+      );
+    t.deepEqual(
+      lines.map(line => JSON.parse(line) as unknown),
+      expected.map(plain),
+    );
+  });
+}
+
+test('the journal keeps every bit of a vector', t => {
+  const embedding = Float32Array.of(0.1, -0, 1e-45, Infinity, Number.NaN, 3.4e38);
+  const row = fromJournalLine(toJournalLine({id: 'a\nb', embedding}));
+  t.deepEqual(row, {id: 'a\nb', embedding});
+});
+
+test('an empty source makes a file without rows, with its columns', async t => {
+  await using model = await load();
+  const folder = await temporaryFolder(t);
+  for (const name of ['a.csv', 'a.ndjson', 'a.parquet', 'a.arrow']) {
+    t.like(await scoreToFile(model, [], join(folder, name), {}), {ok: 0, complete: true});
+  }
+  t.is(await readFile(join(folder, 'a.csv'), 'utf8'), 'id,label,score,topK,error.code,error.message\r\n');
+  t.is(await readFile(join(folder, 'a.ndjson'), 'utf8'), '');
+  t.is(tableFromIPC(await readFile(join(folder, 'a.arrow'))).numRows, 0);
+  const metadata = await parquetMetadataAsync(await asyncBufferFromFile(join(folder, 'a.parquet')));
+  t.is(metadata.num_rows, 0n);
+});
+
+test('timing is two more columns', t => {
+  const row = {
+    id: 'a',
+    label: 'b',
+    score: 1,
+    topK: [],
+    timing: {prepareMilliseconds: 2, computeMilliseconds: 3},
+  };
+  t.is(toCsvLine(row, columnsOf({timing: true})), 'a,b,1,[],2,3,,\r\n');
+});

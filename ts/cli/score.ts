@@ -1,0 +1,225 @@
+import {createHash} from 'node:crypto';
+import {createReadStream} from 'node:fs';
+import {constants} from 'node:os';
+import {pipeline} from 'node:stream/promises';
+import {type Command, Option} from 'commander';
+import type {DeviceList, DeviceName, Precision} from '../device.ts';
+import type {RepVGG} from '../model.ts';
+import type {Form} from '../network.ts';
+import type {ScoreOptions} from '../score.ts';
+import type {SourceFormat, SourceOptions} from '../sources/source.ts';
+import {loadModel} from './load.ts';
+import {
+  architectureOption,
+  batchSizeOption,
+  deviceOption,
+  epsOption,
+  exitCode,
+  formOption,
+  list,
+  type PreprocessingFlags,
+  positiveInteger,
+  precisionOption,
+  preprocessingOptions,
+  takePreprocessing,
+  threadsOption,
+} from './options.ts';
+import {print} from './output.ts';
+import {ScoreProgress} from './score_progress.ts';
+
+interface Flags extends PreprocessingFlags {
+  checkpoint?: string;
+  output: string;
+  resume?: true;
+  topK: number;
+  embed?: true;
+  logits?: true;
+  fields?: string[];
+  timing?: true;
+  format?: SourceFormat;
+  imageColumn?: string;
+  idColumn?: string;
+  labelColumn?: string;
+  root?: string;
+  concurrency?: number;
+  fetchTimeout?: number;
+  architecture?: string;
+  eps?: number;
+  labels?: string;
+  form: Form;
+  device: DeviceName | DeviceList;
+  precision: Precision;
+  batchSize: number;
+  threads?: number;
+}
+
+const formats: readonly SourceFormat[] = [
+  'folder',
+  'image',
+  'list',
+  'ndjson',
+  'csv',
+  'tsv',
+  'parquet',
+  'tar',
+];
+
+const examples = `
+SOURCE is a folder, a glob in quotes, an image, a list of paths (.txt), a table (.ndjson, .jsonl, .csv, .tsv, .parquet), a tar
+or WebDataset shard (.tar, .tar.gz, .tgz), or "-" for standard input. The output is NDJSON (.ndjson, .jsonl), CSV (.csv),
+Parquet (.parquet) or Arrow IPC (.arrow, .feather); standard output has NDJSON.
+
+Examples:
+  $ repvgg score photos --checkpoint RepVGG-A0-train.pth --output labels.parquet --resume
+  $ repvgg score 'shards/*.tar' --checkpoint RepVGG-A0-train.pth --embed --output embeddings.parquet
+  $ find photos -name '*.jpg' | repvgg score - --checkpoint RepVGG-A0-train.pth --top-k 1 > labels.ndjson`;
+
+export function addScore(program: Command): void {
+  const command = program
+    .command('score')
+    .description(
+      'score every image of a folder, table, tar or stream into a file, and resume where a run ended',
+    )
+    .argument('<source>', 'where the images are')
+    .option('-c, --checkpoint <file>', 'a checkpoint in train or deploy form, or "digits"')
+    .option('-o, --output <file>', 'where the rows go; "-" is standard output', '-')
+    .option('--resume', 'go on with what an earlier run has written')
+    .option('-k, --top-k <k>', 'classes in each row', positiveInteger, 5)
+    .addOption(new Option('--embed', 'rows have the pooled features instead').conflicts('logits'))
+    .option('--logits', "rows have the classifier's output instead")
+    .option(
+      '--fields <names>',
+      'fields of the source that rows have too, with commas between; "label" is one',
+      list,
+    )
+    .option('--timing', 'rows have the time that their image took')
+    .addOption(
+      new Option('--format <format>', 'what the source is (default: as its name ends)').choices(
+        formats,
+      ),
+    )
+    .option(
+      '--image-column <name>',
+      'of paths, URLs or bytes (default: image, path, file, filename, url or uri)',
+    )
+    .option('--id-column <name>', "of the rows' ids (default: id, or else the path)")
+    .option('--label-column <name>', 'of the known class (default: label)')
+    .option('--root <folder>', "where relative paths start (default: the list's or table's own folder)")
+    .option('--concurrency <n>', 'images read and decoded at the same time', positiveInteger)
+    .option('--fetch-timeout <ms>', 'for the image of a URL (default: 30000)', positiveInteger)
+    .addOption(architectureOption())
+    .addOption(epsOption())
+    .option('--labels <file>', 'one label a line, or a JSON array (default: ImageNet for 1000 classes)')
+    .addOption(formOption())
+    .addOption(deviceOption())
+    .addOption(precisionOption());
+  for (const option of preprocessingOptions()) command.addOption(option);
+  command
+    .addOption(batchSizeOption())
+    .addOption(threadsOption())
+    .addHelpText('after', examples)
+    .action(score);
+}
+
+async function score(source: string, flags: Flags, command: Command): Promise<void> {
+  const {
+    checkpoint,
+    output,
+    resume,
+    topK,
+    embed,
+    logits,
+    fields,
+    timing,
+    concurrency,
+    fetchTimeout,
+    ...rest
+  } = takePreprocessing(flags);
+  const {format, imageColumn, idColumn, labelColumn, root, ...load} = rest;
+  if (checkpoint === undefined)
+    command.error("error: required option '-c, --checkpoint <file>' not specified");
+  if (output === '-' && resume) command.error("error: option '--resume' needs '-o, --output <file>'");
+  const sourceOptions = {format, imageColumn, idColumn, labelColumn, root};
+  const scoreOptions: ScoreOptions = {
+    output: embed ? 'embeddings' : logits ? 'logits' : 'labels',
+    ...{topK, fields, timing, concurrency, fetchTimeout},
+  };
+  await using model = await loadModel(checkpoint, load);
+  await run(model, {source, checkpoint, output, resume: resume === true}, sourceOptions, scoreOptions);
+}
+
+interface Job {
+  source: string;
+  checkpoint: string;
+  output: string;
+  resume: boolean;
+}
+
+async function run(
+  model: RepVGG,
+  {source, checkpoint, output, resume}: Job,
+  sourceOptions: SourceOptions,
+  scoreOptions: ScoreOptions,
+): Promise<void> {
+  const {openSource} = await import('../sources/source.ts');
+  const {scoreToFile} = await import('../score_file.ts');
+  const {untilStopped} = await import('../cancellation.ts');
+  using interruption = new Interruption();
+  using progress = new ScoreProgress(source, sourceOptions);
+  const records = openSource(source, sourceOptions);
+  let complete = true;
+  let failed = 0;
+  if (output === '-') {
+    const scores = model.score(untilStopped(records, interruption.stop), {...scoreOptions, uniqueIds: true});
+    const {toJsonLine} = await import('../sinks/lines.ts');
+    for await (const row of scores) {
+      await print(toJsonLine(row).trimEnd());
+      progress.show(scores.summary);
+    }
+    complete = !interruption.stop.aborted;
+    failed = scores.summary.failed;
+  } else {
+    const settings = {source, ...sourceOptions, checkpoint: await hashOf(checkpoint)};
+    const onProgress = progress.show.bind(progress);
+    const options = {...scoreOptions, resume, settings, stop: interruption.stop, onProgress};
+    ({complete, failed} = await scoreToFile(model, records, output, options));
+  }
+  if (!complete) process.exitCode = interruption.exitCode;
+  else if (failed > 0) process.exitCode = exitCode.rowsFailed;
+}
+
+/** SIGINT and SIGTERM: the first lets the batches under way finish, a second ends the process as it would without us. */
+class Interruption implements Disposable {
+  readonly #controller = new AbortController();
+  #signal: 'SIGINT' | 'SIGTERM' = 'SIGINT';
+  readonly #onSignal = (signal: NodeJS.Signals): void => {
+    this.#signal = signal as 'SIGINT' | 'SIGTERM';
+    this.#controller.abort();
+    this[Symbol.dispose]();
+  };
+
+  constructor() {
+    process.on('SIGINT', this.#onSignal).on('SIGTERM', this.#onSignal);
+  }
+
+  get stop(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** As a shell has it: 130 or 143. */
+  get exitCode(): number {
+    return 128 + constants.signals[this.#signal];
+  }
+
+  [Symbol.dispose](): void {
+    process.off('SIGINT', this.#onSignal).off('SIGTERM', this.#onSignal);
+  }
+}
+
+/** Rows of another checkpoint under the same name are not to be mixed with these. */
+async function hashOf(checkpoint: string): Promise<string> {
+  const {locateCheckpoint} = await import('../locate.ts');
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(await locateCheckpoint(checkpoint)), hash);
+  return `sha256:${hash.digest('hex').slice(0, 16)}`;
+}

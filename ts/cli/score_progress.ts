@@ -1,0 +1,88 @@
+import {availableParallelism} from 'node:os';
+import type {ScoreSummary} from '../score.ts';
+import type {SourceOptions} from '../sources/source.ts';
+import {count} from './output.ts';
+import {endProgress, showProgress} from './progress.ts';
+
+const interval = 200;
+const barWidth = 20;
+/** The rates are of this long. */
+const windowMilliseconds = 3000;
+
+type Sample = ScoreSummary & {time: number};
+
+/** A line on standard error, where that is a terminal, of how far a run is and what it waits for. */
+export class ScoreProgress implements Disposable {
+  readonly #begin = performance.now();
+  readonly #leaving = new AbortController();
+  #samples: Sample[] = [];
+  #total: number | undefined;
+  #last: Readonly<ScoreSummary> | undefined;
+
+  constructor(source: string, options: SourceOptions) {
+    if (process.stderr.isTTY) void this.#count(source, options);
+  }
+
+  show(summary: Readonly<ScoreSummary>): void {
+    this.#last = summary;
+    const time = performance.now();
+    if (!process.stderr.isTTY || time - (this.#samples.at(-1)?.time ?? 0) < interval) return;
+    this.#samples.push({...summary, time});
+    this.#samples = this.#samples.filter(sample => time - sample.time <= windowMilliseconds);
+    showProgress(this.#line({...summary, time}));
+  }
+
+  [Symbol.dispose](): void {
+    this.#leaving.abort();
+    endProgress();
+    if (!process.stderr.isTTY || !this.#last) return;
+    const {ok, failed, skipped} = this.#last;
+    const seconds = (performance.now() - this.#begin) / 1000;
+    const parts = [
+      `${count(ok)} scored`,
+      `${count(failed)} failed`,
+      ...(skipped ? [`${count(skipped)} done before`] : []),
+    ];
+    console.error(`${parts.join(', ')} in ${clock(seconds)}: ${rate((ok + failed) / seconds)}`);
+  }
+
+  #line(now: Sample): string {
+    const done = now.ok + now.failed + now.skipped;
+    const first = this.#samples[0]!;
+    const elapsed = Math.max(1, now.time - first.time);
+    const perSecond = (1000 * (now.ok + now.failed - first.ok - first.failed)) / elapsed;
+    const percent = (value: number): string => `${Math.min(100, Math.round(100 * value))}%`;
+    const decode = (now.prepareMilliseconds - first.prepareMilliseconds) / elapsed / availableParallelism();
+    const device = (now.computeMilliseconds - first.computeMilliseconds) / elapsed;
+    const parts = [count(done), rate(perSecond), `decode ${percent(decode)}`, `device ${percent(device)}`];
+    if (this.#total !== undefined) {
+      const filled = Math.min(barWidth, Math.round((barWidth * done) / this.#total));
+      const bar = `[${'#'.repeat(filled)}${'-'.repeat(barWidth - filled)}]`;
+      parts.splice(0, 1, `${bar} ${count(done)} of ${count(this.#total)}`);
+      if (perSecond > 0) parts.splice(2, 0, `ETA ${clock((this.#total - done) / perSecond)}`);
+    }
+    if (now.failed > 0) parts.push(`${count(now.failed)} failed`);
+    return parts.join('  ');
+  }
+
+  /** Counts the records on the side. What has no count that is cheap to know, a tar or standard input, has no ETA. */
+  async #count(source: string, options: SourceOptions): Promise<void> {
+    const {countRecords} = await import('../sources/count.ts');
+    try {
+      this.#total = await countRecords(source, {...options, signal: this.#leaving.signal});
+    } catch {
+      // Reading the records tells what is wrong with them.
+    }
+  }
+}
+
+function rate(perSecond: number): string {
+  return `${perSecond >= 100 ? count(Math.round(perSecond)) : perSecond.toFixed(1)} images/s`;
+}
+
+function clock(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  return `${hours > 0 ? `${hours}:${two(minutes)}` : minutes}:${two(whole % 60)}`;
+}

@@ -1,0 +1,81 @@
+import type {FileHandle} from 'node:fs/promises';
+import {RepVGGError} from '../errors.ts';
+import {append} from '../replace_file.ts';
+import type {ScoreRow} from '../score.ts';
+import {type Column, toText} from './columns.ts';
+
+type Arrow = typeof import('apache-arrow');
+
+/** @throws {RepVGGError} ERR_DEPENDENCY_MISSING */
+export async function loadArrow(): Promise<Arrow> {
+  try {
+    return await import('apache-arrow');
+  } catch (cause) {
+    const message = 'Cannot write Arrow files without the package apache-arrow: "npm install apache-arrow".';
+    throw new RepVGGError('ERR_DEPENDENCY_MISSING', message, {cause});
+  }
+}
+
+/** Writes rows as an Arrow IPC file (Feather version 2), a record batch for each group of rows. */
+export async function writeArrow(
+  file: FileHandle,
+  columns: readonly Column[],
+  groups: AsyncIterable<readonly ScoreRow[]>,
+  vectorLength: number,
+): Promise<void> {
+  const arrow = await loadArrow();
+  const schema = new arrow.Schema(
+    columns.map(
+      column => new arrow.Field(column.name, typeOf(arrow, column, vectorLength), column.name !== 'id'),
+    ),
+  );
+  const writer = new arrow.RecordBatchFileWriter();
+  const written = (async () => {
+    for await (const chunk of writer) await append(file, chunk);
+  })();
+  writer.reset(undefined, schema);
+  for await (const rows of groups) {
+    const data = columns.map((column, i) => {
+      const builder = arrow.makeBuilder({type: schema.fields[i]!.type, nullValues: [null]});
+      for (const row of rows) builder.append(toArrow(column, row));
+      return builder.finish().flush();
+    });
+    const type = new arrow.Struct(schema.fields);
+    writer.write(
+      new arrow.RecordBatch(
+        schema,
+        arrow.makeData({type, length: rows.length, nullCount: 0, children: data}),
+      ),
+    );
+  }
+  writer.finish();
+  await written;
+}
+
+function typeOf(arrow: Arrow, {kind}: Column, vectorLength: number) {
+  switch (kind) {
+    case 'text':
+      return new arrow.Utf8();
+    case 'number':
+      return new arrow.Float64();
+    case 'vector':
+      return new arrow.FixedSizeList(vectorLength, new arrow.Field('item', new arrow.Float32(), false));
+    case 'predictions':
+      return new arrow.List(
+        new arrow.Field(
+          'item',
+          new arrow.Struct([
+            new arrow.Field('index', new arrow.Int32(), false),
+            new arrow.Field('label', new arrow.Utf8(), false),
+            new arrow.Field('score', new arrow.Float64(), true),
+          ]),
+          false,
+        ),
+      );
+  }
+}
+
+function toArrow({kind, cellOf}: Column, row: ScoreRow): unknown {
+  const value = cellOf(row);
+  return kind === 'text' ? toText(value) : value;
+}

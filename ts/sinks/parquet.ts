@@ -1,0 +1,66 @@
+import type {FileHandle} from 'node:fs/promises';
+import type {SchemaElement} from 'hyparquet';
+import {ByteWriter, ParquetWriter} from 'hyparquet-writer';
+import type {Prediction} from '../predictions.ts';
+import {append} from '../replace_file.ts';
+import type {ScoreRow} from '../score.ts';
+import {type Column, toText} from './columns.ts';
+
+/** Writes rows as Parquet, a row group for each group of rows. */
+export async function writeParquet(
+  file: FileHandle,
+  columns: readonly Column[],
+  groups: AsyncIterable<readonly ScoreRow[]>,
+): Promise<void> {
+  const bytes = new ByteWriter();
+  const flush = async (): Promise<void> => {
+    await append(file, bytes.getBytes());
+    bytes.index = 0;
+  };
+  // Callbacks of the library: after each row group and at the end.
+  const writer = new ParquetWriter({
+    writer: Object.assign(bytes, {flush, finish: flush}),
+    schema: [{name: 'root', num_children: columns.length}, ...columns.flatMap(schemaOf)],
+    createdBy: 'repvgg',
+  });
+  for await (const rows of groups) {
+    await writer.write({
+      columnData: columns.map(({name, kind, cellOf}) => ({
+        name,
+        data: rows.map(row => toParquet(kind, cellOf(row))),
+      })),
+      rowGroupSize: rows.length,
+    });
+  }
+  await writer.finish();
+}
+
+function schemaOf({name, kind}: Column): SchemaElement[] {
+  const text = {type: 'BYTE_ARRAY', converted_type: 'UTF8'} as const;
+  const list = (element: SchemaElement[]): SchemaElement[] => [
+    {name, repetition_type: 'OPTIONAL', num_children: 1, converted_type: 'LIST'},
+    {name: 'list', repetition_type: 'REPEATED', num_children: 1},
+    ...element,
+  ];
+  switch (kind) {
+    case 'text':
+      return [{name, repetition_type: name === 'id' ? 'REQUIRED' : 'OPTIONAL', ...text}];
+    case 'number':
+      return [{name, repetition_type: 'OPTIONAL', type: 'DOUBLE'}];
+    case 'vector':
+      return list([{name: 'element', repetition_type: 'REQUIRED', type: 'FLOAT'}]);
+    case 'predictions':
+      return list([
+        {name: 'element', repetition_type: 'REQUIRED', num_children: 3},
+        {name: 'index', repetition_type: 'REQUIRED', type: 'INT32'},
+        {name: 'label', repetition_type: 'REQUIRED', ...text},
+        {name: 'score', repetition_type: 'OPTIONAL', type: 'DOUBLE'},
+      ]);
+  }
+}
+
+function toParquet(kind: Column['kind'], value: unknown): unknown {
+  if (value instanceof Float32Array) return [...value];
+  if (kind === 'predictions') return (value as Prediction[] | null) ?? undefined;
+  return (kind === 'text' ? toText(value) : value) ?? undefined;
+}

@@ -1,0 +1,12 @@
+import {openSource, type SourceOptions, sourceKind} from './source.ts';
+
+/** Their records are known without the images being read. */
+const cheap: readonly string[] = ['folder', 'image', 'list', 'ndjson', 'csv', 'tsv'];
+
+/** How many records a source has; undefined where to know it would be to read its images. */
+export async function countRecords(path: string, options: SourceOptions = {}): Promise<number | undefined> {
+  if (path === '-' || !cheap.includes(await sourceKind(path, options.format))) return undefined;
+  let count = 0;
+  for await (const _ of openSource(path, options)) count++;
+  return count;
+}
