@@ -184,6 +184,7 @@ async function run(
     const options = {...scoreOptions, resume, settings, stop: interruption.stop, onProgress};
     ({complete, failed} = await scoreToFile(model, records, output, options));
   }
+  if (source === '-') process.stdin.destroy(); // Else the process would wait for the end of it.
   if (!complete) process.exitCode = interruption.exitCode;
   else if (failed > 0) process.exitCode = exitCode.rowsFailed;
 }
