@@ -94,9 +94,7 @@ export function addScore(program: Command): void {
     )
     .option('--timing', 'rows have the time that their image took')
     .addOption(
-      new Option('--format <format>', 'what the source is (default: as its name ends)').choices(
-        formats,
-      ),
+      new Option('--format <format>', 'what the source is (default: as its name ends)').choices(formats),
     )
     .option(
       '--image-column <name>',
