@@ -51,6 +51,7 @@ CpuNetwork<T>::CpuNetwork(NetworkShape network, const KernelTable& kernels, cons
       images_early_(pool_->threads()),
       images_together_(std::clamp(options_.batch_size, 1, std::max(kMostImagesTogether, images_early_))),
       blocks_(shape().blocks.size()),
+      records_(blocks_.size()),
       scratch_(pool_->threads()) {
   images_early_ = std::min(images_early_, images_together_);
 }
@@ -95,15 +96,17 @@ typename CpuNetwork<T>::Gate CpuNetwork<T>::CopyGate(const SqueezeExcite& from) 
 template <>
 std::unique_ptr<ConvolutionLayer<float>> CpuNetwork<float>::MakeDense(size_t index, Floats weight,
                                                                       Floats bias) {
-  const BlockShape& block = shape().blocks[index];
   // Not images_together_, which the number of threads can raise: results must not depend on it.
-  const int images = std::clamp(options_.batch_size, 1, kMostImagesTogether);
+  const int together = std::clamp(options_.batch_size, 1, kMostImagesTogether);
   // Gates amplify rounding errors. With F(4x4) the logits of D2se (seeded weights, four photographs together)
   // are off by 1.6e-5 in relative L2, with direct convolution by 9.3e-6; PyTorch's own fp32 is off by 1.0e-5.
   const bool gated = shape().squeeze_excite != SqueezeExcitePosition::kNone;
   const std::string wanted = gated && options_.algorithm.empty() ? "direct" : options_.algorithm;
-  const Algorithm algorithm = ChooseAlgorithm(block, plan_.sizes[index + 1], images, kernels_.lanes, wanted);
-  return std::make_unique<Fp32ConvolutionLayer>(kernels_, block, 9, algorithm, weight, bias, scratch_);
+  const BlockShape& block = shape().blocks[index];
+  AlgorithmChoice& choice = records_[index].choice;
+  choice = ChooseAlgorithm(kernels_, block, plan_.sizes[index], plan_.sizes[index + 1],
+                           index < first_late_block_ ? 1 : together, wanted, weight, bias);
+  return std::make_unique<Fp32ConvolutionLayer>(kernels_, block, 9, choice.algorithm, weight, bias, scratch_);
 }
 
 template <>
@@ -180,6 +183,21 @@ void CpuNetwork<T>::Run(const ImageBatch& batch, Output output, float* out, cons
 }
 
 template <class T>
+std::string CpuNetwork<T>::Describe() const {
+  std::string text = "{\"batchSize\": " + std::to_string(images_together_) + ", \"layers\": [";
+  for (size_t i = 0; i < records_.size(); ++i) {
+    const auto& [choice, time, images] = records_[i];
+    const std::chrono::duration<double, std::micro> microseconds = time;
+    text +=
+        std::string(i == 0 ? "\n" : ",\n") + "{\"algorithm\": \"" + AlgorithmName(choice.algorithm) +
+        "\", \"source\": \"" + choice.source + "\", \"microseconds\": " + ToJson(choice.timings) +
+        ", \"imageMicroseconds\": " + (images == 0 ? "null" : std::to_string(microseconds.count() / images)) +
+        "}";
+  }
+  return text + "\n]}";
+}
+
+template <class T>
 Maps<T> CpuNetwork<T>::RunImages(const ImageBatch& batch, const Cancelled& cancelled) {
   const size_t image_size = static_cast<size_t>(shape().height) * shape().width * 3;
   for (int first = 0; first < batch.count; first += images_early_) {
@@ -202,7 +220,10 @@ Maps<T> CpuNetwork<T>::RunBlocks(size_t first, size_t last, HugeArray<T> (&buffe
     if (cancelled()) throw Error(kAborted, "The run was aborted.");
     const Maps<T> out = {buffers[(i - first + 1) % 2].data(), plan_.sizes[i + 1],
                          shape().blocks[i].out_channels};
+    const auto start = std::chrono::steady_clock::now();
     RunBlock(i, images, in, out);
+    records_[i].time += std::chrono::steady_clock::now() - start;
+    records_[i].images += images;
     in = out;
   }
   return in;

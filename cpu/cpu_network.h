@@ -1,8 +1,11 @@
 #pragma once
 
+#include <chrono>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "cpu/algorithm_choice.h"
 #include "cpu/bf16_kernels.h"
 #include "cpu/convolution_layer.h"
 #include "cpu/kernels.h"
@@ -30,6 +33,7 @@ class CpuNetwork : public Network {
   void SetLinear(const Linear& linear) override;
   void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
            const Done& done) override;
+  std::string Describe() const override;
 
  private:
   // Batch normalisation at inference, per channel: y = scale * x + shift.
@@ -44,6 +48,12 @@ class CpuNetwork : public Network {
     std::unique_ptr<ConvolutionLayer<T>> pointwise;  // The rest is for the train form only.
     Affine dense_affine, pointwise_affine, identity_affine;
     Gate gate;
+  };
+
+  struct Record {
+    AlgorithmChoice choice;
+    std::chrono::steady_clock::duration time{};  // Of all runs,
+    size_t images = 0;                           // of so many images.
   };
 
   static Affine MakeAffine(const BatchNorm& batch_norm);
@@ -72,6 +82,7 @@ class CpuNetwork : public Network {
   int images_early_ = 0;
   int images_together_ = 0;
   std::vector<Block> blocks_;
+  std::vector<Record> records_;
   std::vector<float> linear_weight_, linear_bias_;
   bool allocated_ = false;
   HugeArray<T> early_[2], late_[2], branches_[2];

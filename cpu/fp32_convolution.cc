@@ -1,7 +1,6 @@
 #include "cpu/fp32_convolution.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace repvgg::cpu {
 namespace {
@@ -22,30 +21,6 @@ constexpr size_t kInputInCache = size_t{512} << 10;
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
 
 }  // namespace
-
-Algorithm ChooseAlgorithm(const BlockShape& block, MapSize out, int images, int lanes,
-                          const std::string& wanted) {
-  if (block.stride != 1 || block.in_channels % lanes != 0 || wanted == "direct") return Algorithm::kDirect;
-  if (wanted == "f2") return Algorithm::kWinograd2;
-  if (wanted == "f4") return Algorithm::kWinograd4;
-  // Time for one image and one pair of channels: `products` multiplications at 64 a nanosecond (AVX-512 at 2
-  // GHz; the ratio to the memory's 12 bytes a nanosecond is what counts) and `weights` floats that are read
-  // for `images` images. Transforms add a seventh of a position's multiplications for 96 channels, less for
-  // more.
-  const auto time = [&](double products, double weights) {
-    return products / 64 + weights * 4 / 12 / images;
-  };
-  const auto winograd = [&](int tile, double transform) {
-    const double tiles = std::ceil(double(out.height) / tile) * std::ceil(double(out.width) / tile);
-    const double positions = (tile + 2) * (tile + 2);
-    return time(positions * tiles * (1 + transform * block.groups / block.in_channels), positions);
-  };
-  const double direct = time(9.0 * out.height * out.width, 9);
-  const double f2 = winograd(2, 14);
-  const double f4 = winograd(4, 14);
-  if (f4 < direct && f4 <= f2) return Algorithm::kWinograd4;
-  return f2 < direct ? Algorithm::kWinograd2 : Algorithm::kDirect;
-}
 
 Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int taps,
                                            Algorithm algorithm, Floats weight, Floats bias, Scratch& scratch)

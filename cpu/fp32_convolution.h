@@ -1,7 +1,5 @@
 #pragma once
 
-#include <string>
-
 #include "cpu/convolution_layer.h"
 #include "cpu/kernels.h"
 #include "cpu/winograd.h"
@@ -10,11 +8,6 @@
 namespace repvgg::cpu {
 
 enum class Algorithm { kDirect, kWinograd2, kWinograd4 };
-
-// The fastest algorithm for a block that writes maps of size `out` for `images` images at a time, by a model
-// of arithmetic and memory traffic. `wanted` is BackendOptions::algorithm.
-Algorithm ChooseAlgorithm(const BlockShape& block, MapSize out, int images, int lanes,
-                          const std::string& wanted);
 
 // A convolution in fp32, its weights packed for one algorithm.
 class Fp32ConvolutionLayer : public ConvolutionLayer<float> {

@@ -1,5 +1,5 @@
 // Chooses algorithm and tile of each layer: by measuring every candidate on the device, once per device and
-// shape (a file remembers), or by an estimate where nothing can be measured.
+// shape (engine/timings.h), or by an estimate where nothing can be measured.
 #pragma once
 
 #include <functional>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cuda/candidates.h"
+#include "engine/timings.h"
 
 namespace repvgg::cuda {
 
@@ -22,15 +23,10 @@ struct DeviceTraits {
   int driver_version = 0;
 };
 
-struct Timing {
-  std::string candidate;
-  double microseconds = 0;
-};
-
 struct Choice {
   Candidate candidate;
-  const char* source = "estimated";  // Or "measured", now, or "cached": measured by an earlier process.
-  std::vector<Timing> timings;       // The evidence; none for an estimate.
+  const char* source = nullptr;  // And the timings: see Pick.
+  std::vector<Timing> timings;
 };
 
 // The time of one run in microseconds; nothing where the candidate cannot be measured, for want of memory,
@@ -41,7 +37,7 @@ class Chooser {
  public:
   // `algorithm` is BackendOptions::algorithm. `directory` holds the cache files; empty for none. Without
   // `measure`, cached choices are used and others estimated.
-  Chooser(DeviceTraits device, Precision precision, std::string algorithm, std::string directory,
+  Chooser(DeviceTraits device, Precision precision, std::string algorithm, const std::string& directory,
           MeasureLayer measure);
 
   // `layer.batch` is the batch to be fast at. The same layer always has the same answer.
@@ -50,23 +46,12 @@ class Chooser {
   void StopMeasuring() { measure_ = nullptr; }
 
  private:
-  std::string Header() const;
-  void Load();
-  void Save() const;
-
   DeviceTraits device_;
   Precision precision_;
   std::string algorithm_;
-  std::string file_;  // Empty: no cache.
+  Timings timings_;
   MeasureLayer measure_;
-  std::map<std::string, std::vector<Timing>> measured_;  // Everything the file holds, by layer.
   std::map<std::string, Choice> choices_;
 };
-
-// $REPVGG_CACHE_DIR, else $XDG_CACHE_HOME/repvgg, else ~/.cache/repvgg; empty when none is set.
-std::string CacheDirectory();
-
-// "128x56x56 48->96 stride 2 groups 1"
-std::string LayerKey(const Convolution& layer);
 
 }  // namespace repvgg::cuda

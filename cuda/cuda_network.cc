@@ -282,12 +282,7 @@ std::string CudaNetwork::Describe() const {
       continue;
     }
     text += "{\"algorithm\": \"" + choice->candidate.name + "\", \"source\": \"" + choice->source +
-            "\", \"microseconds\": {";
-    for (size_t t = 0; t < choice->timings.size(); ++t) {
-      const Timing& timing = choice->timings[t];
-      text += (t ? ", \"" : "\"") + timing.candidate + "\": " + std::to_string(timing.microseconds);
-    }
-    text += "}}";
+            "\", \"microseconds\": " + ToJson(choice->timings) + "}";
   }
   return text + "\n]}";
 }

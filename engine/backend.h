@@ -54,7 +54,8 @@ class Network {
                    const Done& done) = 0;
 
   // How the network runs, as JSON: the batch size in use, and for each block the algorithm, where that choice
-  // comes from, and the times it rests on. Empty where the backend has nothing to tell.
+  // comes from, the times of a run it rests on, and, where the backend measures it, what an image took in the
+  // runs so far. Empty where the backend has nothing to tell.
   virtual std::string Describe() const { return {}; }
 
  private:

@@ -77,9 +77,30 @@ export interface NativeNetwork {
   setLinear(linear: {weight: Float32Array; bias: Float32Array}): Promise<void>;
   run(batch: NativeBatch, output: 'logits' | 'embedding', cancel: Uint8Array): Promise<Float32Array>;
   runTopK(batch: NativeBatch, k: number, cancel: Uint8Array): Promise<NativeTopK>;
-  /** How the network runs, as JSON (engine/backend.h); empty on the CPU. */
+  /** How the network runs: JSON of a {@link NetworkDescription}. */
   describe(): Promise<string>;
   dispose(): Promise<void>;
+}
+
+/** What a network's `describe` tells of each block. */
+export interface LayerDescription {
+  /** "direct", "f2" or "f4" (Winograd), with the tile on a GPU. */
+  algorithm: string;
+  /**
+   * Where that comes from: "measured" when the network was loaded, "cached" from an earlier measurement, "estimated",
+   * "pinned", or "only" where there is nothing to choose.
+   */
+  source: 'measured' | 'cached' | 'estimated' | 'pinned' | 'only';
+  /** What was measured: of each algorithm, one run of the block with a batch. */
+  microseconds: Record<string, number>;
+  /** On the CPU: what the block took for an image, on average over the runs so far; null before the first. */
+  imageMicroseconds?: number | null;
+}
+
+export interface NetworkDescription {
+  /** Images that run together. */
+  batchSize: number;
+  layers: LayerDescription[];
 }
 
 export interface NativeNetworkOptions {

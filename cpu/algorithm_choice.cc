@@ -1,0 +1,134 @@
+#include "cpu/algorithm_choice.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "cpu/thread_pool.h"
+
+namespace repvgg::cpu {
+namespace {
+
+constexpr int kRuns = 3;
+
+// An algorithm that by the model takes longer than this many times the best one is not measured.
+constexpr double kHopeless = 2;
+
+// Read before each run: in a network a layer's weights were last used one run of the whole network ago.
+constexpr size_t kSweepFloats = size_t{16} << 20;  // 64 MB
+
+// What a block would take by a model of arithmetic and memory traffic, in nanoseconds for one image and one
+// pair of channels: `products` multiplications at 64 a nanosecond (AVX-512 at 2 GHz; the ratio to the
+// memory's 12 bytes a nanosecond is what counts) and `weights` floats that are read for `images` images.
+double ModelTime(Algorithm algorithm, const BlockShape& block, MapSize out, int images) {
+  const auto time = [&](double products, double weights) {
+    return products / 64 + weights * 4 / 12 / images;
+  };
+  if (algorithm == Algorithm::kDirect) return time(9.0 * out.height * out.width, 9);
+  const int tile = algorithm == Algorithm::kWinograd2 ? 2 : 4;
+  const double tiles = std::ceil(double(out.height) / tile) * std::ceil(double(out.width) / tile);
+  const double positions = (tile + 2) * (tile + 2);
+  // Transforms add a seventh of a position's multiplications for 96 channels, less for more.
+  return time(positions * tiles * (1 + 14.0 * block.groups / block.in_channels), positions);
+}
+
+// On the clock of this thread, which stands still while others have the processor.
+double ThreadSeconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return now.tv_sec + now.tv_nsec * 1e-9;
+}
+
+// Leaves the caches full of something else.
+void Sweep() {
+  static const HugeArray<float>* const floats = new HugeArray<float>(kSweepFloats);
+  volatile float sum = 0;
+  for (size_t i = 0; i < kSweepFloats; i += 16) sum = sum + floats->data()[i];
+}
+
+double Microseconds(const KernelTable& kernels, const BlockShape& block, MapSize in, MapSize out, int images,
+                    Algorithm algorithm, Floats weight, Floats bias) {
+  ThreadPool pool(1);
+  Scratch scratch(1);
+  const Fp32ConvolutionLayer layer(kernels, block, 9, algorithm, weight, bias, scratch);
+  const auto elements = [&](MapSize size, int channels) {
+    return static_cast<size_t>(images) * (size.height + 2) * (size.width + 2) * channels;
+  };
+  HugeArray<float> input(elements(in, block.in_channels));
+  std::fill_n(input.data(), input.size(), 0.5f);
+  HugeArray<float> output(elements(out, block.out_channels));
+  double best = 0;
+  for (int run = 0; run <= kRuns; ++run) {  // The first one touches the memory.
+    Sweep();
+    const double start = ThreadSeconds();
+    layer.Run(pool, scratch, images, {input.data(), in, block.in_channels},
+              {output.data(), out, block.out_channels}, true);
+    const double seconds = ThreadSeconds() - start;
+    if (run == 1 || (run > 1 && seconds < best)) best = seconds;
+  }
+  return std::max(best * 1e6, 1e-3);
+}
+
+std::string ProcessorName() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 1);
+  }
+  return "";
+}
+
+// One for each instruction set, shared by all networks of the process.
+struct Shared {
+  std::mutex mutex;
+  std::map<std::string, std::unique_ptr<Timings>> timings;
+};
+
+Timings& TimingsOf(Shared& shared, const KernelTable& kernels) {
+  std::unique_ptr<Timings>& timings = shared.timings[kernels.name];
+  if (timings == nullptr) {
+    timings = std::make_unique<Timings>(CacheDirectory(), "cpu",
+                                        "\"processor\": \"" + JsonSafe(ProcessorName()) +
+                                            "\", \"instructionSet\": \"" + kernels.name +
+                                            "\", \"version\": \"" REPVGG_VERSION "\"");
+  }
+  return *timings;
+}
+
+}  // namespace
+
+const char* AlgorithmName(Algorithm algorithm) {
+  if (algorithm == Algorithm::kDirect) return "direct";
+  return algorithm == Algorithm::kWinograd2 ? "f2" : "f4";
+}
+
+AlgorithmChoice ChooseAlgorithm(const KernelTable& kernels, const BlockShape& block, MapSize in, MapSize out,
+                                int images, const std::string& wanted, Floats weight, Floats bias) {
+  if (block.stride != 1 || block.in_channels % kernels.lanes != 0) return {};
+  std::vector<Algorithm> algorithms = {Algorithm::kDirect, Algorithm::kWinograd2, Algorithm::kWinograd4};
+  for (const Algorithm algorithm : algorithms) {
+    if (wanted == AlgorithmName(algorithm)) return {algorithm, "pinned", {}};
+  }
+  const auto time = [&](Algorithm algorithm) { return ModelTime(algorithm, block, out, images); };
+  std::ranges::sort(algorithms, {}, time);
+  std::erase_if(algorithms, [&, best = time(algorithms[0])](Algorithm algorithm) {
+    return time(algorithm) > kHopeless * best;
+  });
+  std::vector<std::string> names;
+  for (const Algorithm algorithm : algorithms) names.emplace_back(AlgorithmName(algorithm));
+  const std::string key = LayerKey(images, in.height, in.width, block.in_channels, block.out_channels,
+                                   block.stride, block.groups);
+  static Shared* const shared =
+      new Shared;  // Never destroyed: threads may load networks while the process ends.
+  const std::lock_guard lock(shared->mutex);
+  Pick pick = TimingsOf(*shared, kernels).Choose(key, names, 0, [&](size_t index) {
+    return Microseconds(kernels, block, in, out, images, algorithms[index], weight, bias);
+  });
+  return {algorithms[pick.candidate], pick.source, std::move(pick.timings)};
+}
+
+}  // namespace repvgg::cpu
