@@ -5,6 +5,8 @@ import {join} from 'node:path';
 import {createInterface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
 import test, {type ExecutionContext} from 'ava';
+import {parquetReadObjects} from 'hyparquet';
+import {parquetWriteBuffer} from 'hyparquet-writer';
 import {digits} from '../../ts/digits.ts';
 import {redisServer, startRedis} from '../bullmq/redis.ts';
 import {finish, type Output} from '../cli/run.ts';
@@ -27,6 +29,12 @@ async function run(t: ExecutionContext, name: string, args: readonly string[], i
   const child = start(t, name, args);
   child.stdin!.end(input);
   return finish(child);
+}
+
+async function readParquet(path: string): Promise<Record<string, unknown>[]> {
+  const bytes = await readFile(path);
+  const file = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
+  return (await parquetReadObjects({file})) as Record<string, unknown>[];
 }
 
 /** Most digits are read right; a wrong image, or results in another order, would make most of them wrong. */
@@ -65,6 +73,46 @@ test('an HTTP endpoint puts concurrent requests together', async t => {
   const exited = new Promise(resolve => server.once('exit', resolve));
   server.kill('SIGTERM');
   t.is(await exited, 0);
+});
+
+test('a folder becomes a Parquet file', async t => {
+  const output = join(await temporaryFolder(t), 'labels.parquet');
+  const {code, stdout, stderr} = await run(t, 'folder-to-parquet.js', [digits.images, output]);
+  t.deepEqual([code, stderr], [0, '']);
+  t.regex(stdout, /^\d+ images scored, 0 failed\n$/);
+  const rows = await readParquet(output);
+  t.is(rows.length, (await readdir(digits.images)).length);
+  mostlyRight(
+    t,
+    rows.map(({id, label}) => [String(id), label]),
+  );
+});
+
+test('a Parquet file of images becomes one of embeddings', async t => {
+  const folder = await temporaryFolder(t);
+  const [input, output] = [join(folder, 'in.parquet'), join(folder, 'out.parquet')];
+  const columnData = [
+    {name: 'id', data: names},
+    {name: 'image', data: await Promise.all(paths.map(path => readFile(path))), type: 'BYTE_ARRAY' as const},
+    {name: 'digit', data: names.map(name => Number(name.at(-5)))},
+  ];
+  await writeFile(input, Buffer.from(parquetWriteBuffer({columnData})));
+  const {code, stdout, stderr} = await run(t, 'parquet-embeddings.js', [input, output, 'digits', 'digit']);
+  t.deepEqual([code, stderr], [0, '']);
+  const length = Number(/embeddings of (\d+) numbers, 0 images failed/.exec(stdout)![1]);
+  const rows = await readParquet(output);
+  t.deepEqual(
+    rows.map(({id}) => id),
+    names,
+  );
+  t.deepEqual(
+    rows.map(row => Number(row['fields.digit'])),
+    names.map(name => Number(name.at(-5))),
+  );
+  for (const {embedding} of rows) {
+    t.is((embedding as number[]).length, length);
+    t.true((embedding as number[]).some(value => value > 0));
+  }
 });
 
 test('a stream of paths becomes one of rows', async t => {

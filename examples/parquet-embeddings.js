@@ -1,0 +1,15 @@
+// Reads a Parquet file with a column of images (paths, URLs or bytes) and writes one with their embeddings, a list
+// of numbers for each row, and the columns that are named, as fields.COLUMN:
+//
+//   npm install repvgg
+//   node parquet-embeddings.js images.parquet embeddings.parquet [CHECKPOINT] [COLUMN...]
+import {openSource, RepVGG, scoreToFile} from 'repvgg';
+
+const [input, output, checkpoint = 'digits', ...fields] = process.argv.slice(2);
+if (!output)
+  throw new Error('usage: node parquet-embeddings.js INPUT OUTPUT.parquet [CHECKPOINT] [COLUMN...]');
+
+const model = await RepVGG.load(checkpoint);
+const {ok, failed} = await scoreToFile(model, openSource(input), output, {output: 'embeddings', fields});
+await model.dispose();
+console.log(`${ok} embeddings of ${model.architecture.widths[4]} numbers, ${failed} images failed`);
