@@ -1,0 +1,25 @@
+// Scores a source of as many tiny raw images as its argument says, and prints the memory of the process after each tenth.
+import {RepVGG} from '../ts/model.ts';
+import type {ScoreInput} from '../ts/score.ts';
+
+const count = Number(process.argv[2]);
+
+function* records(): Generator<ScoreInput> {
+  for (let i = 0; i < count; i++) {
+    yield {id: `image ${i}`, image: {data: new Uint8Array(64).fill(i), width: 8, height: 8, channels: 1}};
+  }
+}
+
+await using model = await RepVGG.load('digits', {
+  device: 'cpu',
+  threads: 1,
+  batchSize: 32,
+  preprocessing: {resize: 8, crop: 8},
+});
+const scores = model.score(records(), {topK: 1});
+const mebibytes: number[] = [];
+let rows = 0;
+for await (const _ of scores) {
+  if (++rows % (count / 10) === 0) mebibytes.push(process.memoryUsage.rss() / 2 ** 20);
+}
+console.log(JSON.stringify({...scores.summary, mebibytes}));
