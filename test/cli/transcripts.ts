@@ -1,16 +1,16 @@
 /** The transcripts of docs/cli.md: what is typed there is run, and what is printed there has to be what comes out. */
 import {spawn} from 'node:child_process';
-import {copyFile, mkdtemp, readFile, rm, symlink} from 'node:fs/promises';
+import {copyFile, mkdir, mkdtemp, readFile, rm, symlink} from 'node:fs/promises';
 import {createRequire} from 'node:module';
 import {tmpdir} from 'node:os';
-import {join} from 'node:path';
+import {basename, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {isDeepStrictEqual} from 'node:util';
 import {architectureByName} from '../../ts/architecture.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {convertCheckpoint} from '../../ts/convert.ts';
 import {stateDict} from '../checkpoints.ts';
-import {photo} from '../fixtures.ts';
+import {photo, photos} from '../fixtures.ts';
 import {startHub} from '../hub/server.ts';
 import {finish} from './run.ts';
 
@@ -58,6 +58,8 @@ export async function openStage(): Promise<{run(commands: string[]): Promise<str
   await symlink(join(root, 'assets'), join(folder, 'assets'));
   await copyFile(photo('chelsea.jpg'), join(folder, 'cat.jpg'));
   await copyFile(photo('rocket.jpg'), join(folder, 'dog.jpg'));
+  await mkdir(join(folder, 'photos'));
+  for (const path of photos) await copyFile(path, join(folder, 'photos', basename(path)));
   await writeRandomA0(join(folder, 'RepVGG-A0-train.pth'));
   await convertCheckpoint('digits', join(folder, 'digits-deploy.pth'));
   const weights = join(folder, 'model.safetensors');
