@@ -159,9 +159,7 @@ async function run(
   sourceOptions: SourceOptions,
   scoreOptions: ScoreOptions,
 ): Promise<void> {
-  const {openSource} = await import('../sources/source.ts');
-  const {scoreToFile} = await import('../score_file.ts');
-  const {untilStopped} = await import('../cancellation.ts');
+  const {openSource, scoreToFile, untilStopped, toJsonLine} = await loadScoring();
   using interruption = new Interruption();
   using progress = new ScoreProgress(source, sourceOptions);
   const records = openSource(source, sourceOptions);
@@ -169,7 +167,6 @@ async function run(
   let failed = 0;
   if (output === '-') {
     const scores = model.score(untilStopped(records, interruption.stop), {...scoreOptions, uniqueIds: true});
-    const {toJsonLine} = await import('../sinks/lines.ts');
     for await (const row of scores) {
       await print(toJsonLine(row).trimEnd());
       progress.show(scores.summary);
@@ -185,6 +182,15 @@ async function run(
   if (source === '-') process.stdin.destroy(); // Else the process would wait for the end of it.
   if (!complete) process.exitCode = interruption.exitCode;
   else if (failed > 0) process.exitCode = exitCode.rowsFailed;
+}
+
+/** Not in {@link run}: TypeScript 5.9 forgets to rewrite imports in functions that have a `using`. */
+async function loadScoring() {
+  const {openSource} = await import('../sources/source.ts');
+  const {scoreToFile} = await import('../score_file.ts');
+  const {untilStopped} = await import('../cancellation.ts');
+  const {toJsonLine} = await import('../sinks/lines.ts');
+  return {openSource, scoreToFile, untilStopped, toJsonLine};
 }
 
 /** SIGINT and SIGTERM: the first lets the batches under way finish, a second ends the process as it would without us. */
