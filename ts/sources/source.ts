@@ -3,12 +3,9 @@ import {extname} from 'node:path';
 import {checkOptions, checkSignal} from '../arguments.ts';
 import {fileError, invalidArgument, RepVGGError} from '../errors.ts';
 import type {ImageInput} from '../images.ts';
-import {readCsv} from './csv.ts';
 import {findImages, isGlob, isImageName, matchFiles} from './folder.ts';
 import {readList, readNdjson} from './lines.ts';
-import {readParquet} from './parquet.ts';
 import {sniffStdin} from './stdin.ts';
-import {readTar} from './tar.ts';
 
 /** One image to score, and what is known of it. */
 export interface SourceRecord {
@@ -121,10 +118,19 @@ const readers: Readonly<
   },
   list: readList,
   ndjson: readNdjson,
-  csv: file => readCsv(file, ','),
-  tsv: file => readCsv(file, '\t'),
-  parquet: readParquet,
-  tar: readTar,
+  // Loaded when they are needed: their libraries take longer than all else.
+  csv: async function* (file) {
+    yield* (await import('./csv.ts')).readCsv(file, ',');
+  },
+  tsv: async function* (file) {
+    yield* (await import('./csv.ts')).readCsv(file, '\t');
+  },
+  parquet: async function* (file) {
+    yield* (await import('./parquet.ts')).readParquet(file);
+  },
+  tar: async function* (file) {
+    yield* (await import('./tar.ts')).readTar(file);
+  },
 };
 
 /** What a source is; a glob's files may be of any kind. */
