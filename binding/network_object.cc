@@ -55,7 +55,7 @@ NetworkObject::NetworkObject(const Napi::CallbackInfo& info) : ObjectWrap(info) 
     const auto backend =
         CreateBackend(backend_name, {GetString(options, "precision"), threads.IsNumber() ? ToInt(threads) : 0,
                                      GetString(options, "instructionSet"), GetString(options, "algorithm"),
-                                     ToInt(options.Get("batchSize"))});
+                                     GetString(options, "winograd"), ToInt(options.Get("batchSize"))});
     network_ = std::make_shared<std::unique_ptr<Network>>(
         backend->CreateNetwork(ToNetworkShape(info[0].As<Napi::Object>())));
     compute_ = &static_cast<DeviceExecutors*>(info.Data())->For(info.Env(), backend_name);

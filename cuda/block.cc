@@ -100,6 +100,12 @@ Block::DeviceAffine Block::MakeAffine(const BatchNorm& batch_norm) {
   return {UploadValues(scale), UploadValues(shift)};
 }
 
+bool Block::LeadsInto(const Block& next) const {
+  if (first_ || form_ != Form::kDeploy || squeeze_excite_ != SqueezeExcitePosition::kNone) return false;
+  const Algorithm own = choice_->candidate.algorithm;
+  return IsChain(own) && own == next.choice_->candidate.algorithm;
+}
+
 void Block::Enqueue(const BlockBuffers& buffers, int batch, cudaStream_t stream) const {
   const bool gated = squeeze_excite_ != SqueezeExcitePosition::kNone;
   const bool relu = squeeze_excite_ != SqueezeExcitePosition::kBeforeRelu;
@@ -139,6 +145,8 @@ void Block::EnqueueConvolution(const BlockBuffers& buffers, void* out, bool relu
   layer.bias = AsFloats(bias_);
   layer.out = out;
   layer.workspace = buffers.workspace;
+  layer.transformed_in = buffers.transformed_in;
+  layer.transformed_out = buffers.transformed_out;
   layer.relu = relu;
   Check(LaunchConvolution(layer, precision_, choice_->candidate, stream), "running a convolution");
 }

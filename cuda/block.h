@@ -17,6 +17,8 @@ struct BlockBuffers {
   void* sampled = nullptr;            // Train form, first block: every second pixel, normalised.
   float* gates = nullptr;             // Squeeze-and-excite: scratch.
   void* workspace = nullptr;          // Of the convolution.
+  bool transformed_in = false;        // Convolution's fields of these names.
+  bool transformed_out = false;
 };
 
 class Block {
@@ -37,6 +39,8 @@ class Block {
   // Bytes that BlockBuffers::workspace needs.
   size_t Workspace(int batch) const;
 
+  // Whether this block can hand its output on to `next` in Winograd's domain.
+  bool LeadsInto(const Block& next) const;
   void Enqueue(const BlockBuffers& buffers, int batch, cudaStream_t stream) const;
 
  private:

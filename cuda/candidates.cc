@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "cuda/direct_fp32.h"
 #include "cuda/direct_mma.h"
 #include "cuda/direct_sm90a.h"
 #include "cuda/direct_wmma.h"
+#include "cuda/winograd_chain.h"
 #include "cuda/winograd_f2.h"
 #include "cuda/winograd_f4.h"
 
@@ -100,8 +102,26 @@ void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<C
   }
 }
 
+// F(m x m)'s m.
+int ChainSide(Algorithm algorithm) { return algorithm == Algorithm::kChainF2 ? 2 : 4; }
+
+// Every tile: of one chain, layers differ in nothing else.
+void AddChain(const Convolution& layer, Precision precision, int architecture, Algorithm algorithm,
+              std::vector<Candidate>& out) {
+  if (!ChainFits(layer, precision, ChainSide(algorithm))) return;
+  const std::vector<ChainTile> tiles = ChainTiles(precision, architecture);
+  for (size_t i = 0; i < tiles.size(); ++i) {
+    const std::string name = std::string(algorithm == Algorithm::kChainF2 ? "f2 chain" : "f4 chain") +
+                             (tiles[i].sm90a ? " sm90a" : "") + (tiles[i].ping_pong ? " ping-pong" : "");
+    if (tiles[i].shared_bytes > SharedLimit(architecture)) continue;
+    out.push_back({algorithm, static_cast<int>(i), Name(name.c_str(), tiles[i].tiles, tiles[i].channels)});
+  }
+}
+
 double EstimateTime(const Candidate& candidate, const Convolution& layer, Precision precision,
                     int multiprocessors) {
+  // Not without a measurement.
+  if (IsChain(candidate.algorithm)) return std::numeric_limits<double>::infinity();
   const TileSize tile = SizeOf(candidate, precision);
   const int side = TileSide(candidate);
   const int pixels =
@@ -127,7 +147,7 @@ double EstimateTime(const Candidate& candidate, const Convolution& layer, Precis
 }  // namespace
 
 std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision, int architecture,
-                                      const std::string& algorithm) {
+                                      const std::string& algorithm, WinogradClass winograd) {
   const int chunk = 16 / ElementSize(precision);
   const bool aligned = layer.group_in() % chunk == 0 && layer.group_out() % chunk == 0;
   std::vector<Candidate> direct, f2, f4;
@@ -149,11 +169,16 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   if (precision == Precision::kFp32 && WinogradF4Fits(layer)) {
     AddWinograd(Algorithm::kWinogradF4, "f4", WinogradF4TileTable(), architecture, f4);
   }
+  AddChain(layer, precision, architecture, Algorithm::kChainF2, f2);
+  AddChain(layer, precision, architecture, Algorithm::kChainF4, f4);
   if (algorithm == "f2" && !f2.empty()) return f2;
   if (algorithm == "f4" && !f4.empty()) return f4;
-  if (algorithm == "direct") return direct;
+  if (algorithm == "direct" || (algorithm.empty() && winograd == WinogradClass::kOff && !direct.empty()))
+    return direct;
   direct.insert(direct.end(), f2.begin(), f2.end());
-  direct.insert(direct.end(), f4.begin(), f4.end());
+  const bool f4_allowed =
+      winograd == WinogradClass::kF4 || (winograd == WinogradClass::kAuto && precision == Precision::kFp32);
+  if (f4_allowed) direct.insert(direct.end(), f4.begin(), f4.end());
   return direct;
 }
 
@@ -170,11 +195,13 @@ std::vector<unsigned char> PackConvolution(const Convolution& layer, const float
   if (algorithm == Algorithm::kWinogradF2) return PackWinogradF2(layer, weight, precision);
   if (algorithm == Algorithm::kWinogradF4) return ToBytes(PackWinogradF4(layer, weight));
   if (algorithm == Algorithm::kDirectSm90a) return PackDirectSm90a(layer, weight, precision);
+  if (IsChain(algorithm)) return PackChain(layer, weight, precision, ChainSide(algorithm));
   if (precision != Precision::kFp32) return PackDirectMma(layer, weight, precision);
   return ToBytes(PackDirectFp32(layer, weight));
 }
 
 size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate) {
+  if (IsChain(candidate.algorithm)) return ChainWorkspace(layer, ChainSide(candidate.algorithm));
   return candidate.algorithm == Algorithm::kWinogradF4 ? WinogradF4Workspace(layer) : 0;
 }
 
@@ -188,8 +215,18 @@ cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, con
   if (candidate.algorithm == Algorithm::kDirectSm90a) {
     return LaunchDirectSm90a(layer, precision, candidate.tile, stream);
   }
+  if (IsChain(candidate.algorithm)) {
+    return LaunchChain(layer, precision, ChainSide(candidate.algorithm), candidate.tile, stream);
+  }
   if (precision == Precision::kFp32) return LaunchDirectFp32(layer, candidate.tile, stream);
   return LaunchDirectMma(layer, precision, candidate.tile, stream);
+}
+
+WinogradClass ToWinogradClass(const std::string& name) {
+  return name == "off"  ? WinogradClass::kOff
+         : name == "f2" ? WinogradClass::kF2
+         : name == "f4" ? WinogradClass::kF4
+                        : WinogradClass::kAuto;
 }
 
 const char* PrecisionName(Precision precision) {

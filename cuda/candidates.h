@@ -9,7 +9,12 @@
 
 namespace repvgg::cuda {
 
-enum class Algorithm { kDirect, kDirectWmma, kDirectSm90a, kWinogradF2, kWinogradF4 };
+enum class Algorithm { kDirect, kDirectWmma, kDirectSm90a, kWinogradF2, kWinogradF4, kChainF2, kChainF4 };
+
+// Winograd through device memory: layers that follow each other can leave the map between them out.
+constexpr bool IsChain(Algorithm algorithm) {
+  return algorithm == Algorithm::kChainF2 || algorithm == Algorithm::kChainF4;
+}
 
 struct Candidate {
   Algorithm algorithm = Algorithm::kDirect;
@@ -19,11 +24,18 @@ struct Candidate {
   std::string name;
 };
 
+// Which of Winograd's algorithms may be chosen, by their errors (docs/kernels.md): kAuto is all in fp32,
+// F(2x2) only in 16-bit precisions.
+enum class WinogradClass { kAuto, kOff, kF2, kF4 };
+// "auto", "off", "f2", "f4"; kAuto for anything else.
+WinogradClass ToWinogradClass(const std::string& name);
+
 // Every candidate that can do the layer on an architecture (90 for 9.0) that has the precision. None only on
 // Volta, in fp16 where the channels of a group are not multiples of 8.
-// `algorithm` ("direct", "f2", "f4") leaves only that one's, as long as it has any.
+// `algorithm` ("direct", "f2", "f4") leaves only that one's, as long as it has any, whatever `winograd` says.
 std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision, int architecture,
-                                      const std::string& algorithm);
+                                      const std::string& algorithm,
+                                      WinogradClass winograd = WinogradClass::kAuto);
 
 // The candidate of least estimated time on a GPU of so many multiprocessors: whole waves of tiles, the values
 // that a tile loads for each of its products, and no measurement.

@@ -6,21 +6,23 @@ namespace repvgg::cuda {
 namespace {
 
 // Another version's kernels are others, with other times.
-std::string Conditions(const DeviceTraits& device, Precision precision) {
+std::string Conditions(const DeviceTraits& device, Precision precision, WinogradClass winograd) {
   return "\"device\": \"" + JsonSafe(device.name) +
          "\", \"multiprocessors\": " + std::to_string(device.multiprocessors) +
          ", \"driver\": " + std::to_string(device.driver_version) +
-         ", \"version\": \"" REPVGG_VERSION "\", \"precision\": \"" + PrecisionName(precision) + "\"";
+         ", \"version\": \"" REPVGG_VERSION "\", \"precision\": \"" + PrecisionName(precision) +
+         "\", \"winograd\": " + std::to_string(static_cast<int>(winograd));
 }
 
 }  // namespace
 
 Chooser::Chooser(DeviceTraits device, Precision precision, std::string algorithm,
-                 const std::string& directory, MeasureLayer measure)
+                 const std::string& directory, MeasureLayer measure, WinogradClass winograd)
     : device_(std::move(device)),
       precision_(precision),
       algorithm_(std::move(algorithm)),
-      timings_(directory, "cuda", Conditions(device_, precision)),
+      winograd_(winograd),
+      timings_(directory, "cuda", Conditions(device_, precision, winograd)),
       measure_(std::move(measure)) {}
 
 const Choice& Chooser::Choose(const Convolution& layer) {
@@ -30,7 +32,7 @@ const Choice& Chooser::Choose(const Convolution& layer) {
   if (known != choices_.end()) return known->second;
 
   const std::vector<Candidate> candidates =
-      ListCandidates(layer, precision_, device_.architecture, algorithm_);
+      ListCandidates(layer, precision_, device_.architecture, algorithm_, winograd_);
   if (candidates.empty()) {
     throw Error("ERR_PRECISION_UNSUPPORTED", "The " + device_.name + " cannot run convolutions of " +
                                                  std::to_string(layer.group_in()) + " to " +

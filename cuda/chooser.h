@@ -35,10 +35,10 @@ using MeasureLayer = std::function<std::optional<double>(const Convolution&, con
 
 class Chooser {
  public:
-  // `algorithm` is BackendOptions::algorithm. `directory` holds the cache files; empty for none. Without
-  // `measure`, cached choices are used and others estimated.
+  // `algorithm` and `winograd` are those of BackendOptions. `directory` holds the cache files; empty for
+  // none. Without `measure`, cached choices are used and others estimated.
   Chooser(DeviceTraits device, Precision precision, std::string algorithm, const std::string& directory,
-          MeasureLayer measure);
+          MeasureLayer measure, WinogradClass winograd = WinogradClass::kAuto);
 
   // `layer.batch` is the batch to be fast at. The same layer always has the same answer.
   const Choice& Choose(const Convolution& layer);
@@ -49,6 +49,7 @@ class Chooser {
   DeviceTraits device_;
   Precision precision_;
   std::string algorithm_;
+  WinogradClass winograd_;
   Timings timings_;
   MeasureLayer measure_;
   std::map<std::string, Choice> choices_;

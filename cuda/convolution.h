@@ -25,6 +25,8 @@ struct Convolution {
   int stride = 1;
   int groups = 1;
   bool relu = true;
+  // Of Winograd's chains: the workspace holds the inputs, transformed; it is to hold those of the next layer.
+  bool transformed_in = false, transformed_out = false;
 
   constexpr int out_height() const { return (height + stride - 1) / stride; }
   constexpr int out_width() const { return (width + stride - 1) / stride; }

@@ -40,7 +40,7 @@ CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const Backen
       device_(std::move(device)),
       plan_(PlanMemory(shape(), 0)),
       chooser_(device_, precision, WantedAlgorithm(shape(), precision, options), CacheDirectory(),
-               std::move(measure)),
+               std::move(measure), ToWinogradClass(options.winograd)),
       chunk_(std::clamp(options.batch_size, 1, MostImages(shape(), plan_))) {
   OnDevice([&] {
     for (size_t i = 0; i < shape().blocks.size(); ++i) {
@@ -188,6 +188,8 @@ void CudaNetwork::EnqueueBlock(const Buffers& buffers, size_t index, int batch) 
   own.sampled = buffers.sampled.get();
   own.gates = static_cast<float*>(buffers.gates.get());
   own.workspace = buffers.workspace.get();
+  own.transformed_in = index > 0 && blocks_[index - 1].LeadsInto(blocks_[index]);
+  own.transformed_out = index + 1 < blocks_.size() && blocks_[index].LeadsInto(blocks_[index + 1]);
   blocks_[index].Enqueue(own, batch, compute_.get());
 }
 

@@ -99,6 +99,73 @@ REPVGG_DEVICE void MultiplyStep(const unsigned char* pixels, const unsigned char
   }
 }
 
+// The whole reduction. `load(step, stage)` starts this thread's copies of a step's operands.
+template <typename Tile, typename Load>
+REPVGG_DEVICE void MultiplyPipelined(unsigned char* shared, int steps,
+                                     float (&sum)[Tile::kTilesM][Tile::kTilesN][4], Load load) {
+#pragma unroll
+  for (int stage = 0; stage < Tile::kStages - 1; ++stage) {
+    if (stage < steps) load(stage, stage);
+    CpAsyncCommit();
+  }
+  int read = 0, write = Tile::kStages - 1;
+  for (int step = 0; step < steps; ++step) {
+    CpAsyncWait<Tile::kStages - 2>();
+    // Everybody's copies of this step have landed, and nobody still reads the stage that is filled next.
+    __syncthreads();
+    if (step + Tile::kStages - 1 < steps) load(step + Tile::kStages - 1, write);
+    CpAsyncCommit();
+    const unsigned char* const stage = shared + read * Tile::kStageBytes;
+    MultiplyStep<Tile>(stage, stage + Tile::Pixels::kBytes, sum);
+    read = read + 1 == Tile::kStages ? 0 : read + 1;
+    write = write + 1 == Tile::kStages ? 0 : write + 1;
+  }
+}
+
+// Bias (where there is one) and ReLU, then through shared memory to whole rows of channels. `out` and `bias`
+// are those of the tile's first row and channel; `rows` and `channels` are left from there on.
+template <typename Tile>
+REPVGG_DEVICE void StoreTile(unsigned char* shared, const float (&sum)[Tile::kTilesM][Tile::kTilesN][4],
+                             const float* bias, bool relu, typename Tile::T* out, int pitch, int rows,
+                             int channels) {
+  using T = typename Tile::T;
+  __syncthreads();
+  T* const tile = reinterpret_cast<T*>(shared);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int warp_pixel = warp % Tile::kWarpsM * Tile::kWarpPixels;
+  const int warp_channel = warp / Tile::kWarpsM * Tile::kWarpChannels;
+#pragma unroll
+  for (int n = 0; n < Tile::kTilesN; ++n) {
+    const int channel = warp_channel + n * 8 + lane % 4 * 2;
+    const float bias0 = bias != nullptr && channel < channels ? bias[channel] : 0;
+    const float bias1 = bias != nullptr && channel + 1 < channels ? bias[channel + 1] : 0;
+#pragma unroll
+    for (int m = 0; m < Tile::kTilesM; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float first = sum[m][n][half * 2] + bias0;
+        float second = sum[m][n][half * 2 + 1] + bias1;
+        if (relu) first = Relu(first), second = Relu(second);
+        const int pixel = warp_pixel + m * 16 + half * 8 + lane / 4;
+        StorePair<Tile::kPrecision>(tile + pixel * Tile::kOutPitch + channel, first, second);
+      }
+    }
+  }
+  __syncthreads();
+  constexpr int kRowChunks = Tile::kChannels / Tile::kPerChunk;
+  for (int i = threadIdx.x; i < Tile::kPixels * kRowChunks; i += Tile::kThreads) {
+    const int pixel = i / kRowChunks, channel = i % kRowChunks * Tile::kPerChunk;
+    if (pixel >= rows || channel >= channels) continue;
+    const T* const from = tile + pixel * Tile::kOutPitch + channel;
+    T* const to = out + static_cast<size_t>(pixel) * pitch + channel;
+    if constexpr (Tile::kAligned) {
+      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+    } else {
+      for (int e = 0; e < Tile::kPerChunk && channel + e < channels; ++e) to[e] = from[e];
+    }
+  }
+}
+
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolution layer) {
   using T = typename Tile::T;
@@ -119,7 +186,7 @@ __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolut
                        (static_cast<size_t>(group) * steps * group_out + first_channel) * kRowBytes;
   const int weight_chunks = (group_out - first_channel) * kStepChunks;
 
-  const auto load = [&](int stage) {
+  const auto load = [&](int, int stage) {
     unsigned char* const to = shared + stage * Tile::kStageBytes;
     pixels.LoadNext(to);
 #pragma unroll
@@ -136,63 +203,12 @@ __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolut
   };
 
   float sum[Tile::kTilesM][Tile::kTilesN][4] = {};
-#pragma unroll
-  for (int stage = 0; stage < Tile::kStages - 1; ++stage) {
-    if (stage < steps) load(stage);
-    CpAsyncCommit();
-  }
-  int read = 0, write = Tile::kStages - 1;
-  for (int step = 0; step < steps; ++step) {
-    CpAsyncWait<Tile::kStages - 2>();
-    // Everybody's copies of this step have landed, and nobody still reads the stage that is filled next.
-    __syncthreads();
-    if (step + Tile::kStages - 1 < steps) load(write);
-    CpAsyncCommit();
-    const unsigned char* const stage = shared + read * Tile::kStageBytes;
-    MultiplyStep<Tile>(stage, stage + Tile::Pixels::kBytes, sum);
-    read = read + 1 == Tile::kStages ? 0 : read + 1;
-    write = write + 1 == Tile::kStages ? 0 : write + 1;
-  }
+  MultiplyPipelined<Tile>(shared, steps, sum, load);
 
-  // Bias and ReLU, then through shared memory to whole rows of channels.
-  __syncthreads();
-  T* const tile = reinterpret_cast<T*>(shared);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int warp_pixel = warp % Tile::kWarpsM * Tile::kWarpPixels;
-  const int warp_channel = warp / Tile::kWarpsM * Tile::kWarpChannels;
-  const float* const bias = layer.bias + group * group_out + first_channel;
-#pragma unroll
-  for (int n = 0; n < Tile::kTilesN; ++n) {
-    const int channel = warp_channel + n * 8 + lane % 4 * 2;
-    const float bias0 = first_channel + channel < group_out ? bias[channel] : 0;
-    const float bias1 = first_channel + channel + 1 < group_out ? bias[channel + 1] : 0;
-#pragma unroll
-    for (int m = 0; m < Tile::kTilesM; ++m) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float first = sum[m][n][half * 2] + bias0;
-        float second = sum[m][n][half * 2 + 1] + bias1;
-        if (layer.relu) first = Relu(first), second = Relu(second);
-        const int pixel = warp_pixel + m * 16 + half * 8 + lane / 4;
-        StorePair<Tile::kPrecision>(tile + pixel * Tile::kOutPitch + channel, first, second);
-      }
-    }
-  }
-  __syncthreads();
-  constexpr int kRowChunks = Tile::kChannels / Tile::kPerChunk;
   T* const out = static_cast<T*>(layer.out) + static_cast<size_t>(first_pixel) * layer.out_channels +
                  group * group_out + first_channel;
-  for (int i = threadIdx.x; i < Tile::kPixels * kRowChunks; i += Tile::kThreads) {
-    const int pixel = i / kRowChunks, channel = i % kRowChunks * Tile::kPerChunk;
-    if (first_pixel + pixel >= layer.pixels() || first_channel + channel >= group_out) continue;
-    const T* const from = tile + pixel * Tile::kOutPitch + channel;
-    T* const to = out + pixel * layer.out_channels + channel;
-    if constexpr (Tile::kAligned) {
-      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
-    } else {
-      for (int e = 0; e < Tile::kPerChunk && first_channel + channel + e < group_out; ++e) to[e] = from[e];
-    }
-  }
+  StoreTile<Tile>(shared, sum, layer.bias + group * group_out + first_channel, layer.relu, out,
+                  layer.out_channels, layer.pixels() - first_pixel, group_out - first_channel);
 }
 
 template <typename Tile>

@@ -14,14 +14,6 @@ constexpr int kTaps = 9;
 
 }  // namespace
 
-bool HasSm90aKernels() {
-#ifdef REPVGG_HAS_SM90A
-  return true;
-#else
-  return false;
-#endif
-}
-
 std::span<const GemmSm90aTile> ConvolutionSm90aTiles(Precision precision) {
   return precision == Precision::kFp16 ? kConvolutionSm90aFp16 : kConvolutionSm90aBf16;
 }
@@ -94,11 +86,7 @@ cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int
   gemm.out_width = layer.out_width();
   gemm.out_height = layer.out_height();
   gemm.stride = layer.stride;
-  int device = 0, multiprocessors = 0;
-  if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  const auto error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-  if (error != cudaSuccess) return error;
-  return shape.launch(gemm, multiprocessors, stream);
+  return LaunchOnEveryMultiprocessor(shape, gemm, stream);
 }
 
 }  // namespace repvgg::cuda

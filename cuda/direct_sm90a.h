@@ -5,6 +5,9 @@
 
 namespace repvgg::cuda {
 
+// `precision` is kFp16 or kBf16.
+std::span<const GemmSm90aTile> ConvolutionSm90aTiles(Precision precision);
+
 // Whether the kernels can do the layer: fp16 or bf16, channels of a group, in and out, in multiples of 8, at
 // most four groups.
 bool DirectSm90aFits(const Convolution& layer, Precision precision);

@@ -35,11 +35,10 @@ struct GemmSm90aTile {
   cudaError_t (*launch)(const GemmSm90a& gemm, int blocks, cudaStream_t stream);
 };
 
-// `precision` is kFp16 or kBf16.
-std::span<const GemmSm90aTile> ConvolutionSm90aTiles(Precision precision);
-std::span<const GemmSm90aTile> BatchedSm90aTiles(Precision precision);
-
 // Whether this build has these kernels: they exist in machine code for compute capability 9.0 only.
 bool HasSm90aKernels();
+
+cudaError_t LaunchOnEveryMultiprocessor(const GemmSm90aTile& tile, const GemmSm90a& gemm,
+                                        cudaStream_t stream);
 
 }  // namespace repvgg::cuda

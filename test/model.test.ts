@@ -154,6 +154,7 @@ test('options are checked by name before anything is read', async t => {
     [{precision: 'int3'}, /for precision/],
     [{form: 'fused'}, /Expected "deploy" or "train" for form/],
     [{batchSize: 0}, /for batchSize but received 0/],
+    [{winograd: 'f8'}, /for winograd but received "f8"/],
     [{threads: 1.5}, /for threads/],
     [{preprocessing: {crop: -1}}, /for preprocessing\.crop/],
   ] as const) {

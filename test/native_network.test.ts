@@ -85,6 +85,7 @@ async function error(
     instructionSet: string;
     threads: number;
     algorithm?: 'direct' | 'f2' | 'f4';
+    winograd?: 'off' | 'f2';
     precision?: 'bf16';
   },
 ): Promise<number> {
@@ -218,6 +219,12 @@ for (const instructionSet of native().cpuInfo().instructionSets) {
       const worst = await error(testCase, {...options, algorithm: 'f4'});
       t.true(worst < 4e-6, `relative L2 ${worst}`);
       t.not(worst, await error(testCase, {...options, algorithm: 'direct'}), 'it is another algorithm');
+      const off = await error(testCase, {...options, winograd: 'off'});
+      t.is(off, await error(testCase, {...options, algorithm: 'direct'}));
+      t.is(
+        await error(testCase, {...options, winograd: 'f2'}),
+        await error(testCase, {...options, algorithm: 'f2'}),
+      );
     });
   }
 

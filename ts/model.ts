@@ -12,7 +12,7 @@ import type {FetchOptions} from './fetch_image.ts';
 import type {ImageInput} from './images.ts';
 import {type ClassLabel, resolveLabels} from './labels.ts';
 import {locateCheckpoint} from './locate.ts';
-import {fromNative, type NativeBatch, type NativeNetwork} from './native.ts';
+import {fromNative, type NativeBatch, type NativeNetwork, type Winograd, winogradClasses} from './native.ts';
 import {createNetwork, toNativeBlock, toNativeShape} from './native_network.ts';
 import type {Form, NetworkParameters} from './network.ts';
 import type {Prediction} from './predictions.ts';
@@ -52,6 +52,11 @@ export interface LoadOptions {
   labels?: string | readonly string[] | undefined;
   /** Fields that differ from the variant's published preprocessing. */
   preprocessing?: PreprocessingOptions | undefined;
+  /**
+   * Which of Winograd's algorithms may replace direct convolution where they are faster; docs/kernels.md has their errors.
+   * 'f2' is F(2x2) only, 'f4' also F(4x4), 'off' neither. Default 'auto': both in fp32, F(2x2) in fp16 and bf16.
+   */
+  winograd?: Winograd | undefined;
   /** CPU threads. Default: every core that this process may use. */
   threads?: number | undefined;
   /** Images that run together; more need more memory. Default 32. */
@@ -129,6 +134,10 @@ export class RepVGG implements AsyncDisposable {
     const {onProgress, signal} = options;
     const {labels: given = embedded?.labels} = options;
     if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);
+    const {winograd = 'auto'} = options;
+    if (!winogradClasses.includes(winograd)) {
+      throw invalidArgument('winograd', winogradClasses.map(name => `"${name}"`).join(', '), winograd);
+    }
     positiveInteger(batchSize, 'batchSize', mostImages);
     if (threads !== undefined) positiveInteger(threads, 'threads', mostThreads);
     checkPreprocessing(options.preprocessing);
@@ -146,7 +155,7 @@ export class RepVGG implements AsyncDisposable {
     );
     const shape = toNativeShape(architecture, form, preprocessing);
     try {
-      const network = createNetwork(shape, chosen, {batchSize, ...(threads && {threads})});
+      const network = createNetwork(shape, chosen, {batchSize, winograd, ...(threads && {threads})});
       await setParameters(network, parameters, form, signal);
       return new RepVGG(network, {
         architecture,

@@ -103,6 +103,10 @@ export interface NetworkDescription {
   layers: LayerDescription[];
 }
 
+/** Which of Winograd's algorithms a backend may choose. */
+export const winogradClasses = ['auto', 'off', 'f2', 'f4'] as const;
+export type Winograd = (typeof winogradClasses)[number];
+
 export interface NativeNetworkOptions {
   /** "cpu", "cuda" or "cuda:N". */
   backend: string;
@@ -113,6 +117,8 @@ export interface NativeNetworkOptions {
   instructionSet?: string;
   /** Wherever it can be used; by default the backend chooses for each block. */
   algorithm?: 'direct' | 'f2' | 'f4';
+  /** What the backend may choose. */
+  winograd?: Winograd;
 }
 
 export interface NativeGeometry {

@@ -20,7 +20,7 @@ import type {Preprocessing} from './preprocessing.ts';
 export function createNetwork(
   shape: NativeNetworkShape,
   {device, precision}: Placement,
-  options: Pick<NativeNetworkOptions, 'batchSize' | 'threads'>,
+  options: Pick<NativeNetworkOptions, 'batchSize' | 'threads' | 'winograd'>,
 ): NativeNetwork {
   const algorithm = process.env.REPVGG_ALGORITHM as NativeNetworkOptions['algorithm'];
   if (algorithm && !['direct', 'f2', 'f4'].includes(algorithm)) {

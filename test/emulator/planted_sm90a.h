@@ -2,7 +2,9 @@
 // what planted_faults.h is for older instructions.
 #pragma once
 
-#include "cuda/ptx.cuh"
+namespace repvgg::cuda {
+struct Half;
+}
 
 namespace repvgg::emulator {
 

@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "cuda/ptx.cuh"
 #include "test/emulator/test.h"
 
 namespace repvgg::emulator {

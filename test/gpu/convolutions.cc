@@ -15,6 +15,10 @@ Distance Bound(Precision precision, cuda::Algorithm algorithm) {
   constexpr Distance kDirect[] = {{6e-7, 1e-5}, {6e-4, 4e-3}, {3e-4, 4e-3}, {2.5e-3, 3e-2}};
   constexpr Distance kF2[] = {{1.5e-6, 1e-5}, {1e-3, 8e-3}, {9e-4, 8e-3}, {7e-3, 5e-2}};
   if (algorithm == cuda::Algorithm::kWinogradF4) return {5e-6, 1e-4};
+  if (algorithm == cuda::Algorithm::kChainF4) {
+    return precision == Precision::kFp16 ? Distance{2.5e-3, 2.5e-2} : Distance{2e-2, 2e-1};
+  }
+  if (algorithm == cuda::Algorithm::kChainF2) return kF2[static_cast<int>(precision)];
   return (algorithm == cuda::Algorithm::kWinogradF2 ? kF2 : kDirect)[static_cast<int>(precision)];
 }
 
@@ -36,7 +40,8 @@ void RunLayer(const Layer& layer, Precision precision) {
   const size_t bytes = problem.expected.size() * cuda::ElementSize(precision);
   const cuda::DeviceMemory out = cuda::AllocateDevice(bytes);
   std::map<cuda::Algorithm, cuda::DeviceMemory> weights;
-  for (const cuda::Candidate& candidate : ListCandidates(layer, precision, Architecture(), "")) {
+  for (const cuda::Candidate& candidate :
+       ListCandidates(layer, precision, Architecture(), "", cuda::WinogradClass::kF4)) {
     cuda::DeviceMemory& weight = weights[candidate.algorithm];
     if (weight == nullptr) {
       weight = UploadVector(PackConvolution(layer, problem.weight.data(), precision, candidate.algorithm));

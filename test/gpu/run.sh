@@ -27,6 +27,8 @@ for i in "${!cases[@]}"; do
   pids+=($!)
 done
 for pid in "${pids[@]}"; do wait "$pid" || status=1; done
+# Speed beside what the device can do, where it is asked for: REPVGG_ROOFLINE=A2,B1 or all.
+[ -z "${REPVGG_ROOFLINE:-}" ] || "$tests" roofline >"$results/roofline.jsonl" 2>"$results/roofline.log" || status=1
 # Alone: it counts the device's memory.
 "$tests" memory >"$results/memory.jsonl" 2>"$results/memory.log" || status=1
 if command -v compute-sanitizer >/dev/null; then

@@ -1,5 +1,6 @@
 import {type Command, InvalidArgumentError, Option} from 'commander';
 import type {DeviceList, DeviceName, Precision} from '../device.ts';
+import {type Winograd, winogradClasses} from '../native.ts';
 import type {Form} from '../network.ts';
 import type {Interpolation, Preprocessing, PreprocessingOptions} from '../preprocessing.ts';
 
@@ -58,6 +59,14 @@ export const precisionOption = (): Option =>
   new Option('--precision <name>', 'arithmetic of the network')
     .choices(['auto', 'fp32', 'tf32', 'fp16', 'bf16'] satisfies Precision[])
     .default('auto');
+
+export const winogradOption = (): Option =>
+  new Option(
+    '--winograd <class>',
+    "which of Winograd's algorithms may be chosen: F(2x2) errs less than F(4x4)",
+  )
+    .choices(winogradClasses)
+    .default('auto' satisfies Winograd);
 
 export const formOption = (): Option =>
   new Option('--form <form>', 'run the branches fused, or as they were trained')
@@ -124,6 +133,7 @@ export interface NetworkFlags extends PreprocessingFlags {
   form: Form;
   device: DeviceName | DeviceList;
   precision: Precision;
+  winograd: Winograd;
   batchSize: number;
   threads?: number;
 }
@@ -137,7 +147,8 @@ export function addNetworkOptions(command: Command, {batchSize}: {batchSize?: nu
     .option('--labels <file>', 'one label a line, or a JSON array (default: ImageNet for 1000 classes)')
     .addOption(formOption())
     .addOption(deviceOption())
-    .addOption(precisionOption());
+    .addOption(precisionOption())
+    .addOption(winogradOption());
   for (const option of preprocessingOptions()) command.addOption(option);
   command.addOption(batchSizeOption(batchSize)).addOption(threadsOption());
 }

@@ -1,0 +1,164 @@
+#include "cuda/winograd_chain.h"
+
+#include <algorithm>
+#include <array>
+#include <climits>
+#include <cmath>
+#include <cstring>
+
+#include "cuda/direct_mma.h"
+#include "cuda/formats.h"
+#include "cuda/gemm_sm90a.h"
+
+namespace repvgg::cuda {
+
+extern const std::span<const GemmSm90aTile> kBatchedSm90aFp16, kBatchedSm90aBf16;
+extern const std::span<const DirectMmaTile> kChainMmaTiles;
+
+namespace {
+
+constexpr int kMostSharedBytes = 99 << 10;  // What sm_86 and sm_89 have.
+
+int Positions(int tile_side) { return (tile_side + 2) * (tile_side + 2); }
+
+int Tiles(const Convolution& layer, int tile_side) {
+  return layer.batch * DivideUp(layer.height, tile_side) * DivideUp(layer.width, tile_side);
+}
+
+// Of v, or of m: either fits.
+size_t HalfWorkspace(const Convolution& layer, int tile_side) {
+  const int channels = std::max(layer.in_channels, layer.out_channels);
+  return size_t{2} * Positions(tile_side) * Tiles(layer, tile_side) * channels;
+}
+
+// Rows of G: powers of a point over the product of its differences from the other finite points; infinity
+// comes last.
+std::vector<std::array<double, 3>> WeightTransform(int tile_side) {
+  std::vector<double> points = {0, 1, -1};
+  if (tile_side == 4) points = {0, std::sqrt(0.5), -std::sqrt(0.5), std::sqrt(2.0), -std::sqrt(2.0)};
+  std::vector<std::array<double, 3>> rows;
+  for (const double point : points) {
+    double product = 1;
+    for (const double other : points) product *= point == other ? 1 : point - other;
+    // The input transforms of winograd.cuh have the opposite sign in F(2x2)'s first row and, of two, in the
+    // last.
+    const double scale = tile_side == 2 && point == 0 ? -product : product;
+    rows.push_back({1 / scale, point / scale, point * point / scale});
+  }
+  rows.push_back({0, 0, 1});
+  return rows;
+}
+
+std::span<const GemmSm90aTile> Sm90aTiles(Precision precision) {
+  return precision == Precision::kFp16 ? kBatchedSm90aFp16 : kBatchedSm90aBf16;
+}
+
+cudaError_t LaunchProductsSm90a(const ChainProducts& products, Precision precision, int tile,
+                                cudaStream_t stream) {
+  const GemmSm90aTile& shape = Sm90aTiles(precision)[tile];
+  const uint64_t in = products.group_in, out = products.group_out, groups = products.groups;
+  const uint64_t tiles = products.tiles, positions = products.positions;
+  const uint64_t blocks = DivideUp(products.group_in, kBoxChannels), row = kBoxChannels * 2;
+  const TiledArray v = {products.v,
+                        {in, tiles, groups, positions},
+                        {2 * in * groups, 2 * in, 2 * in * groups * tiles},
+                        {kBoxChannels, static_cast<uint32_t>(shape.rows), 1, 1}};
+  const TiledArray weight = {products.weight,
+                             {kBoxChannels, out, blocks, positions * groups},
+                             {row, row * out, row * out * blocks},
+                             {kBoxChannels, static_cast<uint32_t>(shape.columns), 1, 1}};
+  const TiledArray m = {products.m,
+                        {out, tiles, groups, positions},
+                        {2 * out * groups, 2 * out, 2 * out * groups * tiles},
+                        {static_cast<uint32_t>(shape.store_columns), 64, 1, 1}};
+  GemmSm90a gemm;
+  if (const auto error = EncodeTiled(v, precision, &gemm.in[0]); error != cudaSuccess) return error;
+  if (const auto error = EncodeTiled(weight, precision, &gemm.weight); error != cudaSuccess) return error;
+  if (const auto error = EncodeTiled(m, precision, &gemm.out); error != cudaSuccess) return error;
+  gemm.rows = products.tiles;
+  gemm.columns = products.group_out;
+  gemm.batches = products.positions * products.groups;
+  gemm.groups = products.groups;
+  gemm.depth = products.group_in;
+  return LaunchOnEveryMultiprocessor(shape, gemm, stream);
+}
+
+}  // namespace
+
+std::vector<ChainTile> ChainTiles(Precision precision, int architecture) {
+  std::vector<ChainTile> tiles;
+  if (architecture >= 80) {
+    for (const DirectMmaTile& tile : kChainMmaTiles) {
+      tiles.push_back({tile.pixels, tile.channels, tile.shared_bytes, false, false});
+    }
+  }
+  if (architecture != 90 || !HasSm90aKernels()) return tiles;
+  const auto batched = Sm90aTiles(precision);
+  for (const GemmSm90aTile& tile : batched) {
+    tiles.push_back({tile.rows, tile.columns, tile.shared_bytes, true, tile.ping_pong});
+  }
+  return tiles;
+}
+
+bool ChainFits(const Convolution& layer, Precision precision, int tile_side) {
+  return (precision == Precision::kFp16 || precision == Precision::kBf16) && layer.stride == 1 &&
+         layer.group_in() % 8 == 0 && layer.group_out() % 8 == 0 &&
+         size_t{128} * layer.height * layer.width <= kMostSharedBytes &&
+         HalfWorkspace(layer, tile_side) / 2 < INT_MAX;
+}
+
+size_t ChainWorkspace(const Convolution& layer, int tile_side) { return 2 * HalfWorkspace(layer, tile_side); }
+
+std::vector<unsigned char> PackChain(const Convolution& layer, const float* weight, Precision precision,
+                                     int tile_side) {
+  const int group_in = layer.group_in(), group_out = layer.group_out(), side = tile_side + 2;
+  const size_t blocks = DivideUp(group_in, kBoxChannels);
+  const auto rows = WeightTransform(tile_side);
+  const double scale = 1.0 / ChainInputScale(tile_side);
+  std::vector<unsigned char> packed(size_t{2} * Positions(tile_side) * layer.groups * blocks * group_out *
+                                    kBoxChannels);
+  for (int k = 0; k < layer.out_channels; ++k) {
+    for (int c = 0; c < group_in; ++c) {
+      const float* const w = weight + (static_cast<size_t>(k) * group_in + c) * 9;
+      for (int p = 0; p < Positions(tile_side); ++p) {
+        double sum = 0;
+        for (int tap = 0; tap < 9; ++tap) sum += rows[p / side][tap / 3] * w[tap] * rows[p % side][tap % 3];
+        const float value = static_cast<float>(sum * scale);
+        const uint16_t bits =
+            precision == Precision::kFp16 ? FloatToHalfBits(value) : FloatToBFloat16Bits(value);
+        const size_t block =
+            (static_cast<size_t>(p) * layer.groups + k / group_out) * blocks + c / kBoxChannels;
+        const size_t at = (block * group_out + k % group_out) * kBoxChannels + c % kBoxChannels;
+        std::memcpy(&packed[at * 2], &bits, 2);
+      }
+    }
+  }
+  return packed;
+}
+
+cudaError_t LaunchChain(const Convolution& layer, Precision precision, int tile_side, int tile,
+                        cudaStream_t stream) {
+  if (!layer.fits() || !ChainFits(layer, precision, tile_side)) return cudaErrorInvalidValue;
+  void* const v = layer.workspace;
+  void* const m = static_cast<unsigned char*>(layer.workspace) + HalfWorkspace(layer, tile_side);
+  if (!layer.transformed_in) {
+    const auto error = LaunchChainTransform(layer, precision, tile_side, ChainStep::kBegin, m, v, stream);
+    if (error != cudaSuccess) return error;
+  }
+  const ChainProducts products = {v,
+                                  layer.weight,
+                                  m,
+                                  Tiles(layer, tile_side),
+                                  Positions(tile_side),
+                                  layer.groups,
+                                  layer.group_in(),
+                                  layer.group_out()};
+  const int mma_tiles = static_cast<int>(kChainMmaTiles.size());
+  const auto error = tile < mma_tiles ? LaunchChainProductsMma(products, precision, tile, stream)
+                                      : LaunchProductsSm90a(products, precision, tile - mma_tiles, stream);
+  if (error != cudaSuccess) return error;
+  const ChainStep end = layer.transformed_out ? ChainStep::kBetween : ChainStep::kEnd;
+  return LaunchChainTransform(layer, precision, tile_side, end, m, v, stream);
+}
+
+}  // namespace repvgg::cuda

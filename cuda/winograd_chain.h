@@ -1,0 +1,64 @@
+// Winograd's F(2x2) and F(4x4) on tensor cores through device memory, for runs of equal layers: between two
+// of them, one kernel does what ends the first (inverse transform, bias, ReLU) and what begins the second
+// (its transform), so that the map in between is never written. See winograd_chain_transform.cu and
+// winograd.cuh.
+#pragma once
+
+#include <vector>
+
+#include "cuda/convolution.h"
+#include "cuda/runtime.h"
+
+namespace repvgg::cuda {
+
+// The products of one layer: m[position][tile][channel out] = v[position][tile][channel in] * weight, in each
+// group.
+struct ChainProducts {
+  const void* v = nullptr;
+  const void* weight = nullptr;  // [position][group][block of 64 channels in][channel out][64]
+  void* m = nullptr;
+  int tiles = 0, positions = 0;
+  int groups = 1, group_in = 0, group_out = 0;
+};
+
+struct ChainTile {
+  int tiles, channels;
+  int shared_bytes;
+  bool sm90a;  // Otherwise mma.sync, from sm_80 on.
+  bool ping_pong;
+};
+
+// The tiles for products in fp16 or bf16 on an architecture. They all give the same sums, in the same order.
+std::vector<ChainTile> ChainTiles(Precision precision, int architecture);
+
+// Whether a layer can be done so: fp16 or bf16, stride 1, channels of a group in multiples of 8, maps that
+// fit shared memory 64 channels at a time (28 x 28 does). `tile_side` is 2 or 4.
+bool ChainFits(const Convolution& layer, Precision precision, int tile_side);
+
+// Bytes of Convolution::workspace: transformed inputs and products of the whole batch.
+size_t ChainWorkspace(const Convolution& layer, int tile_side);
+
+// `weight` is [out_channels][in_channels / groups][3][3]; `layer` needs channels and groups only. Transformed
+// in float64, rounded once.
+std::vector<unsigned char> PackChain(const Convolution& layer, const float* weight, Precision precision,
+                                     int tile_side);
+
+// `layer` says at which of its ends the workspace is handed on (Convolution::transformed_in,
+// transformed_out). `tile` is an index of ChainTiles of an architecture that has it: the first ones are
+// everybody's.
+cudaError_t LaunchChain(const Convolution& layer, Precision precision, int tile_side, int tile,
+                        cudaStream_t stream);
+
+// The kernels. `channels` are read from map or m: of the layer, in at its beginning, out at its end.
+enum class ChainStep { kBegin, kBetween, kEnd };
+cudaError_t LaunchChainTransform(const Convolution& layer, Precision precision, int tile_side, ChainStep step,
+                                 const void* m, void* v, cudaStream_t stream);
+cudaError_t LaunchChainProductsMma(const ChainProducts& products, Precision precision, int tile,
+                                   cudaStream_t stream);
+
+// F(4x4)'s transform makes inputs up to 26 times larger. A quarter of that is stored, and four times the
+// weights: exact, and it keeps fp16 inputs up to 10000 from overflowing. F(2x2)'s makes them four times
+// larger.
+constexpr float ChainInputScale(int tile_side) { return tile_side == 4 ? 0.25f : 1.0f; }
+
+}  // namespace repvgg::cuda

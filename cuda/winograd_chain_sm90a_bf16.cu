@@ -1,0 +1,8 @@
+#include "cuda/gemm_sm90a.cuh"
+
+namespace repvgg::cuda {
+
+extern const std::span<const GemmSm90aTile> kBatchedSm90aBf16;
+const std::span<const GemmSm90aTile> kBatchedSm90aBf16 = BatchedTiles<Precision::kBf16>::kTiles;
+
+}  // namespace repvgg::cuda

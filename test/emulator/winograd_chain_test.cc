@@ -1,0 +1,136 @@
+#include "cuda/winograd_chain.h"
+
+#include "test/emulator/networks.h"
+
+namespace repvgg::emulator {
+namespace {
+
+using cuda::Precision;
+
+constexpr int kArchitecture = 90;
+
+Distance Bound(Precision precision, int tile_side) {
+  if (precision == Precision::kFp16) return tile_side == 2 ? Distance{9e-4, 8e-3} : Distance{2.5e-3, 2.5e-2};
+  return tile_side == 2 ? Distance{7e-3, 5e-2} : Distance{2e-2, 2e-1};
+}
+
+std::vector<double> Run(Layer layer, const Problem& problem, Precision precision, int tile_side, int tile) {
+  const Maps in(precision, problem.in), out(precision, problem.expected.size());
+  const DeviceArray<unsigned char> weight(
+      cuda::PackChain(layer, problem.weight.data(), precision, tile_side));
+  const DeviceArray<unsigned char> workspace(cuda::ChainWorkspace(layer, tile_side), Contents::kScratch);
+  const DeviceArray<float> bias(problem.bias);
+  layer.in = in.data();
+  layer.weight = weight.data();
+  layer.bias = bias.data();
+  layer.out = out.data();
+  layer.workspace = workspace.data();
+  if (cuda::LaunchChain(layer, precision, tile_side, tile, nullptr) != cudaSuccess) Fail("not launched");
+  if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
+  return out.Values();
+}
+
+void RunTile(const Layer& layer, Precision precision, int tile_side, int tile) {
+  const Problem problem = MakeProblem(layer, RoundTo(precision));
+  ExpectWithin(Compare(Run(layer, problem, precision, tile_side, tile), problem.expected),
+               Bound(precision, tile_side));
+}
+
+// Blocks of one shape follow each other; some have groups, and what is ahead and behind has another stride.
+NetworkShape ChainShape() {
+  NetworkShape shape;
+  shape.form = Form::kDeploy;
+  shape.blocks = {{3, 16, 2, 1, false, 0}, {16, 48, 2, 1, false, 0}, {48, 48, 1, 1, true, 0},
+                  {48, 48, 1, 2, true, 0}, {48, 48, 1, 1, true, 0},  {48, 24, 2, 1, false, 0}};
+  shape.num_classes = 7;
+  shape.height = 37;
+  shape.width = 30;
+  shape.mean = {0.485f, 0.456f, 0.406f};
+  shape.stddev = {0.229f, 0.224f, 0.225f};
+  return shape;
+}
+
+// A chain must give the bits of its layers one by one.
+void RunInChain(Precision precision, int tile_side) {
+  const Layer layer = MakeLayer(48, 48, 1, 1, 9, 3);
+  const Problem problem = MakeProblem(layer, RoundTo(precision));
+  std::vector<float> map;
+  for (const double value : Run(layer, problem, precision, tile_side, 0))
+    map.push_back(static_cast<float>(value));
+  Problem second = problem;
+  second.in = map;
+  const std::vector<double> expected = Run(layer, second, precision, tile_side, 0);
+
+  const Maps in(precision, problem.in), out(precision, problem.expected.size());
+  const DeviceArray<unsigned char> weight(
+      cuda::PackChain(layer, problem.weight.data(), precision, tile_side));
+  const DeviceArray<unsigned char> workspace(cuda::ChainWorkspace(layer, tile_side), Contents::kScratch);
+  const DeviceArray<float> bias(problem.bias);
+  Layer own = layer;
+  own.weight = weight.data();
+  own.bias = bias.data();
+  own.workspace = workspace.data();
+  own.in = in.data();
+  own.transformed_out = true;
+  if (cuda::LaunchChain(own, precision, tile_side, 0, nullptr) != cudaSuccess) Fail("not launched");
+  own.in = nullptr;
+  own.out = out.data();
+  own.transformed_in = true;
+  own.transformed_out = false;
+  if (cuda::LaunchChain(own, precision, tile_side, 0, nullptr) != cudaSuccess) Fail("not launched");
+  if (out.Values() != expected) Fail("a chain of two layers gives other bits than the layers one by one");
+}
+
+[[maybe_unused]] const bool registered = [] {
+  for (const Precision precision : {Precision::kFp16, Precision::kBf16}) {
+    const auto tiles = cuda::ChainTiles(precision, kArchitecture);
+    for (const int side : {2, 4}) {
+      const std::string name = std::string("winograd chain F(") + std::to_string(side) + "x" +
+                               std::to_string(side) + ") " + emulator::PrecisionName(precision) + ": ";
+      for (const Layer& official : OfficialLayers()) {
+        // Wider ones take a minute, and differ in the number of steps only.
+        if (official.stride != 1 || official.group_in() > (precision == Precision::kFp16 ? 256 : 128))
+          continue;
+        cases().push_back({name + LayerName(official), [=] {
+                             // By mma.sync, and by wgmma with a tile that divides the channels.
+                             RunTile(official, precision, side, 1);
+                             for (int tile = static_cast<int>(tiles.size()) - 1; tile >= 4; --tile) {
+                               if (official.group_out() % tiles[tile].channels != 0) continue;
+                               RunTile(official, precision, side, tile);
+                               break;
+                             }
+                           }});
+      }
+      for (int tile = 0; tile < static_cast<int>(tiles.size()); ++tile) {
+        const cuda::ChainTile& shape = tiles[tile];
+        cases().push_back({name + "tile " + std::to_string(shape.tiles) + " x " +
+                               std::to_string(shape.channels) +
+                               (shape.sm90a ? shape.ping_pong ? " sm_90a ping-pong" : " sm_90a" : ""),
+                           [=] {
+                             for (const Schedule schedule :
+                                  {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+                               settings().schedule = schedule;
+                               RunTile(MakeLayer(72, shape.channels + 8, 1, 1, 9, 5), precision, side, tile);
+                               RunTile(MakeLayer(80, shape.channels * 2, 1, 2, 7, 3), precision, side, tile);
+                             }
+                           }});
+      }
+      cases().push_back({name + "two layers in a chain", [=] { RunInChain(precision, side); }});
+      // Without a measurement, "f2" would be the kernel that is not a chain.
+      if (side == 2) continue;
+      cases().push_back({name + "in a network", [=] {
+                           const Reference reference(ChainShape());
+                           const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 3);
+                           const auto network = MakeNetwork(reference, precision, 2, "f4", kArchitecture);
+                           if (network->Describe().find("chain") == std::string::npos)
+                             Fail("no layer is in a chain");
+                           CheckLogits(reference, pixels, RunNetwork(*network, pixels),
+                                       NetworkBound(precision));
+                         }});
+    }
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace repvgg::emulator

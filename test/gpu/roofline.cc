@@ -1,0 +1,129 @@
+// Not a test: how close each kernel comes to what the device can do, in fp16. REPVGG_ROOFLINE=A2,B1 run.sh
+// RESULTS writes a line for each layer, batch and candidate into RESULTS/roofline.jsonl: its time, and the
+// share that the larger of two floors is of it, multiply-adds of direct convolution at the rate that tensor
+// cores have in this very run, and bytes at that of a copy. A share above 1 is Winograd's.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+
+#include "cuda/gemm_sm90a.h"
+#include "cuda/layer_timer.h"
+#include "test/gpu/gpu_test.h"
+#include "test/gpu/peak.h"
+
+namespace repvgg::gpu {
+namespace {
+
+constexpr int kBatches[] = {32, 128, 256};
+
+struct Variant {
+  const char* name;
+  int widths[5];
+  int groups;  // Of every second layer.
+};
+constexpr Variant kVariants[] = {
+    {"A0", {48, 48, 96, 192, 1280}, 1},     {"A1", {64, 64, 128, 256, 1280}, 1},
+    {"A2", {64, 96, 192, 384, 1408}, 1},    {"B1", {64, 128, 256, 512, 2048}, 1},
+    {"B1g2", {64, 128, 256, 512, 2048}, 2}, {"B1g4", {64, 128, 256, 512, 2048}, 4},
+    {"B2", {64, 160, 320, 640, 2560}, 1},   {"B2g4", {64, 160, 320, 640, 2560}, 4},
+    {"B3", {64, 192, 384, 768, 2560}, 1},   {"B3g4", {64, 192, 384, 768, 2560}, 4},
+};
+
+// At 224 x 224: every distinct layer behind the first.
+std::vector<emulator::Layer> Layers(const Variant& variant) {
+  std::vector<emulator::Layer> layers;
+  int side = 112;
+  for (int stage = 1; stage <= 4; ++stage, side /= 2) {
+    layers.push_back(emulator::MakeLayer(variant.widths[stage - 1], variant.widths[stage], 2, 1, side));
+    if (stage == 4) break;
+    layers.push_back(emulator::MakeLayer(variant.widths[stage], variant.widths[stage], 1, 1, side / 2));
+    if (variant.groups == 1) continue;
+    layers.push_back(
+        emulator::MakeLayer(variant.widths[stage], variant.widths[stage], 1, variant.groups, side / 2));
+  }
+  return layers;
+}
+
+// Seconds, median of nine.
+template <typename Work>
+double Time(Work work) {
+  const cuda::Event start = cuda::MakeEvent(true), end = cuda::MakeEvent(true);
+  std::vector<float> times;
+  for (int i = 0; i < 12; ++i) {
+    cuda::Check(cudaEventRecord(start.get(), nullptr), "measuring");
+    work();
+    cuda::Check(cudaEventRecord(end.get(), nullptr), "measuring");
+    cuda::Check(cudaEventSynchronize(end.get()), "measuring");
+    float milliseconds = 0;
+    cuda::Check(cudaEventElapsedTime(&milliseconds, start.get(), end.get()), "measuring");
+    if (i >= 3) times.push_back(milliseconds);
+  }
+  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+  return times[times.size() / 2] / 1e3;
+}
+
+bool Wanted(const std::string& variant) {
+  const char* const given = std::getenv("REPVGG_ROOFLINE");
+  if (given == nullptr) return false;
+  const std::string list = ',' + std::string(given) + ',';
+  return list == ",all," || list.find(',' + variant + ',') != std::string::npos;
+}
+
+TEST("roofline") {
+  if (std::getenv("REPVGG_ROOFLINE") == nullptr) return;
+  cudaDeviceProp properties;
+  cuda::Check(cudaGetDeviceProperties(&properties, 0), "asking for the device");
+  const cuda::DeviceTraits device = {0,
+                                     properties.name,
+                                     Architecture(),
+                                     properties.multiProcessorCount,
+                                     static_cast<size_t>(properties.l2CacheSize),
+                                     0};
+  const bool sm90a = device.architecture == 90 && cuda::HasSm90aKernels();
+  constexpr size_t kCopied = size_t{1} << 30;
+  double copy_rate, peak;
+  {
+    const cuda::DeviceMemory from = cuda::AllocateDevice(kCopied), to = cuda::AllocateDevice(kCopied);
+    copy_rate =
+        2 * kCopied / Time([&] {
+          cuda::Check(cudaMemcpyAsync(to.get(), from.get(), kCopied, cudaMemcpyDeviceToDevice, nullptr),
+                      "copying");
+        });
+    peak = PeakOperations(device.multiprocessors, sm90a) / Time([&] {
+             cuda::Check(LaunchPeak(device.multiprocessors, sm90a, static_cast<float*>(to.get()), nullptr),
+                         "multiplying");
+           });
+  }
+  std::printf("{\"device\": \"%s\", \"copyGBps\": %.0f, \"peakTflops\": %.1f}\n", properties.name,
+              copy_rate / 1e9, peak / 1e12);
+
+  cuda::MeasureLayer measure = cuda::MakeLayerTimer(device, Precision::kFp16);
+  for (const Variant& variant : kVariants) {
+    if (!Wanted(variant.name)) continue;
+    for (emulator::Layer layer : Layers(variant)) {
+      for (const int batch : kBatches) {
+        layer.batch = batch;
+        const double weights = 9.0 * layer.group_in() * layer.out_channels;
+        const double operations = 2 * weights * layer.pixels();
+        const double bytes = 2 * (double(batch) * layer.height * layer.width * layer.in_channels + weights +
+                                  double(layer.pixels()) * layer.out_channels);
+        const double floor = std::max(operations / peak, bytes / copy_rate);
+        for (const cuda::Candidate& candidate :
+             ListCandidates(layer, Precision::kFp16, device.architecture, "", cuda::WinogradClass::kF4)) {
+          const auto microseconds = measure(layer, candidate);
+          if (!microseconds) continue;
+          std::printf(
+              "{\"variant\": \"%s\", \"layer\": \"%s\", \"candidate\": \"%s\", \"microseconds\": %.1f, "
+              "\"tflops\": %.1f, \"ofRoofline\": %.3f}\n",
+              variant.name, emulator::LayerName(layer).c_str(), candidate.name.c_str(), *microseconds,
+              operations / *microseconds / 1e6, floor / *microseconds * 1e6);
+          std::fflush(stdout);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace repvgg::gpu
