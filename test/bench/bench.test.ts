@@ -3,7 +3,9 @@ import {readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {Ajv2020} from 'ajv/dist/2020.js';
 import test from 'ava';
+import {architectureByName} from '../../ts/architecture.ts';
 import type {BenchReport} from '../../ts/bench/results.ts';
+import {layerTable} from '../../ts/statistics.ts';
 import {repvgg, temporaryFolder} from '../cli/run.ts';
 import {fullReport} from './results.ts';
 
@@ -32,6 +34,44 @@ test('a run prints results that follow the schema, and writes them with a report
   t.true(Math.abs(one.effectiveTflops! / (2 * 1.361451008e-3 * median) - 1) < 1e-9);
   t.true(one.fractionOfPeak! > 0.001 && one.fractionOfPeak! < 10, `${one.fractionOfPeak}`);
   t.regex(await readFile(join(folder, 'repvgg-bench/report.html'), 'utf8'), /<svg/);
+});
+
+test('layers are reported beside their rooflines', async t => {
+  const folder = await temporaryFolder(t);
+  const args = [
+    'bench',
+    '--models',
+    'A0',
+    '--batch',
+    '1',
+    '--stage',
+    'engine',
+    '--seconds',
+    '0.1',
+    '--layers',
+  ];
+  const {code, stdout, stderr} = await repvgg([...args, '--json'], {cwd: folder});
+  t.is(code, 0, stderr);
+  const report = JSON.parse(stdout) as BenchReport;
+  t.true(validate(report), JSON.stringify(validate.errors));
+  const [network] = report.layers;
+  t.is(network!.layers.length, 22);
+  const macs = layerTable(architectureByName('RepVGG-A0'), {height: 224, width: 224}).layers;
+  for (const [i, layer] of network!.layers.entries()) {
+    t.true(layer.microseconds! > 0, layer.name);
+    const pairs = layer.inChannels * layer.outChannels;
+    const winograd = 36 * pairs * Math.ceil(layer.height / 4) * Math.ceil(layer.width / 4);
+    if (layer.algorithm === 'f4') t.is(layer.products, winograd);
+    if (layer.algorithm === 'direct') t.is(layer.products, macs[i]!.macs);
+    t.is(layer.reached, layer.leastMicroseconds! / layer.microseconds!);
+  }
+  // The layers are most of the time of an image.
+  const sum = network!.layers.reduce((total, {microseconds}) => total + microseconds!, 0);
+  const image = 1e6 / report.results[0]!.imagesPerSecond.median;
+  t.true(sum > 0.5 * image && sum < 2 * image, `${sum} of ${image}`);
+  t.regex(await readFile(join(folder, 'repvgg-bench/report.html'), 'utf8'), /Layers: RepVGG-A0 on cpu/);
+  const table = await repvgg(args, {cwd: folder});
+  t.regex(table.stdout, /stage1\.0 +48 -> 48 +2 +1 +56x56 +direct/);
 });
 
 test('the schema refuses what is no result', t => {

@@ -51,6 +51,7 @@ export function reportOf(results: BenchResult[]): BenchReport {
       matrixTflops: null,
       copyGBps: 10,
     },
+    layers: [],
     skipped: [],
   };
 }

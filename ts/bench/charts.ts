@@ -1,7 +1,8 @@
 import domino from '@mixmark-io/domino';
 import * as Plot from '@observablehq/plot';
 import {paperPoints, publishedTop1} from './published.ts';
-import type {BenchReport, BenchResult} from './results.ts';
+import type {BenchLayers, BenchReport, BenchResult} from './results.ts';
+import {layersTitle} from './table.ts';
 
 /** A picture of the results. */
 export interface Chart {
@@ -20,9 +21,9 @@ const peerColours = ['#2e6f95', '#6a994e', '#8367c7', '#bc6c25', '#577590'];
 /** Every chart for which there are results. */
 export function drawCharts(report: BenchReport): Chart[] {
   const {results} = report;
-  return [accuracyChart(results), batchChart(results), stageChart(results), peerChart(results)].filter(
-    chart => chart !== null,
-  );
+  return [accuracyChart(results), batchChart(results), stageChart(results), peerChart(results)]
+    .filter(chart => chart !== null)
+    .concat(report.layers.map(layerChart));
 }
 
 function draw(options: Plot.PlotOptions): string {
@@ -255,5 +256,36 @@ function peerChart(results: readonly BenchResult[]): Chart | null {
         Plot.text(rows, {x: 'median', y: 'series', fy: 'group', text: 'label', dy: -9, fontSize: 10}),
       ],
     }),
+  };
+}
+
+/** Time of each layer beside its roofline. */
+function layerChart(network: BenchLayers): Chart {
+  const rows = network.layers.map(({name, algorithm, microseconds, leastMicroseconds}, index) => ({
+    name: `${index} ${name}`,
+    algorithm: algorithm.split(' ')[0]!,
+    microseconds,
+    leastMicroseconds,
+  }));
+  const colour = {
+    domain: ['direct', 'f2', 'f4'],
+    range: ['#577590', '#6a994e', ourColour],
+  };
+  return {
+    title: `Layers: ${layersTitle(network)}`,
+    caption:
+      'Microseconds for an image. The line in each bar is the least that its algorithm could take on this machine: ' +
+      'its multiplications at the peak, or its weights at the copy bandwidth.',
+    html: `${legend(colour)}${draw({
+      height: 50 + 18 * rows.length,
+      marginLeft: 110,
+      x: {label: 'microseconds →', grid: true},
+      y: {label: null, domain: rows.map(({name}) => name)},
+      color: colour,
+      marks: [
+        Plot.barX(rows, {x: 'microseconds', y: 'name', fill: 'algorithm'}),
+        Plot.tickX(rows, {x: 'leastMicroseconds', y: 'name', stroke: '#222', strokeWidth: 2}),
+      ],
+    })}`,
   };
 }

@@ -1,6 +1,6 @@
 import {drawCharts} from './charts.ts';
 import type {BenchReport} from './results.ts';
-import {notes, resultTable} from './table.ts';
+import {layersTable, layersTitle, notes, resultTable} from './table.ts';
 
 const style = `
   body {font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 900px; margin: 2rem auto; padding: 0 1rem}
@@ -14,8 +14,14 @@ const style = `
 export function renderReport(report: BenchReport): string {
   const {align, rows} = resultTable(report.results);
   const [head, ...body] = rows as [string[], ...string[][]];
-  const row = (cells: readonly string[], tag: string): string =>
-    `<tr>${cells.map((cell, i) => `<${tag} class="${align[i]}">${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
+  const row = (cells: readonly string[], tag: string, sides = align): string =>
+    `<tr>${cells.map((cell, i) => `<${tag} class="${sides[i]}">${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
+  const layers = report.layers.map(network => {
+    const {align: sides, rows: cells} = layersTable(network);
+    const [first, ...rest] = cells as [string[], ...string[][]];
+    const lines = rest.map(line => row(line, 'td', sides)).join('');
+    return `<h2>Layers: ${escapeHtml(layersTitle(network))}</h2>\n<div class="table"><table>${row(first, 'th', sides)}${lines}</table></div>`;
+  });
   const charts = drawCharts(report).map(
     ({title, caption, html}) =>
       `<h2>${escapeHtml(title)}</h2>\n<figure>${html}<figcaption>${escapeHtml(caption)}</figcaption></figure>`,
@@ -33,6 +39,7 @@ export function renderReport(report: BenchReport): string {
 ${charts.join('\n')}
 <h2>All results</h2>
 <div class="table"><table>${row(head, 'th')}${body.map(cells => row(cells, 'td')).join('')}</table></div>
+${layers.join('\n')}
 </html>
 `;
 }

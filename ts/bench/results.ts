@@ -76,6 +76,42 @@ export interface BenchMachine {
   gpus: string[];
 }
 
+/** One 3x3 convolution of a network, for one image. */
+export interface BenchLayer {
+  /** "stage0", "stage1.0" and so on. */
+  name: string;
+  inChannels: number;
+  outChannels: number;
+  stride: number;
+  groups: number;
+  /** Of the output. */
+  height: number;
+  width: number;
+  /** "direct", or "f2" or "f4" for Winograd's F(2x2, 3x3) and F(4x4, 3x3); with its tile on a GPU. */
+  algorithm: string;
+  /** Why that one: "measured", "cached", "estimated", "pinned" or "only". */
+  source: string;
+  /** On average over the run; on a GPU when the network was loaded. null where it was not measured. */
+  microseconds: number | null;
+  /** Two operations for each multiply-accumulate of the convolution, whatever algorithm ran. */
+  effectiveGflops: number | null;
+  /** Multiplications of the algorithm, those of tiles that reach over the edge included. */
+  products: number;
+  /**
+   * The roofline: those multiplications at the machine's peak, or, where that takes longer, the weights once for each
+   * batch at its copy bandwidth. Transforms, and maps that leave the caches, come on top.
+   */
+  leastMicroseconds: number | null;
+  /** leastMicroseconds / microseconds. */
+  reached: number | null;
+}
+
+export interface BenchLayers
+  extends Pick<BenchResult, 'form' | 'device' | 'precision' | 'batch' | 'threads'> {
+  model: string;
+  layers: BenchLayer[];
+}
+
 export interface BenchReport {
   machine: BenchMachine;
   /** Of this package. */
@@ -86,6 +122,8 @@ export interface BenchReport {
   peers: Record<string, string>;
   results: BenchResult[];
   limits: BenchLimits;
+  /** With `--layers`, for each network that was timed. */
+  layers: BenchLayers[];
   /** What was asked for and not run, and why: one sentence each. */
   skipped: string[];
 }

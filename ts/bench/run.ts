@@ -7,6 +7,7 @@ import {type NativeLimits, native} from '../native.ts';
 import type {Form} from '../network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import {layerTable} from '../statistics.ts';
+import {type DescribedNetwork, layersOf} from './layers.ts';
 import {describeMachine, joulesBetween, readEnergy} from './machine.ts';
 import {type Contestant, interleave, type Rounds} from './measure.ts';
 import {openPeers, type Peer, type Peers} from './peers.ts';
@@ -41,6 +42,8 @@ export interface BenchOptions {
   seconds: number;
   /** Names of peers to measure beside us; see {@link openPeers}. */
   peers: readonly string[];
+  /** Whether to report each layer. */
+  layers: boolean;
   /** Unless Infinity: no case begins after this many seconds, and none whose batch takes longer than `seconds`. */
   limitSeconds: number;
   version: string;
@@ -68,6 +71,7 @@ export async function runBench(options: BenchOptions): Promise<BenchReport> {
   const folder = await mkdtemp(join(tmpdir(), 'repvgg-bench-'));
   const skipped: string[] = [];
   const results: BenchResult[] = [];
+  const described: DescribedNetwork[] = [];
   let peers: Peers | undefined;
   try {
     // Random weights as trained and random weights as fused are two networks.
@@ -85,17 +89,19 @@ export async function runBench(options: BenchOptions): Promise<BenchReport> {
         continue;
       }
       onProgress(title(one));
-      const outcome = await measureCase(one, options, references, skipped);
+      const outcome = await measureCase(one, options, references, described, skipped);
       if (typeof outcome === 'string') skipped.push(`${title(one)}: ${outcome}`);
       else results.push(...outcome);
     }
+    const limits = summarise(references, threads, await peers.gemmGflops());
     return {
       machine: describeMachine(),
       version,
       date: new Date().toISOString(),
       peers: peers.versions,
       results,
-      limits: summarise(references, threads, await peers.gemmGflops()),
+      limits,
+      layers: described.map(one => layersOf(one, limits)),
       skipped,
     };
   } finally {
@@ -139,8 +145,9 @@ function title({stage, network, batch}: Case): string {
 /** Returns the results of all contestants, or why there are none. */
 async function measureCase(
   one: Case,
-  {seconds, threads, limitSeconds, onProgress}: BenchOptions,
+  {seconds, threads, layers, limitSeconds, onProgress}: BenchOptions,
   references: NativeLimits[],
+  described: DescribedNetwork[],
   skipped: string[],
 ): Promise<BenchResult[] | string> {
   const opened: {contestant: Contestant; peer: Peer | null; outputError: number | null}[] = [];
@@ -174,6 +181,8 @@ async function measureCase(
     );
     const joules = await joulesPerImage(ours, schedule.sampleSeconds);
     references.push(...measured.references);
+    if (layers && 'describe' in ours)
+      described.push({network: one.network!, description: await ours.describe()});
     return opened.map(({peer, outputError}, index) =>
       toResult(one, peer, outputError, measured, index, joules),
     );

@@ -6,7 +6,7 @@ import {writePyTorch} from '../checkpoint/write_pytorch.ts';
 import type {DeviceList, Placement} from '../device.ts';
 import {decodeImage, prepareImage, type RgbImage} from '../images.ts';
 import {RepVGG, setParameters} from '../model.ts';
-import {type NativeBatch, native} from '../native.ts';
+import {type NativeBatch, type NetworkDescription, native} from '../native.ts';
 import {createNetwork, toNativeShape} from '../native_network.ts';
 import type {Form} from '../network.ts';
 import {officialStateDict} from '../official_state_dict.ts';
@@ -24,6 +24,7 @@ export interface NetworkCase extends Placement {
 /** The network alone, with the logits that it computes. */
 export interface Engine extends Contestant {
   logits(): Promise<Float32Array>;
+  describe(): Promise<NetworkDescription>;
 }
 
 const jpegCount = 32;
@@ -52,6 +53,7 @@ export async function openEngine(network: NetworkCase): Promise<Engine> {
   const logits = (): Promise<Float32Array> => engine.run(input, 'logits', cancel);
   return {
     logits,
+    describe: async () => JSON.parse(await engine.describe()),
     sample: seconds => repeat(logits, batch, seconds),
     close: () => engine.dispose(),
   };

@@ -1,4 +1,4 @@
-import type {BenchReport, BenchResult} from './results.ts';
+import type {BenchLayers, BenchReport, BenchResult} from './results.ts';
 
 /** The results for a terminal; `align` is as printTable takes it. */
 export function resultTable(results: readonly BenchResult[]): {align: string; rows: string[][]} {
@@ -23,6 +23,33 @@ export function resultTable(results: readonly BenchResult[]): {align: string; ro
     align: 'llllrrlrrrr',
     rows: [[...head, 'ms/batch', 'TFLOP/s', 'of peak', 'repvgg is'], ...rows],
   };
+}
+
+/** The layers of one network for a terminal. */
+export function layersTable({layers}: BenchLayers): {align: string; rows: string[][]} {
+  const rows = layers.map(layer => [
+    layer.name,
+    `${layer.inChannels} -> ${layer.outChannels}`,
+    `${layer.stride}`,
+    `${layer.groups}`,
+    `${layer.height}x${layer.width}`,
+    layer.algorithm,
+    layer.source,
+    layer.microseconds?.toFixed(0) ?? '',
+    layer.effectiveGflops?.toFixed(0) ?? '',
+    layer.leastMicroseconds?.toFixed(0) ?? '',
+    layer.reached?.toFixed(2) ?? '',
+  ]);
+  const head = ['layer', 'channels', 'stride', 'groups', 'output', 'algorithm', 'chosen'];
+  return {
+    align: 'llrrrllrrrr',
+    rows: [[...head, 'us/image', 'GFLOP/s', 'least us', 'reached'], ...rows],
+  };
+}
+
+export function layersTitle({model, form, device, precision, batch, threads}: BenchLayers): string {
+  const shortForm = form === 'train' ? ', train form' : '';
+  return `${model}${shortForm} on ${device}, ${precision}, batch ${batch}, ${threads} threads`;
 }
 
 /** What the table's reader has to know: the limits, what the mark means, what was left out. */

@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import {type Command, InvalidArgumentError, Option} from 'commander';
 import {type Checked, checkReports, compareReports, readReport} from '../bench/compare.ts';
 import {type BenchReport, type BenchResult, type Stage, stages} from '../bench/results.ts';
-import {notes, resultTable} from '../bench/table.ts';
+import {layersTable, layersTitle, notes, resultTable} from '../bench/table.ts';
 import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import type {Form} from '../network.ts';
 import {
@@ -29,6 +29,7 @@ interface Flags {
   precision: Precision;
   threads?: number;
   seconds?: number;
+  layers?: true;
   output: string;
   compare?: string[];
   check?: string;
@@ -73,6 +74,7 @@ export function addBench(program: Command): void {
     .addOption(precisionOption())
     .addOption(threadsOption())
     .option('--seconds <n>', `to measure each result (default: ${defaultSeconds})`, positiveNumber)
+    .option('--layers', 'report each layer of each network, beside the least it could take here')
     .addOption(
       new Option('--compare <files...>', 'compare two earlier results instead of measuring').conflicts(
         'check',
@@ -117,13 +119,18 @@ async function bench(flags: Flags, command: Command): Promise<void> {
   if (json) return printJson(report);
   const {align, rows} = resultTable(report.results);
   await printTable(align, rows);
+  for (const network of report.layers) {
+    await print(`\n${layersTitle(network)}`);
+    const table = layersTable(network);
+    await printTable(table.align, table.rows);
+  }
   await print();
   for (const note of notes(report)) await print(note);
   await print(`charts in ${page}`);
 }
 
 async function measure(flags: Flags): Promise<BenchReport> {
-  const {models, batch, stage, peers, form, device, precision, threads, seconds} = flags;
+  const {models, batch, stage, peers, layers = false, form, device, precision, threads, seconds} = flags;
   const {runBench} = await import('../bench/run.ts');
   const {peerNames} = await import('../bench/peers.ts');
   const {native} = await import('../native.ts');
@@ -131,6 +138,7 @@ async function measure(flags: Flags): Promise<BenchReport> {
     models,
     batches: batch.toSorted((a, b) => a - b),
     stages: stage,
+    layers,
     peers: peers === true ? peerNames : (peers ?? []),
     form,
     device,

@@ -1,0 +1,77 @@
+import type {LayerDescription, NetworkDescription} from '../native.ts';
+import {defaultPreprocessing} from '../preprocessing.ts';
+import {type LayerStatistics, layerTable} from '../statistics.ts';
+import type {BenchLayer, BenchLayers, BenchLimits} from './results.ts';
+import type {NetworkCase} from './stages.ts';
+
+/** A network's own account of how it runs, kept until the limits of the whole run are known. */
+export interface DescribedNetwork {
+  network: NetworkCase;
+  description: NetworkDescription;
+}
+
+/** The time of each layer beside the least that its algorithm could take on this machine. */
+export function layersOf({network, description}: DescribedNetwork, limits: BenchLimits): BenchLayers {
+  const {architecture, form, device, precision, batch, threads} = network;
+  const {crop} = defaultPreprocessing(architecture);
+  const {layers} = layerTable(architecture, {height: crop, width: crop});
+  const peak = precision === 'fp32' && device.name === 'cpu' ? limits.fmaGflops : peakOfUnits(limits);
+  return {
+    model: architecture.name,
+    form,
+    device: device.name,
+    precision,
+    batch,
+    threads,
+    layers: layers.map((layer, index) => {
+      const described = description.layers[index]!;
+      const bytes = precision === 'fp32' || precision === 'tf32' ? 4 : 2;
+      return layerOf(layer, described, description.batchSize, bytes, peak, limits.copyGBps);
+    }),
+  };
+}
+
+function peakOfUnits({matrixTflops}: BenchLimits): number | null {
+  return matrixTflops === null ? null : 1000 * matrixTflops;
+}
+
+function layerOf(
+  layer: LayerStatistics,
+  described: LayerDescription,
+  together: number,
+  bytesPerWeight: number,
+  peakGflops: number | null,
+  copyGBps: number,
+): BenchLayer {
+  const {name, shape, height, width, macs} = layer;
+  const {inChannels, outChannels, stride, groups} = shape;
+  const {algorithm, source, microseconds: timings, imageMicroseconds} = described;
+  const timed = timings[algorithm];
+  const microseconds = imageMicroseconds ?? (timed === undefined ? null : timed / together);
+  // "f2 32x64" on a GPU, "f2" on the CPU.
+  const tile = /^f[24]\b/.test(algorithm) ? Number(algorithm[1]) : null;
+  const pairs = (inChannels / groups) * outChannels;
+  const positions = tile === null ? 9 : (tile + 2) ** 2;
+  const products =
+    tile === null ? macs : positions * pairs * Math.ceil(height / tile) * Math.ceil(width / tile);
+  const weightBytes = positions * pairs * bytesPerWeight;
+  const compute = peakGflops === null ? null : (2 * products) / (1000 * peakGflops);
+  const leastMicroseconds =
+    compute === null ? null : Math.max(compute, weightBytes / together / (1000 * copyGBps));
+  return {
+    name,
+    inChannels,
+    outChannels,
+    stride,
+    groups,
+    height,
+    width,
+    algorithm,
+    source,
+    microseconds,
+    effectiveGflops: microseconds === null ? null : (2 * macs) / (1000 * microseconds),
+    products,
+    leastMicroseconds,
+    reached: microseconds === null || leastMicroseconds === null ? null : leastMicroseconds / microseconds,
+  };
+}
