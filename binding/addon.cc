@@ -5,10 +5,10 @@
 #include "binding/arguments.h"
 #include "binding/executor.h"
 #include "binding/image_jobs.h"
+#include "binding/limits.h"
 #include "binding/network_object.h"
 #include "cpu/bf16_kernels.h"
 #include "cpu/kernels.h"
-#include "cpu/limits.h"
 #include "cpu/thread_pool.h"
 #include "engine/jpeg.h"
 
@@ -29,7 +29,8 @@ class Addon : public Napi::Addon<Addon> {
         {InstanceMethod<&Addon::CpuInfo>("cpuInfo"), InstanceMethod<&Addon::CudaInfo>("cudaInfo"),
          InstanceMethod<&Addon::ResizeCrop>("resizeCrop"), InstanceMethod<&Addon::PrepareJpeg>("prepareJpeg"),
          InstanceMethod<&Addon::DecodeJpeg>("decodeJpeg"),
-         InstanceMethod<&Addon::MeasureLimits>("measureLimits")});
+         InstanceMethod<&Addon::MeasureLimits>("measureLimits"),
+         InstanceMethod<&Addon::CudaCounters>("cudaCounters")});
     exports.Set("Network", NetworkObject::Define(env, &compute_));
     env.AddCleanupHook([this] {
       compute_.Stop();
@@ -88,28 +89,9 @@ class Addon : public Napi::Addon<Addon> {
   Napi::Value PrepareJpeg(const Napi::CallbackInfo& info) { return PrepareJpegJob(info, *images_); }
   Napi::Value DecodeJpeg(const Napi::CallbackInfo& info) { return DecodeJpegJob(info, *images_); }
 
-  // measureLimits({threads, seconds, copy}): Promise<NativeLimits>
-  Napi::Value MeasureLimits(const Napi::CallbackInfo& info) {
-    auto job = std::make_unique<Executor::Job>(info.Env());
-    const auto options = info[0].As<Napi::Object>();
-    auto limits = std::make_shared<cpu::Limits>();
-    job->SetWork([limits, threads = ToInt(options.Get("threads")),
-                  seconds = options.Get("seconds").As<Napi::Number>().DoubleValue(),
-                  copy = options.Get("copy").ToBoolean().Value()] {
-      *limits = cpu::MeasureLimits(threads, seconds, copy);
-    });
-    job->result = [limits](Napi::Env env, Executor::Job&) {
-      auto result = Napi::Object::New(env);
-      result.Set("instructionSet", limits->instruction_set);
-      result.Set("fmaGflops", limits->fma_gflops);
-      result.Set("matrixGflops", limits->matrix_gflops
-                                     ? Napi::Value(Napi::Number::New(env, *limits->matrix_gflops))
-                                     : env.Null());
-      result.Set("copyGBps", limits->copy_gbps);
-      return result;
-    };
-    return compute_.For(info.Env(), "cpu").Post(info.Env(), std::move(job));
-  }
+  Napi::Value MeasureLimits(const Napi::CallbackInfo& info) { return StartMeasuringLimits(info, compute_); }
+
+  Napi::Value CudaCounters(const Napi::CallbackInfo& info) { return ReadCudaCounters(info); }
 
   DeviceExecutors compute_;
   std::unique_ptr<Executor> images_;

@@ -42,6 +42,7 @@ Napi::Function NetworkObject::Define(Napi::Env env, DeviceExecutors* executors) 
       {InstanceMethod<&NetworkObject::SetBlock>("setBlock"),
        InstanceMethod<&NetworkObject::SetLinear>("setLinear"), InstanceMethod<&NetworkObject::Run>("run"),
        InstanceMethod<&NetworkObject::RunTopK>("runTopK"),
+       InstanceMethod<&NetworkObject::MeasureRate>("measureRate"),
        InstanceMethod<&NetworkObject::Describe>("describe"),
        InstanceMethod<&NetworkObject::Dispose>("dispose")},
       executors);
@@ -132,6 +133,20 @@ Napi::Value NetworkObject::RunTopK(const Napi::CallbackInfo& info) {
   };
   job->result = [result_slot](Napi::Env, Executor::Job& done) { return done.kept[result_slot].Value(); };
   return compute_->Post(env, std::move(job));
+}
+
+Napi::Value NetworkObject::MeasureRate(const Napi::CallbackInfo& info) {
+  auto job = std::make_unique<Executor::Job>(info.Env());
+  const auto rate = std::make_shared<double>();
+  job->SetWork([network = network_, rate, batch = ToBatch(info[0], *job),
+                seconds = info[1].As<Napi::Number>().DoubleValue(),
+                cancelled = ToCancelled(info[2], compute_, *job)] {
+    *rate = (*network)->MeasureRate(batch, seconds, cancelled);
+  });
+  job->result = [rate](Napi::Env env, Executor::Job&) -> Napi::Value {
+    return Napi::Number::New(env, *rate);
+  };
+  return compute_->Post(info.Env(), std::move(job));
 }
 
 Napi::Value NetworkObject::Describe(const Napi::CallbackInfo& info) {

@@ -29,6 +29,8 @@ class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
   Napi::Value Run(const Napi::CallbackInfo& info);
   // runTopK(batch, k, cancel): Promise<{indices: Int32Array, scores: Float32Array}>
   Napi::Value RunTopK(const Napi::CallbackInfo& info);
+  // measureRate(batch, seconds, cancel): Promise<number>
+  Napi::Value MeasureRate(const Napi::CallbackInfo& info);
   // describe(): Promise<string>
   Napi::Value Describe(const Napi::CallbackInfo& info);
   // dispose(): Promise<void>

@@ -35,6 +35,7 @@ class CudaNetwork : public Network {
   void SetLinear(const Linear& linear) override;
   void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
            const Done& done) override;
+  double MeasureRate(const ImageBatch& batch, double seconds, const Cancelled& cancelled) override;
   std::string Describe() const override;
 
  private:

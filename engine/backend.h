@@ -53,6 +53,11 @@ class Network {
   virtual void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
                    const Done& done) = 0;
 
+  // The speed of the network alone: runs the batch again and again for about so many seconds, with pixels and
+  // results where the device has them. Images per second. This one is for backends whose runs are over when
+  // Run returns.
+  virtual double MeasureRate(const ImageBatch& batch, double seconds, const Cancelled& cancelled);
+
   // How the network runs, as JSON: the batch size in use, and for each block the algorithm, where that choice
   // comes from, the times of a run it rests on, and, where the backend measures it, what an image took in the
   // runs so far. Empty where the backend has nothing to tell.

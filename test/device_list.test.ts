@@ -25,8 +25,11 @@ class Device implements NativeNetwork {
   async runTopK(): Promise<never> {
     throw new Error('not used');
   }
+  async measureRate({count}: NativeBatch): Promise<number> {
+    return count;
+  }
   async describe(): Promise<string> {
-    return 'described';
+    return '{}';
   }
   async dispose(): Promise<void> {
     this.disposed = true;
@@ -60,6 +63,7 @@ test('batches are shared out in turn, and every device has every block', async t
     devices.map(({blocks}) => blocks),
     [1, 1, 1],
   );
+  t.is(await group.measureRate(batch(5), 1, cancel), 15);
   await group.dispose();
   t.true(devices.every(({disposed}) => disposed));
 });

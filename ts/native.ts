@@ -77,6 +77,8 @@ export interface NativeNetwork {
   setLinear(linear: {weight: Float32Array; bias: Float32Array}): Promise<void>;
   run(batch: NativeBatch, output: 'logits' | 'embedding', cancel: Uint8Array): Promise<Float32Array>;
   runTopK(batch: NativeBatch, k: number, cancel: Uint8Array): Promise<NativeTopK>;
+  /** Images per second of the network alone: runs the batch again and again, with pixels and results on the device. */
+  measureRate(batch: NativeBatch, seconds: number, cancel: Uint8Array): Promise<number>;
   /** How the network runs: JSON of a {@link NetworkDescription}. */
   describe(): Promise<string>;
   dispose(): Promise<void>;
@@ -137,16 +139,18 @@ export interface NativeCudaInfo {
   error: string | null;
 }
 
-/** What the CPU can do at best: sums over the threads, a multiply-add being two operations. */
+/** What a device can do at best, a multiply-add being two operations. Of the CPU, sums over the threads. */
 export interface NativeLimits {
-  /** Of `fmaGflops`. */
+  /** Of `fmaGflops`; of a GPU its architecture and the instruction of `matrixGflops`, "sm_90, wgmma". */
   instructionSet: string;
   /** fp32 multiply-adds between registers. */
   fmaGflops: number;
-  /** bf16 products of matrix units (AMX); null where there are none. */
+  /** Products of matrix units: bf16 by AMX, or on a GPU in the precision asked for; null where there are none. */
   matrixGflops: number | null;
   /** Copying large buffers, 1e9 bytes read and written per second; 0 when not asked for. */
   copyGBps: number;
+  /** Reading 16 MB again and again, on a GPU, when the copy is asked for; else null. */
+  l2GBps: number | null;
 }
 
 export interface NativeAddon {
@@ -181,8 +185,16 @@ export interface NativeAddon {
     source: string | Uint8Array,
     orient: boolean,
   ): Promise<{data: Uint8Array; width: number; height: number} | null>;
-  /** Runs each loop for `seconds`; the copy needs 256 MiB. */
-  measureLimits(options: {threads: number; seconds: number; copy: boolean}): Promise<NativeLimits>;
+  /** Runs each loop for `seconds`; the copy needs 256 MiB, of a GPU 512. `threads` are the CPU's. */
+  measureLimits(options: {
+    device: string;
+    precision: NativeNetworkOptions['precision'];
+    threads: number;
+    seconds: number;
+    copy: boolean;
+  }): Promise<NativeLimits>;
+  /** Memory in use on a GPU, by whomever, and the energy that it has taken so far; null where it does not say. */
+  cudaCounters(index: number): {memoryBytes: number | null; millijoules: number | null};
   Network: new (shape: NativeNetworkShape, options: NativeNetworkOptions) => NativeNetwork;
 }
 

@@ -1,5 +1,11 @@
 import {RepVGGError} from './errors.ts';
-import type {NativeBatch, NativeDeployBlock, NativeNetwork, NativeTopK, NativeTrainBlock} from './native.ts';
+import type {
+  NativeBatch,
+  NativeDeployBlock,
+  NativeNetwork,
+  NativeTopK,
+  NativeTrainBlock,
+} from './native.ts';
 
 export interface GroupMember {
   /** Of the device. */
@@ -35,6 +41,14 @@ export class NetworkGroup implements NativeNetwork {
 
   runTopK(batch: NativeBatch, k: number, cancel: Uint8Array): Promise<NativeTopK> {
     return this.#onNext(network => network.runTopK(batch, k, cancel));
+  }
+
+  /** Of all that are left, at the same time. */
+  async measureRate(batch: NativeBatch, seconds: number, cancel: Uint8Array): Promise<number> {
+    const rates = await Promise.all(
+      this.#usable.map(({network}) => network.measureRate(batch, seconds, cancel)),
+    );
+    return rates.reduce((sum, rate) => sum + rate);
   }
 
   describe(): Promise<string> {

@@ -1,9 +1,12 @@
 import test from 'ava';
 import {native} from '../../ts/native.ts';
 
+const cpu = {device: 'cpu', precision: 'fp32'} as const;
+
 test('the limits of the machine are those of a processor that exists', async t => {
-  const limits = await native().measureLimits({threads: 2, seconds: 0.02, copy: true});
-  const {instructionSet, fmaGflops, matrixGflops, copyGBps} = limits;
+  const limits = await native().measureLimits({...cpu, threads: 2, seconds: 0.02, copy: true});
+  const {instructionSet, fmaGflops, matrixGflops, copyGBps, l2GBps} = limits;
+  t.is(l2GBps, null);
   t.is(instructionSet, native().cpuInfo().instructionSets[0]!);
   // Two 512-bit multiply-adds a cycle at 6 GHz are 384 GFLOP/s: more would be a loop that was optimised away.
   t.true(fmaGflops > 1 && fmaGflops < 2 * 400, `${fmaGflops}`);
@@ -13,5 +16,11 @@ test('the limits of the machine are those of a processor that exists', async t =
 });
 
 test('the copy is left out when it is not asked for', async t => {
-  t.is((await native().measureLimits({threads: 1, seconds: 0.01, copy: false})).copyGBps, 0);
+  t.is((await native().measureLimits({...cpu, threads: 1, seconds: 0.01, copy: false})).copyGBps, 0);
+});
+
+test('a GPU that is not there has no limits, and says nothing of itself', async t => {
+  const none = {device: 'cuda:99', precision: 'fp16', threads: 1, seconds: 0.01, copy: false} as const;
+  await t.throwsAsync(native().measureLimits(none), {code: 'ERR_DEVICE_UNAVAILABLE', message: /"cuda:99"/});
+  t.deepEqual(native().cudaCounters(99), {memoryBytes: null, millijoules: null});
 });

@@ -50,6 +50,7 @@ export function reportOf(results: BenchResult[]): BenchReport {
       gemmGflops: null,
       matrixTflops: null,
       copyGBps: 10,
+      l2GBps: null,
     },
     layers: [],
     skipped: [],

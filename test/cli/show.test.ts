@@ -96,3 +96,19 @@ test('doctor works where the addon does not load, says why, and fails', async t 
   t.is(cuda, null);
   t.is(sharp.error, null);
 });
+
+test('info --layers says by which algorithm each layer runs, and why', async t => {
+  const args = ['info', 'digits', '--layers', '--device', 'cpu', '--batch-size', '8'];
+  const {code, stdout, stderr} = await repvgg(args);
+  t.is(code, 0, stderr);
+  t.regex(stdout, /^on cpu \(The CPU was asked for\), fp32, up to 8 at a time$/m);
+  t.regex(stdout, /^stage4\.0 +64 -> 128, stride 2 +1 x 1 +direct +only/m);
+  const pinned = await repvgg([...args, '--json'], {env: {REPVGG_ALGORITHM: 'f2'}});
+  const {running} = JSON.parse(pinned.stdout);
+  t.like(running, {precision: 'fp32', batchSize: 8, device: {name: 'cpu'}});
+  t.is(running.layers.length, 7);
+  t.like(running.layers[3], {algorithm: 'f2', source: 'pinned'});
+  const wrong = await repvgg(args, {env: {REPVGG_ALGORITHM: 'f3'}});
+  t.is(wrong.code, 2);
+  t.regex(wrong.stderr, /REPVGG_ALGORITHM.*\(ERR_INVALID_ARGUMENT\)/);
+});

@@ -187,6 +187,18 @@ TEST("network: consecutive runs overlap") {
   }
 }
 
+TEST("network: its rate alone, and how each layer runs") {
+  const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
+  const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 2);
+  const auto network = MakeNetwork(reference, Precision::kFp32, 2, "f2");
+  if (!(network->MeasureRate({pixels.data(), 2}, 0.01, Never) > 0)) Fail("no rate");
+  ExpectEqual(CodeOf([&] { network->MeasureRate({pixels.data(), 2}, 0.01, [] { return true; }); }), kAborted);
+  CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
+  for (const char* part : {"{\"algorithm\": \"stem\"", "{\"algorithm\": \"f2 ", "\"source\": \"estimated\""}) {
+    if (network->Describe().find(part) == std::string::npos) Fail(network->Describe());
+  }
+}
+
 TEST("network: runs that a failing device cuts short end with an error, all of them") {
   const RestoreRuntime restore;
   const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));

@@ -45,6 +45,20 @@ export function readEnergy(folder = '/sys/class/powercap'): EnergyCounter[] {
   }
 }
 
+/** Of a device by its name, "cuda:1". */
+export function gpuIndex(device: string): number {
+  return Number(device.slice('cuda:'.length));
+}
+
+/** The same of GPUs, by NVML. Empty unless all of them say. */
+export function readGpuEnergy(indices: readonly number[]): EnergyCounter[] {
+  const counters = indices.flatMap(index => {
+    const {millijoules} = native().cudaCounters(index);
+    return millijoules === null ? [] : [{microjoules: 1000 * millijoules, range: Infinity}];
+  });
+  return counters.length === indices.length ? counters : [];
+}
+
 /** Joules between two readings, or null without counters. A counter may have begun again once. */
 export function joulesBetween(
   before: readonly EnergyCounter[],

@@ -41,13 +41,13 @@ export interface BenchResult {
   ratio: Range | null;
   /** Of peers: relative L2 difference of the logits from repvgg's, before timing. */
   outputError: number | null;
-  /** Resident memory of the whole process when the case ended; null for peers. */
+  /** When the case ended: resident memory of the whole process, or what is in use on the GPU; null for peers. */
   memoryBytes: number | null;
-  /** Where the processor reports its energy (RAPL): that of the whole socket, over all rounds; null for peers. */
+  /** Where the processor (RAPL, the whole socket) or the GPU (NVML) reports its energy, over one more sample; null for peers. */
   joulesPerImage: number | null;
 }
 
-/** What this machine did at best during the run, on as many threads as the results have. */
+/** What the device did at best during the run; of the CPU, on as many threads as the results have. */
 export interface BenchLimits {
   threads: number;
   /** Of fmaGflops. */
@@ -58,10 +58,12 @@ export interface BenchLimits {
   fma: Range;
   /** fp32 matrix product of 1024 x 1024 by PyTorch; null without it. */
   gemmGflops: number | null;
-  /** bf16 products of matrix units; null without them. */
+  /** Products of matrix units: bf16 (AMX), or on a GPU in the precision of the run; null without them, and for fp32. */
   matrixTflops: number | null;
-  /** memcpy of 128 MiB, bytes read and written. */
+  /** A copy of 128 MiB, on a GPU of 256 from device memory to device memory: bytes read and written. */
   copyGBps: number;
+  /** Reading 16 MB again and again, on a GPU; null elsewhere. */
+  l2GBps: number | null;
 }
 
 export interface BenchMachine {

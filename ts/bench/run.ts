@@ -8,7 +8,7 @@ import type {Form} from '../network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import {layerTable} from '../statistics.ts';
 import {type DescribedNetwork, layersOf} from './layers.ts';
-import {describeMachine, joulesBetween, readEnergy} from './machine.ts';
+import {describeMachine, gpuIndex, joulesBetween, readEnergy, readGpuEnergy} from './machine.ts';
 import {type Contestant, interleave, type Rounds} from './measure.ts';
 import {openPeers, type Peer, type Peers} from './peers.ts';
 import {
@@ -58,6 +58,12 @@ interface Case extends Pick<BenchResult, 'stage' | 'batch' | 'threads'> {
   open(): Promise<Contestant | Engine>;
 }
 
+/** Of whom, and in what, the limits are measured. */
+type LimitsOf = Pick<
+  Parameters<ReturnType<typeof native>['measureLimits']>[0],
+  'device' | 'precision' | 'threads'
+>;
+
 const rounds = 7;
 const limitsSeconds = 0.2;
 /** Of the reference before each round. */
@@ -79,8 +85,9 @@ export async function runBench(options: BenchOptions): Promise<BenchReport> {
     if (!fused && stages.includes('pipeline')) skipped.push('pipeline: only the fused form has one.');
     if (!fused && options.peers.length > 0) skipped.push('peers: they run the fused form only.');
     onProgress('limits of this machine');
-    const references = [await native().measureLimits({threads, seconds: limitsSeconds, copy: true})];
-    const {device} = chooseDevice(options.device, options.precision);
+    const {device, precision} = chooseDevice(options.device, options.precision);
+    const subject = {device: device.members[0]!, precision, threads};
+    const references = [await native().measureLimits({...subject, seconds: limitsSeconds, copy: true})];
     peers = await openPeers(fused ? options.peers : [], device.backend, folder, threads, skipped);
     const end = performance.now() + 1000 * options.limitSeconds;
     for (const one of listCases(options, architectures, peers.list, folder)) {
@@ -89,7 +96,7 @@ export async function runBench(options: BenchOptions): Promise<BenchReport> {
         continue;
       }
       onProgress(title(one));
-      const outcome = await measureCase(one, options, references, described, skipped);
+      const outcome = await measureCase(one, options, subject, references, described, skipped);
       if (typeof outcome === 'string') skipped.push(`${title(one)}: ${outcome}`);
       else results.push(...outcome);
     }
@@ -145,7 +152,8 @@ function title({stage, network, batch}: Case): string {
 /** Returns the results of all contestants, or why there are none. */
 async function measureCase(
   one: Case,
-  {seconds, threads, layers, limitSeconds, onProgress}: BenchOptions,
+  {seconds, layers, limitSeconds, onProgress}: BenchOptions,
+  subject: LimitsOf,
   references: NativeLimits[],
   described: DescribedNetwork[],
   skipped: string[],
@@ -177,9 +185,9 @@ async function measureCase(
     const measured = await interleave(
       opened.map(({contestant}) => contestant),
       schedule,
-      () => native().measureLimits({threads, seconds: referenceSeconds, copy: false}),
+      () => native().measureLimits({...subject, seconds: referenceSeconds, copy: false}),
     );
-    const joules = await joulesPerImage(ours, schedule.sampleSeconds);
+    const joules = await joulesPerImage(ours, schedule.sampleSeconds, one.network?.device.members);
     references.push(...measured.references);
     if (layers && 'describe' in ours)
       described.push({network: one.network!, description: await ours.describe()});
@@ -192,12 +200,18 @@ async function measureCase(
 }
 
 /** Of one more sample after the rounds, so that peers and references have no part in it. */
-async function joulesPerImage(contestant: Contestant, seconds: number): Promise<number | null> {
-  const before = readEnergy();
+async function joulesPerImage(
+  contestant: Contestant,
+  seconds: number,
+  devices: readonly string[] | undefined,
+): Promise<number | null> {
+  const gpus = devices?.filter(name => name !== 'cpu').map(gpuIndex) ?? [];
+  const read = gpus.length > 0 ? () => readGpuEnergy(gpus) : readEnergy;
+  const before = read();
   if (before.length === 0) return null;
   const start = performance.now();
   const rate = await contestant.sample(seconds);
-  const joules = joulesBetween(before, readEnergy());
+  const joules = joulesBetween(before, read());
   return joules === null ? null : joules / ((rate * (performance.now() - start)) / 1000);
 }
 
@@ -216,7 +230,7 @@ function toResult(
   const device = network?.device.name ?? 'cpu';
   const gflops = network ? (2 * imageMacs(network.architecture)) / 1e9 : null;
   const peaks = references.map(({fmaGflops, matrixGflops}) =>
-    device !== 'cpu' ? null : precision === 'fp32' ? fmaGflops : matrixGflops,
+    precision === 'fp32' ? fmaGflops : matrixGflops,
   );
   const fractions = gflops === null ? [] : rates.map((rate, i) => (rate * gflops) / (peaks[i] ?? Number.NaN));
   return {
@@ -236,9 +250,13 @@ function toResult(
     noisy: spread > noisySpread,
     ratio: peer ? rangeOf(rates.map((rate, i) => images[0]![i]! / rate)) : null,
     outputError,
-    memoryBytes: peer ? null : process.memoryUsage.rss(),
+    memoryBytes: peer ? null : memoryInUse(network?.device.members[0]),
     joulesPerImage: peer ? null : joules,
   };
+}
+
+function memoryInUse(device = 'cpu'): number | null {
+  return device === 'cpu' ? process.memoryUsage.rss() : native().cudaCounters(gpuIndex(device)).memoryBytes;
 }
 
 function imageMacs(architecture: Architecture): number {
@@ -253,7 +271,7 @@ function summarise(
 ): BenchLimits {
   const fma = rangeOf(references.map(({fmaGflops}) => fmaGflops));
   const matrix = references.flatMap(({matrixGflops}) => matrixGflops ?? []);
-  const [{instructionSet, copyGBps}] = references as [NativeLimits];
+  const [{instructionSet, copyGBps, l2GBps}] = references as [NativeLimits];
   return {
     threads,
     instructionSet,
@@ -262,5 +280,6 @@ function summarise(
     gemmGflops,
     matrixTflops: matrix.length > 0 ? median(matrix) / 1000 : null,
     copyGBps,
+    l2GBps,
   };
 }

@@ -42,7 +42,7 @@ export function engineInput({architecture, batch}: Pick<NetworkCase, 'architectu
   return {pixels: randomPixels(batch, crop), count: batch};
 }
 
-/** The network alone: 8-bit pixels in memory to logits in memory. */
+/** The network alone: 8-bit pixels to logits, both in the memory of the device. */
 export async function openEngine(network: NetworkCase): Promise<Engine> {
   const {architecture, form, device, precision, batch, threads} = network;
   const shape = toNativeShape(architecture, form, defaultPreprocessing(architecture));
@@ -50,11 +50,10 @@ export async function openEngine(network: NetworkCase): Promise<Engine> {
   await setParameters(engine, randomNetwork(architecture, form), form);
   const input = engineInput(network);
   const cancel = new Uint8Array(1);
-  const logits = (): Promise<Float32Array> => engine.run(input, 'logits', cancel);
   return {
-    logits,
+    logits: () => engine.run(input, 'logits', cancel),
     describe: async () => JSON.parse(await engine.describe()),
-    sample: seconds => repeat(logits, batch, seconds),
+    sample: seconds => engine.measureRate(input, seconds, cancel),
     close: () => engine.dispose(),
   };
 }

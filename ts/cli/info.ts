@@ -4,21 +4,42 @@ import type {Command} from 'commander';
 import {type Architecture, architectureByName} from '../architecture.ts';
 import {openCheckpoint} from '../checkpoint/open.ts';
 import {checkpointStructure} from '../checkpoint/structure.ts';
+import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from '../device.ts';
 import {digits} from '../digits.ts';
 import {drawNetwork} from '../figure.ts';
 import {locateCheckpoint} from '../locate.ts';
+import type {NetworkDescription} from '../native.ts';
 import type {Form} from '../network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import {append, replaceFile} from '../replace_file.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
-import {epsOption, jsonOption, positiveInteger} from './options.ts';
+import {
+  batchSizeOption,
+  deviceOption,
+  epsOption,
+  jsonOption,
+  positiveInteger,
+  precisionOption,
+  threadsOption,
+} from './options.ts';
 import {count, print, printJson, printTable, title} from './output.ts';
 
 interface Flags {
   resolution?: number;
   eps?: number;
   svg?: string;
+  layers?: true;
+  device: DeviceName | DeviceList;
+  precision: Precision;
+  batchSize: number;
+  threads?: number;
   json?: true;
+}
+
+/** What `--layers` adds. */
+interface Running extends NetworkDescription {
+  device: Device;
+  precision: string;
 }
 
 /** What is known of a file; a named architecture has none. */
@@ -38,7 +59,8 @@ const examples = `
 Examples:
   $ repvgg info RepVGG-B1g4
   $ repvgg info RepVGG-A0-train.pth -r 320 --json
-  $ repvgg info RepVGG-A0-train.pth --svg RepVGG-A0.svg`;
+  $ repvgg info RepVGG-A0-train.pth --svg RepVGG-A0.svg
+  $ repvgg info digits --layers --batch-size 8`;
 
 export function addInfo(program: Command): void {
   program
@@ -48,12 +70,18 @@ export function addInfo(program: Command): void {
     .option('-r, --resolution <pixels>', "side of the input (default: the variant's)", positiveInteger)
     .addOption(epsOption())
     .option('--svg <file>', 'draw it as it is trained and as it runs, side by side')
+    .option('--layers', 'show which algorithm each layer runs by, and why, on --device')
+    .addOption(deviceOption())
+    .addOption(precisionOption())
+    .addOption(batchSizeOption())
+    .addOption(threadsOption())
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(info);
 }
 
-async function info(model: string, {resolution, eps, svg, json}: Flags): Promise<void> {
+async function info(model: string, flags: Flags): Promise<void> {
+  const {resolution, eps, svg, json} = flags;
   const {architecture, checkpoint} = await identify(model, eps);
   const own = model === 'digits' ? digits.preprocessing : defaultPreprocessing(architecture);
   const size = resolution ?? own.crop;
@@ -63,9 +91,10 @@ async function info(model: string, {resolution, eps, svg, json}: Flags): Promise
     const picture = Buffer.from(drawNetwork(architecture, size, basename(model)));
     await replaceFile(svg, file => append(file, picture));
   }
-  if (json) return printJson({architecture, checkpoint, input, ...statistics});
+  const running = flags.layers && (await describeRunning(architecture, size, flags));
+  if (json) return printJson({architecture, checkpoint, input, ...statistics, ...(running && {running})});
   await printSummary(architecture, checkpoint, size);
-  await printLayers(architecture, statistics);
+  await (running ? printRunning(running, statistics) : printLayers(architecture, statistics));
   if (svg !== undefined) await print(`\nwrote ${svg}`);
 }
 
@@ -146,6 +175,42 @@ async function printLayers(
     ["the paper's Wino MULs (convolutions only)", `${billions(convolutions.winogradMultiplies)} B`],
     ['weights fused, in fp32', `${megabytes(4 * total.deployParameters)} MB`],
     ['activations of an image, in fp32', `${megabytes(4 * peakActivations)} MB`],
+  ]);
+}
+
+async function describeRunning(
+  architecture: Architecture,
+  size: number,
+  {device, precision, batchSize, threads}: Flags,
+): Promise<Running> {
+  const placement = chooseDevice(device, precision);
+  const {describeLayers} = await import('../running_layers.ts');
+  const options = {batchSize, ...(threads && {threads})};
+  return {...placement, ...(await describeLayers(architecture, size, placement, options))};
+}
+
+async function printRunning(running: Running, {layers}: NetworkStatistics): Promise<void> {
+  const {device, precision, batchSize} = running;
+  await print(
+    `on ${device.name} (${device.reason.replace(/\.$/, '')}), ${precision}, up to ${batchSize} at a time`,
+  );
+  await print();
+  const measured = running.layers.some(({microseconds}) => Object.keys(microseconds).length > 0);
+  await printTable(measured ? 'lllllrr' : 'lllll', [
+    ['layer', 'channels', 'output', 'algorithm', 'source', ...(measured ? ['us', 'TFLOP/s'] : [])],
+    ...layers.map((layer, i) => {
+      const {algorithm, source, microseconds} = running.layers[i]!;
+      const time = microseconds[algorithm];
+      const rate = time && (2 * layer.macs * batchSize) / time / 1e6;
+      return [
+        layer.name,
+        channels(layer),
+        `${layer.height} x ${layer.width}`,
+        algorithm,
+        source,
+        ...(measured ? [time?.toFixed(1) ?? '', rate?.toFixed(1) ?? ''] : []),
+      ];
+    }),
   ]);
 }
 

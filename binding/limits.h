@@ -1,0 +1,16 @@
+// What a device can do at best and what it has used: for `repvgg bench`.
+#pragma once
+
+#include <napi.h>
+
+#include "binding/executor.h"
+
+namespace repvgg {
+
+// measureLimits({device, precision, threads, seconds, copy}): Promise<NativeLimits>
+Napi::Value StartMeasuringLimits(const Napi::CallbackInfo& info, DeviceExecutors& executors);
+
+// cudaCounters(index): {memoryBytes: number | null, millijoules: number | null}
+Napi::Value ReadCudaCounters(const Napi::CallbackInfo& info);
+
+}  // namespace repvgg

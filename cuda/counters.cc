@@ -1,0 +1,54 @@
+#include "cuda/counters.h"
+
+#include <cuda_runtime_api.h>
+#include <dlfcn.h>
+
+namespace repvgg::cuda {
+namespace {
+
+// The few functions that are used, as the NVML API Reference declares them: all return 0 for success.
+struct Nvml {
+  using Device = void*;
+  int (*initialize)() = nullptr;
+  int (*find)(const char* pci_bus_id, Device*) = nullptr;
+  int (*energy)(Device, unsigned long long* millijoules) = nullptr;
+
+  Nvml() {
+    void* const library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) return;
+    Get(library, "nvmlInit_v2", initialize);
+    Get(library, "nvmlDeviceGetHandleByPciBusId_v2", find);
+    Get(library, "nvmlDeviceGetTotalEnergyConsumption", energy);
+    usable = initialize != nullptr && find != nullptr && energy != nullptr && initialize() == 0;
+  }
+
+  bool usable = false;
+
+ private:
+  template <typename Function>
+  static void Get(void* library, const char* name, Function& function) {
+    function = reinterpret_cast<Function>(dlsym(library, name));
+  }
+};
+
+}  // namespace
+
+Counters ReadCounters(int index) {
+  static const Nvml nvml;
+  Counters counters;
+  size_t free = 0, total = 0;
+  if (cudaSetDevice(index) == cudaSuccess && cudaMemGetInfo(&free, &total) == cudaSuccess) {
+    counters.memory_used = total - free;
+  }
+  char bus[32] = {};
+  Nvml::Device device = nullptr;
+  unsigned long long millijoules = 0;
+  if (nvml.usable && cudaDeviceGetPCIBusId(bus, sizeof bus, index) == cudaSuccess &&
+      nvml.find(bus, &device) == 0 && nvml.energy(device, &millijoules) == 0) {
+    counters.millijoules = millijoules;
+  }
+  cudaGetLastError();  // Without a device there are no counters, and that is all.
+  return counters;
+}
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,93 @@
+#include "cuda/limits.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/device_memory.h"
+#include "cuda/limit_kernels.h"
+
+namespace repvgg::cuda {
+namespace {
+
+constexpr const char* kMeasuring = "measuring its limits";
+constexpr int kBlocksOfMultiprocessor = 4;
+constexpr size_t kCopyBytes = size_t{256} << 20;
+constexpr size_t kReadBytes = size_t{16} << 20;
+
+int Attribute(cudaDeviceAttr attribute, int index) {
+  int value = 0;
+  Check(cudaDeviceGetAttribute(&value, attribute, index), kMeasuring);
+  return value;
+}
+
+class Clock {
+ public:
+  explicit Clock(double seconds) : seconds_(seconds) {}
+
+  // Seconds that `enqueue(rounds)` takes for each round. The number of rounds is found by trying.
+  template <typename Enqueue>
+  double SecondsOfRound(Enqueue enqueue, cudaStream_t stream) {
+    for (int rounds = 1;;) {
+      Check(cudaEventRecord(start_.get(), stream), kMeasuring);
+      Check(enqueue(rounds), kMeasuring);
+      Check(cudaEventRecord(end_.get(), stream), kMeasuring);
+      Check(cudaEventSynchronize(end_.get()), kMeasuring);
+      float milliseconds = 0;
+      Check(cudaEventElapsedTime(&milliseconds, start_.get(), end_.get()), kMeasuring);
+      const double took = milliseconds / 1000;
+      if (took >= seconds_ / 2 || rounds >= (1 << 28)) return took / rounds;
+      rounds = static_cast<int>(std::min<double>(
+          1 << 28, std::ceil(rounds * std::clamp(seconds_ / std::max(took, 1e-6), 2.0, 1000.0))));
+    }
+  }
+
+ private:
+  const double seconds_;
+  const Event start_ = MakeEvent(true), end_ = MakeEvent(true);
+};
+
+}  // namespace
+
+Limits MeasureLimits(int index, Precision precision, double seconds, bool memory) {
+  Check(cudaSetDevice(index), kMeasuring);
+  const int multiprocessors = Attribute(cudaDevAttrMultiProcessorCount, index);
+  const bool volta = Attribute(cudaDevAttrComputeCapabilityMajor, index) == 7 &&
+                     Attribute(cudaDevAttrComputeCapabilityMinor, index) < 5;
+  const int blocks = kBlocksOfMultiprocessor * multiprocessors;
+  const double threads = static_cast<double>(blocks) * kLimitThreads;
+  const Stream stream = MakeStream();
+  const DeviceMemory out = AllocateDevice(static_cast<size_t>(threads) * sizeof(float));
+  float* const sums = static_cast<float*>(out.get());
+  Clock clock(seconds);
+  const auto measure = [&](auto enqueue) { return clock.SecondsOfRound(enqueue, stream.get()); };
+
+  Limits limits;
+  limits.fma_gflops = 2 * kFmaChains * threads / 1e9 /
+                      measure([&](int rounds) { return LaunchFmaLimit(blocks, rounds, sums, stream.get()); });
+  if (precision != Precision::kFp32) {
+    limits.matrix_gflops = MatrixOperations(precision) * threads / 32 / 1e9 / measure([&](int rounds) {
+                             return LaunchMatrixLimit(precision, volta, blocks, rounds, sums, stream.get());
+                           });
+  }
+  if (!memory) return limits;
+  const DeviceMemory from = AllocateDevice(kCopyBytes), to = AllocateDevice(kCopyBytes);
+  Check(cudaMemsetAsync(from.get(), 0, kCopyBytes, stream.get()), kMeasuring);
+  limits.copy_gbps =
+      2.0 * kCopyBytes / 1e9 / measure([&](int rounds) {
+        cudaError_t error = cudaSuccess;
+        for (int i = 0; i < rounds && error == cudaSuccess; ++i) {
+          error = cudaMemcpyAsync(to.get(), from.get(), kCopyBytes, cudaMemcpyDeviceToDevice, stream.get());
+        }
+        return error;
+      });
+  limits.l2_gbps = static_cast<double>(kReadBytes) * blocks / 1e9 / measure([&](int rounds) {
+                     cudaError_t error = cudaSuccess;
+                     for (int i = 0; i < rounds && error == cudaSuccess; ++i) {
+                       error = LaunchReadLimit(from.get(), kReadBytes / 16, blocks, sums, stream.get());
+                     }
+                     return error;
+                   });
+  return limits;
+}
+
+}  // namespace repvgg::cuda

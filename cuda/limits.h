@@ -1,0 +1,21 @@
+// What a GPU can do at best, measured: what results of `repvgg bench` are held against.
+#pragma once
+
+#include "cuda/convolution.h"
+
+namespace repvgg::cuda {
+
+// 1e9 a second. A multiply-add is two operations.
+struct Limits {
+  double fma_gflops = 0;  // fp32 multiply-adds between registers.
+  double matrix_gflops =
+      0;                 // mma.sync (wmma before sm_75) between registers, in the given precision; 0 in fp32.
+  double copy_gbps = 0;  // Bytes read and written by a copy from device memory to device memory.
+  double l2_gbps = 0;    // Bytes read from 16 MB, again and again, by all multiprocessors.
+};
+
+// Of device `index`. Each loop runs for about `seconds`; `memory` asks for the last two as well. Throws
+// Error.
+Limits MeasureLimits(int index, Precision precision, double seconds, bool memory);
+
+}  // namespace repvgg::cuda

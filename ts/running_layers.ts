@@ -1,0 +1,36 @@
+import type {Architecture} from './architecture.ts';
+import {randomNetwork} from './bench/workload.ts';
+import type {Placement} from './device.ts';
+import {setParameters} from './model.ts';
+import {fromNative, type NetworkDescription} from './native.ts';
+import {createNetwork, toNativeShape} from './native_network.ts';
+import {defaultPreprocessing} from './preprocessing.ts';
+
+/**
+ * How each block of the fused network would run on a device: algorithm, reason and what was measured. No checkpoint is
+ * needed, as none of it depends on weights. On a GPU this measures what no process has measured before, and remembers it.
+ *
+ * @param size side of the input, in pixels
+ * @throws {RepVGGError} what loading a model throws
+ */
+export async function describeLayers(
+  architecture: Architecture,
+  size: number,
+  placement: Placement,
+  options: {batchSize: number; threads?: number},
+): Promise<NetworkDescription> {
+  const {mean, std} = defaultPreprocessing(architecture);
+  try {
+    const network = createNetwork(
+      toNativeShape(architecture, 'deploy', {crop: size, mean, std}),
+      placement,
+      options,
+    );
+    await setParameters(network, randomNetwork(architecture, 'deploy'), 'deploy');
+    const description = JSON.parse(await network.describe()) as NetworkDescription;
+    await network.dispose();
+    return description;
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
