@@ -41,8 +41,7 @@ DeviceLimits MeasureCuda([[maybe_unused]] const std::string& device,
       if (precision == cuda::PrecisionName(one)) own = one;
     }
     const cuda::Limits limits = cuda::MeasureLimits(static_cast<int>(index), own, seconds, copy);
-    const int architecture = status.devices[index].architecture;
-    return {"sm_" + std::to_string(architecture) + (architecture < 75 ? ", wmma" : ", mma.sync"),
+    return {"sm_" + std::to_string(status.devices[index].architecture) + ", " + limits.matrix_instruction,
             limits.fma_gflops, limits.matrix_gflops > 0 ? std::optional(limits.matrix_gflops) : std::nullopt,
             limits.copy_gbps, copy ? std::optional(limits.l2_gbps) : std::nullopt};
   }

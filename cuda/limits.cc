@@ -14,6 +14,16 @@ constexpr int kBlocksOfMultiprocessor = 4;
 constexpr size_t kCopyBytes = size_t{256} << 20;
 constexpr size_t kReadBytes = size_t{16} << 20;
 
+constexpr const char* kUnitNames[] = {"wmma", "mma.sync", "wgmma"};
+
+// The fastest that this build has for the device.
+MatrixUnit UnitOf(int architecture, [[maybe_unused]] Precision precision) {
+#ifdef REPVGG_HAS_SM90A
+  if (architecture == 90 && precision != Precision::kTf32) return MatrixUnit::kWgmma;
+#endif
+  return architecture < 75 ? MatrixUnit::kWmma : MatrixUnit::kMma;
+}
+
 int Attribute(cudaDeviceAttr attribute, int index) {
   int value = 0;
   Check(cudaDeviceGetAttribute(&value, attribute, index), kMeasuring);
@@ -51,8 +61,9 @@ class Clock {
 Limits MeasureLimits(int index, Precision precision, double seconds, bool memory) {
   Check(cudaSetDevice(index), kMeasuring);
   const int multiprocessors = Attribute(cudaDevAttrMultiProcessorCount, index);
-  const bool volta = Attribute(cudaDevAttrComputeCapabilityMajor, index) == 7 &&
-                     Attribute(cudaDevAttrComputeCapabilityMinor, index) < 5;
+  const MatrixUnit unit = UnitOf(Attribute(cudaDevAttrComputeCapabilityMajor, index) * 10 +
+                                     Attribute(cudaDevAttrComputeCapabilityMinor, index),
+                                 precision);
   const int blocks = kBlocksOfMultiprocessor * multiprocessors;
   const double threads = static_cast<double>(blocks) * kLimitThreads;
   const Stream stream = MakeStream();
@@ -62,11 +73,12 @@ Limits MeasureLimits(int index, Precision precision, double seconds, bool memory
   const auto measure = [&](auto enqueue) { return clock.SecondsOfRound(enqueue, stream.get()); };
 
   Limits limits;
+  limits.matrix_instruction = kUnitNames[static_cast<int>(unit)];
   limits.fma_gflops = 2 * kFmaChains * threads / 1e9 /
                       measure([&](int rounds) { return LaunchFmaLimit(blocks, rounds, sums, stream.get()); });
   if (precision != Precision::kFp32) {
-    limits.matrix_gflops = MatrixOperations(precision) * threads / 32 / 1e9 / measure([&](int rounds) {
-                             return LaunchMatrixLimit(precision, volta, blocks, rounds, sums, stream.get());
+    limits.matrix_gflops = MatrixOperations(precision, unit) * blocks / 1e9 / measure([&](int rounds) {
+                             return LaunchMatrixLimit(precision, unit, blocks, rounds, sums, stream.get());
                            });
   }
   if (!memory) return limits;

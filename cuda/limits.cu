@@ -2,9 +2,13 @@
 // stream of loads. The results are stored so that the compiler keeps the work.
 #include "cuda/element.cuh"
 #include "cuda/limit_kernels.h"
+#include "cuda/ptx_sm90a.cuh"
 
 namespace repvgg::cuda {
 namespace {
+
+// Small numbers in every format, different ones: zeros would need less power, and let the clock rise.
+REPVGG_DEVICE uint32_t OperandBits(uint32_t seed) { return 0x2c662c66u + seed * 0x00050003u % 0x00ff00ffu; }
 
 template <Precision kPrecision>
 __global__ void __launch_bounds__(kLimitThreads) MatrixLimitKernel(int rounds, float* out) {
@@ -22,10 +26,34 @@ __global__ void __launch_bounds__(kLimitThreads) MatrixLimitKernel(int rounds, f
   out[blockIdx.x * kLimitThreads + threadIdx.x] = total;
 }
 
+// Hopper's way: two groups of four warps, 64 x 256 x 64 each, from the same operands in shared memory.
+template <typename T>
+__global__ void __launch_bounds__(kLimitThreads, 1) WgmmaLimitKernel(int rounds, float* out) {
+  if (!kSm90a) return;
+  uint32_t* const shared = reinterpret_cast<uint32_t*>(SharedMemory());
+  for (int i = threadIdx.x; i < kWgmmaSharedBytes / 4; i += kLimitThreads) shared[i] = OperandBits(i);
+  FenceForTma();  // Wgmma reads by the same way as TMA.
+  __syncthreads();
+  const uint64_t a = MatrixDescriptor(SharedAddress(shared));
+  const uint64_t b = MatrixDescriptor(SharedAddress(shared + 64 * 128 / 4));
+  float sum[128] = {};
+  for (int round = 0; round < rounds; ++round) {
+    WgmmaFence();
+#pragma unroll
+    for (int part = 0; part < 4; ++part) Wgmma<T, 256>(sum, NextDescriptor(a, part), NextDescriptor(b, part));
+    WgmmaCommit();
+    WgmmaWait<1>();
+  }
+  WgmmaWait<0>();
+  out[blockIdx.x * kLimitThreads + threadIdx.x] = sum[0] + sum[127];
+}
+
 // Volta's way.
 __global__ void __launch_bounds__(kLimitThreads) WmmaLimitKernel(int rounds, float* out) {
   Half* const shared = reinterpret_cast<Half*>(SharedMemory());
-  for (int i = threadIdx.x; i < 16 * 16 / 2; i += kLimitThreads) reinterpret_cast<uint32_t*>(shared)[i] = 0;
+  for (int i = threadIdx.x; i < 16 * 16 / 2; i += kLimitThreads) {
+    reinterpret_cast<uint32_t*>(shared)[i] = OperandBits(i);
+  }
   __syncthreads();
   WmmaPixels pixels;
   WmmaWeights weights;
@@ -77,10 +105,14 @@ __global__ void __launch_bounds__(kLimitThreads) ReadLimitKernel(const float4* i
 
 }  // namespace
 
-cudaError_t LaunchMatrixLimit(Precision precision, bool volta, int blocks, int rounds, float* out,
+cudaError_t LaunchMatrixLimit(Precision precision, MatrixUnit unit, int blocks, int rounds, float* out,
                               cudaStream_t stream) {
-  if (volta) {
+  if (unit == MatrixUnit::kWmma) {
     return Launch(WmmaLimitKernel, dim3(blocks), dim3(kLimitThreads), 1024, stream, rounds, out);
+  }
+  if (unit == MatrixUnit::kWgmma) {
+    const auto kernel = precision == Precision::kBf16 ? WgmmaLimitKernel<BFloat16> : WgmmaLimitKernel<Half>;
+    return Launch(kernel, dim3(blocks), dim3(kLimitThreads), kWgmmaSharedBytes, stream, rounds, out);
   }
   return WithPrecision(precision, [&]<Precision kPrecision>() {
     return Launch(MatrixLimitKernel<kPrecision>, dim3(blocks), dim3(kLimitThreads), 0, stream, rounds, out);

@@ -7,7 +7,8 @@ namespace repvgg::cuda {
 
 // 1e9 a second. A multiply-add is two operations.
 struct Limits {
-  double fma_gflops = 0;  // fp32 multiply-adds between registers.
+  const char* matrix_instruction = "";  // "wgmma", "mma.sync" or "wmma".
+  double fma_gflops = 0;                // fp32 multiply-adds between registers.
   double matrix_gflops =
       0;                 // mma.sync (wmma before sm_75) between registers, in the given precision; 0 in fp32.
   double copy_gbps = 0;  // Bytes read and written by a copy from device memory to device memory.

@@ -21,7 +21,7 @@ export interface PyTorch {
 export type Mode = 'eager' | 'compile' | 'graph';
 
 const script = fileURLToPath(new URL('../../bench/peers/pytorch.py', import.meta.url));
-const precisionNames = {fp32: 'float32', bf16: 'bfloat16', fp16: 'float16'} as const;
+const precisionNames = {fp32: 'float32', tf32: 'float32', bf16: 'bfloat16', fp16: 'float16'} as const;
 const gemmSeconds = 0.5;
 const exitMilliseconds = 5000;
 
@@ -56,8 +56,8 @@ export async function openPyTorch(
   }
   const own = modes.filter(mode => mode !== 'graph' || device === 'cuda');
   const peers = own.flatMap(mode =>
-    (['fp32', device === 'cuda' ? 'fp16' : 'bf16'] as const).map(precision =>
-      pyTorchPeer(talk, mode, precision, device, folder),
+    (device === 'cuda' ? (['fp16', 'bf16', 'tf32', 'fp32'] as const) : (['fp32', 'bf16'] as const)).map(
+      precision => pyTorchPeer(talk, mode, precision, device, folder),
     ),
   );
   return {
@@ -88,6 +88,7 @@ function pyTorchPeer(
         mode,
         device,
         precision: precisionNames[precision],
+        tf32: precision === 'tf32',
         ...request,
       });
       await rm(request.checkpoint);
