@@ -151,13 +151,15 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   const int chunk = 16 / ElementSize(precision);
   const bool aligned = layer.group_in() % chunk == 0 && layer.group_out() % chunk == 0;
   std::vector<Candidate> direct, f2, f4;
+  // Before the others, so that it is taken where an estimate finds them equal: on Turing, which has both but
+  // no cp.async, only this one loads ahead.
+  if (precision == Precision::kFp16 && architecture < 80) {
+    AddDirect(Algorithm::kDirectWmma, DirectWmmaTileTable(), aligned, architecture, direct);
+  }
   if (precision == Precision::kFp32) {
     AddDirect(Algorithm::kDirect, DirectFp32TileTable(), aligned, architecture, direct);
   } else if (architecture >= 75) {
     AddDirect(Algorithm::kDirect, DirectMmaTileTable(precision), aligned, architecture, direct);
-  }
-  if (precision == Precision::kFp16 && architecture < 80) {
-    AddDirect(Algorithm::kDirectWmma, DirectWmmaTileTable(), aligned, architecture, direct);
   }
   if (architecture == 90 && HasSm90aKernels() && DirectSm90aFits(layer, precision)) {
     AddDirectSm90a(layer, precision, direct);

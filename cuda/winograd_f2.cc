@@ -49,7 +49,7 @@ std::vector<unsigned char> PackWinogradF2(const Convolution& layer, const float*
       TransformKernel(weight + (static_cast<size_t>(k) * group_in + c) * 9, u);
       for (int p = 0; p < kPositions; ++p) {
         const size_t block = (static_cast<size_t>(k / group_out) * steps + c / depth) * kPositions + p;
-        const float value = static_cast<float>(u[p]);
+        const float value = static_cast<float>(u[p] / InputScale(precision));
         if (precision == Precision::kFp32) {
           // Rows of output channels.
           const size_t at = (block * depth + c % depth) * group_out + k % group_out;

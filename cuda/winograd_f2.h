@@ -9,6 +9,10 @@
 
 namespace repvgg::cuda {
 
+// The input transform can make values four times as large, beyond what fp16 holds. There transformed inputs
+// are a quarter and weights four times of what they would be: that is exact, but for inputs below 2^-12.
+constexpr float InputScale(Precision precision) { return precision == Precision::kFp16 ? 0.25f : 1.0f; }
+
 struct WinogradTile {
   int tiles;  // Of 2x2 output pixels.
   int channels;

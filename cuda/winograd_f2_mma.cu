@@ -14,8 +14,7 @@
 // clocks of a multiprocessor's tensor cores, its fragments and the transformed inputs about 1000 of its
 // shared memory. A gain over direct convolution is plausible on sm_80 and sm_86, not on Hopper.
 //
-// Limits. sm_80. One block on a multiprocessor. Channels of a group in multiples of 8. The input transform
-// grows values up to fourfold: fp16 inputs beyond 16000 overflow.
+// Limits. sm_80. One block on a multiprocessor. Channels of a group in multiples of 8.
 #include "cuda/winograd_f2.cuh"
 #include "cuda/winograd_f2_family.h"
 
@@ -109,6 +108,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
                          [&](int at) { return *reinterpret_cast<const uint32_t*>(in + at); });
     }
   };
+  constexpr float kScale = InputScale(kPrecision);
   const auto store_inputs = [&](int step) {
     unsigned char* const to = shared + step % 2 * kStageBytes;
 #pragma unroll
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
 #pragma unroll
       for (int p = 0; p < kPositions; ++p) {
         *reinterpret_cast<uint32_t*>(to + RowOffset(p * kTiles + own_tile + i * kTileStep, own_pair * 4)) =
-            Pack<T>(first[p], second[p]);
+            Pack<T>(first[p] * kScale, second[p] * kScale);
       }
     }
   };

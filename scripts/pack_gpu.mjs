@@ -2,7 +2,7 @@
 // a Linux machine that has a driver, bash, tar and xz: a Node runtime (the running one, stripped), the package with its
 // dependencies, the addon and the tests for the given architectures. There:
 //
-//   tar xf repvgg-gpu.tar.xz && repvgg-gpu/run.sh RESULTS
+//   tar xf repvgg-gpu.tar.xz && repvgg-gpu/run.sh RESULTS && repvgg-gpu/bench.sh RESULTS
 import {execFileSync} from 'node:child_process';
 import {
   chmodSync,
@@ -51,7 +51,15 @@ const copy = (from, to) => {
   mkdirSync(path.dirname(path.join(stage, to)), {recursive: true});
   cpSync(from, path.join(stage, to), {recursive: true, dereference: true});
 };
-for (const part of ['package.json', 'dist', 'assets', 'bench', 'test/gpu/run.sh', 'test/gpu/networks.mjs']) {
+for (const part of [
+  'package.json',
+  'dist',
+  'assets',
+  'bench',
+  'test/gpu/run.sh',
+  'test/gpu/bench.sh',
+  'test/gpu/networks.mjs',
+]) {
   if (existsSync(path.join(root, part))) copy(path.join(root, part), part);
 }
 copy(path.join(build, 'Release', 'repvgg.node'), 'build/Release/repvgg.node');
@@ -70,11 +78,13 @@ chmodSync(node, 0o755);
 for (const binary of ['node', 'build/Release/repvgg.node', 'test/gpu/repvgg_gpu_tests']) {
   run('strip', '-s', path.join(stage, binary));
 }
-const start = `#!/bin/bash
+for (const script of ['run.sh', 'bench.sh']) {
+  const start = `#!/bin/bash
 here=$(cd "\${BASH_SOURCE[0]%/*}" && pwd)
-exec "$here/test/gpu/run.sh" "$1" "$here/node"
+exec "$here/test/gpu/${script}" "$1" "$here/node"
 `;
-writeFileSync(path.join(stage, 'run.sh'), start, {mode: 0o755});
+  writeFileSync(path.join(stage, script), start, {mode: 0o755});
+}
 
 mkdirSync(path.dirname(out), {recursive: true});
 run('tar', '-C', build, '-I', 'xz --x86 --lzma2=preset=6,dict=64MiB', '-cf', out, 'repvgg-gpu');

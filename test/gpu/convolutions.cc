@@ -81,6 +81,16 @@ TEST("convolutions: tf32") { RunLayers(Precision::kTf32); }
 TEST("convolutions: fp16") { RunLayers(Precision::kFp16); }
 TEST("convolutions: bf16") { RunLayers(Precision::kBf16); }
 
+// compute-sanitizer runs this one: every kernel, on layers that it can do in seconds.
+TEST("small layers: every precision and kernel") {
+  for (const Precision precision : {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16}) {
+    if (!Has(precision)) continue;
+    RunLayer(emulator::MakeLayer(64, 96, 1, 1, 9, 2), precision);
+    RunLayer(emulator::MakeLayer(32, 64, 2, 1, 9, 2), precision);
+    RunLayer(emulator::MakeLayer(128, 128, 1, 2, 6, 1), precision);
+  }
+}
+
 TEST("stem: every precision, 224 x 224 and an odd size") {
   for (const Precision precision : {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16}) {
     if (!Has(precision)) continue;

@@ -20,7 +20,7 @@ if [ "$status" = 2 ]; then
 fi
 
 # References are computed on the CPU: one process for each precision.
-cases=("convolutions: fp32" "convolutions: tf32" "convolutions: fp16" "convolutions: bf16" stem wrappers)
+cases=("convolutions: fp32" "convolutions: tf32" "convolutions: fp16" "convolutions: bf16" "small layers" stem wrappers)
 pids=()
 for i in "${!cases[@]}"; do
   "$tests" "${cases[$i]}" >"$results/part$i.jsonl" 2>"$results/part$i.log" &
@@ -33,7 +33,7 @@ for pid in "${pids[@]}"; do wait "$pid" || status=1; done
 "$tests" memory >"$results/memory.jsonl" 2>"$results/memory.log" || status=1
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
-    compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests" stem wrappers >"$results/$tool.log" 2>&1 || status=1
+    compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests" "small layers" stem wrappers >"$results/$tool.log" 2>&1 || status=1
     ok=false
     [[ $(<"$results/$tool.log") =~ ('ERROR SUMMARY: 0 errors'|' 0 hazards') ]] && ok=true
     printf '{"name": "compute-sanitizer %s", "ok": %s, "ms": 0, "detail": ""}\n' "$tool" "$ok" >"$results/$tool.jsonl"
