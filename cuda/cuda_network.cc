@@ -306,45 +306,6 @@ double CudaNetwork::MeasureRate(const ImageBatch& batch, double seconds, const C
   return rate;
 }
 
-Description CudaNetwork::Describe() const {
-  Description description = {chunk_, {}};
-  for (const Block& block : blocks_) {
-    const Choice* const choice = block.choice();
-    if (choice == nullptr) {
-      description.layers.push_back({"stem", "all there is for the first layer", {}});
-      continue;
-    }
-// Pixels are uploaded once and nothing is downloaded. Two runs are enqueued at any time, so that the GPU is
-// never without work.
-double CudaNetwork::MeasureRate(const ImageBatch& batch, double seconds, const Cancelled& cancelled) {
-  using Clock = std::chrono::steady_clock;
-  double rate = 0;
-  OnDevice([&] {
-    if (buffers_ == nullptr) Prepare();
-    for (int i = 0; i < kSlots; ++i) free_slots_.acquire();  // Runs under way are over then.
-    const int images = std::min(chunk_, batch.count), graph_batch = GraphBatch(images);
-    const Graph& graph = GraphFor(*buffers_, buffers_->slots[0], graph_batch);
-    UploadPixels(batch.pixels, size_t{3} * shape().height * shape().width * images);
-    Check(cudaStreamSynchronize(upload_.get()), kRunning);
-    const Event over[2] = {MakeEvent(), MakeEvent()};
-    const Clock::time_point start = Clock::now();
-    int runs = 0;
-    while (std::chrono::duration<double>(Clock::now() - start).count() < seconds || runs == 0) {
-      if (cancelled()) break;
-      const Event& own = over[runs++ % 2];
-      Check(cudaEventSynchronize(own.get()), kRunning);
-      EnqueueBlock(*buffers_, 0, graph_batch);
-      Check(cudaGraphLaunch(graph.get(), compute_.get()), kRunning);
-      Check(cudaEventRecord(own.get(), compute_.get()), kRunning);
-    }
-    Check(cudaStreamSynchronize(compute_.get()), kRunning);
-    rate = runs * images / std::chrono::duration<double>(Clock::now() - start).count();
-    for (int i = 0; i < kSlots; ++i) free_slots_.release();
-  });
-  if (cancelled()) throw Error(kAborted, "The measurement was aborted.");
-  return rate;
-}
-
 std::string CudaNetwork::Describe() const {
   std::string text = "{\"batchSize\": " + std::to_string(chunk_) + ", \"layers\": [";
   for (size_t i = 0; i < blocks_.size(); ++i) {

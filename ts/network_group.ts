@@ -1,11 +1,5 @@
 import {RepVGGError} from './errors.ts';
-import type {
-  NativeBatch,
-  NativeDeployBlock,
-  NativeNetwork,
-  NativeTopK,
-  NativeTrainBlock,
-} from './native.ts';
+import type {NativeBatch, NativeDeployBlock, NativeNetwork, NativeTopK, NativeTrainBlock} from './native.ts';
 
 export interface GroupMember {
   /** Of the device. */

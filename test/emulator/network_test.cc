@@ -194,7 +194,8 @@ TEST("network: its rate alone, and how each layer runs") {
   if (!(network->MeasureRate({pixels.data(), 2}, 0.01, Never) > 0)) Fail("no rate");
   ExpectEqual(CodeOf([&] { network->MeasureRate({pixels.data(), 2}, 0.01, [] { return true; }); }), kAborted);
   CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
-  for (const char* part : {"{\"algorithm\": \"stem\"", "{\"algorithm\": \"f2 ", "\"source\": \"estimated\""}) {
+  for (const char* part :
+       {"{\"algorithm\": \"stem\"", "{\"algorithm\": \"f2 ", "\"source\": \"estimated\""}) {
     if (network->Describe().find(part) == std::string::npos) Fail(network->Describe());
   }
 }
