@@ -101,9 +101,10 @@ std::unique_ptr<ConvolutionLayer<float>> CpuNetwork<float>::MakeDense(size_t ind
   // Gates amplify rounding errors. With F(4x4) the logits of D2se (seeded weights, four photographs together)
   // are off by 1.6e-5 in relative L2, with direct convolution by 9.3e-6; PyTorch's own fp32 is off by 1.0e-5.
   const bool gated = shape().squeeze_excite != SqueezeExcitePosition::kNone;
+  const std::string& winograd = options_.winograd;
   std::string wanted = options_.algorithm;
-  if (wanted.empty() && options_.winograd == "f2") wanted = "f2";
-  if (options_.algorithm.empty() && (gated || options_.winograd == "off")) wanted = "direct";
+  if (wanted.empty() && winograd == "f2") wanted = "f2";
+  if (wanted.empty() && (winograd == "off" || (gated && winograd != "f4"))) wanted = "direct";
   const BlockShape& block = shape().blocks[index];
   AlgorithmChoice& choice = records_[index].choice;
   choice = ChooseAlgorithm(kernels_, block, plan_.sizes[index], plan_.sizes[index + 1],
