@@ -39,15 +39,16 @@ std::vector<Timing> ParseTimings(const std::string& text) {
   return timings;
 }
 
+std::optional<double> Find(const std::vector<Timing>& timings, const std::string& candidate) {
+  const auto timing = std::ranges::find(timings, candidate, &Timing::candidate);
+  if (timing == timings.end()) return std::nullopt;
+  return timing->microseconds;
+}
+
 // Nothing if the timings are not those of the candidates.
 std::optional<size_t> Fastest(const std::vector<std::string>& candidates, const std::vector<Timing>& timings,
                               size_t estimated) {
-  const auto time_of = [&](const std::string& candidate) -> std::optional<double> {
-    const auto timing = std::find_if(timings.begin(), timings.end(),
-                                     [&](const Timing& t) { return t.candidate == candidate; });
-    if (timing == timings.end()) return std::nullopt;
-    return timing->microseconds;
-  };
+  const auto time_of = [&](const std::string& candidate) { return Find(timings, candidate); };
   std::optional<size_t> best;
   for (size_t i = 0; i < candidates.size(); ++i) {
     const auto time = time_of(candidates[i]);
@@ -68,16 +69,25 @@ Timings::Timings(const std::string& directory, const std::string& prefix, std::s
 
 Pick Timings::Choose(const std::string& layer, const std::vector<std::string>& candidates, size_t estimated,
                      const Measure& measure) {
+  const auto complete = [&] {
+    return std::ranges::all_of(
+        candidates, [&](const std::string& name) { return Find(measured_[layer], name).has_value(); });
+  };
+  // Another process, or another of several GPUs, may have measured since the file was read.
+  if (measure && !complete()) Load();
   std::vector<Timing>& timings = measured_[layer];
-  if (const auto cached = Fastest(candidates, timings, estimated)) return {*cached, "cached", timings};
-  if (!measure) return {estimated, "estimated", {}};
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    if (const auto time = measure(i)) timings.push_back({candidates[i], *time});
+  bool measured = false;
+  for (size_t i = 0; i < candidates.size() && measure; ++i) {
+    if (Find(timings, candidates[i])) continue;
+    if (const auto time = measure(i)) {
+      timings.push_back({candidates[i], *time});
+      measured = true;
+    }
   }
+  if (measured) Save();
   const auto best = Fastest(candidates, timings, estimated);
   if (!best) return {estimated, "estimated", {}};
-  Save();
-  return {*best, "measured", timings};
+  return {*best, measured ? "measured" : "cached", timings};
 }
 
 void Timings::Load() {
