@@ -5,6 +5,7 @@
 //   --glibc DIR   root of a glibc no newer than 2.28 needs, to link with (or REPVGG_GLIBC_SYSROOT), for example Debian 11's
 //                 libc6 and libc6-dev unpacked by "dpkg -x"; not needed on a system that is as old, such as manylinux_2_28
 //   --cpu         without CUDA, for tests of the package on machines without a toolkit
+//   --any-glibc   whatever glibc this system has, for the same
 import {execFileSync} from 'node:child_process';
 import {existsSync, mkdirSync, rmSync} from 'node:fs';
 import path from 'node:path';
@@ -16,6 +17,7 @@ const {values} = parseArgs({
     cuda: {type: 'string', default: process.env.CUDA_PATH},
     glibc: {type: 'string', default: process.env.REPVGG_GLIBC_SYSROOT},
     cpu: {type: 'boolean', default: false},
+    'any-glibc': {type: 'boolean', default: false},
   },
 });
 const {cpu, cuda, glibc} = values;
@@ -32,6 +34,10 @@ if (glibc) options.REPVGG_GLIBC_SYSROOT = path.resolve(glibc);
 // Not in build/, where prebuildify would take the developer's own addon for its result.
 rmSync(path.join(root, 'prebuilds'), {recursive: true, force: true});
 mkdirSync(stage, {recursive: true});
+execFileSync(process.execPath, [path.join(import.meta.dirname, 'libjpeg_turbo.mjs')], {
+  cwd: root,
+  stdio: 'inherit',
+});
 const shim = path.join(import.meta.dirname, 'node-gyp-shim.mjs');
 execFileSync(
   path.join(root, 'node_modules/.bin/prebuildify'),
@@ -49,10 +55,8 @@ execFileSync(
 );
 execFileSync('npm', ['run', '--silent', 'build:ts'], {cwd: root, stdio: 'inherit'});
 const check = path.join(import.meta.dirname, 'check-prebuild.mjs');
-execFileSync(process.execPath, [check, ...(cpu ? ['--cpu'] : ['--cuda', cuda])], {
-  cwd: root,
-  stdio: 'inherit',
-});
+const promises = [...(cpu ? ['--cpu'] : ['--cuda', cuda]), ...(values['any-glibc'] ? ['--any-glibc'] : [])];
+execFileSync(process.execPath, [check, ...promises], {cwd: root, stdio: 'inherit'});
 
 function cudaOptions(toolkit) {
   return {

@@ -87,7 +87,7 @@ async function testInstall({node, npm: npmFolder, name, uid}) {
   if (uid !== undefined) chownSync(path.join(app, 'package.json'), uid, uid);
   const env = {...inherited, PATH: bin, HOME: app, npm_config_registry: registry};
   const run = (command, ...args) => {
-    const options = {cwd: app, encoding: 'utf8', timeout: 60_000, env, uid, gid: uid};
+    const options = {cwd: app, encoding: 'utf8', timeout: 300_000, env, uid, gid: uid};
     const {status, stdout, stderr, error} = spawnSync(path.join(bin, command), args, options);
     if (error) throw error;
     if (status !== 0) throw new Error(`exit code ${status}\n${stdout}${stderr}`);
