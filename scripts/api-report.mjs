@@ -5,41 +5,13 @@ import path from 'node:path';
 import ts from 'typescript';
 
 const root = path.resolve(import.meta.dirname, '..');
+const printer = ts.createPrinter({removeComments: true});
 
 export function apiReport() {
-  const index = path.join(root, 'ts/index.ts');
-  const {config} = ts.readConfigFile(path.join(root, 'tsconfig.json'), ts.sys.readFile);
-  const {options} = ts.parseJsonConfigFileContent(config, ts.sys, root);
-  const program = ts.createProgram([index], options);
-  const checker = program.getTypeChecker();
-  const printer = ts.createPrinter({removeComments: true});
-  const declarations = new Map(); // by file: what tsc would write, parsed
-
-  const declarationsOf = file => {
-    if (!declarations.has(file)) {
-      const {outputText} = ts.transpileDeclaration(readFileSync(file, 'utf8'), {
-        fileName: file,
-        compilerOptions: options,
-      });
-      declarations.set(file, ts.createSourceFile(file, outputText, ts.ScriptTarget.Latest, true));
-    }
-    return declarations.get(file);
-  };
-  const nameOf = statement => statement.name?.text ?? statement.declarationList?.declarations[0].name.text;
-
-  const texts = checker
-    .getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(index)))
-    .map(exported => {
-      const symbol = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported;
-      const file = declarationsOf(symbol.declarations[0].getSourceFile().fileName);
-      const found = file.statements.filter(statement => nameOf(statement) === symbol.name);
-      if (found.length === 0)
-        throw new Error(`${exported.name} is exported, but ${file.fileName} does not declare it.`);
-      return [
-        exported.name,
-        found.map(node => printer.printNode(ts.EmitHint.Unspecified, node, file)).join('\n'),
-      ];
-    });
+  const texts = exportsOf(path.join(root, 'ts/index.ts')).map(({name, file}) => [
+    name,
+    declaration(name, file),
+  ]);
   const sorted = texts.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, text]) => text);
   return `# API report
 
@@ -50,4 +22,35 @@ so that no change of the surface goes unseen; [api.md](api.md) explains it.
 ${sorted.join('\n\n')}
 \`\`\`
 `;
+}
+
+/** What a file passes on, `export {NAME} from 'FILE'`, each with the file that it is from. */
+function exportsOf(file) {
+  const {statements} = ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.Latest);
+  return statements
+    .filter(statement => ts.isExportDeclaration(statement) && statement.moduleSpecifier)
+    .flatMap(({exportClause, moduleSpecifier}) =>
+      exportClause.elements.map(({name}) => ({
+        name: name.text,
+        file: path.resolve(path.dirname(file), moduleSpecifier.text),
+      })),
+    );
+}
+
+/** As tsc writes it for users; `isolatedDeclarations` makes a file enough. */
+function declaration(name, file) {
+  const passedOn = exportsOf(file).find(passed => passed.name === name);
+  if (passedOn) return declaration(name, passedOn.file);
+  const {outputText} = ts.transpileDeclaration(readFileSync(file, 'utf8'), {
+    fileName: file,
+    compilerOptions: {},
+  });
+  const source = ts.createSourceFile(file, outputText, ts.ScriptTarget.Latest, true);
+  const found = source.statements.filter(statement => nameOf(statement) === name);
+  if (found.length === 0) throw new Error(`${name} is exported, but ${file} does not declare it.`);
+  return found.map(node => printer.printNode(ts.EmitHint.Unspecified, node, source)).join('\n');
+}
+
+function nameOf(statement) {
+  return statement.name?.text ?? statement.declarationList?.declarations[0].name.text;
 }

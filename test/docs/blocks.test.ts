@@ -62,8 +62,16 @@ async function workshop(): Promise<{folder: string; env: NodeJS.ProcessEnv}> {
     const refusal = `#!/bin/sh\necho 'mark this block "not run: REASON"'; exit 9\n`;
     await writeFile(at(`bin/${name}`), refusal, {mode: 0o755});
   }
-  await start(process.execPath, [path.join(root, 'dist/cli/main.js'), 'convert', 'digits', at('digits-deploy.pth')]);
-  return {folder, env: {...process.env, HOME: folder, PATH: `${at('bin')}:${process.env.PATH}`, NO_COLOR: '1'}};
+  await start(process.execPath, [
+    path.join(root, 'dist/cli/main.js'),
+    'convert',
+    'digits',
+    at('digits-deploy.pth'),
+  ]);
+  return {
+    folder,
+    env: {...process.env, HOME: folder, PATH: `${at('bin')}:${process.env.PATH}`, NO_COLOR: '1'},
+  };
 }
 
 let folder = '';
@@ -174,7 +182,11 @@ async function session(
       .map(piece => quote(piece.trim(), note))
       .join('[\\s\\S]*');
     const matches = new RegExp(`^${pattern}$`).test(output.trim());
-    is(matches ? expected : output.trim(), expected, `${at}: ${command} (see "Documentation" in CONTRIBUTING.md)`);
+    is(
+      matches ? expected : output.trim(),
+      expected,
+      `${at}: ${command} (see "Documentation" in CONTRIBUTING.md)`,
+    );
   }
 }
 

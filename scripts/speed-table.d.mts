@@ -1,0 +1,2 @@
+export function speedTable(): string;
+export function withSpeedTable(readme: string): string;

@@ -1,0 +1,62 @@
+import {existsSync} from 'node:fs';
+import test from 'ava';
+import {apiReport} from '../../scripts/api-report.mjs';
+import {withSpeedTable} from '../../scripts/speed-table.mjs';
+import {pages, readPage} from './blocks.ts';
+
+const refresh =
+  'run "npm run docs" and look at what changed: removing or narrowing what is exported breaks users';
+
+test('docs/api-report.md has what the package exports', t => {
+  t.is(readPage('docs/api-report.md'), apiReport(), refresh);
+});
+
+test('docs/api.md has a heading for everything that the package exports', t => {
+  const exported = Array.from(
+    apiReport().matchAll(/^export .*?(?:class|function|interface|type|const) (\w+)/gm),
+    ([, name]) => name!,
+  );
+  t.true(exported.length > 30);
+  const headings = new Set(Array.from(readPage('docs/api.md').matchAll(/^### (\w+)/gm), ([, name]) => name!));
+  t.deepEqual(
+    exported.filter(name => !headings.has(name)),
+    [],
+    refresh,
+  );
+});
+
+test("the README's table of speed is that of the committed results", t => {
+  t.is(readPage('README.md'), withSpeedTable(readPage('README.md')), 'run "npm run docs"');
+});
+
+test('every link between pages leads somewhere', t => {
+  const headings = (page: string): string[] =>
+    Array.from(readPage(page).matchAll(/^#+ (.+)$/gm), ([, title]) => anchor(title!));
+  for (const page of [...pages(), 'SECURITY.md', 'CHANGELOG.md']) {
+    for (const [, target = ''] of readPage(page).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
+      const url = new URL(target, new URL(page, 'file:///'));
+      const file = url.pathname.slice(1);
+      t.true(existsSync(new URL(`../../${file}`, import.meta.url)), `${page} links to ${target}`);
+      if (url.hash && file.endsWith('.md') && file !== 'docs/api.md') {
+        t.true(headings(file).includes(url.hash.slice(1)), `${page} links to ${target}, which is no heading`);
+      }
+    }
+  }
+});
+
+test('docs/README.md lists every page', t => {
+  const listed = readPage('docs/README.md');
+  for (const page of pages()) {
+    if (page !== 'README.md' && page !== 'docs/README.md') {
+      t.true(listed.includes(`(${page.startsWith('docs/') ? page.slice(5) : `../${page}`})`), page);
+    }
+  }
+});
+
+/** As GitHub makes it of a heading. */
+function anchor(title: string): string {
+  return title
+    .toLowerCase()
+    .replace(/[^\w\s-]/g, '')
+    .replace(/ /g, '-');
+}
