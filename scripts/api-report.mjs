@@ -18,7 +18,7 @@ export function apiReport() {
 What the package exports, as TypeScript declares it. \`npm run docs\` writes this file and a test compares it with the sources,
 so that no change of the surface goes unseen; [api.md](api.md) explains it.
 
-\`\`\`ts not run: declarations
+\`\`\`ts not compiled: declarations alone
 ${sorted.join('\n\n')}
 \`\`\`
 `;

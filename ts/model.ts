@@ -220,7 +220,7 @@ export class RepVGG implements AsyncDisposable {
    *   before, what the source throws, ERR_DISPOSED, ERR_DEVICE_LOST, ERR_OUT_OF_MEMORY, or the reason of `signal`
    * @example
    * const rows = model.score(openSource('photos'), {topK: 3});
-   * for await (const row of rows) console.log(row.id, 'error' in row ? row.error.message : row.label);
+   * for await (const row of rows) console.log(row.id, 'error' in row ? row.error.message : row);
    * console.log(rows.summary); // {ok: 998, failed: 2, skipped: 0, ...}
    */
   score(source: Iterable<ScoreInput> | AsyncIterable<ScoreInput>, options: ScoreOptions = {}): Scores {

@@ -33,8 +33,16 @@ export function blocks(): Block[] {
         at: `${page}:${text.slice(0, match.index).split('\n').length}`,
         language: language || 'text',
         note,
-        text: body.replace(new RegExp(`^${indent}`, 'gm'), ''),
+        text: prelude(page, body) + body.replace(new RegExp(`^${indent}`, 'gm'), ''),
       };
     });
   });
+}
+
+/** The examples of docstrings, which docs/api.md has, leave out what everybody knows by then. */
+function prelude(page: string, example: string): string {
+  if (page !== 'docs/api.md') return '';
+  const names = ['RepVGG', 'openSource'].filter(name => example.includes(name) || name === 'RepVGG');
+  const model = /\bmodel =/.test(example) ? '' : "const model = await RepVGG.load('digits');\n";
+  return `import {${names.join(', ')}} from 'repvgg';\n${model}`;
 }
