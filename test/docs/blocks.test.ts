@@ -144,7 +144,7 @@ for (const [i, block] of all.entries()) {
       t.pass();
     });
   }
-  // The sessions of docs/cli.md have a test of their own, in test/cli.
+  // The sessions of docs/cli.md have a test of their own: test/cli/transcripts.test.ts.
   if (language === 'console' && runs && !at.startsWith('docs/cli.md'))
     test.serial(`${at} prints what it shows`, async t => session(t.is, block));
   if (language === 'json') test(`${at} parses`, t => t.notThrows(() => JSON.parse(text)));
