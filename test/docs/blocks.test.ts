@@ -200,8 +200,8 @@ async function attempt(command: string): Promise<{output: string; code: number}>
 
 /** A pattern of a text. Where numbers vary, so do the spaces that align them. */
 function quote(text: string, note: string): string {
-  const escape = (part: string): string => part.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
-  if (note !== 'numbers vary') return escape(text);
+  const quoted = (part: string): string => part.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+  if (note !== 'numbers vary') return quoted(text);
   const parts = text.split(/\d[\d,.]*(?:e[+-]?\d+)?/);
-  return parts.map(part => escape(part).replace(/[ -]{2,}/g, '[ -]+')).join('[\\d.,e+-]+');
+  return parts.map(part => quoted(part).replace(/[ -]{2,}/g, '[ -]+')).join('[\\d.,e+-]+');
 }
