@@ -5,12 +5,14 @@
 namespace repvgg::cpu {
 namespace {
 
-// Two ways to share a Winograd convolution out. Where the weights fit a core's own cache, each thread takes
-// tiles of its own, few at a time, so that their transforms stay in that cache too: 28 was at or near the
-// best of 14 to 112 on 48 to 512 channels. Larger weights are read from memory for each set of tiles: then
-// all threads work on one large set, each on output channels of its own, and every weight is read once for
-// it.
+// Two ways to share a Winograd convolution out. Each thread takes tiles of its own, of one group of channels
+// at a time and few at a time, so that their transforms stay in its second-level cache: 28 was at or near the
+// best of 14 to 112 on 48 to 512 channels whose weights fit there too. Where a group's weights do not, more
+// tiles should use them before they are gone. Without groups, such weights are too many to be read by each
+// thread: then all work on one large set of tiles, each on output channels of its own, and every weight is
+// read once for it.
 constexpr int kTilesOfThread = 28;
+constexpr int kTilesOfLargeGroup = 48;
 constexpr int kSharedTiles = 128;
 constexpr size_t kLargeWeights = size_t{1} << 18;  // In floats: 1 MB, half of a typical second-level cache.
 
@@ -34,24 +36,18 @@ Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const Blo
   }
   winograd_ = PackWinograd(algorithm == Algorithm::kWinograd2 ? 2 : 4, weight.data(), bias.data(),
                            block.in_channels, block.out_channels, block.groups, blocks_.width);
-  share_tiles_ = winograd_.storage.size() > kLargeWeights;
+  const bool large = winograd_.storage.size() / block.groups > kLargeWeights;
+  share_tiles_ = large && block.groups == 1;
+  most_tiles_ = share_tiles_ ? kSharedTiles : large ? kTilesOfLargeGroup : kTilesOfThread;
   const auto grow = [](HugeArray<float>& array, size_t size) {
     if (array.size() < size) array = HugeArray<float>(size);
   };
-  const size_t threads = scratch.of_thread.size();
-  const size_t blocks = static_cast<size_t>(winograd_.groups) * winograd_.blocks;
-  if (share_tiles_) {
-    const int share = static_cast<int>(std::min<size_t>(DivideUp(blocks, threads), winograd_.blocks));
-    grow(scratch.shared, WinogradInputSize(winograd_, kSharedTiles));
-    for (HugeArray<float>& own : scratch.of_thread) {
-      grow(own, WinogradProductSize(winograd_, kSharedTiles, share));
-    }
-  } else {
-    for (HugeArray<float>& own : scratch.of_thread) {
-      grow(own, WinogradInputSize(winograd_, kTilesOfThread) +
-                    WinogradProductSize(winograd_, kTilesOfThread, winograd_.blocks));
-    }
-  }
+  const size_t input = WinogradInputSize(winograd_, most_tiles_);
+  const int threads = static_cast<int>(scratch.of_thread.size());
+  const int blocks = share_tiles_ ? DivideUp(winograd_.blocks, threads) : winograd_.blocks;
+  const size_t products = WinogradProductSize(winograd_, most_tiles_, blocks);
+  if (share_tiles_) grow(scratch.shared, input);
+  for (HugeArray<float>& own : scratch.of_thread) grow(own, share_tiles_ ? products : input + products);
 }
 
 void Fp32ConvolutionLayer::Run(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
@@ -97,11 +93,11 @@ void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int i
                              out.row_stride(), out.image_stride(), out.size.height,   out.size.width,
                              tile_rows,        tile_columns};
   const WinogradTransforms& transforms = winograd_.tile == 2 ? kernels_.winograd2 : kernels_.winograd4;
-  const size_t blocks = static_cast<size_t>(winograd_.groups) * winograd_.blocks;
+  const int group_in = winograd_.group_in;
   const size_t all_tiles = static_cast<size_t>(images) * tile_rows * tile_columns;
-  // Calls body with about equal parts of a range, none larger than `most`.
-  const auto for_parts = [](size_t begin, size_t end, size_t most, const auto& body) {
-    const size_t parts = DivideUp(end - begin, most);
+  // Calls body with about equal parts of a range of tiles.
+  const auto for_parts = [&](size_t begin, size_t end, const auto& body) {
+    const size_t parts = DivideUp(end - begin, most_tiles_);
     for (size_t part = 0; part < parts; ++part) {
       const size_t first = begin + (end - begin) * part / parts;
       body(static_cast<int>(first), static_cast<int>(begin + (end - begin) * (part + 1) / parts - first));
@@ -111,29 +107,36 @@ void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int i
   pool.Run(images, [&](const ThreadPool::Share& share) {
     for (size_t image = share.begin; image < share.end; ++image) ZeroBorder(out, image);
   });
-  if (!share_tiles_) {
-    pool.Run(all_tiles, [&](const ThreadPool::Share& share) {
-      for_parts(share.begin, share.end, kTilesOfThread, [&](int first, int count) {
-        float* own = scratch.of_thread[share.thread].data();
-        const WinogradTiles tiles = {first, count, own, WinogradInputPosition(winograd_, count)};
-        transforms.input(maps, winograd_.in_channels, first, count, tiles.v, tiles.v_position);
-        RunWinogradBlocks(kernels_, blocks_, winograd_, maps, tiles, 0, blocks, relu,
-                          own + WinogradInputSize(winograd_, count));
+  if (share_tiles_) {
+    for_parts(0, all_tiles, [&](int first, int count) {
+      const WinogradTiles tiles = {first, count, scratch.shared.data(),
+                                   WinogradInputPosition(winograd_, count)};
+      pool.Run(count, [&](const ThreadPool::Share& share) {
+        transforms.input(maps, group_in, 0, group_in, first + share.begin, share.end - share.begin,
+                         tiles.v + share.begin * group_in, tiles.v_position);
+      });
+      pool.Run(winograd_.blocks, [&](const ThreadPool::Share& share) {
+        RunWinogradBlocks(kernels_, blocks_, winograd_, maps, tiles, 0, share.begin, share.end, relu,
+                          scratch.of_thread[share.thread].data());
       });
     });
     return;
   }
-  for_parts(0, all_tiles, kSharedTiles, [&](int first, int count) {
-    const WinogradTiles tiles = {first, count, scratch.shared.data(),
-                                 WinogradInputPosition(winograd_, count)};
-    pool.Run(count, [&](const ThreadPool::Share& share) {
-      transforms.input(maps, winograd_.in_channels, first + share.begin, share.end - share.begin,
-                       tiles.v + share.begin * winograd_.in_channels, tiles.v_position);
-    });
-    pool.Run(blocks, [&](const ThreadPool::Share& share) {
-      RunWinogradBlocks(kernels_, blocks_, winograd_, maps, tiles, share.begin, share.end, relu,
-                        scratch.of_thread[share.thread].data());
-    });
+  pool.Run(winograd_.groups * all_tiles, [&](const ThreadPool::Share& share) {
+    float* own = scratch.of_thread[share.thread].data();
+    for (size_t begin = share.begin; begin < share.end;) {
+      const int group = static_cast<int>(begin / all_tiles);
+      const size_t of_group = group * all_tiles;
+      const size_t end = std::min(share.end, of_group + all_tiles);
+      for_parts(begin - of_group, end - of_group, [&](int first, int count) {
+        const WinogradTiles tiles = {first, count, own, WinogradInputPosition(winograd_, count)};
+        transforms.input(maps, winograd_.in_channels, group * group_in, group_in, first, count, tiles.v,
+                         tiles.v_position);
+        RunWinogradBlocks(kernels_, blocks_, winograd_, maps, tiles, group, 0, winograd_.blocks, relu,
+                          own + WinogradInputSize(winograd_, count));
+      });
+      begin = end;
+    }
   });
 }
 

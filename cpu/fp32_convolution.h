@@ -33,6 +33,7 @@ class Fp32ConvolutionLayer : public ConvolutionLayer<float> {
   PackedConvolution direct_;
   PackedWinograd winograd_;
   bool share_tiles_ = false;
+  int most_tiles_ = 0;  // In a set.
 };
 
 }  // namespace repvgg::cpu

@@ -63,11 +63,12 @@ struct Pixels {
 
 struct WinogradMaps;  // winograd.h
 
-// The transforms of one tile size. `v` is [position][tile][in channel] and `product`
-// [position][tile][channel], positions a given distance apart. In channels must be a multiple of `lanes`.
+// The transforms of one tile size. `v` is [position][tile][channel] and `product` the same of output
+// channels, positions a given distance apart.
 struct WinogradTransforms {
-  void (*input)(const WinogradMaps& maps, int in_channels, int first_tile, int tiles, float* v,
-                ptrdiff_t v_position);
+  // Transforms `channels` of a pixel's `in_channels` from `channel` on; both must be multiples of `lanes`.
+  void (*input)(const WinogradMaps& maps, int in_channels, int channel, int channels, int first_tile,
+                int tiles, float* v, ptrdiff_t v_position);
 
   // Adds the bias and writes `channels` output channels from `channel` on.
   void (*output)(const float* product, ptrdiff_t product_position, ptrdiff_t product_tile,

@@ -91,7 +91,7 @@ PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, in
 }
 
 ptrdiff_t WinogradInputPosition(const WinogradConvolution& convolution, int tiles) {
-  return static_cast<ptrdiff_t>(tiles) * convolution.in_channels + kPositionPadding;
+  return static_cast<ptrdiff_t>(tiles) * convolution.group_in + kPositionPadding;
 }
 
 size_t WinogradInputSize(const WinogradConvolution& convolution, int tiles) {
@@ -104,35 +104,31 @@ size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles, in
 
 void RunWinogradBlocks(const KernelTable& kernels, const BlockKernels& products,
                        const WinogradConvolution& convolution, const WinogradMaps& maps,
-                       const WinogradTiles& tiles, int first_block, int last_block, bool relu,
+                       const WinogradTiles& tiles, int group, int first_block, int last_block, bool relu,
                        float* product) {
   const int width = convolution.block_width;
   const WinogradTransforms& transforms = convolution.tile == 2 ? kernels.winograd2 : kernels.winograd4;
   const int positions = Positions(convolution);
   const size_t block_size = static_cast<size_t>(convolution.group_in) * width;
-  for (int group = first_block / convolution.blocks; group * convolution.blocks < last_block; ++group) {
-    const int begin = std::max(first_block - group * convolution.blocks, 0);
-    const int end = std::min(last_block - group * convolution.blocks, convolution.blocks);
-    const ptrdiff_t product_tile = static_cast<ptrdiff_t>(end - begin) * width;
-    const ptrdiff_t product_position = ProductPosition(tiles.count, end - begin, width);
-    // Positions outside, blocks inside: one position's tiles stay in cache for all blocks.
-    for (int p = 0; p < positions; ++p) {
-      const float* v = tiles.v + p * tiles.v_position + group * convolution.group_in;
-      const float* u =
-          convolution.weight + (static_cast<size_t>(group) * positions + p) * convolution.blocks * block_size;
-      for (int block = begin; block < end; ++block) {
-        products.winograd_multiply(v, convolution.in_channels, convolution.group_in, tiles.count,
-                                   u + block * block_size,
-                                   product + p * product_position + (block - begin) * width, product_tile);
-      }
+  const ptrdiff_t product_tile = static_cast<ptrdiff_t>(last_block - first_block) * width;
+  const ptrdiff_t product_position = ProductPosition(tiles.count, last_block - first_block, width);
+  // Positions outside, blocks inside: one position's tiles stay in cache for all blocks.
+  for (int p = 0; p < positions; ++p) {
+    const float* v = tiles.v + p * tiles.v_position;
+    const float* u =
+        convolution.weight + (static_cast<size_t>(group) * positions + p) * convolution.blocks * block_size;
+    for (int block = first_block; block < last_block; ++block) {
+      products.winograd_multiply(
+          v, convolution.group_in, convolution.group_in, tiles.count, u + block * block_size,
+          product + p * product_position + (block - first_block) * width, product_tile);
     }
-    const int first_channel = begin * width;
-    const int channels = std::min(end * width, convolution.group_out) - first_channel;
-    transforms.output(product, product_position, product_tile, maps, convolution.out_channels, tiles.first,
-                      tiles.count, group * convolution.group_out + first_channel, channels,
-                      convolution.bias + (static_cast<size_t>(group) * convolution.blocks + begin) * width,
-                      relu);
   }
+  const int first_channel = first_block * width;
+  const int channels = std::min(last_block * width, convolution.group_out) - first_channel;
+  transforms.output(
+      product, product_position, product_tile, maps, convolution.out_channels, tiles.first, tiles.count,
+      group * convolution.group_out + first_channel, channels,
+      convolution.bias + (static_cast<size_t>(group) * convolution.blocks + first_block) * width, relu);
 }
 
 }  // namespace repvgg::cpu

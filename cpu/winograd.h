@@ -48,7 +48,7 @@ struct WinogradMaps {
 struct WinogradTiles {
   int first = 0;
   int count = 0;
-  float* v = nullptr;  // [position][count][in_channels], positions `v_position` apart.
+  float* v = nullptr;  // Of one group: [position][count][group_in], positions `v_position` apart.
   ptrdiff_t v_position = 0;
 };
 
@@ -56,17 +56,18 @@ struct WinogradTiles {
 PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, int in_channels,
                             int out_channels, int groups, int block_width);
 
-// Floats that the transforms of `tiles` tiles take, and the products of them for `blocks` blocks.
+// Floats that the transforms of `tiles` tiles of one group take, and the products of them for `blocks`
+// blocks.
 size_t WinogradInputSize(const WinogradConvolution& convolution, int tiles);
 size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles, int blocks);
 
 // Where each position's transforms begin in a buffer of WinogradInputSize().
 ptrdiff_t WinogradInputPosition(const WinogradConvolution& convolution, int tiles);
 
-// The multiplications and the output of blocks first_block to last_block - 1, counted over all groups.
+// The multiplications and the output of blocks first_block to last_block - 1 of a group.
 void RunWinogradBlocks(const KernelTable& kernels, const BlockKernels& products,
                        const WinogradConvolution& convolution, const WinogradMaps& maps,
-                       const WinogradTiles& tiles, int first_block, int last_block, bool relu,
+                       const WinogradTiles& tiles, int group, int first_block, int last_block, bool relu,
                        float* product);
 
 }  // namespace repvgg::cpu

@@ -63,17 +63,17 @@ TilePlace PlaceOf(const WinogradMaps& maps, int tile) {
   return {tile / per_image, in_image / maps.tile_columns * kTile, in_image % maps.tile_columns * kTile};
 }
 
-// v[position][tile][channel], `v_position` apart. in_channels is a multiple of kLanes.
+// v[position][tile][0..channels), `v_position` apart. Channels are multiples of kLanes.
 template <int kTile>
-void WinogradInput(const WinogradMaps& maps, int channels, int first_tile, int tiles, float* v,
-                   ptrdiff_t v_position) {
+void WinogradInput(const WinogradMaps& maps, int in_channels, int channel, int channels, int first_tile,
+                   int tiles, float* v, ptrdiff_t v_position) {
   constexpr int kSide = kTile + 2;
   for (int t = 0; t < tiles; ++t) {
     const TilePlace place = PlaceOf<kTile>(maps, first_tile + t);
     // The first row and column of a tile may be the border; what lies beyond the border at the end counts as
     // zero.
-    const float* corner =
-        maps.in + place.image * maps.in_image + (place.y - 1) * maps.in_row + (place.x - 1) * channels;
+    const float* corner = maps.in + place.image * maps.in_image + (place.y - 1) * maps.in_row +
+                          (place.x - 1) * in_channels + channel;
     const int rows = maps.height + 1 - place.y + 1;
     const int columns = maps.width + 1 - place.x + 1;
     float* to = v + static_cast<ptrdiff_t>(t) * channels;
@@ -82,7 +82,7 @@ void WinogradInput(const WinogradMaps& maps, int channels, int first_tile, int t
       for (int x = 0; x < kSide; ++x) {
         Vector d[kSide];
         for (int y = 0; y < kSide; ++y) {
-          d[y] = y < rows && x < columns ? Load(corner + y * maps.in_row + x * channels + c) : Vector{};
+          d[y] = y < rows && x < columns ? Load(corner + y * maps.in_row + x * in_channels + c) : Vector{};
         }
         Vector column[kSide];
         Transform<kTile>::Input(d, column);
