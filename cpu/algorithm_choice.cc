@@ -59,7 +59,7 @@ double Microseconds(const KernelTable& kernels, const BlockShape& block, MapSize
   const auto elements = [&](MapSize size, int channels) {
     return static_cast<size_t>(images) * (size.height + 2) * (size.width + 2) * channels;
   };
-  HugeArray<float> input(elements(in, block.in_channels));
+  HugeArray<float> input(elements(in, block.in_channels) + kReadAhead);
   std::fill_n(input.data(), input.size(), 0.5f);
   HugeArray<float> output(elements(out, block.out_channels));
   double best = 0;
@@ -108,7 +108,7 @@ const char* AlgorithmName(Algorithm algorithm) {
 
 AlgorithmChoice ChooseAlgorithm(const KernelTable& kernels, const BlockShape& block, MapSize in, MapSize out,
                                 int images, const std::string& wanted, Floats weight, Floats bias) {
-  if (block.stride != 1 || block.in_channels / block.groups % kernels.lanes != 0) return {};
+  if (block.stride != 1 || block.in_channels % kernels.lanes != 0) return {};
   std::vector<Algorithm> algorithms = {Algorithm::kDirect, Algorithm::kWinograd2, Algorithm::kWinograd4};
   for (const Algorithm algorithm : algorithms) {
     if (wanted == AlgorithmName(algorithm)) return {algorithm, "pinned", {}};

@@ -69,8 +69,8 @@ void CpuNetwork<T>::AllocateMaps() {
     branch = std::max(branch, plan_.elements[i + 1] * images);
   }
   for (int i = 0; i < 2; ++i) {
-    early_[i] = HugeArray<T>(early[i] * images_early_);
-    late_[i] = HugeArray<T>(late[i] * images_together_);
+    early_[i] = HugeArray<T>(early[i] * images_early_ + kReadAhead);
+    late_[i] = HugeArray<T>(late[i] * images_together_ + kReadAhead);
     branches_[i] = HugeArray<T>(branch);
   }
   allocated_ = true;

@@ -63,10 +63,15 @@ struct Pixels {
 
 struct WinogradMaps;  // winograd.h
 
+// Floats behind a buffer of maps that may be read, and behind a position of transforms that may be written.
+constexpr int kReadAhead = 16;
+
 // The transforms of one tile size. `v` is [position][tile][channel] and `product` the same of output
 // channels, positions a given distance apart.
 struct WinogradTransforms {
-  // Transforms `channels` of a pixel's `in_channels` from `channel` on; both must be multiples of `lanes`.
+  // Transforms `channels` of a pixel's `in_channels`, a multiple of `lanes`, from `channel` on. Where
+  // `channels` is not one, up to kReadAhead values behind are read too and written behind those of the tile,
+  // where the next tile's or nothing comes.
   void (*input)(const WinogradMaps& maps, int in_channels, int channel, int channels, int first_tile,
                 int tiles, float* v, ptrdiff_t v_position);
 

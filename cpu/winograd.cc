@@ -9,6 +9,7 @@ namespace {
 // Positions are this much further apart than they need be. Without it they would often lie a multiple of 4 KB
 // apart, where the first-level cache keeps only a few of them.
 constexpr int kPositionPadding = 16;
+static_assert(kPositionPadding >= kReadAhead);
 
 constexpr int kLargestSide = 6;
 

@@ -63,7 +63,7 @@ TilePlace PlaceOf(const WinogradMaps& maps, int tile) {
   return {tile / per_image, in_image / maps.tile_columns * kTile, in_image % maps.tile_columns * kTile};
 }
 
-// v[position][tile][0..channels), `v_position` apart. Channels are multiples of kLanes.
+// v[position][tile][0..channels), `v_position` apart.
 template <int kTile>
 void WinogradInput(const WinogradMaps& maps, int in_channels, int channel, int channels, int first_tile,
                    int tiles, float* v, ptrdiff_t v_position) {
