@@ -1,4 +1,4 @@
-import {copyFile, mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
+import {copyFile, mkdir, readdir, readFile, symlink, writeFile} from 'node:fs/promises';
 import {basename, join} from 'node:path';
 import test, {type ExecutionContext} from 'ava';
 import {parquetWriteBuffer} from 'hyparquet-writer';
@@ -125,6 +125,12 @@ test("ImageNet's validation images without folders are recognised, and read wher
   const short = await classesOf(folder, imageNet, await list('short', synsets[0]!));
   t.is(short[0]![1], 65);
   t.regex(String(short[1]![1]), /^Cannot tell the class of .*00000002\.JPEG: it is not in the list/);
+  const [training] = await classesOf(
+    await files(t, 'n01440764_1.JPEG'),
+    imageNet,
+    await list('one', synsets[0]!),
+  );
+  t.regex(String(training![1]), /it is not in the list/);
   for (const [text, message] of [
     ['490\n361\n171\n', /its numbers are the devkit's/],
     ['n99999999\n', /line 1 has "n99999999", which is no class/],
@@ -136,6 +142,32 @@ test("ImageNet's validation images without folders are recognised, and read wher
       message,
     });
   }
+});
+
+test('links to class folders, and to val, are followed', async t => {
+  const classes = await files(t, 'a/1.jpg', 'b/2.jpg', 'b/below/3.jpg');
+  const folder = await temporaryFolder(t);
+  await mkdir(join(folder, 'subset'));
+  for (const name of ['a', 'b']) await symlink(join(classes, name), join(folder, 'subset', name));
+  await symlink('nowhere', join(folder, 'subset', 'c'));
+  await symlink('subset', join(folder, 'val'));
+  t.is((await openDataset(folder, named('x', 'y'))).size, 3);
+  t.deepEqual(await classesOf(folder, named('x', 'y')), [
+    ['1.jpg', 0],
+    ['2.jpg', 1],
+    ['3.jpg', 1],
+  ]);
+});
+
+test('no images are an error rather than an accuracy of zero', async t => {
+  const folder = await files(t, 'image.jpg');
+  await mkdir(join(folder, 'a'));
+  await writeFile(join(folder, 'list.csv'), 'image,label\n');
+  for (const path of [folder, join(folder, 'list.csv')])
+    await t.throwsAsync(classesOf(path, named('a')), {
+      code: 'ERR_DATASET',
+      message: /: there are no images in it\.$/,
+    });
 });
 
 test('labels of a table are class numbers, synsets or names', async t => {
@@ -156,6 +188,10 @@ test('labels of a table are class numbers, synsets or names', async t => {
   const other = join(folder, 'other.csv');
   await writeFile(other, 'file,class\na.jpg,b\n');
   t.deepEqual(await classesOf(other, named('a', 'b'), {labelColumn: 'class'}), [['a.jpg', 1]]);
+  await t.throwsAsync(classesOf(other, named('a', 'b'), {labelColumn: 'clas'}), {
+    code: 'ERR_SOURCE',
+    message: `Cannot read source ${other}: expected a column clas but its columns are file, class.`,
+  });
 });
 
 test('the embedded set', async t => {
@@ -188,7 +224,10 @@ test('a tar: the folder within it, or its .cls; without folders the ground truth
   t.is(first![1], 207);
   t.regex(String(second![1]), /it has no label, and is in no folder/);
   const flat = await tar('ILSVRC2012_img_val.tar', [member(flatNames[0]!), member(flatNames[1]!)]);
-  t.regex(String((await classesOf(flat, imageNet))[0]![1]), /--ground-truth/);
+  await t.throwsAsync(classesOf(flat, imageNet), {
+    code: 'ERR_DATASET',
+    message: /in .*ILSVRC2012_img_val\.tar but found the images.*--ground-truth\.$/,
+  });
   await writeFile(join(folder, 'synsets'), 'n01443537\nn01440764\n');
   const found = await classesOf(flat, imageNet, {groundTruth: join(folder, 'synsets')});
   t.deepEqual(

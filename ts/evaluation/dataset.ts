@@ -1,11 +1,12 @@
+import type {Dirent} from 'node:fs';
 import {readdir, stat} from 'node:fs/promises';
-import {basename, dirname, extname, join, sep} from 'node:path';
+import {basename, dirname, extname, join} from 'node:path';
 import {digits} from '../digits.ts';
 import {fileError, RepVGGError} from '../errors.ts';
 import type {ImageInput} from '../images.ts';
 import type {ClassLabel} from '../labels.ts';
-import {isImageName} from '../sources/folder.ts';
-import {openSource, type SourceOptions} from '../sources/source.ts';
+import {imagesBelow, isImageName} from '../sources/folder.ts';
+import {openSource, type SourceOptions, type SourceRecord, type UnreadableRecord} from '../sources/source.ts';
 import {type GroundTruth, readGroundTruth} from './ground_truth.ts';
 
 /** An image and the class that it is. */
@@ -40,7 +41,8 @@ export interface Dataset {
  * folder that the image is in. "digits" is the embedded set.
  *
  * @throws {RepVGGError} ERR_DATASET when the number of class folders is not that of the network's classes, or there are
- *   none; ERR_FILE_NOT_FOUND, ERR_FILE_READ; from the iteration those of `openSource`
+ *   none, and from the iteration when there are no images; ERR_FILE_NOT_FOUND, ERR_FILE_READ; from the iteration those of
+ *   `openSource`
  */
 export async function openDataset(
   path: string,
@@ -50,39 +52,48 @@ export async function openDataset(
   const truth = groundTruth === undefined ? undefined : await readGroundTruth(groundTruth, labels);
   const kind = await stat(path).catch(() => undefined);
   if (!kind && path === 'digits') return embeddedDigits();
+  const records = (): Records => openSource(path, source);
   if (truth) {
-    const size = kind?.isDirectory() ? await countImages(path, () => true) : undefined;
-    return labelled(path, source, truthTargets(truth), size);
+    const size = kind?.isDirectory() ? await countImages(path) : undefined;
+    return labelled(path, records, truthTargets(truth), size);
   }
-  if (!kind?.isDirectory()) return labelled(path, source, labelTargets(path, labels), undefined);
+  if (!kind?.isDirectory()) return labelled(path, records, labelTargets(path, labels), undefined);
   const root = await datasetRoot(path);
   const classes = await classFolders(root, labels.length);
   const targets = new Map(classes.map((name, index) => [name, index]));
-  // torchvision's ImageFolder does not see what is in no class folder either.
-  const targetOf: Targets = ({label}) => targets.get(label!) ?? null;
-  const size = await countImages(root, name => targets.has(name.split(sep)[0]!));
-  return labelled(root, source, targetOf, size);
+  const targetOf: Targets = ({label}) => targets.get(label!)!;
+  const sizes = await Promise.all(classes.map(name => countImages(join(root, name))));
+  const size = sizes.reduce((sum, images) => sum + images, 0);
+  return labelled(root, () => imagesOfClasses(root, classes), targetOf, size);
 }
 
-/** Where the class of a record comes from; an error's text where it cannot be told, null where it does not count at all. */
-type Targets = (record: {id: string; label?: string}) => number | string | null;
+type Records = AsyncIterable<SourceRecord | UnreadableRecord>;
+
+/** As torchvision's ImageFolder, it follows links to class folders, and does not see what is in none. */
+async function* imagesOfClasses(root: string, classes: readonly string[]): Records {
+  for (const name of classes) yield* imagesBelow(join(root, name), [name]);
+}
+
+/** Where the class of a record comes from; an error's text where it cannot be told. */
+type Targets = (record: {id: string; label?: string}) => number | string;
 
 function labelled(
   path: string,
-  options: SourceOptions,
+  records: () => Records,
   targetOf: Targets,
   size: number | undefined,
 ): Dataset {
   return {
     size,
     async *samples() {
-      for await (const record of openSource(path, options)) {
+      let none = true;
+      for await (const record of records()) {
+        none = false;
         if ('error' in record) {
           yield record;
           continue;
         }
         const target = targetOf(record);
-        if (target === null) continue;
         yield typeof target === 'number'
           ? {id: record.id, image: record.image, target}
           : {
@@ -90,6 +101,8 @@ function labelled(
               error: new RepVGGError('ERR_DATASET', `Cannot tell the class of ${record.id}: ${target}.`),
             };
       }
+      if (none)
+        throw new RepVGGError('ERR_DATASET', `Cannot evaluate on ${path}: there are no images in it.`);
     },
   };
 }
@@ -118,11 +131,22 @@ async function datasetRoot(path: string): Promise<string> {
 async function foldersIn(path: string): Promise<string[]> {
   try {
     const entries = await readdir(path, {withFileTypes: true});
-    const names = entries.filter(entry => entry.isDirectory()).map(({name}) => name);
+    const folders = await Promise.all(entries.map(entry => isFolder(path, entry)));
+    const names = entries.filter((_, i) => folders[i]).map(({name}) => name);
     return names.filter(name => !name.startsWith('.')).sort();
   } catch (cause) {
     throw fileError(`read folder ${path}`, cause);
   }
+}
+
+/** A link to a folder counts as one: subsets of ImageNet, and its `val`, are often made of links. */
+async function isFolder(path: string, entry: Dirent): Promise<boolean> {
+  if (!entry.isSymbolicLink()) return entry.isDirectory();
+  // One that leads nowhere is none.
+  return stat(join(path, entry.name)).then(
+    stats => stats.isDirectory(),
+    () => false,
+  );
 }
 
 async function classFolders(root: string, numClasses: number): Promise<string[]> {
@@ -160,16 +184,18 @@ function labelTargets(path: string, labels: readonly ClassLabel[]): Targets {
   // Names first, since a synset is nobody's name but a name may occur twice, as "crane" does.
   for (const [index, {label}] of labels.entries()) byName.set(label, byName.has(label) ? -1 : index);
   for (const [index, {synset}] of labels.entries()) if (synset) byName.set(synset, index);
-  return ({id, label = folderOf(path, id)}) => {
-    if (label === undefined) {
-      return isFlatValidation(id)
-        ? 'name the list of the synsets with --ground-truth'
-        : 'it has no label, and is in no folder';
-    }
+  const targetOf = (label: string): number | undefined => {
     const named = byName.get(label);
     if (named !== undefined && named >= 0) return named;
     const number = /^\d{1,9}$/.test(label) ? Number(label) : labels.length;
-    if (number < labels.length) return number;
+    return number < labels.length ? number : undefined;
+  };
+  return ({id, label = folderOf(path, id)}) => {
+    const target = label === undefined ? undefined : targetOf(label);
+    if (target !== undefined) return target;
+    // Not 50,000 rows that all say so.
+    if (isFlatValidation(id) && id.startsWith(`${path}/`)) throw flatValidation(path);
+    if (label === undefined) return 'it has no label, and is in no folder';
     return `its label ${JSON.stringify(label)} is none of the ${labels.length} classes of the network (--labels gives them names)`;
   };
 }
@@ -181,7 +207,6 @@ function folderOf(path: string, id: string): string | undefined {
   return folder === '.' ? undefined : folder;
 }
 
-async function countImages(path: string, counts: (name: string) => boolean): Promise<number> {
-  const names = await readdir(path, {recursive: true});
-  return names.filter(name => isImageName(name) && counts(name)).length;
+async function countImages(path: string): Promise<number> {
+  return (await readdir(path, {recursive: true})).filter(isImageName).length;
 }

@@ -47,7 +47,7 @@ export async function readGroundTruth(path: string, labels: readonly ClassLabel[
   return {targetOf: id => byName.get(basename(id))};
 }
 
-/** ILSVRC2012_val_00000293.JPEG is number 293. */
+/** ILSVRC2012_val_00000293.JPEG is number 293, and n01440764_10026.JPEG of the training set none. */
 function imageNumber(id: string): number {
-  return Number(/(\d+)\.\w+$/.exec(basename(id))?.[1] ?? Number.NaN);
+  return Number(/_val_(\d+)\.\w+$/.exec(basename(id))?.[1] ?? Number.NaN);
 }

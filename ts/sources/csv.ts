@@ -3,7 +3,7 @@ import {type CsvError, parse} from 'csv-parse';
 import {RepVGGError} from '../errors.ts';
 import {readStream} from './read_stream.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
-import {imageColumnOf, toRecord} from './table.ts';
+import {checkColumns, imageColumnOf, toRecord} from './table.ts';
 
 /** A row has to fit; more is a quote that nobody closed. */
 const maxRecordBytes = 2 ** 24;
@@ -31,6 +31,7 @@ export async function* readCsv(
       if (!columns) {
         columns = record;
         imageColumn = imageColumnOf(columns, file);
+        checkColumns(columns, file);
         continue;
       }
       const place = `${file.path}:${info.lines}`;

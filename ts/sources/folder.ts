@@ -22,15 +22,30 @@ export async function* findImages({
   signal,
 }: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
   let none = true;
-  for await (const found of walk(path, signal)) {
+  for await (const record of imagesBelow(path, [], signal)) {
+    if (!('error' in record)) none = false;
+    yield record;
+  }
+  if (none) throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: there are no images in it.`);
+}
+
+/**
+ * The images of a folder, which may have none.
+ *
+ * @param above names of the folders above, where the label is the first of them
+ */
+export async function* imagesBelow(
+  folder: string,
+  above: string[],
+  signal?: AbortSignal,
+): AsyncGenerator<SourceRecord | UnreadableRecord> {
+  for await (const found of walk(folder, signal, above)) {
     if ('error' in found) yield {id: found.path, error: found.error};
     else if (isImageName(found.path)) {
-      none = false;
       const {names} = found;
       yield {id: found.path, image: found.path, ...(names.length > 1 && {label: names[0]!})};
     }
   }
-  if (none) throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: there are no images in it.`);
 }
 
 /** The files that a glob matches, in the order of their names. Names that begin with a dot match only a pattern that has it. */

@@ -3,7 +3,7 @@ import {compressors} from 'hyparquet-compressors';
 import {fileError, RepVGGError} from '../errors.ts';
 import {openRegularFile} from '../files.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
-import {imageColumnOf, toRecord} from './table.ts';
+import {checkColumns, imageColumnOf, toRecord} from './table.ts';
 
 /** A row group is read as a whole; a larger one would not fit into an ArrayBuffer for certain. */
 const maxRowGroupBytes = 2 ** 31;
@@ -32,6 +32,7 @@ export async function* readParquet(file: SourceFile): AsyncGenerator<SourceRecor
   const metadata = await attempt(path, () => parquetMetadataAsync(buffer));
   const columns = topColumns(metadata);
   const imageColumn = imageColumnOf(columns, file);
+  checkColumns(columns, file);
   let first = 0;
   for (const group of metadata.row_groups) {
     signal?.throwIfAborted();

@@ -21,6 +21,14 @@ export function imageColumnOf(columns: readonly string[], file: SourceFile): str
   );
 }
 
+/** Columns that were named have to be there; the usual ones need not. */
+export function checkColumns(columns: readonly string[], {path, idColumn, labelColumn}: SourceFile): void {
+  const missing = [idColumn, labelColumn].find(name => name !== undefined && !columns.includes(name));
+  if (missing === undefined) return;
+  const problem = `expected a column ${missing} but its columns are ${columns.join(', ')}`;
+  throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
+}
+
 /**
  * Makes a record of a row of a table.
  *
