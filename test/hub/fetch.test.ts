@@ -99,6 +99,16 @@ test('offline, the cache has to have it, and nobody is asked', async t => {
   t.is(hub.requests.length, length);
 });
 
+test('what is in the cache is taken where the hub cannot be reached, but not where it refuses', async t => {
+  const {environment} = await setUp(t);
+  const {path} = await fetchModel(id, {}, environment);
+  const nobody = {...environment, endpoint: 'http://127.0.0.1:9'};
+  t.like(await fetchModel(id, {}, nobody), {path, downloaded: 0});
+  const other = await startHub({});
+  t.teardown(() => other.close());
+  await t.throwsAsync(fetchModel(id, {}, {...environment, endpoint: other.endpoint}), {message: /private/});
+});
+
 test('a private model needs the token, which goes to the hub alone', async t => {
   const {environment} = await setUp(t, {token: 'hf_secret'});
   await t.throwsAsync(fetchModel(id, {}, environment), {message: /private and HF_TOKEN is not set\.$/});

@@ -56,6 +56,9 @@ export async function fetchModel(
       : await fetchOnline(model, cache, environment, options);
   } catch (error) {
     signal?.throwIfAborted();
+    // Without a network, what is there is taken, as huggingface_hub does.
+    const kept = isUnreachable(error) ? await findInCache(model, cache, options).catch(() => null) : null;
+    if (kept) return kept;
     throw toDownloadError(model, environment, error);
   }
 }
@@ -174,6 +177,11 @@ async function verify(path: string, checksum: string, bytes: number, name: strin
   throw new Error(
     `what came for ${name} does not have its checksum ${checksum}, so it was removed: try again`,
   );
+}
+
+/** What fetch throws where no answer came; an answer of the hub has its status. */
+function isUnreachable(error: unknown): boolean {
+  return error instanceof TypeError && error.cause instanceof Error;
 }
 
 function toDownloadError(
