@@ -51,6 +51,20 @@ export async function replaceFile(
   }
 }
 
+/**
+ * Fails where {@link replaceFile} would from the start. It is for what takes long before it has something to write.
+ *
+ * @throws {RepVGGError} ERR_FILE_WRITE
+ */
+export async function checkReplaceable(path: string): Promise<void> {
+  try {
+    const {target} = await destination(path);
+    await access(dirname(target), constants.W_OK);
+  } catch (error) {
+    throw fileWriteError(path, error);
+  }
+}
+
 /** The error of a file that cannot be written. One that has a code of this package already stays as it is. */
 export function fileWriteError(path: string, error: unknown): RepVGGError {
   if (error instanceof RepVGGError) return error;

@@ -155,3 +155,17 @@ for (const [what, args, code, message] of [
     t.regex(output.stderr, message);
   });
 }
+
+test('--confusion: a place that cannot be written is said at once, and a full disk takes no numbers along', async t => {
+  const folder = await temporaryFolder(t);
+  const evaluate = (file: string, settings = {}) =>
+    repvgg(['eval', 'digits', ...network, '--confusion', file], {cwd: folder, ...settings});
+  const nowhere = await evaluate('nowhere/a.svg');
+  t.like(nowhere, {code: 3, stdout: ''});
+  t.regex(nowhere.stderr, /there is no folder nowhere/);
+  t.like(await evaluate('digits.pth'), {code: 2, stdout: ''});
+  const full = await evaluate('a.svg', {maxFileKib: 1});
+  t.is(full.code, 3);
+  t.regex(full.stdout, /\n \* Acc@1 99\.167 Acc@5 100\.000\n$/);
+  t.regex(full.stderr, /ERR_FILE_WRITE/);
+});

@@ -76,3 +76,37 @@ test('classify takes folders too', async t => {
     [join(folder, 'sub', 'a.png'), join(digits.images, first!)],
   );
 });
+
+test('an image that comes twice has not failed, and "__proto__" is a name like any other', async t => {
+  const folder = await temporaryFolder(t);
+  await copyFile(join(digits.images, first!), join(folder, '__proto__'));
+  const {code, stdout} = await repvgg(['infer', '__proto__', '__proto__', '-c', 'digits', '--json'], {
+    cwd: folder,
+  });
+  t.is(code, 0);
+  t.deepEqual(JSON.parse(stdout), {output: 'predictions.json', images: 2, failed: 0});
+  t.regex(await readFile(join(folder, 'predictions.json'), 'utf8'), /^\{\n "__proto__": \d\n\}$/);
+});
+
+test('a folder without images is a row that failed, and the others are kept', async t => {
+  const folder = await temporaryFolder(t);
+  await mkdir(join(folder, 'empty'));
+  await copyFile(join(digits.images, first!), join(folder, 'a.png'));
+  const {code, stderr} = await repvgg(['infer', 'empty', 'a.png', '-c', 'digits'], {cwd: folder});
+  t.is(code, 1);
+  t.regex(stderr, /^repvgg: empty: .*there are no images in it\. \(ERR_SOURCE\)\n$/);
+  t.deepEqual(Object.keys(JSON.parse(await readFile(join(folder, 'predictions.json'), 'utf8'))), ['a.png']);
+});
+
+test('where the file cannot be written is said before any image is run, and no image is overwritten', async t => {
+  const folder = await temporaryFolder(t);
+  await copyFile(join(digits.images, first!), join(folder, 'a.png'));
+  const infer = (output: string) => repvgg(['infer', 'a.png', '-c', 'digits', '-o', output], {cwd: folder});
+  const nowhere = await infer('nowhere/a.json');
+  t.like(nowhere, {code: 3, stdout: ''});
+  t.regex(nowhere.stderr, /there is no folder nowhere\. \(ERR_FILE_WRITE\)$/m);
+  const itself = await infer('a.png');
+  t.like(itself, {code: 2, stdout: ''});
+  t.regex(itself.stderr, /Expected a file that ends in \.json\./);
+  t.deepEqual(await readFile(join(folder, 'a.png')), await readFile(join(digits.images, first!)));
+});

@@ -70,6 +70,12 @@ test('info of "digits" is at its own input size', async t => {
   t.regex(stdout, /^linear +128 -> 10 +1,290 +1,280$/m);
 });
 
+test('info --svg overwrites no checkpoint', async t => {
+  const {code, stderr} = await repvgg(['info', 'digits', '--svg', 'digits.pth']);
+  t.is(code, 2);
+  t.regex(stderr, /Expected a file that ends in \.svg\./);
+});
+
 test('doctor tells the versions and the machine', async t => {
   const {code, stdout} = await repvgg(['doctor', '--json']);
   t.is(code, 0);

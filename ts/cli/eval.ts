@@ -3,12 +3,13 @@ import {type Command, Option} from 'commander';
 import type {DatasetOptions} from '../evaluation/dataset.ts';
 import type {Evaluation, Progress} from '../evaluation/evaluate.ts';
 import type {LoadOptions} from '../model.ts';
-import {append, replaceFile} from '../replace_file.ts';
+import {append, checkReplaceable, replaceFile} from '../replace_file.ts';
 import type {FailedRow} from '../score.ts';
 import type {SourceFormat} from '../sources/source.ts';
 import {loadModel} from './load.ts';
 import {
   addNetworkOptions,
+  endsIn,
   exitCode,
   jsonOption,
   type NetworkFlags,
@@ -66,7 +67,7 @@ export function addEval(program: Command): void {
       '--ground-truth <file>',
       "the list of synsets of ILSVRC 2012's validation images, where they are in no class folders",
     )
-    .option('--confusion <file>', 'draw which classes were taken for which, as SVG')
+    .option('--confusion <file>', 'draw which classes were taken for which, as SVG', endsIn('.svg'))
     .option('--compare', 'run it as trained and fused, in fp32 and in half precision, side by side')
     .addOption(jsonOption())
     .addHelpText('after', examples)
@@ -88,15 +89,20 @@ async function evalCommand(data: string, flags: Flags, command: Command): Promis
         command.error(`error: option '${flag}' cannot be used with option '--compare'`);
     return compareCommand(data, checkpoint, load, dataset, json);
   }
-  const {evaluation, ...network} = await run(data, checkpoint, load, dataset, json, confusion);
+  if (confusion !== undefined) await checkReplaceable(confusion);
+  const {evaluation, labels, ...network} = await run(data, checkpoint, load, dataset, json);
   const {confusion: matrix, ...numbers} = evaluation;
   if (numbers.failed.length > 0) process.exitCode = exitCode.rowsFailed;
-  if (json) {
-    const {confusedPairs} = await import('../evaluation/confusion.ts');
-    return printJson({...network, ...numbers, confused: confusedPairs(matrix)});
+  const {confusedPairs, drawConfusion} = await import('../evaluation/confusion.ts');
+  if (json) await printJson({...network, ...numbers, confused: confusedPairs(matrix)});
+  else {
+    printFailed(numbers.failed);
+    await print(` * Acc@1 ${numbers.top1.toFixed(3)} Acc@5 ${numbers.top5.toFixed(3)}`);
   }
-  printFailed(numbers.failed);
-  await print(` * Acc@1 ${numbers.top1.toFixed(3)} Acc@5 ${numbers.top5.toFixed(3)}`);
+  if (confusion === undefined) return;
+  const caption = `${basename(checkpoint)} on ${basename(data)}: ${numbers.top1.toFixed(3)} % of ${numbers.images} images`;
+  const picture = Buffer.from(drawConfusion(matrix, labels, caption));
+  await replaceFile(confusion, file => append(file, picture));
 }
 
 async function run(
@@ -105,34 +111,27 @@ async function run(
   load: LoadOptions,
   datasetOptions: DatasetOptions,
   json: true | undefined,
-  confusion: string | undefined,
 ): Promise<
   Pick<
     Awaited<ReturnType<typeof loadModel>>,
-    'architecture' | 'form' | 'device' | 'precision' | 'preprocessing'
+    'architecture' | 'form' | 'device' | 'precision' | 'preprocessing' | 'labels'
   > & {evaluation: Evaluation}
 > {
-  const {openDataset, evaluate, drawConfusion} = await loadEvaluation();
+  const {openDataset, evaluate} = await loadEvaluation();
   await using model = await loadModel(checkpoint, load);
   const {architecture, form, device, precision, preprocessing, labels} = model;
   const dataset = await openDataset(data, labels, datasetOptions);
   const evaluation = await evaluate(model, dataset, json ? undefined : printProgress);
-  if (confusion !== undefined) {
-    const caption = `${basename(checkpoint)} on ${basename(data)}: ${evaluation.top1.toFixed(3)} % of ${evaluation.images} images`;
-    const picture = Buffer.from(drawConfusion(evaluation.confusion, labels, caption));
-    await replaceFile(confusion, file => append(file, picture));
-  }
-  return {architecture, form, device, precision, preprocessing, evaluation};
+  return {architecture, form, device, precision, preprocessing, labels, evaluation};
 }
 
 /** Not in {@link run}: TypeScript 5.9 forgets to rewrite imports in functions that have an `await using`. */
 async function loadEvaluation() {
-  const [{openDataset}, {evaluate}, {drawConfusion}] = await Promise.all([
+  const [{openDataset}, {evaluate}] = await Promise.all([
     import('../evaluation/dataset.ts'),
     import('../evaluation/evaluate.ts'),
-    import('../evaluation/confusion.ts'),
   ]);
-  return {openDataset, evaluate, drawConfusion};
+  return {openDataset, evaluate};
 }
 
 /** The lines of the official script, character by character. */

@@ -1,4 +1,5 @@
 import {stat} from 'node:fs/promises';
+import {RepVGGError} from '../errors.ts';
 import type {SourceRecord, UnreadableRecord} from '../sources/source.ts';
 
 /** The images that are named on the command line, and those in folders. What cannot be read has its row too. */
@@ -10,6 +11,11 @@ export async function* openImages(paths: readonly string[]): AsyncGenerator<Sour
       continue;
     }
     const {openSource} = await import('../sources/source.ts');
-    yield* openSource(path, {format: 'folder'});
+    try {
+      yield* openSource(path, {format: 'folder'});
+    } catch (error) {
+      if (!(error instanceof RepVGGError)) throw error;
+      yield {id: path, error};
+    }
   }
 }

@@ -1,10 +1,11 @@
 import type {Command} from 'commander';
-import {append, replaceFile} from '../replace_file.ts';
+import {append, checkReplaceable, replaceFile} from '../replace_file.ts';
 import {jsonRow} from './classify.ts';
 import {openImages} from './images.ts';
 import {loadModel} from './load.ts';
 import {
   addNetworkOptions,
+  endsIn,
   exitCode,
   jsonOption,
   type NetworkFlags,
@@ -33,7 +34,7 @@ export function addInfer(program: Command): void {
     .argument('<images...>', 'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), or folders of them');
   addNetworkOptions(command);
   command
-    .option('-o, --output <file>', 'the file to write', 'predictions.json')
+    .option('-o, --output <file>', 'the file to write', endsIn('.json'), 'predictions.json')
     .option('--rows', 'write what classify --json prints, in place of the class number of each path')
     .option('-k, --top-k <k>', 'classes in a row of --rows', positiveInteger, 5)
     .addOption(jsonOption())
@@ -44,12 +45,17 @@ export function addInfer(program: Command): void {
 async function infer(images: string[], flags: Flags, command: Command): Promise<void> {
   const {checkpoint, output, rows: wantsRows, topK, json, ...load} = takePreprocessing(flags);
   const rows: object[] = [];
-  const classes: Record<string, number> = {};
+  // With no prototype, so that even "__proto__" is a name like any other.
+  const classes: Record<string, number> = Object.create(null);
+  let failed = 0;
+  const checkpointFile = needCheckpoint(checkpoint, command);
+  await checkReplaceable(output);
   {
-    await using model = await loadModel(needCheckpoint(checkpoint, command), load);
+    await using model = await loadModel(checkpointFile, load);
     for await (const row of model.score(openImages(images), {topK})) {
       rows.push(jsonRow(row));
       if ('error' in row) {
+        failed++;
         process.exitCode = exitCode.rowsFailed;
         console.error(oneLine(`repvgg: ${row.id}: ${row.error.message} (${row.error.code})`));
       } else if ('topK' in row) {
@@ -62,5 +68,5 @@ async function infer(images: string[], flags: Flags, command: Command): Promise<
   // As Python's json.dump(..., indent=1) lays it out.
   const text = JSON.stringify(wantsRows ? rows : classes, null, 1);
   await replaceFile(output, file => append(file, Buffer.from(text)));
-  if (json) await printJson({output, images: rows.length, failed: rows.length - Object.keys(classes).length});
+  if (json) await printJson({output, images: rows.length, failed});
 }

@@ -16,6 +16,7 @@ import {type LayerStatistics, layerTable, type NetworkStatistics} from '../stati
 import {
   batchSizeOption,
   deviceOption,
+  endsIn,
   epsOption,
   jsonOption,
   positiveInteger,
@@ -69,7 +70,7 @@ export function addInfo(program: Command): void {
     .argument('<model>', 'a checkpoint, "digits", or the name of an architecture')
     .option('-r, --resolution <pixels>', "side of the input (default: the variant's)", positiveInteger)
     .addOption(epsOption())
-    .option('--svg <file>', 'draw it as it is trained and as it runs, side by side')
+    .option('--svg <file>', 'draw it as it is trained and as it runs, side by side', endsIn('.svg'))
     .option('--layers', 'show which algorithm each layer runs by, and why, on --device')
     .addOption(deviceOption())
     .addOption(precisionOption())

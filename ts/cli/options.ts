@@ -12,6 +12,14 @@ export function positiveInteger(value: string): number {
   return Number(value);
 }
 
+/** Of a file to write, so that no image or checkpoint can be named in its place and is lost. */
+export function endsIn(ending: string): (value: string) => string {
+  return value => {
+    if (value.toLowerCase().endsWith(ending)) return value;
+    throw new InvalidArgumentError(`Expected a file that ends in ${ending}.`);
+  };
+}
+
 /** "a,b" as ["a", "b"]. */
 export function list(value: string): string[] {
   return value.split(',').map(name => name.trim());
