@@ -117,3 +117,14 @@ test('--version is the version of the package', async t => {
 test('the bin of the package is a script', t => {
   t.true(readFileSync(bin, 'utf8').startsWith('#!/usr/bin/env node\n'));
 });
+
+test('names of files drive no terminal', async t => {
+  const folder = await temporaryFolder(t);
+  const name = 'red\x1b[31m.pth';
+  await copyFile(digits.checkpoint, join(folder, name));
+  await mkdir(join(folder, 'data', name), {recursive: true});
+  const info = await repvgg(['info', name], {cwd: folder});
+  t.regex(info.stdout, /^file +red\\u001b\[31m\.pth \(/m);
+  const failed = await repvgg(['eval', 'data', '-c', 'digits'], {cwd: folder});
+  t.regex(failed.stderr, /but found 1 \(red\\u001b\[31m\.pth\)\. \(ERR_DATASET\)$/m);
+});

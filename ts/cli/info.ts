@@ -23,7 +23,7 @@ import {
   precisionOption,
   threadsOption,
 } from './options.ts';
-import {count, print, printJson, printTable, title} from './output.ts';
+import {count, oneLine, print, printJson, printTable, title} from './output.ts';
 
 interface Flags {
   resolution?: number;
@@ -134,7 +134,7 @@ async function printSummary(
     ['input', `${size} x ${size}`],
     ...(checkpoint
       ? [
-          ['file', `${checkpoint.path} (${checkpoint.format}, ${checkpoint.tensors} tensors)`],
+          ['file', oneLine(`${checkpoint.path} (${checkpoint.format}, ${checkpoint.tensors} tensors)`)],
           ['names', checkpoint.names],
           ['form', checkpoint.form === 'train' ? 'train (three branches)' : 'deploy (fused)'],
           ...(checkpoint.eps === null ? [] : [['epsilon', checkpoint.eps.toExponential()]]),

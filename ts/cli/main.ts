@@ -3,6 +3,7 @@ import {inspect} from 'node:util';
 import {CommanderError} from 'commander';
 import {RepVGGError, type RepVGGErrorCode} from '../errors.ts';
 import {exitCode} from './options.ts';
+import {oneLine} from './output.ts';
 import {createProgram} from './program.ts';
 
 /** Mistakes in what was typed rather than in a file or the machine. */
@@ -48,5 +49,5 @@ function failUsage({message, exitCode: code}: CommanderError): void {
 }
 
 function report(message: string, code: string): void {
-  console.error(`repvgg: ${message.replace(/\s+/g, ' ')} (${code})`);
+  console.error(oneLine(`repvgg: ${message.replace(/\s+/g, ' ')} (${code})`));
 }
