@@ -24,6 +24,8 @@ test('bash completes commands, options, and the values of options', async t => {
   for (const {name} of program.commands.map(command => ({name: command.name()}))) t.true(all.includes(name));
   t.deepEqual(await completions('classify', '--check'), ['--checkpoint']);
   t.deepEqual(await completions('--debug', 'classify', '--form', ''), ['deploy', 'train']);
+  t.deepEqual(await completions('classify', '--form', '='), ['deploy', 'train']);
+  t.deepEqual(await completions('classify', '--form', '=', 't'), ['train']);
   t.deepEqual(await completions('convert', 'a.pth', 'b.pth', '--form', 't'), ['train']);
   t.deepEqual(await completions('classify', '-c', 'x'), []); // bash completes files itself
   t.deepEqual(await completions('completion', ''), ['bash', 'zsh', 'fish']);

@@ -84,6 +84,10 @@ function bash(program: CompletedCommand, commands: readonly CompletedCommand[]):
     '_repvgg() {',
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash's
     '  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= word',
+    // To bash "--form=train" is three words.
+    '  [[ $cur == = ]] && cur=',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash's
+    '  [[ $prev == = ]] && prev=${COMP_WORDS[COMP_CWORD-2]}',
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash's
     '  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do',
     '    [[ $word != -* ]] && { command=$word; break; }',
