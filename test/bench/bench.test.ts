@@ -54,7 +54,7 @@ test('layers are reported beside their rooflines', async t => {
   t.is(code, 0, stderr);
   const report = JSON.parse(stdout) as BenchReport;
   t.true(validate(report), JSON.stringify(validate.errors));
-  const [network] = report.layers;
+  const [network] = report.layers!;
   t.is(network!.layers.length, 22);
   const macs = layerTable(architectureByName('RepVGG-A0'), {height: 224, width: 224}).layers;
   for (const [i, layer] of network!.layers.entries()) {

@@ -52,7 +52,6 @@ export function reportOf(results: BenchResult[]): BenchReport {
       copyGBps: 10,
       l2GBps: null,
     },
-    layers: [],
     skipped: [],
   };
 }

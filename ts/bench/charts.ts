@@ -23,7 +23,7 @@ export function drawCharts(report: BenchReport): Chart[] {
   const {results} = report;
   return [accuracyChart(results), batchChart(results), stageChart(results), peerChart(results)]
     .filter(chart => chart !== null)
-    .concat(report.layers.map(layerChart));
+    .concat((report.layers ?? []).map(layerChart));
 }
 
 function draw(options: Plot.PlotOptions): string {

@@ -16,7 +16,7 @@ export function renderReport(report: BenchReport): string {
   const [head, ...body] = rows as [string[], ...string[][]];
   const row = (cells: readonly string[], tag: string, sides = align): string =>
     `<tr>${cells.map((cell, i) => `<${tag} class="${sides[i]}">${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
-  const layers = report.layers.map(network => {
+  const layers = (report.layers ?? []).map(network => {
     const {align: sides, rows: cells} = layersTable(network);
     const [first, ...rest] = cells as [string[], ...string[][]];
     const lines = rest.map(line => row(line, 'td', sides)).join('');

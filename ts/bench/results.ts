@@ -124,8 +124,8 @@ export interface BenchReport {
   peers: Record<string, string>;
   results: BenchResult[];
   limits: BenchLimits;
-  /** With `--layers`, for each network that was timed. */
-  layers: BenchLayers[];
+  /** With `--layers`: of each network that was timed. */
+  layers?: BenchLayers[];
   /** What was asked for and not run, and why: one sentence each. */
   skipped: string[];
 }

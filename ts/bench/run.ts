@@ -108,7 +108,7 @@ export async function runBench(options: BenchOptions): Promise<BenchReport> {
       peers: peers.versions,
       results,
       limits,
-      layers: described.map(one => layersOf(one, limits)),
+      ...(options.layers && {layers: described.map(one => layersOf(one, limits))}),
       skipped,
     };
   } finally {

@@ -119,7 +119,7 @@ async function bench(flags: Flags, command: Command): Promise<void> {
   if (json) return printJson(report);
   const {align, rows} = resultTable(report.results);
   await printTable(align, rows);
-  for (const network of report.layers) {
+  for (const network of report.layers ?? []) {
     await print(`\n${layersTitle(network)}`);
     const table = layersTable(network);
     await printTable(table.align, table.rows);
