@@ -7,7 +7,7 @@ import {randomNetwork, randomPixels} from '../ts/bench/workload.ts';
 import {digits} from '../ts/digits.ts';
 import {exportOnnx} from '../ts/export.ts';
 import {toHalf} from '../ts/half.ts';
-import {setParameters} from '../ts/model.ts';
+import {RepVGG, setParameters} from '../ts/model.ts';
 import {native} from '../ts/native.ts';
 import {toNativeShape} from '../ts/native_network.ts';
 import {writeOnnx} from '../ts/onnx.ts';
@@ -192,3 +192,19 @@ for (const [name, architecture] of Object.entries(networks)) {
     await own.dispose();
   });
 }
+
+test('an exported file says how images become its input', async t => {
+  const path = join(await temporaryFolder(t), 'digits.onnx');
+  await exportOnnx('digits', path);
+  await using digits = await RepVGG.load('digits');
+  await using model = await RepVGG.load(path, {labels: digits.labels.map(({label}) => label)});
+  t.deepEqual(model.preprocessing, digits.preprocessing);
+  const again = join(await temporaryFolder(t), 'again.onnx');
+  t.deepEqual((await exportOnnx(path, again)).preprocessing, digits.preprocessing);
+
+  // Of the same length, so that the message around it stays whole.
+  const bytes = await readFile(path);
+  bytes.write('"crop":-2', bytes.indexOf('"crop":32'));
+  await writeFile(path, bytes);
+  await t.throwsAsync(RepVGG.load(path), {code: 'ERR_CHECKPOINT_CORRUPT', message: /repvgg\.preprocessing/});
+});

@@ -2,6 +2,7 @@ import {stat} from 'node:fs/promises';
 import type {Architecture} from './architecture.ts';
 import {checkOptions, checkSignal} from './arguments.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
+import {preprocessingKey} from './checkpoint/onnx_metadata.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {digits} from './digits.ts';
 import {invalidArgument} from './errors.ts';
@@ -10,9 +11,9 @@ import {type OnnxSignature, writeOnnx} from './onnx.ts';
 import {
   checkPreprocessing,
   completePreprocessing,
-  defaultPreprocessing,
   type Preprocessing,
   type PreprocessingOptions,
+  preprocessingOf,
 } from './preprocessing.ts';
 
 export interface OnnxExportOptions {
@@ -63,14 +64,14 @@ export async function exportOnnx(
   await using file = await openCheckpoint(await locateCheckpoint(from, {signal}));
   const network = networkFromCheckpoint(file, {architecture: options.architecture, eps: options.eps});
   const {architecture} = network;
-  const own = from === 'digits' ? digits.preprocessing : defaultPreprocessing(architecture);
+  const own = from === 'digits' ? digits.preprocessing : preprocessingOf(file, architecture);
   const preprocessing = completePreprocessing(options.preprocessing, own);
   const signature = await writeOnnx(to, network, preprocessing.crop, {
     precision,
     normalisation: uint8 ? preprocessing : undefined,
     metadata: {
       'repvgg.architecture': JSON.stringify(architecture),
-      'repvgg.preprocessing': JSON.stringify(preprocessing),
+      [preprocessingKey]: JSON.stringify(preprocessing),
     },
     signal,
   });

@@ -19,9 +19,9 @@ import type {Prediction} from './predictions.ts';
 import {
   checkPreprocessing,
   completePreprocessing,
-  defaultPreprocessing,
   type Preprocessing,
   type PreprocessingOptions,
+  preprocessingOf,
 } from './preprocessing.ts';
 import {
   checkScore,
@@ -151,7 +151,7 @@ export class RepVGG implements AsyncDisposable {
     const labels = await resolveLabels(given, architecture.numClasses);
     const preprocessing = completePreprocessing(
       options.preprocessing,
-      embedded?.preprocessing ?? defaultPreprocessing(architecture),
+      embedded?.preprocessing ?? preprocessingOf(file, architecture),
     );
     const shape = toNativeShape(architecture, form, preprocessing);
     try {

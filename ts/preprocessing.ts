@@ -39,6 +39,14 @@ export function defaultPreprocessing(architecture: Architecture): Preprocessing 
   return architecture.squeezeExcite ? {...imageNet, resize: 320, crop: 320} : {...imageNet};
 }
 
+/** What a checkpoint says of its own preprocessing, and what its variant was published with where it says nothing. */
+export function preprocessingOf(
+  {preprocessing}: {preprocessing?: PreprocessingOptions | undefined},
+  architecture: Architecture,
+): Preprocessing {
+  return completePreprocessing(preprocessing, defaultPreprocessing(architecture));
+}
+
 /** Fills in the fields that are not given. */
 export function completePreprocessing(
   options: PreprocessingOptions | undefined,

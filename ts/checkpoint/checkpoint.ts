@@ -1,3 +1,5 @@
+import type {PreprocessingOptions} from '../preprocessing.ts';
+
 /** Element types that checkpoints hold. `i64` and the other integers occur only in tensors the network ignores. */
 export type DType = 'f64' | 'f32' | 'f16' | 'bf16' | 'i64' | 'i32' | 'i16' | 'i8' | 'u8' | 'bool';
 
@@ -29,5 +31,7 @@ export interface Checkpoint extends AsyncDisposable {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** What batch normalisation adds to variances, in formats that store it. */
   readonly eps?: number | undefined;
+  /** How images become the network's input, in files that say so. */
+  readonly preprocessing?: PreprocessingOptions | undefined;
   close(): Promise<void>;
 }

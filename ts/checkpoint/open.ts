@@ -1,9 +1,11 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
+import type {PreprocessingOptions} from '../preprocessing.ts';
 import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import {CheckpointFile} from './file.ts';
 import {isMindSpore, readMindSpore} from './mindspore.ts';
 import {readOnnx} from './onnx.ts';
 import {onnxEps} from './onnx_blocks.ts';
+import {readOnnxPreprocessing} from './onnx_metadata.ts';
 import {isOnnx} from './onnx_model.ts';
 import {readPlainPickle} from './plain_pickle.ts';
 import {isPyTorchLegacy, readPyTorchLegacy} from './pytorch_legacy.ts';
@@ -18,6 +20,8 @@ interface Container {
   /** Where the format stores it: what variances are read for. */
   eps?: number;
   read(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>>;
+  /** Where the format may tell it. */
+  preprocessing?(file: CheckpointFile): Promise<PreprocessingOptions | undefined>;
 }
 
 /** Bytes that are enough to tell containers apart: the first header of a tar has its mark at 257. */
@@ -52,7 +56,13 @@ const containers: readonly Container[] = [
     matches: isMindSpore,
     read: readMindSpore,
   },
-  {format: 'ONNX', matches: isOnnx, eps: onnxEps, read: readOnnx},
+  {
+    format: 'ONNX',
+    matches: isOnnx,
+    eps: onnxEps,
+    read: readOnnx,
+    preprocessing: readOnnxPreprocessing,
+  },
   {
     format: 'sharded safetensors',
     matches: head => /^\s*\{\s*"(metadata|weight_map)"/.test(head.toString('latin1')),
@@ -79,10 +89,11 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
     const container = containers.find(({matches}) => matches(head));
     if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', describeUnknown(head));
     const tensors = await container.read(file);
+    const preprocessing = await container.preprocessing?.(file);
     await nextTurn(); // The pickle and what the caller does with its tensors take some milliseconds each.
     const close = (): Promise<void> => file.close();
     const {format, eps} = container;
-    return {path: file.path, format, tensors, eps, close, [Symbol.asyncDispose]: close};
+    return {path: file.path, format, tensors, eps, preprocessing, close, [Symbol.asyncDispose]: close};
   } catch (error) {
     await file.close();
     throw error;

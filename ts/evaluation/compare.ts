@@ -9,7 +9,7 @@ import {resolveLabels} from '../labels.ts';
 import {locateCheckpoint} from '../locate.ts';
 import {type LoadOptions, RepVGG} from '../model.ts';
 import type {Form} from '../network.ts';
-import {completePreprocessing, defaultPreprocessing, type Preprocessing} from '../preprocessing.ts';
+import {completePreprocessing, type Preprocessing, preprocessingOf} from '../preprocessing.ts';
 import type {FailedRow} from '../score.ts';
 import {type DatasetOptions, openDataset, type Sample} from './dataset.ts';
 import {Meter, outcomeOf} from './metrics.ts';
@@ -49,14 +49,11 @@ export async function compareForms(
   {dataset: datasetOptions, ...options}: CompareOptions,
   onProgress?: (images: number) => void,
 ): Promise<Comparison> {
-  const {architecture, storedForm} = await identify(checkpoint, options);
+  const {architecture, storedForm, own} = await identify(checkpoint, options);
   const embedded = checkpoint === 'digits' ? digits : undefined;
   const labels = await resolveLabels(options.labels ?? embedded?.labels, architecture.numClasses);
   const opened = await openDataset(dataset, labels, datasetOptions);
-  const preprocessing = completePreprocessing(
-    options.preprocessing,
-    embedded?.preprocessing ?? defaultPreprocessing(architecture),
-  );
+  const preprocessing = completePreprocessing(options.preprocessing, embedded?.preprocessing ?? own);
   const forms: Form[] = storedForm === 'train' ? ['train', 'deploy'] : ['deploy'];
   await using runners = await loadAll(checkpoint, forms, {
     ...options,
@@ -99,9 +96,16 @@ export async function compareForms(
 async function identify(
   checkpoint: string,
   {architecture, eps, onProgress, signal}: LoadOptions,
-): Promise<Pick<ReturnType<typeof networkFromCheckpoint>, 'architecture' | 'storedForm'>> {
+): Promise<
+  Pick<ReturnType<typeof networkFromCheckpoint>, 'architecture' | 'storedForm'> & {own: Preprocessing}
+> {
   await using file = await openCheckpoint(await locateCheckpoint(checkpoint, {onProgress, signal}));
-  return networkFromCheckpoint(file, {architecture, eps});
+  const network = networkFromCheckpoint(file, {architecture, eps});
+  return {
+    architecture: network.architecture,
+    storedForm: network.storedForm,
+    own: preprocessingOf(file, network.architecture),
+  };
 }
 
 /** Every way in which the device can run the network; fp32 as trained comes first. */
