@@ -1,11 +1,27 @@
 // Fetches packages from Debian with apt, in a folder of its own: the system's packages stay as they are, no root is needed, and
 // Debian's signatures are checked.
 import {execFileSync} from 'node:child_process';
-import {mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
+import {existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import path from 'node:path';
 
-const suite = 'bookworm';
+const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
+
+/** Where this machine has its own release's packages from. */
+function archive() {
+  const suite = /^VERSION_CODENAME=(.+)$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1];
+  const targets = execFileSync(
+    'apt-get',
+    ['indextargets', '--format', '$(REPO_URI) $(RELEASE) $(COMPONENT)'],
+    {
+      encoding: 'utf8',
+    },
+  );
+  const found = targets.split('\n').find(line => line.endsWith(` ${suite} main`));
+  if (!found) throw new Error(`apt has no source of ${suite}'s packages.`);
+  const signed = existsSync(keyring) ? `[signed-by=${keyring}] ` : '';
+  return `${signed}${found}`;
+}
 
 /** Calls `use` with a folder that is removed afterwards. Returns null, or in one sentence why it cannot be done here. */
 export function withDebian(use) {
@@ -30,7 +46,7 @@ function open(folder) {
     );
   for (const part of ['lists/partial', 'cache/archives/partial'])
     mkdirSync(path.join(folder, part), {recursive: true});
-  const origin = `[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian ${suite} main`;
+  const origin = archive();
   writeFileSync(path.join(folder, 'sources.list'), `deb ${origin}\ndeb-src ${origin}\n`);
   const apt = (...args) =>
     run(
