@@ -23,6 +23,8 @@ const {values} = parseArgs({
 });
 const root = fileURLToPath(new URL('..', import.meta.url));
 const findings = join(root, 'fuzz-findings');
+/** Without a report a process has met an endless loop: a batch takes a second. */
+const hangMilliseconds = 600_000;
 
 let found = await mutations(Number(values.mutations), 1000 * Number(values.seconds));
 const seconds = Number(values['coverage-seconds']);
@@ -37,18 +39,24 @@ async function mutations(count, milliseconds) {
   const work = (_, i) =>
     new Promise((resolve, reject) => {
       const args = [`${values.seed} ${i}`, String(Math.ceil(count / cores))];
-      const child = fork(join(root, 'test/fuzz/worker.ts'), args, {execArgv: ['--import=tsx']});
+      const child = fork(join(root, 'test/fuzz/worker.ts'), args, {
+        execArgv: ['--import=tsx', '--max-semi-space-size=16'],
+      });
       const timer = milliseconds < 2 ** 31 ? setTimeout(() => child.kill(), milliseconds) : undefined;
+      const watch = setTimeout(() => child.kill('SIGKILL'), hangMilliseconds);
       child.on('message', message => {
+        watch.refresh();
         if (message.found) kept += keep(message.found);
         else reports[i] = message;
       });
       child.on('error', reject);
       child.on('exit', (code, signal) => {
         clearTimeout(timer);
+        clearTimeout(watch);
         if (code === 0 || (signal === 'SIGTERM' && performance.now() - start >= milliseconds))
           return resolve();
-        reject(new Error(`a process of the fuzzer ended with ${signal ?? `exit code ${code}`}`));
+        const batch = `the batch after mutation ${reports[i].done} of "${args[0]}"`;
+        reject(new Error(`a process of the fuzzer ended with ${signal ?? `exit code ${code}`} in ${batch}`));
       });
     });
   await Promise.all(reports.map(work));

@@ -1,5 +1,6 @@
 /** Small files of every format, so that most mutations hit structure and not weights. */
 import {defineArchitecture} from '../../ts/architecture.ts';
+import {preprocessingKey} from '../../ts/checkpoint/onnx_metadata.ts';
 import {
   concat,
   dict,
@@ -244,6 +245,14 @@ const arrays = pickle(
     'StructuredToParameterName@@': dict({x: text('y')}),
   }),
 );
+const preprocessing = JSON.stringify({
+  resize: 256,
+  crop: 224,
+  mean: [0.5, 0.5, 0.5],
+  interpolation: 'bicubic',
+});
+const preprocessingTokens = ['null', '"', '{', '}', '1e400', '-1', '[]', '"std":[0,0,0]', '"__proto__":{}'];
+
 const onnxWithData = onnx(
   [onnxNode('Conv', ['x', 'w'], 'y')],
   [
@@ -307,7 +316,12 @@ export const seeds: readonly Seed[] = [
     ),
     tokens: jsonTokens,
   },
-  {name: 'ONNX', format: 'onnx', bytes: tinyOnnx(false), tokens: protobufTokens},
+  {
+    name: 'ONNX',
+    format: 'onnx',
+    bytes: concat(tinyOnnx(false), field(14, concat(field(1, preprocessingKey), field(2, preprocessing)))),
+    tokens: [...protobufTokens, ...preprocessingTokens],
+  },
   {name: 'ONNX with branches', format: 'onnx', bytes: tinyOnnx(true), tokens: protobufTokens},
   {name: 'ONNX with external data', format: 'onnx', bytes: onnxWithData, tokens: protobufTokens},
   {name: 'MindSpore', format: 'mindspore', bytes: mindSpore, tokens: protobufTokens},

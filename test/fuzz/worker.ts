@@ -1,4 +1,4 @@
-/** A process of `npm run fuzz`: mutates and examines until it is told to stop, and reports as it goes. */
+/** A process of `npm run fuzz`: mutates and examines until so many are done, and reports each batch. */
 
 import {Random} from '../random.ts';
 import {examine} from './examine.ts';
@@ -6,11 +6,14 @@ import {mutate} from './mutate.ts';
 import {seeds} from './seeds.ts';
 
 const [name, count] = process.argv.slice(2);
-const random = new Random(name!);
 const batch = 1000;
 const outcomes: Record<string, number> = {};
 let slowest = 0;
+// Most files are refused, and traces of where are most of what that costs.
+Error.stackTraceLimit = 0;
 for (let done = 0; done < Number(count); ) {
+  // A batch that the process does not survive can be made again without those before it.
+  const random = new Random(`${name} ${done}`);
   for (let i = 0; i < batch && done < Number(count); i++, done++) {
     const seed = random.pick(seeds);
     const mutant = mutate(seed, seeds, random);
@@ -19,8 +22,7 @@ for (let done = 0; done < Number(count); ) {
       outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
       slowest = Math.max(slowest, milliseconds);
     } catch (error) {
-      const problem = error instanceof Error ? (error.stack ?? error.message) : String(error);
-      process.send!({found: {seed: seed.name, problem, base64: mutant.toString('base64')}});
+      process.send!({found: {seed: seed.name, problem: String(error), base64: mutant.toString('base64')}});
     }
   }
   process.send!({done, outcomes, slowest});

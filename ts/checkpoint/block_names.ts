@@ -58,6 +58,8 @@ export interface NamedBlocks {
   stages: readonly (readonly BlockNames[])[];
 }
 
+const patterns = new Map(dialects.map(dialect => [dialect, blockTensorPattern(dialect)]));
+
 /** What to show people who have something else: the names of the projects that most checkpoints are from. */
 const examples = ['official', 'timm', 'mmpretrain'];
 
@@ -69,8 +71,8 @@ const examples = ['official', 'timm', 'mmpretrain'];
  */
 export function recogniseBlocks({path, tensors}: Checkpoint): NamedBlocks {
   let best: {dialect: Dialect; known: number; counts: Map<string, number>} | undefined;
-  for (const dialect of dialects) {
-    const {known, counts} = knownTensors(tensors.keys(), dialect);
+  for (const [dialect, pattern] of patterns) {
+    const {known, counts} = knownTensors(tensors.keys(), dialect, pattern);
     if (known > (best?.known ?? 0)) best = {dialect, known, counts};
   }
   if (!best) {
@@ -101,8 +103,8 @@ export function recogniseBlocks({path, tensors}: Checkpoint): NamedBlocks {
 function knownTensors(
   names: Iterable<string>,
   dialect: Dialect,
+  pattern: RegExp,
 ): {known: number; counts: Map<string, number>} {
-  const pattern = blockTensorPattern(dialect);
   const classifier = Object.values(layerNames(dialect.linear));
   const counts = new Map<string, number>();
   let [inBlocks, inClassifier] = [0, 0];

@@ -26,11 +26,13 @@ export async function* protobufFields(
   const corrupt = (problem: string): RepVGGError =>
     fail('ERR_CHECKPOINT_CORRUPT', `${what} at byte ${window.position} ${problem}`);
 
-  async function varint(): Promise<bigint> {
-    await window.fill(varintBytes);
+  function varint(): bigint {
+    const bytes = window.peek(Math.min(varintBytes, end - window.position));
     let value = 0n;
-    for (const [i, byte] of window.peek(Math.min(varintBytes, end - window.position)).entries()) {
-      value |= BigInt(byte & 0x7f) << BigInt(7 * i);
+    for (let i = 0; i < bytes.length; i++) {
+      const byte = bytes[i]!;
+      const part = BigInt(byte & 0x7f);
+      value = i === 0 ? part : value | (part << BigInt(7 * i));
       if (byte >= 0x80) continue;
       window.position += i + 1;
       return BigInt.asUintN(64, value);
@@ -39,14 +41,16 @@ export async function* protobufFields(
   }
 
   while (window.position < end) {
-    const tag = await varint();
+    // A tag, and the number or the length behind it.
+    if (!window.holds(2 * varintBytes)) await window.fill(2 * varintBytes);
+    const tag = varint();
     const number = Number(tag >> 3n);
     const wireType = Number(tag & 7n);
     if (wireType === 0) {
-      yield {number, kind: 'integer', value: await varint()};
+      yield {number, kind: 'integer', value: varint()};
       continue;
     }
-    const length = wireType === 2 ? await varint() : {1: 8n, 5: 4n}[wireType];
+    const length = wireType === 2 ? varint() : {1: 8n, 5: 4n}[wireType];
     if (number === 0 || length === undefined)
       throw corrupt(`has a field of type ${wireType}, which there is not`);
     const start = window.position;
