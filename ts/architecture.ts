@@ -4,6 +4,7 @@ import {invalidArgument, RepVGGError} from './errors.ts';
 /** Where a block's squeeze-and-excite sits: D2se gates before the ReLU, RepVGGplus after it. */
 export type SqueezeExcitePosition = 'before-relu' | 'after-relu';
 
+/** The channel attention of a network's blocks. */
 export interface SqueezeExcite {
   position: SqueezeExcitePosition;
   /** Hidden channels are the block's output channels divided by this (16 in D2se, 4 in RepVGGplus). */

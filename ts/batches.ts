@@ -1,7 +1,7 @@
 import {availableParallelism} from 'node:os';
 import {unwatched} from './ahead.ts';
 import {RepVGGError} from './errors.ts';
-import type {FetchOptions} from './fetch_image.ts';
+import type {RunOptions} from './fetch_image.ts';
 import {type ImageInput, inputName, prepareImage} from './images.ts';
 import type {NativeBatch} from './native.ts';
 import type {Preprocessing} from './preprocessing.ts';
@@ -30,7 +30,7 @@ export interface ComputedBatch<Item, Result> extends PreparedBatch<Item> {
 /** More images in a batch are a mistake. */
 export const mostImages = 4096;
 
-export interface PrepareOptions extends FetchOptions {
+export interface PrepareOptions extends RunOptions {
   preprocessing: Preprocessing;
   batchSize: number;
   /** Images on their way at the same time. Default: as many as keep the decoding threads busy. */

@@ -12,6 +12,7 @@ import type {Form} from './network.ts';
 import {officialStateDict} from './official_state_dict.ts';
 import {layerTable} from './statistics.ts';
 
+/** Of {@link convertCheckpoint}. */
 export interface ConvertOptions {
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
   architecture?: string | Architecture | undefined;

@@ -16,6 +16,7 @@ import {
   preprocessingOf,
 } from './preprocessing.ts';
 
+/** Of {@link exportOnnx}. */
 export interface OnnxExportOptions {
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
   architecture?: string | Architecture | undefined;

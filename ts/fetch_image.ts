@@ -1,7 +1,8 @@
 import {followSignal} from './cancellation.ts';
 import {RepVGGError} from './errors.ts';
 
-export interface FetchOptions {
+/** What every call that takes images has. */
+export interface RunOptions {
   /** Milliseconds that the image of a URL may take to arrive. Default 30,000. */
   fetchTimeout?: number | undefined;
   /** Ends the call early: it then rejects with the signal's reason. */
@@ -18,7 +19,7 @@ const maxBytes = 2 ** 29;
  */
 export async function fetchImage(
   url: URL,
-  {fetchTimeout = 30_000, signal}: FetchOptions = {},
+  {fetchTimeout = 30_000, signal}: RunOptions = {},
 ): Promise<Buffer> {
   const fail = (problem: string, cause?: unknown): RepVGGError =>
     new RepVGGError('ERR_IMAGE_FETCH', `Cannot fetch ${shown(url)}: ${problem}.`, {cause});

@@ -1,6 +1,6 @@
 import {fileURLToPath} from 'node:url';
 import {fileError, invalidArgument, RepVGGError} from './errors.ts';
-import {type FetchOptions, fetchImage} from './fetch_image.ts';
+import {fetchImage, type RunOptions} from './fetch_image.ts';
 import {openRegularFile} from './files.ts';
 import {loadSharp} from './load_sharp.ts';
 import {native} from './native.ts';
@@ -18,7 +18,7 @@ export interface RawImage {
 /** A file's path, an encoded image (JPEG, PNG, WebP, AVIF, TIFF, GIF) in memory, the file:, http:, https: or data: URL of one, or raw pixels. */
 export type ImageInput = string | URL | Uint8Array | RawImage;
 
-export interface DecodeOptions extends FetchOptions {
+export interface DecodeOptions extends RunOptions {
   /** Turns and mirrors an image as its EXIF orientation says. Default false, as torchvision does. */
   autoOrient?: boolean | undefined;
 }
@@ -81,7 +81,7 @@ export async function prepareImage(
   preprocessing: Preprocessing,
   out: Uint8Array,
   offset: number,
-  options: FetchOptions = {},
+  options: RunOptions = {},
 ): Promise<void> {
   const {autoOrient} = preprocessing;
   const source = await withoutUrl(input, options);
@@ -94,7 +94,7 @@ export async function prepareImage(
 /** A file's path, an encoded image or raw pixels. */
 type Source = Exclude<ImageInput, URL>;
 
-async function withoutUrl(input: ImageInput, options: FetchOptions): Promise<Source> {
+async function withoutUrl(input: ImageInput, options: RunOptions): Promise<Source> {
   if (!(input instanceof URL)) return input;
   return input.protocol === 'file:' ? fileURLToPath(input) : fetchImage(input, options);
 }

@@ -13,10 +13,14 @@ export {type Conversion, type ConvertOptions, convertCheckpoint} from './convert
 export type {Device, DeviceList, DeviceName, Precision} from './device.ts';
 export {RepVGGError, type RepVGGErrorCode} from './errors.ts';
 export {exportOnnx, type OnnxExport, type OnnxExportOptions} from './export.ts';
+export type {RunOptions} from './fetch_image.ts';
 export type {ImageInput, RawImage} from './images.ts';
 export {type ClassLabel, imageNetLabels} from './labels.ts';
-export {type ClassifyOptions, type LoadOptions, RepVGG, type RunOptions} from './model.ts';
+export {type ClassifyOptions, type LoadOptions, RepVGG} from './model.ts';
+export type {Winograd} from './native.ts';
 export type {Form} from './network.ts';
+export type {OnnxSignature} from './onnx.ts';
+export type {OnnxValue} from './onnx_graph.ts';
 export type {Prediction} from './predictions.ts';
 export type {Interpolation, Preprocessing, PreprocessingOptions} from './preprocessing.ts';
 export type {
@@ -24,6 +28,7 @@ export type {
   FailedRow,
   LabelRow,
   LogitsRow,
+  RowHead,
   ScoreInput,
   ScoreOptions,
   ScoreOutput,

@@ -8,7 +8,7 @@ import {openCheckpoint} from './checkpoint/open.ts';
 import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from './device.ts';
 import {digits} from './digits.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
-import type {FetchOptions} from './fetch_image.ts';
+import type {RunOptions} from './fetch_image.ts';
 import type {ImageInput} from './images.ts';
 import {type ClassLabel, resolveLabels} from './labels.ts';
 import {locateCheckpoint} from './locate.ts';
@@ -34,6 +34,7 @@ import {
 } from './score.ts';
 import {type ScoreDuplex, type ScoreTransformStream, scoreDuplex, scoreTransform} from './score_streams.ts';
 
+/** Of {@link RepVGG.load}: what is loaded, how it computes and on what. */
 export interface LoadOptions {
   /** Default 'auto': a GPU if one can be used, else the CPU. A list shares batches out. */
   device?: DeviceName | DeviceList | undefined;
@@ -67,8 +68,7 @@ export interface LoadOptions {
   signal?: AbortSignal | undefined;
 }
 
-export type RunOptions = FetchOptions;
-
+/** Of {@link RepVGG.classify}. */
 export interface ClassifyOptions extends RunOptions {
   /** How many of the likeliest classes to return. Default 5, or all if there are fewer. */
   topK?: number | undefined;
@@ -344,7 +344,7 @@ export class RepVGG implements AsyncDisposable {
   async *#runBatches<Item, Result>(
     items: Iterable<Item> | AsyncIterable<Item>,
     imageOf: (item: Item) => ImageInput | RepVGGError,
-    options: Pick<ScoreOptions, 'batchSize' | 'concurrency' | keyof FetchOptions>,
+    options: Pick<ScoreOptions, 'batchSize' | 'concurrency' | keyof RunOptions>,
     compute: Compute<Result>,
     onFailure: OnFailure<unknown> = keep,
   ): AsyncGenerator<ComputedBatch<Item, Result>> {

@@ -106,8 +106,8 @@ export interface NetworkDescription {
 }
 
 /** Which of Winograd's algorithms a backend may choose. */
-export const winogradClasses = ['auto', 'off', 'f2', 'f4'] as const;
-export type Winograd = (typeof winogradClasses)[number];
+export type Winograd = 'auto' | 'off' | 'f2' | 'f4';
+export const winogradClasses: readonly Winograd[] = ['auto', 'off', 'f2', 'f4'];
 
 export interface NativeNetworkOptions {
   /** "cpu", "cuda" or "cuda:N". */

@@ -18,7 +18,7 @@ type Parts = Uint8Array[];
 /** An input or output of a model: [N][...shape], for any N. */
 export interface OnnxValue {
   name: string;
-  type: ElementType;
+  type: 'float32' | 'uint8';
   shape: readonly number[];
 }
 

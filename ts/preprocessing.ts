@@ -2,6 +2,7 @@ import type {Architecture} from './architecture.ts';
 import {checkOptions} from './arguments.ts';
 import {invalidArgument} from './errors.ts';
 
+/** How resizing weighs pixels: triangle or Keys's cubic filter, both widened when shrinking, as Pillow does. */
 export type Interpolation = 'bilinear' | 'bicubic';
 
 /** How an image becomes the network's input: torchvision's Resize, CenterCrop, ToTensor and Normalize, in this order. */

@@ -1,7 +1,7 @@
 import {checkOptions, checkSignal, isIterable, positiveInteger} from './arguments.ts';
 import {type ComputedBatch, mostImages} from './batches.ts';
 import {invalidArgument, RepVGGError, type RepVGGErrorCode} from './errors.ts';
-import type {FetchOptions} from './fetch_image.ts';
+import type {RunOptions} from './fetch_image.ts';
 import {IdSet} from './id_set.ts';
 import type {ImageInput} from './images.ts';
 import type {Prediction} from './predictions.ts';
@@ -10,10 +10,12 @@ import type {SourceRecord, UnreadableRecord} from './sources/source.ts';
 /** An image, or a record with an id and more. */
 export type ScoreInput = ImageInput | SourceRecord | UnreadableRecord;
 
-export const scoreOutputs = ['labels', 'logits', 'embeddings'] as const;
-export type ScoreOutput = (typeof scoreOutputs)[number];
+/** What a row has of its image: the likeliest classes, the classifier's output or the pooled features. */
+export type ScoreOutput = 'labels' | 'logits' | 'embeddings';
+const scoreOutputs: readonly ScoreOutput[] = ['labels', 'logits', 'embeddings'];
 
-export interface ScoreOptions extends FetchOptions {
+/** Of {@link RepVGG.score} and the streams: what rows have, and how many images run together. */
+export interface ScoreOptions extends RunOptions {
   /** What a row has of its image: the likeliest classes, the classifier's output or the pooled features. Default 'labels'. */
   output?: ScoreOutput | undefined;
   /** How many of the likeliest classes a row has. Default 5, or all if there are fewer. */
@@ -32,6 +34,7 @@ export interface ScoreOptions extends FetchOptions {
   skip?: ((id: string) => boolean) | undefined;
 }
 
+/** How long an image took. */
 export interface ScoreTiming {
   /** Reading, decoding and resizing of the image, waiting for a free thread included. */
   prepareMilliseconds: number;
@@ -39,7 +42,8 @@ export interface ScoreTiming {
   computeMilliseconds: number;
 }
 
-interface RowHead {
+/** What every row has of its record. */
+export interface RowHead {
   id: string;
   fields?: Record<string, unknown>;
   timing?: ScoreTiming;
@@ -52,11 +56,13 @@ export interface LabelRow extends RowHead {
   topK: Prediction[];
 }
 
+/** What the classifier says of an image, before softmax. */
 export interface LogitsRow extends RowHead {
   /** [numClasses]. */
   logits: Float32Array;
 }
 
+/** The pooled features of an image. */
 export interface EmbeddingRow extends RowHead {
   /** [widths[4]]. */
   embedding: Float32Array;
@@ -67,6 +73,7 @@ export interface FailedRow extends RowHead {
   error: {code: RepVGGErrorCode; message: string};
 }
 
+/** What has become of one record: "error" in the row tells failed ones from the others. */
 export type ScoreRow = LabelRow | LogitsRow | EmbeddingRow | FailedRow;
 
 /** What has become of the records so far. */

@@ -12,6 +12,7 @@ import {Journal, type Marker} from './sinks/journal.ts';
 import {csvHeader, fromJournalLine, toCsvLine, toJournalLine, toJsonLine} from './sinks/lines.ts';
 import {writeParquet} from './sinks/parquet.ts';
 
+/** Of {@link scoreToFile}. */
 export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds'> {
   /**
    * Goes on with the rows that a run before has left, if there are any; nothing is done if it had finished. The source has to
@@ -26,6 +27,7 @@ export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds
   onProgress?: ((summary: Readonly<ScoreSummary>) => void) | undefined;
 }
 
+/** What a run into a file has done. */
 export interface ScoreFileSummary extends ScoreSummary {
   /** Whether the file is complete; if not, the run was stopped and can be resumed. */
   complete: boolean;

@@ -1,11 +1,13 @@
 import {Duplex} from 'node:stream';
 import type {ScoreInput, ScoreRow, ScoreSummary, Scores} from './score.ts';
 
+/** Takes images or records and gives rows: {@link RepVGG.scoreStream}. */
 export interface ScoreDuplex extends Duplex {
   /** Up to date after each row. */
   readonly summary: Readonly<ScoreSummary>;
 }
 
+/** Takes images or records and gives rows, as the web's streams do: {@link RepVGG.scoreTransformStream}. */
 export interface ScoreTransformStream {
   readonly writable: WritableStream<ScoreInput>;
   readonly readable: ReadableStream<ScoreRow>;

@@ -31,6 +31,7 @@ export interface LayerStatistics extends Counts {
   width: number;
 }
 
+/** What {@link layerTable} counts. */
 export interface NetworkStatistics {
   layers: LayerStatistics[];
   convolutions: Counts;

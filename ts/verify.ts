@@ -9,6 +9,7 @@ import {locateCheckpoint} from './locate.ts';
 import {type LoadOptions, RepVGG} from './model.ts';
 import type {Form} from './network.ts';
 
+/** Of {@link verifyCheckpoint}. */
 export interface VerifyOptions
   extends Pick<
     LoadOptions,

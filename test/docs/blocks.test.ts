@@ -38,6 +38,7 @@ async function workshop(): Promise<{folder: string; env: NodeJS.ProcessEnv}> {
   await mkdir(at('node_modules/@types'), {recursive: true});
   await symlink(root, at('node_modules/repvgg'));
   await symlink(path.join(root, 'node_modules/@types/node'), at('node_modules/@types/node'));
+  await symlink(path.join(root, 'node_modules/bullmq'), at('node_modules/bullmq'));
   await cp(path.join(root, 'assets'), at('assets'), {recursive: true});
   // The digits network is in place of every trained one: small, and no example depends on which it is.
   for (const name of ['RepVGG-A0-train.pth', 'RepVGG-A2-train.pth']) {

@@ -11,9 +11,10 @@ test('docs/api-report.md has what the package exports', t => {
   t.is(readPage('docs/api-report.md'), apiReport(), refresh);
 });
 
-test('docs/api.md has a heading for everything that the package exports', t => {
+test('docs/api.md has a heading for everything that the main entry exports', t => {
+  const [main = ''] = apiReport().split('## repvgg/bullmq');
   const exported = Array.from(
-    apiReport().matchAll(/^export .*?(?:class|function|interface|type|const) (\w+)/gm),
+    main.matchAll(/^export .*?(?:class|function|interface|type|const) (\w+)/gm),
     ([, name]) => name!,
   );
   t.true(exported.length > 30);

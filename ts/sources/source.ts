@@ -24,9 +24,20 @@ export interface UnreadableRecord {
   error: RepVGGError;
 }
 
-export const sourceFormats = ['folder', 'image', 'list', 'ndjson', 'csv', 'tsv', 'parquet', 'tar'] as const;
-export type SourceFormat = (typeof sourceFormats)[number];
+/** What a source is, whatever its name ends with. */
+export type SourceFormat = 'folder' | 'image' | 'list' | 'ndjson' | 'csv' | 'tsv' | 'parquet' | 'tar';
+export const sourceFormats: readonly SourceFormat[] = [
+  'folder',
+  'image',
+  'list',
+  'ndjson',
+  'csv',
+  'tsv',
+  'parquet',
+  'tar',
+];
 
+/** Of {@link openSource}. */
 export interface SourceOptions {
   /** Default: what the name ends with, or for "-" what the text begins with. */
   format?: SourceFormat | undefined;
