@@ -34,10 +34,6 @@ if (glibc) options.REPVGG_GLIBC_SYSROOT = path.resolve(glibc);
 // Not in build/, where prebuildify would take the developer's own addon for its result.
 rmSync(path.join(root, 'prebuilds'), {recursive: true, force: true});
 mkdirSync(stage, {recursive: true});
-execFileSync(process.execPath, [path.join(import.meta.dirname, 'libjpeg_turbo.mjs')], {
-  cwd: root,
-  stdio: 'inherit',
-});
 const shim = path.join(import.meta.dirname, 'node-gyp-shim.mjs');
 execFileSync(
   path.join(root, 'node_modules/.bin/prebuildify'),

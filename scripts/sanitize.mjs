@@ -3,6 +3,7 @@
 // space randomisation. Node itself is not instrumented, so leaks are not looked for and its own races are suppressed.
 import {execFileSync, spawnSync} from 'node:child_process';
 import path from 'node:path';
+import './libjpeg_turbo.mjs';
 
 const kind = process.argv[2];
 const kinds = {

@@ -74,6 +74,17 @@ test('a processor that lacks instructions of the binary', t => {
   );
 });
 
+test('an old Node is named even where the addon would load', t => {
+  const script = `
+    Object.defineProperty(process.versions, 'node', {value: '18.20.8'});
+    const {native} = await import(${JSON.stringify(new URL('../ts/native.ts', import.meta.url))});
+    try { native(); } catch (error) { console.log(error.code, error.message); }`;
+  t.regex(
+    run(script),
+    /^ERR_NATIVE_LOAD .*found Node 18\.20\.8, required 20\.19\.0 or later\. Update Node\.$/,
+  );
+});
+
 /** What a script prints, in a process of its own. */
 function run(script: string, nodeOptions: string[] = [], env: Record<string, string> = {}): string {
   const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
@@ -149,6 +160,39 @@ test('a binary that crashes takes a process with it that is not this one', async
     explainLoadFailure({file: binary, cause: crash!, prebuilds}, machine),
     /crashes\.js crashed \(SIGSEGV\)/,
   );
+});
+
+test('the addon itself, damaged so that it crashes while it is loaded, is an error and not the end of the process', async t => {
+  const at = await folder(t);
+  const binary = await readFile(findAddon()!);
+  // What the loader runs first, .init, is at the beginning of the segment with the code. UD2 is no instruction.
+  Buffer.from([0x0f, 0x0b]).copy(binary, codeOffset(binary));
+  const file = await release(at);
+  await writeFile(file, binary);
+  const unguarded = spawnSync(process.execPath, ['-e', 'require(process.argv[1])', file]);
+  t.is(unguarded.signal, 'SIGILL');
+  t.regex(load(at), /^ERR_NATIVE_LOAD .*repvgg\.node has instructions that this processor \(.*SIGILL/);
+});
+
+/** Where the segment with the code begins in a file: of an ELF file's program headers, that of what is loaded to be run. */
+function codeOffset(file: Buffer): number {
+  const [headers, size, count] = [
+    Number(file.readBigUInt64LE(32)),
+    file.readUInt16LE(54),
+    file.readUInt16LE(56),
+  ];
+  const [load, executable] = [1, 1];
+  const segments = Array.from({length: count}, (_, i) => headers + i * size);
+  const code = segments.find(
+    header => file.readUInt32LE(header) === load && file.readUInt32LE(header + 4) & executable,
+  );
+  return Number(file.readBigUInt64LE(code! + 8));
+}
+
+test('the addon asks for no external buffers, which Electron does not allow', async t => {
+  const binary = await readFile(findAddon()!);
+  t.true(binary.includes('napi_create_arraybuffer'), 'what it asks for is seen by its name');
+  t.false(binary.includes('napi_create_external_'));
 });
 
 test('a binary that was tried is not tried again until it changes', async t => {

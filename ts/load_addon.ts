@@ -3,7 +3,7 @@ import {createRequire} from 'node:module';
 import path from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {RepVGGError} from './errors.ts';
-import {explainLoadFailure} from './load_failure.ts';
+import {explainLoadFailure, isOlder, oldestNode} from './load_failure.ts';
 import {thisMachine} from './machine.ts';
 import {probe} from './probe.ts';
 
@@ -26,6 +26,8 @@ export function loadAddonWith(requireAddon: () => unknown): void {
 export function loadAddon(): unknown {
   let file: string | null = null;
   try {
+    // It might load all the same, and what comes after it fail.
+    if (isOlder(process.versions.node, oldestNode)) throw new Error('This Node is too old.');
     if (given) {
       file = 'the bundled binary';
       return given();

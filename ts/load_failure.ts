@@ -96,7 +96,7 @@ function diagnoseMissing(prebuilds: readonly string[], {platform, arch, glibc}: 
 }
 
 /** Whether a version comes before another, by its numbers. */
-function isOlder(version: string, than: string): boolean {
+export function isOlder(version: string, than: string): boolean {
   const [a, b] = [version, than].map(text => text.split('.').map(Number)) as [number[], number[]];
   for (const [i, number] of b.entries()) {
     if ((a[i] ?? 0) !== number) return (a[i] ?? 0) < number;

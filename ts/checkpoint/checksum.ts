@@ -1,11 +1,12 @@
-import {crc32} from 'node:zlib';
+// Not by name: an older Node, which has none, would say that and not which Node is required (ts/load_addon.ts).
+import zlib from 'node:zlib';
 import {inSlices} from '../turns.ts';
 
 /** The CRC-32 of the bytes, a slice at a time, or of what comes before them, which is `before`, and them. */
 export async function checksum(bytes: Uint8Array, before = 0): Promise<number> {
   let value = before;
   const add = (first: number, end: number): void => {
-    value = crc32(bytes.subarray(first, end), value);
+    value = zlib.crc32(bytes.subarray(first, end), value);
   };
   await inSlices(bytes.length, add, {itemLength: 1 / 8}); // zlib takes eight bytes in the time of a number.
   return value;

@@ -1,4 +1,4 @@
-import {crc32} from 'node:zlib';
+import zlib from 'node:zlib'; // As in checksum.ts.
 import {type ByteRange, ByteWindow} from './byte_window.ts';
 import type {DType, TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
@@ -187,7 +187,7 @@ async function verifyChecksum(file: CheckpointFile): Promise<number> {
   for (let position = 0; position < end; position += buffer.length) {
     const part = buffer.subarray(0, end - position);
     await file.readInto(part, position, 'its tensors');
-    checksum = crc32(part, checksum);
+    checksum = zlib.crc32(part, checksum);
   }
   const stated = BigInt(`0x${trailer.toString('hex', checksumMark.length)}`);
   if (stated === BigInt(checksum)) return end;
