@@ -170,6 +170,8 @@ template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolution layer) {
   using T = typename Tile::T;
   if (!kHasMma<T>) return;
+  AllowNextKernel();
+  WaitForPreviousKernel();
   unsigned char* const shared = SharedMemory();
   const int group_out = layer.group_out();
   const int channel_tiles = DivideUp(group_out, Tile::kChannels);
@@ -217,7 +219,8 @@ cudaError_t LaunchDirectMmaTile(const Convolution& layer, cudaStream_t stream) {
   if (!layer.fits() || (Tile::kAligned && !aligned)) return cudaErrorInvalidValue;
   const int blocks =
       DivideUp(layer.pixels(), Tile::kPixels) * DivideUp(layer.group_out(), Tile::kChannels) * layer.groups;
-  return Launch(DirectMmaKernel<Tile>, dim3(blocks), dim3(Tile::kThreads), Tile::kSharedBytes, stream, layer);
+  return LaunchOverlapped(DirectMmaKernel<Tile>, dim3(blocks), dim3(Tile::kThreads), Tile::kSharedBytes,
+                          stream, layer);
 }
 
 template <typename... Tiles>

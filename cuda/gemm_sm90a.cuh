@@ -1,6 +1,7 @@
 // Matrix products on Hopper's tensor cores, fp16 or bf16 with sums in fp32: the direct convolution as an
 // implicit GEMM, and Winograd's batched products. A persistent, warp-specialised kernel: one warpgroup only
-// asks the tensor memory accelerator (TMA) for operands, two multiply (wgmma) and store.
+// asks the tensor memory accelerator (TMA) for operands, two multiply (wgmma) and store. One of its threads
+// asks for pixels, behind the kernel that writes them, another for weights, which are there before that.
 //
 // Tiling. A block takes tiles of kRows rows (pixels) x kColumns columns (channels out) in turn, columns
 // innermost, so that blocks at work at the same time share their pixels in L2. Cooperative: both consumers
@@ -48,7 +49,8 @@ struct GemmTile {
   static constexpr int kThreads = 128 * (kConsumers + 1);
   static constexpr int kRows = 64 * kRowBlocks * (kPingPong ? 1 : kConsumers);
   static constexpr int kInBytes = kRows * 128;
-  static constexpr int kStageBytes = kInBytes + kColumns * 128;
+  static constexpr int kWeightBytes = kColumns * 128;
+  static constexpr int kStageBytes = kInBytes + kWeightBytes;
   // Arrivals that empty a stage: one for each warp that reads it.
   static constexpr int kReaders = kPingPong ? 4 : 4 * kConsumers;
 
@@ -105,7 +107,10 @@ struct Ring {
   }
 };
 
-template <typename Tile>
+enum class Operand { kIn, kWeight };
+
+// Asks for one operand of each step.
+template <typename Tile, Operand kOperand>
 REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, uint64_t* full, uint64_t* empty) {
   const int blocks = DivideUp(gemm.depth, kBoxChannels), tiles = TilePlaceSm90a<Tile>::Count(gemm);
   constexpr int kTaps = Tile::kConvolution ? 9 : 1;
@@ -121,14 +126,16 @@ REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, uint64_
         unsigned char* const in = shared + ring.stage * Tile::kStageBytes;
         uint64_t* const barrier = full + ring.stage;
         MbarrierWait(empty + ring.stage, ring.turn ^ 1);
-        MbarrierArriveExpect(barrier, Tile::kStageBytes);
-        if constexpr (Tile::kConvolution) {
+        MbarrierArriveExpect(barrier, kOperand == Operand::kWeight ? Tile::kWeightBytes : Tile::kInBytes);
+        if constexpr (kOperand == Operand::kWeight) {
+          TmaLoad(in + Tile::kInBytes, gemm.weight, 0, place.column, block * kTaps + tap, place.batch,
+                  barrier);
+        } else if constexpr (Tile::kConvolution) {
           TmaLoadPixels(in, gemm.in[place.batch], block * kBoxChannels, x, y, image, tap % 3, tap / 3,
                         barrier);
         } else {
           TmaLoad(in, gemm.in[0], block * kBoxChannels, place.row, group, place.batch / gemm.groups, barrier);
         }
-        TmaLoad(in + Tile::kInBytes, gemm.weight, 0, place.column, block * kTaps + tap, place.batch, barrier);
         ring.Advance();
       }
     }
@@ -283,7 +290,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
     uint64_t* const empty = full + Tile::kStages;
     if (threadIdx.x == 0) {
       for (int stage = 0; stage < Tile::kStages; ++stage) {
-        MbarrierInit(full + stage, 1);
+        MbarrierInit(full + stage, 2);  // Either operand's producer.
         MbarrierInit(empty + stage, Tile::kReaders);
       }
       for (int i = 0; i < Tile::kConsumers; ++i) MbarrierInit(empty + Tile::kStages + i, 4);
@@ -292,12 +299,19 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
         PrefetchTensorMap(gemm.in[group]);
       PrefetchTensorMap(gemm.weight);
       PrefetchTensorMap(gemm.out);
+      AllowNextKernel();
     }
     __syncthreads();
     const int warpgroup = WarpUniform(threadIdx.x / 128);
     if (warpgroup == Tile::kConsumers) {
       ReleaseRegisters<40>();
-      if (threadIdx.x % 128 == 0) Produce<Tile>(gemm, shared, full, empty);
+      const int thread = threadIdx.x % 128;
+      if (thread == 0) {
+        WaitForPreviousKernel();
+        Produce<Tile, Operand::kIn>(gemm, shared, full, empty);
+      } else if (thread == 32) {
+        Produce<Tile, Operand::kWeight>(gemm, shared, full, empty);
+      }
     } else {
       ClaimRegisters<232>();
       Consume<Tile>(gemm, shared, warpgroup, full, empty);
@@ -308,8 +322,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
 template <typename Tile>
 cudaError_t LaunchGemmSm90a(const GemmSm90a& gemm, int blocks, cudaStream_t stream) {
   const int tiles = DivideUp(gemm.rows, Tile::kRows) * DivideUp(gemm.columns, Tile::kColumns) * gemm.batches;
-  return Launch(GemmSm90aKernel<Tile>, dim3(blocks < tiles ? blocks : tiles), dim3(Tile::kThreads),
-                Tile::kSharedBytes, stream, gemm);
+  return LaunchOverlapped(GemmSm90aKernel<Tile>, dim3(blocks < tiles ? blocks : tiles), dim3(Tile::kThreads),
+                          Tile::kSharedBytes, stream, gemm);
 }
 
 template <typename... Tiles>

@@ -25,6 +25,8 @@ constexpr int kPoolPairs = 32;
 template <Precision kPrecision>
 __global__ void __launch_bounds__(kPoolRows* kPoolPairs)
     PoolKernel(const Element<kPrecision>* maps, int pixels, int channels, float* out) {
+  AllowNextKernel();
+  WaitForPreviousKernel();
   float* const partial = reinterpret_cast<float*>(SharedMemory());  // [row][channel]
   const int pair = threadIdx.x % kPoolPairs, row = threadIdx.x / kPoolPairs;
   const int channel = (blockIdx.x * kPoolPairs + pair) * 2;
@@ -54,6 +56,8 @@ constexpr int kLinearWarps = 4;
 // kVector values are loaded at once: 4, or 1 where rows do not start at multiples of 16 bytes.
 template <int kVector>
 __global__ void __launch_bounds__(kLinearWarps * 32) LinearKernel(const LinearLayer layer) {
+  AllowNextKernel();
+  WaitForPreviousKernel();
   const int lane = threadIdx.x % 32;
   const int first_row = (blockIdx.x * kLinearWarps + threadIdx.x / 32) * kLinearRows;
   const int first_image = blockIdx.y * kLinearImages;
@@ -163,16 +167,16 @@ __global__ void __launch_bounds__(kTopKThreads)
 cudaError_t LaunchPool(const void* maps, Precision precision, int batch, int pixels, int channels, float* out,
                        cudaStream_t stream) {
   return WithPrecision(precision, [&]<Precision kPrecision>() {
-    return Launch(PoolKernel<kPrecision>, dim3(DivideUp(channels, kPoolPairs * 2), batch),
-                  dim3(kPoolRows * kPoolPairs), kPoolRows * kPoolPairs * 2 * sizeof(float), stream,
-                  static_cast<const Element<kPrecision>*>(maps), pixels, channels, out);
+    return LaunchOverlapped(PoolKernel<kPrecision>, dim3(DivideUp(channels, kPoolPairs * 2), batch),
+                            dim3(kPoolRows * kPoolPairs), kPoolRows * kPoolPairs * 2 * sizeof(float), stream,
+                            static_cast<const Element<kPrecision>*>(maps), pixels, channels, out);
   });
 }
 
 cudaError_t LaunchLinear(const LinearLayer& layer, cudaStream_t stream) {
   const dim3 grid(DivideUp(layer.rows, kLinearRows * kLinearWarps), DivideUp(layer.batch, kLinearImages));
-  return Launch(layer.columns % 4 == 0 ? LinearKernel<4> : LinearKernel<1>, grid, dim3(kLinearWarps * 32), 0,
-                stream, layer);
+  return LaunchOverlapped(layer.columns % 4 == 0 ? LinearKernel<4> : LinearKernel<1>, grid,
+                          dim3(kLinearWarps * 32), 0, stream, layer);
 }
 
 cudaError_t LaunchSoftmaxTopK(const float* logits, int batch, int count, int k, int32_t* indices,

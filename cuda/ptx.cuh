@@ -27,6 +27,9 @@
 #include <cuda_runtime.h>
 #include <mma.h>
 
+#include <cstdlib>
+#include <cstring>
+
 #define REPVGG_DEVICE __device__ __forceinline__
 #ifdef __CUDA_ARCH__
 #define REPVGG_ARCH __CUDA_ARCH__
@@ -251,12 +254,29 @@ REPVGG_DEVICE void WmmaStore(float* to, const WmmaSum& from, int pitch) {
   nvcuda::wmma::store_matrix_sync(to, from.fragment, pitch, nvcuda::wmma::mem_row_major);
 }
 
+// Programmatic dependent launch, for kernels that LaunchOverlapped launches (PTX ISA, "griddepcontrol").
+// After WaitForPreviousKernel the kernel ahead in the stream has ended, with all that were ahead of it, and
+// what they wrote can be seen: by this thread, and by others that a barrier tells. Before it a thread may
+// read only what no kernel writes, and may write no global memory. Each block waits at least in one thread,
+// or the kernel behind this one could overtake the one ahead. AllowNextKernel lets the next kernel start once
+// all blocks of this one have; it is right at any time, and best at the beginning. Nothing before sm_90.
+REPVGG_DEVICE void WaitForPreviousKernel() {
+#if REPVGG_ARCH >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+REPVGG_DEVICE void AllowNextKernel() {
+#if REPVGG_ARCH >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 // kernel<<<grid, block, shared_bytes, stream>>>(arguments...). More than 48 KB of shared memory has to be
 // asked for, per kernel and device; asking again costs next to nothing, and remembering would be hidden
 // state.
 template <typename... Parameters, typename... Arguments>
-cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-                   cudaStream_t stream, const Arguments&... arguments) {
+cudaError_t LaunchAs(bool overlapped, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                     size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
   if (shared_bytes > 48 * 1024) {
     const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                    static_cast<int>(shared_bytes));
@@ -267,7 +287,32 @@ cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t 
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &attribute;
+  config.numAttrs = overlapped ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+}
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+                   cudaStream_t stream, const Arguments&... arguments) {
+  return LaunchAs(false, kernel, grid, block, shared_bytes, stream, arguments...);
+}
+
+// The same for a kernel that calls WaitForPreviousKernel: it may start while the one ahead of it ends. Not
+// where its machine code is older than sm_90, in which that call is nothing, nor with REPVGG_OVERLAP=off.
+template <typename... Parameters, typename... Arguments>
+cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+                             cudaStream_t stream, const Arguments&... arguments) {
+  cudaFuncAttributes attributes;
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error != cudaSuccess) return error;
+  const char* const wanted = std::getenv("REPVGG_OVERLAP");
+  const bool off = wanted != nullptr && std::strcmp(wanted, "off") == 0;
+  return LaunchAs(!off && attributes.ptxVersion >= 90, kernel, grid, block, shared_bytes, stream,
+                  arguments...);
 }
 
 }  // namespace repvgg::cuda

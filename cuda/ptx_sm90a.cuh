@@ -131,11 +131,6 @@ REPVGG_DEVICE void ClaimRegisters() {
   REPVGG_SM90A("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-// Of a kernel that may start before the one ahead of it in the stream has ended (LaunchOverlapped): waits for
-// that end, and allows the next one to start.
-REPVGG_DEVICE void WaitForPreviousKernel() { REPVGG_SM90A("griddepcontrol.wait;" :: : "memory"); }
-REPVGG_DEVICE void AllowNextKernel() { REPVGG_SM90A("griddepcontrol.launch_dependents;" :: : "memory"); }
-
 // Wgmma's registers and operands are its own from the first Wgmma on until WgmmaWait; WgmmaFence comes
 // between other uses of the registers and the first.
 REPVGG_DEVICE void WgmmaFence() { REPVGG_SM90A("wgmma.fence.sync.aligned;" :: : "memory"); }

@@ -20,6 +20,8 @@ template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads) ChainProductsKernel(const ChainProducts products) {
   using T = typename Tile::T;
   if (REPVGG_ARCH < 800) return;
+  AllowNextKernel();
+  WaitForPreviousKernel();
   unsigned char* const shared = SharedMemory();
   const int group_in = products.group_in, group_out = products.group_out;
   const int channel_tiles = DivideUp(group_out, Tile::kChannels), columns = channel_tiles * products.groups;
@@ -78,8 +80,8 @@ template <typename Tile>
 cudaError_t LaunchProducts(const ChainProducts& products, cudaStream_t stream) {
   const int blocks = DivideUp(products.tiles, Tile::kPixels) * DivideUp(products.group_out, Tile::kChannels) *
                      products.groups;
-  return Launch(ChainProductsKernel<Tile>, dim3(blocks, products.positions), dim3(Tile::kThreads),
-                Tile::kSharedBytes, stream, products);
+  return LaunchOverlapped(ChainProductsKernel<Tile>, dim3(blocks, products.positions), dim3(Tile::kThreads),
+                          Tile::kSharedBytes, stream, products);
 }
 
 template <typename... Tiles>

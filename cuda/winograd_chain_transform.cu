@@ -31,6 +31,8 @@ template <Precision kPrecision, int kTile, ChainStep kStep>
 __global__ void __launch_bounds__(kThreads)
     ChainTransformKernel(const Convolution layer, const uint32_t* m, uint32_t* v) {
   using T = Element<kPrecision>;
+  AllowNextKernel();
+  WaitForPreviousKernel();
   constexpr int kSide = kTile + 2, kPositions = kPositionsOf<kTile>;
   constexpr float kScale = ChainInputScale(kTile);
   const int channels = kStep == ChainStep::kBegin ? layer.in_channels : layer.out_channels;
@@ -109,8 +111,8 @@ cudaError_t LaunchStep(const Convolution& layer, ChainStep step, const void* m, 
                       : step == ChainStep::kBetween
                           ? ChainTransformKernel<kPrecision, kTile, ChainStep::kBetween>
                           : ChainTransformKernel<kPrecision, kTile, ChainStep::kEnd>;
-  return Launch(kernel, blocks, dim3(kThreads), shared, stream, layer, static_cast<const uint32_t*>(m),
-                static_cast<uint32_t*>(v));
+  return LaunchOverlapped(kernel, blocks, dim3(kThreads), shared, stream, layer,
+                          static_cast<const uint32_t*>(m), static_cast<uint32_t*>(v));
 }
 
 }  // namespace

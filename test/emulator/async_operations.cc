@@ -30,7 +30,8 @@ void Sleep(std::vector<int>& waiting) {
 Clock Release() {
   Worker& w = *worker;
   Clock& own = w.clocks[w.current->thread / kWarp];
-  const Clock released = own;
+  Clock released = own;
+  if (w.current->previous_ended) released.of[kPreviousKernel] = 1;
   ++own.of[w.current->thread / kWarp];
   return released;
 }
@@ -207,7 +208,10 @@ void NamedBarrier(int number, int threads) {
   if (static_cast<int>(waiting.size()) + 1 < threads) return Sleep(waiting);
   waiting.push_back(w.current->thread);
   Clock together;
-  for (const int thread : waiting) together.Join(w.clocks[thread / kWarp]);
+  for (const int thread : waiting) {
+    together.Join(w.clocks[thread / kWarp]);
+    if (w.fibers[thread]->previous_ended) together.of[kPreviousKernel] = 1;
+  }
   for (const int thread : waiting) {
     Clock& own = w.clocks[thread / kWarp];
     const uint32_t now = together.of[thread / kWarp] + 1;
@@ -224,13 +228,14 @@ void LoadBox(void* shared, const cuda::TensorMap& map, Coordinates at, uint64_t*
   const auto to = static_cast<unsigned char*>(shared);
   if ((to - worker->shared) % 1024 != 0) Complain(Fault::kMisaligned, HERE, "TMA load");
   BeginLoad(to, BoxBytes(map), HERE);
-  worker->loads.push_back({map, at, to, barrier});
+  worker->loads.push_back({map, at, to, barrier, worker->PreviousEnded()});
 }
 
 void CompleteLoad(size_t index) {
   const PendingLoad load = worker->loads[index];
   worker->loads.erase(worker->loads.begin() + static_cast<ptrdiff_t>(index));
   const int bytes = BoxBytes(load.map);
+  worker->copy_previous_ended = &load.previous_ended;
   if (load.shared + bytes <= worker->shared + worker->shared_bytes) {
     ForEachRow(load.map, load.at, [&](int row, int row_bytes, const unsigned char* from, int valid) {
       if (valid > 0) CheckAccess(from, valid, false, HERE);
@@ -243,6 +248,7 @@ void CompleteLoad(size_t index) {
     });
     EndLoad(load.shared, bytes, *load.barrier);
   }
+  worker->copy_previous_ended = nullptr;
   load.barrier->bytes -= bytes;
   EndPhaseIfComplete(*load.barrier);
 }
@@ -254,13 +260,14 @@ void StoreBox(const cuda::TensorMap& map, Coordinates at, const void* shared) {
   CheckAsyncRead(from, bytes, true, HERE);
   if (from + bytes > worker->shared + worker->shared_bytes) return;
   MarkStoring(from, bytes, 1);
-  worker->current->stores.push_back({map, at, from});
+  worker->current->stores.push_back({map, at, from, worker->PreviousEnded()});
 }
 
 void FenceProxy() { ++worker->current->proxy_fences; }
 
 void WaitStores() {
   for (const PendingStore& store : worker->current->stores) {
+    worker->copy_previous_ended = &store.previous_ended;
     ForEachRow(store.map, store.at, [&](int row, int row_bytes, const unsigned char* to, int valid) {
       if (valid > 0) CheckAccess(to, valid, true, HERE);
       for (int byte = 0; byte < valid; byte += 16) {
@@ -270,6 +277,7 @@ void WaitStores() {
       }
     });
     MarkStoring(store.shared, BoxBytes(store.map), -1);
+    worker->copy_previous_ended = nullptr;
   }
   worker->current->stores.clear();
 }

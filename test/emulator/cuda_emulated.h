@@ -160,14 +160,28 @@ inline void WmmaStore(float* to, const WmmaSum& from, int pitch) {
   emulator::StoreSumPart(to, from.part, pitch);
 }
 
+inline void WaitForPreviousKernel() { emulator::WaitForPreviousKernel(); }
+inline void AllowNextKernel() {}
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t LaunchAs(bool overlapped, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                     size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
+  const std::tuple<Parameters...> copies{static_cast<Parameters>(arguments)...};
+  return emulator::Submit(stream, [=] {
+    emulator::Run(
+        {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
+        [&] { std::apply(kernel, copies); }, overlapped);
+  });
+}
 template <typename... Parameters, typename... Arguments>
 cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t stream, const Arguments&... arguments) {
-  const std::tuple<Parameters...> copies{static_cast<Parameters>(arguments)...};
-  return emulator::Submit(stream, [=] {
-    emulator::Run({grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
-                  [&] { std::apply(kernel, copies); });
-  });
+  return LaunchAs(false, kernel, grid, block, shared_bytes, stream, arguments...);
+}
+template <typename... Parameters, typename... Arguments>
+cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+                             cudaStream_t stream, const Arguments&... arguments) {
+  return LaunchAs(true, kernel, grid, block, shared_bytes, stream, arguments...);
 }
 
 }  // namespace repvgg::cuda

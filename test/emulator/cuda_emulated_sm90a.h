@@ -44,8 +44,6 @@ template <int kRegisters>
 void ReleaseRegisters() {}
 template <int kRegisters>
 void ClaimRegisters() {}
-inline void WaitForPreviousKernel() {}
-inline void AllowNextKernel() {}
 
 inline void WgmmaFence() { emulator::FenceProducts(); }
 inline void WgmmaCommit() { emulator::CommitProducts(); }

@@ -169,7 +169,7 @@ void Worker::RunBlock(Index3 index) {
     fiber.products.clear();
     fiber.sums.clear();
     fiber.product_group = fiber.proxy_fences = 0;
-    fiber.products_fenced = false;
+    fiber.products_fenced = fiber.previous_ended = false;
     Start(fiber);
   }
   current = nullptr;
@@ -182,6 +182,11 @@ void Worker::RunBlock(Index3 index) {
     Complain(Fault::kDivergence, nullptr,
              std::to_string(finished) + " threads have ended, " + std::to_string(at_barrier) +
                  " wait at a barrier and " + std::to_string(waiting) + " in a warp operation");
+  }
+  const auto waited = [](const auto& fiber) { return fiber->previous_ended; };
+  if (overlapped && std::none_of(fibers.begin(), fibers.begin() + threads, waited)) {
+    Complain(Fault::kRace, nullptr,
+             "a block of an overlapped kernel ends and has not waited for the previous one");
   }
 }
 
@@ -240,7 +245,8 @@ void Worker::Finish() {
   std::abort();  // Nobody resumes a finished fiber.
 }
 
-void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& kernel) {
+void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& kernel,
+         bool overlapped) {
   const int threads = static_cast<int>(block.x * block.y * block.z);
   if (threads % kWarp != 0 || threads > kMaxThreads || shared_bytes > kMaxSharedBytes) {
     Complain(Fault::kDivergence, nullptr,
@@ -258,6 +264,7 @@ void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<voi
     own.threads = threads;
     own.shared_bytes = shared_bytes;
     own.kernel = &kernel;
+    own.overlapped = overlapped;
     own.settings = settings();
     worker = &own;
     for (int64_t i; (i = next++) < blocks;) {
@@ -280,6 +287,8 @@ const Index3& BlockSize() { return worker->block_size; }
 const Index3& GridSize() { return worker->grid; }
 unsigned char* BlockSharedMemory() { return worker->shared; }
 
+void WaitForPreviousKernel() { worker->current->previous_ended = true; }
+
 void BlockBarrier() {
   Worker& w = *worker;
   if (++w.at_barrier < w.threads) {
@@ -289,6 +298,9 @@ void BlockBarrier() {
   }
   w.at_barrier = 0;
   ++w.epoch;
+  bool ended = false;
+  for (int t = 0; t < w.threads; ++t) ended |= w.fibers[t]->previous_ended;
+  for (int t = 0; t < w.threads; ++t) w.fibers[t]->previous_ended = ended;
   for (Warp& warp : w.warps) warp.ready = ~0u;
   // Not always the last to arrive goes first.
   w.Block();

@@ -14,6 +14,8 @@
 //   - two threads of a block touch one word of shared memory, one of them writing, with no barrier between
 //     them (__syncthreads, or __syncwarp within a warp; shuffles and mma order nothing)
 //   - shared memory used while a cp.async into it is in flight
+//   - in an overlapped launch, what another kernel wrote is read, or anything is written, by a thread that
+//     neither waited for the previous kernel nor met one that had at a barrier; a block that never waits
 //   - warp operation that not all 32 lanes reach, barrier that not all threads reach
 // Not found: missing __threadfence, bank conflicts, anything about time. Sums inside mma are in another order
 // than the hardware's.
@@ -74,7 +76,9 @@ void Free(void* pointer);
 // The number of bytes of an output or scratch that no kernel wrote.
 size_t CountUnwritten(const void* pointer);
 
-void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& kernel);
+// `overlapped`: as if the kernel before had not ended before a thread waits for it.
+void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& kernel,
+         bool overlapped = false);
 
 // Seen from inside a kernel.
 const Index3& ThreadIndex();
@@ -83,6 +87,7 @@ const Index3& BlockSize();
 const Index3& GridSize();
 unsigned char* BlockSharedMemory();
 
+void WaitForPreviousKernel();
 void BlockBarrier();
 void WarpBarrier(unsigned mask);
 uint32_t ShuffleXor(unsigned mask, uint32_t value, int lane_mask);

@@ -48,6 +48,7 @@ struct PendingStore {
   cuda::TensorMap map;
   Coordinates at;
   const unsigned char* shared;
+  bool previous_ended;  // When it was asked for; of loads too.
 };
 
 struct Fiber {
@@ -67,6 +68,7 @@ struct Fiber {
   std::vector<HiddenSums> sums;
   unsigned product_group = 0;
   bool products_fenced = false;
+  bool previous_ended = false;  // As far as this thread knows, by itself or by a barrier of the block.
 };
 
 enum class WarpOperation { kNone, kBarrier, kShuffle, kLoadMatrices, kStoreMatrices, kMma, kWmma, kWgmma };
@@ -96,12 +98,13 @@ struct Warp {
 inline constexpr int kMaxWarps = 32;
 inline constexpr int kMaxBarriers = 64;
 inline constexpr int kNamedBarriers = 16;
+inline constexpr int kPreviousKernel = kMaxWarps + kMaxBarriers;
 
 // What a warp knows to have happened, by way of barriers in shared memory and named ones: for each warp,
 // everything it did up to that time of its own; for each barrier in shared memory, the copies of the phases
-// before that number.
+// before that number; and whether the previous kernel has ended.
 struct Clock {
-  std::array<uint32_t, kMaxWarps + kMaxBarriers> of = {};
+  std::array<uint32_t, kMaxWarps + kMaxBarriers + 1> of = {};
   void Join(const Clock& other) {
     for (size_t i = 0; i < of.size(); ++i) of[i] = std::max(of[i], other.of[i]);
   }
@@ -126,6 +129,7 @@ struct PendingLoad {
   Coordinates at;
   unsigned char* shared;
   Barrier* barrier;
+  bool previous_ended;
 };
 
 // What is known of one 4-byte word of shared memory.
@@ -166,6 +170,8 @@ struct Worker {
   std::map<const void*, std::unique_ptr<Barrier>> barriers;
   std::array<NamedBarrierState, kNamedBarriers> named;
   std::deque<PendingLoad> loads;
+  bool overlapped = false;
+  const bool* copy_previous_ended = nullptr;  // Of the TMA copy that is being carried out.
   // When each warp's products last read each 1024 bytes of shared memory, by its clock.
   std::vector<std::array<uint32_t, kMaxWarps>> product_reads;
 
@@ -177,6 +183,11 @@ struct Worker {
   void RunBlock(Index3 index);
   Warp& warp() { return warps[current->thread / kWarp]; }
   int lane() const { return current->thread % kWarp; }
+  bool PreviousEnded() const {
+    if (!overlapped) return true;
+    if (copy_previous_ended != nullptr) return *copy_previous_ended;
+    return current->previous_ended || clocks[current->thread / kWarp].of[kPreviousKernel] != 0;
+  }
   // Runs other fibers until the current one is ready again.
   void Block();
   // Called by the last action of a fiber.

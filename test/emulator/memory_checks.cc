@@ -17,7 +17,15 @@ constexpr size_t kArenaBytes = size_t{1} << 36;  // Of addresses: pages exist on
 constexpr size_t kGap = size_t{8} << 20;         // A wrong index lands in it and is noticed.
 constexpr size_t kSharedGap = size_t{1} << 20;
 
-enum ByteState : uint8_t { kUnallocated, kUnwritten, kWritten, kConstant, kOutputUnwritten, kOutputWritten };
+enum ByteState : uint8_t {
+  kUnallocated,
+  kUnwritten,
+  kWritten,  // By the host.
+  kComputed,
+  kConstant,
+  kOutputUnwritten,
+  kOutputWritten
+};
 
 struct Arena {
   unsigned char* memory;
@@ -128,13 +136,18 @@ void CheckGlobal(size_t offset, size_t bytes, bool write, const void* place) {
   const auto complain = [&](Fault fault, const char* why) {
     Complain(fault, place, std::to_string(bytes) + " bytes of global memory " + why);
   };
+  const bool previous_ended = worker->PreviousEnded();
+  if (write && !previous_ended) complain(Fault::kRace, "that the previous kernel may still use were written");
   for (size_t i = 0; i < bytes; ++i) {
     const uint8_t state = states[i];
+    if (!previous_ended && (state == kComputed || state == kOutputWritten)) {
+      return complain(Fault::kRace, "that the previous kernel may still write were read");
+    }
     if (state == kUnallocated) return complain(Fault::kOutOfBounds, "that are not allocated");
     if (write) {
       if (state == kConstant) return complain(Fault::kReadOnly, "that are an input were written");
       if (state == kOutputWritten) return complain(Fault::kWrittenTwice, "were written a second time");
-      states[i] = state == kOutputUnwritten ? kOutputWritten : kWritten;
+      states[i] = state == kOutputUnwritten ? kOutputWritten : kComputed;
     } else if (state == kUnwritten || state == kOutputUnwritten) {
       return complain(Fault::kUninitialised, "that nobody wrote were read");
     }
