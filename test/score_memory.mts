@@ -1,4 +1,5 @@
-// Scores a source of as many tiny raw images as its argument says, and prints the memory of the process after each tenth.
+// Scores a source of as many records as its argument says, and prints the memory of the process after each tenth. They are tiny
+// images, and every fiftieth one that cannot be read.
 import {RepVGG} from '../ts/model.ts';
 import type {ScoreInput} from '../ts/score.ts';
 
@@ -6,7 +7,8 @@ const count = Number(process.argv[2]);
 
 function* records(): Generator<ScoreInput> {
   for (let i = 0; i < count; i++) {
-    yield {id: `image ${i}`, image: {data: new Uint8Array(64).fill(i), width: 8, height: 8, channels: 1}};
+    const data = new Uint8Array(i % 50 === 49 ? 0 : 64).fill(i);
+    yield {id: `image ${i}`, image: {data, width: 8, height: 8, channels: 1}};
   }
 }
 

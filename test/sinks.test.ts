@@ -1,12 +1,14 @@
 import {readFile} from 'node:fs/promises';
 import {join} from 'node:path';
-import {tableFromIPC} from 'apache-arrow';
+import {RecordBatchReader, tableFromIPC} from 'apache-arrow';
 import test from 'ava';
 import {parse} from 'csv-parse/sync';
 import {asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects} from 'hyparquet';
+import {readParquet} from 'parquet-wasm';
 import {RepVGG} from '../ts/model.ts';
 import type {ScoreInput, ScoreOptions, ScoreRow} from '../ts/score.ts';
 import {scoreToFile} from '../ts/score_file.ts';
+import {arrowSchema} from '../ts/sinks/arrow_schema.ts';
 import {columnsOf} from '../ts/sinks/columns.ts';
 import {fromJournalLine, toCsvLine, toJournalLine} from '../ts/sinks/lines.ts';
 import {photos} from './fixtures.ts';
@@ -43,6 +45,17 @@ function flat(row: ScoreRow, options: ScoreOptions): Record<string, unknown> {
   );
 }
 
+/** Parquet has NaN for the vectors of failed rows. */
+function withVectors(row: Record<string, unknown>, length: number): Record<string, unknown> {
+  const none = new Array(length).fill(Number.NaN);
+  return Object.fromEntries(
+    Object.entries(row).map(([name, value]) => [
+      name,
+      /^(embedding|logits)$/.test(name) ? (value ?? none) : value,
+    ]),
+  );
+}
+
 const cases: ScoreOptions[] = [{topK: 3, fields}, {output: 'logits'}, {output: 'embeddings', fields}];
 for (const options of cases) {
   const {output = 'labels'} = options;
@@ -53,7 +66,9 @@ for (const options of cases) {
     t.like(await scoreToFile(model, source, path, options), {ok: 4, failed: 1, complete: true});
     const file = await asyncBufferFromFile(path);
     const rows = await parquetReadObjects({file});
-    const expected = (await rowsOf(model, options)).map(row => flat(row, options));
+    const {numClasses, widths} = model.architecture;
+    const length = output === 'logits' ? numClasses : widths[4];
+    const expected = (await rowsOf(model, options)).map(row => withVectors(flat(row, options), length));
     t.deepEqual(
       rows.map(row => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value ?? null]))),
       expected,
@@ -67,6 +82,28 @@ for (const options of cases) {
       }),
     );
   });
+
+  if (output !== 'labels') {
+    test(`to readers of Arrow's schema the ${output} in Parquet are lists of fixed size`, async t => {
+      await using model = await load();
+      const path = join(await temporaryFolder(t), 'rows.parquet');
+      await scoreToFile(model, source, path, options);
+      const table = tableFromIPC(readParquet(await readFile(path)).intoIPCStream());
+      const column = output === 'logits' ? 'logits' : 'embedding';
+      const length = output === 'logits' ? model.architecture.numClasses : model.architecture.widths[4];
+      t.is(
+        String(table.schema.fields.find(({name}) => name === column)!.type),
+        `FixedSizeList[${length}]<Float32>`,
+      );
+      const vectors = (await rowsOf(model, options)).map(
+        row => withVectors(flat(row, options), length)[column] as number[],
+      );
+      t.deepEqual(
+        [...table.getChild(column)!].map(vector => [...vector]),
+        vectors,
+      );
+    });
+  }
 
   test(`an Arrow file has the ${output} of the rows, vectors as lists of fixed size`, async t => {
     await using model = await load();
@@ -118,6 +155,20 @@ for (const options of cases) {
     );
   });
 }
+
+test("Arrow's schema of many columns is what Arrow reads of it", t => {
+  const fields = Array.from({length: 100}, (_, i) => `${'ä'.repeat(i % 7)}${i}`);
+  const columns = columnsOf({output: 'embeddings', fields, timing: true});
+  const {schema} = RecordBatchReader.from(Buffer.from(arrowSchema(columns, 1280), 'base64')).open();
+  t.deepEqual(
+    schema.fields.map(({name, type, nullable}) => [name, String(type), nullable]),
+    columns.map(({name, kind}) => [
+      name,
+      {text: 'Utf8', number: 'Float64', vector: 'FixedSizeList[1280]<Float32>', predictions: ''}[kind],
+      name !== 'id' && kind !== 'vector',
+    ]),
+  );
+});
 
 test('the journal keeps every bit of a vector', t => {
   const embedding = Float32Array.of(0.1, -0, 1e-45, Infinity, Number.NaN, 3.4e38);

@@ -200,7 +200,7 @@ async function finish(
     const groups = groupRows(journal, columns.some(({kind}) => kind === 'vector') ? vectorLength : 1);
     await replaceFile(journal.path, file =>
       format === 'parquet'
-        ? writeParquet(file, columns, groups)
+        ? writeParquet(file, columns, groups, vectorLength)
         : writeArrow(file, columns, groups, vectorLength),
     );
   }

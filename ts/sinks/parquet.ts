@@ -4,13 +4,18 @@ import {ByteWriter, ParquetWriter} from 'hyparquet-writer';
 import type {Prediction} from '../predictions.ts';
 import {append} from '../replace_file.ts';
 import type {ScoreRow} from '../score.ts';
+import {arrowSchema} from './arrow_schema.ts';
 import {type Column, toText} from './columns.ts';
 
-/** Writes rows as Parquet, a row group for each group of rows. */
+/**
+ * Writes rows as Parquet, a row group for each group of rows. Vectors are lists to Parquet, and of fixed size to readers that heed
+ * Arrow's schema. Some of these cannot read a file with such a list that is null (pyarrow before 26), so failed rows have NaN in it.
+ */
 export async function writeParquet(
   file: FileHandle,
   columns: readonly Column[],
   groups: AsyncIterable<readonly ScoreRow[]>,
+  vectorLength: number,
 ): Promise<void> {
   const bytes = new ByteWriter();
   const flush = async (): Promise<void> => {
@@ -22,12 +27,16 @@ export async function writeParquet(
     writer: Object.assign(bytes, {flush, finish: flush}),
     schema: [{name: 'root', num_children: columns.length}, ...columns.flatMap(schemaOf)],
     createdBy: 'repvgg',
+    ...(columns.some(({kind}) => kind === 'vector') && {
+      kvMetadata: [{key: 'ARROW:schema', value: arrowSchema(columns, vectorLength)}],
+    }),
   });
+  const noVector = new Array(vectorLength).fill(Number.NaN);
   for await (const rows of groups) {
     await writer.write({
       columnData: columns.map(({name, kind, cellOf}) => ({
         name,
-        data: rows.map(row => toParquet(kind, cellOf(row))),
+        data: rows.map(row => toParquet(kind, cellOf(row)) ?? (kind === 'vector' ? noVector : undefined)),
       })),
       rowGroupSize: rows.length,
     });
@@ -37,8 +46,8 @@ export async function writeParquet(
 
 function schemaOf({name, kind}: Column): SchemaElement[] {
   const text = {type: 'BYTE_ARRAY', converted_type: 'UTF8'} as const;
-  const list = (element: SchemaElement[]): SchemaElement[] => [
-    {name, repetition_type: 'OPTIONAL', num_children: 1, converted_type: 'LIST'},
+  const list = (repetition_type: 'OPTIONAL' | 'REQUIRED', element: SchemaElement[]): SchemaElement[] => [
+    {name, repetition_type, num_children: 1, converted_type: 'LIST'},
     {name: 'list', repetition_type: 'REPEATED', num_children: 1},
     ...element,
   ];
@@ -48,9 +57,9 @@ function schemaOf({name, kind}: Column): SchemaElement[] {
     case 'number':
       return [{name, repetition_type: 'OPTIONAL', type: 'DOUBLE'}];
     case 'vector':
-      return list([{name: 'element', repetition_type: 'REQUIRED', type: 'FLOAT'}]);
+      return list('REQUIRED', [{name: 'element', repetition_type: 'REQUIRED', type: 'FLOAT'}]);
     case 'predictions':
-      return list([
+      return list('OPTIONAL', [
         {name: 'element', repetition_type: 'REQUIRED', num_children: 3},
         {name: 'index', repetition_type: 'REQUIRED', type: 'INT32'},
         {name: 'label', repetition_type: 'REQUIRED', ...text},
