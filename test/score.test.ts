@@ -181,6 +181,46 @@ test('rows do not wait for records that are yet to come', async t => {
   t.true((await scores.next()).done);
 });
 
+test('records of a slow source wait for others no longer than maxWait', async t => {
+  await using model = await load({batchSize: 8});
+  const input = new PassThrough({objectMode: true});
+  const scores = model.score(input, {maxWait: 50});
+  const ids: string[] = [];
+  for (const size of [3, 1, 8, 2]) {
+    for (let i = 0; i < size; i++) input.write({id: `${size}.${i}`, image: raw(i)});
+    for (let i = 0; i < size; i++) ids.push(((await scores.next()).value as ScoreRow).id);
+  }
+  t.deepEqual(
+    ids,
+    [3, 1, 8, 2].flatMap(size => Array.from({length: size}, (_, i) => `${size}.${i}`)),
+  );
+});
+
+test('a record that arrives after maxWait is in the next batch, and an abort then still ends it', async t => {
+  await using model = await load({batchSize: 2});
+  const input = new PassThrough({objectMode: true});
+  const controller = new AbortController();
+  const scores = model.score(input, {maxWait: 1, signal: controller.signal});
+  for (let i = 0; i < 3; i++) {
+    const next = scores.next();
+    input.write({id: `${i}`, image: raw(i)});
+    t.like((await next).value, {id: `${i}`});
+    await new Promise(resolve => setTimeout(resolve, 20));
+  }
+  controller.abort();
+  await t.throwsAsync(scores.next(), {any: true, name: 'AbortError'});
+
+  const broken = new Error('the source broke');
+  async function* failing(): AsyncGenerator<ScoreInput> {
+    yield raw(0);
+    await new Promise(resolve => setTimeout(resolve, 100));
+    throw broken;
+  }
+  const others = model.score(failing(), {maxWait: 1});
+  t.like((await others.next()).value, {id: '0'});
+  await t.throwsAsync(others.next(), {is: broken});
+});
+
 test('a consumer that throws, or leaves while the source is silent, ends the source', async t => {
   await using model = await load({batchSize: 2});
   let left = 0;
@@ -269,6 +309,7 @@ test('arguments are checked at once', async t => {
     [[], {concurrency: 1.5}, /for concurrency/],
     [[], {fields: 'id'}, /for fields/],
     [[], {skip: true}, /for skip/],
+    [[], {maxWait: 0}, /for maxWait/],
     [[], {signal: {}}, /for signal/],
     [[], {fetchTimeout: -1}, /for fetchTimeout/],
   ];

@@ -35,6 +35,8 @@ export interface PrepareOptions extends RunOptions {
   batchSize: number;
   /** Images on their way at the same time. Default: as many as keep the decoding threads busy. */
   concurrency?: number | undefined;
+  /** Milliseconds that an item of a slow source waits for others to fill its batch. Default 1000. */
+  maxWait?: number | undefined;
   /** Ends the preparation: it then throws the signal's reason, even while the source is silent. */
   signal: AbortSignal;
 }
@@ -54,10 +56,11 @@ export async function* prepareBatches<Item>(
   imageOf: (item: Item) => ImageInput | RepVGGError,
   options: PrepareOptions,
 ): AsyncGenerator<PreparedBatch<Item>> {
-  const source = new Puller(items, options.signal);
+  const {batchSize, maxWait = 1000, signal} = options;
+  const source = new Puller(items, signal);
   let position = 0;
   const start = async (): Promise<PreparedBatch<Item> | undefined> => {
-    const pulled = await source.pull(options.batchSize);
+    const pulled = await source.pull(batchSize, maxWait);
     if (pulled.length === 0) return undefined;
     const first = position;
     position += pulled.length;

@@ -344,7 +344,7 @@ export class RepVGG implements AsyncDisposable {
   async *#runBatches<Item, Result>(
     items: Iterable<Item> | AsyncIterable<Item>,
     imageOf: (item: Item) => ImageInput | RepVGGError,
-    options: Pick<ScoreOptions, 'batchSize' | 'concurrency' | keyof RunOptions>,
+    options: Pick<ScoreOptions, 'batchSize' | 'concurrency' | 'maxWait' | keyof RunOptions>,
     compute: Compute<Result>,
     onFailure: OnFailure<unknown> = keep,
   ): AsyncGenerator<ComputedBatch<Item, Result>> {

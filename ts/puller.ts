@@ -7,6 +7,8 @@ export class Puller<Item> {
   readonly #signal: AbortSignal;
   /** The source has been asked for an item that it has not given yet. */
   #isWaiting = false;
+  /** What was asked for and not waited for long enough. */
+  #asked: Promise<IteratorResult<Item>> | undefined;
   #ended = false;
   #failure: {error: unknown} | undefined;
 
@@ -16,25 +18,37 @@ export class Puller<Item> {
   }
 
   /**
-   * The next `count` items, or the fewer that there are. What the source throws, the call after the one with the last items
-   * before it throws.
+   * The next `count` items, or the fewer that there are: in all, or `maxWait` milliseconds after the first of them. What the source
+   * throws, the call after the one with the last items before it throws.
    *
    * @throws the signal's reason once it is aborted, even while the source does nothing
    */
-  async pull(count: number): Promise<Item[]> {
+  async pull(count: number, maxWait: number): Promise<Item[]> {
     if (this.#failure) throw this.#failure.error;
     const items: Item[] = [];
-    while (items.length < count && !this.#ended) {
-      try {
-        const result = await this.#next();
+    let timer: NodeJS.Timeout | undefined;
+    let late: Promise<undefined> | undefined;
+    try {
+      while (items.length < count && !this.#ended) {
+        this.#asked ??= unwatched(this.#next());
+        if (items.length > 0 && this.#isWaiting) {
+          late ??= new Promise(resolve => {
+            timer = setTimeout(resolve, maxWait, undefined);
+          });
+        }
+        const result = await (late ? Promise.race([this.#asked, late]) : this.#asked);
+        if (!result) break;
+        this.#asked = undefined;
         if (result.done) this.#ended = true;
         else items.push(result.value);
-      } catch (error) {
-        this.#signal.throwIfAborted();
-        this.#ended = true;
-        this.#failure = {error};
-        if (items.length === 0) throw error;
       }
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      this.#ended = true;
+      this.#failure = {error};
+      if (items.length === 0) throw error;
+    } finally {
+      clearTimeout(timer);
     }
     return items;
   }

@@ -26,6 +26,8 @@ export interface ScoreOptions extends RunOptions {
   batchSize?: number | undefined;
   /** Images that are read and decoded at the same time. Default: what keeps the decoding threads busy. */
   concurrency?: number | undefined;
+  /** Milliseconds that a record of a slow source waits for others to fill its batch. Default 1000. */
+  maxWait?: number | undefined;
   /** Adds to each row how long its image took. Default false. */
   timing?: boolean | undefined;
   /** Makes a second row with the same id an error (ERR_DUPLICATE_ID). Needs about 20 bytes of memory an id. Default false. */
@@ -110,6 +112,9 @@ export type RunItems = (
   imageOf: (item: Item) => ImageInput | RepVGGError,
 ) => AsyncGenerator<ComputedBatch<Item, RowResult>>;
 
+/** That a timer can wait. */
+const mostMilliseconds = 2 ** 31 - 1;
+
 export function checkScore(source: unknown, options: ScoreOptions): void {
   if (!isIterable(source)) throw invalidArgument('source', 'an iterable of images or records', source);
   checkScoreOptions(options);
@@ -122,6 +127,7 @@ export function checkScoreOptions(options: ScoreOptions): void {
     topK = 5,
     batchSize = 1,
     concurrency = 1,
+    maxWait = 1,
     fields = [],
     fetchTimeout = 1,
   } = options;
@@ -131,7 +137,8 @@ export function checkScoreOptions(options: ScoreOptions): void {
   positiveInteger(topK, 'topK');
   positiveInteger(batchSize, 'batchSize', mostImages);
   positiveInteger(concurrency, 'concurrency', mostImages);
-  positiveInteger(fetchTimeout, 'fetchTimeout', 2 ** 31 - 1);
+  positiveInteger(maxWait, 'maxWait', mostMilliseconds);
+  positiveInteger(fetchTimeout, 'fetchTimeout', mostMilliseconds);
   if (!Array.isArray(fields) || !fields.every(field => typeof field === 'string')) {
     throw invalidArgument('fields', 'an array of names', fields);
   }
