@@ -86,6 +86,20 @@ test('images that are damaged or huge are error rows; odd ones are read; files a
   );
 });
 
+test('a damaged image says what is wrong with it, whatever else is decoded at that time', async t => {
+  await using model = await load();
+  const png = await sharp({create: {width: 8, height: 8, channels: 3, background: 'red'}})
+    .png()
+    .toBuffer();
+  const jpeg = await readFile(image('truncated.jpg'));
+  const inputs = Array.from({length: 400}, (_, i) => (i % 2 === 0 ? png : jpeg));
+  const rows = await all(model.score(inputs));
+  t.deepEqual(
+    [...new Set(rows.flatMap(row => ('error' in row ? row.error.message.replace(/input \d+/, 'it') : [])))],
+    ['Cannot decode it: VipsJpeg: premature end of JPEG image.'],
+  );
+});
+
 test('a URL: its image, a status, a server that is silent until the time is up, one that is not there', async t => {
   await using model = await load();
   const bytes = await readFile(photos[0]!);

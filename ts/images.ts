@@ -40,6 +40,9 @@ const headBytes = 12;
 /** sharp's own limit, which raw pixels have too. */
 const maxPixels = 0x3fff ** 2;
 
+/** Of decoding a damaged image until libvips says what is wrong with it. */
+const mostAttempts = 10;
+
 /** How an input is called in messages: by its path, or its position among the inputs. */
 export function inputName(input: ImageInput, index: number): string {
   if (input instanceof URL && input.protocol !== 'data:') return input.href.split('?')[0]!;
@@ -132,17 +135,21 @@ async function decodeBytes(bytes: Uint8Array, name: string, autoOrient: boolean)
     throw new RepVGGError('ERR_IMAGE_DECODE', message);
   }
   const sharp = await loadSharp();
-  try {
-    const {data, info} = await sharp(bytes, {failOn: 'error', ignoreIcc: true, autoOrient})
-      .toColourspace('srgb')
-      .removeAlpha()
-      .raw({depth: 'uchar'})
-      .toBuffer({resolveWithObject: true});
-    return {data, width: info.width, height: info.height};
-  } catch (cause) {
-    const reason = (cause as Error).message.split('\n')[0]!.replace(/\.$/, '');
-    if (/pixel limit/i.test(reason)) throw tooLarge(name, cause);
-    throw new RepVGGError('ERR_IMAGE_DECODE', `Cannot decode ${name}: ${reason}.`, {cause});
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const {data, info} = await sharp(bytes, {failOn: 'error', ignoreIcc: true, autoOrient})
+        .toColourspace('srgb')
+        .removeAlpha()
+        .raw({depth: 'uchar'})
+        .toBuffer({resolveWithObject: true});
+      return {data, width: info.width, height: info.height};
+    } catch (cause) {
+      const reason = (cause as Error).message.split('\n')[0]!.replace(/\.$/, '');
+      // libvips has one message for the whole process, which the end of another image may have taken away.
+      if (reason === 'Unknown error' && attempt < mostAttempts) continue;
+      if (/pixel limit/i.test(reason)) throw tooLarge(name, cause);
+      throw new RepVGGError('ERR_IMAGE_DECODE', `Cannot decode ${name}: ${reason}.`, {cause});
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 import {readdirSync} from 'node:fs';
-import {copyFile, mkdir, readFile} from 'node:fs/promises';
+import {copyFile, mkdir, readdir, readFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
 import sharp from 'sharp';
@@ -36,12 +36,12 @@ test('--rows: what classify --json prints, with the errors', async t => {
   const folder = await temporaryFolder(t);
   await copyFile(join(digits.images, first!), join(folder, 'a.png'));
   await copyFile(image('truncated.jpg'), join(folder, 'b.jpg'));
-  const args = ['infer', 'a.png', 'b.jpg', 'c.jpg', '-c', 'digits', '-k', '2'];
-  const {code, stderr, stdout} = await repvgg([...args, '--rows', '--json'], {cwd: folder});
+  const args = ['infer', 'a.png', 'b.jpg', 'c.jpg', '-c', 'digits'];
+  const {code, stderr, stdout} = await repvgg([...args, '--rows', '-k', '2', '--json'], {cwd: folder});
   t.is(code, 1);
   t.deepEqual(JSON.parse(stdout), {output: 'predictions.json', images: 3, failed: 2});
   t.regex(stderr, /^repvgg: b\.jpg: .*\(ERR_IMAGE_DECODE\)\nrepvgg: c\.jpg: .*\(ERR_FILE_NOT_FOUND\)\n$/);
-  const classified = await repvgg(['classify', ...args.slice(1), '--json'], {cwd: folder});
+  const classified = await repvgg(['classify', ...args.slice(1), '-k', '2', '--json'], {cwd: folder});
   const rows = JSON.parse(await readFile(join(folder, 'predictions.json'), 'utf8'));
   t.deepEqual(
     rows,
@@ -75,6 +75,18 @@ test('classify takes folders too', async t => {
       .map(line => line.slice(0, line.lastIndexOf(':'))),
     [join(folder, 'sub', 'a.png'), join(digits.images, first!)],
   );
+});
+
+test('--top-k is of the rows: alone it is a usage error', async t => {
+  const folder = await temporaryFolder(t);
+  const path = join(digits.images, first!);
+  const alone = await repvgg(['infer', path, '-c', 'digits', '-k', '2'], {cwd: folder});
+  t.like(alone, {code: 2, stdout: ''});
+  t.regex(alone.stderr, /'-k, --top-k <k>' needs '--rows'/);
+  t.deepEqual(await readdir(folder), []);
+  t.is((await repvgg(['infer', path, '-c', 'digits', '-k', '2', '--rows'], {cwd: folder})).code, 0);
+  const [row] = JSON.parse(await readFile(join(folder, 'predictions.json'), 'utf8'));
+  t.is(row.topK.length, 2);
 });
 
 test('an image that comes twice has not failed, and "__proto__" is a name like any other', async t => {

@@ -1,28 +1,27 @@
 import {basename} from 'node:path';
-import {type Command, Option} from 'commander';
+import type {Command} from 'commander';
 import type {DatasetOptions} from '../evaluation/dataset.ts';
 import type {Evaluation, Progress} from '../evaluation/evaluate.ts';
 import type {LoadOptions} from '../model.ts';
 import {append, checkReplaceable, replaceFile} from '../replace_file.ts';
 import type {FailedRow} from '../score.ts';
-import type {SourceFormat} from '../sources/source.ts';
 import {loadModel} from './load.ts';
 import {
   addNetworkOptions,
+  addSourceOptions,
   endsIn,
   exitCode,
   jsonOption,
+  labelledFormats,
   type NetworkFlags,
   needCheckpoint,
+  type SourceFlags,
   takePreprocessing,
 } from './options.ts';
 import {oneLine, print, printJson, printTable, small} from './output.ts';
 import {downloadProgress, endProgress, showProgress} from './progress.ts';
 
-interface Flags extends NetworkFlags {
-  format?: SourceFormat;
-  imageColumn?: string;
-  labelColumn?: string;
+interface Flags extends NetworkFlags, SourceFlags {
   groundTruth?: string;
   confusion?: string;
   compare?: true;
@@ -46,23 +45,8 @@ export function addEval(program: Command): void {
       'a folder of class folders (or of val/ or train/ with them), a tar, a Parquet file or table with labels, or "digits"',
     );
   addNetworkOptions(command, {batchSize: 128});
+  addSourceOptions(command, labelledFormats);
   command
-    .addOption(
-      new Option('--format <name>', 'what the data is (default: as its name ends)').choices([
-        'folder',
-        'list',
-        'ndjson',
-        'csv',
-        'tsv',
-        'parquet',
-        'tar',
-      ] satisfies SourceFormat[]),
-    )
-    .option(
-      '--image-column <name>',
-      'column of a table with the image (default: image, path, file, filename, url or uri)',
-    )
-    .option('--label-column <name>', 'column of a table with the class (default: label)')
     .option(
       '--ground-truth <file>',
       "the list of synsets of ILSVRC 2012's validation images, where they are in no class folders",

@@ -49,6 +49,8 @@ async function infer(images: string[], flags: Flags, command: Command): Promise<
   const classes: Record<string, number> = Object.create(null);
   let failed = 0;
   const checkpointFile = needCheckpoint(checkpoint, command);
+  if (!wantsRows && command.getOptionValueSource('topK') === 'cli')
+    command.error("error: option '-k, --top-k <k>' needs '--rows'");
   await checkReplaceable(output);
   {
     await using model = await loadModel(checkpointFile, load);

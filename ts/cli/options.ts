@@ -3,6 +3,7 @@ import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import {type Winograd, winogradClasses} from '../native.ts';
 import type {Form} from '../network.ts';
 import type {Interpolation, Preprocessing, PreprocessingOptions} from '../preprocessing.ts';
+import type {SourceFormat} from '../sources/source.ts';
 
 /** Exit codes. 0 is success. */
 export const exitCode = {rowsFailed: 1, usage: 2, failure: 3} as const;
@@ -160,6 +161,36 @@ export function addNetworkOptions(command: Command, {batchSize}: {batchSize?: nu
   for (const option of preprocessingOptions()) command.addOption(option);
   command.addOption(batchSizeOption(batchSize)).addOption(threadsOption());
 }
+
+/** What a source is, in place of what its name says, and where it has its images and their classes. */
+export interface SourceFlags {
+  format?: SourceFormat;
+  imageColumn?: string;
+  labelColumn?: string;
+}
+
+export function addSourceOptions(command: Command, formats: readonly SourceFormat[]): void {
+  command
+    .addOption(
+      new Option('--format <format>', 'what the source is (default: as its name ends)').choices(formats),
+    )
+    .option(
+      '--image-column <name>',
+      'of paths, URLs or bytes (default: image, path, file, filename, url or uri)',
+    )
+    .option('--label-column <name>', 'of the known class (default: label)');
+}
+
+/** The formats whose images may have a class. */
+export const labelledFormats: readonly SourceFormat[] = [
+  'folder',
+  'list',
+  'ndjson',
+  'csv',
+  'tsv',
+  'parquet',
+  'tar',
+];
 
 export function needCheckpoint(checkpoint: string | undefined, command: Command): string {
   return checkpoint ?? command.error("error: required option '-c, --checkpoint <file>' not specified");

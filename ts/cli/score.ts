@@ -3,32 +3,26 @@ import {createReadStream} from 'node:fs';
 import {constants} from 'node:os';
 import {pipeline} from 'node:stream/promises';
 import {type Command, Option} from 'commander';
-import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import type {RepVGG} from '../model.ts';
-import type {Form} from '../network.ts';
 import type {ScoreOptions} from '../score.ts';
-import type {SourceFormat, SourceOptions} from '../sources/source.ts';
+import type {SourceOptions} from '../sources/source.ts';
 import {loadModel} from './load.ts';
 import {
-  architectureOption,
-  batchSizeOption,
-  deviceOption,
-  epsOption,
+  addNetworkOptions,
+  addSourceOptions,
   exitCode,
-  formOption,
+  labelledFormats,
   list,
-  type PreprocessingFlags,
+  type NetworkFlags,
+  needCheckpoint,
   positiveInteger,
-  precisionOption,
-  preprocessingOptions,
+  type SourceFlags,
   takePreprocessing,
-  threadsOption,
 } from './options.ts';
 import {print} from './output.ts';
 import {ScoreProgress} from './score_progress.ts';
 
-interface Flags extends PreprocessingFlags {
-  checkpoint?: string;
+interface Flags extends NetworkFlags, SourceFlags {
   output: string;
   resume?: true;
   topK: number;
@@ -36,33 +30,11 @@ interface Flags extends PreprocessingFlags {
   logits?: true;
   fields?: string[];
   timing?: true;
-  format?: SourceFormat;
-  imageColumn?: string;
   idColumn?: string;
-  labelColumn?: string;
   root?: string;
   concurrency?: number;
   fetchTimeout?: number;
-  architecture?: string;
-  eps?: number;
-  labels?: string;
-  form: Form;
-  device: DeviceName | DeviceList;
-  precision: Precision;
-  batchSize: number;
-  threads?: number;
 }
-
-const formats: readonly SourceFormat[] = [
-  'folder',
-  'image',
-  'list',
-  'ndjson',
-  'csv',
-  'tsv',
-  'parquet',
-  'tar',
-];
 
 const examples = `
 SOURCE is a folder, a glob in quotes, an image, a list of paths (.txt), a table (.ndjson, .jsonl, .csv, .tsv, .parquet), a tar
@@ -80,8 +52,9 @@ export function addScore(program: Command): void {
     .description(
       'score every image of a folder, table, tar or stream into a file, and resume where a run ended',
     )
-    .argument('<source>', 'where the images are')
-    .option('-c, --checkpoint <file>', 'a checkpoint in train or deploy form, or "digits"')
+    .argument('<source>', 'where the images are');
+  addNetworkOptions(command);
+  command
     .option('-o, --output <file>', 'where the rows go; "-" is standard output', '-')
     .option('--resume', 'go on with what an earlier run has written')
     .option('-k, --top-k <k>', 'classes in each row', positiveInteger, 5)
@@ -92,29 +65,13 @@ export function addScore(program: Command): void {
       'fields of the source that rows have too, with commas between; "label" is one',
       list,
     )
-    .option('--timing', 'rows have the time that their image took')
-    .addOption(
-      new Option('--format <format>', 'what the source is (default: as its name ends)').choices(formats),
-    )
-    .option(
-      '--image-column <name>',
-      'of paths, URLs or bytes (default: image, path, file, filename, url or uri)',
-    )
+    .option('--timing', 'rows have the time that their image took');
+  addSourceOptions(command, ['image', ...labelledFormats]);
+  command
     .option('--id-column <name>', "of the rows' ids (default: id, or else the path)")
-    .option('--label-column <name>', 'of the known class (default: label)')
     .option('--root <folder>', "where relative paths start (default: the list's or table's own folder)")
     .option('--concurrency <n>', 'images read and decoded at the same time', positiveInteger)
     .option('--fetch-timeout <ms>', 'for the image of a URL (default: 30000)', positiveInteger)
-    .addOption(architectureOption())
-    .addOption(epsOption())
-    .option('--labels <file>', 'one label a line, or a JSON array (default: ImageNet for 1000 classes)')
-    .addOption(formOption())
-    .addOption(deviceOption())
-    .addOption(precisionOption());
-  for (const option of preprocessingOptions()) command.addOption(option);
-  command
-    .addOption(batchSizeOption())
-    .addOption(threadsOption())
     .addHelpText('after', examples)
     .action(score);
 }
@@ -134,16 +91,20 @@ async function score(source: string, flags: Flags, command: Command): Promise<vo
     ...rest
   } = takePreprocessing(flags);
   const {format, imageColumn, idColumn, labelColumn, root, ...load} = rest;
-  if (checkpoint === undefined)
-    command.error("error: required option '-c, --checkpoint <file>' not specified");
+  const checkpointFile = needCheckpoint(checkpoint, command);
   if (output === '-' && resume) command.error("error: option '--resume' needs '-o, --output <file>'");
   const sourceOptions = {format, imageColumn, idColumn, labelColumn, root};
   const scoreOptions: ScoreOptions = {
     output: embed ? 'embeddings' : logits ? 'logits' : 'labels',
     ...{topK, fields, timing, concurrency, fetchTimeout},
   };
-  await using model = await loadModel(checkpoint, load);
-  await run(model, {source, checkpoint, output, resume: resume === true}, sourceOptions, scoreOptions);
+  await using model = await loadModel(checkpointFile, load);
+  await run(
+    model,
+    {source, checkpoint: checkpointFile, output, resume: resume === true},
+    sourceOptions,
+    scoreOptions,
+  );
 }
 
 interface Job {

@@ -1,5 +1,4 @@
 import {type Command, Option} from 'commander';
-import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import type {Verification} from '../verify.ts';
 import {
   architectureOption,
@@ -8,7 +7,7 @@ import {
   epsOption,
   exitCode,
   jsonOption,
-  type PreprocessingFlags,
+  type NetworkFlags,
   positiveInteger,
   positiveNumber,
   precisionOption,
@@ -18,16 +17,10 @@ import {
 } from './options.ts';
 import {print, printJson, printTable, small, title} from './output.ts';
 
-interface Flags extends PreprocessingFlags {
+interface Flags extends Omit<NetworkFlags, 'checkpoint' | 'labels' | 'form' | 'winograd'> {
   images?: string[];
   random: number;
   tolerance?: number;
-  precision: Precision;
-  architecture?: string;
-  eps?: number;
-  device: DeviceName | DeviceList;
-  batchSize: number;
-  threads?: number;
   json?: true;
 }
 
