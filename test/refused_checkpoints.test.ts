@@ -5,7 +5,7 @@ import type {TensorInfo} from '../ts/checkpoint/checkpoint.ts';
 import {networkFromCheckpoint} from '../ts/checkpoint/network.ts';
 import type {StructureOptions} from '../ts/checkpoint/structure.ts';
 import type {RepVGGErrorCode} from '../ts/errors.ts';
-import type {NetworkParameters} from '../ts/network.ts';
+import type {DeployBlock, NetworkParameters} from '../ts/network.ts';
 import {
   collect,
   edit,
@@ -276,4 +276,14 @@ test('values beyond float32 are named, stored or fused', async t => {
   const mean = await withValue(small, 'stage1.0.rbr_1x1.bn.running_mean', 1, 3e38);
   const meanAndVariance = await withValue(mean, 'stage1.0.rbr_1x1.bn.running_var', 1, 0);
   await refuseValue(t, meanAndVariance, ['"stage1.0.rbr_reparam.bias"', 'Infinity at index 1']);
+});
+
+test('values whose sum is beyond float32 are none', async t => {
+  const kernel = 'stage1.0.rbr_dense.conv.weight';
+  const two = await withValue(await withValue(small, kernel, 0, 1e38), kernel, 1, 1e38);
+  const scaled = await withValue(two, 'stage1.0.rbr_dense.bn.running_var', 0, 1);
+  const network = load(await withValue(scaled, 'stage1.0.rbr_dense.bn.weight', 0, 2.5));
+  const [, block] = (await collect(network.blocks('deploy'))) as DeployBlock[];
+  t.true(block!.weight[0]! > 2.4e38);
+  t.is(block!.weight[0], block!.weight[1]);
 });

@@ -19,6 +19,8 @@ export interface BlockFactors {
   bias: Float32Array;
 }
 
+const mostFloat32 = (2 - 2 ** -23) * 2 ** 127;
+
 export function blockFactors({dense, pointwise, identity}: BranchNorms): BlockFactors {
   const scaleOf = ({gamma, variance, eps}: BatchNorm): Float64Array =>
     Float64Array.from(gamma, (value, i) => value / Math.sqrt(variance[i]! + eps));
@@ -39,10 +41,10 @@ export function blockFactors({dense, pointwise, identity}: BranchNorms): BlockFa
  * Fuses the kernels of the output channels from `first` on.
  *
  * @param target [channels][inChannels / groups][3][3], filled; its length says how many channels
- * @param dense of these channels, in the layout of `target`
+ * @param dense of these channels, in the layout of `target`, which it may be
  * @param pointwise [outChannels][inChannels / groups], of all channels
  * @param width inChannels / groups
- * @returns whether all numbers are finite
+ * @returns whether all numbers are finite, as far as their size tells: false also where their sum is beyond float32
  */
 export function fuseRows(
   target: Float32Array,
@@ -52,9 +54,9 @@ export function fuseRows(
   first: number,
   width: number,
 ): boolean {
-  const {fround} = Math;
+  const {abs} = Math;
   const end = first + target.length / (9 * width);
-  let probe = 0;
+  let size = 0;
   let i = 0;
   for (let channel = first; channel < end; channel++) {
     const scale = factors.dense[channel]!;
@@ -64,15 +66,15 @@ export function fuseRows(
     const self = channel % width;
     for (let column = 0; column < width; column++, i += 9) {
       const added = column === self ? own : other;
-      const v0 = fround(dense[i]! * scale);
-      const v1 = fround(dense[i + 1]! * scale);
-      const v2 = fround(dense[i + 2]! * scale);
-      const v3 = fround(dense[i + 3]! * scale);
-      const v4 = fround(dense[i + 4]! * scale + pointwise[channel * width + column]! * centre + added);
-      const v5 = fround(dense[i + 5]! * scale);
-      const v6 = fround(dense[i + 6]! * scale);
-      const v7 = fround(dense[i + 7]! * scale);
-      const v8 = fround(dense[i + 8]! * scale);
+      const v0 = dense[i]! * scale;
+      const v1 = dense[i + 1]! * scale;
+      const v2 = dense[i + 2]! * scale;
+      const v3 = dense[i + 3]! * scale;
+      const v4 = dense[i + 4]! * scale + pointwise[channel * width + column]! * centre + added;
+      const v5 = dense[i + 5]! * scale;
+      const v6 = dense[i + 6]! * scale;
+      const v7 = dense[i + 7]! * scale;
+      const v8 = dense[i + 8]! * scale;
       target[i] = v0;
       target[i + 1] = v1;
       target[i + 2] = v2;
@@ -82,11 +84,10 @@ export function fuseRows(
       target[i + 6] = v6;
       target[i + 7] = v7;
       target[i + 8] = v8;
-      // 0 for finite numbers, else NaN; a sum of nine float32 numbers cannot overflow.
-      probe += (v0 + v1 + v2 + (v3 + v4 + v5) + (v6 + v7 + v8)) * 0;
+      size += abs(v0) + abs(v1) + abs(v2) + (abs(v3) + abs(v4) + abs(v5)) + (abs(v6) + abs(v7) + abs(v8));
     }
   }
-  return probe === 0;
+  return size <= mostFloat32;
 }
 
 /** Whether all numbers from `first` to before `end` are finite. */

@@ -54,7 +54,7 @@ test('what is fused from slices of a file is what is fused from memory', async t
   }
 });
 
-test('of a large kernel only slices are in memory', async t => {
+test('a large kernel is read in slices and never whole', async t => {
   const lengths: number[] = [];
   const sliced = tensors.map((info): TensorInfo => {
     if (info.name !== widest) return info;

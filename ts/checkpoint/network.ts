@@ -25,6 +25,12 @@ import type {Checkpoint} from './checkpoint.ts';
 import {checkpointStructure, type Structure, type StructureOptions} from './structure.ts';
 
 /**
+ * Slices of a tensor that are read at a time: as many as there are threads to read, which is what the memory costs that they
+ * are read into. The first to write to a page waits for the system to clear it.
+ */
+const slicesAhead = 4;
+
+/**
  * Reads a RepVGG network from a checkpoint of any known project, in train or deploy form. Its architecture is inferred
  * from its own names and shapes; everything they tell is checked here, values are checked as they are read. The
  * checkpoint has to stay open for as long as parameters are read.
@@ -99,7 +105,7 @@ async function* readBlocks(
   }
 }
 
-/** Fuses the branches of a block while the kernels are read, a few channels at a time. */
+/** Fuses the branches of a block while the kernels are read, a few channels at a time and in their place. */
 async function fused(
   reader: TensorReader,
   {inChannels, outChannels, groups}: BlockShape,
@@ -113,7 +119,7 @@ async function fused(
   const factors = blockFactors(norms);
   const weight = new Float32Array(outChannels * taps);
   let sound = true;
-  for await (const {first, values} of reader.slices(names.dense.weight, weight.length, taps)) {
+  for await (const {first, values} of reader.slices(names.dense.weight, weight, taps)) {
     signal?.throwIfAborted();
     const target = weight.subarray(first, first + values.length);
     sound = fuseRows(target, values, pointwise, factors, first / taps, width) && sound;
@@ -191,15 +197,16 @@ class TensorReader {
   }
 
   /**
-   * Reads a tensor of `length` values in slices of whole rows, each while the one before it is worked on, which is
-   * overwritten by the next but one. Others have their turn between them.
+   * Reads a tensor in slices of whole rows, some of them while another is worked on. They lie in `target`, which has the
+   * tensor's length, unless they have to be converted first. Others have their turn between them.
    */
   async *slices(
     name: string,
-    length: number,
+    target: Float32Array,
     rowLength: number,
   ): AsyncGenerator<{first: number; values: Floats}> {
     const {readInto} = this.#tensors.get(name)!;
+    const {length} = target;
     const step = rowLength * Math.max(1, Math.floor(sliceLength / rowLength));
     if (!readInto) {
       const all = await this.unchecked(name);
@@ -209,21 +216,21 @@ class TensorReader {
       }
       return;
     }
-    const buffers = [0, 1].map(() => new Float32Array(Math.min(step, length)));
-    const read = async (first: number): Promise<Float32Array> => {
-      const values = buffers[(first / step) % 2]!.subarray(0, length - first);
-      await readInto(values, first);
-      return values;
-    };
-    let next = read(0);
+    const slice = (first: number): Float32Array => target.subarray(first, first + step);
+    const reads: Promise<void>[] = [];
+    let next = 0;
     try {
       for (let first = 0; first < length; first += step) {
-        const values = await next;
-        if (first + step < length) next = read(first + step);
-        yield {first, values};
+        for (; reads.length < slicesAhead && next < length; next += step) {
+          const read = readInto(slice(next), next);
+          read.catch(() => undefined); // It may fail before its turn comes.
+          reads.push(read);
+        }
+        await reads.shift();
+        yield {first, values: slice(first)};
       }
     } finally {
-      await next.catch(() => undefined); // Where the caller has stopped: nobody waits for it any more.
+      await Promise.allSettled(reads);
     }
   }
 

@@ -28,8 +28,10 @@ export class ZipArchive {
   readonly #zip: ZipFile;
   /** Entries by name, each with the byte that its data may not pass: where the next entry begins. */
   readonly #entries: ReadonlyMap<string, {entry: Entry; end: number}>;
-  /** How far entries have been read from their beginning, and the checksum of that. */
-  readonly #progress = new Map<Entry, {end: number; crc: number}>();
+  /** Where the data of entries begin, of those that have been asked for. */
+  readonly #starts = new Map<Entry, Promise<number>>();
+  /** How far entries are being read from their beginning, and the checksum that this will have. */
+  readonly #progress = new Map<Entry, {end: number; crc: Promise<number>}>();
 
   private constructor(
     file: CheckpointFile,
@@ -99,20 +101,21 @@ export class ZipArchive {
    */
   async readInto(name: string, target: Uint8Array, offset: number): Promise<void> {
     const {entry} = this.#get(name);
-    const start = await this.#dataStart(name);
     if (entry.compressionMethod === deflated) {
-      const bytes = await this.#inflate(entry, start);
-      await this.#verify(entry, bytes);
+      const bytes = await this.#inflate(entry, await this.#dataStart(name));
+      if (hasChecksum(entry)) this.#compare(entry, await checksum(bytes));
       target.set(bytes.subarray(offset, offset + target.length));
       return;
     }
-    await this.#file.readInto(target, start + offset, `zip entry ${printable(name)}`);
-    if (target.length === entry.uncompressedSize) return this.#verify(entry, target);
-    const before = offset === 0 ? {end: 0, crc: 0} : this.#progress.get(entry);
-    if (before?.end !== offset) return;
-    const progress = {end: offset + target.length, crc: await checksum(target, before.crc)};
-    this.#progress.set(entry, progress);
-    if (progress.end === entry.uncompressedSize) this.#compare(entry, progress.crc);
+    const read = async (): Promise<void> =>
+      this.#file.readInto(target, (await this.#dataStart(name)) + offset, `zip entry ${printable(name)}`);
+    const before = offset === 0 ? {end: 0, crc: Promise.resolve(0)} : this.#progress.get(entry);
+    if (!hasChecksum(entry) || before?.end !== offset) return read();
+    const end = offset + target.length;
+    const crc = Promise.all([before.crc, read()]).then(([value]) => checksum(target, value));
+    this.#progress.set(entry, {end, crc});
+    const value = await crc;
+    if (end === entry.uncompressedSize) this.#compare(entry, value);
   }
 
   /** Whether an entry is not compressed, so that its parts can be read each for itself. */
@@ -126,8 +129,14 @@ export class ZipArchive {
     throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', `its zip has no entry ${printable(name)}`);
   }
 
-  async #dataStart(name: string): Promise<number> {
+  #dataStart(name: string): Promise<number> {
     const {entry, end} = this.#get(name);
+    const start = this.#starts.get(entry) ?? this.#findData(entry, end);
+    this.#starts.set(entry, start);
+    return start;
+  }
+
+  async #findData(entry: Entry, end: number): Promise<number> {
     // The central directory does not say how long the local header is: PyTorch pads it to align the data.
     const {fileDataStart} = await this.#zip
       .readLocalFileHeaderPromise(entry, {minimal: true})
@@ -148,13 +157,8 @@ export class ZipArchive {
     throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   }
 
-  async #verify(entry: Entry, bytes: Uint8Array): Promise<void> {
-    if (entry.crc32 !== 0) this.#compare(entry, await checksum(bytes));
-  }
-
   #compare(entry: Entry, crc: number): void {
-    // torch.serialization.set_crc32_options(False) leaves 0.
-    if (entry.crc32 === 0 || crc === entry.crc32) return;
+    if (crc === entry.crc32) return;
     const problem = `zip entry ${printable(entry.fileName)} does not match its checksum, so download or copy it again`;
     throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   }
@@ -215,6 +219,11 @@ function checkEntry(entry: Entry, file: CheckpointFile): void {
     const problem = `zip entry ${name} claims to grow from ${compressedSize} to ${uncompressedSize} bytes`;
     throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   }
+}
+
+/** What torch.serialization.set_crc32_options(False) has written has none. */
+function hasChecksum({crc32}: Entry): boolean {
+  return crc32 !== 0;
 }
 
 /** Orders entries by name, and refuses two of one name or at one place. */
