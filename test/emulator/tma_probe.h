@@ -1,0 +1,34 @@
+// One box by TMA's im2col mode and back by a store of each width: what direct_sm90a asks of TMA, alone, with
+// values that say which pixel and channel they are. The same kernel runs in the emulator and on a GPU.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cuda/tensor_map.h"
+
+namespace repvgg::emulator {
+
+// A map of [batch][height][width][pixel_elements] values: the value of element i is i + 1. Windows are those
+// of a 3x3 convolution with padding 1.
+struct TmaProbe {
+  int batch, height, width, pixel_elements;
+  int group_channels, group;  // Channels of one group, and which.
+  int stride;
+  int first_window, tap, first_channel;  // The channel is one of the group.
+  int store_columns;                     // 8, 16, 32 or 64.
+};
+
+inline constexpr int kTmaProbeRows = 64;
+
+std::vector<TmaProbe> TmaProbes();
+std::vector<uint16_t> TmaProbeMap(const TmaProbe& probe);
+
+// `in` is TmaProbeMap on the device; out[kTmaProbeRows][store_columns] is written.
+void LaunchTmaProbe(const TmaProbe& probe, const uint16_t* in, uint16_t* out);
+
+// What is wrong with `out`, or nothing.
+std::string CheckTmaProbe(const TmaProbe& probe, const std::vector<uint16_t>& out);
+
+}  // namespace repvgg::emulator
