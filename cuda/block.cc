@@ -106,6 +106,11 @@ bool Block::LeadsInto(const Block& next) const {
   return IsChain(own) && own == next.choice_->candidate.algorithm;
 }
 
+bool Block::CanPool() const {
+  return !first_ && form_ == Form::kDeploy && squeeze_excite_ == SqueezeExcitePosition::kNone &&
+         PoolsItself(choice_->candidate);
+}
+
 void Block::Enqueue(const BlockBuffers& buffers, int batch, cudaStream_t stream) const {
   const bool gated = squeeze_excite_ != SqueezeExcitePosition::kNone;
   const bool relu = squeeze_excite_ != SqueezeExcitePosition::kBeforeRelu;
@@ -145,6 +150,7 @@ void Block::EnqueueConvolution(const BlockBuffers& buffers, void* out, bool relu
   layer.bias = AsFloats(bias_);
   layer.out = out;
   layer.workspace = buffers.workspace;
+  layer.pooled = buffers.pooled;
   layer.transformed_in = buffers.transformed_in;
   layer.transformed_out = buffers.transformed_out;
   layer.relu = relu;

@@ -19,6 +19,7 @@ struct BlockBuffers {
   void* workspace = nullptr;          // Of the convolution.
   bool transformed_in = false;        // Convolution's fields of these names.
   bool transformed_out = false;
+  double* pooled = nullptr;  // The same, of the last block if it pools itself.
 };
 
 class Block {
@@ -41,6 +42,8 @@ class Block {
 
   // Whether this block can hand its output on to `next` in Winograd's domain.
   bool LeadsInto(const Block& next) const;
+  // Whether this block, as the last one, can give sums over pixels.
+  bool CanPool() const;
   void Enqueue(const BlockBuffers& buffers, int batch, cudaStream_t stream) const;
 
  private:

@@ -90,6 +90,10 @@ int TileSide(const Candidate& candidate) {
                                                          : 1;
 }
 
+// Blocks between which a split reduction is tried: an eighth of the multiprocessors of an H100 or H200, and
+// all of them.
+constexpr int kFewBlocks = 16, kManyBlocks = 132;
+
 // Tiles whose columns divide the channels, or all where none does.
 void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<Candidate>& out) {
   const auto tiles = ConvolutionSm90aTiles(precision);
@@ -97,8 +101,16 @@ void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<C
   const bool exact = std::any_of(tiles.begin(), tiles.end(), divides);
   for (size_t i = 0; i < tiles.size(); ++i) {
     if (exact && !divides(tiles[i])) continue;
-    out.push_back({Algorithm::kDirectSm90a, static_cast<int>(i),
-                   Name(tiles[i].ping_pong ? "sm90a ping-pong" : "sm90a", tiles[i].rows, tiles[i].columns)});
+    const std::string name = tiles[i].ping_pong ? "sm90a ping-pong" : "sm90a";
+    const int blocks = DivideUp(layer.pixels(), tiles[i].rows) *
+                       DivideUp(layer.group_out(), tiles[i].columns) * layer.groups;
+    for (const int splits : {1, 2, 3, 4, 6, 9}) {
+      if (splits > 1 && (blocks * splits < kFewBlocks || blocks * splits > kManyBlocks)) continue;
+      out.push_back({Algorithm::kDirectSm90a, static_cast<int>(i),
+                     Name((splits == 1 ? name : name + " split " + std::to_string(splits)).c_str(),
+                          tiles[i].rows, tiles[i].columns),
+                     splits});
+    }
   }
 }
 
@@ -121,7 +133,7 @@ void AddChain(const Convolution& layer, Precision precision, int architecture, A
 double EstimateTime(const Candidate& candidate, const Convolution& layer, Precision precision,
                     int multiprocessors) {
   // Not without a measurement.
-  if (IsChain(candidate.algorithm)) return std::numeric_limits<double>::infinity();
+  if (IsChain(candidate.algorithm) || candidate.splits > 1) return std::numeric_limits<double>::infinity();
   const TileSize tile = SizeOf(candidate, precision);
   const int side = TileSide(candidate);
   const int pixels =
@@ -202,8 +214,13 @@ std::vector<unsigned char> PackConvolution(const Convolution& layer, const float
   return ToBytes(PackDirectFp32(layer, weight));
 }
 
+bool PoolsItself(const Candidate& candidate) {
+  return candidate.algorithm == Algorithm::kDirectSm90a && candidate.splits == 1;
+}
+
 size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate) {
   if (IsChain(candidate.algorithm)) return ChainWorkspace(layer, ChainSide(candidate.algorithm));
+  if (candidate.algorithm == Algorithm::kDirectSm90a) return DirectSm90aWorkspace(layer, candidate.splits);
   return candidate.algorithm == Algorithm::kWinogradF4 ? WinogradF4Workspace(layer) : 0;
 }
 
@@ -215,7 +232,7 @@ cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, con
   if (candidate.algorithm == Algorithm::kWinogradF4) return LaunchWinogradF4(layer, candidate.tile, stream);
   if (candidate.algorithm == Algorithm::kDirectWmma) return LaunchDirectWmma(layer, candidate.tile, stream);
   if (candidate.algorithm == Algorithm::kDirectSm90a) {
-    return LaunchDirectSm90a(layer, precision, candidate.tile, stream);
+    return LaunchDirectSm90a(layer, precision, candidate.tile, candidate.splits, stream);
   }
   if (IsChain(candidate.algorithm)) {
     return LaunchChain(layer, precision, ChainSide(candidate.algorithm), candidate.tile, stream);

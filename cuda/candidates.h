@@ -19,9 +19,10 @@ constexpr bool IsChain(Algorithm algorithm) {
 struct Candidate {
   Algorithm algorithm = Algorithm::kDirect;
   int tile = 0;  // Index into the algorithm's table of tiles.
-  // "direct 128x64", "wmma 64x64", "sm90a 256x128", "sm90a ping-pong 128x96", "f2 32x64": pixels (of
-  // Winograd, tiles) by channels.
+  // "direct 128x64", "wmma 64x64", "sm90a 256x128", "sm90a ping-pong 128x96", "sm90a split 3 128x96", "f2
+  // 32x64": pixels (of Winograd, tiles) by channels.
   std::string name;
+  int splits = 1;  // Parts of the reduction: kDirectSm90a.
 };
 
 // Which of Winograd's algorithms may be chosen, by their errors (docs/kernels.md): kAuto is all in fp32,
@@ -45,6 +46,9 @@ const Candidate& EstimateBest(const std::vector<Candidate>& candidates, const Co
 // `weight` is [out_channels][in_channels / groups][3][3]. Tiles of an algorithm share one layout.
 std::vector<unsigned char> PackConvolution(const Convolution& layer, const float* weight, Precision precision,
                                            Algorithm algorithm);
+
+// Whether the candidate knows Convolution::pooled.
+bool PoolsItself(const Candidate& candidate);
 
 // Of Convolution::workspace.
 size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate);

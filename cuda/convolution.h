@@ -25,6 +25,10 @@ struct Convolution {
   int stride = 1;
   int groups = 1;
   bool relu = true;
+  // Of the last layer, where the kernel can (PoolsItself in cuda/candidates.h): sums over pixels, of each
+  // image in PooledParts parts, [batch][part][out_channels], instead of `out`. A part is kPooledRows pixels
+  // of the batch, as far as they are of that image.
+  double* pooled = nullptr;
   // Of Winograd's chains: the workspace holds the inputs, transformed; it is to hold those of the next layer.
   bool transformed_in = false, transformed_out = false;
 
@@ -39,6 +43,10 @@ struct Convolution {
     return in_elements < INT32_MAX && out_elements < INT32_MAX;
   }
 };
+
+inline constexpr int kPooledRows = 64;
+// The most parts that an image of so many pixels has.
+constexpr int PooledParts(int pixels) { return (pixels + kPooledRows - 2) / kPooledRows + 1; }
 
 // The reduction of an implicit GEMM runs over chunks of 16 bytes of one pixel's channels, kStepChunks at a
 // time. Channels are taken in blocks of kStepChunks chunks and all nine taps of a block follow each other, so

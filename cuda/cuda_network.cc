@@ -157,6 +157,9 @@ CudaNetwork::Buffers CudaNetwork::Allocate(int chunk) const {
   }
   buffers.gates = AllocateDevice(gates * sizeof(float));
   buffers.workspace = AllocateDevice(workspace);
+  const int last_pixels = plan_.sizes.back().height * plan_.sizes.back().width;
+  const size_t sums = images * PooledParts(last_pixels) * channels;
+  buffers.pooled = AllocateDevice(blocks_.back().CanPool() ? sums * sizeof(double) : 0);
   return buffers;
 }
 
@@ -189,6 +192,7 @@ void CudaNetwork::EnqueueBlock(const Buffers& buffers, size_t index, int batch) 
   own.sampled = buffers.sampled.get();
   own.gates = static_cast<float*>(buffers.gates.get());
   own.workspace = buffers.workspace.get();
+  if (index + 1 == blocks_.size()) own.pooled = static_cast<double*>(buffers.pooled.get());
   own.transformed_in = index > 0 && blocks_[index - 1].LeadsInto(blocks_[index]);
   own.transformed_out = index + 1 < blocks_.size() && blocks_[index].LeadsInto(blocks_[index + 1]);
   blocks_[index].Enqueue(own, batch, compute_.get());
@@ -196,10 +200,12 @@ void CudaNetwork::EnqueueBlock(const Buffers& buffers, size_t index, int batch) 
 
 void CudaNetwork::EnqueueHead(const Buffers& buffers, const Slot& slot, int batch) const {
   const MapSize size = plan_.sizes.back();
-  const int channels = shape().embedding_channels();
+  const int channels = shape().embedding_channels(), pixels = size.height * size.width;
   float* const embeddings = static_cast<float*>(slot.embeddings.get());
-  Check(LaunchPool(buffers.maps[(blocks_.size() - 1) % 2].get(), precision_, batch, size.height * size.width,
-                   channels, embeddings, compute_.get()),
+  const void* const map = buffers.maps[(blocks_.size() - 1) % 2].get();
+  const auto* const pooled = static_cast<const double*>(buffers.pooled.get());
+  Check(pooled == nullptr ? LaunchPool(map, precision_, batch, pixels, channels, embeddings, compute_.get())
+                          : LaunchPoolParts(pooled, batch, pixels, channels, embeddings, compute_.get()),
         kRunning);
   if (shape().num_classes == 0) return;
   Check(LaunchLinear({embeddings, static_cast<const float*>(linear_weight_.get()),

@@ -50,7 +50,7 @@ class CudaNetwork : public Network {
   };
   // What chunks need beside the weights. Allocated at the first run.
   struct Buffers {
-    DeviceMemory pixels, maps[2], dense, sampled, gates, workspace;
+    DeviceMemory pixels, maps[2], dense, sampled, gates, workspace, pooled;
     PinnedMemory pieces[2];
     Slot slots[kSlots];
   };

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "cuda/formats.h"
+#include "cuda/sum_splits.h"
 
 namespace repvgg::cuda {
 
@@ -45,8 +46,14 @@ std::vector<unsigned char> PackDirectSm90a(const Convolution& layer, const float
   return packed;
 }
 
-cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, cudaStream_t stream) {
+size_t DirectSm90aWorkspace(const Convolution& layer, int splits) {
+  return splits == 1 ? 0 : sizeof(float) * splits * layer.pixels() * layer.out_channels;
+}
+
+cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, int splits,
+                              cudaStream_t stream) {
   if (!layer.fits() || !DirectSm90aFits(layer, precision)) return cudaErrorInvalidValue;
+  if (splits > 1 && (layer.workspace == nullptr || layer.pooled != nullptr)) return cudaErrorInvalidValue;
   const GemmSm90aTile& shape = ConvolutionSm90aTiles(precision)[tile];
   const uint64_t group_in = layer.group_in(), group_out = layer.group_out(), groups = layer.groups;
   const uint64_t pixels = layer.pixels();
@@ -86,7 +93,11 @@ cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int
   gemm.out_width = layer.out_width();
   gemm.out_height = layer.out_height();
   gemm.stride = layer.stride;
-  return LaunchOnEveryMultiprocessor(shape, gemm, stream);
+  gemm.splits = splits;
+  gemm.sums = static_cast<float*>(layer.workspace);
+  gemm.pooled = layer.pooled;
+  if (const auto error = LaunchOnEveryMultiprocessor(shape, gemm, stream); error != cudaSuccess) return error;
+  return splits == 1 ? cudaSuccess : LaunchSumSplits(layer, precision, splits, stream);
 }
 
 }  // namespace repvgg::cuda

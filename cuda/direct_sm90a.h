@@ -16,7 +16,12 @@ bool DirectSm90aFits(const Convolution& layer, Precision precision);
 std::vector<unsigned char> PackDirectSm90a(const Convolution& layer, const float* weight,
                                            Precision precision);
 
-// `tile` is an index of ConvolutionSm90aTiles.
-cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, cudaStream_t stream);
+// Of Convolution::workspace.
+size_t DirectSm90aWorkspace(const Convolution& layer, int splits);
+
+// `tile` is an index of ConvolutionSm90aTiles. The reduction is computed in `splits` parts, added in order:
+// with more than one by a second kernel, by way of the workspace. That kernel does not pool.
+cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, int splits,
+                              cudaStream_t stream);
 
 }  // namespace repvgg::cuda

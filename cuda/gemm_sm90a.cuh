@@ -18,6 +18,10 @@
 // from where TMA stores: up to 224 KB, one block on a multiprocessor. Full and empty barriers for each stage,
 // and one for each consumer's turn.
 //
+// Small batches. Few tiles leave most multiprocessors without work, so a reduction can be split into parts of
+// whole steps, each of them a tile of its own; sum_splits.cu adds them in order. The last layer can leave
+// sums over the pixels of each image instead of its map (gemm_sm90a_store.cuh).
+//
 // Registers. kRowBlocks x kColumns / 2 sums, 128 at most; setmaxnreg leaves the producer 40 and gives
 // consumers 232.
 //
@@ -28,116 +32,39 @@
 // Limits. Compute capability 9.0 exactly. Depth and columns in multiples of 8, at most four groups.
 #pragma once
 
-#include "cuda/element.cuh"
-#include "cuda/gemm_sm90a.h"
-#include "cuda/ptx_sm90a.cuh"
+#include "cuda/gemm_sm90a_store.cuh"
 
 namespace repvgg::cuda {
-
-template <Precision kPrecisionOfMaps, bool kIsConvolution, int kRowBlocksOfConsumer, int kColumnsOfTile,
-          int kStagesOfPipeline, bool kIsPingPong>
-struct GemmTile {
-  static constexpr Precision kPrecision = kPrecisionOfMaps;
-  using T = Element<kPrecision>;
-  static constexpr bool kConvolution = kIsConvolution;
-  static constexpr int kRowBlocks = kRowBlocksOfConsumer;  // Of 64 rows, of one consumer.
-  static constexpr int kColumns = kColumnsOfTile;
-  static constexpr int kStages = kStagesOfPipeline;
-  static constexpr bool kPingPong = kIsPingPong;
-
-  static constexpr int kConsumers = 2;
-  static constexpr int kThreads = 128 * (kConsumers + 1);
-  static constexpr int kRows = 64 * kRowBlocks * (kPingPong ? 1 : kConsumers);
-  static constexpr int kInBytes = kRows * 128;
-  static constexpr int kWeightBytes = kColumns * 128;
-  static constexpr int kStageBytes = kInBytes + kWeightBytes;
-  // Arrivals that empty a stage: one for each warp that reads it.
-  static constexpr int kReaders = kPingPong ? 4 : 4 * kConsumers;
-
-  static constexpr int kStoreColumns = kColumns % 64 == 0   ? 64
-                                       : kColumns % 32 == 0 ? 32
-                                       : kColumns % 16 == 0 ? 16
-                                                            : 8;
-  static constexpr int kStoreBoxBytes = 64 * kStoreColumns * 2;
-  static constexpr int kStoreBytes = 64 * kColumns * 2;
-  static constexpr int kStoreOffset = kStages * kStageBytes;
-  static constexpr int kBarrierOffset = kStoreOffset + kConsumers * kStoreBytes;
-  static constexpr int kSharedBytes = kBarrierOffset + (2 * kStages + kConsumers) * 8;
-  static_assert(kStageBytes % 1024 == 0 && kStoreBytes % 1024 == 0 && kSharedBytes <= 227 * 1024);
-};
-
-// What tile number `tile` is.
-template <typename Tile>
-struct TilePlaceSm90a {
-  int row, column, batch;
-
-  REPVGG_DEVICE TilePlaceSm90a(const GemmSm90a& gemm, int tile) {
-    const int across = DivideUp(gemm.columns, Tile::kColumns), columns = across * gemm.batches;
-    if constexpr (Tile::kConvolution) {
-      const int rest = tile % columns;
-      row = tile / columns * Tile::kRows;
-      batch = rest / across;
-      column = rest % across * Tile::kColumns;
-    } else {
-      // Position after position: the weights of one stay in L2.
-      const int of_batch = DivideUp(gemm.rows, Tile::kRows) * across, rest = tile % of_batch;
-      batch = tile / of_batch;
-      row = rest / across * Tile::kRows;
-      column = rest % across * Tile::kColumns;
-    }
-  }
-  REPVGG_DEVICE static int Count(const GemmSm90a& gemm) {
-    return DivideUp(gemm.rows, Tile::kRows) * DivideUp(gemm.columns, Tile::kColumns) * gemm.batches;
-  }
-};
-
-// The stage in use, and the parity of its turn.
-template <typename Tile>
-struct Ring {
-  int stage = 0;
-  unsigned turn = 0;
-
-  REPVGG_DEVICE void Advance() {
-    if (++stage == Tile::kStages) stage = 0, turn ^= 1;
-  }
-  REPVGG_DEVICE void Skip(int steps) {
-    const int next = stage + steps;
-    turn ^= next / Tile::kStages & 1;
-    stage = next % Tile::kStages;
-  }
-};
 
 enum class Operand { kIn, kWeight };
 
 // Asks for one operand of each step.
 template <typename Tile, Operand kOperand>
 REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, uint64_t* full, uint64_t* empty) {
-  const int blocks = DivideUp(gemm.depth, kBoxChannels), tiles = TilePlaceSm90a<Tile>::Count(gemm);
-  constexpr int kTaps = Tile::kConvolution ? 9 : 1;
+  [[maybe_unused]] constexpr int kTaps = TilePlaceSm90a<Tile>::kTaps;
+  const int tiles = TilePlaceSm90a<Tile>::Count(gemm);
   Ring<Tile> ring;
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const TilePlaceSm90a<Tile> place(gemm, tile);
-    const int line = place.row / gemm.out_width, image = line / gemm.out_height;
-    const int x = (place.row - line * gemm.out_width) * gemm.stride - 1;
-    const int y = (line - image * gemm.out_height) * gemm.stride - 1;
-    const int group = place.batch % gemm.groups;
-    for (int block = 0; block < blocks; ++block) {
-      for (int tap = 0; tap < kTaps; ++tap) {
-        unsigned char* const in = shared + ring.stage * Tile::kStageBytes;
-        uint64_t* const barrier = full + ring.stage;
-        MbarrierWait(empty + ring.stage, ring.turn ^ 1);
-        MbarrierArriveExpect(barrier, kOperand == Operand::kWeight ? Tile::kWeightBytes : Tile::kInBytes);
-        if constexpr (kOperand == Operand::kWeight) {
-          TmaLoad(in + Tile::kInBytes, gemm.weight, 0, place.column, block * kTaps + tap, place.batch,
-                  barrier);
-        } else if constexpr (Tile::kConvolution) {
-          TmaLoadPixels(in, gemm.in[place.batch], block * kBoxChannels, x, y, image, tap % 3, tap / 3,
-                        barrier);
-        } else {
-          TmaLoad(in, gemm.in[0], block * kBoxChannels, place.row, group, place.batch / gemm.groups, barrier);
-        }
-        ring.Advance();
+    [[maybe_unused]] const int line = place.row / gemm.out_width, image = line / gemm.out_height;
+    [[maybe_unused]] const int x = (place.row - line * gemm.out_width) * gemm.stride - 1;
+    [[maybe_unused]] const int y = (line - image * gemm.out_height) * gemm.stride - 1;
+    [[maybe_unused]] const int group = place.batch % gemm.groups;
+    for (int step = place.first_step; step < place.last_step; ++step) {
+      unsigned char* const in = shared + ring.stage * Tile::kStageBytes;
+      uint64_t* const barrier = full + ring.stage;
+      MbarrierWait(empty + ring.stage, ring.turn ^ 1);
+      MbarrierArriveExpect(barrier, kOperand == Operand::kWeight ? Tile::kWeightBytes : Tile::kInBytes);
+      if constexpr (kOperand == Operand::kWeight) {
+        TmaLoad(in + Tile::kInBytes, gemm.weight, 0, place.column, step, place.batch, barrier);
+      } else if constexpr (Tile::kConvolution) {
+        const int tap = step % kTaps;
+        TmaLoadPixels(in, gemm.in[place.batch], step / kTaps * kBoxChannels, x, y, image, tap % 3, tap / 3,
+                      barrier);
+      } else {
+        TmaLoad(in, gemm.in[0], step * kBoxChannels, place.row, group, place.batch / gemm.groups, barrier);
       }
+      ring.Advance();
     }
   }
 }
@@ -175,10 +102,9 @@ REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64
 // The products of one tile's rows of this warpgroup. How many sixteens a step has must be known at compile
 // time: otherwise ptxas makes every wgmma wait for the one before.
 template <typename Tile>
-REPVGG_DEVICE void Multiply(const GemmSm90a& gemm, uint32_t shared, int warpgroup, uint64_t* full,
-                            uint64_t* empty, Ring<Tile>& ring,
+REPVGG_DEVICE void Multiply(const GemmSm90a& gemm, const TilePlaceSm90a<Tile>& place, uint32_t shared,
+                            int warpgroup, uint64_t* full, uint64_t* empty, Ring<Tile>& ring,
                             float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
-  constexpr int kTaps = Tile::kConvolution ? 9 : 1;
   const uint32_t in = shared + (Tile::kPingPong ? 0 : warpgroup * Tile::kRowBlocks * 64 * 128);
   const uint32_t weight = shared + Tile::kInBytes;
 #pragma unroll
@@ -186,72 +112,20 @@ REPVGG_DEVICE void Multiply(const GemmSm90a& gemm, uint32_t shared, int warpgrou
 #pragma unroll
     for (int i = 0; i < Tile::kColumns / 2; ++i) sum[m][i] = 0;
   }
-  const int whole = gemm.depth / kBoxChannels * kTaps;
+  // Behind these, channels do not fill a step.
+  const int filled = gemm.depth / kBoxChannels * TilePlaceSm90a<Tile>::kTaps;
+  const int end = place.last_step < filled ? place.last_step : filled;
+  const int whole = place.first_step < end ? end - place.first_step : 0, rest = place.steps() - whole;
   MultiplySteps<Tile, 4>(whole, in, weight, full, empty, ring, sum);
   switch (DivideUp(gemm.depth % kBoxChannels, 16)) {
     case 1:
-      return MultiplySteps<Tile, 1>(kTaps, in, weight, full, empty, ring, sum);
+      return MultiplySteps<Tile, 1>(rest, in, weight, full, empty, ring, sum);
     case 2:
-      return MultiplySteps<Tile, 2>(kTaps, in, weight, full, empty, ring, sum);
+      return MultiplySteps<Tile, 2>(rest, in, weight, full, empty, ring, sum);
     case 3:
-      return MultiplySteps<Tile, 3>(kTaps, in, weight, full, empty, ring, sum);
+      return MultiplySteps<Tile, 3>(rest, in, weight, full, empty, ring, sum);
     case 4:
-      return MultiplySteps<Tile, 4>(kTaps, in, weight, full, empty, ring, sum);
-  }
-}
-
-// Bias and ReLU, then 64 rows at a time through shared memory.
-template <typename Tile>
-REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpgroup,
-                         const TilePlaceSm90a<Tile>& place,
-                         const float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
-  using T = typename Tile::T;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-  const bool issuer = threadIdx.x % 128 == 0;
-  unsigned char* const own = shared + Tile::kStoreOffset + warpgroup * Tile::kStoreBytes;
-  const int first_row = place.row + (Tile::kPingPong ? 0 : warpgroup * Tile::kRowBlocks * 64);
-  const float* const bias =
-      gemm.bias == nullptr ? nullptr : gemm.bias + place.batch * gemm.columns + place.column;
-  const auto pair = [&](const float (&from)[Tile::kColumns / 2], int block, int half) {
-    float one = from[block * 4 + half * 2], other = from[block * 4 + half * 2 + 1];
-    const int column = block * 8 + lane % 4 * 2;
-    if (bias != nullptr && place.column + column < gemm.columns) {
-      const float2 two = *reinterpret_cast<const float2*>(bias + column);
-      one += two.x, other += two.y;
-    }
-    if (gemm.relu) one = Relu(one), other = Relu(other);
-    return Pack<T>(one, other);
-  };
-  // Where this lane's row of 8 columns lies: rows of one box follow each other, boxes too.
-  const auto at = [&](int row, int column) {
-    const int box = column / Tile::kStoreColumns, byte = column % Tile::kStoreColumns * 2;
-    return own + box * Tile::kStoreBoxBytes +
-           SwizzledByte(row * Tile::kStoreColumns * 2 + byte, Tile::kStoreColumns * 2);
-  };
-#pragma unroll
-  for (int m = 0; m < Tile::kRowBlocks; ++m) {
-    // What was stored before has left.
-    if (issuer) TmaStoreWaitRead();
-    NamedBarrier(1 + warpgroup, 128);
-    const int row = warp * 16 + lane % 16;
-#pragma unroll
-    for (int block = 0; block + 1 < Tile::kColumns / 8; block += 2) {
-      StMatrixX4(at(row, (block + lane / 16) * 8), pair(sum[m], block, 0), pair(sum[m], block, 1),
-                 pair(sum[m], block + 1, 0), pair(sum[m], block + 1, 1));
-    }
-    if constexpr (Tile::kColumns / 8 % 2 == 1) {
-      constexpr int kLast = Tile::kColumns / 8 - 1;
-      StMatrixX2(at(row, kLast * 8), pair(sum[m], kLast, 0), pair(sum[m], kLast, 1));
-    }
-    FenceForTma();
-    NamedBarrier(1 + warpgroup, 128);
-    if (issuer) {
-      for (int box = 0; box < Tile::kColumns / Tile::kStoreColumns; ++box) {
-        TmaStore(gemm.out, place.column + box * Tile::kStoreColumns, first_row + m * 64,
-                 place.batch % gemm.groups, place.batch / gemm.groups, own + box * Tile::kStoreBoxBytes);
-      }
-      TmaStoreCommit();
-    }
+      return MultiplySteps<Tile, 4>(rest, in, weight, full, empty, ring, sum);
   }
 }
 
@@ -259,25 +133,30 @@ template <typename Tile>
 REPVGG_DEVICE void Consume(const GemmSm90a& gemm, unsigned char* shared, int warpgroup, uint64_t* full,
                            uint64_t* empty) {
   const int tiles = TilePlaceSm90a<Tile>::Count(gemm);
-  const int steps = DivideUp(gemm.depth, kBoxChannels) * (Tile::kConvolution ? 9 : 1);
+  using Place = TilePlaceSm90a<Tile>;
   uint64_t* const order = empty + Tile::kStages;
   Ring<Tile> ring;
   int stride = gridDim.x, tile = blockIdx.x;
   unsigned turn = warpgroup ^ 1;
   if (Tile::kPingPong) {
-    if (warpgroup == 1) tile += gridDim.x, ring.Skip(steps);
+    if (warpgroup == 1) ring.Skip(Place(gemm, tile).steps()), tile += gridDim.x;
     stride *= 2;
   }
   for (; tile < tiles; tile += stride, turn ^= 1) {
+    const Place place(gemm, tile);
     float sum[Tile::kRowBlocks][Tile::kColumns / 2];
     // One's products after the other's: also because the parity of a stage tells its turn from the next only.
     if (Tile::kPingPong) MbarrierWait(order + warpgroup, turn);
-    Multiply<Tile>(gemm, SharedAddress(shared), warpgroup, full, empty, ring, sum);
+    Multiply<Tile>(gemm, place, SharedAddress(shared), warpgroup, full, empty, ring, sum);
     if (Tile::kPingPong) {
       if (threadIdx.x % 32 == 0) MbarrierArrive(order + (warpgroup ^ 1));
-      ring.Skip(steps);
+      ring.Skip(Place(gemm, tile + gridDim.x).steps());
     }
-    Store<Tile>(gemm, shared, warpgroup, TilePlaceSm90a<Tile>(gemm, tile), sum);
+    if (Tile::kConvolution && gemm.splits > 1) {
+      StoreSums<Tile>(gemm, warpgroup, place, sum);
+    } else {
+      Store<Tile>(gemm, shared, warpgroup, place, sum);
+    }
   }
   if (threadIdx.x % 128 == 0) TmaStoreWait();
 }
@@ -321,7 +200,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
 
 template <typename Tile>
 cudaError_t LaunchGemmSm90a(const GemmSm90a& gemm, int blocks, cudaStream_t stream) {
-  const int tiles = DivideUp(gemm.rows, Tile::kRows) * DivideUp(gemm.columns, Tile::kColumns) * gemm.batches;
+  const int tiles = TilePlaceSm90a<Tile>::Count(gemm);
   return LaunchOverlapped(GemmSm90aKernel<Tile>, dim3(blocks < tiles ? blocks : tiles), dim3(Tile::kThreads),
                           Tile::kSharedBytes, stream, gemm);
 }

@@ -24,6 +24,11 @@ struct GemmSm90a {
   bool relu = false;
   // Convolution only.
   int out_width = 1, out_height = 1, stride = 1;
+  // With more than one, `sums` gets each part of the reduction, [split][row][channel], and nothing else is
+  // done.
+  int splits = 1;
+  float* sums = nullptr;
+  double* pooled = nullptr;  // Instead of `out`: see Convolution.
 };
 
 struct GemmSm90aTile {

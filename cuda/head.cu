@@ -49,6 +49,22 @@ __global__ void __launch_bounds__(kPoolRows* kPoolPairs)
   out[static_cast<size_t>(blockIdx.y) * channels + own_channel] = total / pixels;
 }
 
+constexpr int kPartsThreads = 128;
+
+__global__ void __launch_bounds__(kPartsThreads)
+    PoolPartsKernel(const double* parts, int pixels, int channels, float* out) {
+  AllowNextKernel();
+  WaitForPreviousKernel();
+  const int image = blockIdx.y, channel = blockIdx.x * kPartsThreads + threadIdx.x;
+  if (channel >= channels) return;
+  const int first = image * pixels;
+  const int count = (first + pixels - 1) / kPooledRows - first / kPooledRows + 1;
+  const double* const own = parts + static_cast<size_t>(image) * PooledParts(pixels) * channels + channel;
+  double sum = 0;
+  for (int part = 0; part < count; ++part) sum += own[static_cast<size_t>(part) * channels];
+  out[static_cast<size_t>(image) * channels + channel] = static_cast<float>(sum / pixels);
+}
+
 constexpr int kLinearRows = 4;
 constexpr int kLinearImages = 8;
 constexpr int kLinearWarps = 4;
@@ -171,6 +187,12 @@ cudaError_t LaunchPool(const void* maps, Precision precision, int batch, int pix
                             dim3(kPoolRows * kPoolPairs), kPoolRows * kPoolPairs * 2 * sizeof(float), stream,
                             static_cast<const Element<kPrecision>*>(maps), pixels, channels, out);
   });
+}
+
+cudaError_t LaunchPoolParts(const double* parts, int batch, int pixels, int channels, float* out,
+                            cudaStream_t stream) {
+  return LaunchOverlapped(PoolPartsKernel, dim3(DivideUp(channels, kPartsThreads), batch),
+                          dim3(kPartsThreads), 0, stream, parts, pixels, channels, out);
 }
 
 cudaError_t LaunchLinear(const LinearLayer& layer, cudaStream_t stream) {

@@ -10,6 +10,10 @@ namespace repvgg::cuda {
 cudaError_t LaunchPool(const void* maps, Precision precision, int batch, int pixels, int channels, float* out,
                        cudaStream_t stream);
 
+// The same from the sums of a layer that pools itself: Convolution::pooled.
+cudaError_t LaunchPoolParts(const double* parts, int batch, int pixels, int channels, float* out,
+                            cudaStream_t stream);
+
 enum class Activation { kNone, kRelu, kSigmoid };
 
 // out[image][row] = activation(bias[row] + dot(weight[row], in[image]))

@@ -1,15 +1,16 @@
 #include "cuda/direct_sm90a.h"
 
-#include "test/emulator/maps.h"
-#include "test/emulator/test.h"
+#include "cuda/head.h"
+#include "test/emulator/networks.h"
 
 namespace repvgg::emulator {
 namespace {
 
 using cuda::Precision;
 
-void RunTile(Layer layer, Precision precision, int tile) {
+void RunTile(Layer layer, Precision precision, int tile, int splits = 1) {
   const Problem problem = MakeProblem(layer, RoundTo(precision));
+  const DeviceArray<unsigned char> workspace(cuda::DirectSm90aWorkspace(layer, splits), Contents::kScratch);
   const Maps in(precision, problem.in), out(precision, problem.expected.size());
   const DeviceArray<unsigned char> weight(cuda::PackDirectSm90a(layer, problem.weight.data(), precision));
   const DeviceArray<float> bias(problem.bias);
@@ -17,9 +18,88 @@ void RunTile(Layer layer, Precision precision, int tile) {
   layer.weight = weight.data();
   layer.bias = bias.data();
   layer.out = out.data();
-  if (cuda::LaunchDirectSm90a(layer, precision, tile, nullptr) != cudaSuccess) Fail("not launched");
+  layer.workspace = workspace.data();
+  if (cuda::LaunchDirectSm90a(layer, precision, tile, splits, nullptr) != cudaSuccess) Fail("not launched");
   if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
   ExpectWithin(Compare(out.Values(), problem.expected), DirectBound(precision));
+}
+
+// The mean over the pixels of each image, by the layer itself. `images` of the problem's, from the first on.
+std::vector<float> RunPooled(Layer layer, const Problem& problem, Precision precision, int tile, int first,
+                             int images) {
+  const size_t image = problem.in.size() / layer.batch;
+  const Maps in(precision,
+                {problem.in.begin() + first * image, problem.in.begin() + (first + images) * image});
+  const int pixels = layer.out_height() * layer.out_width();
+  const DeviceArray<unsigned char> weight(cuda::PackDirectSm90a(layer, problem.weight.data(), precision));
+  const DeviceArray<float> bias(problem.bias), mean(static_cast<size_t>(images) * layer.out_channels);
+  const DeviceArray<double> parts(size_t(images) * cuda::PooledParts(pixels) * layer.out_channels,
+                                  Contents::kScratch);
+  layer.batch = images;
+  layer.in = in.data();
+  layer.weight = weight.data();
+  layer.bias = bias.data();
+  layer.pooled = parts.data();
+  if (cuda::LaunchDirectSm90a(layer, precision, tile, 1, nullptr) != cudaSuccess) Fail("not launched");
+  cuda::LaunchPoolParts(parts.data(), images, pixels, layer.out_channels, mean.data(), nullptr);
+  if (CountUnwritten(mean.data()) != 0) Fail("means were not written");
+  return {mean.data(), mean.data() + mean.size()};
+}
+
+// An image's means are the same bits whatever the tile, and wherever in a batch it lies; they are those of
+// the map, whose values are rounded.
+void RunPooledEverywhere(Precision precision, const Layer& layer) {
+  const Problem problem = MakeProblem(layer, RoundTo(precision));
+  const int pixels = layer.out_height() * layer.out_width(), channels = layer.out_channels;
+  std::vector<double> expected(static_cast<size_t>(layer.batch) * channels);
+  for (size_t i = 0; i < problem.expected.size(); ++i) {
+    expected[i / channels / pixels * channels + i % channels] += problem.expected[i] / pixels;
+  }
+  const auto tiles = cuda::ConvolutionSm90aTiles(precision);
+  const std::vector<float> first = RunPooled(layer, problem, precision, 0, 0, layer.batch);
+  ExpectWithin(Compare({first.begin(), first.end()}, expected), DirectBound(precision));
+  for (const Schedule schedule : {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+    settings().schedule = schedule;
+    for (int tile = 0; tile < static_cast<int>(tiles.size()); ++tile) {
+      if (RunPooled(layer, problem, precision, tile, 0, layer.batch) != first) Fail("tiles differ");
+    }
+  }
+  for (int image = 0; image < layer.batch; ++image) {
+    const std::vector<float> alone = RunPooled(layer, problem, precision, 1, image, 1);
+    if (!std::equal(alone.begin(), alone.end(), first.begin() + image * channels)) Fail("images differ");
+  }
+}
+
+NetworkShape EvenShape() {
+  NetworkShape shape = MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone);
+  shape.blocks.back().out_channels = 24;
+  return shape;
+}
+
+// Twice the same network, of which one has split reductions.
+void RunNetworks(Precision precision) {
+  const Reference reference(EvenShape());
+  const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 5);
+  const size_t image = pixels.size() / 5, classes = reference.shape().num_classes;
+  for (const bool split : {false, true}) {
+    const auto measure = [&](const cuda::Convolution&, const cuda::Candidate& candidate) {
+      const bool sm90a = candidate.algorithm == cuda::Algorithm::kDirectSm90a;
+      return std::optional(sm90a && (candidate.splits > 1) == split ? 1.0 : sm90a ? 2.0 : 3.0);
+    };
+    const auto network = MakeNetwork(reference, precision, 2, "", 90, measure);
+    if (network->Describe().find(split ? "\"sm90a split" : "\"sm90a") == std::string::npos) {
+      Fail(network->Describe());
+    }
+    const std::vector<float> together = RunNetwork(*network, pixels);
+    CheckLogits(reference, pixels, together, NetworkBound(precision));
+    for (int i = 4; i >= 0; --i) {
+      const std::vector<float> alone =
+          RunNetwork(*network, {pixels.begin() + i * image, pixels.begin() + (i + 1) * image});
+      if (!std::equal(alone.begin(), alone.end(), together.begin() + i * classes)) {
+        Fail("image " + std::to_string(i) + " has other results alone");
+      }
+    }
+  }
 }
 
 // The widest that divides the channels, of those the one with the fewest pixels: the maps are small.
@@ -35,7 +115,7 @@ int ExactTile(const Layer& layer, std::span<const cuda::GemmSm90aTile> tiles) {
 
 [[maybe_unused]] const bool registered = [] {
   for (const Precision precision : {Precision::kFp16, Precision::kBf16}) {
-    const std::string name = std::string("direct sm_90a ") + PrecisionName(precision) + ": ";
+    const std::string name = std::string("direct sm_90a ") + emulator::PrecisionName(precision) + ": ";
     const auto tiles = cuda::ConvolutionSm90aTiles(precision);
     for (const Layer& layer : OfficialLayers()) {
       cases().push_back(
@@ -56,9 +136,18 @@ int ExactTile(const Layer& layer, std::span<const cuda::GemmSm90aTile> tiles) {
                              RunTile(MakeLayer(80, shape.columns * 2, 1, 2, 7, 7), precision, tile);
                              RunTile(MakeLayer(32, shape.columns, 2, 1, 14, 9), precision, tile);
                              RunTile(MakeLayer(160, 160, 2, 4, 5, 3), precision, tile);
+                             // Parts of 4 or 5 and of 2 steps, of the second one not all channels.
+                             RunTile(MakeLayer(72, shape.columns + 8, 1, 1, 9, 3), precision, tile, 4);
+                             RunTile(MakeLayer(80, shape.columns * 2, 2, 2, 7, 3), precision, tile, 9);
                            }
                          }});
     }
+    cases().push_back({name + "pools what it computes", [=] {
+                         RunPooledEverywhere(precision, MakeLayer(32, 80, 2, 1, 14, 5));
+                         RunPooledEverywhere(precision, MakeLayer(16, 96, 1, 2, 9, 3));
+                         RunPooledEverywhere(precision, MakeLayer(16, 24, 2, 1, 2, 70));
+                       }});
+    cases().push_back({name + "in a network", [=] { RunNetworks(precision); }});
   }
   return true;
 }();

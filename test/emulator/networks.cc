@@ -175,13 +175,14 @@ cuda::DeviceTraits EmulatedDevice(int architecture) {
 }
 
 std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, cuda::Precision precision,
-                                               int batch_size, const char* algorithm, int architecture) {
+                                               int batch_size, const char* algorithm, int architecture,
+                                               cuda::MeasureLayer measure) {
   setenv("REPVGG_CACHE_DIR", "/nonexistent/repvgg", 1);
   BackendOptions options;
   options.batch_size = batch_size;
   options.algorithm = algorithm;
   auto network = std::make_unique<cuda::CudaNetwork>(reference.shape(), precision, options,
-                                                     EmulatedDevice(architecture), nullptr);
+                                                     EmulatedDevice(architecture), std::move(measure));
   reference.Load(*network);
   return network;
 }

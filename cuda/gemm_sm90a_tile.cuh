@@ -1,0 +1,97 @@
+// The tiles of gemm_sm90a.cuh: their sizes, which of them is which, and the ring of stages they are
+// multiplied from.
+#pragma once
+
+#include "cuda/element.cuh"
+#include "cuda/gemm_sm90a.h"
+#include "cuda/ptx_sm90a.cuh"
+
+namespace repvgg::cuda {
+
+template <Precision kPrecisionOfMaps, bool kIsConvolution, int kRowBlocksOfConsumer, int kColumnsOfTile,
+          int kStagesOfPipeline, bool kIsPingPong>
+struct GemmTile {
+  static constexpr Precision kPrecision = kPrecisionOfMaps;
+  using T = Element<kPrecision>;
+  static constexpr bool kConvolution = kIsConvolution;
+  static constexpr int kRowBlocks = kRowBlocksOfConsumer;  // Of 64 rows, of one consumer.
+  static constexpr int kColumns = kColumnsOfTile;
+  static constexpr int kStages = kStagesOfPipeline;
+  static constexpr bool kPingPong = kIsPingPong;
+
+  static constexpr int kConsumers = 2;
+  static constexpr int kThreads = 128 * (kConsumers + 1);
+  static constexpr int kRows = 64 * kRowBlocks * (kPingPong ? 1 : kConsumers);
+  static constexpr int kInBytes = kRows * 128;
+  static constexpr int kWeightBytes = kColumns * 128;
+  static constexpr int kStageBytes = kInBytes + kWeightBytes;
+  // Arrivals that empty a stage: one for each warp that reads it.
+  static constexpr int kReaders = kPingPong ? 4 : 4 * kConsumers;
+
+  static constexpr int kStoreColumns = kColumns % 64 == 0   ? 64
+                                       : kColumns % 32 == 0 ? 32
+                                       : kColumns % 16 == 0 ? 16
+                                                            : 8;
+  static constexpr int kStoreBoxBytes = 64 * kStoreColumns * 2;
+  static constexpr int kStoreBytes = 64 * kColumns * 2;
+  static constexpr int kStoreOffset = kStages * kStageBytes;
+  static constexpr int kBarrierOffset = kStoreOffset + kConsumers * kStoreBytes;
+  static constexpr int kSharedBytes = kBarrierOffset + (2 * kStages + kConsumers) * 8;
+  static_assert(kStageBytes % 1024 == 0 && kStoreBytes % 1024 == 0 && kSharedBytes <= 227 * 1024);
+};
+
+// What tile number `tile` is. Of a split reduction, a part of one; the parts of one follow each other.
+template <typename Tile>
+struct TilePlaceSm90a {
+  static constexpr int kTaps = Tile::kConvolution ? 9 : 1;
+
+  int row, column, batch;
+  int split = 0, first_step = 0, last_step;
+
+  REPVGG_DEVICE TilePlaceSm90a(const GemmSm90a& gemm, int tile) {
+    last_step = DivideUp(gemm.depth, kBoxChannels) * kTaps;
+    if constexpr (Tile::kConvolution) {
+      split = tile % gemm.splits;
+      tile /= gemm.splits;
+      first_step = last_step * split / gemm.splits;
+      last_step = last_step * (split + 1) / gemm.splits;
+    }
+    const int across = DivideUp(gemm.columns, Tile::kColumns), columns = across * gemm.batches;
+    if constexpr (Tile::kConvolution) {
+      const int rest = tile % columns;
+      row = tile / columns * Tile::kRows;
+      batch = rest / across;
+      column = rest % across * Tile::kColumns;
+    } else {
+      // Position after position: the weights of one stay in L2.
+      const int of_batch = DivideUp(gemm.rows, Tile::kRows) * across, rest = tile % of_batch;
+      batch = tile / of_batch;
+      row = rest / across * Tile::kRows;
+      column = rest % across * Tile::kColumns;
+    }
+  }
+  REPVGG_DEVICE int steps() const { return last_step - first_step; }
+
+  static constexpr int Count(const GemmSm90a& gemm) {
+    return DivideUp(gemm.rows, Tile::kRows) * DivideUp(gemm.columns, Tile::kColumns) * gemm.batches *
+           gemm.splits;
+  }
+};
+
+// The stage in use, and the parity of its turn.
+template <typename Tile>
+struct Ring {
+  int stage = 0;
+  unsigned turn = 0;
+
+  REPVGG_DEVICE void Advance() {
+    if (++stage == Tile::kStages) stage = 0, turn ^= 1;
+  }
+  REPVGG_DEVICE void Skip(int steps) {
+    const int next = stage + steps;
+    turn ^= next / Tile::kStages & 1;
+    stage = next % Tile::kStages;
+  }
+};
+
+}  // namespace repvgg::cuda
