@@ -5,6 +5,7 @@
 #include "binding/arguments.h"
 #include "binding/executor.h"
 #include "binding/image_jobs.h"
+#include "binding/instructions.h"
 #include "binding/limits.h"
 #include "binding/network_object.h"
 #include "cpu/bf16_kernels.h"
@@ -30,7 +31,8 @@ class Addon : public Napi::Addon<Addon> {
          InstanceMethod<&Addon::ResizeCrop>("resizeCrop"), InstanceMethod<&Addon::PrepareJpeg>("prepareJpeg"),
          InstanceMethod<&Addon::DecodeJpeg>("decodeJpeg"),
          InstanceMethod<&Addon::MeasureLimits>("measureLimits"),
-         InstanceMethod<&Addon::CudaCounters>("cudaCounters")});
+         InstanceMethod<&Addon::CudaCounters>("cudaCounters"),
+         InstanceMethod<&Addon::CountInstructions>("countInstructions")});
     exports.Set("Network", NetworkObject::Define(env, &compute_));
     env.AddCleanupHook([this] {
       compute_.Stop();
@@ -92,6 +94,7 @@ class Addon : public Napi::Addon<Addon> {
   Napi::Value MeasureLimits(const Napi::CallbackInfo& info) { return StartMeasuringLimits(info, compute_); }
 
   Napi::Value CudaCounters(const Napi::CallbackInfo& info) { return ReadCudaCounters(info); }
+  Napi::Value CountInstructions(const Napi::CallbackInfo& info) { return repvgg::CountInstructions(info); }
 
   DeviceExecutors compute_;
   std::unique_ptr<Executor> images_;

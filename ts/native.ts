@@ -195,6 +195,12 @@ export interface NativeAddon {
   }): Promise<NativeLimits>;
   /** Memory in use on a GPU, by whomever, and the energy that it has taken so far; null where it does not say. */
   cudaCounters(index: number): {memoryBytes: number | null; millijoules: number | null};
+  /**
+   * Begins to count the instructions that all threads of this process execute outside the kernel; what it returns is called once,
+   * ends it, and says how many there were. null where the processor has no such counter or the system does not let us, as in most
+   * containers and virtual machines.
+   */
+  countInstructions(): (() => number) | null;
   Network: new (shape: NativeNetworkShape, options: NativeNetworkOptions) => NativeNetwork;
 }
 

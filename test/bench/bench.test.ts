@@ -33,6 +33,9 @@ test('a run prints results that follow the schema, and writes them with a report
   t.true(Math.abs(one.latencyMs * median - 2000) < 1e-6);
   t.true(Math.abs(one.effectiveTflops! / (2 * 1.361451008e-3 * median) - 1) < 1e-9);
   t.true(one.fractionOfPeak! > 0.001 && one.fractionOfPeak! < 10, `${one.fractionOfPeak}`);
+  const instructions = one.instructionsPerImage;
+  // A vector has no more than 16 products of fp32.
+  if (instructions) t.true(instructions.min > 1.361451008e9 / 4 / 16, `${instructions.min}`);
   t.regex(await readFile(join(folder, 'repvgg-bench/report.html'), 'utf8'), /<svg/);
 });
 

@@ -32,6 +32,17 @@ test('a check is about ratios: a slower machine passes, a slower program does no
   t.true(checkReports(peer(2), peer(1.9))[0]!.passed);
 });
 
+test('where both runs counted instructions, these are checked, and ratios are not', t => {
+  const counted = (min: number, fields = {}) =>
+    reportOf([result(100, {instructionsPerImage: {min, median: 2 * min, max: 9e9, runs: 5}, ...fields})]);
+  const slow = checkReports(counted(1e9), counted(1.01e9, {fractionOfPeak: 0.1}));
+  t.like(slow[0], {quantity: 'instructions per image', before: 1e9, after: 1.01e9, passed: true});
+  t.is(slow.length, 1);
+  t.false(checkReports(counted(1e9), counted(1.03e9, {fractionOfPeak: 2}))[0]!.passed);
+  t.true(checkReports(counted(1e9), counted(5e8))[0]!.passed);
+  t.like(checkReports(counted(1e9), reportOf([result(100)]))[0], {quantity: 'fraction of peak'});
+});
+
 test('the spread of a run is not taken for a loss', t => {
   const noisy = reportOf([result(100, {fractionOfPeak: 0.8, spread: 0.3})]);
   t.like(checkReports(reportOf([result(100)]), noisy)[0], {allowedLoss: 0.3, passed: true});

@@ -1,3 +1,4 @@
+import {readdir, readlink} from 'node:fs/promises';
 import test from 'ava';
 import {native} from '../../ts/native.ts';
 
@@ -23,4 +24,26 @@ test('a GPU that is not there has no limits, and says nothing of itself', async 
   const none = {device: 'cuda:99', precision: 'fp16', threads: 1, seconds: 0.01, copy: false} as const;
   await t.throwsAsync(native().measureLimits(none), {code: 'ERR_DEVICE_UNAVAILABLE', message: /"cuda:99"/});
   t.deepEqual(native().cudaCounters(99), {memoryBytes: null, millijoules: null});
+});
+
+test('instructions are counted by all threads where the system lets us, and each count is let go of', async t => {
+  const count = async (work: () => Promise<unknown>): Promise<number | undefined> => {
+    const stop = native().countInstructions();
+    await work();
+    const counted = stop?.();
+    if (stop) t.is(stop(), 0);
+    return counted;
+  };
+  const nothing = await count(async () => {});
+  // The loops run on threads of their own.
+  const loops = await count(() => native().measureLimits({...cpu, threads: 2, seconds: 0.1, copy: false}));
+  if (loops === undefined) t.log('not counted: there is no such counter here');
+  else t.true(loops > 10 * nothing! && loops > 1e7, `${nothing} and ${loops} instructions`);
+  const open = await Promise.all(
+    (await readdir('/proc/self/fd')).map(fd => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
+  );
+  t.deepEqual(
+    open.filter(path => path.includes('perf_event')),
+    [],
+  );
 });

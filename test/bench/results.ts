@@ -21,6 +21,7 @@ export function result(median: number, fields: Partial<BenchResult> = {}): Bench
     outputError: null,
     memoryBytes: 1e8,
     joulesPerImage: null,
+    instructionsPerImage: null,
     ...fields,
   };
 }

@@ -45,6 +45,8 @@ export interface BenchResult {
   memoryBytes: number | null;
   /** Where the processor (RAPL, the whole socket) or the GPU (NVML) reports its energy, over one more sample; null for peers. */
   joulesPerImage: number | null;
+  /** Of the CPU's engine, outside the kernel, all threads of the process together; null where the system does not count them. */
+  instructionsPerImage: Range | null;
 }
 
 /** What the device did at best during the run; of the CPU, on as many threads as the results have. */

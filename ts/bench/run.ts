@@ -17,6 +17,7 @@ import {
   type BenchResult,
   median,
   noisySpread,
+  type Range,
   rangeOf,
   type Stage,
 } from './results.ts';
@@ -66,6 +67,7 @@ type LimitsOf = Pick<
 
 const rounds = 7;
 const limitsSeconds = 0.2;
+const countedRuns = 5;
 /** Of the reference before each round. */
 const referenceSeconds = 0.03;
 
@@ -188,15 +190,35 @@ async function measureCase(
       () => native().measureLimits({...subject, seconds: referenceSeconds, copy: false}),
     );
     const joules = await joulesPerImage(ours, schedule.sampleSeconds, one.network?.device.members);
+    const onCpu = one.network?.device.name === 'cpu' && 'logits' in ours;
+    const instructions = onCpu ? await instructionsPerImage(ours, one.batch) : null;
     references.push(...measured.references);
     if (layers && 'describe' in ours)
       described.push({network: one.network!, description: await ours.describe()});
     return opened.map(({peer, outputError}, index) =>
-      toResult(one, peer, outputError, measured, index, joules),
+      toResult(one, peer, outputError, measured, index, {joules, instructions}),
     );
   } finally {
     for (const {contestant} of opened) await contestant.close();
   }
+}
+
+/** What was counted of ours, besides time; null where there is no counter. */
+interface Counted {
+  joules: number | null;
+  instructions: Range | null;
+}
+
+/** Of some more runs. What else the process does is in it, and threads that wait for others: the least of them has least of that. */
+async function instructionsPerImage(engine: Contestant, batch: number): Promise<Range | null> {
+  const counts: number[] = [];
+  for (let run = 0; run < countedRuns; run++) {
+    const stop = native().countInstructions();
+    if (!stop) return null;
+    await engine.sample(0); // One batch.
+    counts.push(stop() / batch);
+  }
+  return rangeOf(counts);
 }
 
 /** Of one more sample after the rounds, so that peers and references have no part in it. */
@@ -221,7 +243,7 @@ function toResult(
   outputError: number | null,
   {images, references}: Rounds<NativeLimits>,
   index: number,
-  joules: number | null,
+  {joules, instructions}: Counted,
 ): BenchResult {
   const rates = images[index]!;
   const imagesPerSecond = rangeOf(rates);
@@ -252,6 +274,7 @@ function toResult(
     outputError,
     memoryBytes: peer ? null : memoryInUse(network?.device.members[0]),
     joulesPerImage: peer ? null : joules,
+    instructionsPerImage: peer ? null : instructions,
   };
 }
 

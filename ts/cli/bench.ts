@@ -80,7 +80,10 @@ export function addBench(program: Command): void {
         'check',
       ),
     )
-    .option('--check <file>', 'measure the cases of earlier results, and exit with 1 if a ratio became worse')
+    .option(
+      '--check <file>',
+      'measure the cases of earlier results, and exit with 1 if one needs more instructions or its ratio became worse',
+    )
     .option('--output <folder>', 'where report.html and results.json go', 'repvgg-bench')
     .addOption(jsonOption())
     .addHelpText('after', examples)
@@ -193,12 +196,12 @@ async function printCheck(checked: readonly Checked[], json: true | undefined): 
   if (checked.some(({passed}) => !passed)) process.exitCode = exitCode.rowsFailed;
   if (json) return printJson(checked);
   await printTable('llrrrl', [
-    ['case', 'quantity', 'before', 'after', 'may lose', ''],
+    ['case', 'quantity', 'before', 'after', 'may change', ''],
     ...checked.map(one => [
       one.key,
       one.quantity,
-      one.before.toFixed(2),
-      one.after.toFixed(2),
+      one.before.toPrecision(3),
+      one.after.toPrecision(3),
       `${(100 * one.allowedLoss).toFixed(0)} %`,
       one.passed ? 'ok' : 'WORSE',
     ]),

@@ -1,0 +1,11 @@
+// How many instructions this process executes: for `repvgg bench`.
+#pragma once
+
+#include <napi.h>
+
+namespace repvgg {
+
+// countInstructions(): (() => number) | null
+Napi::Value CountInstructions(const Napi::CallbackInfo& info);
+
+}  // namespace repvgg
