@@ -1,5 +1,7 @@
 #include "cpu/bf16_convolution.h"
 
+#include "engine/kernel_rounding.h"
+
 namespace repvgg::cpu {
 namespace {
 
@@ -30,7 +32,12 @@ Bf16ConvolutionLayer::Bf16ConvolutionLayer(const Bf16Kernels& kernels, const Blo
   const size_t block_size = static_cast<size_t>(steps) * kBf16Step * kBf16BlockWidth;
   weight_ = HugeArray<Bf16>(groups * blocks * block_size);
   bias_.resize(static_cast<size_t>(groups) * blocks * kBf16BlockWidth);
+  std::vector<float> rounded(size_t{9} * group_in);  // Of one output channel.
   for (int channel = 0; channel < block.out_channels; ++channel) {
+    for (size_t at = 0; at < rounded.size(); at += 9) {
+      RoundKernel(&weight[channel * rounded.size() + at], &rounded[at],
+                  [](float value) { return ToFloat(ToBf16(value)); });
+    }
     const size_t index =
         static_cast<size_t>(channel / group_out) * blocks + channel % group_out / kBf16BlockWidth;
     const int lane = channel % group_out % kBf16BlockWidth;
@@ -45,7 +52,7 @@ Bf16ConvolutionLayer::Bf16ConvolutionLayer(const Bf16Kernels& kernels, const Blo
         const int column = groups == 1 ? in_run / group_in : row_step / steps_per_run;
         const int c = in_run % group_in;
         const int tap = s / (steps / 3) * 3 + column;
-        to[i / 2 * 32 + i % 2] = ToBf16(weight[(static_cast<size_t>(channel) * group_in + c) * 9 + tap]);
+        to[i / 2 * 32 + i % 2] = ToBf16(rounded[c * 9 + tap]);
       }
     }
   }

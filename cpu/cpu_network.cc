@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "cpu/bf16_convolution.h"
+#include "cpu/bf16_input.h"
 #include "cpu/fp32_convolution.h"
 #include "engine/error.h"
 
@@ -25,15 +26,6 @@ size_t FirstLateBlock(const NetworkShape& shape, const MemoryPlan& plan) {
     if (size_t{9} * block.in_channels / block.groups * block.out_channels > plan.elements[index]) break;
   }
   return index;
-}
-
-template <class T>
-T FromFloat(float value) {
-  if constexpr (std::is_same_v<T, Bf16>) {
-    return ToBf16(value);
-  } else {
-    return value;
-  }
 }
 
 }  // namespace
@@ -115,7 +107,10 @@ std::unique_ptr<ConvolutionLayer<float>> CpuNetwork<float>::MakeDense(size_t ind
 template <>
 std::unique_ptr<ConvolutionLayer<Bf16>> CpuNetwork<Bf16>::MakeDense(size_t index, Floats weight,
                                                                     Floats bias) {
-  return std::make_unique<Bf16ConvolutionLayer>(*bf16_, shape().blocks[index], weight, bias);
+  const BlockShape& block = shape().blocks[index];
+  if (index > 0) return std::make_unique<Bf16ConvolutionLayer>(*bf16_, block, weight, bias);
+  const FirstLayer first = FoldNormalization(shape(), weight, bias);
+  return std::make_unique<Bf16ConvolutionLayer>(*bf16_, block, first.weight, first.bias);
 }
 
 template <>
@@ -232,24 +227,35 @@ Maps<T> CpuNetwork<T>::RunBlocks(size_t first, size_t last, HugeArray<T> (&buffe
   return in;
 }
 
-template <class T>
-void CpuNetwork<T>::Normalize(const ImageBatch& batch, const Maps<T>& out) {
-  // One table per channel: dividing by 255 and by the deviation in this order is what torchvision does.
-  std::array<std::array<T, 256>, 3> table;
+template <>
+InputValues<float> CpuNetwork<float>::MakeInputValues() const {
+  // Dividing by 255 and by the deviation in this order is what torchvision does.
+  InputValues<float> values{};
   for (int c = 0; c < 3; ++c) {
     for (int v = 0; v < 256; ++v) {
-      table[c][v] = FromFloat<T>((static_cast<float>(v) / 255.0f - shape().mean[c]) / shape().stddev[c]);
+      values.of_level[c][v] = (static_cast<float>(v) / 255.0f - shape().mean[c]) / shape().stddev[c];
     }
   }
+  return values;
+}
+
+template <>
+InputValues<Bf16> CpuNetwork<Bf16>::MakeInputValues() const {
+  return MakeBf16InputValues(shape());
+}
+
+template <class T>
+void CpuNetwork<T>::Normalize(const ImageBatch& batch, const Maps<T>& out) {
+  const InputValues<T> values = MakeInputValues();
   const size_t height = shape().height;
   const size_t width = shape().width;
   pool_->Run(batch.count * height, [&](const ThreadPool::Share& share) {
     for (size_t i = share.begin; i < share.end; ++i) {
-      if (i % height == 0) ZeroBorder(out, i / height);
+      if (i % height == 0) SetBorder(out, i / height, values.border.data());
       const uint8_t* from = batch.pixels + i * width * 3;
       T* to = out.row(i / height, i % height);
       for (size_t x = 0; x < width; ++x) {
-        for (int c = 0; c < 3; ++c) to[x * 3 + c] = table[c][from[x * 3 + c]];
+        for (int c = 0; c < 3; ++c) to[x * 3 + c] = values.of_level[c][from[x * 3 + c]];
       }
     }
   });

@@ -8,6 +8,7 @@
 #include "cpu/algorithm_choice.h"
 #include "cpu/bf16_kernels.h"
 #include "cpu/convolution_layer.h"
+#include "cpu/input_values.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
 #include "engine/backend.h"
@@ -68,6 +69,7 @@ class CpuNetwork : public Network {
   Maps<T> RunBlocks(size_t first, size_t last, HugeArray<T> (&buffers)[2], int images,
                     const Cancelled& cancelled);
   void RunBlock(size_t index, int images, const Maps<T>& in, const Maps<T>& out);
+  InputValues<T> MakeInputValues() const;
   void Normalize(const ImageBatch& batch, const Maps<T>& out);
   void RunBranches(const Block& block, int images, const Maps<T>& in, const Maps<T>& out, bool relu);
   void SqueezeAndExcite(const Gate& gate, int images, const Maps<T>& maps, bool relu);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -20,6 +21,21 @@ struct Maps {
   T* row(int image, int y) const { return data + image * image_stride() + (y + 1) * row_stride() + channels; }
   Maps image(int first) const { return {data + first * image_stride(), size, channels}; }
 };
+
+// Sets every pixel of the border to `pixel`, [channels].
+template <class T>
+void SetBorder(const Maps<T>& maps, int image, const T* pixel) {
+  const int channels = maps.channels;
+  const auto set = [&](T* to) { std::copy_n(pixel, channels, to); };
+  for (int x = -1; x <= maps.size.width; ++x) {
+    set(maps.row(image, -1) + static_cast<ptrdiff_t>(x) * channels);
+    set(maps.row(image, maps.size.height) + static_cast<ptrdiff_t>(x) * channels);
+  }
+  for (int y = 0; y < maps.size.height; ++y) {
+    set(maps.row(image, y) - channels);
+    set(maps.row(image, y) + static_cast<ptrdiff_t>(maps.size.width) * channels);
+  }
+}
 
 template <class T>
 void ZeroBorder(const Maps<T>& maps, int image) {

@@ -1,0 +1,88 @@
+/** How far bf16 is from float64 where rounding weights and pixels one by one would be further. */
+import test from 'ava';
+import {native} from '../ts/native.ts';
+import {Random} from './random.ts';
+import {type FusedBlock, forward64, relativeL2} from './reference64.ts';
+
+const mean = [0.485, 0.456, 0.406] as const;
+const std = [0.229, 0.224, 0.225] as const;
+const size = 32;
+
+/** Fused blocks as training makes them: in the middle of a kernel there is what was the identity branch. */
+function makeBlocks(random: Random, channels: number[]): FusedBlock[] {
+  return channels.map((outChannels, index) => {
+    const inChannels = index === 0 ? 3 : channels[index - 1]!;
+    const weight = random.normal(outChannels * inChannels * 9, 0.4 / Math.sqrt(inChannels * 9));
+    const identity = inChannels === outChannels;
+    for (let c = 0; c < outChannels && identity; c++) weight[(c * inChannels + c) * 9 + 4]! += 0.9;
+    return {
+      form: 'deploy',
+      shape: {
+        index,
+        stage: 0,
+        position: index,
+        inChannels,
+        outChannels,
+        stride: 1,
+        groups: 1,
+        identity,
+        squeezeChannels: 0,
+      },
+      weight,
+      bias: random.normal(outChannels, 0.2),
+      squeezeExcite: null,
+    };
+  });
+}
+
+/** Relative L2 of the embeddings of one image. */
+async function error(blocks: FusedBlock[], pixels: Uint8Array): Promise<number> {
+  const shape = {
+    form: 'deploy',
+    squeezeExcite: null,
+    blocks: blocks.map(block => block.shape),
+    numClasses: 0,
+    height: size,
+    width: size,
+    mean,
+    std,
+  } as const;
+  const network = new (native().Network)(shape, {backend: 'cpu', precision: 'bf16', batchSize: 1});
+  for (const [i, {weight, bias}] of blocks.entries()) {
+    await network.setBlock(i, {
+      weight: weight as Float32Array,
+      bias: bias as Float32Array,
+      squeezeExcite: null,
+    });
+  }
+  const got = await network.run({pixels, count: 1}, 'embedding', new Uint8Array(1));
+  await network.dispose();
+  const input = new Float64Array(pixels.length);
+  for (const [i, value] of pixels.entries()) {
+    const c = i % 3;
+    input[c * size * size + (i - c) / 3] = (value / 255 - mean[c]!) / std[c]!;
+  }
+  return relativeL2(got, (await forward64(blocks, null, input, {height: size, width: size})).embedding);
+}
+
+const testBf16 = native().cpuInfo().bf16 ? test : test.skip;
+
+testBf16('pixels are not rounded, and kernels keep their sums', async t => {
+  const random = new Random('flat');
+  // Few levels, whose errors do not cancel, and many sums of them, whose rounding does.
+  const pixels = Uint8Array.from(random.uniform(size * size * 3, 200, 204));
+  const worst = await error(makeBlocks(random, [64]), pixels);
+  t.log(worst);
+  t.true(worst < 1.5e-4, `relative L2 ${worst}`);
+});
+
+testBf16('kernels keep their sums in a deep network', async t => {
+  const random = new Random('deep');
+  const pixels = Uint8Array.from({length: size * size * 3}, (_, i) => {
+    const [x, y] = [Math.floor(i / 3) % size, Math.floor(i / 3 / size)];
+    return 128 + 60 * Math.sin(x / 7 + (i % 3)) + 60 * Math.cos(y / 9);
+  });
+  const worst = await error(makeBlocks(random, [32, 32, 32, 32, 32, 32, 32, 32, 32, 32]), pixels);
+  t.log(worst);
+  t.true(worst < 4e-4, `relative L2 ${worst}`);
+});
