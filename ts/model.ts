@@ -1,28 +1,16 @@
-import {workAhead} from './ahead.ts';
 import type {Architecture} from './architecture.ts';
 import {checkOptions, checkSignal, positiveInteger} from './arguments.ts';
-import {type ComputedBatch, mostImages, type PreparedBatch, prepareBatches} from './batches.ts';
-import {followSignal, raiseOnAbort} from './cancellation.ts';
-import {networkFromCheckpoint} from './checkpoint/network.ts';
-import {openCheckpoint} from './checkpoint/open.ts';
-import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from './device.ts';
-import {digits} from './digits.ts';
+import type {Device, Precision} from './device.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 import type {RunOptions} from './fetch_image.ts';
 import type {ImageInput} from './images.ts';
-import {type ClassLabel, resolveLabels} from './labels.ts';
-import {locateCheckpoint} from './locate.ts';
-import {fromNative, type NativeBatch, type NativeNetwork, type Winograd, winogradClasses} from './native.ts';
-import {createNetwork, toNativeBlock, toNativeShape} from './native_network.ts';
-import type {Form, NetworkParameters} from './network.ts';
+import type {ClassLabel} from './labels.ts';
+import {type LoadedNetwork, type LoadOptions, loadNetwork} from './load_network.ts';
+import type {NativeNetwork} from './native.ts';
+import type {Form} from './network.ts';
 import type {Prediction} from './predictions.ts';
-import {
-  checkPreprocessing,
-  completePreprocessing,
-  type Preprocessing,
-  type PreprocessingOptions,
-  preprocessingOf,
-} from './preprocessing.ts';
+import type {Preprocessing} from './preprocessing.ts';
+import {type Compute, keep, type OnFailure, type RunBatchesOptions, runBatches} from './run_batches.ts';
 import {
   checkScore,
   checkScoreOptions,
@@ -34,51 +22,11 @@ import {
 } from './score.ts';
 import {type ScoreDuplex, type ScoreTransformStream, scoreDuplex, scoreTransform} from './score_streams.ts';
 
-/** Of {@link RepVGG.load}: what is loaded, how it computes and on what. */
-export interface LoadOptions {
-  /** Default 'auto': a GPU if one can be used, else the CPU. A list shares batches out. */
-  device?: DeviceName | DeviceList | undefined;
-  /** Default 'auto': fp32 on the CPU. */
-  precision?: Precision | undefined;
-  /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
-  architecture?: string | Architecture | undefined;
-  /**
-   * What the checkpoint's batch normalisations add to the variance, which no checkpoint tells. Default: 1e-5, as in all
-   * classifiers; the RepVGG blocks of YOLOv6 and YOLOv7 were trained with 1e-3. It does not matter once fused.
-   */
-  eps?: number | undefined;
-  /** 'deploy' (default) fuses the branches of a training checkpoint; 'train' runs them as they were trained. */
-  form?: Form | undefined;
-  /** One label for each class, or a file with one a line. Default: ImageNet's for 1000 classes, else the class numbers. */
-  labels?: string | readonly string[] | undefined;
-  /** Fields that differ from the variant's published preprocessing. */
-  preprocessing?: PreprocessingOptions | undefined;
-  /**
-   * Which of Winograd's algorithms may replace direct convolution where they are faster; docs/kernels.md has their errors.
-   * 'f2' is F(2x2) only, 'f4' also F(4x4), 'off' neither. Default 'auto': both in fp32, F(2x2) in fp16 and bf16.
-   */
-  winograd?: Winograd | undefined;
-  /** CPU threads. Default: every core that this process may use. */
-  threads?: number | undefined;
-  /** Images that run together; more need more memory. Default 32. */
-  batchSize?: number | undefined;
-  /** Called while a model of the hub is downloaded, with the bytes there are and the bytes there will be. */
-  onProgress?: ((received: number, total: number) => void) | undefined;
-  /** Ends the call early: it then rejects with the signal's reason. */
-  signal?: AbortSignal | undefined;
-}
-
 /** Of {@link RepVGG.classify}. */
 export interface ClassifyOptions extends RunOptions {
   /** How many of the likeliest classes to return. Default 5, or all if there are fewer. */
   topK?: number | undefined;
 }
-
-/** Batches of one call that a device has at a time: while one is computed, the next is on its way. */
-const batchesInFlight = 2;
-
-/** More CPU threads are a mistake. */
-const mostThreads = 1024;
 
 /**
  * A RepVGG network, ready to run. Inference happens on a thread of its own: no call blocks the event loop.
@@ -102,13 +50,7 @@ export class RepVGG implements AsyncDisposable {
   readonly #pending = new Set<Promise<unknown>>();
   #disposal: Promise<void> | undefined;
 
-  private constructor(
-    network: NativeNetwork,
-    fields: Pick<
-      RepVGG,
-      'architecture' | 'form' | 'device' | 'precision' | 'preprocessing' | 'labels' | 'batchSize'
-    >,
-  ) {
+  private constructor({network, ...fields}: LoadedNetwork) {
     this.#network = network;
     this.architecture = fields.architecture;
     this.form = fields.form;
@@ -126,50 +68,7 @@ export class RepVGG implements AsyncDisposable {
    * @throws {RepVGGError} docs/errors.md lists the codes of unreadable, contradictory and hostile checkpoints
    */
   static async load(checkpoint: string, options: LoadOptions = {}): Promise<RepVGG> {
-    if (typeof checkpoint !== 'string')
-      throw invalidArgument('checkpoint', 'a path, "owner/name" of the hub or "digits"', checkpoint);
-    checkOptions(options);
-    const embedded = checkpoint === 'digits' ? digits : undefined;
-    const {device = 'auto', precision = 'auto', form = 'deploy', batchSize = 32, threads} = options;
-    const {onProgress, signal} = options;
-    const {labels: given = embedded?.labels} = options;
-    if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);
-    const {winograd = 'auto'} = options;
-    if (!winogradClasses.includes(winograd)) {
-      throw invalidArgument('winograd', winogradClasses.map(name => `"${name}"`).join(', '), winograd);
-    }
-    positiveInteger(batchSize, 'batchSize', mostImages);
-    if (threads !== undefined) positiveInteger(threads, 'threads', mostThreads);
-    checkPreprocessing(options.preprocessing);
-    checkSignal(signal);
-    signal?.throwIfAborted();
-    const chosen = chooseDevice(device, precision);
-
-    await using file = await openCheckpoint(await locateCheckpoint(checkpoint, {signal, onProgress}));
-    const parameters = networkFromCheckpoint(file, {architecture: options.architecture, eps: options.eps});
-    const {architecture} = parameters;
-    const labels = await resolveLabels(given, architecture.numClasses);
-    const preprocessing = completePreprocessing(
-      options.preprocessing,
-      embedded?.preprocessing ?? preprocessingOf(file, architecture),
-    );
-    const shape = toNativeShape(architecture, form, preprocessing);
-    try {
-      const network = createNetwork(shape, chosen, {batchSize, winograd, ...(threads && {threads})});
-      await setParameters(network, parameters, form, signal);
-      return new RepVGG(network, {
-        architecture,
-        form,
-        device: chosen.device,
-        precision: chosen.precision,
-        preprocessing,
-        labels,
-        batchSize,
-      });
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw fromNative(error);
-    }
+    return new RepVGG(await loadNetwork(checkpoint, options));
   }
 
   /**
@@ -228,8 +127,12 @@ export class RepVGG implements AsyncDisposable {
     this.#needOpen();
     const compute = this.#computeRows(options);
     return scoreRecords(source, options, (items, imageOf) =>
-      this.#runBatches(items, imageOf, options, (batch, cancel) =>
-        this.#whileOpen(() => compute(batch, cancel)),
+      runBatches(
+        items,
+        imageOf,
+        this.#batchOptions(options),
+        (batch, cancel) => this.#whileOpen(() => compute(batch, cancel)),
+        keep,
       ),
     );
   }
@@ -254,6 +157,16 @@ export class RepVGG implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
+  }
+
+  #batchOptions(options: RunOptions & Pick<ScoreOptions, 'batchSize'>): RunBatchesOptions {
+    const {preprocessing, batchSize, device} = this;
+    return {
+      ...options,
+      preprocessing,
+      batchSize: options.batchSize ?? batchSize,
+      devices: device.members.length,
+    };
   }
 
   #needClassifier(method: string): void {
@@ -330,7 +243,7 @@ export class RepVGG implements AsyncDisposable {
     checkOptions(options);
     checkSignal(options.signal);
     // A copy, since the caller may change the array while the call goes on.
-    const batches = this.#runBatches([...inputs], input => input, options, compute, onFailure);
+    const batches = runBatches([...inputs], input => input, this.#batchOptions(options), compute, onFailure);
     return this.#whileOpen(async () => {
       const results: (Result | Failure)[] = [];
       for await (const {slots, resultOf} of batches) {
@@ -339,51 +252,7 @@ export class RepVGG implements AsyncDisposable {
       return results;
     });
   }
-
-  /** Prepares and computes batches, several at a time, and gives them in order. */
-  async *#runBatches<Item, Result>(
-    items: Iterable<Item> | AsyncIterable<Item>,
-    imageOf: (item: Item) => ImageInput | RepVGGError,
-    options: Pick<ScoreOptions, 'batchSize' | 'concurrency' | 'maxWait' | keyof RunOptions>,
-    compute: Compute<Result>,
-    onFailure: OnFailure<unknown> = keep,
-  ): AsyncGenerator<ComputedBatch<Item, Result>> {
-    const {signal} = options;
-    signal?.throwIfAborted();
-    const cancel = new Uint8Array(1);
-    const {controller, forget} = followSignal(signal);
-    raiseOnAbort(controller.signal, cancel);
-    const {preprocessing, batchSize} = this;
-    const prepared = prepareBatches(items, imageOf, {
-      ...options,
-      signal: controller.signal,
-      preprocessing,
-      batchSize: options.batchSize ?? batchSize,
-    });
-    const most = batchesInFlight * this.device.members.length;
-    let idleSince = 0;
-    const run = async (ready: PreparedBatch<Item>): Promise<ComputedBatch<Item, Result>> => {
-      for (const slot of ready.slots) if (typeof slot !== 'number') onFailure(slot);
-      const begin = performance.now();
-      const resultOf = ready.batch.count > 0 ? await compute(ready.batch, cancel) : undefined;
-      const end = performance.now();
-      const busyMilliseconds = Math.max(0, end - Math.max(begin, idleSince));
-      idleSince = Math.max(idleSince, end);
-      return {...ready, resultOf, computeMilliseconds: end - begin, busyMilliseconds};
-    };
-    try {
-      yield* workAhead(prepared, most, run, () => controller.abort());
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw fromNative(error);
-    } finally {
-      forget();
-    }
-  }
 }
-
-/** Runs the network on a batch, and says how to get the result of one of its images. `cancel[0] = 1` ends it early. */
-type Compute<Result> = (batch: NativeBatch, cancel: Uint8Array) => Promise<(slot: number) => Result>;
 
 function mapResults<From, To>(compute: Compute<From>, map: (result: From) => To): Compute<To> {
   return async (batch, cancel) => {
@@ -392,34 +261,6 @@ function mapResults<From, To>(compute: Compute<From>, map: (result: From) => To)
   };
 }
 
-/** What becomes of an input that cannot be read. It is asked before the input's batch is computed, too, so that it can throw. */
-type OnFailure<Failure> = (error: RepVGGError) => Failure;
-
-const keep = (error: RepVGGError): RepVGGError => error;
 const throwFirst = (error: RepVGGError): never => {
   throw error;
 };
-
-/** Hands the parameters over block by block: one is read and fused while the last is being packed. Disposes of the network when it fails. */
-export async function setParameters(
-  network: NativeNetwork,
-  parameters: NetworkParameters,
-  form: Form,
-  signal?: AbortSignal,
-): Promise<void> {
-  try {
-    let packed: Promise<void> = Promise.resolve();
-    for await (const block of parameters.blocks(form, signal)) {
-      await packed;
-      packed = network.setBlock(block.shape.index, toNativeBlock(block));
-      packed.catch(() => {}); // Seen when it is awaited, unless reading fails first.
-    }
-    await packed;
-    const linear = await parameters.linear();
-    if (linear) await network.setLinear(linear);
-    signal?.throwIfAborted();
-  } catch (error) {
-    await network.dispose();
-    throw error;
-  }
-}

@@ -1,7 +1,7 @@
 import type {Architecture} from './architecture.ts';
 import {randomNetwork} from './bench/workload.ts';
 import type {Placement} from './device.ts';
-import {setParameters} from './model.ts';
+import {setParameters} from './load_network.ts';
 import {fromNative, type NetworkDescription} from './native.ts';
 import {createNetwork, toNativeShape} from './native_network.ts';
 import {defaultPreprocessing} from './preprocessing.ts';

@@ -5,8 +5,9 @@ import {openCheckpoint} from './checkpoint/open.ts';
 import type {Precision} from './device.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 import type {ImageInput, RawImage} from './images.ts';
+import type {LoadOptions} from './load_network.ts';
 import {locateCheckpoint} from './locate.ts';
-import {type LoadOptions, RepVGG} from './model.ts';
+import {RepVGG} from './model.ts';
 import type {Form} from './network.ts';
 
 /** Of {@link verifyCheckpoint}. */

@@ -2,7 +2,7 @@ import {basename} from 'node:path';
 import type {Command} from 'commander';
 import type {DatasetOptions} from '../evaluation/dataset.ts';
 import type {Evaluation, Progress} from '../evaluation/evaluate.ts';
-import type {LoadOptions} from '../model.ts';
+import type {LoadOptions} from '../load_network.ts';
 import {append, checkReplaceable, replaceFile} from '../replace_file.ts';
 import type {FailedRow} from '../score.ts';
 import {loadModel} from './load.ts';

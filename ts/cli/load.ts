@@ -1,4 +1,5 @@
-import type {LoadOptions, RepVGG} from '../model.ts';
+import type {LoadOptions} from '../load_network.ts';
+import type {RepVGG} from '../model.ts';
 import {downloadProgress} from './progress.ts';
 
 /**

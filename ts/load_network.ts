@@ -1,0 +1,142 @@
+import type {Architecture} from './architecture.ts';
+import {checkOptions, checkSignal, positiveInteger} from './arguments.ts';
+import {mostImages} from './batches.ts';
+import {networkFromCheckpoint} from './checkpoint/network.ts';
+import {openCheckpoint} from './checkpoint/open.ts';
+import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from './device.ts';
+import {digits} from './digits.ts';
+import {invalidArgument} from './errors.ts';
+import {type ClassLabel, resolveLabels} from './labels.ts';
+import {locateCheckpoint} from './locate.ts';
+import {fromNative, type NativeNetwork, type Winograd, winogradClasses} from './native.ts';
+import {createNetwork, toNativeBlock, toNativeShape} from './native_network.ts';
+import type {Form, NetworkParameters} from './network.ts';
+import {
+  checkPreprocessing,
+  completePreprocessing,
+  type Preprocessing,
+  type PreprocessingOptions,
+  preprocessingOf,
+} from './preprocessing.ts';
+
+/** Of `RepVGG.load()`: what is loaded, how it computes and on what. */
+export interface LoadOptions {
+  /** Default 'auto': a GPU if one can be used, else the CPU. A list shares batches out. */
+  device?: DeviceName | DeviceList | undefined;
+  /** Default 'auto': fp32 on the CPU. */
+  precision?: Precision | undefined;
+  /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
+  architecture?: string | Architecture | undefined;
+  /**
+   * What the checkpoint's batch normalisations add to the variance, which no checkpoint tells. Default: 1e-5, as in all
+   * classifiers; the RepVGG blocks of YOLOv6 and YOLOv7 were trained with 1e-3. It does not matter once fused.
+   */
+  eps?: number | undefined;
+  /** 'deploy' (default) fuses the branches of a training checkpoint; 'train' runs them as they were trained. */
+  form?: Form | undefined;
+  /** One label for each class, or a file with one a line. Default: ImageNet's for 1000 classes, else the class numbers. */
+  labels?: string | readonly string[] | undefined;
+  /** Fields that differ from the variant's published preprocessing. */
+  preprocessing?: PreprocessingOptions | undefined;
+  /**
+   * Which of Winograd's algorithms may replace direct convolution where they are faster; docs/kernels.md has their errors.
+   * 'f2' is F(2x2) only, 'f4' also F(4x4), 'off' neither. Default 'auto': both in fp32, F(2x2) in fp16 and bf16.
+   */
+  winograd?: Winograd | undefined;
+  /** CPU threads. Default: every core that this process may use. */
+  threads?: number | undefined;
+  /** Images that run together; more need more memory. Default 32. */
+  batchSize?: number | undefined;
+  /** Called while a model of the hub is downloaded, with the bytes there are and the bytes there will be. */
+  onProgress?: ((received: number, total: number) => void) | undefined;
+  /** Ends the call early: it then rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** A network that has its parameters, and what it is. */
+export interface LoadedNetwork {
+  network: NativeNetwork;
+  architecture: Architecture;
+  form: Form;
+  device: Device;
+  precision: Exclude<Precision, 'auto'>;
+  preprocessing: Preprocessing;
+  labels: readonly ClassLabel[];
+  batchSize: number;
+}
+
+/** More CPU threads are a mistake. */
+const mostThreads = 1024;
+
+/** Loads a network as `RepVGG.load()` says. */
+export async function loadNetwork(checkpoint: string, options: LoadOptions): Promise<LoadedNetwork> {
+  if (typeof checkpoint !== 'string')
+    throw invalidArgument('checkpoint', 'a path, "owner/name" of the hub or "digits"', checkpoint);
+  checkOptions(options);
+  const embedded = checkpoint === 'digits' ? digits : undefined;
+  const {device = 'auto', precision = 'auto', form = 'deploy', batchSize = 32, threads} = options;
+  const {onProgress, signal} = options;
+  const {labels: given = embedded?.labels} = options;
+  if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);
+  const {winograd = 'auto'} = options;
+  if (!winogradClasses.includes(winograd)) {
+    throw invalidArgument('winograd', winogradClasses.map(name => `"${name}"`).join(', '), winograd);
+  }
+  positiveInteger(batchSize, 'batchSize', mostImages);
+  if (threads !== undefined) positiveInteger(threads, 'threads', mostThreads);
+  checkPreprocessing(options.preprocessing);
+  checkSignal(signal);
+  signal?.throwIfAborted();
+  const chosen = chooseDevice(device, precision);
+
+  await using file = await openCheckpoint(await locateCheckpoint(checkpoint, {signal, onProgress}));
+  const parameters = networkFromCheckpoint(file, {architecture: options.architecture, eps: options.eps});
+  const {architecture} = parameters;
+  const labels = await resolveLabels(given, architecture.numClasses);
+  const preprocessing = completePreprocessing(
+    options.preprocessing,
+    embedded?.preprocessing ?? preprocessingOf(file, architecture),
+  );
+  const shape = toNativeShape(architecture, form, preprocessing);
+  try {
+    const network = createNetwork(shape, chosen, {batchSize, winograd, ...(threads && {threads})});
+    await setParameters(network, parameters, form, signal);
+    return {
+      network,
+      architecture,
+      form,
+      device: chosen.device,
+      precision: chosen.precision,
+      preprocessing,
+      labels,
+      batchSize,
+    };
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw fromNative(error);
+  }
+}
+
+/** Hands the parameters over block by block: one is read and fused while the last is being packed. Disposes of the network when it fails. */
+export async function setParameters(
+  network: NativeNetwork,
+  parameters: NetworkParameters,
+  form: Form,
+  signal?: AbortSignal,
+): Promise<void> {
+  try {
+    let packed: Promise<void> = Promise.resolve();
+    for await (const block of parameters.blocks(form, signal)) {
+      await packed;
+      packed = network.setBlock(block.shape.index, toNativeBlock(block));
+      packed.catch(() => {}); // Seen when it is awaited, unless reading fails first.
+    }
+    await packed;
+    const linear = await parameters.linear();
+    if (linear) await network.setLinear(linear);
+    signal?.throwIfAborted();
+  } catch (error) {
+    await network.dispose();
+    throw error;
+  }
+}
