@@ -271,6 +271,13 @@ REPVGG_DEVICE void AllowNextKernel() {
 #endif
 }
 
+// The architecture, 90 for 9.0, whose code of a kernel this device runs: REPVGG_ARCH / 10 in it. 0 on errors.
+template <typename... Parameters>
+int MachineCode(void (*kernel)(Parameters...)) {
+  cudaFuncAttributes attributes;
+  return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess ? attributes.ptxVersion : 0;
+}
+
 // kernel<<<grid, block, shared_bytes, stream>>>(arguments...). More than 48 KB of shared memory has to be
 // asked for, per kernel and device; asking again costs next to nothing, and remembering would be hidden
 // state.
@@ -306,13 +313,9 @@ cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t 
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
                              cudaStream_t stream, const Arguments&... arguments) {
-  cudaFuncAttributes attributes;
-  const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
-  if (error != cudaSuccess) return error;
   const char* const wanted = std::getenv("REPVGG_OVERLAP");
   const bool off = wanted != nullptr && std::strcmp(wanted, "off") == 0;
-  return LaunchAs(!off && attributes.ptxVersion >= 90, kernel, grid, block, shared_bytes, stream,
-                  arguments...);
+  return LaunchAs(!off && MachineCode(kernel) >= 90, kernel, grid, block, shared_bytes, stream, arguments...);
 }
 
 }  // namespace repvgg::cuda

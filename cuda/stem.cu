@@ -16,7 +16,7 @@
 // Where time goes. Expected, not measured: writing the map (1.6 MB an image in fp16 at 64 channels) and the
 // multiply-adds take about equally long on H200.
 //
-// Limits. Any size and number of channels. No tensor cores yet.
+// Limits. Any size and number of channels. fp16 and bf16 have stem_mma.cu, which this is slower than.
 #include "cuda/element.cuh"
 #include "cuda/stem.h"
 
@@ -144,6 +144,7 @@ std::vector<float> PackStem(const float* weight, int out_channels) {
 }
 
 cudaError_t LaunchStem(const Stem& stem, Precision out_precision, cudaStream_t stream) {
+  if (StemMmaFits(stem, out_precision)) return LaunchStemMma(stem, out_precision, stream);
   return WithPrecision(out_precision, [&]<Precision kPrecision>() {
     if (stem.out_channels <= 16) return LaunchWidth<kPrecision, 16>(stem, stream);
     if (stem.out_channels <= 32) return LaunchWidth<kPrecision, 32>(stem, stream);

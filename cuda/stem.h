@@ -1,4 +1,4 @@
-// Host side of stem.cu.
+// Host side of stem.cu and stem_mma.cu.
 #pragma once
 
 #include <array>
@@ -31,6 +31,10 @@ std::vector<float> NormalizationTable(const std::array<float, 3>& mean, const st
 // `weight` is [out_channels][3][3][3]. The result is [3][3][3][out_channels, filled up to a multiple of 64].
 std::vector<float> PackStem(const float* weight, int out_channels);
 
+// On tensor cores where StemMmaFits, stem_mma.cu, and otherwise by multiply-adds.
 cudaError_t LaunchStem(const Stem& stem, Precision out_precision, cudaStream_t stream);
+
+bool StemMmaFits(const Stem& stem, Precision out_precision);
+cudaError_t LaunchStemMma(const Stem& stem, Precision out_precision, cudaStream_t stream);
 
 }  // namespace repvgg::cuda
