@@ -32,7 +32,8 @@ class Addon : public Napi::Addon<Addon> {
          InstanceMethod<&Addon::DecodeJpeg>("decodeJpeg"),
          InstanceMethod<&Addon::MeasureLimits>("measureLimits"),
          InstanceMethod<&Addon::CudaCounters>("cudaCounters"),
-         InstanceMethod<&Addon::CountInstructions>("countInstructions")});
+         InstanceMethod<&Addon::CountInstructions>("countInstructions"),
+         InstanceMethod<&Addon::Release>("release")});
     exports.Set("Network", NetworkObject::Define(env, &compute_));
     env.AddCleanupHook([this] {
       compute_.Stop();
@@ -95,6 +96,8 @@ class Addon : public Napi::Addon<Addon> {
 
   Napi::Value CudaCounters(const Napi::CallbackInfo& info) { return ReadCudaCounters(info); }
   Napi::Value CountInstructions(const Napi::CallbackInfo& info) { return repvgg::CountInstructions(info); }
+
+  void Release(const Napi::CallbackInfo& info) { info[0].As<Napi::TypedArray>().ArrayBuffer().Detach(); }
 
   DeviceExecutors compute_;
   std::unique_ptr<Executor> images_;

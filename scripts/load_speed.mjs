@@ -1,11 +1,12 @@
 // How long it takes from a training checkpoint to fused weights, and in how much memory:
 //
-//   npm run build:ts && node scripts/load_speed.mjs CHECKPOINT [--rounds 5]
+//   npm run build:ts && node scripts/load_speed.mjs CHECKPOINT [--rounds 9]
 //
 // In one run, round after round: a plain read of the file, one pass over it in memory, our load from each container, and
 // where REPVGG_PYTHON names a Python with torch and safetensors, what they do with the same files: torch.load and the
 // fusion of the official convert.py in PyTorch, and safetensors' load_file with the same fusion. The files are in the page
-// cache. Each time is the least of its rounds. Peaks are of processes of their own (on Linux).
+// cache. Each time is the median of its rounds, and its ratio that of the ratios within a round, since a machine's speed
+// changes. Peaks are of processes of their own (on Linux).
 import {execFile, execFileSync} from 'node:child_process';
 import {readFileSync} from 'node:fs';
 import {mkdtemp, open, rm, stat} from 'node:fs/promises';
@@ -22,10 +23,17 @@ const {convertCheckpoint} = await import(join(dist, 'convert.js'));
 
 const {values, positionals} = parseArgs({
   allowPositionals: true,
-  options: {rounds: {type: 'string', default: '5'}, peak: {type: 'string'}},
+  options: {rounds: {type: 'string', default: '9'}, peak: {type: 'string'}},
 });
+const peaks = {
+  keep: 'fused, all weights kept',
+  convert: 'convert',
+  'load off 1': 'RepVGG.load, no Winograd',
+  'load auto 1': 'RepVGG.load, batch size 1',
+  'load auto 32': 'RepVGG.load, batch size 32',
+};
 const [source] = positionals;
-if (source === undefined) throw new Error('usage: node scripts/load_speed.mjs CHECKPOINT [--rounds 5]');
+if (source === undefined) throw new Error('usage: node scripts/load_speed.mjs CHECKPOINT [--rounds 9]');
 if (values.peak !== undefined) await printPeak(source, values.peak);
 else await compare(source, Number(values.rounds));
 
@@ -46,45 +54,43 @@ async function compare(checkpoint, rounds) {
       'ours, PyTorch zip': () => fuse(files['train.pth']),
       'ours, safetensors': () => fuse(files['train.safetensors']),
     };
-    const least = {};
-    const note = (name, milliseconds) => {
-      least[name] = Math.min(least[name] ?? Infinity, milliseconds);
-    };
+    const rows = [];
     for (let round = 0; round < rounds; round++) {
+      const row = {};
       for (const [name, run] of Object.entries(times)) {
         const start = performance.now();
         await run();
-        note(name, performance.now() - start);
+        row[name] = performance.now() - start;
       }
-      for (const [name, seconds] of Object.entries(python(Object.values(files)))) note(name, 1000 * seconds);
+      row['bound: 1.5 x (read + pass)'] = 1.5 * (row['plain read'] + row['one pass in memory']);
+      for (const [name, seconds] of Object.entries(python(Object.values(files)))) row[name] = 1000 * seconds;
+      rows.push(row);
     }
-    const bound = 1.5 * (least['plain read'] + least['one pass in memory']);
     console.log(
       `${cpus()[0].model}, ${availableParallelism()} cores, load average ${loadavg()[0].toFixed(1)}`,
     );
-    console.log(`${checkpoint}: ${(size / 1e6).toFixed(0)} MB\n`);
-    for (const [name, milliseconds] of Object.entries(least)) {
-      const ratio = name.startsWith('ours') ? `  ${(milliseconds / bound).toFixed(2)} of the bound` : '';
-      console.log(`${name.padEnd(40)} ${milliseconds.toFixed(0).padStart(7)} ms${ratio}`);
+    console.log(`${checkpoint}: ${(size / 1e6).toFixed(0)} MB, ${rounds} rounds\n`);
+    for (const name of Object.keys(rows[0])) {
+      const milliseconds = median(rows.map(row => row[name]));
+      const ratio = median(rows.map(row => row[name] / row['bound: 1.5 x (read + pass)']));
+      const shown = `${milliseconds.toFixed(0).padStart(7)} ms  ${ratio.toFixed(2)} of the bound`;
+      console.log(`${name.padEnd(40)} ${shown}`);
     }
-    console.log(`${'bound: 1.5 x (read + pass)'.padEnd(40)} ${bound.toFixed(0).padStart(7)} ms\n`);
     const deploy = await deployBytes(checkpoint);
     console.log(`${'deploy weights'.padEnd(40)} ${(deploy / 1e6).toFixed(0).padStart(7)} MB`);
-    for (const what of ['keep', 'convert', 'load']) {
-      const args = [fileURLToPath(import.meta.url), checkpoint, '--peak', what];
+    for (const [what, name] of Object.entries(peaks)) {
+      const args = ['--expose-gc', fileURLToPath(import.meta.url), checkpoint, '--peak', what];
       const {stdout} = await promisify(execFile)(process.execPath, args);
-      const [peak, idle] = stdout.split(' ').map(Number);
-      const names = {
-        keep: 'peak, all weights kept',
-        convert: 'peak, convert',
-        load: 'peak, RepVGG.load on the CPU',
-      };
-      const shown = `${(peak / 1e6).toFixed(0).padStart(7)} MB, of which ${(idle / 1e6).toFixed(0)} MB are Node's own`;
-      console.log(`${names[what].padEnd(40)} ${shown}`);
+      const [idle, peak, after] = stdout.split(' ').map(bytes => `${(bytes / 1e6).toFixed(0)} MB`);
+      console.log(`${name.padEnd(40)} ${peak.padStart(10)} at most, ${after} at the end, ${idle} before`);
     }
   } finally {
     await rm(folder, {recursive: true});
   }
+}
+
+function median(numbers) {
+  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
 }
 
 async function plainRead(path) {
@@ -113,17 +119,28 @@ async function deployBytes(path) {
   return (await fuse(path)).reduce((sum, {byteLength}) => sum + byteLength, 0);
 }
 
-/** Prints the most memory that this process has had, and what it had before. */
+/** Prints how much memory this process has had before, at most, and when all was done. */
 async function printPeak(path, what) {
   const idle = process.memoryUsage.rss();
-  if (what === 'keep') await fuse(path);
-  if (what === 'convert') await convertCheckpoint(path, join(tmpdir(), `repvgg-peak-${process.pid}.pth`));
-  await rm(join(tmpdir(), `repvgg-peak-${process.pid}.pth`), {force: true});
-  if (what === 'load')
-    await (await import(join(dist, 'index.js'))).RepVGG.load(path, {device: 'cpu', batchSize: 1});
+  const output = join(tmpdir(), `repvgg-peak-${process.pid}.pth`);
+  const [, winograd, batchSize] = what.split(' ');
+  const run = {
+    keep: () => fuse(path),
+    convert: () => convertCheckpoint(path, output),
+    load: async () =>
+      (await import(join(dist, 'index.js'))).RepVGG.load(path, {
+        device: 'cpu',
+        winograd,
+        batchSize: Number(batchSize),
+      }),
+  };
+  globalThis.kept = await run[what.split(' ')[0]]();
+  await rm(output, {force: true});
+  globalThis.gc();
+  await new Promise(resolve => setTimeout(resolve, 200)); // Memory is given back by a thread of V8's.
   // Not process.resourceUsage(): its maximum is that of the parent too.
   const [, peak] = /VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
-  console.log(peak * 1024, idle);
+  console.log(idle, peak * 1024, process.memoryUsage.rss());
   process.exit();
 }
 

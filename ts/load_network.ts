@@ -8,7 +8,15 @@ import {digits} from './digits.ts';
 import {invalidArgument} from './errors.ts';
 import {type ClassLabel, resolveLabels} from './labels.ts';
 import {locateCheckpoint} from './locate.ts';
-import {fromNative, type NativeNetwork, type Winograd, winogradClasses} from './native.ts';
+import {
+  fromNative,
+  type NativeDeployBlock,
+  type NativeNetwork,
+  type NativeTrainBlock,
+  native,
+  type Winograd,
+  winogradClasses,
+} from './native.ts';
 import {createNetwork, toNativeBlock, toNativeShape} from './native_network.ts';
 import type {Form, NetworkParameters} from './network.ts';
 import {
@@ -117,7 +125,10 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   }
 }
 
-/** Hands the parameters over block by block: one is read and fused while the last is being packed. Disposes of the network when it fails. */
+/**
+ * Hands the parameters over block by block: one is read and fused while the last is being packed, whose kernels are empty
+ * from then on. Disposes of the network when it fails.
+ */
 export async function setParameters(
   network: NativeNetwork,
   parameters: NetworkParameters,
@@ -128,7 +139,8 @@ export async function setParameters(
     let packed: Promise<void> = Promise.resolve();
     for await (const block of parameters.blocks(form, signal)) {
       await packed;
-      packed = network.setBlock(block.shape.index, toNativeBlock(block));
+      const given = toNativeBlock(block);
+      packed = network.setBlock(block.shape.index, given).then(() => releaseKernels(given));
       packed.catch(() => {}); // Seen when it is awaited, unless reading fails first.
     }
     await packed;
@@ -139,4 +151,9 @@ export async function setParameters(
     await network.dispose();
     throw error;
   }
+}
+
+function releaseKernels(block: NativeDeployBlock | NativeTrainBlock): void {
+  const kernels = 'weight' in block ? [block.weight] : [block.dense.weight, block.pointwise.weight];
+  for (const kernel of kernels) native().release(kernel);
 }

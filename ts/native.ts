@@ -201,6 +201,8 @@ export interface NativeAddon {
    * containers and virtual machines.
    */
   countInstructions(): (() => number) | null;
+  /** Frees an array's memory at once; garbage is collected late where it is large. Its length is 0 from then on. */
+  release(array: Float32Array): void;
   Network: new (shape: NativeNetworkShape, options: NativeNetworkOptions) => NativeNetwork;
 }
 
