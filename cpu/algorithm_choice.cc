@@ -55,7 +55,7 @@ double Microseconds(const KernelTable& kernels, const BlockShape& block, MapSize
                     Algorithm algorithm, Floats weight, Floats bias) {
   ThreadPool pool(1);
   Scratch scratch(1);
-  const Fp32ConvolutionLayer layer(kernels, block, 9, algorithm, weight, bias, scratch);
+  const Fp32ConvolutionLayer layer(kernels, block, out.width, 9, algorithm, weight, bias, scratch);
   const auto elements = [&](MapSize size, int channels) {
     return static_cast<size_t>(images) * (size.height + 2) * (size.width + 2) * channels;
   };

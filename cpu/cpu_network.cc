@@ -101,7 +101,8 @@ std::unique_ptr<ConvolutionLayer<float>> CpuNetwork<float>::MakeDense(size_t ind
   AlgorithmChoice& choice = records_[index].choice;
   choice = ChooseAlgorithm(kernels_, block, plan_.sizes[index], plan_.sizes[index + 1],
                            index < first_late_block_ ? 1 : together, wanted, weight, bias);
-  return std::make_unique<Fp32ConvolutionLayer>(kernels_, block, 9, choice.algorithm, weight, bias, scratch_);
+  return std::make_unique<Fp32ConvolutionLayer>(kernels_, block, plan_.sizes[index + 1].width, 9,
+                                                choice.algorithm, weight, bias, scratch_);
 }
 
 template <>
@@ -134,9 +135,9 @@ void CpuNetwork<T>::SetBlock(size_t index, const TrainBlock& from) {
   if constexpr (std::is_same_v<T, float>) {
     Block& block = blocks_[index];
     block.dense = MakeDense(index, from.dense.weight, from.dense.bias);
-    block.pointwise =
-        std::make_unique<Fp32ConvolutionLayer>(kernels_, shape().blocks[index], 1, Algorithm::kDirect,
-                                               from.pointwise.weight, from.pointwise.bias, scratch_);
+    block.pointwise = std::make_unique<Fp32ConvolutionLayer>(
+        kernels_, shape().blocks[index], plan_.sizes[index + 1].width, 1, Algorithm::kDirect,
+        from.pointwise.weight, from.pointwise.bias, scratch_);
     block.dense_affine = MakeAffine(from.dense.batch_norm);
     block.pointwise_affine = MakeAffine(from.pointwise.batch_norm);
     block.identity_affine = MakeAffine(from.identity);

@@ -24,10 +24,12 @@ size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int taps,
-                                           Algorithm algorithm, Floats weight, Floats bias, Scratch& scratch)
+Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width,
+                                           int taps, Algorithm algorithm, Floats weight, Floats bias,
+                                           Scratch& scratch)
     : kernels_(kernels),
-      blocks_(SelectBlocks(kernels, block.out_channels / block.groups)),
+      blocks_(SelectBlocks(kernels, block.out_channels / block.groups,
+                           algorithm == Algorithm::kDirect ? width : 0)),
       algorithm_(algorithm) {
   if (algorithm == Algorithm::kDirect) {
     direct_ = Pack(weight.data(), bias.data(), taps, block.in_channels, block.out_channels, block.stride,
@@ -76,10 +78,11 @@ void Fp32ConvolutionLayer::RunPieces(const RowPieces<float>& pieces, size_t firs
                                      ptrdiff_t in_row, bool relu) const {
   for (int group = 0; group < direct_.groups; ++group) {
     for (int block = 0; block < direct_.blocks; ++block) {
-      int call = 0;
-      for (size_t i = first; i < last; i += 2) {
+      Turn turn = {0, static_cast<int>(DivideUp(last - first, 2)), nullptr};
+      for (size_t i = first; i < last; i += 2, ++turn.number) {
         const Pixels<float> second = i + 1 < last ? pieces(i + 1) : Pixels<float>{};
-        blocks_.convolve(direct_, in_row, group, block, call++, pieces(i), second, pieces.pixels, relu);
+        turn.next = pieces(i + 2 < last ? i + 2 : first).in;
+        blocks_.convolve(direct_, in_row, group, block, turn, pieces(i), second, pieces.pixels, relu);
       }
     }
   }

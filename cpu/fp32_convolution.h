@@ -13,8 +13,9 @@ enum class Algorithm { kDirect, kWinograd2, kWinograd4 };
 class Fp32ConvolutionLayer : public ConvolutionLayer<float> {
  public:
   // `weight` is [out_channels][in_channels / groups][taps]; 9 taps are 3x3 with padding 1, 1 tap is 1x1.
-  Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int taps, Algorithm algorithm,
-                       Floats weight, Floats bias, Scratch& scratch);
+  // `width` is that of the maps it will write.
+  Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width, int taps,
+                       Algorithm algorithm, Floats weight, Floats bias, Scratch& scratch);
 
   void Run(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in, const Maps<float>& out,
            bool relu) const override;

@@ -1,5 +1,7 @@
 #include "cpu/kernels.h"
 
+#include <algorithm>
+
 #include "engine/error.h"
 
 namespace repvgg::cpu {
@@ -42,11 +44,20 @@ const KernelTable& SelectKernels(const std::string& name) {
   throw Error("ERR_DEVICE_UNAVAILABLE", "This processor does not have the instruction set \"" + name + "\".");
 }
 
-const BlockKernels& SelectBlocks(const KernelTable& kernels, int group_out) {
-  const auto padded = [&](const BlockKernels& blocks) {
-    return (group_out + blocks.width - 1) / blocks.width * blocks.width;
+const BlockKernels& SelectBlocks(const KernelTable& kernels, int group_out, int width) {
+  const auto sums = [&](const BlockKernels& blocks) {
+    const int padded = (group_out + blocks.width - 1) / blocks.width * blocks.width;
+    if (width == 0) return padded;
+    const int pieces = (width + blocks.most_pixels - 1) / blocks.most_pixels;
+    return padded * pieces * ((width + pieces - 1) / pieces);
   };
-  return padded(kernels.wide) <= padded(kernels.narrow) ? kernels.wide : kernels.narrow;
+  int fewest = sums(kernels.blocks[0]);
+  for (const BlockKernels& blocks : kernels.blocks) fewest = std::min(fewest, sums(blocks));
+  const BlockKernels* widest = nullptr;
+  for (const BlockKernels& blocks : kernels.blocks) {
+    if (sums(blocks) <= fewest + fewest / 12) widest = &blocks;
+  }
+  return *widest;
 }
 
 ConvolutionShape MakeConvolutionShape(int in_channels, int out_channels, int stride, int groups,

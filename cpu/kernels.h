@@ -61,6 +61,14 @@ struct Pixels {
   T* out = nullptr;
 };
 
+// Which of a block's calls this is, and the first pixel of the next: each fetches what that reads, and a
+// share of the next block's weights.
+struct Turn {
+  int number;
+  int of;
+  const float* next;
+};
+
 struct WinogradMaps;  // winograd.h
 
 // Floats behind a buffer of maps that may be read, and behind a position of transforms that may be written.
@@ -81,6 +89,14 @@ struct WinogradTransforms {
                  int channels, const float* bias, bool relu);
 };
 
+// What a later product reads and writes, in cache lines, that this one is to fetch.
+struct WinogradNext {
+  const float* v;
+  ptrdiff_t v_lines;
+  const float* product;
+  ptrdiff_t product_lines;
+};
+
 // What is done to maps besides convolution, for activations of type T.
 template <class T>
 struct MapKernels {
@@ -97,22 +113,21 @@ struct BlockKernels {
   int most_pixels;  // In one row of a call of `convolve`.
 
   // Computes block `block` of group `group` for two rows of pixels (the second null for one row): bias +
-  // convolution, then ReLU if asked. `call` counts the calls for one block: the first ones fetch
-  // the next block's weights.
-  void (*convolve)(const Convolution& convolution, ptrdiff_t in_row, int group, int block, int call,
+  // convolution, then ReLU if asked.
+  void (*convolve)(const Convolution& convolution, ptrdiff_t in_row, int group, int block, const Turn& turn,
                    const Pixels<float>& first, const Pixels<float>& second, int pixels, bool relu);
 
-  // One position: product[tile][0..width) = v[tile][0..depth) * u[0..depth)[0..width)
+  // One position: product[tile][0..width) = v[tile][0..depth) * u[0..depth)[0..width). The weights of the
+  // next call are those behind `u`.
   void (*winograd_multiply)(const float* v, ptrdiff_t v_tile, int depth, int tiles, const float* u,
-                            float* product, ptrdiff_t product_tile);
+                            float* product, ptrdiff_t product_tile, const WinogradNext& next);
 };
 
 struct KernelTable {
   const char* name;
   int lanes;  // Floats in a vector.
 
-  BlockKernels narrow;  // 2 vectors
-  BlockKernels wide;    // 3 vectors
+  BlockKernels blocks[3];  // From the narrowest to the widest, which may be the second.
 
   WinogradTransforms winograd2;  // F(2x2, 3x3)
   WinogradTransforms winograd4;  // F(4x4, 3x3)
@@ -141,8 +156,10 @@ const KernelTable& SelectKernels(const std::string& name);
 // The names this processor can run, best first.
 std::vector<std::string> SupportedInstructionSets();
 
-// The kernels whose blocks leave the fewest of a group's output channels over.
-const BlockKernels& SelectBlocks(const KernelTable& kernels, int group_out);
+// The kernels for a group's output channels and rows of `width` pixels, or any number of pixels if that is 0.
+// Some sums are computed for nothing, as blocks and pieces of a row have one size each: these are the widest
+// kernels with few of them, as wide ones load less for a multiplication.
+const BlockKernels& SelectBlocks(const KernelTable& kernels, int group_out, int width);
 
 // Packs `weight`, [out_channels][in_channels / groups][taps], for blocks of that width. An empty bias means
 // zeros.

@@ -4,8 +4,7 @@
 #ifdef __AVX2__
 namespace repvgg::cpu {
 constexpr int kLanes = 8;
-constexpr int kRows = 6;
-constexpr int kWideRows = 4;
+constexpr int kRowsOf[] = {6, 4};
 constexpr const char* kTableName = "avx2";
 }  // namespace repvgg::cpu
 

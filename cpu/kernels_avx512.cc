@@ -1,12 +1,11 @@
-// AVX-512: 32 registers hold 14 x 2 or 9 x 3 sums, the weights and a broadcast value; 14 divides the widths
-// 112, 56, 28 and 14.
+// AVX-512: 32 registers hold 14 x 2, 8 x 3 or 6 x 4 sums, the weights and a broadcast value. With 9 x 3 sums
+// the compiler keeps some of them in memory; 14 rows are two of a map of 7 x 7.
 #include "cpu/kernels.h"
 
 #ifdef __AVX512F__
 namespace repvgg::cpu {
 constexpr int kLanes = 16;
-constexpr int kRows = 14;
-constexpr int kWideRows = 9;
+constexpr int kRowsOf[] = {14, 8, 6};
 constexpr const char* kTableName = "avx512";
 }  // namespace repvgg::cpu
 

@@ -1,8 +1,7 @@
 // For every processor that the compiler targets by default: SSE2 on x86-64, NEON on arm64.
 namespace repvgg::cpu {
 constexpr int kLanes = 4;
-constexpr int kRows = 6;
-constexpr int kWideRows = 4;
+constexpr int kRowsOf[] = {6, 4};
 constexpr const char* kTableName = "baseline";
 }  // namespace repvgg::cpu
 

@@ -1,20 +1,16 @@
 // Direct convolution and the element-wise kernels, written once with the compiler's vector types. A source
-// file that includes this defines kLanes (floats per vector), kRows and kWideRows (pixels per register tile
-// of 2 and of 3 vectors) and kTableName, and is compiled for one instruction set.
+// file that includes this defines kLanes (floats per vector), kRowsOf (products_impl.h) and kTableName, and
+// is compiled for one instruction set.
 //
 // Everything here is in an unnamed namespace and calls no inline function of the standard library: an inline
 // function with external linkage that was compiled for AVX-512 could be the copy the linker keeps for
 // everybody.
 //
-// Convolve keeps a tile of up to kRows pixels x 2 vectors or kWideRows x 3 vectors of output channels in
-// registers over the whole sum: per input channel it loads the vectors of weights and broadcasts one value
-// per pixel, which each takes part in that many fused multiply-adds. The order of additions for one output is
-// always tap, then input channel: it does not depend on the tile, the thread or the batch, so results are
-// equal to the bit however work is split.
+// The order of additions for one output is always tap, then input channel: it does not depend on the tile,
+// the thread or the batch, so results are equal to the bit however work is split.
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <utility>
 
 #include "cpu/kernels.h"
 
@@ -23,131 +19,78 @@ namespace {
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
 
-// Pixels (tiles) of the register tile that is so many vectors of output channels wide.
-constexpr int RowsOf(int vectors) { return vectors == 2 ? kRows : kWideRows; }
-
-// Products that are added up one after another before their sum joins the total: a chain of 5760 additions,
-// as of 640 channels, rounds more than two chains of 64 and 90 do. Measured on seeded weights, relative L2 of
-// the logits: RepVGG-A0 3.2e-6 without and 1.4e-6 with it, RepVGG-D2se 2.7e-5 and 9.3e-6.
-constexpr int kTermsInARow = 64;
-
-constexpr int kLineFloats = 16;  // In a cache line.
-
 inline Vector Load(const float* from) {
   Vector v;
   std::memcpy(&v, from, sizeof v);
   return v;
 }
 inline void Store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
+
+// Stores the first `channels` of a vector, or all where there are more.
+inline void StoreChannels(float* to, Vector v, int channels) {
+  if (channels >= kLanes) {
+    Store(to, v);
+  } else {
+    for (int i = 0; i < channels; ++i) to[i] = v[i];
+  }
+}
 inline Vector Relu(Vector v) { return v < 0.0f ? Vector{} : v; }  // NaN stays NaN, as in PyTorch.
 inline float Relu(float v) { return v < 0.0f ? 0.0f : v; }
 
-// A kernel for each number of pixels or tiles from 1 to RowsOf(kVectors).
-template <template <int, int> class Kernel, int kVectors,
-          class Sizes = std::make_integer_sequence<int, RowsOf(kVectors)>>
-struct SizeTable;
-template <template <int, int> class Kernel, int kVectors, int... kSizes>
-struct SizeTable<Kernel, kVectors, std::integer_sequence<int, kSizes...>> {
-  static constexpr decltype(+Kernel<1, kVectors>::Run) kFunctions[] = {Kernel<kSizes + 1, kVectors>::Run...};
-};
+}  // namespace
+}  // namespace repvgg::cpu
 
-// Computes kLines lines of kPixels pixels each. `channels` of the block are stored, which may be fewer than
-// its kVectors * kLanes.
-template <int kLines, int kPixels, int kVectors>
-void ConvolveTile(const Convolution& convolution, const Pixels<float>* lines, ptrdiff_t in_row,
-                  ptrdiff_t group_offset, const float* weight, const float* bias, const float* next,
-                  bool relu, ptrdiff_t out_offset, int channels) {
-  constexpr int kTile = kLines * kPixels;
-  Vector total[kTile][kVectors];
-  Vector sum[kTile][kVectors] = {};
-  for (int p = 0; p < kTile; ++p) {
-    for (int v = 0; v < kVectors; ++v) total[p][v] = Load(bias + v * kLanes);
-  }
-  const ptrdiff_t pixel = static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels;
-  int terms = 0;
-  for (int run = 0; run < convolution.runs; ++run) {
-    const ptrdiff_t offset = convolution.run[run].row * in_row + convolution.run[run].offset + group_offset;
-    const float* x[kLines];
-    for (int line = 0; line < kLines; ++line) x[line] = lines[line].in + offset;
-    for (int first = 0; first < convolution.run_length; first += kTermsInARow) {
-      const int left = convolution.run_length - first;
-      const int count = left < kTermsInARow ? left : kTermsInARow;
-      for (int c = first; c < first + count; ++c) {
-        Vector w[kVectors];
-        for (int v = 0; v < kVectors; ++v) w[v] = Load(weight + v * kLanes);
-        weight += kVectors * kLanes;
-        __builtin_prefetch(next, 0, 2);
-        next += kLineFloats;
-        for (int line = 0; line < kLines; ++line) {
-          for (int p = 0; p < kPixels; ++p) {
-            const Vector value = x[line][p * pixel + c] - Vector{};
-            for (int v = 0; v < kVectors; ++v) sum[line * kPixels + p][v] += value * w[v];
-          }
-        }
-      }
-      terms += count;
-      if (terms < kTermsInARow && run + 1 < convolution.runs) continue;
-      terms = 0;
-      for (int p = 0; p < kTile; ++p) {
-        for (int v = 0; v < kVectors; ++v) {
-          total[p][v] += sum[p][v];
-          sum[p][v] = Vector{};
-        }
-      }
-    }
-  }
-  for (int line = 0; line < kLines; ++line) {
-    for (int p = 0; p < kPixels; ++p) {
-      float* to = lines[line].out + out_offset + static_cast<ptrdiff_t>(p) * convolution.out_channels;
-      for (int v = 0; v < kVectors; ++v) {
-        const Vector sums = total[line * kPixels + p][v];
-        const Vector value = relu ? Relu(sums) : sums;
-        if ((v + 1) * kLanes <= channels) {
-          Store(to + v * kLanes, value);
-        } else {
-          for (int i = v * kLanes; i < channels; ++i) to[i] = value[i - v * kLanes];
-        }
-      }
-    }
-  }
-}
+#include "cpu/products_impl.h"
 
-template <int kPixels, int kVectors>
-struct ConvolveLine {
-  static constexpr auto Run = &ConvolveTile<1, kPixels, kVectors>;
-};
-template <int kPixels, int kVectors>
-struct ConvolveTwoLines {
-  static constexpr auto Run = &ConvolveTile<2, kPixels, kVectors>;
-};
+namespace repvgg::cpu {
+namespace {
 
 template <int kVectors>
-void Convolve(const Convolution& convolution, ptrdiff_t in_row, int group, int block, int call,
+void Convolve(const Convolution& convolution, ptrdiff_t in_row, int group, int block, const Turn& turn,
               const Pixels<float>& first, const Pixels<float>& second, int pixels, bool relu) {
   constexpr int kBlock = kVectors * kLanes;
+  const Pixels<float> lines[] = {first, second};
+  if (second.in != nullptr && 2 * pixels > RowsOf(kVectors)) {
+    for (const Pixels<float>* line = lines; line < lines + 2; ++line)
+      Convolve<kVectors>(convolution, in_row, group, block, turn, *line, {}, pixels, relu);
+    return;
+  }
+  const auto products = second.in == nullptr ? ProductsTable<1, kVectors>::kOf[pixels - 1]
+                                             : ProductsTable<2, kVectors>::kOf[pixels - 1];
+  const int depth = convolution.run_length;
   const ptrdiff_t index = static_cast<ptrdiff_t>(group) * convolution.blocks + block;
-  const ptrdiff_t terms = static_cast<ptrdiff_t>(convolution.runs) * convolution.run_length;
-  const float* weight = convolution.weight + index * terms * kBlock;
-  // Meanwhile the next block's weights are fetched, a share of them in each of the first kVectors calls.
-  const float* next = weight + terms * kBlock + call % kVectors * terms * kLineFloats;
+  const ptrdiff_t block_size = static_cast<ptrdiff_t>(convolution.runs) * depth * kBlock;
+  const float* weight = convolution.weight + index * block_size;
+  const ptrdiff_t run_lines = depth / kStep;
+  const float* next = Share(weight + block_size, block_size / kLineFloats, turn.number, turn.of);
+  const ptrdiff_t line = second.in == nullptr ? 0 : second.in - first.in;
+  const ptrdiff_t pixel = static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels;
+  alignas(sizeof(Vector)) float sums[RowsOf(kVectors) * kBlock];
+  for (int run = 0; run < convolution.runs; ++run) {
+    const ptrdiff_t offset = convolution.run[run].row * in_row + convolution.run[run].offset +
+                             static_cast<ptrdiff_t>(group) * convolution.group_in;
+    products(
+        first.in + offset, line, pixel, depth, weight, sums, kBlock, run > 0,
+        {turn.next + offset, {next, next + run_lines * kLineFloats, next + 2 * run_lines * kLineFloats}});
+    weight += static_cast<ptrdiff_t>(depth) * kBlock;
+    next += kStreams * run_lines * kLineFloats;
+  }
+
   const float* bias = convolution.bias + index * kBlock;
   const int channel = block * kBlock;
   const int left = convolution.group_out - channel;
   const int channels = left < kBlock ? left : kBlock;
-  const ptrdiff_t group_offset = static_cast<ptrdiff_t>(group) * convolution.group_in;
   const ptrdiff_t out_offset = static_cast<ptrdiff_t>(group) * convolution.group_out + channel;
-  const Pixels<float> lines[] = {first, second};
-  if (second.in != nullptr && 2 * pixels <= RowsOf(kVectors)) {
-    using Table =
-        SizeTable<ConvolveTwoLines, kVectors, std::make_integer_sequence<int, RowsOf(kVectors) / 2>>;
-    Table::kFunctions[pixels - 1](convolution, lines, in_row, group_offset, weight, bias, next, relu,
-                                  out_offset, channels);
-    return;
-  }
-  for (const Pixels<float>& line : lines) {
-    if (line.in == nullptr) break;
-    SizeTable<ConvolveLine, kVectors>::kFunctions[pixels - 1](convolution, &line, in_row, group_offset,
-                                                              weight, bias, next, relu, out_offset, channels);
+  const float* sum = sums;
+  for (const Pixels<float>& row : lines) {
+    if (row.out == nullptr) break;
+    float* to = row.out + out_offset;
+    for (int p = 0; p < pixels; ++p, sum += kBlock, to += convolution.out_channels) {
+      for (int v = 0; v < kVectors; ++v) {
+        const Vector value = Load(sum + v * kLanes) + Load(bias + v * kLanes);
+        StoreChannels(to + v * kLanes, relu ? Relu(value) : value, channels - v * kLanes);
+      }
+    }
   }
 }
 
@@ -204,11 +147,15 @@ void MatrixVector(const float* weight, const float* bias, const float* in, int r
 namespace repvgg::cpu {
 namespace {
 
+template <int kVectors>
+constexpr BlockKernels MakeBlocks() {
+  return {kVectors * kLanes, RowsOf(kVectors), &Convolve<kVectors>, &WinogradMultiply<kVectors>};
+}
+
 constexpr KernelTable kTable = {
     .name = kTableName,
     .lanes = kLanes,
-    .narrow = {2 * kLanes, RowsOf(2), &Convolve<2>, &WinogradMultiply<2>},
-    .wide = {3 * kLanes, RowsOf(3), &Convolve<3>, &WinogradMultiply<3>},
+    .blocks = {MakeBlocks<2>(), MakeBlocks<3>(), MakeBlocks<kMostVectors>()},
     .winograd2 = {&WinogradInput<2>, &WinogradOutput<2>},
     .winograd4 = {&WinogradInput<4>, &WinogradOutput<4>},
     .sum_branches = &SumBranches,

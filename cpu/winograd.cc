@@ -11,6 +11,8 @@ namespace {
 constexpr int kPositionPadding = 16;
 static_assert(kPositionPadding >= kReadAhead);
 
+constexpr int kCacheLine = 16;  // In floats.
+
 constexpr int kLargestSide = 6;
 
 int Positions(const WinogradConvolution& convolution) {
@@ -113,15 +115,23 @@ void RunWinogradBlocks(const KernelTable& kernels, const BlockKernels& products,
   const size_t block_size = static_cast<size_t>(convolution.group_in) * width;
   const ptrdiff_t product_tile = static_cast<ptrdiff_t>(last_block - first_block) * width;
   const ptrdiff_t product_position = ProductPosition(tiles.count, last_block - first_block, width);
-  // Positions outside, blocks inside: one position's tiles stay in cache for all blocks.
+  // Positions outside, blocks inside: one position's tiles stay in cache for all blocks. Meanwhile the next
+  // position's are fetched, a share of them with every block.
+  const int blocks = last_block - first_block;
+  const ptrdiff_t v_lines = tiles.v_position / kCacheLine;
+  const ptrdiff_t product_lines = product_position / kCacheLine;
   for (int p = 0; p < positions; ++p) {
     const float* v = tiles.v + p * tiles.v_position;
     const float* u =
         convolution.weight + (static_cast<size_t>(group) * positions + p) * convolution.blocks * block_size;
-    for (int block = first_block; block < last_block; ++block) {
-      products.winograd_multiply(
-          v, convolution.group_in, convolution.group_in, tiles.count, u + block * block_size,
-          product + p * product_position + (block - first_block) * width, product_tile);
+    float* to = product + p * product_position;
+    for (int block = 0; block < blocks; ++block) {
+      const WinogradNext next = {
+          v + tiles.v_position + v_lines * block / blocks * kCacheLine, v_lines / blocks,
+          to + product_position + product_lines * block / blocks * kCacheLine, product_lines / blocks};
+      products.winograd_multiply(v, convolution.group_in, convolution.group_in, tiles.count,
+                                 u + (first_block + block) * block_size, to + block * width, product_tile,
+                                 next);
     }
   }
   const int first_channel = first_block * width;

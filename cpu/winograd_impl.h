@@ -97,52 +97,19 @@ void WinogradInput(const WinogradMaps& maps, int in_channels, int channel, int c
   }
 }
 
-// product[tile][0..block) = v[tile][0..depth) * u[0..depth)[0..block), block = kVectors * kLanes
-//
-// What is needed next is fetched meanwhile, a cache line of each for every input channel: `next_v` into the
-// first cache, `next_u`, which comes from further away, into the second.
-template <int kTiles, int kVectors>
-struct MultiplyTiles {
-  static void Run(const float* v, ptrdiff_t v_tile, int depth, const float* u, float* product,
-                  ptrdiff_t product_tile, const float* next_v, const float* next_u) {
-    constexpr int kBlock = kVectors * kLanes;
-    for (int first = 0; first < depth; first += kTermsInARow) {
-      const int last = depth - first < kTermsInARow ? depth : first + kTermsInARow;
-      Vector sum[kTiles][kVectors] = {};
-      for (int c = first; c < last; ++c) {
-        Vector w[kVectors];
-        for (int i = 0; i < kVectors; ++i) w[i] = Load(u + i * kLanes);
-        __builtin_prefetch(next_v + c * kLineFloats, 0, 3);
-        __builtin_prefetch(next_u + c * kLineFloats, 0, 2);
-        u += kBlock;
-        for (int t = 0; t < kTiles; ++t) {
-          const Vector value = v[t * v_tile + c] - Vector{};
-          for (int i = 0; i < kVectors; ++i) sum[t][i] += value * w[i];
-        }
-      }
-      for (int t = 0; t < kTiles; ++t) {
-        for (int i = 0; i < kVectors; ++i) {
-          float* to = product + t * product_tile + i * kLanes;
-          Store(to, first == 0 ? sum[t][i] : Load(to) + sum[t][i]);
-        }
-      }
-    }
-  }
-};
-
 template <int kVectors>
 void WinogradMultiply(const float* v, ptrdiff_t v_tile, int depth, int tiles, const float* u, float* product,
-                      ptrdiff_t product_tile) {
+                      ptrdiff_t product_tile, const WinogradNext& next) {
   const int parts = (tiles + RowsOf(kVectors) - 1) / RowsOf(kVectors);
+  const ptrdiff_t block = static_cast<ptrdiff_t>(depth) * kVectors * kLanes;
   for (int part = 0, t = 0; part < parts; ++part) {
     const int end = tiles * (part + 1) / parts;
-    const float* next_v = part + 1 < parts ? v + end * v_tile : v;
-    // The weights of the next block follow. Each part fetches a share of them, as they are kVectors lines a
-    // channel.
-    const float* next_u =
-        u + static_cast<ptrdiff_t>(depth) * (kVectors * kLanes + part % kVectors * kLineFloats);
-    SizeTable<MultiplyTiles, kVectors>::kFunctions[end - t - 1](
-        v + t * v_tile, v_tile, depth, u, product + t * product_tile, product_tile, next_v, next_u);
+    const Fetch fetch = {
+        part + 1 < parts ? v + end * v_tile : v,
+        {Share(u + block, block / kLineFloats, part, parts), Share(next.v, next.v_lines, part, parts),
+         Share(next.product, next.product_lines, part, parts)}};
+    ProductsTable<1, kVectors>::kOf[end - t - 1](v + t * v_tile, 0, v_tile, depth, u,
+                                                 product + t * product_tile, product_tile, false, fetch);
     t = end;
   }
 }
@@ -177,11 +144,7 @@ void WinogradOutput(const float* products, ptrdiff_t product_position, ptrdiff_t
         for (int x = 0; x < columns; ++x) {
           const Vector value = relu ? Relu(row[x] + b) : row[x] + b;
           float* to = corner + y * maps.out_row + static_cast<ptrdiff_t>(x) * out_channels + c;
-          if (c + kLanes <= channels) {
-            Store(to, value);
-          } else {
-            for (int i = c; i < channels; ++i) to[i - c] = value[i - c];
-          }
+          StoreChannels(to, value, channels - c);
         }
       }
     }

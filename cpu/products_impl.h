@@ -1,0 +1,104 @@
+// The products of all convolutions, under the rules of kernels_impl.h, which includes this: a few rows of
+// values times a block of weights, with the sums in registers.
+//
+// A tile has 2 to kMostVectors vectors of output channels for each of up to kRowsOf[vectors - 2] rows. Per
+// value of a row it loads the vectors of weights and broadcasts one value per row, which each takes part in
+// that many fused multiply-adds. What a loop does besides costs as much as what it multiplies, so kStep
+// values are written out one after another, and caches are filled between them.
+#include <utility>
+
+namespace repvgg::cpu {
+namespace {
+
+// Rows of the register tile that is so many vectors of output channels wide.
+constexpr int kMostVectors = 1 + sizeof kRowsOf / sizeof kRowsOf[0];
+constexpr int RowsOf(int vectors) { return kRowsOf[vectors - 2]; }
+
+// Products that are added up one after another before their sum joins the total: a chain of 5760 additions,
+// as of 640 channels, rounds more than two chains of 64 and 90 do. Measured on seeded weights, relative L2 of
+// the logits: RepVGG-A0 3.2e-6 without and 1.4e-6 with it, RepVGG-D2se 2.7e-5 and 9.3e-6.
+constexpr int kTermsInARow = 64;
+
+constexpr int kStep = 4;
+constexpr int kLineFloats = 16;  // In a cache line.
+
+// sum += a * b. Left to itself, GCC writes products that are written out into other registers, and copies
+// them back on the ports of the multiplier.
+inline void MultiplyAdd(Vector& sum, Vector a, Vector b) {
+#ifdef __FMA__
+  asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+#else
+  sum += a * b;
+#endif
+}
+
+// What is fetched while a tile of products is computed, for every kStep values: the rows of the next tile
+// into the first-level cache, and a cache line of each stream, which is needed later, into the second-level
+// cache. Spread like this, as a burst of fetches keeps loads waiting.
+constexpr int kStreams = 3;
+struct Fetch {
+  const float* rows;
+  const float* streams[kStreams];
+};
+
+inline const float* Share(const float* from, ptrdiff_t lines, int part, int parts) {
+  return from + lines * part / parts * kLineFloats;
+}
+
+// sum[row][0..block) = x[row][0..depth) * w[0..depth)[0..block), block = kVectors * kLanes; with `add`, added
+// to what is there. Rows are kLines lines of kColumns columns, a distance apart.
+template <int kLines, int kColumns, int kVectors>
+struct Products {
+  static void Run(const float* x, ptrdiff_t line, ptrdiff_t column, int depth, const float* w, float* sum,
+                  ptrdiff_t sum_row, bool add, const Fetch& next) {
+    constexpr int kTile = kLines * kColumns;
+    constexpr int kRowLines = (kTile * kStep + kLineFloats - 1) / kLineFloats;
+    const float* rows = next.rows;
+    const float* const stream[kStreams] = {next.streams[0], next.streams[1], next.streams[2]};
+    ptrdiff_t ahead = 0;
+    for (int first = 0; first < depth; first += kTermsInARow) {
+      const int last = depth - first < kTermsInARow ? depth : first + kTermsInARow;
+      Vector tile[kTile][kVectors] = {};
+      const auto multiply = [&](int c) __attribute__((always_inline)) {
+        Vector weight[kVectors];
+        for (int v = 0; v < kVectors; ++v) weight[v] = Load(w + v * kLanes);
+        w += kVectors * kLanes;
+        for (int row = 0; row < kTile; ++row) {
+          const Vector value = x[row / kColumns * line + row % kColumns * column + c] - Vector{};
+          for (int v = 0; v < kVectors; ++v) MultiplyAdd(tile[row][v], value, weight[v]);
+        }
+      };
+      int c = first;
+      for (; c + kStep <= last; c += kStep) {
+        for (int i = 0; i < kRowLines; ++i) __builtin_prefetch(rows + i * kLineFloats, 0, 3);
+        rows += kRowLines * kLineFloats;
+        for (int i = 0; i < kStreams; ++i) __builtin_prefetch(stream[i] + ahead, 0, 2);
+        ahead += kLineFloats;
+#pragma GCC unroll 4
+        for (int i = 0; i < kStep; ++i) multiply(c + i);
+      }
+#pragma GCC unroll 1
+      for (; c < last; ++c) multiply(c);
+      for (int row = 0; row < kTile; ++row) {
+        for (int v = 0; v < kVectors; ++v) {
+          float* to = sum + row * sum_row + v * kLanes;
+          Store(to, add ? Load(to) + tile[row][v] : tile[row][v]);
+        }
+      }
+      add = true;
+    }
+  }
+};
+
+// Products for each number of columns from 1 on, in so many lines.
+template <int kLines, int kVectors,
+          class Columns = std::make_integer_sequence<int, RowsOf(kVectors) / kLines>>
+struct ProductsTable;
+template <int kLines, int kVectors, int... kColumns>
+struct ProductsTable<kLines, kVectors, std::integer_sequence<int, kColumns...>> {
+  static constexpr decltype(&Products<kLines, 1, kVectors>::Run) kOf[] = {
+      Products<kLines, kColumns + 1, kVectors>::Run...};
+};
+
+}  // namespace
+}  // namespace repvgg::cpu
