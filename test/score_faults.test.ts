@@ -11,7 +11,7 @@ import {digits} from '../ts/digits.ts';
 import {RepVGGError} from '../ts/errors.ts';
 import {RepVGG} from '../ts/model.ts';
 import {type FailedRow, type LabelRow, type ScoreInput, type ScoreRow, scoreRecords} from '../ts/score.ts';
-import {image, photos} from './fixtures.ts';
+import {bomb, image, photos} from './fixtures.ts';
 import {temporaryFolder} from './folder.ts';
 
 const load = (options = {}): Promise<RepVGG> => RepVGG.load('digits', {device: 'cpu', ...options});
@@ -20,27 +20,6 @@ async function all(rows: AsyncIterable<ScoreRow>): Promise<ScoreRow[]> {
   const found = [];
   for await (const row of rows) found.push(row);
   return found;
-}
-
-/** A PNG that says it has as many pixels. */
-function bomb(width: number, height: number): Buffer {
-  const png = Buffer.from(
-    'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
-    'base64',
-  );
-  png.writeUInt32BE(width, 16);
-  png.writeUInt32BE(height, 20);
-  png.writeUInt32BE(crc32(png.subarray(12, 29)), 29);
-  return png;
-}
-
-function crc32(bytes: Uint8Array): number {
-  let crc = ~0;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let i = 0; i < 8; i++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
-  }
-  return ~crc >>> 0;
 }
 
 test('images that are damaged or huge are error rows; odd ones are read; files are closed', async t => {
