@@ -22,12 +22,14 @@
 // whole steps, each of them a tile of its own; sum_splits.cu adds them in order. The last layer can leave
 // sums over the pixels of each image instead of its map (gemm_sm90a_store.cuh).
 //
-// Registers. kRowBlocks x kColumns / 2 sums, 128 at most; setmaxnreg leaves the producer 40 and gives
-// consumers 232.
+// Registers. kRowBlocks x kColumns / 2 sums, 192 at most; setmaxnreg leaves the producer 40 and gives
+// consumers 232, or 24 and 240 where those need them.
 //
-// Where time goes. Expected, not measured: with 256 x 128 tiles a step has 512 clocks of products for 48 KB
-// from L2, 96 bytes a clock and multiprocessor, and 96 of 128 bytes a clock from shared memory; below 96
-// columns reading the operands limits wgmma (columns 64: 100 %, 48: 86 %, 32: 67 % of its rate).
+// Where time goes. Expected, not measured: L2. With 256 x 128 tiles a step has 1024 clocks of products for
+// 48 KB, 48 bytes a clock and multiprocessor where an H100 may have 39 (if its L2 gives 5120 bytes a clock,
+// as an A100's does), and 96 of 128 bytes a clock from shared memory. 256 x 96 tiles take 59 bytes a clock,
+// 128 x 192 take 53, 256 x 160 take 42, 256 x 192 take 37. Below 96 columns reading the operands from shared
+// memory limits wgmma (columns 64: 100 %, 48: 86 %, 32: 67 % of its rate).
 //
 // Limits. Compute capability 9.0 exactly. Depth and columns in multiples of 8, at most four groups.
 #pragma once
@@ -183,7 +185,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
     __syncthreads();
     const int warpgroup = WarpUniform(threadIdx.x / 128);
     if (warpgroup == Tile::kConsumers) {
-      ReleaseRegisters<40>();
+      ReleaseRegisters<Tile::kProducerRegisters>();
       const int thread = threadIdx.x % 128;
       if (thread == 0) {
         WaitForPreviousKernel();
@@ -192,7 +194,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
         Produce<Tile, Operand::kWeight>(gemm, shared, full, empty);
       }
     } else {
-      ClaimRegisters<232>();
+      ClaimRegisters<Tile::kConsumerRegisters>();
       Consume<Tile>(gemm, shared, warpgroup, full, empty);
     }
   }
@@ -218,6 +220,8 @@ template <Precision kPrecision>
 using ConvolutionTiles = GemmSm90aTable<GemmTile<kPrecision, true, 2, 64, 4, false>,  // Cooperative: 256 x 64
                                         GemmTile<kPrecision, true, 2, 96, 4, false>,  //
                                         GemmTile<kPrecision, true, 2, 128, 4, false>,  //
+                                        GemmTile<kPrecision, true, 2, 160, 3, false>,  //
+                                        GemmTile<kPrecision, true, 2, 192, 3, false>,  //
                                         GemmTile<kPrecision, true, 1, 128, 5, false>,  // 128 x 128
                                         GemmTile<kPrecision, true, 1, 160, 5, false>,  //
                                         GemmTile<kPrecision, true, 1, 192, 4, false>,  //

@@ -25,6 +25,9 @@ struct GemmTile {
   static constexpr int kInBytes = kRows * 128;
   static constexpr int kWeightBytes = kColumns * 128;
   static constexpr int kStageBytes = kInBytes + kWeightBytes;
+  // Of a thread; the three warpgroups' together are what the launch gives them, 3 x 168.
+  static constexpr int kProducerRegisters = kRowBlocks * kColumns > 320 ? 24 : 40;
+  static constexpr int kConsumerRegisters = (3 * 168 - kProducerRegisters) / 2;
   // Arrivals that empty a stage: one for each warp that reads it.
   static constexpr int kReaders = kPingPong ? 4 : 4 * kConsumers;
 
