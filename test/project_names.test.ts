@@ -7,6 +7,7 @@ import type {StructureOptions} from '../ts/checkpoint/structure.ts';
 import type {RepVGGErrorCode} from '../ts/errors.ts';
 import {fuseBlock, roundToFloat32} from '../ts/fusion.ts';
 import type {DeployBlock, NetworkParameters, TrainBlock} from '../ts/network.ts';
+import {officialStateDict} from '../ts/official_state_dict.ts';
 import {
   collect,
   edit,
@@ -16,6 +17,7 @@ import {
   stateDict,
   tensor,
 } from './checkpoints.ts';
+import {relativeL2} from './reference64.ts';
 
 function load(tensors: Iterable<TensorInfo>, options?: StructureOptions): NetworkParameters {
   return networkFromCheckpoint(memoryCheckpoint(tensors), options);
@@ -64,6 +66,27 @@ test('epsilon can be said, and is that of every batch normalisation', async t =>
       message: /^Expected a number between 0 and 1 for eps but received /,
     });
   }
+});
+
+test('a smaller epsilon than the official one is written as an equal network, whatever the variances', async t => {
+  const eps = 1e-7;
+  const name = 'stage1.0.rbr_dense.bn.running_var';
+  const variance = [0, 1e-9, 1e-7, 9.9e-6, 1e-5, 1e-3, 0.5, 2];
+  const source = load(edit(small, name, tensor(name, [8], Float32Array.from(variance))), {eps});
+  const written = await officialStateDict(source, 'train');
+  const tensors: TensorInfo[] = [];
+  for (const {name, shape, values} of written) {
+    const numbers = await values();
+    tensors.push(tensor(name, shape, numbers));
+    if (name.endsWith('running_var')) t.true(numbers.every(value => value >= 0));
+  }
+  const blocks = (await collect(source.blocks('deploy'))) as DeployBlock[];
+  const again = (await collect(load(tensors).blocks('deploy'))) as DeployBlock[];
+  for (const [i, {weight, bias}] of blocks.entries()) {
+    t.true(relativeL2(again[i]!.weight, weight) < 1e-6);
+    t.true(relativeL2(again[i]!.bias, bias) < 1e-6);
+  }
+  t.true(Math.max(...blocks[1]!.weight.map(Math.abs)) > 100); // It is these variances that make it so.
 });
 
 test('epsilon does not matter once fused', async t => {

@@ -92,7 +92,7 @@ function branchTensors(module: string, shape: BlockShape): BlockTensor<TrainBloc
       },
     });
     return [
-      tensor('weight', ({gamma}) => gamma),
+      tensor('weight', officialGamma),
       tensor('bias', ({beta}) => beta),
       tensor('running_mean', ({mean}, bias) => (bias ? mean.map((value, i) => value - bias[i]!) : mean)),
       tensor('running_var', officialVariance),
@@ -117,9 +117,19 @@ function branchTensors(module: string, shape: BlockShape): BlockTensor<TrainBloc
   ];
 }
 
-/** The variance that gives the same scale with the official eps. */
+/** The variance that gives the same scale with the official eps; 0 where it would have to be negative. */
 function officialVariance({variance, eps}: BatchNorm): Floats {
-  return eps === officialEps ? variance : Float64Array.from(variance, value => value + eps - officialEps);
+  if (eps === officialEps) return variance;
+  return Float64Array.from(variance, value => Math.max(0, value + eps - officialEps));
+}
+
+/** What gives the same scale with that variance. */
+function officialGamma({gamma, variance, eps}: BatchNorm): Floats {
+  if (eps >= officialEps) return gamma;
+  return Float64Array.from(gamma, (value, i) => {
+    const sum = variance[i]! + eps;
+    return sum >= officialEps ? value : value * Math.sqrt(officialEps / sum);
+  });
 }
 
 function kernelShape({inChannels, outChannels, groups}: BlockShape, size: 1 | 3): number[] {

@@ -61,6 +61,12 @@ const mindSpore: Case[] = [
   ['a hundred dimensions', parameter({dims: Array(100).fill(1)}), corrupt, /a dimension of 1/],
   ['an unknown type', parameter({type: 'Int4'}), unsupported, /type Int4.*Float32/],
   ['a long name', concat(whole, parameter({name: 'x'.repeat(2000)})), corrupt, /a name of 2000 bytes/],
+  [
+    'a tensor in more slices than there are',
+    concat(...Array.from({length: 65}, () => parameter({dims: [100], content: floats(1)}))),
+    unsupported,
+    /more than 64 slices/,
+  ],
   ['a map', message(1, concat(message(1, 'x'), message(3, 'y'))), unsupported, /map tensors/],
   ['no tensors', parameter({type: 'str'}), 'ERR_CHECKPOINT_FORMAT', /expected tensors/],
 ];

@@ -2,6 +2,7 @@ import {readFileSync} from 'node:fs';
 import {readdir} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
+import {digits} from '../../ts/digits.ts';
 import {checkpoint} from '../fixtures.ts';
 import {jsonLines, repvgg, temporaryFolder} from './run.ts';
 
@@ -9,6 +10,8 @@ test('the ending of the file says what it is', async t => {
   const folder = await temporaryFolder(t);
   const onnx = join(folder, 'digits.onnx');
   const {code, stdout, stderr} = await repvgg(['export', 'digits', onnx, '--precision', 'fp16']);
+  const {input} = JSON.parse((await repvgg(['info', onnx, '--json'])).stdout);
+  t.deepEqual(input, {height: digits.preprocessing.crop, width: digits.preprocessing.crop});
   t.like({code, stderr}, {code: 0, stderr: ''});
   t.is(
     stdout,

@@ -99,6 +99,21 @@ test('offline, the cache has to have it, and nobody is asked', async t => {
   t.is(hub.requests.length, length);
 });
 
+test('nobody is asked about a commit whose file is in the cache', async t => {
+  const {hub, environment} = await setUp(t);
+  const pinned = `${id}@${commit}`;
+  const {path, downloaded} = await fetchModel(pinned, {}, environment);
+  t.true(downloaded > 0);
+  const {length} = hub.requests;
+  t.like(await fetchModel(pinned, {}, environment), {path, downloaded: 0});
+  t.is(hub.requests.length, length);
+  await t.throwsAsync(fetchModel(pinned, {file: 'other.bin'}, environment), {
+    message: /it has no other\.bin/,
+  });
+  await fetchModel(id, {}, environment);
+  t.true(hub.requests.length > length + 1); // A branch may have moved.
+});
+
 test('what is in the cache is taken where the hub cannot be reached, but not where it refuses', async t => {
   const {environment} = await setUp(t);
   const {path} = await fetchModel(id, {}, environment);

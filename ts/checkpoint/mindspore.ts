@@ -38,6 +38,8 @@ const checksumMark = 'crc_num';
 const trailerBytes = checksumMark.length + 10;
 const maxTextBytes = 1024;
 const maxDimensions = 64;
+/** Of 512 MB each: more than any tensor that can be read has. */
+const maxSlices = 64;
 
 /** A field 1 of some bytes, in it a field 1 of up to 127, which are printable text; or the mark of encryption. */
 export function isMindSpore(head: Buffer): boolean {
@@ -71,6 +73,10 @@ export async function readMindSpore(file: CheckpointFile): Promise<ReadonlyMap<s
     if (tensors.has(name))
       throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has two tensors named ${printable(name)}`);
     sliced = join(sliced, value);
+    if (sliced.ranges.length > maxSlices) {
+      const problem = `tensor ${printable(name)} is in more than ${maxSlices} slices`;
+      throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+    }
     const dtype = elementTypesByName.get(sliced.type);
     if (!dtype) {
       const problem = `tensor ${printable(name)} has elements of type ${printable(sliced.type)}, so save it as Float32`;

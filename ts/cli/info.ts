@@ -10,7 +10,7 @@ import {drawNetwork} from '../figure.ts';
 import {locateCheckpoint} from '../locate.ts';
 import type {NetworkDescription} from '../native.ts';
 import type {Form} from '../network.ts';
-import {defaultPreprocessing} from '../preprocessing.ts';
+import {defaultPreprocessing, preprocessingOf} from '../preprocessing.ts';
 import {append, replaceFile} from '../replace_file.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
 import {
@@ -68,7 +68,11 @@ export function addInfo(program: Command): void {
     .command('info')
     .description('show what a checkpoint holds, layer by layer, and what it costs')
     .argument('<model>', 'a checkpoint, "digits", or the name of an architecture')
-    .option('-r, --resolution <pixels>', "side of the input (default: the variant's)", positiveInteger)
+    .option(
+      '-r, --resolution <pixels>',
+      "side of the input (default: the file's or the variant's)",
+      positiveInteger,
+    )
     .addOption(epsOption())
     .option('--svg <file>', 'draw it as it is trained and as it runs, side by side', endsIn('.svg'))
     .option('--layers', 'show which algorithm each layer runs by, and why, on --device')
@@ -83,9 +87,8 @@ export function addInfo(program: Command): void {
 
 async function info(model: string, flags: Flags): Promise<void> {
   const {resolution, eps, svg, json} = flags;
-  const {architecture, checkpoint} = await identify(model, eps);
-  const own = model === 'digits' ? digits.preprocessing : defaultPreprocessing(architecture);
-  const size = resolution ?? own.crop;
+  const {architecture, checkpoint, crop} = await identify(model, eps);
+  const size = resolution ?? (model === 'digits' ? digits.preprocessing.crop : crop);
   const input = {height: size, width: size};
   const statistics = layerTable(architecture, input);
   if (svg !== undefined) {
@@ -103,16 +106,20 @@ async function info(model: string, flags: Flags): Promise<void> {
 async function identify(
   model: string,
   eps: number | undefined,
-): Promise<{architecture: Architecture; checkpoint: CheckpointInfo | null}> {
+): Promise<{architecture: Architecture; checkpoint: CheckpointInfo | null; crop: number}> {
   const isName =
     model !== 'digits' && !existsSync(model) && basename(model) === model && !model.includes('.');
-  if (isName) return {architecture: architectureByName(model), checkpoint: null};
+  if (isName) {
+    const architecture = architectureByName(model);
+    return {architecture, checkpoint: null, crop: defaultPreprocessing(architecture).crop};
+  }
   await using file = await openCheckpoint(await locateCheckpoint(model));
   const structure = checkpointStructure(file, {eps});
   const {path, format, tensors} = file;
   const {architecture, dialect, form} = structure;
   return {
     architecture,
+    crop: preprocessingOf(file, architecture).crop,
     checkpoint: {path, format, names: dialect.name, form, eps: structure.eps, tensors: tensors.size},
   };
 }

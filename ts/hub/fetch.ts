@@ -3,7 +3,7 @@ import {createReadStream} from 'node:fs';
 import {constants, mkdir, open, rename, rm, stat} from 'node:fs/promises';
 import {dirname} from 'node:path';
 import {RepVGGError} from '../errors.ts';
-import {HubCache, isFile} from './cache.ts';
+import {HubCache, isCommit, isFile} from './cache.ts';
 import {type HubEnvironment, hubEnvironment} from './environment.ts';
 import {type HubModel, hubModel} from './id.ts';
 
@@ -51,13 +51,17 @@ export async function fetchModel(
   const environment = given ?? (await hubEnvironment());
   const cache = new HubCache(environment.cache, model.name);
   try {
-    return environment.offline
-      ? await findInCache(model, cache, options)
-      : await fetchOnline(model, cache, environment, options);
+    // What a commit has in it does not change, so the hub need not be asked about what is here.
+    const asksNobody = environment.offline || isCommit(model.revision);
+    const here = asksNobody ? await findInCache(model, cache, options) : null;
+    if (here) return here;
+    if (environment.offline)
+      throw new Error('HF_HUB_OFFLINE is set, and it is not in the cache: fetch it once without');
+    return await fetchOnline(model, cache, environment, options);
   } catch (error) {
     signal?.throwIfAborted();
     // Without a network, what is there is taken, as huggingface_hub does.
-    const kept = isUnreachable(error) ? await findInCache(model, cache, options).catch(() => null) : null;
+    const kept = isUnreachable(error) ? await findInCache(model, cache, options) : null;
     if (kept) return kept;
     throw toDownloadError(model, environment, error);
   }
@@ -67,12 +71,11 @@ async function findInCache(
   {name, revision}: HubModel,
   cache: HubCache,
   options: FetchOptions,
-): Promise<FetchedFile> {
+): Promise<FetchedFile | null> {
   const commit = await cache.commit(revision);
   const file = commit && (options.file ?? chooseFile(await cache.files(commit)));
   const path = file && cache.snapshot(commit, file);
-  if (!path || !(await isFile(path)))
-    throw new Error('HF_HUB_OFFLINE is set, and it is not in the cache: fetch it once without');
+  if (!path || !(await isFile(path))) return null;
   return {id: name, file, commit, path, bytes: (await stat(path)).size, downloaded: 0};
 }
 
