@@ -49,7 +49,7 @@ export function layersTable({layers}: BenchLayers): {align: string; rows: string
 
 export function layersTitle({model, form, device, precision, batch, threads}: BenchLayers): string {
   const shortForm = form === 'train' ? ', train form' : '';
-  return `${model}${shortForm} on ${device}, ${precision}, batch ${batch}, ${threads} threads`;
+  return `${model}${shortForm} on ${device}, ${precision}, batch ${batch}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
 }
 
 /** What the table's reader has to know: the limits, what the mark means, what was left out. */
