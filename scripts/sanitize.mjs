@@ -25,7 +25,7 @@ const run = (command, args, env = {}) => {
 
 run('npx', [
   'cmake-js',
-  'rebuild',
+  'compile',
   '-O',
   path.join(output, 'build'),
   `--CDREPVGG_SANITIZE=${flags}`,
@@ -40,7 +40,10 @@ const preload = libraries.map(name =>
 const ava = ['node_modules/.bin/ava', '--timeout=10m', '--concurrency=1', '--match=!*event loop*'];
 const tests = [
   'test/native_network.test.ts',
+  'test/bf16.test.ts',
+  'test/algorithm_choice.test.ts',
   'test/jpeg.test.ts',
+  'test/fs_while_decoding.test.ts',
   'test/preprocessing.test.ts',
   'test/threads.test.ts',
   'test/model.test.ts',

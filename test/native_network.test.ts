@@ -1,4 +1,4 @@
-import test from 'ava';
+import test, {type ExecutionContext} from 'ava';
 import type {Architecture, BlockShape, SqueezeExcitePosition} from '../ts/architecture.ts';
 import {randomNetwork} from '../ts/bench/workload.ts';
 import {setParameters} from '../ts/load_network.ts';
@@ -80,24 +80,31 @@ function makeBlocks(
   });
 }
 
-/** Largest relative L2 error of the logits and embeddings of all images, against float64. */
-async function error(
-  testCase: Case,
-  options: {
-    instructionSet: string;
-    threads: number;
-    algorithm?: 'direct' | 'f2' | 'f4';
-    winograd?: 'off' | 'f2';
-    precision?: 'bf16';
-  },
-): Promise<number> {
-  const {height, width, images = 2, form = 'deploy', position} = testCase;
+interface Options {
+  instructionSet?: string;
+  threads: number;
+  algorithm?: 'direct' | 'f2' | 'f4';
+  winograd?: 'off' | 'f2';
+  precision?: 'fp32' | 'bf16';
+}
+
+/** Parameters and images of a case, always the same. */
+function make(testCase: Case) {
+  const {height, width, images = 2} = testCase;
   const random = new Random(JSON.stringify(testCase));
   const blocks = makeBlocks(random, testCase);
-  const features = testCase.channels.at(-1)!;
-  const linear = {weight: random.normal(numClasses * features, 0.3), bias: random.normal(numClasses, 0.3)};
+  const linear = {
+    weight: random.normal(numClasses * testCase.channels.at(-1)!, 0.3),
+    bias: random.normal(numClasses, 0.3),
+  };
   const pixels = Uint8Array.from(random.uniform(images * height * width * 3, 0, 256));
+  return {blocks, linear, pixels, images};
+}
 
+/** Logits and then embeddings of all images, run in batches of so many. */
+async function run(testCase: Case, options: Options, split?: readonly number[]): Promise<Float32Array> {
+  const {height, width, form = 'deploy', position} = testCase;
+  const {blocks, linear, pixels, images} = make(testCase);
   const {Network} = native();
   const shape = {
     form,
@@ -112,13 +119,25 @@ async function error(
   const network = new Network(shape, {backend: 'cpu', precision: 'fp32', batchSize: 8, ...options});
   for (const block of blocks) await network.setBlock(block.shape.index, toNativeBlock(block));
   await network.setLinear(linear);
-  const batch = {pixels, count: images};
-  const cancel = new Uint8Array(1);
-  const logits = await network.run(batch, 'logits', cancel);
-  const embeddings = await network.run(batch, 'embedding', cancel);
+  const parts: number[] = [];
+  for (const output of ['logits', 'embedding'] as const) {
+    let first = 0;
+    for (const count of split ?? [images]) {
+      const part = pixels.subarray(first * height * width * 3, (first + count) * height * width * 3);
+      parts.push(...(await network.run({pixels: part, count}, output, new Uint8Array(1))));
+      first += count;
+    }
+  }
   await network.dispose();
+  return Float32Array.from(parts);
+}
 
-  let worst = 0;
+/** The same in float64. */
+async function expected(testCase: Case): Promise<Float64Array> {
+  const {height, width, position} = testCase;
+  const {blocks, linear, pixels, images} = make(testCase);
+  const logits: number[] = [];
+  const embeddings: number[] = [];
   for (let i = 0; i < images; i++) {
     const input = new Float64Array(3 * height * width);
     for (let p = 0; p < height * width; p++) {
@@ -128,13 +147,66 @@ async function error(
       }
     }
     const reference = await forward64(blocks, linear, input, {height, width, position});
-    worst = Math.max(
-      worst,
-      relativeL2(logits.subarray(i * numClasses, (i + 1) * numClasses), reference.logits!),
-      relativeL2(embeddings.subarray(i * features, (i + 1) * features), reference.embedding),
-    );
+    logits.push(...reference.logits!);
+    embeddings.push(...reference.embedding);
+  }
+  return Float64Array.from([...logits, ...embeddings]);
+}
+
+/** Largest relative L2 error of the logits and embeddings of all images. */
+function worstOf(testCase: Case, got: Float32Array, reference: Float64Array): number {
+  const {images = 2, channels} = testCase;
+  let [at, worst] = [0, 0];
+  for (const length of [numClasses, channels.at(-1)!]) {
+    for (let i = 0; i < images; i++, at += length) {
+      worst = Math.max(worst, relativeL2(got.subarray(at, at + length), reference.subarray(at, at + length)));
+    }
   }
   return worst;
+}
+
+async function error(testCase: Case, options: Options): Promise<number> {
+  return worstOf(testCase, await run(testCase, options), await expected(testCase));
+}
+
+/** Any shape, in every algorithm, against float64; and the same bits for every split and number of threads. */
+async function checkRandomShapes(
+  t: ExecutionContext,
+  instructionSet: string,
+  precision: 'fp32' | 'bf16',
+  most: number,
+): Promise<void> {
+  t.timeout(300_000);
+  const random = new Random(instructionSet);
+  for (let i = 0; i < 40; i++) {
+    const groups = random.pick([1, 1, 2, 4]);
+    const testCase: Case = {
+      channels: [random.pick([1, 16]) * random.integer(1, 5) * groups, random.integer(4, 20) * groups],
+      strides: [random.pick([1, 2]), random.pick([1, 2])],
+      groups: [1, groups],
+      form: precision === 'fp32' ? random.pick(['deploy', 'train']) : 'deploy',
+      ...(random.integer(0, 3) === 0 && {position: random.pick(['before-relu', 'after-relu'])}),
+      height: random.integer(1, 24),
+      width: random.integer(1, 40),
+      images: random.integer(1, 5),
+    };
+    const reference = await expected(testCase);
+    const first = random.integer(0, testCase.images! - 1);
+    const splits = [[testCase.images!], first === 0 ? [testCase.images!] : [first, testCase.images! - first]];
+    for (const algorithm of precision === 'fp32' ? (['direct', 'f2', 'f4'] as const) : [undefined]) {
+      const results: Float32Array[] = [];
+      for (const split of splits) {
+        const threads = random.integer(1, 4);
+        results.push(
+          await run(testCase, {instructionSet, threads, precision, ...(algorithm && {algorithm})}, split),
+        );
+      }
+      const name = `${algorithm}, ${JSON.stringify(testCase)}`;
+      const worst = worstOf(testCase, results[0]!, reference);
+      t.true(worst < most, `relative L2 ${worst} for ${name}`);
+      t.true(Buffer.from(results[0]!.buffer).equals(Buffer.from(results[1]!.buffer)), `bits of ${name}`);
+    }
+  }
 }
 
 const cases: Record<string, Case> = {
@@ -230,24 +302,7 @@ for (const instructionSet of native().cpuInfo().instructionSets) {
     });
   }
 
-  test(`${instructionSet}: random shapes`, async t => {
-    const random = new Random(instructionSet);
-    for (let i = 0; i < 40; i++) {
-      const groups = random.pick([1, 1, 2, 4]);
-      const testCase: Case = {
-        channels: [random.pick([1, 16]) * random.integer(1, 5) * groups, random.integer(4, 20) * groups],
-        strides: [random.pick([1, 2]), random.pick([1, 2])],
-        groups: [1, groups],
-        form: random.pick(['deploy', 'train']),
-        ...(random.integer(0, 3) === 0 && {position: random.pick(['before-relu', 'after-relu'])}),
-        height: random.integer(1, 24),
-        width: random.integer(1, 24),
-        images: random.integer(1, 4),
-      };
-      const worst = await error(testCase, {instructionSet, threads: random.integer(1, 4)});
-      t.true(worst < 4e-6, `relative L2 ${worst} for ${JSON.stringify(testCase)}`);
-    }
-  });
+  test(`${instructionSet}: random shapes`, t => checkRandomShapes(t, instructionSet, 'fp32', 4e-6));
 }
 
 // A processor with AMX has AVX-512 BF16 as well.
@@ -264,23 +319,7 @@ for (const instructionSet of bf16Sets) {
     });
   }
 
-  test(`bf16, ${instructionSet}: random shapes`, async t => {
-    const random = new Random(instructionSet);
-    for (let i = 0; i < 40; i++) {
-      const groups = random.pick([1, 1, 2, 4]);
-      const testCase: Case = {
-        channels: [random.pick([1, 16]) * random.integer(1, 5) * groups, random.integer(4, 20) * groups],
-        strides: [random.pick([1, 2]), random.pick([1, 2])],
-        groups: [1, groups],
-        ...(random.integer(0, 3) === 0 && {position: random.pick(['before-relu', 'after-relu'])}),
-        height: random.integer(1, 24),
-        width: random.integer(1, 40),
-        images: random.integer(1, 4),
-      };
-      const worst = await error(testCase, {instructionSet, threads: random.integer(1, 4), precision: 'bf16'});
-      t.true(worst < 2e-2, `relative L2 ${worst} for ${JSON.stringify(testCase)}`);
-    }
-  });
+  test(`bf16, ${instructionSet}: random shapes`, t => checkRandomShapes(t, instructionSet, 'bf16', 2e-2));
 }
 
 test('bf16 is refused for the train form and where the processor lacks it', t => {
@@ -292,53 +331,26 @@ test('bf16 is refused for the train form and where the processor lacks it', t =>
   t.throws(() => new Network({...shape, form: 'deploy'}, {...options, instructionSet: 'abacus'}), {code});
 });
 
+// As many images as pass the last blocks together and some more, and maps of more than one piece a row.
 for (const precision of native().cpuInfo().bf16 ? (['fp32', 'bf16'] as const) : (['fp32'] as const)) {
   test(`${precision}: results are equal to the bit however a batch is split and however many threads there are`, async t => {
-    const shape: Case = {
+    const testCase: Case = {
       channels: [16, 32, 48, 96],
       strides: [2, 1, 2, 1],
       height: 37,
       width: 29,
       images: 13,
     };
-    const random = new Random(precision);
-    const blocks = makeBlocks(random, shape);
-    const pixels = Uint8Array.from(random.uniform(13 * 37 * 29 * 3, 0, 256));
-    const {Network} = native();
-    const results: Float32Array[] = [];
+    const of = (threads: number, split: number[]) => run(testCase, {precision, threads}, split);
+    const whole = await of(1, [13]);
+    t.is(whole.length, 13 * (numClasses + 96));
     for (const [threads, split] of [
-      [1, [13]],
       [2, [1, 12]],
       [3, [5, 5, 3]],
       [11, [13]],
     ] as const) {
-      const network = new Network(
-        {
-          form: 'deploy',
-          squeezeExcite: null,
-          blocks: blocks.map(b => b.shape),
-          numClasses: 0,
-          height: 37,
-          width: 29,
-          mean,
-          std,
-        },
-        {backend: 'cpu', precision, batchSize: 8, threads},
-      );
-      for (const block of blocks) await network.setBlock(block.shape.index, toNativeBlock(block));
-      const parts: number[] = [];
-      let first = 0;
-      for (const count of split) {
-        const part = pixels.subarray(first * 37 * 29 * 3, (first + count) * 37 * 29 * 3);
-        parts.push(...(await network.run({pixels: part, count}, 'embedding', new Uint8Array(1))));
-        first += count;
-      }
-      results.push(Float32Array.from(parts));
-      await network.dispose();
+      t.deepEqual(await of(threads, [...split]), whole);
     }
-    t.is(results[0]!.length, 13 * 96);
-    t.true(results[0]!.some(value => value > 0));
-    for (const result of results) t.deepEqual(result, results[0]);
   });
 }
 

@@ -26,7 +26,10 @@ export interface Peers {
   close(): Promise<void>;
 }
 
-/** 'pytorch' runs layer by layer, and on a GPU also as a CUDA graph; compiling takes a minute a case. */
+/**
+ * 'pytorch' runs layer by layer, and on a GPU also as a CUDA graph, in every precision that it has. Compiling takes a minute a
+ * case: 'pytorch-compile' is in the precision of the run only.
+ */
 export const peerNames: readonly string[] = ['onnxruntime-node', 'pytorch', 'pytorch-compile'];
 
 /**
@@ -36,7 +39,7 @@ export const peerNames: readonly string[] = ['onnxruntime-node', 'pytorch', 'pyt
  */
 export async function openPeers(
   names: readonly string[],
-  device: 'cpu' | 'cuda',
+  {device, precision}: {device: 'cpu' | 'cuda'; precision: string},
   folder: string,
   threads: number,
   skipped: string[],
@@ -67,7 +70,9 @@ export async function openPeers(
       skipped.push(`pytorch: ${opened}`);
     } else {
       pytorch = opened;
-      list.push(...opened.peers);
+      list.push(
+        ...opened.peers.filter(peer => peer.runner !== 'pytorch-compile' || peer.precision === precision),
+      );
       for (const name of names) if (name.startsWith('pytorch')) versions[name] = opened.version;
     }
   }

@@ -90,7 +90,8 @@ export async function runBench(options: BenchOptions): Promise<BenchReport> {
     const {device, precision} = chooseDevice(options.device, options.precision);
     const subject = {device: device.members[0]!, precision, threads};
     const references = [await native().measureLimits({...subject, seconds: limitsSeconds, copy: true})];
-    peers = await openPeers(fused ? options.peers : [], device.backend, folder, threads, skipped);
+    const subjectOfPeers = {device: device.backend, precision};
+    peers = await openPeers(fused ? options.peers : [], subjectOfPeers, folder, threads, skipped);
     const end = performance.now() + 1000 * options.limitSeconds;
     for (const one of listCases(options, architectures, peers.list, folder)) {
       if (performance.now() > end) {
