@@ -77,6 +77,7 @@ REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64
                                  Ring<Tile>& ring, float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
   const bool releases = threadIdx.x % 32 == 0;
   int previous = 0;
+#pragma unroll 1  // Unrolled it is several times the code, which ptxas of CUDA 12 takes minutes for.
   for (int step = 0; step < steps; ++step) {
     MbarrierWait(full + ring.stage, ring.turn);
     const uint64_t a = MatrixDescriptor(in + ring.stage * Tile::kStageBytes);
@@ -114,20 +115,19 @@ REPVGG_DEVICE void Multiply(const GemmSm90a& gemm, const TilePlaceSm90a<Tile>& p
 #pragma unroll
     for (int i = 0; i < Tile::kColumns / 2; ++i) sum[m][i] = 0;
   }
-  // Behind these, channels do not fill a step.
-  const int filled = gemm.depth / kBoxChannels * TilePlaceSm90a<Tile>::kTaps;
+  // Behind these, channels do not fill the sixteens of a step.
+  const int sixteens = DivideUp(gemm.depth, 16);
+  const int filled = sixteens / 4 * TilePlaceSm90a<Tile>::kTaps;
   const int end = place.last_step < filled ? place.last_step : filled;
   const int whole = place.first_step < end ? end - place.first_step : 0, rest = place.steps() - whole;
   MultiplySteps<Tile, 4>(whole, in, weight, full, empty, ring, sum);
-  switch (DivideUp(gemm.depth % kBoxChannels, 16)) {
+  switch (sixteens % 4) {
     case 1:
       return MultiplySteps<Tile, 1>(rest, in, weight, full, empty, ring, sum);
     case 2:
       return MultiplySteps<Tile, 2>(rest, in, weight, full, empty, ring, sum);
     case 3:
       return MultiplySteps<Tile, 3>(rest, in, weight, full, empty, ring, sum);
-    case 4:
-      return MultiplySteps<Tile, 4>(rest, in, weight, full, empty, ring, sum);
   }
 }
 
