@@ -136,6 +136,8 @@ int ExactTile(const Layer& layer, std::span<const cuda::GemmSm90aTile> tiles) {
                              RunTile(MakeLayer(80, shape.columns * 2, 1, 2, 7, 7), precision, tile);
                              RunTile(MakeLayer(32, shape.columns, 2, 1, 14, 9), precision, tile);
                              RunTile(MakeLayer(160, 160, 2, 4, 5, 3), precision, tile);
+                             // The last sixteen of a step, half of it.
+                             RunTile(MakeLayer(56, shape.columns, 1, 1, 5, 3), precision, tile);
                              // Parts of 4 or 5 and of 2 steps, of the second one not all channels.
                              RunTile(MakeLayer(72, shape.columns + 8, 1, 1, 9, 3), precision, tile, 4);
                              RunTile(MakeLayer(80, shape.columns * 2, 2, 2, 7, 3), precision, tile, 9);
