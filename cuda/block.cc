@@ -23,13 +23,15 @@ DeviceMemory UploadBias(Floats bias, int channels) {
 
 }  // namespace
 
-Block::Block(const NetworkShape& network, size_t index, MapSize in, Precision precision)
+Block::Block(const NetworkShape& network, size_t index, MapSize in, Precision precision,
+             size_t workspace_limit)
     : shape_(network.blocks[index]),
       form_(network.form),
       squeeze_excite_(network.squeeze_excite),
       first_(index == 0),
       in_(in),
-      precision_(precision) {}
+      precision_(precision),
+      workspace_limit_(workspace_limit) {}
 
 Convolution Block::Layer(int batch) const {
   Convolution layer;
@@ -46,6 +48,10 @@ Convolution Block::Layer(int batch) const {
 size_t Block::GateScratch(int batch) const {
   if (squeeze_excite_ == SqueezeExcitePosition::kNone) return 0;
   return SqueezeExciteScratch(batch, shape_.out_channels, shape_.squeeze_channels);
+}
+
+int Block::SliceImages(int batch) const {
+  return cuda::SliceImages(Layer(batch), choice_->candidate, workspace_limit_);
 }
 
 size_t Block::Workspace(int batch) const {
@@ -103,6 +109,10 @@ Block::DeviceAffine Block::MakeAffine(const BatchNorm& batch_norm) {
 bool Block::LeadsInto(const Block& next) const {
   if (first_ || form_ != Form::kDeploy || squeeze_excite_ != SqueezeExcitePosition::kNone) return false;
   const Algorithm own = choice_->candidate.algorithm;
+  // With equal maps, what a few images leave behind lies where they were read.
+  if (shape_.in_channels != shape_.out_channels || next.shape_.in_channels != next.shape_.out_channels) {
+    return false;
+  }
   return IsChain(own) && own == next.choice_->candidate.algorithm;
 }
 

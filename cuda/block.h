@@ -26,7 +26,8 @@ class Block {
  public:
   // `in` is the size of the map that the block reads. The first block reads bytes, with stride 2
   // (cuda/stem.h).
-  Block(const NetworkShape& network, size_t index, MapSize in, Precision precision);
+  // Winograd's transforms of a batch get `workspace_limit` bytes at a time, or what an image needs.
+  Block(const NetworkShape& network, size_t index, MapSize in, Precision precision, size_t workspace_limit);
 
   // `choice` must stay valid; the first block has none.
   void Set(const DeployBlock& block, const Choice* choice);
@@ -37,6 +38,8 @@ class Block {
   const Choice* choice() const { return choice_; }
   // Floats that BlockBuffers::gates needs.
   size_t GateScratch(int batch) const;
+  // Of a batch, how many images have room in the workspace at a time.
+  int SliceImages(int batch) const;
   // Bytes that BlockBuffers::workspace needs.
   size_t Workspace(int batch) const;
 
@@ -64,6 +67,7 @@ class Block {
   const bool first_;
   const MapSize in_;
   const Precision precision_;
+  const size_t workspace_limit_;
   const Choice* choice_ = nullptr;
   DeviceMemory weight_, bias_;
   // Train form.

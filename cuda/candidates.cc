@@ -1,8 +1,10 @@
 #include "cuda/candidates.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <sstream>
 
 #include "cuda/direct_fp32.h"
 #include "cuda/direct_mma.h"
@@ -117,6 +119,29 @@ void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<C
 // F(m x m)'s m.
 int ChainSide(Algorithm algorithm) { return algorithm == Algorithm::kChainF2 ? 2 : 4; }
 
+// Of a chain.
+size_t ImageWorkspace(const Convolution& layer, const Candidate& candidate) {
+  Convolution image = layer;
+  image.batch = 1;
+  return ChainWorkspace(image, ChainSide(candidate.algorithm));
+}
+
+// Of the batch, in `limit` bytes; one at least.
+int MostImages(const Convolution& layer, const Candidate& candidate, size_t limit) {
+  return static_cast<int>(std::clamp<size_t>(limit / ImageWorkspace(layer, candidate), 1, layer.batch));
+}
+
+Convolution OfImages(const Convolution& layer, Precision precision, int first, int batch) {
+  const size_t size = ElementSize(precision);
+  Convolution slice = layer;
+  slice.batch = batch;
+  slice.in = static_cast<const unsigned char*>(layer.in) +
+             size * first * layer.height * layer.width * layer.in_channels;
+  slice.out = static_cast<unsigned char*>(layer.out) +
+              size * first * layer.out_height() * layer.out_width() * layer.out_channels;
+  return slice;
+}
+
 // Every tile: of one chain, layers differ in nothing else.
 void AddChain(const Convolution& layer, Precision precision, int architecture, Algorithm algorithm,
               std::vector<Candidate>& out) {
@@ -156,6 +181,18 @@ double EstimateTime(const Candidate& candidate, const Convolution& layer, Precis
   return DivideUp(blocks, multiprocessors) * block_time * algorithm_time;
 }
 
+// Leaves out what the environment's REPVGG_EXCLUDE lists by the beginnings of names, between commas: where a
+// kernel does not work on somebody's GPU. Not the last one.
+std::vector<Candidate> WithoutExcluded(const std::vector<Candidate>& candidates) {
+  const char* const excluded = std::getenv("REPVGG_EXCLUDE");
+  std::vector<Candidate> left = candidates;
+  std::istringstream list(excluded == nullptr ? "" : excluded);
+  for (std::string name; std::getline(list, name, ',');) {
+    if (!name.empty()) std::erase_if(left, [&](const Candidate& one) { return one.name.starts_with(name); });
+  }
+  return left.empty() ? candidates : left;
+}
+
 }  // namespace
 
 std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision, int architecture,
@@ -185,15 +222,15 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   }
   AddChain(layer, precision, architecture, Algorithm::kChainF2, f2);
   AddChain(layer, precision, architecture, Algorithm::kChainF4, f4);
-  if (algorithm == "f2" && !f2.empty()) return f2;
-  if (algorithm == "f4" && !f4.empty()) return f4;
-  if (algorithm == "direct" || (algorithm.empty() && winograd == WinogradClass::kOff && !direct.empty()))
-    return direct;
+  if (algorithm == "f2" && !f2.empty()) return WithoutExcluded(f2);
+  if (algorithm == "f4" && !f4.empty()) return WithoutExcluded(f4);
+  const bool off = algorithm.empty() && winograd == WinogradClass::kOff && !direct.empty();
+  if (algorithm == "direct" || off) return WithoutExcluded(direct);
   direct.insert(direct.end(), f2.begin(), f2.end());
   const bool f4_allowed =
       winograd == WinogradClass::kF4 || (winograd == WinogradClass::kAuto && precision == Precision::kFp32);
   if (f4_allowed) direct.insert(direct.end(), f4.begin(), f4.end());
-  return direct;
+  return WithoutExcluded(direct);
 }
 
 const Candidate& EstimateBest(const std::vector<Candidate>& candidates, const Convolution& layer,
@@ -218,8 +255,15 @@ bool PoolsItself(const Candidate& candidate) {
   return candidate.algorithm == Algorithm::kDirectSm90a && candidate.splits == 1;
 }
 
+int SliceImages(const Convolution& layer, const Candidate& candidate, size_t limit) {
+  if (!IsChain(candidate.algorithm)) return layer.batch;
+  return DivideUp(layer.batch, DivideUp(layer.batch, MostImages(layer, candidate, limit)));
+}
+
 size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate) {
-  if (IsChain(candidate.algorithm)) return ChainWorkspace(layer, ChainSide(candidate.algorithm));
+  if (IsChain(candidate.algorithm)) {
+    return MostImages(layer, candidate, kWorkspaceBytes) * ImageWorkspace(layer, candidate);
+  }
   if (candidate.algorithm == Algorithm::kDirectSm90a) return DirectSm90aWorkspace(layer, candidate.splits);
   return candidate.algorithm == Algorithm::kWinogradF4 ? WinogradF4Workspace(layer) : 0;
 }
@@ -235,7 +279,13 @@ cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, con
     return LaunchDirectSm90a(layer, precision, candidate.tile, candidate.splits, stream);
   }
   if (IsChain(candidate.algorithm)) {
-    return LaunchChain(layer, precision, ChainSide(candidate.algorithm), candidate.tile, stream);
+    const int most = SliceImages(layer, candidate);
+    cudaError_t error = cudaSuccess;
+    for (int first = 0; first < layer.batch && error == cudaSuccess; first += most) {
+      const Convolution slice = OfImages(layer, precision, first, std::min(most, layer.batch - first));
+      error = LaunchChain(slice, precision, ChainSide(candidate.algorithm), candidate.tile, stream);
+    }
+    return error;
   }
   if (precision == Precision::kFp32) return LaunchDirectFp32(layer, candidate.tile, stream);
   return LaunchDirectMma(layer, precision, candidate.tile, stream);

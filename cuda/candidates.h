@@ -9,6 +9,9 @@
 
 namespace repvgg::cuda {
 
+// Of Convolution::workspace, unless one image needs more.
+inline constexpr size_t kWorkspaceBytes = size_t{48} << 20;
+
 enum class Algorithm { kDirect, kDirectWmma, kDirectSm90a, kWinogradF2, kWinogradF4, kChainF2, kChainF4 };
 
 // Winograd through device memory: layers that follow each other can leave the map between them out.
@@ -50,6 +53,9 @@ std::vector<unsigned char> PackConvolution(const Convolution& layer, const float
 // Whether the candidate knows Convolution::pooled.
 bool PoolsItself(const Candidate& candidate);
 
+// Images of the batch that Winograd's transforms take at a time, so that they stay within `limit` bytes or
+// are those of one image; equal parts, nearly. The whole batch where nothing needs a workspace.
+int SliceImages(const Convolution& layer, const Candidate& candidate, size_t limit = kWorkspaceBytes);
 // Of Convolution::workspace.
 size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate);
 

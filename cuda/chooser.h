@@ -21,6 +21,7 @@ struct DeviceTraits {
   int multiprocessors = 1;
   size_t l2_bytes = 0;
   int driver_version = 0;
+  size_t workspace_bytes = kWorkspaceBytes;
 };
 
 struct Choice {

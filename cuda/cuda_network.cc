@@ -5,7 +5,9 @@
 #include <chrono>
 #include <climits>
 #include <cstring>
+#include <latch>
 
+#include "cuda/buffer_plan.h"
 #include "cuda/head.h"
 #include "cuda/stem.h"
 #include "engine/error.h"
@@ -15,6 +17,7 @@ namespace {
 
 // Pixels go through two page-locked pieces of this size: large enough for full speed, small beside a batch.
 constexpr size_t kPieceBytes = 4 << 20;
+constexpr size_t kLeastPart = 64 << 10;  // Smaller copies are made before another thread wakes up.
 
 constexpr const char* kLoading = "loading a model";
 constexpr const char* kRunning = "running a model";
@@ -45,7 +48,7 @@ CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const Backen
       chunk_(std::clamp(options.batch_size, 1, MostImages(shape(), plan_))) {
   OnDevice([&] {
     for (size_t i = 0; i < shape().blocks.size(); ++i) {
-      blocks_.emplace_back(shape(), i, plan_.sizes[i], precision_);
+      blocks_.emplace_back(shape(), i, plan_.sizes[i], precision_, device_.workspace_bytes);
     }
     const std::vector<float> table = NormalizationTable(shape().mean, shape().stddev);
     normalized_ = Upload(table.data(), table.size() * sizeof(float));
@@ -116,6 +119,13 @@ void CudaNetwork::Prepare() {
   for (;; chunk_ = DivideUp(chunk_, 2)) {
     try {
       Buffers buffers = Allocate(chunk_);
+      // Kernels are loaded when they first run, which drivers older than CUDA 12.3 cannot do while a graph is
+      // recorded.
+      Check(cudaStreamSynchronize(upload_.get()), kLoading);
+      EnqueueBlock(buffers, 0, 0, 1);
+      EnqueueBlocks(buffers, 1);
+      EnqueueHead(buffers, buffers.slots[0], 1);
+      Check(cudaStreamSynchronize(compute_.get()), kLoading);
       for (Slot& slot : buffers.slots) GraphFor(buffers, slot, chunk_);
       buffers_ = std::make_unique<Buffers>(std::move(buffers));
       return;
@@ -128,10 +138,11 @@ void CudaNetwork::Prepare() {
 CudaNetwork::Buffers CudaNetwork::Allocate(int chunk) const {
   const size_t images = chunk, element = ElementSize(precision_);
   const size_t channels = shape().embedding_channels(), classes = shape().num_classes;
-  size_t gates = 0, workspace = 0, largest = 0;
+  size_t gates = 0, largest = 0;
+  std::vector<size_t> workspaces;
   for (const Block& block : blocks_) {
     gates = std::max(gates, block.GateScratch(chunk));
-    workspace = std::max(workspace, block.Workspace(chunk));
+    workspaces.push_back(block.Workspace(chunk));
   }
   for (size_t i = 1; i < plan_.elements.size(); ++i) largest = std::max(largest, plan_.elements[i]);
 
@@ -140,11 +151,13 @@ CudaNetwork::Buffers CudaNetwork::Allocate(int chunk) const {
   buffers.pixels = AllocateDevice(pixels);
   // A graph may be for more images than a run has; those it computes from whatever is here.
   Check(cudaMemsetAsync(buffers.pixels.get(), 0, pixels, upload_.get()), kLoading);
-  const auto ping_pong = plan_.PingPong(1, blocks_.size());
+  const BufferPlan maps = PlanBuffers(plan_, images, element, workspaces);
   for (int i = 0; i < 2; ++i) {
-    buffers.maps[i] = AllocateDevice(images * ping_pong[i] * element);
+    buffers.maps[i] = AllocateDevice(maps.bytes[i]);
     buffers.pieces[i] = AllocatePinned(std::min(kPieceBytes, pixels));
   }
+  buffers.workspace =
+      static_cast<unsigned char*>(buffers.maps[maps.workspace_buffer].get()) + maps.workspace_offset;
   for (Slot& slot : buffers.slots) {
     slot.embeddings = AllocateDevice(images * channels * sizeof(float));
     slot.logits = AllocateDevice(images * classes * sizeof(float));
@@ -156,7 +169,6 @@ CudaNetwork::Buffers CudaNetwork::Allocate(int chunk) const {
     buffers.sampled = AllocateDevice(images * plan_.sizes[1].height * plan_.sizes[1].width * 3 * element);
   }
   buffers.gates = AllocateDevice(gates * sizeof(float));
-  buffers.workspace = AllocateDevice(workspace);
   const int last_pixels = plan_.sizes.back().height * plan_.sizes.back().width;
   const size_t sums = images * PooledParts(last_pixels) * channels;
   buffers.pooled = AllocateDevice(blocks_.back().CanPool() ? sums * sizeof(double) : 0);
@@ -175,27 +187,45 @@ const Graph& CudaNetwork::GraphFor(const Buffers& buffers, Slot& slot, int batch
   Graph& graph = slot.graphs[batch];
   if (graph == nullptr) {
     graph = CaptureGraph(compute_.get(), [&] {
-      for (size_t i = 1; i < blocks_.size(); ++i) EnqueueBlock(buffers, i, batch);
+      EnqueueBlocks(buffers, batch);
       EnqueueHead(buffers, slot, batch);
     });
   }
   return graph;
 }
 
-// Map i + 1, the output of block i, lies in buffer i % 2.
-void CudaNetwork::EnqueueBlock(const Buffers& buffers, size_t index, int batch) const {
+// Map i, the input of block i, lies in buffer (i - 1) % 2.
+void CudaNetwork::EnqueueBlock(const Buffers& buffers, size_t index, int first, int batch) const {
+  const auto image_of = [&](size_t map) {
+    return static_cast<unsigned char*>(buffers.maps[(map - 1) % 2].get()) +
+           plan_.elements[map] * first * ElementSize(precision_);
+  };
   BlockBuffers own;
-  own.in = index == 0 ? buffers.pixels.get() : buffers.maps[(index - 1) % 2].get();
-  own.out = buffers.maps[index % 2].get();
+  own.in = index == 0 ? buffers.pixels.get() : image_of(index);
+  own.out = image_of(index + 1);
   own.normalized = static_cast<const float*>(normalized_.get());
   own.dense = buffers.dense.get();
   own.sampled = buffers.sampled.get();
   own.gates = static_cast<float*>(buffers.gates.get());
-  own.workspace = buffers.workspace.get();
+  own.workspace = buffers.workspace;
   if (index + 1 == blocks_.size()) own.pooled = static_cast<double*>(buffers.pooled.get());
   own.transformed_in = index > 0 && blocks_[index - 1].LeadsInto(blocks_[index]);
   own.transformed_out = index + 1 < blocks_.size() && blocks_[index].LeadsInto(blocks_[index + 1]);
   blocks_[index].Enqueue(own, batch, compute_.get());
+}
+
+// Blocks that hand the workspace on do so for as many images as it has room for: a few images go through all
+// of them before the next ones do.
+void CudaNetwork::EnqueueBlocks(const Buffers& buffers, int batch) const {
+  for (size_t first = 1, end; first < blocks_.size(); first = end) {
+    int most = batch;
+    for (end = first + 1; end < blocks_.size() && blocks_[end - 1].LeadsInto(blocks_[end]); ++end) {
+      most = std::min({most, blocks_[end - 1].SliceImages(batch), blocks_[end].SliceImages(batch)});
+    }
+    for (int image = 0; image < batch; image += most) {
+      for (size_t i = first; i < end; ++i) EnqueueBlock(buffers, i, image, std::min(most, batch - image));
+    }
+  }
 }
 
 void CudaNetwork::EnqueueHead(const Buffers& buffers, const Slot& slot, int batch) const {
@@ -222,7 +252,7 @@ void CudaNetwork::UploadPixels(const uint8_t* pixels, size_t bytes) {
     const Event& free = piece_free_[next_piece_];
     Check(cudaEventSynchronize(free.get()), kRunning);
     void* const piece = buffers_->pieces[next_piece_].get();
-    std::memcpy(piece, pixels + at, size);
+    CopyInParts(static_cast<unsigned char*>(piece), pixels + at, size);
     Check(cudaMemcpyAsync(static_cast<uint8_t*>(buffers_->pixels.get()) + at, piece, size,
                           cudaMemcpyHostToDevice, upload_.get()),
           kRunning);
@@ -230,12 +260,30 @@ void CudaNetwork::UploadPixels(const uint8_t* pixels, size_t bytes) {
   }
 }
 
+void CudaNetwork::CopyInParts(unsigned char* to, const uint8_t* from, size_t bytes) {
+  const size_t part = std::max(bytes / (kCopiers + 1) + 1, kLeastPart);
+  std::latch copied(kCopiers);
+  for (int i = 0; i < kCopiers; ++i) {
+    const size_t begin = std::min(bytes, (i + 1) * part), end = std::min(bytes, begin + part);
+    if (begin == end) {
+      copied.count_down();
+    } else {
+      copiers_[i].Post([=, &copied] {
+        std::memcpy(to + begin, from + begin, end - begin);
+        copied.count_down();
+      });
+    }
+  }
+  std::memcpy(to, from, std::min(bytes, part));
+  copied.wait();
+}
+
 // From the pixels that are uploaded to the slot's results.
 void CudaNetwork::EnqueueChunk(int images, Output output, Slot& slot) {
   const int graph_batch = GraphBatch(images);
   const Graph& graph = GraphFor(*buffers_, slot, graph_batch);
   Check(cudaStreamWaitEvent(compute_.get(), uploaded_.get(), 0), kRunning);
-  EnqueueBlock(*buffers_, 0, graph_batch);
+  EnqueueBlock(*buffers_, 0, 0, graph_batch);
   Check(cudaEventRecord(stem_done_.get(), compute_.get()), kRunning);
   Check(cudaGraphLaunch(graph.get(), compute_.get()), kRunning);
   Check(cudaEventRecord(computed_.get(), compute_.get()), kRunning);
@@ -300,7 +348,7 @@ double CudaNetwork::MeasureRate(const ImageBatch& batch, double seconds, const C
       if (cancelled()) break;
       const Event& own = over[runs++ % 2];
       Check(cudaEventSynchronize(own.get()), kRunning);
-      EnqueueBlock(*buffers_, 0, graph_batch);
+      EnqueueBlock(*buffers_, 0, 0, graph_batch);
       Check(cudaGraphLaunch(graph.get(), compute_.get()), kRunning);
       Check(cudaEventRecord(own.get(), compute_.get()), kRunning);
     }

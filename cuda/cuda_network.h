@@ -39,6 +39,9 @@ class CudaNetwork : public Network {
   std::string Describe() const override;
 
  private:
+  // Threads that copy pixels beside the calling one: one core copies some 10 GB/s, a GPU takes several times
+  // that.
+  static constexpr int kCopiers = 3;
   // What a chunk in flight has of its own: while one slot's results are downloaded, the next chunk's are
   // computed in another.
   static constexpr int kSlots = 2;
@@ -50,7 +53,8 @@ class CudaNetwork : public Network {
   };
   // What chunks need beside the weights. Allocated at the first run.
   struct Buffers {
-    DeviceMemory pixels, maps[2], dense, sampled, gates, workspace, pooled;
+    DeviceMemory pixels, maps[2], dense, sampled, gates, pooled;
+    void* workspace = nullptr;  // In one of the maps' buffers.
     PinnedMemory pieces[2];
     Slot slots[kSlots];
   };
@@ -65,9 +69,13 @@ class CudaNetwork : public Network {
   // The smallest of the chunk, and the powers of two below it, that holds so many images.
   int GraphBatch(int images) const;
   const Graph& GraphFor(const Buffers& buffers, Slot& slot, int batch) const;
-  void EnqueueBlock(const Buffers& buffers, size_t index, int batch) const;
+  // Images `first` to `first + batch`, which all but the first block can do alone.
+  void EnqueueBlock(const Buffers& buffers, size_t index, int first, int batch) const;
+  // All but the first.
+  void EnqueueBlocks(const Buffers& buffers, int batch) const;
   void EnqueueHead(const Buffers& buffers, const Slot& slot, int batch) const;
   void UploadPixels(const uint8_t* pixels, size_t bytes);
+  void CopyInParts(unsigned char* to, const uint8_t* from, size_t bytes);
   void EnqueueChunk(int images, Output output, Slot& slot);
   void RunChunks(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
                  const std::shared_ptr<std::exception_ptr>& failure);
@@ -85,6 +93,7 @@ class CudaNetwork : public Network {
   size_t next_piece_ = 0, next_slot_ = 0;
   std::unique_ptr<Buffers> buffers_;
   std::counting_semaphore<kSlots> free_slots_{kSlots};
+  SerialThread copiers_[kCopiers];
   SerialThread collector_;  // The last member: it uses the others.
 };
 

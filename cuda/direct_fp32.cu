@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) DirectFp32Kernel(cons
   const int group = blockIdx.x % columns / channel_tiles;
   const int first_channel = blockIdx.x % columns % channel_tiles * T::kChannels;
   const int steps = ReductionSteps(layer.group_in(), 4);
-  const int row = threadIdx.x / T::kColumns, column = threadIdx.x % T::kColumns;
+  const int row = T::Row(), column = T::Column();
 
   PixelTile<float, T::kPixels, T::kThreads, T::kAligned> pixels(layer, first_pixel, group);
   // [group][step][16 values][channel, filled up to a multiple of 4]

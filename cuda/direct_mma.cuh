@@ -61,35 +61,46 @@ struct DirectMma {
   static constexpr int kSharedBytes = kStages * kStageBytes > kOutBytes ? kStages* kStageBytes : kOutBytes;
 };
 
-// `shared` is a tile of either operand; `row` and `chunk` are this lane's.
-REPVGG_DEVICE const unsigned char* FragmentRow(const unsigned char* shared, int row, int chunk) {
-  return shared + SwizzledOffset(row, chunk);
-}
+// Where this lane's rows of fragments lie in a stage, for each half of a step. Those of further fragments
+// have the same swizzle.
+template <typename Tile>
+struct FragmentRows {
+  int pixels[2], weights[2], last_weights[2];
+
+  REPVGG_DEVICE FragmentRows() {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int pixel = warp % Tile::kWarpsM * Tile::kWarpPixels + lane % 16;
+    const int channel = warp / Tile::kWarpsM * Tile::kWarpChannels + lane % 8;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int chunk = half * 2 + lane / 8 % 2;
+      pixels[half] = KeepInRegister(SwizzledOffset(pixel, half * 2 + lane / 16));
+      weights[half] = Tile::Pixels::kBytes + KeepInRegister(SwizzledOffset(channel + lane / 16 * 8, chunk));
+      // Of two matrices, where the others are four.
+      last_weights[half] = Tile::Pixels::kBytes + KeepInRegister(SwizzledOffset(channel, chunk));
+    }
+  }
+};
 
 template <typename Tile>
-REPVGG_DEVICE void MultiplyStep(const unsigned char* pixels, const unsigned char* weights,
+REPVGG_DEVICE void MultiplyStep(const unsigned char* stage, const FragmentRows<Tile>& rows,
                                 float (&sum)[Tile::kTilesM][Tile::kTilesN][4]) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int first_pixel = warp % Tile::kWarpsM * Tile::kWarpPixels;
-  const int first_channel = warp / Tile::kWarpsM * Tile::kWarpChannels;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     uint32_t a[Tile::kTilesM][4], b[Tile::kTilesN][2];
 #pragma unroll
     for (int m = 0; m < Tile::kTilesM; ++m) {
-      LdMatrixX4(a[m], FragmentRow(pixels, first_pixel + m * 16 + lane % 16, half * 2 + lane / 16));
+      LdMatrixX4(a[m], stage + rows.pixels[half] + m * 16 * kRowBytes);
     }
 #pragma unroll
     for (int n = 0; n + 1 < Tile::kTilesN; n += 2) {
       uint32_t two[4];
-      LdMatrixX4(two, FragmentRow(weights, first_channel + n * 8 + lane / 16 * 8 + lane % 8,
-                                  half * 2 + lane / 8 % 2));
+      LdMatrixX4(two, stage + rows.weights[half] + n * 8 * kRowBytes);
       b[n][0] = two[0], b[n][1] = two[1], b[n + 1][0] = two[2], b[n + 1][1] = two[3];
     }
     if constexpr (Tile::kTilesN % 2 == 1) {
       constexpr int kLast = Tile::kTilesN - 1;
-      LdMatrixX2(b[kLast],
-                 FragmentRow(weights, first_channel + kLast * 8 + lane % 8, half * 2 + lane / 8 % 2));
+      LdMatrixX2(b[kLast], stage + rows.last_weights[half] + kLast * 8 * kRowBytes);
     }
 #pragma unroll
     for (int m = 0; m < Tile::kTilesM; ++m) {
@@ -108,6 +119,7 @@ REPVGG_DEVICE void MultiplyPipelined(unsigned char* shared, int steps,
     if (stage < steps) load(stage, stage);
     CpAsyncCommit();
   }
+  const FragmentRows<Tile> rows;
   int read = 0, write = Tile::kStages - 1;
   for (int step = 0; step < steps; ++step) {
     CpAsyncWait<Tile::kStages - 2>();
@@ -116,7 +128,7 @@ REPVGG_DEVICE void MultiplyPipelined(unsigned char* shared, int steps,
     if (step + Tile::kStages - 1 < steps) load(step + Tile::kStages - 1, write);
     CpAsyncCommit();
     const unsigned char* const stage = shared + read * Tile::kStageBytes;
-    MultiplyStep<Tile>(stage, stage + Tile::Pixels::kBytes, sum);
+    MultiplyStep<Tile>(stage, rows, sum);
     read = read + 1 == Tile::kStages ? 0 : read + 1;
     write = write + 1 == Tile::kStages ? 0 : write + 1;
   }
@@ -185,20 +197,26 @@ __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolut
   typename Tile::Pixels pixels(layer, first_pixel, group);
   // [group][step][channel][64 bytes]: the rows of a step follow each other.
   const auto* weight = static_cast<const unsigned char*>(layer.weight) +
-                       (static_cast<size_t>(group) * steps * group_out + first_channel) * kRowBytes;
-  const int weight_chunks = (group_out - first_channel) * kStepChunks;
+                       (static_cast<size_t>(group) * steps * group_out + first_channel) * kRowBytes +
+                       threadIdx.x * kChunkBytes;
+  // This thread's and those after it: its chunks of a step have one swizzle.
+  const int weight_chunks = KeepInRegister((group_out - first_channel) * kStepChunks - threadIdx.x);
+  const int destination =
+      KeepInRegister(SwizzledOffset(threadIdx.x / kStepChunks, threadIdx.x % kStepChunks));
+  constexpr int kWeightChunks = Tile::kChannels * kStepChunks;
+  static_assert(Tile::kThreads / kStepChunks % 8 == 0);
 
   const auto load = [&](int, int stage) {
     unsigned char* const to = shared + stage * Tile::kStageBytes;
     pixels.LoadNext(to);
 #pragma unroll
-    for (int i = 0; i < DivideUp(Tile::kChannels * kStepChunks, Tile::kThreads); ++i) {
-      const int chunk = threadIdx.x + i * Tile::kThreads;
-      if (Tile::kChannels * kStepChunks % Tile::kThreads == 0 || chunk < Tile::kChannels * kStepChunks) {
-        const bool valid = chunk < weight_chunks;
-        CpAsync<kChunkBytes>(
-            to + Tile::Pixels::kBytes + SwizzledOffset(chunk / kStepChunks, chunk % kStepChunks),
-            valid ? weight + chunk * kChunkBytes : static_cast<const unsigned char*>(layer.weight), valid);
+    for (int i = 0; i < DivideUp(kWeightChunks, Tile::kThreads); ++i) {
+      const int first = i * Tile::kThreads;
+      if (kWeightChunks % Tile::kThreads == 0 || threadIdx.x + first < kWeightChunks) {
+        const bool valid = first < weight_chunks;
+        const auto* const none = static_cast<const unsigned char*>(layer.weight);
+        CpAsync<kChunkBytes>(to + Tile::Pixels::kBytes + destination + first * kChunkBytes,
+                             valid ? weight + first * kChunkBytes : none, valid);
       }
     }
     weight += static_cast<size_t>(group_out) * kRowBytes;

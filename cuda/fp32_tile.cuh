@@ -2,7 +2,9 @@
 // direct_fp32.cu, whose rows are output pixels, and of winograd_f4_fp32.cu, whose rows are tiles.
 //
 // Tiling. A block computes kPixels rows x kChannels columns, a thread kThreadPixels x kThreadChannels of
-// them, spread so that a warp reads neighbouring rows and stores whole lines. A step of the reduction is 16
+// them, spread so that a warp reads neighbouring rows and stores whole lines. Lanes n and n ^ 1 have the same
+// columns, n and n ^ 2 the same rows: shared memory then gives each lane 16 bytes in two cycles instead of
+// four (developer forum of NVIDIA, "Unexpected shared memory bank conflict"). A step of the reduction is 16
 // values.
 //
 // Shared memory. kStages x (kPixels + kChannels) x 64 bytes. Rows lie as they come, [row][16 values]: a
@@ -12,7 +14,7 @@
 // 8 x 8 tiles, 96 + 32 + 12 for 8 x 12; docs/kernels.md has the figures of the compiler.
 //
 // Where time goes. Expected, not measured: the multiply-adds. Per 4 values a thread reads 8 + 8 float4 for
-// 256 multiply-adds (8 + 12 for 384), most of them broadcasts.
+// 256 multiply-adds (8 + 12 for 384), half of what shared memory can give meanwhile.
 #pragma once
 
 #include "cuda/implicit_gemm.cuh"
@@ -32,9 +34,11 @@ struct Fp32Tile {
   static constexpr int kRows = kPixels / kThreadPixels;         // Threads along the pixels.
   static constexpr int kColumns = kChannels / kThreadChannels;  // Threads along the channels.
   static constexpr int kVectors = kThreadChannels / 4;
+  REPVGG_DEVICE static int Row() { return threadIdx.x / 2 / kColumns * 2 + threadIdx.x % 2; }
+  REPVGG_DEVICE static int Column() { return threadIdx.x / 2 % kColumns; }
   static constexpr int kThreads = kRows * kColumns;
   static_assert(kPixels % kThreadPixels == 0 && kChannels % kThreadChannels == 0 && kThreadChannels % 4 == 0);
-  static_assert(kThreads % 32 == 0);
+  static_assert(kThreads % 32 == 0 && kRows % 2 == 0);
   // Blocks on a multiprocessor: 12 warps, or 8 with the larger tiles of a thread, leave it registers enough.
   static constexpr int kBlocks = (kThreadChannels == 8 ? 384 : 256) / kThreads;
 

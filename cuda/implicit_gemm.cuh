@@ -48,7 +48,7 @@ class PixelTile {
         position_(chunks_) {
     const int column = threadIdx.x % kStepChunks;
     const int first_row = threadIdx.x / kStepChunks;
-    destination_ = Rows::Offset(first_row, column);
+    destination_ = KeepInRegister(Rows::Offset(first_row, column));
     position_.Advance(column, chunks_);
     const int out_width = layer.out_width(), out_height = layer.out_height();
 #pragma unroll

@@ -102,6 +102,10 @@ REPVGG_DEVICE T ShuffleXor(T value, int mask) {
   return __shfl_xor_sync(~0u, value, mask);
 }
 
+// `value`, which the compiler then does not compute again in every round of a loop, as it does with what
+// depends on threadIdx and takes tens of cycles. All lanes of the warp take part.
+REPVGG_DEVICE int KeepInRegister(int value) { return ShuffleXor(value, 0); }
+
 // The block's dynamic shared memory, aligned to 1024 bytes.
 REPVGG_DEVICE unsigned char* SharedMemory() {
   extern __shared__ __align__(1024) unsigned char repvgg_shared_memory[];

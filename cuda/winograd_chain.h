@@ -35,7 +35,8 @@ std::vector<ChainTile> ChainTiles(Precision precision, int architecture);
 // fit shared memory 64 channels at a time (28 x 28 does). `tile_side` is 2 or 4.
 bool ChainFits(const Convolution& layer, Precision precision, int tile_side);
 
-// Bytes of Convolution::workspace: transformed inputs and products of the whole batch.
+// Bytes of Convolution::workspace: transformed inputs and products of the whole batch. Callers take large
+// batches in slices.
 size_t ChainWorkspace(const Convolution& layer, int tile_side);
 
 // `weight` is [out_channels][in_channels / groups][3][3]; `layer` needs channels and groups only. Transformed

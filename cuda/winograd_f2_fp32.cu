@@ -43,10 +43,23 @@ struct Shape {
 // that store have 4 tiles x 8 channels, the lanes that load 4 neighbouring tiles of one.
 REPVGG_DEVICE int InputIndex(int tile, int channel) { return (tile ^ channel % 8 * 4); }
 
+// The first tile and channel of a lane. Lanes n and n ^ 1 share channels, n and n ^ 2 tiles, as in
+// fp32_tile.cuh.
+template <typename S>
+REPVGG_DEVICE int LaneTile() {
+  return (threadIdx.x % 32 / 2 / S::kChannelThreads * 2 + threadIdx.x % 2) * 4;
+}
+template <typename S>
+REPVGG_DEVICE int LaneChannel() {
+  return threadIdx.x % 32 / 2 % S::kChannelThreads * 4;
+}
+// Of tiles next to each other, as lanes have them, lines are exchanged by 64 bytes: no two lanes that store
+// together meet in a bank.
+REPVGG_DEVICE int OutputIndex(int tile, int index) { return index ^ (tile / 4 % 2 * 16); }
+
 template <typename S>
 REPVGG_DEVICE void MultiplyStep(const float* inputs, const float* weights, float (&sum)[2][8][8]) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int tile = lane / S::kChannelThreads * 4, channel = lane % S::kChannelThreads * 4;
+  const int warp = threadIdx.x / 32, tile = LaneTile<S>(), channel = LaneChannel<S>();
 #pragma unroll
   for (int p = 0; p < 2; ++p) {
     const int row = (warp * 2 + p) * kDepth;
@@ -75,7 +88,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
   const int group_in = layer.group_in(), group_out = layer.group_out();
   const auto [first_tile, group, first_channel] = BlockPlace(layer, S::kTiles, S::kChannels);
   const int steps = DivideUp(group_in, kDepth);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int warp = threadIdx.x / 32;
 
   // [group][step][position][channel in][channel out]
   const float* const packed = static_cast<const float*>(layer.weight);
@@ -131,7 +144,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
 
   // [position][tile][channel], half of the channels at a time.
   constexpr int kHalf = S::kChannels / 2;
-  const int tile = lane / S::kChannelThreads * 4, channel = lane % S::kChannelThreads * 4;
+  const int tile = LaneTile<S>(), channel = LaneChannel<S>();
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     __syncthreads();
@@ -141,7 +154,8 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
       for (int i = 0; i < 8; ++i) {
         const float* const s = sum[p][i] + half * 4;
         const int row = (warp * 2 + p) * S::kTiles + tile + i / 4 * (S::kTiles / 2) + i % 4;
-        *reinterpret_cast<float4*>(shared + row * kHalf + channel) = make_float4(s[0], s[1], s[2], s[3]);
+        *reinterpret_cast<float4*>(shared + OutputIndex(tile, row * kHalf + channel)) =
+            make_float4(s[0], s[1], s[2], s[3]);
       }
     }
     __syncthreads();
@@ -152,8 +166,8 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
     float sums[4][kPositions];
 #pragma unroll
     for (int p = 0; p < kPositions; ++p) {
-      const float4 four =
-          *reinterpret_cast<const float4*>(shared + (p * S::kTiles + out_tile) * kHalf + vector);
+      const int index = OutputIndex(out_tile, (p * S::kTiles + out_tile) * kHalf + vector);
+      const float4 four = *reinterpret_cast<const float4*>(shared + index);
       sums[0][p] = four.x, sums[1][p] = four.y, sums[2][p] = four.z, sums[3][p] = four.w;
     }
     WriteTile<Precision::kFp32>(layer, first_tile + out_tile, group * group_out + out_channel, sums);

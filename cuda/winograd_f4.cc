@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cuda/candidates.h"
+
 namespace repvgg::cuda {
 namespace {
 
 constexpr int kSide = 6;
 constexpr int kPositions = kSide * kSide;
 constexpr int kStepValues = 16;  // Of fp32_tile.cuh.
-constexpr size_t kWorkspaceBytes = size_t{48} << 20;
 
 // Of one image: its transformed inputs and the products.
 size_t ImageBytes(const Convolution& layer) {

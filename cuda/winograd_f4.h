@@ -23,7 +23,7 @@ bool WinogradF4Fits(const Convolution& layer);
 
 // The images that are worked on at a time.
 int WinogradF4SliceImages(const Convolution& layer);
-// Bytes of Convolution::workspace that the layer needs, 48 MB at most.
+// Bytes of Convolution::workspace that the layer needs, kWorkspaceBytes at most.
 size_t WinogradF4Workspace(const Convolution& layer);
 
 // `weight` is [out_channels][in_channels / groups][3][3]; `layer` needs channels and groups only. Transformed

@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
   const int first_channel = blockIdx.x % columns % channel_tiles * T::kChannels;
   const int position = blockIdx.y;
   const int steps = DivideUp(group_in, kStepValues);
-  const int row = threadIdx.x / T::kColumns, column = threadIdx.x % T::kColumns;
+  const int row = T::Row(), column = T::Column();
 
   // Each thread fills one 16-byte column of several rows.
   constexpr int kRowStep = T::kThreads / kStepChunks;

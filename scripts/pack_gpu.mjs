@@ -3,6 +3,8 @@
 // dependencies, the addon and the tests for the given architectures. There:
 //
 //   tar xf repvgg-gpu.tar.xz && repvgg-gpu/run.sh RESULTS && repvgg-gpu/bench.sh RESULTS
+//
+// which are test/gpu/run.mjs and test/gpu/bench.mjs.
 import {execFileSync} from 'node:child_process';
 import {
   chmodSync,
@@ -55,10 +57,11 @@ for (const part of [
   'package.json',
   'dist',
   'assets',
-  'bench',
-  'test/gpu/run.sh',
-  'test/gpu/bench.sh',
+  'bench/peers',
+  'test/gpu/steps.mjs',
+  'test/gpu/run.mjs',
   'test/gpu/networks.mjs',
+  'test/gpu/bench.mjs',
 ]) {
   if (existsSync(path.join(root, part))) copy(path.join(root, part), part);
 }
@@ -78,12 +81,12 @@ chmodSync(node, 0o755);
 for (const binary of ['node', 'build/Release/repvgg.node', 'test/gpu/repvgg_gpu_tests']) {
   run('strip', '-s', path.join(stage, binary));
 }
-for (const script of ['run.sh', 'bench.sh']) {
+for (const script of ['run', 'bench']) {
   const start = `#!/bin/bash
 here=$(cd "\${BASH_SOURCE[0]%/*}" && pwd)
-exec "$here/test/gpu/${script}" "$1" "$here/node"
+exec "$here/node" "$here/test/gpu/${script}.mjs" "$@"
 `;
-  writeFileSync(path.join(stage, script), start, {mode: 0o755});
+  writeFileSync(path.join(stage, `${script}.sh`), start, {mode: 0o755});
 }
 
 mkdirSync(path.dirname(out), {recursive: true});

@@ -97,6 +97,8 @@ T ShuffleXor(T value, int mask) {
   return value;
 }
 
+inline int KeepInRegister(int value) { return ShuffleXor(value, 0); }
+
 inline unsigned char* SharedMemory() { return emulator::BlockSharedMemory(); }
 inline uint32_t SharedAddress(const void* shared) {
   return static_cast<uint32_t>(static_cast<const unsigned char*>(shared) - emulator::BlockSharedMemory());

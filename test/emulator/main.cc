@@ -1,9 +1,12 @@
-// emulator_tests [--list] [part of a name ...]: runs the cases, one line of JSON each.
+// emulator_tests [--list] [--from NAME] [part of a name ...]: runs the cases, one line of JSON each, from one
+// on. Exit code 3 and a line {"fatal": WHY} if a case throws: on a GPU, what follows in this process would
+// fail too.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 
 #include "test/emulator/test.h"
 
@@ -71,12 +74,25 @@ void ExpectWithin(const Distance& distance, const Distance& bound) {
 
 int main(int argc, char** argv) {
   using namespace repvgg::emulator;
-  const bool list = argc > 1 && std::strcmp(argv[1], "--list") == 0;
-  bool all_passed = true;
+  bool list = false, begun = true, all_passed = true;
+  std::string from;
+  std::vector<std::string> parts;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--list") == 0) {
+      list = true;
+    } else if (std::strcmp(argv[i], "--from") == 0 && i + 1 < argc) {
+      from = argv[++i];
+      begun = false;
+    } else {
+      parts.push_back(argv[i]);
+    }
+  }
   for (const Case& test : cases()) {
-    bool wanted = argc == 1 + list;
-    for (int i = 1 + list; i < argc; ++i) wanted |= test.name.find(argv[i]) != std::string::npos;
-    if (!wanted) continue;
+    begun |= test.name == from;
+    const bool wanted = parts.empty() || std::ranges::any_of(parts, [&](const std::string& part) {
+                          return test.name.find(part) != std::string::npos;
+                        });
+    if (!begun || !wanted) continue;
     if (list) {
       std::printf("%s\n", Quoted(test.name).c_str());
       continue;
@@ -86,7 +102,12 @@ int main(int argc, char** argv) {
     worst = {};
     settings() = Settings{};
     const auto start = std::chrono::steady_clock::now();
-    test.run();
+    try {
+      test.run();
+    } catch (const std::exception& error) {
+      std::printf("{\"fatal\": %s}\n", Quoted(error.what()).c_str());
+      return 3;
+    }
     ExpectNoFaults();
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     std::printf("{\"name\": %s, \"ok\": %s, \"ms\": %.0f, \"detail\": %s}\n", Quoted(test.name).c_str(),

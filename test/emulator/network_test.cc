@@ -130,7 +130,7 @@ TEST("network: too little memory lowers the batch, then is an error") {
   if (DeviceMemoryInUse() != before) Fail("memory was not freed");
 
   const auto network = MakeNetwork(reference, Precision::kFp32, 9);
-  runtime_settings().memory_limit = DeviceMemoryInUse() + three * 5 / 3;
+  runtime_settings().memory_limit = DeviceMemoryInUse() + three * 5 / 3 + 1024;
   CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
   if (network->Describe().find("\"batchSize\": 5,") == std::string::npos) Fail(network->Describe());
 

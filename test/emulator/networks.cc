@@ -176,13 +176,15 @@ cuda::DeviceTraits EmulatedDevice(int architecture) {
 
 std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, cuda::Precision precision,
                                                int batch_size, const char* algorithm, int architecture,
-                                               cuda::MeasureLayer measure) {
+                                               cuda::MeasureLayer measure, size_t workspace_bytes) {
   setenv("REPVGG_CACHE_DIR", "/nonexistent/repvgg", 1);
   BackendOptions options;
   options.batch_size = batch_size;
   options.algorithm = algorithm;
-  auto network = std::make_unique<cuda::CudaNetwork>(reference.shape(), precision, options,
-                                                     EmulatedDevice(architecture), std::move(measure));
+  cuda::DeviceTraits device = EmulatedDevice(architecture);
+  device.workspace_bytes = workspace_bytes;
+  auto network =
+      std::make_unique<cuda::CudaNetwork>(reference.shape(), precision, options, device, std::move(measure));
   reference.Load(*network);
   return network;
 }

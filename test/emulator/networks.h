@@ -47,7 +47,8 @@ std::vector<uint8_t> RandomImages(const NetworkShape& shape, int count);
 cuda::DeviceTraits EmulatedDevice(int architecture = 80);
 std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, cuda::Precision precision,
                                                int batch_size, const char* algorithm = "",
-                                               int architecture = 80, cuda::MeasureLayer measure = nullptr);
+                                               int architecture = 80, cuda::MeasureLayer measure = nullptr,
+                                               size_t workspace_bytes = cuda::kWorkspaceBytes);
 
 inline bool Never() { return false; }
 // Runs and waits for the end. Throws what the run ends with.

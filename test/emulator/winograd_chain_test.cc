@@ -127,6 +127,21 @@ void RunInChain(Precision precision, int tile_side) {
                            CheckLogits(reference, pixels, RunNetwork(*network, pixels),
                                        NetworkBound(precision));
                          }});
+      cases().push_back({name + "in a network, image by image", [=] {
+                           for (const int more : {0, 1}) {
+                             NetworkShape chain = ChainShape();
+                             // Of an even number of blocks, the last one writes where the first one read.
+                             chain.blocks.insert(chain.blocks.begin() + 2, more, chain.blocks[2]);
+                             const Reference reference(chain);
+                             const std::vector<uint8_t> pixels = RandomImages(chain, 3);
+                             const auto whole = MakeNetwork(reference, precision, 3, "f4", kArchitecture);
+                             const auto sliced =
+                                 MakeNetwork(reference, precision, 3, "f4", kArchitecture, nullptr, 1);
+                             const auto expected = RunNetwork(*whole, pixels);
+                             CheckLogits(reference, pixels, expected, NetworkBound(precision));
+                             if (RunNetwork(*sliced, pixels) != expected) Fail("slices give other logits");
+                           }
+                         }});
     }
   }
   return true;

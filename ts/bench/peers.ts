@@ -71,7 +71,10 @@ export async function openPeers(
     } else {
       pytorch = opened;
       list.push(
-        ...opened.peers.filter(peer => peer.runner !== 'pytorch-compile' || peer.precision === precision),
+        // What is compiled, and all that is on a GPU, in the precision of the run only: others take minutes.
+        ...opened.peers.filter(
+          peer => peer.precision === precision || (device === 'cpu' && peer.runner !== 'pytorch-compile'),
+        ),
       );
       for (const name of names) if (name.startsWith('pytorch')) versions[name] = opened.version;
     }

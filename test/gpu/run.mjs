@@ -1,0 +1,86 @@
+// node run.mjs RESULTS [--seconds 540] [--only STEP,...]: the tests that need a GPU. Each test is a line of
+// RESULTS/tests.jsonl, written as it ends; summary.json counts them and names the kernels that failed. Exit code 2 without
+// a GPU, 1 if anything failed. Needs a driver, and beside this file repvgg_gpu_tests (or REPVGG_GPU_TESTS) and the package.
+import path from 'node:path';
+import {parseArgs} from 'node:util';
+import {Results, run, runCases} from './steps.mjs';
+
+const {values: given, positionals} = parseArgs({
+  options: {seconds: {type: 'string', default: '540'}, only: {type: 'string'}},
+  allowPositionals: true,
+});
+if (positionals.length !== 1) {
+  console.error('usage: run RESULTS [--seconds 540] [--only STEP,...]');
+  process.exit(1);
+}
+const results = new Results(positionals[0], Number(given.seconds));
+process.env.REPVGG_CACHE_DIR ??= results.file('cache');
+const tests = [process.env.REPVGG_GPU_TESTS ?? path.join(import.meta.dirname, 'repvgg_gpu_tests')];
+const networks = [process.execPath, path.join(import.meta.dirname, 'networks.mjs')];
+/** Kernels that hung, broke the device or were wrong: networks run without them. */
+const excluded = new Set(given.only ? results.excluded() : []);
+if (!given.only) results.clear('tests.jsonl');
+
+const add = line => results.add('tests.jsonl', line);
+const ofEach = name => ['fp32', 'fp16', 'bf16', 'tf32'].map(precision => `${name}: ${precision}`);
+const cases = (program, filters, limits) => runCases(results, program, filters, {...limits, excluded});
+
+/** The instructions first, then each kernel on small layers, so that one that hangs or is wrong is found within seconds. */
+const steps = {
+  wrappers: () => cases(tests, ['wrappers'], {seconds: 60, stallSeconds: 15}),
+  small: () => cases(tests, ['small layers', 'stem'], {seconds: 90, stallSeconds: 15}),
+  // References are computed on the CPU: one process for each precision.
+  convolutions: () =>
+    Promise.all(ofEach('convolutions').map(name => cases(tests, [name], {seconds: 240, stallSeconds: 30}))),
+  networks: () => cases(networks, [], {seconds: 150, stallSeconds: 60}),
+  // Alone: it counts the device's memory.
+  memory: () => cases(tests, ['memory'], {seconds: 60, stallSeconds: 40}),
+  memcheck: () => sanitize('memcheck'),
+  racecheck: () => sanitize('racecheck'),
+};
+
+async function sanitize(tool) {
+  const seconds = 60;
+  let summary = '';
+  const command = ['compute-sanitizer', '--tool', tool, '--error-exitcode', '9'];
+  const {problem, code} = await run(results, [...command, ...tests, 'small layers', 'stem', 'wrappers'], {
+    env: {REPVGG_EXCLUDE: [...excluded].join(',')},
+    seconds,
+    onLine(line) {
+      results.log(line);
+      if (line.includes('SUMMARY')) summary = line.trim();
+    },
+  });
+  if (problem.startsWith('does not start')) return;
+  add({name: `compute-sanitizer ${tool}`, ok: code === 0, ms: 0, detail: summary || problem});
+}
+
+function summarise() {
+  const latest = new Map(results.read('tests.jsonl').map(line => [line.name, line]));
+  const lines = [...latest.values()];
+  const failed = lines.filter(({ok}) => !ok);
+  const counts = {passed: lines.length - failed.length, failed: failed.length};
+  results.write('summary.json', {...counts, device: true, excluded: [...excluded]});
+  return {...counts, lines: failed};
+}
+
+const device = await run(results, [...networks, '--device'], {seconds: 60, onLine: results.json(add)});
+if (device.code !== 0) {
+  const {detail} = results.read('tests.jsonl').find(({name}) => name === 'device') ?? {
+    detail: `no CUDA device: ${device.problem}`,
+  };
+  results.write('summary.json', {passed: 0, failed: 0, device: false, excluded: []});
+  console.log(detail);
+  process.exit(2);
+}
+for (const name of given.only?.split(',') ?? Object.keys(steps)) {
+  const start = performance.now();
+  await steps[name]();
+  const {passed, failed} = summarise();
+  const seconds = ((performance.now() - start) / 1000).toFixed(0);
+  console.log(`${name}: ${seconds} s, so far ${passed} passed and ${failed} failed`);
+}
+const {passed, failed, lines} = summarise();
+for (const {name, detail} of lines) console.log(`FAILED ${name}: ${detail}`);
+if (excluded.size > 0) console.log(`kernels that failed: ${[...excluded].join(', ')}`);
+process.exitCode = failed > 0 || passed === 0 ? 1 : 0;
