@@ -1,13 +1,15 @@
-// Counts the instructions of each kernel's main loop, from its machine code: the second table of docs/kernels.md.
+// Counts the instructions of each kernel's main loop in its machine code: the table "Main loops" of docs/kernels.md.
 //
 //   node scripts/cuda_loops.mjs [--nvcc path] [--cuobjdump path] [--arch 90a] [--files direct_fp32,winograd_f2_fp32]
 //
-// The main loop is the smallest one with at least half of the most multiply-adds (FFMA) or tensor core products (HMMA) that
-// a loop of the kernel has. A multiprocessor's four schedulers issue one instruction of a warp a cycle each, whatever it is,
-// so "share" is the part of the issue slots that multiply. A load from shared memory (LDS) of 4, 8 or 16 bytes a lane is
-// also what shared memory does in 1, 2 or 4 cycles for the whole multiprocessor, less where lanes read the same words.
-import {execFile} from 'node:child_process';
-import {mkdtempSync, readdirSync, rmSync} from 'node:fs';
+// The main loop is the smallest one with at least half of the multiply-adds (FFMA) or products of tensor cores (HMMA) of the
+// kernel's richest loop. What it jumps over in nearly every round, the part that stores to device memory, does not count. A
+// multiprocessor issues one instruction a cycle on each of its four schedulers, whatever it is: "share" is what part of
+// those multiply. "shared memory" is the cycles that it needs for a warp's loads, of those that the same warp's FFMA take of
+// the multiprocessor: 16 bytes a lane take two cycles where lanes n and n ^ 1, or n and n ^ 2, read the same, as
+// fp32_tile.cuh has it, 4 bytes one.
+import {execFile, execFileSync} from 'node:child_process';
+import {mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import path from 'node:path';
 import {parseArgs, promisify} from 'node:util';
@@ -18,7 +20,71 @@ const {values} = parseArgs({
     nvcc: {type: 'string', default: 'nvcc'},
     cuobjdump: {type: 'string', default: 'cuobjdump'},
     arch: {type: 'string', default: '90a'},
-    files: {type: 'string', default: 'direct_fp32,winograd_f2_fp32,winograd_f4_fp32,direct_mma_fp16,direct_wmma'},
-    objects: {type: 'string'},
+    files: {
+      type: 'string',
+      default: 'direct_fp32,winograd_f2_fp32,winograd_f4_fp32,direct_mma_fp16,direct_wmma',
+    },
   },
 });
+const root = path.resolve(import.meta.dirname, '..');
+const scratch = mkdtempSync(path.join(tmpdir(), 'cuda-loops-'));
+
+async function machineCode(source) {
+  const cubin = path.join(scratch, `${source}.cubin`);
+  await promisify(execFile)(values.nvcc, [
+    ...['-std=c++20', '--expt-relaxed-constexpr', '-O3', '-DNDEBUG', '-I', root, '-cubin', '-o', cubin],
+    ...['-gencode', `arch=compute_${values.arch},code=sm_${values.arch}`],
+    path.join(root, 'cuda', `${source}.cu`),
+  ]);
+  return execFileSync(values.cuobjdump, ['-sass', cubin], {encoding: 'utf8', maxBuffer: 1 << 28});
+}
+
+/** {at, name, target} of each instruction. */
+function instructions(text) {
+  // "@!PT" never runs: the compiler fills time with it.
+  return [...text.matchAll(/\/\*([0-9a-f]{4,})\*\/\s+(?:@!?U?P(?!T)\w+ )?([A-Z@][\w.!]*)([^;]*);/g)].map(
+    ([, at, name, rest]) => ({
+      at: Number.parseInt(at, 16),
+      name,
+      target: name === 'BRA' ? Number.parseInt(/0x([0-9a-f]+)/.exec(rest)?.[1] ?? '', 16) : Number.NaN,
+    }),
+  );
+}
+
+const multiplies = ({name}) => /^(FFMA|HMMA)/.test(name);
+
+function mainLoop(all) {
+  const loops = all
+    .filter(({at, target}) => target <= at)
+    .map(({at, target}) => all.filter(one => one.at >= target && one.at <= at));
+  const counts = loops.map(loop => loop.filter(multiplies).length);
+  const most = Math.max(0, ...counts);
+  if (most < 16) return null;
+  const loop = loops.filter((_, i) => counts[i] >= most / 2).sort((a, b) => a.length - b.length)[0];
+  const rare = loop
+    .filter(({at, target}) => target > at && target <= loop.at(-1).at)
+    .map(({at, target}) => loop.filter(one => one.at > at && one.at < target))
+    .filter(part => part.some(({name}) => name.startsWith('STG')) && !part.some(multiplies))
+    .sort((a, b) => b.length - a.length)[0];
+  return loop.filter(one => !rare?.includes(one));
+}
+
+console.log('| kernel | loop | FFMA or HMMA | share | LDS.128 | LDS | LDSM | copies | shared memory |');
+console.log('|---|---|---|---|---|---|---|---|---|');
+for (const source of values.files.split(',')) {
+  const parts = (await machineCode(source)).split('Function : ').slice(1);
+  const names = readableNames(parts.map(part => part.split('\n')[0].trim()));
+  for (const [i, part] of parts.entries()) {
+    const loop = mainLoop(instructions(part));
+    if (!loop) continue;
+    const count = pattern => loop.filter(({name}) => pattern.test(name)).length;
+    const products = loop.filter(multiplies).length;
+    const wide = count(/^LDS\.[\w.]*128/);
+    const narrow = count(/^LDS(\.|$)/) - wide;
+    const fp32 = count(/^FFMA/) > 0;
+    console.log(
+      `| \`${names[i]}\` | ${loop.length} | ${products} | ${Math.round((100 * products) / loop.length)} % | ${wide} | ${narrow} | ${count(/^LDSM/)} | ${count(/^(LDGSTS|LDG)/)} | ${fp32 ? `${Math.round((100 * (2 * wide + narrow)) / (products / 4))} %` : ''} |`,
+    );
+  }
+}
+rmSync(scratch, {recursive: true});

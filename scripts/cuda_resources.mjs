@@ -5,11 +5,12 @@
 // CUDA 13 starts at sm_75; with a CUDA 12 nvcc, add 70. Any warning of the compiler makes the script fail. "r" is
 // registers a thread, "+n" bytes of spill stores. Shared memory is dynamic and the same everywhere: it is in the
 // kernels' comments and tables. Without nvcc there is nothing to print, and that is an error.
-import {execFile, execFileSync} from 'node:child_process';
+import {execFile} from 'node:child_process';
 import {mkdtempSync, readdirSync, rmSync} from 'node:fs';
 import {availableParallelism, tmpdir} from 'node:os';
 import path from 'node:path';
 import {parseArgs, promisify} from 'node:util';
+import {readableNames} from './cuda_names.mjs';
 
 const {values} = parseArgs({
   options: {
@@ -70,18 +71,11 @@ await Promise.all(Array.from({length: Math.min(4, availableParallelism())}, work
 rmSync(scratch, {recursive: true});
 
 const names = [...cells.keys()];
-const readable = execFileSync('c++filt', {input: names.join('\n'), encoding: 'utf8'}).split('\n');
-const short = text =>
-  text
-    .replace(/^void /, '')
-    .replace(/repvgg::cuda::|\(anonymous namespace\)::/g, '')
-    .replace(/\(Precision\)(\d)/g, (_, i) => ['fp32', 'tf32', 'fp16', 'bf16'][i])
-    .replace(/\((int|bool)\)/g, '')
-    .replace(/\(.*$/, '');
+const readable = readableNames(names);
 const rows = names
   .map((name, i) => ({
     file: cells.get(name).source,
-    kernel: short(readable[i]),
+    kernel: readable[i],
     texts: cells.get(name).texts,
   }))
   .sort(

@@ -34,7 +34,7 @@ const steps = {
     Promise.all(ofEach('convolutions').map(name => cases(tests, [name], {seconds: 240, stallSeconds: 30}))),
   networks: () => cases(networks, [], {seconds: 150, stallSeconds: 60}),
   // Alone: it counts the device's memory.
-  memory: () => cases(tests, ['memory'], {seconds: 60, stallSeconds: 40}),
+  memory: () => cases(tests, ['memory'], {seconds: 120, stallSeconds: 90}),
   memcheck: () => sanitize('memcheck'),
   racecheck: () => sanitize('racecheck'),
 };

@@ -1,0 +1,16 @@
+// For scripts that compile the kernels and read what comes out.
+import {execFileSync} from 'node:child_process';
+
+/** Kernels' names without what all of them share. */
+export function readableNames(mangled) {
+  const readable = execFileSync('c++filt', {input: mangled.join('\n'), encoding: 'utf8'}).split('\n');
+  return mangled.map((_, i) =>
+    readable[i]
+      .replace(/^void /, '')
+      .replace(/repvgg::cuda::|\(anonymous namespace\)::/g, '')
+      .replace(/\(Precision\)(\d)/g, (_, precision) => ['fp32', 'tf32', 'fp16', 'bf16'][precision])
+      .replace(/\((int|bool)\)/g, '')
+      .replace(/\(.*$/, '')
+      .replaceAll('> >', '>>'),
+  );
+}
