@@ -5,7 +5,7 @@
 import {tmpdir} from 'node:os';
 import path from 'node:path';
 import {parseArgs} from 'node:util';
-import {Results, run} from './steps.mjs';
+import {findDevice, Results, run} from './steps.mjs';
 
 const {values: given, positionals} = parseArgs({
   options: {seconds: {type: 'string', default: '540'}, only: {type: 'string'}, list: {type: 'boolean'}},
@@ -60,7 +60,7 @@ const steps = [
     name: 'roofline',
     seconds: 120,
     command: [tests, 'roofline'],
-    env: {REPVGG_ROOFLINE: few.join()},
+    env: {REPVGG_ROOFLINE: process.env.REPVGG_ROOFLINE ?? few.join()},
   },
   ...few.map(model =>
     bench(`fp16 ${model} beside torch.compile`, 'fp16', model, '128', compiled, {seconds: 300}),
@@ -92,6 +92,7 @@ if (positionals.length !== 1) {
 const results = new Results(positionals[0], Number(given.seconds));
 process.env.REPVGG_CACHE_DIR ??= results.file('cache');
 process.env.REPVGG_EXCLUDE ??= results.excluded().join(',');
+if (!(await findDevice(results))) process.exit(2);
 const only = given.only?.split(',');
 const done = new Set(results.read('bench.jsonl').flatMap(({name, ok}) => (ok ? [name] : [])));
 

@@ -1,7 +1,8 @@
-// Not a test: how close each kernel comes to what the device can do, in fp16. REPVGG_ROOFLINE=A2,B1 run.sh
-// RESULTS writes a line for each layer, batch and candidate into RESULTS/roofline.jsonl: its time, and the
-// share that the larger of two floors is of it, multiply-adds of direct convolution at the rate that tensor
-// cores have in this very run, and bytes at that of a copy. A share above 1 is Winograd's.
+// Not a test: how close each kernel comes to what the device can do, in fp16. With REPVGG_ROOFLINE=A2,B1 (or
+// all) in the environment it prints what the device can do and a line for each layer, batch and candidate of
+// these networks: its time, and the share that the larger of two floors is of it, multiply-adds of direct
+// convolution at the rate that tensor cores have in this very run, and bytes at that of a copy. A share above
+// 1 is Winograd's.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

@@ -3,7 +3,7 @@
 // a GPU, 1 if anything failed. Needs a driver, and beside this file repvgg_gpu_tests (or REPVGG_GPU_TESTS) and the package.
 import path from 'node:path';
 import {parseArgs} from 'node:util';
-import {Results, run, runCases} from './steps.mjs';
+import {findDevice, Results, run, runCases} from './steps.mjs';
 
 const {values: given, positionals} = parseArgs({
   options: {seconds: {type: 'string', default: '540'}, only: {type: 'string'}},
@@ -64,13 +64,8 @@ function summarise() {
   return {...counts, lines: failed};
 }
 
-const device = await run(results, [...networks, '--device'], {seconds: 60, onLine: results.json(add)});
-if (device.code !== 0) {
-  const {detail} = results.read('tests.jsonl').find(({name}) => name === 'device') ?? {
-    detail: `no CUDA device: ${device.problem}`,
-  };
+if (!(await findDevice(results))) {
   results.write('summary.json', {passed: 0, failed: 0, device: false, excluded: []});
-  console.log(detail);
   process.exit(2);
 }
 for (const name of given.only?.split(',') ?? Object.keys(steps)) {

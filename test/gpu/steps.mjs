@@ -198,3 +198,17 @@ export async function runCases(results, program, filters, {seconds, stallSeconds
   if (next < names.length)
     record(`${names.length - next} cases from "${names[next]}" on`, `not run: ${problem}`);
 }
+
+/** Prints the name of the GPU, or why there is none. */
+export async function findDevice(results) {
+  let detail;
+  const command = [process.execPath, path.join(import.meta.dirname, 'networks.mjs'), '--device'];
+  const {code, problem} = await run(results, command, {
+    seconds: 60,
+    onLine: results.json(line => {
+      detail = line.detail;
+    }),
+  });
+  console.log(detail ?? `no CUDA device: ${problem}`);
+  return code === 0;
+}
