@@ -61,7 +61,7 @@ void Convolve(const Convolution& convolution, ptrdiff_t in_row, int group, int b
   const ptrdiff_t index = static_cast<ptrdiff_t>(group) * convolution.blocks + block;
   const ptrdiff_t block_size = static_cast<ptrdiff_t>(convolution.runs) * depth * kBlock;
   const float* weight = convolution.weight + index * block_size;
-  const ptrdiff_t run_lines = depth / kStep;
+  const ptrdiff_t run_lines = depth / kStep * kStreamLines;
   const float* next = Share(weight + block_size, block_size / kLineFloats, turn.number, turn.of);
   const ptrdiff_t line = second.in == nullptr ? 0 : second.in - first.in;
   const ptrdiff_t pixel = static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels;
