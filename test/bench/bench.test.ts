@@ -1,5 +1,5 @@
 import {readFileSync} from 'node:fs';
-import {readFile, writeFile} from 'node:fs/promises';
+import {mkdir, readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {Ajv2020} from 'ajv/dist/2020.js';
 import test from 'ava';
@@ -113,4 +113,58 @@ test('the train form runs alone', async t => {
     ['repvgg decode deploy', 'repvgg preprocess deploy', 'repvgg engine train'],
   );
   t.is(skipped.length, 2);
+});
+
+test('a folder that cannot be written to is refused before anything is measured', async t => {
+  const folder = await temporaryFolder(t);
+  await writeFile(join(folder, 'file'), '');
+  await mkdir(join(folder, 'taken/report.html'), {recursive: true});
+  for (const output of ['file', 'file/below', 'taken']) {
+    // It would take longer than the command may.
+    const args = ['bench', '--output', output, '--seconds', '100'];
+    const {code, stdout, stderr} = await repvgg(args, {cwd: folder, timeout: 20_000});
+    t.is(code, 3, stderr);
+    t.is(stdout, '');
+    t.regex(stderr, /^repvgg: Cannot write .*\(ERR_FILE_WRITE\)\n$/);
+  }
+});
+
+test('what was measured is printed even where it cannot be written', async t => {
+  const folder = await temporaryFolder(t);
+  const args = [
+    'bench',
+    '--models',
+    'A0',
+    '--batch',
+    '1',
+    '--stage',
+    'engine',
+    '--seconds',
+    '0.05',
+    '--json',
+  ];
+  const {code, stdout, stderr} = await repvgg(args, {cwd: folder, maxFileKib: 1});
+  t.is(code, 3);
+  t.regex(stderr, /results\.json: .*\(ERR_FILE_WRITE\)\n$/);
+  t.true(validate(JSON.parse(stdout)), JSON.stringify(validate.errors));
+});
+
+test('a peer that dies or does not load takes nothing else with it', async t => {
+  const folder = await temporaryFolder(t);
+  const python = join(folder, 'python');
+  const replies = `{"version": "9", "cuda": false}
+{"logits": "${Buffer.from(new Float32Array(1000).buffer).toString('base64')}"}`;
+  await writeFile(python, `#!/bin/sh\ncat <<END\n${replies}\nEND\n`, {mode: 0o755});
+  const runtime = join(folder, 'node_modules/onnxruntime-node');
+  await mkdir(runtime, {recursive: true});
+  await writeFile(join(runtime, 'index.js'), 'throw new Error("no libonnxruntime")');
+  const args = ['bench', '--models', 'A0', '--batch', '1,2', '--stage', 'engine', '--seconds', '0.05'];
+  const env = {REPVGG_PYTHON: python};
+  const peers = ['--peers', 'onnxruntime-node,pytorch', '--precision', 'bf16'];
+  const {code, stdout, stderr} = await repvgg([...args, ...peers, '--json'], {cwd: folder, env});
+  t.is(code, 0, stderr);
+  const {results, skipped} = JSON.parse(stdout) as BenchReport;
+  t.true(results.some(({runner, batch}) => runner === 'repvgg' && batch === 2));
+  t.regex(skipped.join('\n'), /^onnxruntime-node: it does not load: no libonnxruntime\.$/m);
+  t.regex(skipped.join('\n'), /^RepVGG-A0 engine batch 1: PyTorch failed: the process ended$/m);
 });

@@ -2,6 +2,7 @@ import {writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
 import {checkReports, compareReports, readReport} from '../../ts/bench/compare.ts';
+import type {BenchReport} from '../../ts/bench/results.ts';
 import {repvgg, temporaryFolder} from '../cli/run.ts';
 import {fullReport, reportOf, result} from './results.ts';
 
@@ -69,4 +70,46 @@ test('--compare prints each case with its verdict', async t => {
   t.is(code, 0);
   t.is(stdout.match(/within noise/g)?.length, before.results.length - 1);
   t.regex(stdout, /repvgg RepVGG-A0 deploy engine .* batch 1 .*slower\n/);
+});
+
+test('a case that was not measured again does not pass, and needs no counterpart without a ratio', t => {
+  const decode = result(300, {stage: 'decode', model: null, precision: 'uint8', fractionOfPeak: null});
+  const before = reportOf([result(100), result(100, {batch: 32}), decode]);
+  const checked = checkReports(before, reportOf([result(100)]));
+  t.deepEqual(
+    checked.map(({after, passed}) => [after, passed]),
+    [
+      [1, true],
+      [null, false],
+    ],
+  );
+  const peer = result(50, {runner: 'onnxruntime-node', ratio: {min: 1, median: 2, max: 3, runs: 7}});
+  t.like(checkReports(reportOf([peer]), reportOf([result(100)])), [{after: null, passed: false}]);
+});
+
+test('--check of results that have no networks says so before anything is measured', async t => {
+  const folder = await temporaryFolder(t);
+  const decode = result(300, {stage: 'decode', model: null, precision: 'uint8', fractionOfPeak: null});
+  await writeFile(join(folder, 'decode.json'), JSON.stringify(reportOf([decode])));
+  const {code, stderr} = await repvgg(['bench', '--check', 'decode.json'], {cwd: folder});
+  t.is(code, 2, stderr);
+  t.regex(stderr, /networks for --check .*ERR_INVALID_ARGUMENT/);
+});
+
+test('--check measures what the file has, and fails where it was better', async t => {
+  const folder = await temporaryFolder(t);
+  const args = ['bench', '--models', 'A0', '--batch', '1', '--stage', 'engine', '--precision', 'fp32'];
+  const measured = await repvgg([...args, '--threads', '1', '--seconds', '0.1', '--json'], {cwd: folder});
+  const before = JSON.parse(measured.stdout) as BenchReport;
+  const [one] = before.results;
+  const faked = {...one!, fractionOfPeak: 50 * one!.fractionOfPeak!, instructionsPerImage: null};
+  const absent = {...faked, runner: 'onnxruntime-node', ratio: {min: 1, median: 1, max: 1, runs: 7}};
+  const peers = {'onnxruntime-node': '1.0.0'};
+  await writeFile(join(folder, 'f.json'), JSON.stringify({...before, peers, results: [faked, absent]}));
+  const check = ['bench', '--check', 'f.json', '--seconds', '0.1', '--device', 'cpu'];
+  // Where commands run there is no such package, unless beside this one.
+  const {code, stdout, stderr} = await repvgg(check, {cwd: folder});
+  t.is(code, 1, stderr);
+  t.regex(stdout, /^repvgg RepVGG-A0 deploy engine cpu fp32 batch 1 1 threads +fraction of peak .* WORSE$/m);
+  t.regex(stdout, /^onnxruntime-node .* (NOT MEASURED|ok|WORSE)$/m);
 });

@@ -1,6 +1,7 @@
 import {readFile} from 'node:fs/promises';
 import {fileError, RepVGGError} from '../errors.ts';
 import {type BenchReport, type BenchResult, caseKey, noisySpread} from './results.ts';
+import {mismatch, type Schema} from './schema.ts';
 
 /** One case in two runs. */
 export interface Change {
@@ -28,7 +29,8 @@ export interface Checked {
   /** What is compared: it depends less on the state of the machine than images per second do. */
   quantity: 'instructions per image' | 'ratio to the peer' | 'fraction of peak';
   before: number;
-  after: number;
+  /** null where it was not measured again, which no check passes. */
+  after: number | null;
   /** The largest loss that may be noise; of instructions, the largest gain. */
   allowedLoss: number;
   passed: boolean;
@@ -38,10 +40,13 @@ const mostAllowedLoss = 0.5;
 /** What a run does besides, and threads that wait for each other, is less. */
 const mostMoreInstructions = 0.02;
 
+const schemaName = 'docs/bench-results.schema.json';
+const schemaUrl = new URL(`../../${schemaName}`, import.meta.url);
+
 /**
  * Reads what `repvgg bench --json` printed.
  *
- * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_INVALID_ARGUMENT when it is something else
+ * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_INVALID_ARGUMENT when it does not follow the schema
  */
 export async function readReport(path: string): Promise<BenchReport> {
   let text: string;
@@ -50,14 +55,17 @@ export async function readReport(path: string): Promise<BenchReport> {
   } catch (cause) {
     throw fileError(`read results ${path}`, cause);
   }
+  const expected = `Expected the results of "repvgg bench --json" in ${path} but received`;
+  let report: unknown;
   try {
-    const report = JSON.parse(text) as BenchReport;
-    if (report.results.every(caseKey) && report.limits.fma.median > 0) return report;
-  } catch {
-    // Said below.
+    report = JSON.parse(text);
+  } catch (cause) {
+    throw new RepVGGError('ERR_INVALID_ARGUMENT', `${expected} no JSON.`, {cause});
   }
-  const message = `Expected the results of "repvgg bench --json" in ${path} but received something else.`;
-  throw new RepVGGError('ERR_INVALID_ARGUMENT', message);
+  const at = mismatch(report, JSON.parse(await readFile(schemaUrl, 'utf8')) as Schema);
+  if (at === undefined) return report as BenchReport;
+  const where = at === '' ? 'something else' : `something else at ${at}`;
+  throw new RepVGGError('ERR_INVALID_ARGUMENT', `${expected} ${where}; its schema is ${schemaName}.`);
 }
 
 export function compareReports(before: BenchReport, after: BenchReport): Comparison {
@@ -80,21 +88,33 @@ export function compareReports(before: BenchReport, after: BenchReport): Compari
 /**
  * Compares the least instructions of both runs where they were counted, which may grow by 2 %; else ratios that were taken within
  * each run: to a peer where there is one, else to the machine's own peak. Such a loss fails when it exceeds 10 % and the spread of
- * either run, and at 50 % however large that is.
+ * either run, and at 50 % however large that is. A case that was not measured again fails.
  */
 export function checkReports(before: BenchReport, after: BenchReport): Checked[] {
-  return compareReports(before, after).changes.flatMap(({key, before: a, after: b}): Checked[] => {
-    if (a.instructionsPerImage && b.instructionsPerImage) {
-      const [old, own] = [a.instructionsPerImage.min, b.instructionsPerImage.min];
+  const own = byKey(after);
+  return before.results.flatMap((a): Checked[] => {
+    const [key, old] = [caseKey(a), checkedRatio(a)];
+    const b = own.get(key);
+    if (a.instructionsPerImage && b?.instructionsPerImage) {
+      const [least, now] = [a.instructionsPerImage.min, b.instructionsPerImage.min];
       const allowedLoss = mostMoreInstructions;
-      const quantity = 'instructions per image';
-      return [{key, quantity, before: old, after: own, allowedLoss, passed: own <= old * (1 + allowedLoss)}];
+      const passed = now <= least * (1 + allowedLoss);
+      return [{key, quantity: 'instructions per image', before: least, after: now, allowedLoss, passed}];
     }
-    const quantity = a.ratio && b.ratio ? 'ratio to the peer' : 'fraction of peak';
-    const [old, own] = [checkedRatio(a), checkedRatio(b)];
-    if (old === null || own === null) return [];
-    const allowedLoss = Math.min(mostAllowedLoss, Math.max(noisySpread, a.spread, b.spread));
-    return [{key, quantity, before: old, after: own, allowedLoss, passed: own >= old * (1 - allowedLoss)}];
+    if (old === null) return [];
+    const quantity = a.ratio ? 'ratio to the peer' : 'fraction of peak';
+    const now = b ? checkedRatio(b) : null;
+    const allowedLoss = Math.min(mostAllowedLoss, Math.max(noisySpread, a.spread, b?.spread ?? 0));
+    return [
+      {
+        key,
+        quantity,
+        before: old,
+        after: now,
+        allowedLoss,
+        passed: now !== null && now >= old * (1 - allowedLoss),
+      },
+    ];
   });
 }
 

@@ -49,14 +49,18 @@ export async function openPeers(
   const list: Peer[] = [];
   const versions: Record<string, string> = {};
   if (names.includes('onnxruntime-node')) {
-    const runtime = findOnnxRuntime();
-    if (runtime) {
-      list.push(onnxRuntimePeer(runtime, device, folder, threads));
-      versions['onnxruntime-node'] = runtime.env.versions.node ?? runtime.env.versions.common;
-    } else {
-      skipped.push(
-        'onnxruntime-node: it is not installed; "npm install --no-save onnxruntime-node" adds it.',
-      );
+    try {
+      const runtime = findOnnxRuntime();
+      if (runtime) {
+        list.push(onnxRuntimePeer(runtime, device, folder, threads));
+        versions['onnxruntime-node'] = runtime.env.versions.node ?? runtime.env.versions.common;
+      } else {
+        skipped.push(
+          'onnxruntime-node: it is not installed; "npm install --no-save onnxruntime-node" adds it.',
+        );
+      }
+    } catch (error) {
+      skipped.push(`onnxruntime-node: it does not load: ${(error as Error).message}.`);
     }
   }
   let pytorch: PyTorch | undefined;

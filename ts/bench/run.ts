@@ -81,6 +81,7 @@ export async function runBench(options: BenchOptions): Promise<BenchReport> {
   const results: BenchResult[] = [];
   const described: DescribedNetwork[] = [];
   let peers: Peers | undefined;
+  let failure: unknown;
   try {
     // Random weights as trained and random weights as fused are two networks.
     const fused = form === 'deploy';
@@ -99,10 +100,18 @@ export async function runBench(options: BenchOptions): Promise<BenchReport> {
         continue;
       }
       onProgress(title(one));
-      const outcome = await measureCase(one, options, subject, references, described, skipped);
+      let outcome: BenchResult[] | string;
+      try {
+        outcome = await measureCase(one, options, subject, references, described, skipped);
+      } catch (error) {
+        // One network that does not fit, or a peer that dies, does not take the other results with it.
+        failure ??= error;
+        outcome = (error as Error).message;
+      }
       if (typeof outcome === 'string') skipped.push(`${title(one)}: ${outcome}`);
       else results.push(...outcome);
     }
+    if (failure !== undefined && results.length === 0) throw failure;
     const limits = summarise(references, threads, await peers.gemmGflops());
     return {
       machine: describeMachine(),

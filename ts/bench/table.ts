@@ -2,8 +2,10 @@ import type {BenchLayers, BenchReport, BenchResult} from './results.ts';
 
 /** The results for a terminal; `align` is as printTable takes it. */
 export function resultTable(results: readonly BenchResult[]): {align: string; rows: string[][]} {
+  const energy = results.some(({joulesPerImage}) => joulesPerImage !== null);
   const rows = results.map(result => {
     const {min, median, max} = result.imagesPerSecond;
+    const {memoryBytes, joulesPerImage} = result;
     return [
       result.model?.replace('RepVGG-', '') ?? '',
       result.form === 'train' ? `${result.stage} (train)` : result.stage,
@@ -15,13 +17,18 @@ export function resultTable(results: readonly BenchResult[]): {align: string; ro
       result.latencyMs.toFixed(result.latencyMs < 10 ? 2 : 1),
       result.effectiveTflops?.toFixed(3) ?? '',
       result.fractionOfPeak?.toFixed(2) ?? '',
+      memoryBytes === null ? '' : (memoryBytes / 1e6).toFixed(0),
+      ...(energy ? [joulesPerImage === null ? '' : joulesPerImage.toPrecision(3)] : []),
       result.ratio ? `${result.ratio.median.toFixed(2)} x` : '',
     ];
   });
   const head = ['model', 'stage', 'runner', 'precision', 'batch', 'images/s', 'min - max'];
   return {
-    align: 'llllrrlrrrr',
-    rows: [[...head, 'ms/batch', 'TFLOP/s', 'of peak', 'repvgg is'], ...rows],
+    align: `llllrrlrrrrr${energy ? 'r' : ''}`,
+    rows: [
+      [...head, 'ms/batch', 'TFLOP/s', 'of peak', 'MB', ...(energy ? ['J/image'] : []), 'repvgg is'],
+      ...rows,
+    ],
   };
 }
 

@@ -1,16 +1,19 @@
-import {mkdir, writeFile} from 'node:fs/promises';
+import {mkdir} from 'node:fs/promises';
 import {join} from 'node:path';
 import {type Command, InvalidArgumentError, Option} from 'commander';
 import {type Checked, checkReports, compareReports, readReport} from '../bench/compare.ts';
 import {type BenchReport, type BenchResult, type Stage, stages} from '../bench/results.ts';
 import {layersTable, layersTitle, notes, resultTable} from '../bench/table.ts';
 import type {DeviceList, DeviceName, Precision} from '../device.ts';
+import {RepVGGError} from '../errors.ts';
 import type {Form} from '../network.ts';
+import {append, checkReplaceable, fileWriteError, replaceFile} from '../replace_file.ts';
 import {
   deviceOption,
   exitCode,
   formOption,
   jsonOption,
+  parseDevice,
   positiveInteger,
   positiveNumber,
   precisionOption,
@@ -42,6 +45,8 @@ Examples:
   $ repvgg bench --models A0 --batch 1 --seconds 0.3 --json > before.json
   $ repvgg bench --compare before.json repvgg-bench/results.json`;
 
+const resultsName = 'results.json';
+const pageName = 'report.html';
 const defaultSeconds = 3;
 /** Without --seconds no case begins later than this, so that the run ends within two minutes on any machine. */
 const defaultLimitSeconds = 75;
@@ -112,14 +117,39 @@ async function bench(flags: Flags, command: Command): Promise<void> {
     return printComparison(compare[0]!, compare[1]!, json);
   }
   const baseline = check === undefined ? undefined : await readReport(check);
-  const report = await measure(baseline ? {...flags, ...casesOf(baseline)} : flags);
-  await mkdir(output, {recursive: true});
-  await writeFile(join(output, 'results.json'), `${JSON.stringify(report, null, 2)}\n`);
-  const page = join(output, 'report.html');
+  const cases = baseline && casesOf(baseline);
+  await prepareFolder(output);
+  const report = await measure({...flags, ...cases});
+  try {
+    await writeReport(output, report);
+  } finally {
+    // What took minutes to measure is shown even where it cannot be written.
+    if (baseline) await printCheck(checkReports(baseline, report), report.skipped, json);
+    else if (json) await printJson(report);
+    else await printReport(report);
+  }
+  if (!baseline && !json) await print(`charts in ${join(output, pageName)}`);
+}
+
+/** Fails before anything is measured where the files could not be written. */
+async function prepareFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, {recursive: true});
+  } catch (error) {
+    throw fileWriteError(folder, error);
+  }
+  for (const name of [resultsName, pageName]) await checkReplaceable(join(folder, name));
+}
+
+async function writeReport(folder: string, report: BenchReport): Promise<void> {
   const {renderReport} = await import('../bench/report.ts');
-  await writeFile(page, renderReport(report));
-  if (baseline) return printCheck(checkReports(baseline, report), json);
-  if (json) return printJson(report);
+  const write = (name: string, text: string): Promise<void> =>
+    replaceFile(join(folder, name), file => append(file, Buffer.from(text)));
+  await write(resultsName, `${JSON.stringify(report, null, 2)}\n`);
+  await write(pageName, renderReport(report));
+}
+
+async function printReport(report: BenchReport): Promise<void> {
   const {align, rows} = resultTable(report.results);
   await printTable(align, rows);
   for (const network of report.layers ?? []) {
@@ -129,11 +159,11 @@ async function bench(flags: Flags, command: Command): Promise<void> {
   }
   await print();
   for (const note of notes(report)) await print(note);
-  await print(`charts in ${page}`);
 }
 
 async function measure(flags: Flags): Promise<BenchReport> {
   const {models, batch, stage, peers, layers = false, form, device, precision, threads, seconds} = flags;
+  const limited = seconds === undefined && peers === undefined && flags.check === undefined;
   const {runBench} = await import('../bench/run.ts');
   const {peerNames} = await import('../bench/peers.ts');
   const {native} = await import('../native.ts');
@@ -148,7 +178,7 @@ async function measure(flags: Flags): Promise<BenchReport> {
     precision,
     threads: threads ?? native().cpuInfo().threads,
     seconds: seconds ?? defaultSeconds,
-    limitSeconds: seconds === undefined && peers === undefined ? defaultLimitSeconds : Infinity,
+    limitSeconds: limited ? defaultLimitSeconds : Infinity,
     version,
     onProgress(message) {
       if (process.stderr.isTTY) process.stderr.write(`measuring: ${message}\n`);
@@ -156,17 +186,24 @@ async function measure(flags: Flags): Promise<BenchReport> {
   });
 }
 
-/** What to measure to have the cases of earlier results again. */
+/** What to measure to have those cases of earlier results again that can be checked. */
 function casesOf({results, limits, peers}: BenchReport): Partial<Flags> {
   const distinct = <Value>(values: readonly Value[]): Value[] => [...new Set(values)];
   const networks = results.filter(({runner, model}) => runner === 'repvgg' && model !== null);
   const [first] = networks;
+  if (!first) {
+    const message =
+      'Expected results of networks for --check but received none: only these have ratios to check.';
+    throw new RepVGGError('ERR_INVALID_ARGUMENT', message);
+  }
   return {
     models: distinct(networks.map(({model}) => model!)),
     batch: distinct(networks.map(({batch}) => batch)),
-    stage: distinct(results.map(({stage}) => stage)),
+    stage: distinct(networks.map(({stage}) => stage)),
     threads: limits.threads,
-    ...(first && {form: first.form, precision: first.precision as Precision}),
+    device: parseDevice(first.device),
+    form: first.form,
+    precision: first.precision as Precision,
     ...(Object.keys(peers).length > 0 && {peers: Object.keys(peers)}),
   };
 }
@@ -192,7 +229,11 @@ async function printComparison(before: string, after: string, json: true | undef
   await print(`\nthe fp32 peak of the machine was ${peakFactor.toFixed(2)} times that of the first run`);
 }
 
-async function printCheck(checked: readonly Checked[], json: true | undefined): Promise<void> {
+async function printCheck(
+  checked: readonly Checked[],
+  skipped: readonly string[],
+  json: true | undefined,
+): Promise<void> {
   if (checked.some(({passed}) => !passed)) process.exitCode = exitCode.rowsFailed;
   if (json) return printJson(checked);
   await printTable('llrrrl', [
@@ -201,9 +242,10 @@ async function printCheck(checked: readonly Checked[], json: true | undefined): 
       one.key,
       one.quantity,
       one.before.toPrecision(3),
-      one.after.toPrecision(3),
+      one.after?.toPrecision(3) ?? '',
       `${(100 * one.allowedLoss).toFixed(0)} %`,
-      one.passed ? 'ok' : 'WORSE',
+      one.passed ? 'ok' : one.after === null ? 'NOT MEASURED' : 'WORSE',
     ]),
   ]);
+  for (const sentence of skipped) await print(`skipped ${sentence}`);
 }

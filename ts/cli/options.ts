@@ -62,7 +62,12 @@ export const epsOption = (): Option =>
 export const deviceOption = (): Option =>
   new Option('--device <name>', 'auto, cpu, cuda or cuda:N; cuda:0,cuda:1 shares batches out')
     .default('auto' satisfies DeviceName)
-    .argParser((value: string) => (value.includes(',') ? value.split(',') : value));
+    .argParser(parseDevice);
+
+/** Also of the names that results have. */
+export function parseDevice(value: string): DeviceName | DeviceList {
+  return (value.includes(',') ? value.split(',') : value) as DeviceName | DeviceList;
+}
 
 export const precisionOption = (): Option =>
   new Option('--precision <name>', 'arithmetic of the network')
