@@ -2,6 +2,7 @@
 import {RepVGGError} from '../errors.ts';
 import type {Checkpoint} from './checkpoint.ts';
 import {type Dialect, dialects} from './dialects.ts';
+import {printable} from './file.ts';
 
 export interface BatchNormNames {
   gamma: string;
@@ -78,7 +79,7 @@ export function recogniseBlocks({path, tensors}: Checkpoint): NamedBlocks {
   if (!best) {
     const [first] = tensors.keys();
     const received =
-      first === undefined ? 'no tensor' : `${tensors.size} tensors such as ${JSON.stringify(first)}`;
+      first === undefined ? 'no tensor' : `${tensors.size} tensors such as "${printable(first)}"`;
     const names = dialects
       .filter(({name}) => examples.includes(name))
       .map(dialect => `"${blockNames(dialect, dialect.stem).dense.weight}" (${dialect.name})`);

@@ -3,7 +3,7 @@ import {type ByteRange, ByteWindow} from './byte_window.ts';
 import type {DType, TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {protobufFields} from './protobuf.ts';
-import {elementTypes, rowMajorStride, Storage, TensorView, tensorInfo} from './storage.ts';
+import {addTensor, elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
 
 /**
  * mindspore/ccsrc/utils/checkpoint.proto:
@@ -70,8 +70,6 @@ export async function readMindSpore(file: CheckpointFile): Promise<ReadonlyMap<s
     }
     if (value.type === textType) continue;
     const {name} = value;
-    if (tensors.has(name))
-      throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has two tensors named ${printable(name)}`);
     sliced = join(sliced, value);
     if (sliced.ranges.length > maxSlices) {
       const problem = `tensor ${printable(name)} is in more than ${maxSlices} slices`;
@@ -87,7 +85,7 @@ export async function readMindSpore(file: CheckpointFile): Promise<ReadonlyMap<s
     const bytes = length * elementTypes[dtype].bytes;
     if (stored > bytes) throw incomplete(sliced, file);
     if (stored < bytes) continue;
-    tensors.set(name, tensorInfo(name, contiguous(dtype, sliced), file));
+    addTensor(tensors, name, contiguous(dtype, sliced), file);
     sliced = undefined;
   }
   if (sliced) throw incomplete(sliced, file);

@@ -1,6 +1,6 @@
 import {type BatchNorm, type Floats, fuseBatchNorm} from '../fusion.ts';
 import type {TensorInfo} from './checkpoint.ts';
-import type {CheckpointFile} from './file.ts';
+import {type CheckpointFile, printable} from './file.ts';
 import {
   type Block,
   type Convolution,
@@ -66,7 +66,7 @@ function moduleNames(blocks: readonly Block[], isPlus: boolean, file: Checkpoint
   });
   if (stage === 4 && names[0] === 'stage0' && names[1] !== 'stage0') return names;
   const strides = blocks.map(({dense}) => dense.stride).join(', ');
-  const problem = `its graph is not a RepVGG network: ${blocks.length} blocks of strides ${strides || 'none'}`;
+  const problem = `its graph is not a RepVGG network: ${blocks.length} blocks of strides ${printable(strides) || 'none'}`;
   throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `${problem}, where five have 2, the first two among them`);
 }
 

@@ -4,7 +4,14 @@ import type {ByteWindow} from './byte_window.ts';
 import {printable} from './file.ts';
 import {op} from './pickle_opcodes.ts';
 import {PickleReader} from './pickle_reader.ts';
-import {hasSetState, type PickleContext, PickleGlobal, PythonName, PythonObject} from './python_objects.ts';
+import {
+  hasSetState,
+  keyOf,
+  type PickleContext,
+  PickleGlobal,
+  PythonName,
+  PythonObject,
+} from './python_objects.ts';
 
 /** Values one pickle may make. A RepVGG state dict makes some thousands, a training checkpoint some ten thousand. */
 const maxValues = 1_000_000;
@@ -168,7 +175,7 @@ class Unpickler implements PickleContext {
         case op.SETITEM: {
           const value = this.#pop();
           const key = this.#pop();
-          this.#dict().set(key, value);
+          this.#dict().set(keyOf(key), value);
           break;
         }
         case op.SETITEMS: {
@@ -180,12 +187,12 @@ class Unpickler implements PickleContext {
           stack.push(new Set());
           break;
         case op.FROZENSET:
-          stack.push(new Set(this.#popMark()));
+          stack.push(new Set(this.#popMark().map(keyOf)));
           break;
         case op.ADDITEMS: {
           const items = this.#popMark();
           const set = this.#top(isSet);
-          for (const item of items) set.add(item);
+          for (const item of items) set.add(keyOf(item));
           break;
         }
 
@@ -212,16 +219,16 @@ class Unpickler implements PickleContext {
           stack.push(this.#recall(reader.unsigned(4)));
           break;
         case op.PUT:
-          this.#memo.set(Number(reader.line()), this.#top(isAnything));
+          this.#keep(Number(reader.line()));
           break;
         case op.BINPUT:
-          this.#memo.set(reader.unsigned(1), this.#top(isAnything));
+          this.#keep(reader.unsigned(1));
           break;
         case op.LONG_BINPUT:
-          this.#memo.set(reader.unsigned(4), this.#top(isAnything));
+          this.#keep(reader.unsigned(4));
           break;
         case op.MEMOIZE:
-          this.#memo.set(this.#memo.size, this.#top(isAnything));
+          this.#keep(this.#memo.size);
           break;
 
         case op.GLOBAL: {
@@ -311,6 +318,12 @@ class Unpickler implements PickleContext {
     return value;
   }
 
+  /** Writers count up from 0. Numbers that a file may choose freely could be made to collide in the memo. */
+  #keep(index: number): void {
+    if (!(index >= 0 && index <= maxValues)) throw this.corrupt('keeps a value where no writer would');
+    this.#memo.set(index, this.#top(isAnything));
+  }
+
   #recall(index: number): unknown {
     if (!this.#memo.has(index)) throw this.corrupt('recalls a value that it did not keep');
     return this.#memo.get(index);
@@ -333,7 +346,7 @@ class Unpickler implements PickleContext {
 
   #assign(map: Map<unknown, unknown>, items: unknown[]): Map<unknown, unknown> {
     if (items.length % 2 !== 0) throw this.corrupt('has a dict key without a value');
-    for (let i = 0; i < items.length; i += 2) map.set(items[i], items[i + 1]);
+    for (let i = 0; i < items.length; i += 2) map.set(keyOf(items[i]), items[i + 1]);
     return map;
   }
 

@@ -57,6 +57,23 @@ export class PythonObject implements PickleState {
   }
 }
 
+/** A number that is a key of a dict or a member of a set. */
+export class NumberKey {
+  readonly value: number | bigint;
+
+  constructor(value: number | bigint) {
+    this.value = value;
+  }
+}
+
+/**
+ * What a Python value is as a key of a Map or a member of a Set. Only texts are ever looked up. Numbers are wrapped, since
+ * V8 hashes them without a secret, and of a bigint only the lowest 64 bits: a small file could make all of them collide.
+ */
+export function keyOf(value: unknown): unknown {
+  return typeof value === 'number' || typeof value === 'bigint' ? new NumberKey(value) : value;
+}
+
 type Call = PickleGlobal['call'];
 
 /** `dict(items)`: of pairs, as Python 2 wrote it, or of a dict. */
@@ -70,13 +87,13 @@ const makeDict: Call = ([items], context) => {
   context.count(items.length);
   return new Map(
     items.map(pair => {
-      if (Array.isArray(pair) && pair.length === 2) return pair as [unknown, unknown];
+      if (Array.isArray(pair) && pair.length === 2) return [keyOf(pair[0]), pair[1] as unknown];
       throw context.corrupt('has a malformed dict');
     }),
   );
 };
 
-const makeSet: Call = (args, context) => new Set(listOf(args, context));
+const makeSet: Call = (args, context) => new Set(listOf(args, context).map(keyOf));
 const makeList: Call = (args, context) => [...listOf(args, context)];
 
 function listOf([items = []]: readonly unknown[], context: PickleContext): unknown[] {

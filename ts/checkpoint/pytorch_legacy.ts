@@ -48,7 +48,7 @@ export async function readPyTorchLegacy(file: CheckpointFile): Promise<ReadonlyM
   await next();
   const root = await next();
   const keys = await next();
-  await locate(keys, storages, positions, window.position, file);
+  await locate(keys, storages, positions, window, file);
   return unwrapStateDict(root, file);
 }
 
@@ -57,28 +57,31 @@ async function locate(
   keys: unknown,
   storages: ReadonlyMap<string, Storage>,
   positions: Map<string, number>,
-  start: number,
+  window: ByteWindow,
   file: CheckpointFile,
 ): Promise<void> {
-  let position = start;
   for (const key of Array.isArray(keys) ? keys : []) {
     const storage = isKey(key) ? storages.get(key) : undefined;
     if (!storage || positions.has(key)) {
       throw file.fail('ERR_CHECKPOINT_CORRUPT', 'its list of storages does not match its tensors');
     }
-    const stated = (await file.read(position, lengthBytes, `storage ${printable(key)}`)).readBigInt64LE();
+    await window.fill(lengthBytes);
+    if (window.left < lengthBytes) throw cut(key, window.position + lengthBytes, file);
+    const stated = window.peek(lengthBytes).readBigInt64LE();
     if (stated !== BigInt(storage.length)) {
       const problem = `storage ${printable(key)} should have ${storage.length} elements but states ${stated}`;
       throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
     }
-    positions.set(key, position + lengthBytes);
-    position += lengthBytes + storage.length * elementTypes[storage.dtype].bytes;
-    if (position > file.size) {
-      const problem = `the file ends at byte ${file.size} but storage ${printable(key)} ends at ${position}`;
-      throw file.fail('ERR_CHECKPOINT_TRUNCATED', `${problem}, so download or copy it again`);
-    }
+    positions.set(key, window.position + lengthBytes);
+    window.position += lengthBytes + storage.length * elementTypes[storage.dtype].bytes;
+    if (window.left < 0) throw cut(key, window.position, file);
   }
   if (positions.size !== storages.size) {
     throw file.fail('ERR_CHECKPOINT_CORRUPT', 'its list of storages lacks some that its tensors use');
   }
+}
+
+function cut(key: string, end: number, file: CheckpointFile): Error {
+  const problem = `the file ends at byte ${file.size} but storage ${printable(key)} ends at ${end}`;
+  return file.fail('ERR_CHECKPOINT_TRUNCATED', `${problem}, so download or copy it again`);
 }

@@ -96,7 +96,7 @@ async function readStorages(
       throw file.fail('ERR_CHECKPOINT_TRUNCATED', `${problem}, so download or copy it again`);
     }
     const {readInto} = window.range(position, bytes);
-    add(objects, key, new Storage(dtype, length, true, readInto), file);
+    add(objects, key, new Storage(dtype, length, true, readInto, true), file);
     window.position = position + bytes;
   }
   for (const view of listOf(await unpickle(window, rules), file)) {

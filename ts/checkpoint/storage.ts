@@ -5,8 +5,14 @@ import {type CheckpointFile, printable} from './file.ts';
 
 const hostIsLittleEndian = endianness() === 'LE';
 
+/** Tensors of one checkpoint; a training checkpoint with optimizer and averages of the largest RepVGG has some 3,000. */
+const maxTensors = 20_000;
+
 /** Elements of one tensor; the largest of the largest RepVGG has 59 million. */
 const maxElements = 2 ** 30;
+
+/** A compressed storage of as many elements is inflated in a moment, for however many tensors. */
+const freeElements = 2 ** 16;
 
 interface ElementType {
   readonly bytes: number;
@@ -81,6 +87,28 @@ export class TensorView {
 }
 
 /**
+ * Adds a tensor to those of a checkpoint.
+ *
+ * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT for a name that is taken, ERR_CHECKPOINT_UNSUPPORTED for one too many; also
+ *   those of `tensorInfo`
+ */
+export function addTensor(
+  tensors: Map<string, TensorInfo>,
+  name: string,
+  view: TensorView,
+  file: CheckpointFile,
+): void {
+  if (tensors.has(name))
+    throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has two tensors named ${printable(name)}`);
+  if (tensors.size === maxTensors) {
+    const limit = maxTensors.toLocaleString('en');
+    const problem = `it has more than ${limit} tensors, where a network has some thousands`;
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+  }
+  tensors.set(name, tensorInfo(name, view, file));
+}
+
+/**
  * Makes a view into a tensor of the checkpoint, having checked that it lies within its storage.
  *
  * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT or ERR_CHECKPOINT_UNSUPPORTED
@@ -90,17 +118,24 @@ export function tensorInfo(name: string, view: TensorView, file: CheckpointFile)
   const elements = countElements(shape);
   /** Elements from the first of the view to its last. */
   const span = elements === 0 ? 0 : shape.reduce((sum, size, axis) => sum + (size - 1) * stride[axis]!, 1);
-  const shown = `tensor ${printable(name)} of shape [${shape.join(', ')}]`;
+  const shown = (): string => `tensor ${printable(name)} of shape [${shape.join(', ')}]`;
   if (elements > 0 && offset + span > storage.length) {
     const reach = `reaches to element ${offset + span} of a storage of ${storage.length}`;
-    throw file.fail('ERR_CHECKPOINT_CORRUPT', `${shown} ${reach}`);
+    throw file.fail('ERR_CHECKPOINT_CORRUPT', `${shown()} ${reach}`);
   }
   if (elements > storage.length) {
-    const problem = `${shown} repeats elements of a smaller storage, so save it with .contiguous()`;
+    const problem = `${shown()} repeats elements of a smaller storage, so save it with .contiguous()`;
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }
   if (span > maxElements) {
-    const problem = `${shown} spans ${span} elements, where at most ${maxElements} are supported`;
+    const problem = `${shown()} spans ${span} elements, where at most ${maxElements} are supported`;
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+  }
+
+  // Each tensor would have all of the storage inflated: a small file could keep a machine busy for minutes.
+  const isWasteful = !storage.partsAreCheap && storage.length > freeElements && span < storage.length / 16;
+  if (isWasteful && elements > 0) {
+    const problem = `${shown()} is a small part of a storage that is compressed, so save it with torch.save again`;
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }
 

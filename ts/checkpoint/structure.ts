@@ -21,6 +21,7 @@ import {
 } from './block_names.ts';
 import type {Checkpoint, DType, TensorInfo} from './checkpoint.ts';
 import type {Dialect} from './dialects.ts';
+import {printable} from './file.ts';
 import {plainTensors} from './plain_tensors.ts';
 
 export interface Structure {
@@ -216,7 +217,7 @@ function checkTensors(checkpoint: NamedTensors, structure: Structure): void {
     if (!floatingPoint.includes(tensor.dtype)) {
       throw new RepVGGError(
         'ERR_CHECKPOINT_UNSUPPORTED',
-        `Expected floating-point numbers for tensor "${name}" of ${path} but received ${tensor.dtype}; quantised networks cannot be loaded.`,
+        `Expected floating-point numbers for tensor "${printable(name)}" of ${path} but received ${tensor.dtype}; quantised networks cannot be loaded.`,
       );
     }
   }
@@ -224,7 +225,7 @@ function checkTensors(checkpoint: NamedTensors, structure: Structure): void {
     if (shapes.has(name) || dialect.ignored.test(name)) continue;
     throw new RepVGGError(
       'ERR_CHECKPOINT_EXTRA_TENSOR',
-      `Expected only the tensors of a ${architecture.name} network (${dialect.name} names, ${form} form) in ${path} but received also "${name}".`,
+      `Expected only the tensors of a ${architecture.name} network (${dialect.name} names, ${form} form) in ${path} but received also "${printable(name)}".`,
     );
   }
 }
@@ -291,13 +292,13 @@ function tensorOf(checkpoint: NamedTensors, name: string): TensorInfo {
 function missing({path, tensors}: NamedTensors, name: string): RepVGGError {
   return new RepVGGError(
     'ERR_CHECKPOINT_MISSING_TENSOR',
-    `Expected tensor "${name}" in ${path} but its ${tensors.size} tensors do not include it; save the whole state dict of the network.`,
+    `Expected tensor "${printable(name)}" in ${path} but its ${tensors.size} tensors do not include it; save the whole state dict of the network.`,
   );
 }
 
 function wrongShape({path}: NamedTensors, {name, shape}: TensorInfo, expected: string): RepVGGError {
   return new RepVGGError(
     'ERR_CHECKPOINT_SHAPE',
-    `Expected shape ${expected} for tensor "${name}" of ${path} but received [${shape.join(', ')}].`,
+    `Expected shape ${expected} for tensor "${printable(name)}" of ${path} but received [${shape.join(', ')}].`,
   );
 }

@@ -2,8 +2,8 @@ import type {TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {isModule, moduleTensors} from './module.ts';
 import {NumpyArray} from './numpy_pickle.ts';
-import {PythonObject} from './python_objects.ts';
-import {TensorView, tensorInfo} from './storage.ts';
+import {NumberKey, PythonObject} from './python_objects.ts';
+import {addTensor, TensorView} from './storage.ts';
 
 /**
  * Where training scripts keep the state dict, best first. Averaged weights come before those they average, since those
@@ -30,11 +30,8 @@ export function nameTensors(entries: Iterable<TensorEntry>, file: CheckpointFile
   const tensors = new Map<string, TensorInfo>();
   for (const [key, value] of entries) {
     const name = key.replace(prefixes, '');
-    if (tensors.has(name)) {
-      throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has two tensors named ${printable(name)}`);
-    }
     const view = value instanceof NumpyArray ? value.view(printable(name), file) : value;
-    tensors.set(name, tensorInfo(name, view, file));
+    addTensor(tensors, name, view, file);
   }
   return tensors;
 }
@@ -88,5 +85,5 @@ function describe(root: unknown): string {
 
 function shownKey(key: unknown): string {
   if (typeof key === 'string') return printable(key);
-  return typeof key === 'number' || typeof key === 'bigint' ? `${key} (a number)` : `(a ${typeof key})`;
+  return key instanceof NumberKey ? `${key.value} (a number)` : `(a ${typeof key})`;
 }
