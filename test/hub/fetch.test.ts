@@ -1,7 +1,8 @@
 import {existsSync, readFileSync} from 'node:fs';
-import {mkdir, readlink, writeFile} from 'node:fs/promises';
-import {join} from 'node:path';
+import {mkdir, readlink, rm, writeFile} from 'node:fs/promises';
+import {dirname, join} from 'node:path';
 import test, {type ExecutionContext} from 'ava';
+import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {digits} from '../../ts/digits.ts';
 import {type HubEnvironment, hubEnvironment} from '../../ts/hub/environment.ts';
 import {fetchModel} from '../../ts/hub/fetch.ts';
@@ -54,6 +55,77 @@ test('an interrupted download goes on where it ended', async t => {
   t.true(readFileSync(path).equals(weights));
   t.true(hub.requests.some(request => request.endsWith(`bytes=1000000-${weights.length - 1}`)));
   t.false(existsSync(join(folder, 'blobs', `${sha256(weights)}.incomplete`)));
+});
+
+test('a server without ranges sends a file at once, and all of it again where it was interrupted', async t => {
+  const {environment, folder} = await setUp(t, {withoutRanges: true});
+  const {path} = await fetchModel(id, {}, environment);
+  t.true(readFileSync(path).equals(weights));
+
+  const {environment: other, folder: rest} = await setUp(t, {withoutRanges: true, cuts: [1_000_000]});
+  await t.throwsAsync(fetchModel(id, {}, other), {code: 'ERR_DOWNLOAD'});
+  t.is(readFileSync(join(rest, 'blobs', `${sha256(weights)}.incomplete`)).length, 1_000_000);
+  const resumed = await fetchModel(id, {}, other);
+  t.is(resumed.downloaded, weights.length);
+  t.true(readFileSync(resumed.path).equals(weights));
+  t.false(existsSync(join(folder, 'blobs', `${sha256(weights)}.incomplete`)));
+});
+
+for (const [what, rest] of [
+  ['a part', Buffer.alloc(1_000_000)],
+  ['all bytes', Buffer.alloc(weights.length)],
+  ['too many bytes', Buffer.alloc(weights.length + 1)],
+] as const) {
+  test(`${what} of something else in place of an interrupted download is downloaded again at once`, async t => {
+    const {environment, folder} = await setUp(t);
+    await mkdir(join(folder, 'blobs'), {recursive: true});
+    await writeFile(join(folder, 'blobs', `${sha256(weights)}.incomplete`), rest);
+    const {path} = await fetchModel(id, {}, environment);
+    t.true(readFileSync(path).equals(weights));
+  });
+}
+
+const shard = (name: string): Buffer =>
+  readFileSync(new URL(`../fixtures/checkpoints/sharded/${name}`, import.meta.url));
+const indexName = 'model.safetensors.index.json';
+const shardNames = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'];
+const sharded = Object.fromEntries([indexName, ...shardNames].map(name => [name, shard(name)]));
+const sizes = Object.values(sharded).map(({length}) => length);
+
+test('an index of safetensors comes with its files, and is a checkpoint', async t => {
+  const {hub, environment} = await setUp(t, {files: {...sharded, 'pytorch_model.bin': weights}});
+  const progress: number[][] = [];
+  const fetched = await fetchModel(id, {onProgress: (...now) => progress.push(now)}, environment);
+  const bytes = sizes.reduce((a, b) => a + b);
+  t.like(fetched, {file: indexName, bytes, downloaded: bytes});
+  t.deepEqual(progress.at(-1), [bytes - sizes[0]!, bytes - sizes[0]!]);
+  await using checkpoint = await openCheckpoint(fetched.path);
+  for (const tensor of checkpoint.tensors.values()) await tensor.read();
+  t.is(checkpoint.format, 'sharded safetensors');
+
+  const {length} = hub.requests;
+  const offline = {...environment, offline: true};
+  t.like(await fetchModel(id, {}, offline), {path: fetched.path, bytes, downloaded: 0});
+  t.is(hub.requests.length, length);
+  await rm(join(dirname(fetched.path), shardNames[1]!));
+  await t.throwsAsync(fetchModel(id, {}, offline), {message: /not in the cache/});
+});
+
+test('an index that names what is not in its repository', async t => {
+  for (const [name, shown] of [
+    ['model-2.safetensors', 'model-2.safetensors'],
+    ['../../refs/main', '../../refs/main'],
+    ['config.json', 'config.json'],
+  ] as const) {
+    const index = Buffer.from(JSON.stringify({weight_map: {x: name}}));
+    const {environment} = await setUp(t, {
+      files: {[indexName]: index, '../../refs/main': config, 'config.json': config},
+    });
+    await t.throwsAsync(fetchModel(id, {}, environment), {
+      code: 'ERR_DOWNLOAD',
+      message: new RegExp(`: ${indexName} names ${shown}, which it has not\\.$`),
+    });
+  }
 });
 
 test('what does not have its checksum is removed', async t => {

@@ -9,6 +9,8 @@ export interface HubRepository {
   token?: string;
   /** The bytes of each connection after which it is cut, once each. */
   cuts?: number[];
+  /** Ranges are not known here: all of a file is sent, whatever is asked for. */
+  withoutRanges?: boolean;
   /** What is sent in place of a file's bytes. */
   corrupt?: boolean;
 }
@@ -71,14 +73,15 @@ export async function startHub(repositories: Record<string, HubRepository>): Pro
     repository: HubRepository,
     bytes: Buffer,
   ): void {
-    const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? [];
+    const [, first, last] =
+      (!repository.withoutRanges && /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '')) || [];
     const start = Number(first ?? 0);
     const end = last ? Number(last) + 1 : bytes.length;
     const content = repository.corrupt ? Buffer.alloc(end - start) : bytes.subarray(start, end);
     const range = `bytes ${start}-${end - 1}/${bytes.length}`;
     response.writeHead(first === undefined ? 200 : 206, {
       etag: `"${sha256(bytes)}"`,
-      'accept-ranges': 'bytes',
+      ...(!repository.withoutRanges && {'accept-ranges': 'bytes'}),
       'content-length': content.length,
       ...(first !== undefined && {'content-range': range}),
     });

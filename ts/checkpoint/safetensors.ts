@@ -1,6 +1,6 @@
 import {isUtf8} from 'node:buffer';
 import type {DType, TensorInfo} from './checkpoint.ts';
-import {type CheckpointFile, printable} from './file.ts';
+import {CheckpointFile, printable} from './file.ts';
 import {JsonCursor} from './json_cursor.ts';
 import {elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
 import {nameTensors} from './unwrap.ts';
@@ -39,15 +39,9 @@ export async function readSafetensors(file: CheckpointFile): Promise<ReadonlyMap
 
 /** Reads the index of weights that are in several files beside it: `weight_map` has the file of each tensor. */
 export async function readSafetensorsIndex(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
-  if (file.size > maxIndexBytes) {
-    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `it is an index of ${file.size} bytes`);
-  }
-  const fileOf = parseIndex(await file.read(0, file.size, 'its index'), file);
+  const fileOf = await readIndex(file);
   const shards = new Map<string, Map<string, TensorView>>();
   for (const name of new Set(fileOf.values())) {
-    if (shards.size === maxShards) {
-      throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `its index names more than ${maxShards} files`);
-    }
     const shard = await file.openSibling(name);
     shards.set(name, new Map(await tensorViews(shard)));
   }
@@ -58,6 +52,28 @@ export async function readSafetensorsIndex(file: CheckpointFile): Promise<Readon
     throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   });
   return nameTensors(entries, file);
+}
+
+/** The names of the files that an index names. */
+export async function shardNames(path: string): Promise<string[]> {
+  const file = await CheckpointFile.open(path);
+  try {
+    return [...new Set((await readIndex(file)).values())];
+  } finally {
+    await file.close();
+  }
+}
+
+/** The file of each tensor. */
+async function readIndex(file: CheckpointFile): Promise<Map<string, string>> {
+  if (file.size > maxIndexBytes) {
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `it is an index of ${file.size} bytes`);
+  }
+  const fileOf = parseIndex(await file.read(0, file.size, 'its index'), file);
+  if (new Set(fileOf.values()).size > maxShards) {
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `its index names more than ${maxShards} files`);
+  }
+  return fileOf;
 }
 
 function parseIndex(bytes: Buffer, file: CheckpointFile): Map<string, string> {

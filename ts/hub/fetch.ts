@@ -1,9 +1,9 @@
-import {createHash} from 'node:crypto';
-import {createReadStream} from 'node:fs';
-import {constants, mkdir, open, rename, rm, stat} from 'node:fs/promises';
-import {dirname} from 'node:path';
+import {stat} from 'node:fs/promises';
+import {printable} from '../checkpoint/file.ts';
+import {shardNames} from '../checkpoint/safetensors.ts';
 import {RepVGGError} from '../errors.ts';
 import {HubCache, isCommit, isFile} from './cache.ts';
+import {downloadBlob, type RemoteBlob} from './download.ts';
 import {type HubEnvironment, hubEnvironment} from './environment.ts';
 import {type HubModel, hubModel} from './id.ts';
 
@@ -23,18 +23,20 @@ export interface FetchedFile {
   /** The commit that the revision was. */
   commit: string;
   path: string;
+  /** With those of the files that it names, where it is the index of several. */
   bytes: number;
   /** How many of them came over the network just now: 0 when all were in the cache. */
   downloaded: number;
 }
 
 /** Where repositories keep weights, best first. */
-const usualFiles = ['model.safetensors', 'pytorch_model.bin'];
+const usualFiles = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin'];
 const weightFile = /^[^/]+\.(safetensors|pth|pt|bin|ckpt)$/;
+const indexFile = /\.safetensors\.index\.json$/;
 
 /**
  * Fetches the weights of a model of the Hugging Face hub into the cache that all its clients share, unless they are
- * there. A download that was interrupted goes on where it ended, and its checksum is verified before it counts.
+ * there; with an index of safetensors, all files that it names. A download that was interrupted goes on where it ended, and its checksum is verified before it counts.
  * The environment variables HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN are honoured.
  *
  * @param id "owner/name", or "owner/name@revision"
@@ -74,9 +76,14 @@ async function findInCache(
 ): Promise<FetchedFile | null> {
   const commit = await cache.commit(revision);
   const file = commit && (options.file ?? chooseFile(await cache.files(commit)));
-  const path = file && cache.snapshot(commit, file);
-  if (!path || !(await isFile(path))) return null;
-  return {id: name, file, commit, path, bytes: (await stat(path)).size, downloaded: 0};
+  if (!file) return null;
+  const path = cache.snapshot(commit, file);
+  if (!(await isFile(path))) return null;
+  const parts = indexFile.test(file) ? await shardNames(path) : [];
+  const paths = [path, ...parts.map(part => cache.snapshot(commit, part))];
+  if (!(await Promise.all(paths.map(isFile))).every(isHere => isHere)) return null;
+  const sizes = await Promise.all(paths.map(async path => (await stat(path)).size));
+  return {id: name, file, commit, path, bytes: sizes.reduce((a, b) => a + b), downloaded: 0};
 }
 
 async function fetchOnline(
@@ -86,100 +93,55 @@ async function fetchOnline(
   options: FetchOptions,
 ): Promise<FetchedFile> {
   const {signal, onProgress} = options;
-  const {modelInfo, pathsInfo, downloadFile} = await import('./client.ts');
-  const hub = {
-    hubUrl: endpoint,
-    fetch: ((input, init) => fetch(input, {...init, signal: signal ?? null})) as typeof fetch,
-    ...(token && {accessToken: token}),
-  };
+  const {modelInfo, pathsInfo} = await import('./client.ts');
+  const signalled = ((input, init) => fetch(input, {...init, signal: signal ?? null})) as typeof fetch;
+  const hub = {hubUrl: endpoint, fetch: signalled, ...(token && {accessToken: token})};
   const info = await modelInfo({...hub, name, revision, additionalFields: ['sha', 'filePaths']});
   const {sha: commit, filePaths} = info;
-  const file = options.file ?? chooseFile(filePaths);
-  if (!file || !filePaths.includes(file)) {
+  const chosen = options.file ?? chooseFile(filePaths);
+  if (!chosen || !filePaths.includes(chosen)) {
     const wanted = options.file ?? 'file of weights';
     throw new Error(`it has no ${wanted} among its files: ${filePaths.join(', ')}`);
   }
-  const [described] = await pathsInfo({...hub, repo: name, revision: commit, paths: [file]});
-  const checksum = described?.lfs?.oid ?? described?.oid;
-  // They become names of files.
-  if (!described || !/^[0-9a-f]{40}$/.test(commit) || !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(checksum ?? ''))
-    throw new Error(`it does not say what ${file} is`);
-  const blob = cache.blob(checksum!);
-  const bytes = described.size;
-  let downloaded = 0;
-  if (!(await isFile(blob))) {
-    // By plain HTTP rather than xet, since that goes on at any byte, and mirrors have nothing else.
-    const remote = await downloadFile({...hub, repo: name, revision: commit, path: file, xet: false});
-    if (!remote) throw new Error(`${file} cannot be downloaded`);
-    if (remote.size !== bytes) throw new Error(`${file} should have ${bytes} bytes and has ${remote.size}`);
-    downloaded = await download(remote, `${blob}.incomplete`, onProgress);
-    await complete(blob, checksum!, bytes, file);
+
+  async function fetchFiles(files: string[]): Promise<{bytes: number; downloaded: number}> {
+    const described = await pathsInfo({...hub, repo: name, revision: commit, paths: files});
+    const blobs = files.map((file): RemoteBlob => {
+      const found = described.find(({path}) => path === file);
+      const checksum = found?.lfs?.oid ?? found?.oid ?? '';
+      // They become names of files.
+      if (!found || !isCommit(commit) || !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(checksum))
+        throw new Error(`it does not say what ${file} is`);
+      const path = file.split('/').map(encodeURIComponent).join('/');
+      return {file, url: `${endpoint}/${name}/resolve/${commit}/${path}`, checksum, bytes: found.size};
+    });
+    const total = blobs.reduce((sum, {bytes}) => sum + bytes, 0);
+    let [before, downloaded] = [0, 0];
+    for (const blob of blobs) {
+      const path = cache.blob(blob.checksum);
+      if (!(await isFile(path))) {
+        const report = (received: number): void => onProgress?.(before + received, total);
+        downloaded += await downloadBlob(blob, path, {fetch: signalled, token, onProgress: report});
+      }
+      await cache.link(revision, commit, blob.file, blob.checksum);
+      before += blob.bytes;
+    }
+    return {bytes: total, downloaded};
   }
-  await cache.link(revision, commit, file, checksum!);
-  return {id: name, file, commit, path: cache.snapshot(commit, file), bytes, downloaded};
+
+  const {bytes, downloaded} = await fetchFiles([chosen]);
+  const fetched = {id: name, file: chosen, commit, path: cache.snapshot(commit, chosen), bytes, downloaded};
+  if (!indexFile.test(chosen)) return fetched;
+  const names = await shardNames(fetched.path);
+  const missing = names.find(shard => !weightFile.test(shard) || !filePaths.includes(shard));
+  if (missing !== undefined) throw new Error(`${chosen} names ${printable(missing)}, which it has not`);
+  const shards = await fetchFiles(names);
+  return {...fetched, bytes: bytes + shards.bytes, downloaded: downloaded + shards.downloaded};
 }
 
 function chooseFile(files: readonly string[]): string | undefined {
   const weights = files.filter(file => weightFile.test(file));
-  return usualFiles.find(file => weights.includes(file)) ?? (weights.length === 1 ? weights[0] : undefined);
-}
-
-/**
- * Downloads what a file lacks. It is written by position, so that processes that download the same file at the same time
- * write the same bytes.
- *
- * @returns the bytes that came
- */
-async function download(remote: Blob, path: string, onProgress: FetchOptions['onProgress']): Promise<number> {
-  await mkdir(dirname(path), {recursive: true});
-  const file = await open(path, constants.O_RDWR | constants.O_CREAT, 0o666);
-  try {
-    const {size} = await file.stat();
-    const start = size > remote.size ? 0 : size;
-    if (size > start) await file.truncate(start);
-    let position = start;
-    onProgress?.(position, remote.size);
-    if (position < remote.size) {
-      for await (const chunk of remote.slice(start).stream() as unknown as AsyncIterable<Uint8Array>) {
-        for (let done = 0; done < chunk.length; ) {
-          const {bytesWritten} = await file.write(chunk, done, chunk.length - done, position);
-          done += bytesWritten;
-          position += bytesWritten;
-        }
-        onProgress?.(position, remote.size);
-      }
-    }
-    await file.sync();
-    if (position < remote.size)
-      throw new Error(`the connection ended after ${position} of ${remote.size} bytes`);
-    return position - start;
-  } finally {
-    await file.close();
-  }
-}
-
-/** Gives a download its name, unless another process has done so. */
-async function complete(blob: string, checksum: string, bytes: number, name: string): Promise<void> {
-  const incomplete = `${blob}.incomplete`;
-  try {
-    await verify(incomplete, checksum, bytes, name);
-    await rename(incomplete, blob);
-  } catch (error) {
-    if (!(await isFile(blob))) throw error;
-  }
-}
-
-/** A file of git's large file storage has the SHA-256 of its bytes, a small one git's own checksum. */
-async function verify(path: string, checksum: string, bytes: number, name: string): Promise<void> {
-  const isGit = checksum.length === 40;
-  const hash = createHash(isGit ? 'sha1' : 'sha256');
-  if (isGit) hash.update(`blob ${bytes}\0`);
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  if (hash.digest('hex') === checksum) return;
-  await rm(path, {force: true});
-  throw new Error(
-    `what came for ${name} does not have its checksum ${checksum}, so it was removed: try again`,
-  );
+  return usualFiles.find(file => files.includes(file)) ?? (weights.length === 1 ? weights[0] : undefined);
 }
 
 /** What fetch throws where no answer came; an answer of the hub has its status. */

@@ -1,0 +1,107 @@
+import {createHash} from 'node:crypto';
+import {createReadStream} from 'node:fs';
+import {constants, mkdir, open, rename, rm} from 'node:fs/promises';
+import {dirname} from 'node:path';
+import {isFile} from './cache.ts';
+
+/** A file of a repository, as the hub describes it. */
+export interface RemoteBlob {
+  file: string;
+  url: string;
+  checksum: string;
+  bytes: number;
+}
+
+interface Download {
+  fetch: typeof fetch;
+  token: string | undefined;
+  onProgress(received: number): void;
+}
+
+/**
+ * Downloads a file, or what is missing of it, and gives it its name once its checksum is right. By plain HTTP rather than
+ * xet, since that goes on at any byte, and mirrors have nothing else. Where an earlier download left other bytes than the
+ * file has, it is downloaded once more from the beginning.
+ *
+ * @returns the bytes that came
+ */
+export async function downloadBlob(blob: RemoteBlob, path: string, how: Download): Promise<number> {
+  const incomplete = `${path}.incomplete`;
+  let {came, wasResumed} = await download(blob, incomplete, how);
+  if (wasResumed && !(await isIntact(incomplete, blob)) && !(await isFile(path))) {
+    await rm(incomplete, {force: true});
+    came += (await download(blob, incomplete, how)).came;
+  }
+  await complete(blob, incomplete, path);
+  return came;
+}
+
+/**
+ * Downloads what a file lacks. It is written by position, so that processes that download the same file at the same time
+ * write the same bytes.
+ */
+async function download(
+  {url, bytes, file: name}: RemoteBlob,
+  path: string,
+  {fetch, token, onProgress}: Download,
+): Promise<{came: number; wasResumed: boolean}> {
+  await mkdir(dirname(path), {recursive: true});
+  const file = await open(path, constants.O_RDWR | constants.O_CREAT, 0o666);
+  try {
+    const {size} = await file.stat();
+    const there = size > bytes ? 0 : size;
+    if (size > there) await file.truncate(there);
+    onProgress(there);
+    if (there === bytes) return {came: 0, wasResumed: there > 0};
+    const response = await fetch(url, {
+      headers: {
+        ...(token && {authorization: `Bearer ${token}`}),
+        ...(there > 0 && {range: `bytes=${there}-${bytes - 1}`}),
+      },
+    });
+    if (!response.ok || !response.body) {
+      const {status} = response;
+      throw Object.assign(new Error(`${name} cannot be downloaded: HTTP ${status}`), {statusCode: status});
+    }
+    // A server that knows no ranges sends all of it again.
+    const start = response.status === 206 ? there : 0;
+    let position = start;
+    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+      if (position + chunk.length > bytes) throw new Error(`more came for ${name} than its ${bytes} bytes`);
+      for (let done = 0; done < chunk.length; ) {
+        const {bytesWritten} = await file.write(chunk, done, chunk.length - done, position);
+        done += bytesWritten;
+        position += bytesWritten;
+      }
+      onProgress(position);
+    }
+    await file.sync();
+    if (position < bytes) throw new Error(`the connection ended after ${position} of ${bytes} bytes`);
+    return {came: position - start, wasResumed: start > 0};
+  } finally {
+    await file.close();
+  }
+}
+
+/** Gives a download its name, unless another process has done so. */
+async function complete(blob: RemoteBlob, incomplete: string, path: string): Promise<void> {
+  try {
+    if (!(await isIntact(incomplete, blob))) {
+      await rm(incomplete, {force: true});
+      const problem = `what came for ${blob.file} does not have its checksum ${blob.checksum}`;
+      throw new Error(`${problem}, so it was removed: try again`);
+    }
+    await rename(incomplete, path);
+  } catch (error) {
+    if (!(await isFile(path))) throw error;
+  }
+}
+
+/** A file of git's large file storage has the SHA-256 of its bytes, a small one git's own checksum. */
+async function isIntact(path: string, {checksum, bytes}: RemoteBlob): Promise<boolean> {
+  const isGit = checksum.length === 40;
+  const hash = createHash(isGit ? 'sha1' : 'sha256');
+  if (isGit) hash.update(`blob ${bytes}\0`);
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest('hex') === checksum;
+}
