@@ -102,12 +102,18 @@ void WinogradMultiply(const float* v, ptrdiff_t v_tile, int depth, int tiles, co
                       ptrdiff_t product_tile, const WinogradNext& next) {
   const int parts = (tiles + RowsOf(kVectors) - 1) / RowsOf(kVectors);
   const ptrdiff_t block = static_cast<ptrdiff_t>(depth) * kVectors * kLanes;
+  const ptrdiff_t lines = block / kLineFloats;
+  const ptrdiff_t stream = depth / kStep * kStreamLines;
+  // With few tiles weights are read often, and the transforms of so few are in the second-level cache.
+  const bool only_weights = parts * stream < lines;
   for (int part = 0, t = 0; part < parts; ++part) {
     const int end = tiles * (part + 1) / parts;
-    const Fetch fetch = {
-        part + 1 < parts ? v + end * v_tile : v,
-        {Share(u + block, block / kLineFloats, part, parts), Share(next.v, next.v_lines, part, parts),
-         Share(next.product, next.product_lines, part, parts)}};
+    Fetch fetch = {part + 1 < parts ? v + end * v_tile : v,
+                   {Share(u + block, lines, part, parts), Share(next.v, next.v_lines, part, parts),
+                    Share(next.product, next.product_lines, part, parts)}};
+    if (only_weights) {
+      for (int i = 1; i < kStreams; ++i) fetch.streams[i] = fetch.streams[i - 1] + stream * kLineFloats;
+    }
     ProductsTable<1, kVectors>::kOf[end - t - 1](v + t * v_tile, 0, v_tile, depth, u,
                                                  product + t * product_tile, product_tile, false, fetch);
     t = end;
