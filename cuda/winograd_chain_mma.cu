@@ -86,10 +86,18 @@ cudaError_t LaunchProducts(const ChainProducts& products, cudaStream_t stream) {
 
 template <typename... Tiles>
 struct ProductsTable {
-  [[maybe_unused]] static constexpr DirectMmaTile kTiles[] = {
-      {Tiles::kPixels, Tiles::kChannels, Tiles::kThreads, Tiles::kSharedBytes, Tiles::kAligned}...};
   static constexpr cudaError_t (*kLaunch[])(const ChainProducts&, cudaStream_t) = {&LaunchProducts<Tiles>...};
 };
+
+// Apart from the table, since it is the same for all precisions and nvcc warns of what is not used.
+template <typename Table>
+struct TilesOf;
+template <typename... Tiles>
+struct TilesOf<ProductsTable<Tiles...>> {
+  static constexpr DirectMmaTile kTiles[] = {
+      {Tiles::kPixels, Tiles::kChannels, Tiles::kThreads, Tiles::kSharedBytes, Tiles::kAligned}...};
+};
+
 template <Precision kPrecision>
 using ChainMmaTiles = ProductsTable<DirectMma<kPrecision, 64, 64, 2, 2, 4, true>,   //
                                     DirectMma<kPrecision, 128, 64, 2, 2, 4, true>,  //
@@ -99,7 +107,7 @@ using ChainMmaTiles = ProductsTable<DirectMma<kPrecision, 64, 64, 2, 2, 4, true>
 }  // namespace
 
 extern const std::span<const DirectMmaTile> kChainMmaTiles;
-const std::span<const DirectMmaTile> kChainMmaTiles = ChainMmaTiles<Precision::kFp16>::kTiles;
+const std::span<const DirectMmaTile> kChainMmaTiles = TilesOf<ChainMmaTiles<Precision::kFp16>>::kTiles;
 
 cudaError_t LaunchChainProductsMma(const ChainProducts& products, Precision precision, int tile,
                                    cudaStream_t stream) {
