@@ -3,7 +3,7 @@ import test, {type ExecutionContext} from 'ava';
 import {type Architecture, architectureByName} from '../ts/architecture.ts';
 import type {TensorInfo} from '../ts/checkpoint/checkpoint.ts';
 import {networkFromCheckpoint} from '../ts/checkpoint/network.ts';
-import type {StructureOptions} from '../ts/checkpoint/structure.ts';
+import {checkpointStructure, type StructureOptions} from '../ts/checkpoint/structure.ts';
 import type {RepVGGErrorCode} from '../ts/errors.ts';
 import type {DeployBlock, NetworkParameters} from '../ts/network.ts';
 import {
@@ -75,6 +75,35 @@ test('a file of something else is told from a RepVGG network', t => {
     ['5 tensors such as "conv1.weight"', '"stage0.rbr_dense.conv.weight" (official)', '(timm)'],
   );
   refuse(t, [], code, ['received no tensor']);
+});
+
+test('QARepVGG with squeeze-and-excite cannot be fused', t => {
+  for (const [name, pointwise] of [
+    ['QARepVGG', 'rbr_1x1'],
+    ['QARepVGG, first version', 'rbr_1x1.conv'],
+  ] as const) {
+    const isFirst = pointwise === 'rbr_1x1.conv';
+    const se = stateDict(smallSe, 'official', 'train')
+      .filter(({name}) => isFirst || !/rbr_1x1\.bn|rbr_identity/.test(name))
+      .map(info => ({...info, name: info.name.replace('rbr_1x1.conv', pointwise)}));
+    const blocks = [...new Set(se.map(({name}) => /^stage(0|\d\.\d)/.exec(name)?.[0]))].filter(
+      block => block,
+    );
+    const norms = blocks.flatMap(block => {
+      const channels = se.find(({name}) => name === `${block}.rbr_dense.conv.weight`)!.shape[0]!;
+      return ['weight', 'bias', 'running_mean', 'running_var'].map(leaf =>
+        randomTensor(`${block}.bn.${leaf}`, [channels]),
+      );
+    });
+    const parts = [
+      `Expected a ${name} network without squeeze-and-excite`,
+      'received also "stage0.se.down.weight"',
+      'cannot be fused; train it without them',
+    ];
+    refuse(t, [...se, ...norms], 'ERR_CHECKPOINT_UNSUPPORTED', parts);
+    const plain = [...se, ...norms].filter(info => !info.name.includes('.se.'));
+    t.is(checkpointStructure(memoryCheckpoint(plain)).dialect.name, name);
+  }
 });
 
 test('a quantised network is refused', t => {

@@ -23,7 +23,7 @@ export interface BlockNames {
   pointwise: LayerNames & {batchNorm: BatchNormNames | null};
   identity: BatchNormNames | null;
   sum: BatchNormNames | null;
-  squeezeExcite: {down: LayerNames; up: LayerNames} | null;
+  squeezeExcite: {down: LayerNames; up: LayerNames};
 }
 
 /** The names of a convolution's or linear layer's tensors. */
@@ -49,7 +49,7 @@ function blockNames(dialect: Dialect, block: string): BlockNames {
     pointwise: {...layer(pointwise.convolution), batchNorm: norm(pointwise.batchNorm)},
     identity: norm(identity),
     sum: norm(sum),
-    squeezeExcite: squeezeExcite && {down: layer(squeezeExcite.down), up: layer(squeezeExcite.up)},
+    squeezeExcite: {down: layer(squeezeExcite.down), up: layer(squeezeExcite.up)},
   };
 }
 

@@ -23,8 +23,7 @@ export interface Dialect {
   fused: string;
   /** The batch normalisation of the sum of the branches, or behind the one convolution. */
   sum: string | null;
-  /** Null where it cannot be had together with the rest. */
-  squeezeExcite: {down: string; up: string; position: SqueezeExcitePosition} | null;
+  squeezeExcite: {down: string; up: string; position: SqueezeExcitePosition};
   /** The classifier. */
   linear: string;
   /** Whether the classifier's weight is [channels][numClasses]. */
@@ -192,7 +191,6 @@ const zcls: Dialect = {
   linear: 'head.fc',
 };
 
-/** The gates of squeeze-and-excite come between the sum and its normalisation, so that the one cannot be fused. */
 const qaRepVGG: Dialect = {
   ...official,
   name: 'QARepVGG',
@@ -201,7 +199,6 @@ const qaRepVGG: Dialect = {
   pointwise: {convolution: 'rbr_1x1', batchNorm: null},
   identity: null,
   sum: 'bn',
-  squeezeExcite: null,
 };
 
 const qaRepVGGFirst: Dialect = {
@@ -210,7 +207,6 @@ const qaRepVGGFirst: Dialect = {
   source: 'cxxgtxy/QARepVGG, repvgg.py (QARepVGGBlockV1)',
   quirks: 'the sum is normalised, and so is each branch; no squeeze-and-excite',
   sum: 'bn',
-  squeezeExcite: null,
 };
 
 /** Of two that know as many of a checkpoint's tensors, the first is taken. */

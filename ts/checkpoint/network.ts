@@ -273,7 +273,7 @@ class TensorReader {
   }
 
   async squeezeExcite({squeezeExcite}: BlockNames): Promise<SqueezeExciteParameters> {
-    const {down, up} = squeezeExcite!;
+    const {down, up} = squeezeExcite;
     return {
       downWeight: await this.float32(down.weight),
       downBias: await this.float32(down.bias),

@@ -68,11 +68,13 @@ export function checkpointStructure(file: Checkpoint, options: StructureOptions 
   const linearNames = layerNames(dialect.linear);
   const linear = Object.values(linearNames).some(name => tensors.has(name)) ? linearNames : null;
   const inferred = inferArchitecture(checkpoint, {dialect, stages}, form, linear);
+  // Behind a fused convolution it can be fused too.
+  const sumIsNormalised = named.some(({sum}) => sum && (form === 'train' || tensors.has(sum.gamma)));
+  if (form === 'train' && sumIsNormalised && inferred.squeezeExcite)
+    throw gatedSum(checkpoint, dialect, named);
   const architecture = settleArchitecture(checkpoint, inferred, expected);
   const shapes = blockShapes(architecture);
   const blocks = named.map((names, index) => ({names, shape: shapes[index]!}));
-  // Behind a fused convolution it can be fused too.
-  const sumIsNormalised = named.some(({sum}) => sum && (form === 'train' || tensors.has(sum.gamma)));
   const structure = {
     architecture,
     form,
@@ -145,11 +147,11 @@ function inferSqueezeExcite(
   kernels: readonly {outChannels: number}[],
 ): SqueezeExcite | null {
   const widths = blocks.flatMap(({squeezeExcite}, index) => {
-    const hidden = squeezeExcite ? tensors.get(squeezeExcite.down.weight)?.shape[0] : 0;
+    const hidden = tensors.get(squeezeExcite.down.weight)?.shape[0];
     return hidden ? [{hidden, channels: kernels[index]!.outChannels}] : [];
   });
   const [first] = widths;
-  if (!first || !dialect.squeezeExcite || widths.length < blocks.length / 2) return null;
+  if (!first || widths.length < blocks.length / 2) return null;
   const candidates = [16, 4, Math.floor(first.channels / first.hidden)];
   const reduction =
     candidates.find(r => widths.every(({hidden, channels}) => hidden === Math.trunc(channels / r))) ??
@@ -263,7 +265,7 @@ function* tensorShapes({
       if (identity) yield* batchNorm(names.identity, outChannels);
     }
     if (sumIsNormalised) yield* batchNorm(names.sum, outChannels);
-    if (squeezeChannels > 0 && names.squeezeExcite) {
+    if (squeezeChannels > 0) {
       const {down, up} = names.squeezeExcite;
       yield [down.weight, [squeezeChannels, outChannels, 1, 1]];
       yield [down.bias, [squeezeChannels]];
@@ -293,6 +295,21 @@ function missing({path, tensors}: NamedTensors, name: string): RepVGGError {
   return new RepVGGError(
     'ERR_CHECKPOINT_MISSING_TENSOR',
     `Expected tensor "${printable(name)}" in ${path} but its ${tensors.size} tensors do not include it; save the whole state dict of the network.`,
+  );
+}
+
+/** Of such a block, no one convolution is the sum: a gate depends on what comes in. */
+function gatedSum(
+  {path, tensors}: NamedTensors,
+  {name}: Dialect,
+  blocks: readonly BlockNames[],
+): RepVGGError {
+  const gate = blocks.map(({squeezeExcite}) => squeezeExcite.down.weight).find(name => tensors.has(name));
+  return new RepVGGError(
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    `Expected a ${name} network without squeeze-and-excite in ${path} but received also "${gate}": ` +
+      'its gates come before the batch normalisation of the sum, so its branches cannot be fused; ' +
+      'train it without them, or run it where it was trained.',
   );
 }
 
