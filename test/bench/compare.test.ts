@@ -28,7 +28,12 @@ test('a check is about ratios: a slower machine passes, a slower program does no
     passed: false,
   });
   const peer = (median: number) =>
-    reportOf([result(9, {runner: 'onnxruntime-node', ratio: {min: 0, median, max: 9, runs: 7}})]);
+    reportOf([
+      result(9, {
+        runner: 'onnxruntime-node',
+        ratio: {min: 0.98 * median, median, max: 1.02 * median, runs: 7},
+      }),
+    ]);
   t.like(checkReports(peer(2), peer(1.7))[0], {quantity: 'ratio to the peer', passed: false});
   t.true(checkReports(peer(2), peer(1.9))[0]!.passed);
 });
@@ -49,6 +54,18 @@ test('the spread of a run is not taken for a loss', t => {
   t.like(checkReports(reportOf([result(100)]), noisy)[0], {allowedLoss: 0.3, passed: true});
   const useless = reportOf([result(100, {fractionOfPeak: 0.4, spread: 1.2})]);
   t.like(checkReports(reportOf([result(100)]), useless)[0], {allowedLoss: 0.5, passed: false});
+});
+
+test('the spread that counts is that of what is checked, not that of images per second', t => {
+  const range = (median: number, half: number) => ({min: median - half, median, max: median + half, runs: 7});
+  const steady = reportOf([result(100, {fractionRange: range(1, 0.01)})]);
+  const unsteadyPeak = {fractionOfPeak: 0.8, fractionRange: range(0.8, 0.12), spread: 0.01};
+  t.like(checkReports(steady, reportOf([result(100, unsteadyPeak)]))[0], {passed: true});
+  const worse = {fractionOfPeak: 0.8, fractionRange: range(0.8, 0.01), spread: 0.4};
+  t.like(checkReports(steady, reportOf([result(100, worse)]))[0], {allowedLoss: 0.1, passed: false});
+  const peer = (median: number) =>
+    reportOf([result(9, {runner: 'onnxruntime-node', ratio: range(median, 0.01), spread: 0.4})]);
+  t.false(checkReports(peer(2), peer(1.7))[0]!.passed);
 });
 
 test('a file that holds something else is refused', async t => {

@@ -15,6 +15,7 @@ export function result(median: number, fields: Partial<BenchResult> = {}): Bench
     latencyMs: 8000 / median,
     effectiveTflops: 0.0027 * median,
     fractionOfPeak: median / 100,
+    fractionRange: null,
     spread: 0.1,
     noisy: false,
     ratio: null,

@@ -1,6 +1,6 @@
 import {readFile} from 'node:fs/promises';
 import {fileError, RepVGGError} from '../errors.ts';
-import {type BenchReport, type BenchResult, caseKey, noisySpread} from './results.ts';
+import {type BenchReport, type BenchResult, caseKey, noisySpread, spreadOf} from './results.ts';
 import {mismatch, type Schema} from './schema.ts';
 
 /** One case in two runs. */
@@ -87,8 +87,8 @@ export function compareReports(before: BenchReport, after: BenchReport): Compari
 
 /**
  * Compares the least instructions of both runs where they were counted, which may grow by 2 %; else ratios that were taken within
- * each run: to a peer where there is one, else to the machine's own peak. Such a loss fails when it exceeds 10 % and the spread of
- * either run, and at 50 % however large that is. A case that was not measured again fails.
+ * each run: to a peer where there is one, else to the machine's own peak. Such a loss fails when it exceeds 10 % and the ratio's own
+ * spread in either run, and at 50 % however large that is. A case that was not measured again fails.
  */
 export function checkReports(before: BenchReport, after: BenchReport): Checked[] {
   const own = byKey(after);
@@ -104,7 +104,10 @@ export function checkReports(before: BenchReport, after: BenchReport): Checked[]
     if (old === null) return [];
     const quantity = a.ratio ? 'ratio to the peer' : 'fraction of peak';
     const now = b ? checkedRatio(b) : null;
-    const allowedLoss = Math.min(mostAllowedLoss, Math.max(noisySpread, a.spread, b?.spread ?? 0));
+    const allowedLoss = Math.min(
+      mostAllowedLoss,
+      Math.max(noisySpread, checkedSpread(a), b ? checkedSpread(b) : 0),
+    );
     return [
       {
         key,
@@ -121,6 +124,12 @@ export function checkReports(before: BenchReport, after: BenchReport): Checked[]
 /** null of peers without a ratio: their own fractions are no business of ours. */
 function checkedRatio({runner, ratio, fractionOfPeak}: BenchResult): number | null {
   return ratio ? ratio.median : runner === 'repvgg' ? fractionOfPeak : null;
+}
+
+/** Of the same ratio over the rounds; of files that do not have it, that of images per second. */
+function checkedSpread({ratio, fractionRange, spread}: BenchResult): number {
+  const range = ratio ?? fractionRange;
+  return range ? spreadOf(range) : spread;
 }
 
 function byKey({results}: BenchReport): Map<string, BenchResult> {

@@ -33,6 +33,8 @@ export interface BenchResult {
   effectiveTflops: number | null;
   /** Median over the rounds of the effective rate over the peak measured in the same round. Winograd can exceed 1. */
   fractionOfPeak: number | null;
+  /** Its range over the rounds. */
+  fractionRange: Range | null;
   /** (max - min) / median of imagesPerSecond. */
   spread: number;
   /** Whether the spread exceeds 10 %. */
@@ -137,6 +139,11 @@ export const noisySpread = 0.1;
 
 export function rangeOf(values: readonly number[]): Range {
   return {min: Math.min(...values), median: median(values), max: Math.max(...values), runs: values.length};
+}
+
+/** (max - min) / median. */
+export function spreadOf({min, median, max}: Range): number {
+  return (max - min) / median;
 }
 
 export function median(values: readonly number[]): number {

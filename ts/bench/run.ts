@@ -20,6 +20,7 @@ import {
   type Range,
   rangeOf,
   type Stage,
+  spreadOf,
 } from './results.ts';
 import {
   type Engine,
@@ -257,7 +258,7 @@ function toResult(
 ): BenchResult {
   const rates = images[index]!;
   const imagesPerSecond = rangeOf(rates);
-  const spread = (imagesPerSecond.max - imagesPerSecond.min) / imagesPerSecond.median;
+  const spread = spreadOf(imagesPerSecond);
   const precision = peer?.precision ?? network?.precision ?? 'uint8';
   const device = network?.device.name ?? 'cpu';
   const gflops = network ? (2 * imageMacs(network.architecture)) / 1e9 : null;
@@ -265,6 +266,7 @@ function toResult(
     precision === 'fp32' ? fmaGflops : matrixGflops,
   );
   const fractions = gflops === null ? [] : rates.map((rate, i) => (rate * gflops) / (peaks[i] ?? Number.NaN));
+  const fractionRange = fractions.length > 0 && fractions.every(Number.isFinite) ? rangeOf(fractions) : null;
   return {
     runner: peer?.runner ?? 'repvgg',
     model: network?.architecture.name ?? null,
@@ -277,7 +279,8 @@ function toResult(
     imagesPerSecond,
     latencyMs: (1000 * batch) / imagesPerSecond.median,
     effectiveTflops: gflops === null ? null : (imagesPerSecond.median * gflops) / 1000,
-    fractionOfPeak: fractions.length > 0 && fractions.every(Number.isFinite) ? median(fractions) : null,
+    fractionOfPeak: fractionRange?.median ?? null,
+    fractionRange,
     spread,
     noisy: spread > noisySpread,
     ratio: peer ? rangeOf(rates.map((rate, i) => images[0]![i]! / rate)) : null,
