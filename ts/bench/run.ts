@@ -76,7 +76,9 @@ const referenceSeconds = 0.03;
 export async function runBench(options: BenchOptions): Promise<BenchReport> {
   const {threads, onProgress, version} = options;
   const {models, form, stages} = options;
-  const architectures = (models.includes('all') ? architectureNames : models).map(architectureByName);
+  const architectures = [
+    ...new Set((models.includes('all') ? architectureNames : models).map(name => architectureByName(name))),
+  ];
   const folder = await mkdtemp(join(tmpdir(), 'repvgg-bench-'));
   const skipped: string[] = [];
   const results: BenchResult[] = [];

@@ -95,8 +95,13 @@ export function addBench(program: Command): void {
     .action(bench);
 }
 
+/** What is named twice is measured once. */
 function list(value: string): string[] {
-  return value.split(',').map(item => item.trim());
+  return distinct(value.split(',').map(item => item.trim()));
+}
+
+function distinct<Value>(values: readonly Value[]): Value[] {
+  return [...new Set(values)];
 }
 
 function sizes(value: string): number[] {
@@ -188,7 +193,6 @@ async function measure(flags: Flags): Promise<BenchReport> {
 
 /** What to measure to have those cases of earlier results again that can be checked. */
 function casesOf({results, limits, peers}: BenchReport): Partial<Flags> {
-  const distinct = <Value>(values: readonly Value[]): Value[] => [...new Set(values)];
   const networks = results.filter(({runner, model}) => runner === 'repvgg' && model !== null);
   const [first] = networks;
   if (!first) {
