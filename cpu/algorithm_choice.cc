@@ -31,10 +31,14 @@ double ModelTime(Algorithm algorithm, const BlockShape& block, MapSize out, int 
   };
   if (algorithm == Algorithm::kDirect) return time(9.0 * out.height * out.width, 9);
   const int tile = algorithm == Algorithm::kWinograd2 ? 2 : 4;
-  const double tiles = std::ceil(double(out.height) / tile) * std::ceil(double(out.width) / tile);
+  const auto products = [&](int pixels) {
+    const WinogradSide side = CutIntoTiles(tile, pixels);
+    return double(side.whole * (tile + 2) + side.narrow * 4);
+  };
   const double positions = (tile + 2) * (tile + 2);
   // Transforms add a seventh of a position's multiplications for 96 channels, less for more.
-  return time(positions * tiles * (1 + 14.0 * block.groups / block.in_channels), positions);
+  return time(products(out.height) * products(out.width) * (1 + 14.0 * block.groups / block.in_channels),
+              positions);
 }
 
 // On the clock of this thread, which stands still while others have the processor.

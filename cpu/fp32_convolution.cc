@@ -90,14 +90,15 @@ void Fp32ConvolutionLayer::RunPieces(const RowPieces<float>& pieces, size_t firs
 
 void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
                                        const Maps<float>& out, bool relu) const {
-  const int tile_rows = DivideUp(out.size.height, winograd_.tile);
-  const int tile_columns = DivideUp(out.size.width, winograd_.tile);
+  const WinogradSide rows = CutIntoTiles(winograd_.tile, out.size.height);
+  const WinogradSide columns = CutIntoTiles(winograd_.tile, out.size.width);
   const WinogradMaps maps = {in.row(0, 0),     in.row_stride(),    in.image_stride(), out.row(0, 0),
                              out.row_stride(), out.image_stride(), out.size.height,   out.size.width,
-                             tile_rows,        tile_columns};
+                             images,           rows.whole,         columns.whole,     rows.narrow,
+                             columns.narrow};
   const WinogradTransforms& transforms = winograd_.tile == 2 ? kernels_.winograd2 : kernels_.winograd4;
   const int group_in = winograd_.group_in;
-  const size_t all_tiles = static_cast<size_t>(images) * tile_rows * tile_columns;
+  const size_t all_tiles = maps.tiles();
   // Calls body with about equal parts of a range of tiles.
   const auto for_parts = [&](size_t begin, size_t end, const auto& body) {
     const size_t parts = DivideUp(end - begin, most_tiles_);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace repvgg::cpu {
 namespace {
@@ -52,11 +53,29 @@ void TransformKernel(int tile, const float* w, double (*u)[kLargestSide]) {
   for (int y = 0; y < side; ++y) TransformWeight(tile, half[y], u[y]);
 }
 
+// The first of the tiles that have a position, and the one behind the last.
+std::pair<int, int> TilesOf(const WinogradMaps& maps, int tile, int position) {
+  const auto of_narrow = [](int i) { return i <= 2 || i == kLargestSide - 1; };
+  const bool narrow_row = of_narrow(position / (tile + 2));
+  const bool narrow_column = of_narrow(position % (tile + 2));
+  const int right = maps.images * maps.whole_rows * maps.narrow_columns;
+  const int whole = maps.images * maps.whole_rows * maps.whole_columns;
+  const int bottom = maps.images * maps.narrow_rows * maps.whole_columns;
+  const int end = right + whole + (narrow_row ? bottom : 0);
+  return {narrow_column ? 0 : right, narrow_row && narrow_column ? maps.tiles() : end};
+}
+
 ptrdiff_t ProductPosition(int tiles, int blocks, int block_width) {
   return static_cast<ptrdiff_t>(tiles) * blocks * block_width + kPositionPadding;
 }
 
 }  // namespace
+
+WinogradSide CutIntoTiles(int tile, int pixels) {
+  const int left = pixels % tile;
+  const bool narrow = tile == 4 && (left == 1 || left == 2);
+  return {pixels / tile + (left > 0 && !narrow), narrow};
+}
 
 PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, int in_channels,
                             int out_channels, int groups, int block_width) {
@@ -125,13 +144,18 @@ void RunWinogradBlocks(const KernelTable& kernels, const BlockKernels& products,
     const float* u =
         convolution.weight + (static_cast<size_t>(group) * positions + p) * convolution.blocks * block_size;
     float* to = product + p * product_position;
+    const auto [begin, end] = TilesOf(maps, convolution.tile, p);
+    const int first = std::max(begin - tiles.first, 0);
+    const int count = std::min(end - tiles.first, tiles.count) - first;
+    if (count <= 0) continue;
     for (int block = 0; block < blocks; ++block) {
       const WinogradNext next = {
           v + tiles.v_position + v_lines * block / blocks * kCacheLine, v_lines / blocks,
           to + product_position + product_lines * block / blocks * kCacheLine, product_lines / blocks};
-      products.winograd_multiply(v, convolution.group_in, convolution.group_in, tiles.count,
-                                 u + (first_block + block) * block_size, to + block * width, product_tile,
-                                 next);
+      products.winograd_multiply(v + static_cast<ptrdiff_t>(first) * convolution.group_in,
+                                 convolution.group_in, convolution.group_in, count,
+                                 u + (first_block + block) * block_size,
+                                 to + first * product_tile + block * width, product_tile, next);
     }
   }
   const int first_channel = first_block * width;

@@ -9,6 +9,11 @@
 //
 // The points of F(4x4) are 0, +-sqrt(1/2), +-sqrt(2) and infinity, whose rounding error is half that of the
 // usual 0, +-1, +-2.
+//
+// Where one or two rows (or columns) are left over, F(4x4) has narrow tiles of two rows for them: F(2) with
+// the points 0, +-sqrt(1/2) and infinity, which needs four of the six positions and the same weights. A map
+// of 14 x 14, of which most layers are, takes 22 x 22 multiplications of a channel, where whole tiles take 24
+// x 24.
 #pragma once
 
 #include <cstddef>
@@ -29,8 +34,9 @@ struct PackedWinograd : WinogradConvolution {
   HugeArray<float> storage;
 };
 
-// Images of one size in the layout of kernels.h. Tiles are counted over all of them: image, row of tiles,
-// column.
+// Images of one size in the layout of kernels.h. Tiles are counted over all of them: first those of narrow
+// columns and whole rows, then whole tiles, then those of narrow rows and whole columns, then narrow both
+// ways. So the tiles that have a position follow each other. Each kind by image, row of tiles, column.
 struct WinogradMaps {
   const float* in = nullptr;  // First pixel of the first image.
   ptrdiff_t in_row = 0;       // Distances in floats.
@@ -40,9 +46,21 @@ struct WinogradMaps {
   ptrdiff_t out_image = 0;
   int height = 0;
   int width = 0;
-  int tile_rows = 0;
-  int tile_columns = 0;
+  int images = 0;
+  int whole_rows = 0;  // Of tiles, in each image.
+  int whole_columns = 0;
+  int narrow_rows = 0;  // 0 or 1
+  int narrow_columns = 0;
+
+  int tiles() const { return images * (whole_rows + narrow_rows) * (whole_columns + narrow_columns); }
 };
+
+// Tiles along `pixels` pixels.
+struct WinogradSide {
+  int whole;
+  int narrow;  // 0 or 1
+};
+WinogradSide CutIntoTiles(int tile, int pixels);
 
 // Some of the tiles of one convolution, and where their transforms are.
 struct WinogradTiles {

@@ -4,12 +4,16 @@
 namespace repvgg::cpu {
 namespace {
 
-// One dimension of the transforms: `Input` computes B^T d, `Output` A^T m.
+// One dimension of the transforms of a tile with kOutputs pixels: `Input` computes B^T d and `Output` A^T m,
+// of kOutputs + 2 values each, which belong to these positions.
 template <int kTile>
 struct Transform;
 
 template <>
 struct Transform<2> {
+  static constexpr int kOutputs = 2;
+  static constexpr int kPositions[] = {0, 1, 2, 3};
+
   static inline void Input(const Vector* d, Vector* v) {
     v[0] = d[0] - d[2];
     v[1] = d[1] + d[2];
@@ -25,6 +29,8 @@ struct Transform<2> {
 // With a = sqrt(1/2) and b = sqrt(2), the identities a b = 1 and a^2 + b^2 = 5/2 keep the constants few.
 template <>
 struct Transform<4> {
+  static constexpr int kOutputs = 4;
+  static constexpr int kPositions[] = {0, 1, 2, 3, 4, 5};
   static constexpr float kA = 0.70710678118654752f;
   static constexpr float kB = 1.41421356237309505f;
 
@@ -52,22 +58,67 @@ struct Transform<4> {
   }
 };
 
+// Narrow tiles of F(4x4): F(2x2) with four of its points, 0, +-a and infinity, and the same weights. Those of
+// F(2x2) itself would be -2, -3/2, -3/2 and 1 times as large, which the inputs are instead.
+struct NarrowTransform {
+  static constexpr int kOutputs = 2;
+  static constexpr int kPositions[] = {0, 1, 2, 5};
+  static constexpr float kA = Transform<4>::kA;
+
+  static inline void Input(const Vector* d, Vector* v) {
+    const Vector odd = (1.5f * kA) * d[1];
+    v[0] = d[0] - 2.0f * d[2];
+    v[1] = -1.5f * d[2] - odd;
+    v[2] = -1.5f * d[2] + odd;
+    v[3] = d[3] - 0.5f * d[1];
+  }
+  static inline void Output(const Vector* m, Vector* y) {
+    y[0] = m[0] + m[1] + m[2];
+    y[1] = kA * (m[1] - m[2]) + m[3];
+  }
+};
+
 struct TilePlace {
   int image, y, x;  // In pixels.
+  bool narrow_row, narrow_column;
 };
 
 template <int kTile>
 TilePlace PlaceOf(const WinogradMaps& maps, int tile) {
-  const int per_image = maps.tile_rows * maps.tile_columns;
-  const int in_image = tile % per_image;
-  return {tile / per_image, in_image / maps.tile_columns * kTile, in_image % maps.tile_columns * kTile};
+  const auto place = [&](int index, int rows, int columns, bool narrow_row, bool narrow_column) {
+    const int in_image = index % (rows * columns);
+    return TilePlace{index / (rows * columns), kTile * (narrow_row ? maps.whole_rows : in_image / columns),
+                     kTile * (narrow_column ? maps.whole_columns : in_image % columns), narrow_row,
+                     narrow_column};
+  };
+  const int right = maps.images * maps.whole_rows * maps.narrow_columns;
+  if (tile < right) return place(tile, maps.whole_rows, 1, false, true);
+  tile -= right;
+  const int whole = maps.images * maps.whole_rows * maps.whole_columns;
+  if (tile < whole) return place(tile, maps.whole_rows, maps.whole_columns, false, false);
+  tile -= whole;
+  const int bottom = maps.images * maps.narrow_rows * maps.whole_columns;
+  if (tile < bottom) return place(tile, 1, maps.whole_columns, true, false);
+  return place(tile - bottom, 1, 1, true, true);
+}
+
+// Calls use.template operator()<Row, Column>() with the transforms of the tile's rows and columns.
+template <int kTile, class Use>
+inline void WithTransforms(const TilePlace& place, const Use& use) {
+  using Whole = Transform<kTile>;
+  if constexpr (kTile == 4) {
+    if (place.narrow_row && place.narrow_column)
+      return use.template operator()<NarrowTransform, NarrowTransform>();
+    if (place.narrow_row) return use.template operator()<NarrowTransform, Whole>();
+    if (place.narrow_column) return use.template operator()<Whole, NarrowTransform>();
+  }
+  use.template operator()<Whole, Whole>();
 }
 
 // v[position][tile][0..channels), `v_position` apart.
 template <int kTile>
 void WinogradInput(const WinogradMaps& maps, int in_channels, int channel, int channels, int first_tile,
                    int tiles, float* v, ptrdiff_t v_position) {
-  constexpr int kSide = kTile + 2;
   for (int t = 0; t < tiles; ++t) {
     const TilePlace place = PlaceOf<kTile>(maps, first_tile + t);
     // The first row and column of a tile may be the border; what lies beyond the border at the end counts as
@@ -77,23 +128,30 @@ void WinogradInput(const WinogradMaps& maps, int in_channels, int channel, int c
     const int rows = maps.height + 1 - place.y + 1;
     const int columns = maps.width + 1 - place.x + 1;
     float* to = v + static_cast<ptrdiff_t>(t) * channels;
-    for (int c = 0; c < channels; c += kLanes) {
-      Vector half[kSide][kSide];
-      for (int x = 0; x < kSide; ++x) {
-        Vector d[kSide];
-        for (int y = 0; y < kSide; ++y) {
-          d[y] = y < rows && x < columns ? Load(corner + y * maps.in_row + x * in_channels + c) : Vector{};
+    WithTransforms<kTile>(place, [&]<class Row, class Column>() {
+      constexpr int kRows = Row::kOutputs + 2;
+      constexpr int kColumns = Column::kOutputs + 2;
+      for (int c = 0; c < channels; c += kLanes) {
+        Vector half[kRows][kColumns];
+        for (int x = 0; x < kColumns; ++x) {
+          Vector d[kRows];
+          for (int y = 0; y < kRows; ++y) {
+            d[y] = y < rows && x < columns ? Load(corner + y * maps.in_row + x * in_channels + c) : Vector{};
+          }
+          Vector column[kRows];
+          Row::Input(d, column);
+          for (int y = 0; y < kRows; ++y) half[y][x] = column[y];
         }
-        Vector column[kSide];
-        Transform<kTile>::Input(d, column);
-        for (int y = 0; y < kSide; ++y) half[y][x] = column[y];
+        for (int y = 0; y < kRows; ++y) {
+          Vector row[kColumns];
+          Column::Input(half[y], row);
+          for (int x = 0; x < kColumns; ++x) {
+            const int position = Row::kPositions[y] * (kTile + 2) + Column::kPositions[x];
+            Store(to + position * v_position + c, row[x]);
+          }
+        }
       }
-      for (int y = 0; y < kSide; ++y) {
-        Vector row[kSide];
-        Transform<kTile>::Input(half[y], row);
-        for (int x = 0; x < kSide; ++x) Store(to + (y * kSide + x) * v_position + c, row[x]);
-      }
-    }
+    });
   }
 }
 
@@ -126,34 +184,40 @@ template <int kTile>
 void WinogradOutput(const float* products, ptrdiff_t product_position, ptrdiff_t product_tile,
                     const WinogradMaps& maps, int out_channels, int first_tile, int tiles, int channel,
                     int channels, const float* bias, bool relu) {
-  constexpr int kSide = kTile + 2;
   for (int t = 0; t < tiles; ++t) {
     const TilePlace place = PlaceOf<kTile>(maps, first_tile + t);
     float* corner = maps.out + place.image * maps.out_image + place.y * maps.out_row +
                     static_cast<ptrdiff_t>(place.x) * out_channels + channel;
-    const int rows = maps.height - place.y < kTile ? maps.height - place.y : kTile;
-    const int columns = maps.width - place.x < kTile ? maps.width - place.x : kTile;
     const float* from = products + t * product_tile;
-    for (int c = 0; c < channels; c += kLanes) {
-      Vector half[kTile][kSide];
-      for (int x = 0; x < kSide; ++x) {
-        Vector m[kSide];
-        for (int y = 0; y < kSide; ++y) m[y] = Load(from + (y * kSide + x) * product_position + c);
-        Vector column[kTile];
-        Transform<kTile>::Output(m, column);
-        for (int y = 0; y < kTile; ++y) half[y][x] = column[y];
-      }
-      const Vector b = Load(bias + c);
-      for (int y = 0; y < rows; ++y) {
-        Vector row[kTile];
-        Transform<kTile>::Output(half[y], row);
-        for (int x = 0; x < columns; ++x) {
-          const Vector value = relu ? Relu(row[x] + b) : row[x] + b;
-          float* to = corner + y * maps.out_row + static_cast<ptrdiff_t>(x) * out_channels + c;
-          StoreChannels(to, value, channels - c);
+    WithTransforms<kTile>(place, [&]<class Row, class Column>() {
+      constexpr int kRows = Row::kOutputs;
+      constexpr int kColumns = Column::kOutputs;
+      const int rows = maps.height - place.y < kRows ? maps.height - place.y : kRows;
+      const int columns = maps.width - place.x < kColumns ? maps.width - place.x : kColumns;
+      for (int c = 0; c < channels; c += kLanes) {
+        Vector half[kRows][kColumns + 2];
+        for (int x = 0; x < kColumns + 2; ++x) {
+          Vector m[kRows + 2];
+          for (int y = 0; y < kRows + 2; ++y) {
+            const int position = Row::kPositions[y] * (kTile + 2) + Column::kPositions[x];
+            m[y] = Load(from + position * product_position + c);
+          }
+          Vector column[kRows];
+          Row::Output(m, column);
+          for (int y = 0; y < kRows; ++y) half[y][x] = column[y];
+        }
+        const Vector b = Load(bias + c);
+        for (int y = 0; y < rows; ++y) {
+          Vector row[kColumns];
+          Column::Output(half[y], row);
+          for (int x = 0; x < columns; ++x) {
+            const Vector value = relu ? Relu(row[x] + b) : row[x] + b;
+            float* to = corner + y * maps.out_row + static_cast<ptrdiff_t>(x) * out_channels + c;
+            StoreChannels(to, value, channels - c);
+          }
         }
       }
-    }
+    });
   }
 }
 

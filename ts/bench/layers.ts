@@ -26,7 +26,7 @@ export function layersOf({network, description}: DescribedNetwork, limits: Bench
     layers: layers.map((layer, index) => {
       const described = description.layers[index]!;
       const bytes = precision === 'fp32' || precision === 'tf32' ? 4 : 2;
-      return layerOf(layer, described, description.batchSize, bytes, peak, limits.copyGBps);
+      return layerOf(device.name, layer, described, description.batchSize, bytes, peak, limits.copyGBps);
     }),
   };
 }
@@ -35,7 +35,18 @@ function peakOfUnits({matrixTflops}: BenchLimits): number | null {
   return matrixTflops === null ? null : 1000 * matrixTflops;
 }
 
+/**
+ * Multiplications that Winograd's tiles of so many pixels a side take along that many pixels. On the CPU, F(4x4) has
+ * narrow tiles of four for one or two pixels that are left over (cpu/winograd.h).
+ */
+function productsAlong(tile: number, pixels: number, narrow: boolean): number {
+  const left = pixels % tile;
+  if (narrow && tile === 4 && (left === 1 || left === 2)) return 6 * Math.floor(pixels / tile) + 4;
+  return (tile + 2) * Math.ceil(pixels / tile);
+}
+
 function layerOf(
+  device: string,
   layer: LayerStatistics,
   described: LayerDescription,
   together: number,
@@ -52,8 +63,8 @@ function layerOf(
   const tile = /^f[24]\b/.test(algorithm) ? Number(algorithm[1]) : null;
   const pairs = (inChannels / groups) * outChannels;
   const positions = tile === null ? 9 : (tile + 2) ** 2;
-  const products =
-    tile === null ? macs : positions * pairs * Math.ceil(height / tile) * Math.ceil(width / tile);
+  const along = (pixels: number): number => productsAlong(tile!, pixels, device === 'cpu');
+  const products = tile === null ? macs : pairs * along(height) * along(width);
   const weightBytes = positions * pairs * bytesPerWeight;
   const compute = peakGflops === null ? null : (2 * products) / (1000 * peakGflops);
   const leastMicroseconds =
