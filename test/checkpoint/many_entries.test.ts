@@ -58,21 +58,19 @@ for (const [what, object] of Object.entries<(numbers: Buffer[]) => Buffer>({
   });
 }
 
-test(
-  'a memo with numbers of its own choice',
-  refusal,
-  () =>
-    inZip(
-      pickle(
-        concat(
-          'N',
-          each(10, i => concat('r', u32((i + 1) << 17))),
-        ),
-      ),
-    ),
-  'ERR_CHECKPOINT_CORRUPT',
-  /its pickle keeps a value where no writer would/,
-);
+for (const [what, put] of Object.entries({
+  large: (i: number) => concat('r', u32((i + 1) << 17)),
+  negative: (i: number) => concat(`p-${i + 1}\n`),
+  fractional: (i: number) => concat(`p${i}.5\n`),
+})) {
+  test(
+    `a memo with ${what} numbers`,
+    refusal,
+    () => inZip(pickle(concat('N', each(10, put)))),
+    'ERR_CHECKPOINT_CORRUPT',
+    /its pickle keeps a value where no writer would/,
+  );
+}
 
 const many = 20_001;
 const tooMany = /it has more than 20,000 tensors, where a network has some thousands\.$/;

@@ -4,6 +4,7 @@ import type {ByteWindow} from './byte_window.ts';
 import {printable} from './file.ts';
 import {op} from './pickle_opcodes.ts';
 import {PickleReader} from './pickle_reader.ts';
+import {maxValues, PickleStack} from './pickle_stack.ts';
 import {
   hasSetState,
   keyOf,
@@ -13,8 +14,6 @@ import {
   PythonObject,
 } from './python_objects.ts';
 
-/** Values one pickle may make. A RepVGG state dict makes some thousands, a training checkpoint some ten thousand. */
-const maxValues = 1_000_000;
 /** Values that are made in a few milliseconds. */
 const valuesPerTurn = 2 ** 15;
 
@@ -47,15 +46,13 @@ export function unpickle(window: ByteWindow, options: PickleOptions): Promise<un
 class Unpickler implements PickleContext {
   readonly #reader: PickleReader;
   readonly #options: PickleOptions;
-  readonly #stack: unknown[] = [];
-  /** Stack heights. Nothing below the last one may be popped before its MARK is. */
-  readonly #marks: number[] = [];
-  readonly #memo = new Map<number, unknown>();
+  readonly #stack: PickleStack;
   #values = 0;
 
   constructor(reader: PickleReader, options: PickleOptions) {
     this.#reader = reader;
     this.#options = options;
+    this.#stack = new PickleStack(problem => reader.corrupt(problem));
   }
 
   async run(): Promise<unknown> {
@@ -75,7 +72,7 @@ class Unpickler implements PickleContext {
           reader.unsigned(8);
           break;
         case op.STOP:
-          return this.#pop();
+          return stack.pop();
 
         case op.NONE:
           stack.push(null);
@@ -140,46 +137,46 @@ class Unpickler implements PickleContext {
           break;
         case op.LIST:
         case op.TUPLE:
-          stack.push(this.#popMark());
+          stack.push(stack.popMark());
           break;
         case op.TUPLE1:
-          stack.push([this.#pop()]);
+          stack.push([stack.pop()]);
           break;
         case op.TUPLE2: {
-          const second = this.#pop();
-          stack.push([this.#pop(), second]);
+          const second = stack.pop();
+          stack.push([stack.pop(), second]);
           break;
         }
         case op.TUPLE3: {
-          const third = this.#pop();
-          const second = this.#pop();
-          stack.push([this.#pop(), second, third]);
+          const third = stack.pop();
+          const second = stack.pop();
+          stack.push([stack.pop(), second, third]);
           break;
         }
         case op.APPEND: {
-          this.#append([this.#pop()]);
+          this.#append([stack.pop()]);
           break;
         }
         case op.APPENDS: {
-          this.#append(this.#popMark());
+          this.#append(stack.popMark());
           break;
         }
         case op.EMPTY_DICT:
           stack.push(new Map());
           break;
         case op.DICT: {
-          const items = this.#popMark();
+          const items = stack.popMark();
           stack.push(this.#assign(new Map(), items));
           break;
         }
         case op.SETITEM: {
-          const value = this.#pop();
-          const key = this.#pop();
+          const value = stack.pop();
+          const key = stack.pop();
           this.#dict().set(keyOf(key), value);
           break;
         }
         case op.SETITEMS: {
-          const items = this.#popMark();
+          const items = stack.popMark();
           this.#assign(this.#dict(), items);
           break;
         }
@@ -187,48 +184,47 @@ class Unpickler implements PickleContext {
           stack.push(new Set());
           break;
         case op.FROZENSET:
-          stack.push(new Set(this.#popMark().map(keyOf)));
+          stack.push(new Set(stack.popMark().map(keyOf)));
           break;
         case op.ADDITEMS: {
-          const items = this.#popMark();
-          const set = this.#top(isSet);
+          const items = stack.popMark();
+          const set = stack.top(isSet);
           for (const item of items) set.add(keyOf(item));
           break;
         }
 
         case op.MARK:
-          this.#marks.push(stack.length);
+          stack.mark();
           break;
         case op.POP:
-          if (stack.length === this.#floor()) this.#popMark();
-          else stack.pop();
+          stack.drop();
           break;
         case op.POP_MARK:
-          this.#popMark();
+          stack.popMark();
           break;
         case op.DUP:
-          stack.push(this.#top(isAnything));
+          stack.push(stack.top());
           break;
         case op.GET:
-          stack.push(this.#recall(Number(reader.line())));
+          stack.push(stack.recall(Number(reader.line())));
           break;
         case op.BINGET:
-          stack.push(this.#recall(reader.unsigned(1)));
+          stack.push(stack.recall(reader.unsigned(1)));
           break;
         case op.LONG_BINGET:
-          stack.push(this.#recall(reader.unsigned(4)));
+          stack.push(stack.recall(reader.unsigned(4)));
           break;
         case op.PUT:
-          this.#keep(Number(reader.line()));
+          stack.keep(Number(reader.line()));
           break;
         case op.BINPUT:
-          this.#keep(reader.unsigned(1));
+          stack.keep(reader.unsigned(1));
           break;
         case op.LONG_BINPUT:
-          this.#keep(reader.unsigned(4));
+          stack.keep(reader.unsigned(4));
           break;
         case op.MEMOIZE:
-          this.#keep(this.#memo.size);
+          stack.keep(stack.kept);
           break;
 
         case op.GLOBAL: {
@@ -237,41 +233,41 @@ class Unpickler implements PickleContext {
           break;
         }
         case op.STACK_GLOBAL: {
-          const name = this.#pop();
-          stack.push(this.#global(this.#pop(), name));
+          const name = stack.pop();
+          stack.push(this.#global(stack.pop(), name));
           break;
         }
         case op.INST: {
           const module = reader.line();
           const callee = this.#global(module, reader.line());
-          stack.push(this.#call(callee, this.#popMark()));
+          stack.push(this.#call(callee, stack.popMark()));
           break;
         }
         case op.REDUCE: {
-          const args = this.#pop();
-          stack.push(this.#call(this.#pop(), args));
+          const args = stack.pop();
+          stack.push(this.#call(stack.pop(), args));
           break;
         }
         case op.NEWOBJ: {
-          const args = this.#pop();
-          stack.push(this.#create(this.#pop(), args));
+          const args = stack.pop();
+          stack.push(this.#create(stack.pop(), args));
           break;
         }
         case op.NEWOBJ_EX: {
-          this.#pop(); // Arguments by name.
-          const args = this.#pop();
-          stack.push(this.#create(this.#pop(), args));
+          stack.pop(); // Arguments by name.
+          const args = stack.pop();
+          stack.push(this.#create(stack.pop(), args));
           break;
         }
         case op.BUILD: {
-          const state = this.#pop();
-          const object = this.#top(isAnything);
+          const state = stack.pop();
+          const object = stack.top();
           // Others do without: attributes of a state dict, such as its `_metadata`, say nothing about its tensors.
           if (hasSetState(object)) object.setState(state, this);
           break;
         }
         case op.BINPERSID:
-          stack.push(this.#options.persistentLoad(this.#pop()));
+          stack.push(this.#options.persistentLoad(stack.pop()));
           break;
 
         default: {
@@ -295,50 +291,16 @@ class Unpickler implements PickleContext {
     return this.#reader.corrupt(problem);
   }
 
-  #floor(): number {
-    return this.#marks.at(-1) ?? 0;
-  }
-
-  #pop(): unknown {
-    if (this.#stack.length <= this.#floor()) throw this.corrupt('takes more values than it made');
-    return this.#stack.pop();
-  }
-
-  #popMark(): unknown[] {
-    const mark = this.#marks.pop();
-    if (mark === undefined) throw this.corrupt('ends a group that it did not begin');
-    return this.#stack.splice(mark);
-  }
-
-  #top<T>(is: (value: unknown) => value is T): T {
-    const value = this.#stack.at(-1);
-    if (this.#stack.length <= this.#floor() || !is(value)) {
-      throw this.corrupt('adds to a value that cannot hold it');
-    }
-    return value;
-  }
-
-  /** Writers count up from 0. Numbers that a file may choose freely could be made to collide in the memo. */
-  #keep(index: number): void {
-    if (!(index >= 0 && index <= maxValues)) throw this.corrupt('keeps a value where no writer would');
-    this.#memo.set(index, this.#top(isAnything));
-  }
-
-  #recall(index: number): unknown {
-    if (!this.#memo.has(index)) throw this.corrupt('recalls a value that it did not keep');
-    return this.#memo.get(index);
-  }
-
   /** Lists of unknown classes lose their items: no class of weights is a list. */
   #append(items: unknown[]): void {
-    const list = this.#top(isAnything);
+    const list = this.#stack.top();
     if (list instanceof PythonObject) return;
     if (!isArray(list)) throw this.corrupt('adds to a value that cannot hold it');
     for (const item of items) list.push(item);
   }
 
   #dict(): Map<unknown, unknown> {
-    const dict = this.#top(isAnything);
+    const dict = this.#stack.top();
     if (dict instanceof PythonObject) return dict.entries;
     if (dict instanceof Map) return dict;
     throw this.corrupt('adds to a value that cannot hold it');
@@ -382,6 +344,5 @@ class Unpickler implements PickleContext {
   }
 }
 
-const isAnything = (_value: unknown): _value is unknown => true;
 const isArray = (value: unknown): value is unknown[] => Array.isArray(value);
 const isSet = (value: unknown): value is Set<unknown> => value instanceof Set;

@@ -12,7 +12,7 @@ const maxTensors = 20_000;
 const maxElements = 2 ** 30;
 
 /** A compressed storage of as many elements is inflated in a moment, for however many tensors. */
-const freeElements = 2 ** 16;
+const freeElements = 2 ** 12;
 
 interface ElementType {
   readonly bytes: number;
