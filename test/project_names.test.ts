@@ -214,7 +214,7 @@ test('a normalisation of the sum that lacks a part is refused, and so is squeeze
   const missing = 'ERR_CHECKPOINT_MISSING_TENSOR';
   refuse(t, edit(normalised, 'stage1.1.bn.running_var', null), missing, /"stage1\.1\.bn\.running_var"/);
   const gated = stateDict(smallSe, 'official', 'train').filter(({name}) => name.includes('.se.'));
-  refuse(t, [...normalised, ...gated], 'ERR_CHECKPOINT_EXTRA_TENSOR', /"stage0\.bn\.weight"/);
+  refuse(t, [...normalised, ...gated], 'ERR_CHECKPOINT_UNSUPPORTED', /"stage0\.se\.down\.weight"/);
   const inserted = renamed(
     smallDeploy.filter(({name}) => !name.endsWith('rbr_reparam.bias')),
     [/rbr_reparam/, 'rbr_reparam.conv'],
