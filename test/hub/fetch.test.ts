@@ -49,11 +49,13 @@ test('the weights come into the cache, as other clients lay it out, and only onc
 test('an interrupted download goes on where it ended', async t => {
   const {hub, environment, folder} = await setUp(t, {cuts: [1_000_000]});
   await t.throwsAsync(fetchModel(id, {}, environment), {code: 'ERR_DOWNLOAD'});
-  t.is(readFileSync(join(folder, 'blobs', `${sha256(weights)}.incomplete`)).length, 1_000_000);
+  // A connection that is cut may lose the last of what was sent.
+  const {length} = readFileSync(join(folder, 'blobs', `${sha256(weights)}.incomplete`));
+  t.true(length > 0 && length <= 1_000_000);
   const {path, downloaded} = await fetchModel(id, {}, environment);
-  t.is(downloaded, 2_000_000);
+  t.is(downloaded, weights.length - length);
   t.true(readFileSync(path).equals(weights));
-  t.true(hub.requests.some(request => request.endsWith(`bytes=1000000-${weights.length - 1}`)));
+  t.true(hub.requests.some(request => request.endsWith(`bytes=${length}-${weights.length - 1}`)));
   t.false(existsSync(join(folder, 'blobs', `${sha256(weights)}.incomplete`)));
 });
 
@@ -64,7 +66,8 @@ test('a server without ranges sends a file at once, and all of it again where it
 
   const {environment: other, folder: rest} = await setUp(t, {withoutRanges: true, cuts: [1_000_000]});
   await t.throwsAsync(fetchModel(id, {}, other), {code: 'ERR_DOWNLOAD'});
-  t.is(readFileSync(join(rest, 'blobs', `${sha256(weights)}.incomplete`)).length, 1_000_000);
+  const left = readFileSync(join(rest, 'blobs', `${sha256(weights)}.incomplete`));
+  t.true(left.length > 0 && left.length <= 1_000_000 && left.equals(weights.subarray(0, left.length)));
   const resumed = await fetchModel(id, {}, other);
   t.is(resumed.downloaded, weights.length);
   t.true(readFileSync(resumed.path).equals(weights));
