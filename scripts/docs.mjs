@@ -55,4 +55,6 @@ run(
   ...['--disableSources', '--excludePrivate', '--excludeExternals', '--parametersFormat', 'table'],
   ...['--interfacePropertiesFormat', 'table', '--typeAliasPropertiesFormat', 'table', '--logLevel', 'Error'],
 );
-writeFileSync(at('docs/api.md'), readFileSync(path.join(build, 'api/README.md'), 'utf8'));
+// TypeDoc numbers the heading of a type that has a value's name in other capitals; pages show it without.
+const api = readFileSync(path.join(build, 'api/README.md'), 'utf8');
+writeFileSync(at('docs/api.md'), api.replaceAll('#repvggerrorcode-1', '#repvggerrorcode'));

@@ -56,6 +56,36 @@ test('a package that was packed without binaries', t => {
   t.regex(message, /holds no binary\. Install the package again .*, or build the addon/);
 });
 
+test('a binary that is gone from its folder, and a folder without one that REPVGG_PREBUILD names', t => {
+  const gone = explainLoadFailure({file: null, cause: none, prebuilds}, machine);
+  t.regex(gone, /its binary for linux-x64 is missing from the package\. Install the package again/);
+  const named = explainLoadFailure({file: null, cause: none, prebuilds: [], named: '/nowhere'}, machine);
+  t.regex(named, /\/nowhere, which REPVGG_PREBUILD names, holds no binary for it\. Unset REPVGG_PREBUILD/);
+});
+
+test('what is no addon', t => {
+  const cause = new Error("Module did not self-register: '/app/x.node'.");
+  t.regex(explainLoadFailure({file, cause, prebuilds}, machine), /self-register.*Install the package again/);
+});
+
+test('an empty REPVGG_PREBUILD names nothing', t => {
+  const module = new URL('../ts/load_addon.ts', import.meta.url);
+  const code = `console.log((await import('${module}')).findAddon() !== null)`;
+  const args = [
+    `--import=${pathToFileURL(createRequire(import.meta.url).resolve('tsx'))}`,
+    '--input-type=module',
+    '--eval',
+    code,
+  ];
+  const finds = (named: string): string => {
+    const env = {...process.env, REPVGG_PREBUILD: named};
+    const {stdout, stderr} = spawnSync(process.execPath, args, {env, cwd: tmpdir(), encoding: 'utf8'});
+    return stdout + stderr;
+  };
+  t.is(finds(''), 'true\n');
+  t.is(finds(path.join(tmpdir(), 'nowhere')), 'false\n');
+});
+
 test('a file system that runs no code, and a library that is missing', t => {
   const explain = (text: string): string =>
     explainLoadFailure({file, cause: new Error(text), prebuilds}, machine);
@@ -132,7 +162,7 @@ test('a damaged binary', async t => {
 });
 
 test('no binary at all', async t => {
-  t.regex(load(await folder(t)), /^ERR_NATIVE_LOAD .* this copy of the package holds no binary/);
+  t.regex(load(await folder(t)), /^ERR_NATIVE_LOAD .* which REPVGG_PREBUILD names, holds no binary/);
 });
 
 test('a Node that may not load addons', async t => {

@@ -38,7 +38,7 @@ export function loadAddon(): unknown {
     if (crash) throw crash;
     return require(file);
   } catch (cause) {
-    const failure = {file, cause: cause as Error, prebuilds: prebuilds()};
+    const failure = {file, cause: cause as Error, prebuilds: prebuilds(), named: named()};
     throw new RepVGGError('ERR_NATIVE_LOAD', explainLoadFailure(failure, thisMachine()), {cause});
   }
 }
@@ -51,9 +51,14 @@ export function findAddon(): string | null {
   return candidates.map(file => path.join(searched(), file)).find(file => existsSync(file)) ?? null;
 }
 
+/** What REPVGG_PREBUILD names; empty, it names nothing. */
+function named(): string | null {
+  return process.env.REPVGG_PREBUILD || null;
+}
+
 /** Where binaries are looked for: the package, or what REPVGG_PREBUILD names. */
 function searched(): string {
-  return process.env.REPVGG_PREBUILD ?? fileURLToPath(new URL('..', import.meta.url));
+  return named() ?? fileURLToPath(new URL('..', import.meta.url));
 }
 
 /** The folders of prebuilds/, one for each platform. */

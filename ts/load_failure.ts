@@ -9,6 +9,8 @@ export interface LoadFailure {
   cause: Error;
   /** The folders of prebuilds/, for example "linux-x64". */
   prebuilds: readonly string[];
+  /** The folder that REPVGG_PREBUILD names instead of the package. */
+  named?: string | null;
 }
 
 /** package.json's engines. */
@@ -32,7 +34,7 @@ export function explainLoadFailure(failure: LoadFailure, machine: Machine): stri
   return `The native addon does not load on this machine (${describeMachine(machine)}): ${problem}. ${cure[0]!.toUpperCase()}${cure.slice(1)}.`;
 }
 
-function diagnose({file, cause, prebuilds}: LoadFailure, machine: Machine): Diagnosis {
+function diagnose({file, cause, prebuilds, named}: LoadFailure, machine: Machine): Diagnosis {
   const {glibc, node, cpu} = machine;
   if (isOlder(node, oldestNode)) {
     return {problem: `found Node ${node}, required ${oldestNode} or later`, advice: ['update Node']};
@@ -54,6 +56,10 @@ function diagnose({file, cause, prebuilds}: LoadFailure, machine: Machine): Diag
       problem: `--permission keeps this process from ${resource}`,
       advice: ['allow it with --allow-fs-read'],
     };
+  }
+  if (file === null && named) {
+    const problem = `${named}, which REPVGG_PREBUILD names, holds no binary for it`;
+    return {problem, advice: ['unset REPVGG_PREBUILD']};
   }
   if (file === null || (machine.platform === 'linux' && glibc === null)) {
     return diagnoseMissing(prebuilds, machine);
@@ -79,7 +85,7 @@ function diagnose({file, cause, prebuilds}: LoadFailure, machine: Machine): Diag
   if (library) {
     return {problem: `the library ${library}, which it needs, is not there`, advice: ['install it', build]};
   }
-  return {problem: reason, advice: [build]};
+  return {problem: reason, advice: [reinstall, build]};
 }
 
 function diagnoseMissing(prebuilds: readonly string[], {platform, arch, glibc}: Machine): Diagnosis {
@@ -88,6 +94,9 @@ function diagnoseMissing(prebuilds: readonly string[], {platform, arch, glibc}: 
   }
   const musl = platform === 'linux' && glibc === null;
   const found = `${platform}-${arch}${musl ? ' with musl' : ''}`;
+  if (prebuilds.includes(found)) {
+    return {problem: `its binary for ${found} is missing from the package`, advice: [reinstall, build]};
+  }
   const required = prebuilds.map(target => (target.startsWith('linux') ? `${target} with glibc` : target));
   return {
     problem: `found ${found}, and there are binaries only for ${required.join(', ')}`,
