@@ -12,6 +12,8 @@ import {fullReport} from './results.ts';
 const schemaPath = new URL('../../docs/bench-results.schema.json', import.meta.url);
 const validate = new Ajv2020().compile(JSON.parse(readFileSync(schemaPath, 'utf8')));
 
+const engineOfA0 = ['bench', '--models', 'A0', '--batch', '1', '--stage', 'engine'];
+
 test('a run prints results that follow the schema, and writes them with a report', async t => {
   const folder = await temporaryFolder(t);
   // What is named twice is measured once.
@@ -43,18 +45,7 @@ test('a run prints results that follow the schema, and writes them with a report
 
 test('layers are reported beside their rooflines', async t => {
   const folder = await temporaryFolder(t);
-  const args = [
-    'bench',
-    '--models',
-    'A0',
-    '--batch',
-    '1',
-    '--stage',
-    'engine',
-    '--seconds',
-    '0.1',
-    '--layers',
-  ];
+  const args = [...engineOfA0, '--seconds', '0.1', '--layers'];
   const {code, stdout, stderr} = await repvgg([...args, '--json'], {cwd: folder});
   t.is(code, 0, stderr);
   const report = JSON.parse(stdout) as BenchReport;
@@ -135,18 +126,7 @@ test('a folder that cannot be written to is refused before anything is measured'
 
 test('what was measured is printed even where it cannot be written', async t => {
   const folder = await temporaryFolder(t);
-  const args = [
-    'bench',
-    '--models',
-    'A0',
-    '--batch',
-    '1',
-    '--stage',
-    'engine',
-    '--seconds',
-    '0.05',
-    '--json',
-  ];
+  const args = [...engineOfA0, '--seconds', '0.05', '--json'];
   const {code, stdout, stderr} = await repvgg(args, {cwd: folder, maxFileKib: 1});
   t.is(code, 3);
   t.regex(stderr, /results\.json: .*\(ERR_FILE_WRITE\)\n$/);

@@ -3,7 +3,7 @@ import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import {type Winograd, winogradClasses} from '../native.ts';
 import type {Form} from '../network.ts';
 import type {Interpolation, Preprocessing, PreprocessingOptions} from '../preprocessing.ts';
-import type {SourceFormat} from '../sources/source.ts';
+import {type SourceFormat, sourceFormats} from '../sources/source.ts';
 
 /** Exit codes. 0 is success. */
 export const exitCode = {rowsFailed: 1, usage: 2, failure: 3} as const;
@@ -187,15 +187,7 @@ export function addSourceOptions(command: Command, formats: readonly SourceForma
 }
 
 /** The formats whose images may have a class. */
-export const labelledFormats: readonly SourceFormat[] = [
-  'folder',
-  'list',
-  'ndjson',
-  'csv',
-  'tsv',
-  'parquet',
-  'tar',
-];
+export const labelledFormats: readonly SourceFormat[] = sourceFormats.filter(format => format !== 'image');
 
 export function needCheckpoint(checkpoint: string | undefined, command: Command): string {
   return checkpoint ?? command.error("error: required option '-c, --checkpoint <file>' not specified");
