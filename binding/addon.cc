@@ -4,6 +4,7 @@
 
 #include "binding/arguments.h"
 #include "binding/executor.h"
+#include "binding/file_lock.h"
 #include "binding/image_jobs.h"
 #include "binding/instructions.h"
 #include "binding/limits.h"
@@ -33,7 +34,7 @@ class Addon : public Napi::Addon<Addon> {
          InstanceMethod<&Addon::MeasureLimits>("measureLimits"),
          InstanceMethod<&Addon::CudaCounters>("cudaCounters"),
          InstanceMethod<&Addon::CountInstructions>("countInstructions"),
-         InstanceMethod<&Addon::Release>("release")});
+         InstanceMethod<&Addon::LockFile>("lockFile"), InstanceMethod<&Addon::Release>("release")});
     exports.Set("Network", NetworkObject::Define(env, &compute_));
     env.AddCleanupHook([this] {
       compute_.Stop();
@@ -96,6 +97,8 @@ class Addon : public Napi::Addon<Addon> {
 
   Napi::Value CudaCounters(const Napi::CallbackInfo& info) { return ReadCudaCounters(info); }
   Napi::Value CountInstructions(const Napi::CallbackInfo& info) { return repvgg::CountInstructions(info); }
+
+  Napi::Value LockFile(const Napi::CallbackInfo& info) { return repvgg::LockFile(info); }
 
   void Release(const Napi::CallbackInfo& info) { info[0].As<Napi::TypedArray>().ArrayBuffer().Detach(); }
 

@@ -145,6 +145,46 @@ test('a source of an unreadable record and one that fails: its rows are given be
   t.like(scores.summary, {ok: 2, failed: 1});
 });
 
+test('a record keeps its id and its error, whatever they are; messages name what has no path', async t => {
+  await using model = await load();
+  const inputs = [
+    {id: 'a', path: 'x.jpg'},
+    {id: 'b', error: new Error('The shop has no image.')},
+    {id: 'c', image: Buffer.from('text')},
+    Buffer.from('text'),
+    null,
+    'https://example.com/x.jpg',
+  ] as ScoreInput[];
+  const rows = (await Readable.from(model.score(inputs)).toArray()) as FailedRow[];
+  t.deepEqual(
+    rows.map(({id, error}) => [id, error.code, error.message]),
+    [
+      [
+        'a',
+        'ERR_INVALID_ARGUMENT',
+        'Expected a path, a Buffer or {data, width, height, channels} for a but received an object of type Object.',
+      ],
+      ['b', 'ERR_SOURCE', 'The shop has no image.'],
+      ['c', 'ERR_IMAGE_DECODE', 'Cannot decode c: it is not a JPEG, PNG, WebP, AVIF, TIFF or GIF image.'],
+      [
+        '3',
+        'ERR_IMAGE_DECODE',
+        'Cannot decode input 3: it is not a JPEG, PNG, WebP, AVIF, TIFF or GIF image.',
+      ],
+      [
+        '4',
+        'ERR_INVALID_ARGUMENT',
+        'Expected a path, a Buffer or {data, width, height, channels} for input 4 but received null.',
+      ],
+      [
+        'https://example.com/x.jpg',
+        'ERR_FILE_NOT_FOUND',
+        'Cannot read image https://example.com/x.jpg: no such file; pass a URL as a URL object.',
+      ],
+    ],
+  );
+});
+
 test('back-pressure: a consumer that stops reading stops the source, and whatever it reads has come before', async t => {
   await using model = await load({batchSize: 4});
   let asked = 0;

@@ -84,6 +84,7 @@ test('a URL: its image, a status, a server that is silent until the time is up, 
   const bytes = await readFile(photos[0]!);
   const server = createServer((request, response) => {
     if (request.url === '/ok.jpg?secret') response.end(bytes);
+    else if (request.url === '/moved.jpg') response.writeHead(302, {location: '/ok.jpg?secret'}).end();
     else if (request.url === '/slow.jpg') response.write(bytes.subarray(0, 100));
     else response.writeHead(404).end();
   }).listen(0, '127.0.0.1');
@@ -97,6 +98,8 @@ test('a URL: its image, a status, a server that is silent until the time is up, 
   const nowhere = url('x.jpg', gone.address() as AddressInfo);
   gone.close();
   const inputs = [url('ok.jpg?secret'), url('none.jpg'), nowhere];
+  const moved = await all(model.score([url('moved.jpg')]));
+  t.true('label' in moved[0]!);
   const rows = await all(model.score(inputs));
   const [expected] = await model.classify([bytes]);
   t.is((rows[0] as LabelRow).label, expected![0]!.label);
@@ -113,6 +116,34 @@ test('a URL: its image, a status, a server that is silent until the time is up, 
   const controller = new AbortController();
   const scores = model.score([url('slow.jpg')], {signal: controller.signal});
   setTimeout(() => controller.abort(), 50);
+  await t.throwsAsync(scores.next(), {any: true, name: 'AbortError'});
+});
+
+test('a server that is busy or ends the connection is asked again, within the time that there is', async t => {
+  await using model = await load();
+  const bytes = await readFile(photos[0]!);
+  const asked = new Map<string, number>();
+  const server = createServer((request, response) => {
+    const url = request.url!;
+    const times = (asked.get(url) ?? 0) + 1;
+    asked.set(url, times);
+    if (times === 2 && url !== '/busy.jpg') response.end(bytes);
+    else if (url === '/cut.jpg') request.socket.destroy();
+    else response.writeHead(503).end();
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const url = (path: string): URL =>
+    new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/${path}`);
+  const rows = await all(model.score([url('once.jpg'), url('cut.jpg'), url('busy.jpg')]));
+  t.true('label' in rows[0]! && 'label' in rows[1]!);
+  t.regex((rows[2] as FailedRow).error.message, /busy\.jpg: the server answered 503 Service Unavailable/);
+  t.is(asked.get('/busy.jpg'), 3);
+  const late = await all(model.score([url('busy.jpg')], {fetchTimeout: 200}));
+  t.regex((late[0] as FailedRow).error.message, /did not arrive within 0\.2 s/);
+  const controller = new AbortController();
+  const scores = model.score([url('busy.jpg')], {signal: controller.signal});
+  setTimeout(() => controller.abort(), 100); // In the pause.
   await t.throwsAsync(scores.next(), {any: true, name: 'AbortError'});
 });
 

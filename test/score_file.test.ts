@@ -1,10 +1,12 @@
-import {readdir, readFile, stat, writeFile} from 'node:fs/promises';
+import {execFileSync} from 'node:child_process';
+import {lstat, mkdir, readdir, readFile, stat, symlink, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
 import type {RawImage} from '../ts/images.ts';
 import {RepVGG} from '../ts/model.ts';
 import type {ScoreInput} from '../ts/score.ts';
 import {scoreToFile} from '../ts/score_file.ts';
+import {openSource} from '../ts/sources/source.ts';
 import {temporaryFolder} from './folder.ts';
 
 const load = (): Promise<RepVGG> => RepVGG.load('digits', {batchSize: 8, device: 'cpu'});
@@ -41,6 +43,7 @@ for (const name of ['rows.ndjson', 'rows.csv', 'rows.parquet', 'rows.arrow']) {
     };
     const first = await scoreToFile(model, records(100), path, {stop: stop.signal, onProgress});
     t.false(first.complete);
+    t.false(first.alreadyComplete);
     t.true(first.ok >= 20 && first.ok < 80, `${first.ok}`);
     t.deepEqual(await readdir(folder), [`${name}.partial`, `${name}.partial.json`]);
     await t.throwsAsync(scoreToFile(model, records(100), path), {
@@ -50,7 +53,11 @@ for (const name of ['rows.ndjson', 'rows.csv', 'rows.parquet', 'rows.arrow']) {
     const second = await scoreToFile(model, records(100), path, {resume: true});
     t.like(second, {complete: true, skipped: first.ok, ok: 100 - first.ok});
     t.deepEqual(await readdir(folder), [name]);
-    t.like(await scoreToFile(model, records(100), path, {resume: true}), {complete: true, ok: 0});
+    t.like(await scoreToFile(model, records(100), path, {resume: true}), {
+      complete: true,
+      alreadyComplete: true,
+      ok: 0,
+    });
     const whole = join(await temporaryFolder(t), name);
     await scoreToFile(model, records(100), whole);
     t.deepEqual(await readFile(path), await readFile(whole));
@@ -133,6 +140,8 @@ test('rows are not added to those of another source, option or model', async t =
   await t.throwsAsync(scoreToFile(model, records(40), path, {...resume, settings: {source: 'b'}}), {
     message: /made with source "a" and not "b"/,
   });
+  await using renamed = await RepVGG.load('digits', {device: 'cpu', labels: [...'abcdefghij']});
+  await t.throwsAsync(scoreToFile(renamed, records(40), path, resume), {message: /made with labels/});
   await using other = await RepVGG.load('digits', {device: 'cpu', preprocessing: {resize: 40}});
   await t.throwsAsync(scoreToFile(other, records(40), path, resume), {message: /made with preprocessing/});
 });
@@ -155,6 +164,98 @@ test('an output that is there stays until the new one is complete', async t => {
   t.is((await readFile(path, 'utf8')).split('\r\n').length, 7);
 });
 
+test('two runs of the same output: the second is refused, and takes nothing from the first', async t => {
+  await using model = await load();
+  for (const name of ['rows.ndjson', 'rows.parquet']) {
+    const folder = await temporaryFolder(t);
+    const path = join(folder, name);
+    let release = (): void => {};
+    const released = new Promise<void>(resolve => {
+      release = resolve;
+    });
+    async function* slow(): AsyncGenerator<ScoreInput> {
+      yield* records(20);
+      await released;
+    }
+    let rows = 0;
+    const first = scoreToFile(model, slow(), path, {maxWait: 1, onProgress: () => rows++});
+    while (rows < 20) await new Promise(resolve => setTimeout(resolve, 10));
+    for (const resume of [false, true]) {
+      await t.throwsAsync(scoreToFile(model, records(30), path, {resume}), {
+        message: /another run is writing it|of a run that did not finish/,
+      });
+    }
+    while (!(await readdir(folder)).includes(`${name}.partial.json`)) {
+      await new Promise(resolve => setTimeout(resolve, 50));
+    }
+    await t.throwsAsync(scoreToFile(model, records(30), path, {resume: true}), {
+      code: 'ERR_FILE_WRITE',
+      message: `Cannot write ${path}: another run is writing it.`,
+    });
+    release();
+    t.like(await first, {ok: 20, complete: true});
+    t.deepEqual(await readdir(folder), [name]);
+  }
+});
+
+test('failed rows of runs before count, and their messages do not depend on where a run began', async t => {
+  await using model = await load();
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'rows.ndjson');
+  async function* source(fail: boolean): AsyncGenerator<ScoreInput> {
+    for (let i = 0; i < 3; i++) {
+      yield {id: `bad ${i}`, image: Buffer.from('text')};
+      yield Buffer.from('text');
+      if (fail && i === 1) throw new Error('the source broke');
+    }
+    yield {id: 'good', image: raw(1)};
+  }
+  await t.throwsAsync(scoreToFile(model, source(true), path));
+  t.like(await scoreToFile(model, source(false), path, {resume: true}), {
+    ok: 1,
+    failed: 2,
+    skipped: 4,
+    failedInFile: 6,
+  });
+  const whole = join(folder, 'whole.ndjson');
+  await scoreToFile(model, source(false), whole);
+  t.is(await readFile(path, 'utf8'), await readFile(whole, 'utf8'));
+});
+
+test('a run without rows leaves nothing, and what a killed one left of files that it was writing goes', async t => {
+  await using model = await load();
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'rows.csv');
+  await t.throwsAsync(
+    scoreToFile(
+      model,
+      records(0, () => {
+        throw new Error('no source');
+      }),
+      path,
+    ),
+  );
+  t.deepEqual(await readdir(folder), []);
+  const id = '01234567-89ab-cdef-0123-456789abcdef';
+  const left = [`.rows.csv.${id}.tmp`, `.rows.csv.partial.json.${id}.tmp`];
+  const others = ['.rows.csv.mine.tmp', `.other.csv.${id}.tmp`];
+  for (const name of [...left, ...others]) await writeFile(join(folder, name), 'x');
+  await scoreToFile(model, records(5), path);
+  t.deepEqual(await readdir(folder), [...others.sort(), 'rows.csv']);
+});
+
+test('an output that is a link stays one, and its file keeps its mode', async t => {
+  await using model = await load();
+  const folder = await temporaryFolder(t);
+  const [path, link] = [join(folder, 'rows.csv'), join(folder, 'link.csv')];
+  await writeFile(path, 'old', {mode: 0o600});
+  await symlink('rows.csv', link);
+  await scoreToFile(model, records(5), link);
+  t.true((await lstat(link)).isSymbolicLink());
+  t.is((await stat(path)).mode & 0o777, 0o600);
+  t.is((await readFile(path, 'utf8')).split('\r\n').length, 7);
+});
+
 test('an output that cannot be is refused before the work', async t => {
   await using model = await load();
   const folder = await temporaryFolder(t);
@@ -171,6 +272,20 @@ test('an output that cannot be is refused before the work', async t => {
     code: 'ERR_FILE_WRITE',
     message: /there is no folder/,
   });
+  await mkdir(join(folder, 'folder.csv'));
+  execFileSync('mkfifo', [join(folder, 'pipe.csv')]);
+  await writeFile(join(folder, 'list.csv'), 'path\n');
+  for (const [name, message] of [
+    ['folder.csv', /it is a directory/],
+    ['pipe.csv', /it is not a regular file/],
+  ] as const) {
+    const refused = {code: 'ERR_FILE_WRITE', message} as const;
+    await t.throwsAsync(scoreToFile(model, source(), join(folder, name)), refused);
+  }
+  const list = join(folder, 'list.csv');
+  await t.throwsAsync(scoreToFile(model, openSource(list), list), {code: 'ERR_INVALID_ARGUMENT'});
+  t.is(await readFile(list, 'utf8'), 'path\n');
+  t.deepEqual((await readdir(folder)).sort(), ['folder.csv', 'list.csv', 'pipe.csv']);
   t.false(asked);
 });
 

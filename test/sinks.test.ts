@@ -10,7 +10,7 @@ import type {ScoreInput, ScoreOptions, ScoreRow} from '../ts/score.ts';
 import {scoreToFile} from '../ts/score_file.ts';
 import {arrowSchema} from '../ts/sinks/arrow_schema.ts';
 import {columnsOf} from '../ts/sinks/columns.ts';
-import {fromJournalLine, toCsvLine, toJournalLine} from '../ts/sinks/lines.ts';
+import {fromJournalLine, toCsvLine, toJournalLine, toJsonLine} from '../ts/sinks/lines.ts';
 import {photos} from './fixtures.ts';
 import {temporaryFolder} from './folder.ts';
 
@@ -174,6 +174,23 @@ test('the journal keeps every bit of a vector', t => {
   const embedding = Float32Array.of(0.1, -0, 1e-45, Infinity, Number.NaN, 3.4e38);
   const row = fromJournalLine(toJournalLine({id: 'a\nb', embedding}));
   t.deepEqual(row, {id: 'a\nb', embedding});
+  const odd = {id: 'a', fields: {embedding: 'AAAA', meta: {float32: 'AAAA'}}, label: 'b', score: 1, topK: []};
+  t.deepEqual(fromJournalLine(toJournalLine(odd)), odd);
+});
+
+test('fields that JSON has no value for', t => {
+  const fields = {time: new Date(0), bytes: Uint8Array.of(1, 171), big: 2n ** 60n, list: [1n], text: 'a'};
+  const row = {id: 'a', fields, label: 'b', score: 1, topK: []};
+  const plain = {
+    time: '1970-01-01T00:00:00.000Z',
+    bytes: '01ab',
+    big: String(2n ** 60n),
+    list: ['1'],
+    text: 'a',
+  };
+  t.deepEqual((JSON.parse(toJsonLine(row)) as {fields: object}).fields, plain);
+  const cells = toCsvLine(row, columnsOf({fields: Object.keys(fields)}));
+  t.is(cells, `a,1970-01-01T00:00:00.000Z,01ab,${2n ** 60n},"[""1""]",a,b,1,[],,\r\n`);
 });
 
 test('an empty source makes a file without rows, with its columns', async t => {

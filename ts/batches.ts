@@ -30,8 +30,10 @@ export interface ComputedBatch<Item, Result> extends PreparedBatch<Item> {
 /** More images in a batch are a mistake. */
 export const mostImages = 4096;
 
-export interface PrepareOptions extends RunOptions {
+export interface PrepareOptions<Item> extends RunOptions {
   preprocessing: Preprocessing;
+  /** What an image that has no path is called in messages. Default: "input" and its position. */
+  nameOf?: ((item: Item) => string) | undefined;
   batchSize: number;
   /** Images on their way at the same time. Default: as many as keep the decoding threads busy. */
   concurrency?: number | undefined;
@@ -54,7 +56,7 @@ export const imagesInFlight: number = 2 * availableParallelism();
 export async function* prepareBatches<Item>(
   items: Iterable<Item> | AsyncIterable<Item>,
   imageOf: (item: Item) => ImageInput | RepVGGError,
-  options: PrepareOptions,
+  options: PrepareOptions<Item>,
 ): AsyncGenerator<PreparedBatch<Item>> {
   const {batchSize, maxWait = 1000, signal} = options;
   const source = new Puller(items, signal);
@@ -82,9 +84,9 @@ async function prepareBatch<Item>(
   items: Item[],
   first: number,
   imageOf: (item: Item) => ImageInput | RepVGGError,
-  options: PrepareOptions,
+  options: PrepareOptions<Item>,
 ): Promise<PreparedBatch<Item>> {
-  const {preprocessing, concurrency = imagesInFlight, signal} = options;
+  const {preprocessing, concurrency = imagesInFlight, nameOf, signal} = options;
   const size = preprocessing.crop ** 2 * 3;
   const pixels = new Uint8Array(items.length * size);
   const slots: (number | RepVGGError)[] = [];
@@ -96,7 +98,7 @@ async function prepareBatch<Item>(
       try {
         const input = imageOf(items[i]!);
         if (input instanceof RepVGGError) throw input;
-        const name = inputName(input, first + i);
+        const name = inputName(input, nameOf?.(items[i]!) ?? `input ${first + i}`);
         await prepareImage(input, name, preprocessing, pixels, i * size, options);
         slots[i] = i;
       } catch (error) {

@@ -2,8 +2,9 @@ import {type Job, UnrecoverableError, Worker, type WorkerOptions} from 'bullmq';
 import type {RepVGGError} from './errors.ts';
 import type {RepVGG} from './model.ts';
 import {append, replaceFile} from './replace_file.ts';
-import type {ScoreOptions, ScoreRow, ScoreSummary} from './score.ts';
-import {openSource, type SourceOptions} from './sources/source.ts';
+import type {ScoreOptions, ScoreSummary} from './score.ts';
+import {toJsonLine} from './sinks/lines.ts';
+import {checkNotSource, openSource, type SourceOptions} from './sources/source.ts';
 
 /** A part of a source that one worker scores at a time. Paths are those of the worker's machine. */
 export interface ShardJob {
@@ -55,7 +56,9 @@ export function createShardWorker(queue: string, model: RepVGG, options: WorkerO
 async function scoreShard(job: Job<ShardJob, ShardResult>, model: RepVGG): Promise<ShardResult> {
   const {source, output, read, score} = job.data;
   try {
-    const scores = model.score(openSource(source, read), score);
+    const records = openSource(source, read);
+    await checkNotSource(output, records);
+    const scores = model.score(records, score);
     let reported = performance.now();
     await replaceFile(output, async file => {
       let text = '';
@@ -64,7 +67,7 @@ async function scoreShard(job: Job<ShardJob, ShardResult>, model: RepVGG): Promi
         text = '';
       };
       for await (const row of scores) {
-        text += `${toJson(row)}\n`;
+        text += toJsonLine(row);
         if (text.length > chunkBytes) await flush();
         if (performance.now() - reported > progressMilliseconds) {
           reported = performance.now();
@@ -80,9 +83,4 @@ async function scoreShard(job: Job<ShardJob, ShardResult>, model: RepVGG): Promi
     if (code === 'ERR_INVALID_ARGUMENT') throw new UnrecoverableError(message);
     throw error;
   }
-}
-
-/** Logits and embeddings as arrays of numbers. */
-function toJson(row: ScoreRow): string {
-  return JSON.stringify(row, (_, value: unknown) => (value instanceof Float32Array ? [...value] : value));
 }

@@ -1,13 +1,24 @@
+import {setTimeout as sleep} from 'node:timers/promises';
 import {followSignal} from './cancellation.ts';
 import {RepVGGError} from './errors.ts';
 
 /** What every call that takes images has. */
 export interface RunOptions {
-  /** Milliseconds that the image of a URL may take to arrive. Default 30,000. */
+  /**
+   * Milliseconds that the image of a URL may take to arrive. Default 30,000. In this time a server that is busy, or ends the
+   * connection, is asked up to three times.
+   */
   fetchTimeout?: number | undefined;
   /** Ends the call early: it then rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
+
+/** What a busy server answers, or a proxy for it, and may not answer to the next try. */
+const passingStatuses: readonly number[] = [429, 500, 502, 503, 504];
+/** Of connections that end before the answer. */
+const passingCodes: readonly unknown[] = ['ECONNRESET', 'UND_ERR_SOCKET', 'EAI_AGAIN'];
+/** Before the second and the third try. */
+const pauses = [500, 2000];
 
 /** No encoded image that may be decoded is as large. */
 const maxBytes = 2 ** 29;
@@ -31,7 +42,7 @@ export async function fetchImage(
     controller.abort();
   }, fetchTimeout);
   try {
-    const response = await fetch(url, {signal: controller.signal});
+    const response = await ask(url, controller.signal);
     if (!response.ok || !response.body) {
       await response.body?.cancel();
       throw fail(`the server answered ${response.status} ${response.statusText}`.trimEnd());
@@ -55,6 +66,22 @@ export async function fetchImage(
     clearTimeout(timer);
     forget();
   }
+}
+
+/** What the server answers, if need be to another try. */
+async function ask(url: URL, signal: AbortSignal): Promise<Response> {
+  for (const pause of pauses) {
+    try {
+      const response = await fetch(url, {signal});
+      if (!passingStatuses.includes(response.status)) return response;
+      await response.body?.cancel();
+    } catch (error) {
+      const {cause} = error as {cause?: {code?: unknown}};
+      if (!passingCodes.includes(cause?.code)) throw error;
+    }
+    await sleep(pause, undefined, {signal});
+  }
+  return fetch(url, {signal});
 }
 
 /** Without what may be secret, and short where the image itself is in it. */

@@ -43,10 +43,10 @@ const maxPixels = 0x3fff ** 2;
 /** Of decoding a damaged image until libvips says what is wrong with it. */
 const mostAttempts = 10;
 
-/** How an input is called in messages: by its path, or its position among the inputs. */
-export function inputName(input: ImageInput, index: number): string {
+/** How an input is called in messages: by its path, or what else it is called. */
+export function inputName(input: ImageInput, otherwise: string): string {
   if (input instanceof URL && input.protocol !== 'data:') return input.href.split('?')[0]!;
-  return typeof input === 'string' ? input : `input ${index}`;
+  return typeof input === 'string' ? input : otherwise;
 }
 
 /**
@@ -123,14 +123,16 @@ async function readImage(path: string): Promise<Buffer> {
     await using file = await openRegularFile(path);
     return await file.handle.readFile();
   } catch (cause) {
-    throw fileError(`read image ${path}`, cause);
+    const error = fileError(`read image ${path}`, cause);
+    if (!/^(https?|data|file):/i.test(path)) throw error;
+    const message = `${error.message.replace(/\.$/, '')}; pass a URL as a URL object.`;
+    throw new RepVGGError(error.code, message, {cause});
   }
 }
 
 async function decodeBytes(bytes: Uint8Array, name: string, autoOrient: boolean): Promise<RgbImage> {
   if (bytes.length === 0) throw new RepVGGError('ERR_IMAGE_DECODE', `Cannot decode ${name}: it is empty.`);
-  const head = Buffer.from(bytes.subarray(0, headBytes)).toString('hex');
-  if (!formats.test(head)) {
+  if (!isImage(bytes)) {
     const message = `Cannot decode ${name}: it is not a JPEG, PNG, WebP, AVIF, TIFF or GIF image.`;
     throw new RepVGGError('ERR_IMAGE_DECODE', message);
   }
@@ -151,6 +153,11 @@ async function decodeBytes(bytes: Uint8Array, name: string, autoOrient: boolean)
       throw new RepVGGError('ERR_IMAGE_DECODE', `Cannot decode ${name}: ${reason}.`, {cause});
     }
   }
+}
+
+/** Whether bytes begin as an image does that can be decoded. */
+export function isImage(bytes: Uint8Array): boolean {
+  return formats.test(Buffer.from(bytes.subarray(0, headBytes)).toString('hex'));
 }
 
 function tooLarge(name: string, cause?: unknown): RepVGGError {

@@ -126,11 +126,11 @@ export class RepVGG implements AsyncDisposable {
     checkScore(source, options);
     this.#needOpen();
     const compute = this.#computeRows(options);
-    return scoreRecords(source, options, (items, imageOf) =>
+    return scoreRecords(source, options, (items, imageOf, nameOf) =>
       runBatches(
         items,
         imageOf,
-        this.#batchOptions(options),
+        {...this.#batchOptions(options), nameOf},
         (batch, cancel) => this.#whileOpen(() => compute(batch, cancel)),
         keep,
       ),
@@ -159,7 +159,9 @@ export class RepVGG implements AsyncDisposable {
     await this.dispose();
   }
 
-  #batchOptions(options: RunOptions & Pick<ScoreOptions, 'batchSize'>): RunBatchesOptions {
+  #batchOptions(
+    options: RunOptions & Pick<ScoreOptions, 'batchSize'>,
+  ): Omit<RunBatchesOptions<never>, 'nameOf'> {
     const {preprocessing, batchSize, device} = this;
     return {
       ...options,

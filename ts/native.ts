@@ -201,6 +201,11 @@ export interface NativeAddon {
    * containers and virtual machines.
    */
   countInstructions(): (() => number) | null;
+  /**
+   * Whether an open file is now this run's alone, until it is closed or the process ends: false where it is another's, in this
+   * process or not. True on a file system that has no locks.
+   */
+  lockFile(descriptor: number): boolean;
   /** Frees an array's memory at once; garbage is collected late where it is large. Its length is 0 from then on. */
   release(array: Float32Array): void;
   Network: new (shape: NativeNetworkShape, options: NativeNetworkOptions) => NativeNetwork;

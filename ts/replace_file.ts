@@ -4,6 +4,7 @@ import {
   constants,
   type FileHandle,
   open,
+  readdir,
   readlink,
   realpath,
   rename,
@@ -32,7 +33,7 @@ export async function replaceFile(
   let temporary: string | undefined;
   try {
     const {target, mode} = await destination(path);
-    temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}.tmp`);
+    temporary = join(dirname(target), `${temporaryPrefix(target)}${randomUUID()}${temporarySuffix}`);
     const file = await open(temporary, 'wx');
     try {
       if (mode !== undefined) await file.chmod(mode);
@@ -56,12 +57,26 @@ export async function replaceFile(
  *
  * @throws {RepVGGError} ERR_FILE_WRITE
  */
-export async function checkReplaceable(path: string): Promise<void> {
+export async function checkReplaceable(path: string): Promise<Destination> {
   try {
-    const {target} = await destination(path);
-    await access(dirname(target), constants.W_OK);
+    const found = await destination(path);
+    await access(dirname(found.target), constants.W_OK);
+    return found;
   } catch (error) {
     throw fileWriteError(path, error);
+  }
+}
+
+const temporaryPrefix = (target: string): string => `.${basename(target)}.`;
+const temporarySuffix = '.tmp';
+
+/** Removes what {@link replaceFile} leaves of a file where the process is killed. Nobody else may be writing the file. */
+export async function removeTemporaries(path: string): Promise<void> {
+  const prefix = temporaryPrefix(path);
+  for (const name of await readdir(dirname(path))) {
+    if (!name.startsWith(prefix) || !name.endsWith(temporarySuffix)) continue;
+    const id = name.slice(prefix.length, -temporarySuffix.length);
+    if (/^[0-9a-f-]{36}$/.test(id)) await rm(join(dirname(path), name), {force: true});
   }
 }
 
@@ -80,22 +95,27 @@ export function fileWriteError(path: string, error: unknown): RepVGGError {
   return new RepVGGError('ERR_FILE_WRITE', `Cannot write ${path}: ${problem}.`, {cause: error});
 }
 
-/** Where the file goes, and the mode of the one whose place it takes. */
-async function destination(path: string): Promise<{target: string; mode?: number}> {
-  let target: string;
+/** Where a file goes, beyond a symbolic link, and the mode of the one whose place it takes. */
+export interface Destination {
+  target: string;
+  mode?: number;
+}
+
+async function destination(path: string): Promise<Destination> {
+  const link = await readlink(path).catch(() => undefined);
+  let target = path;
   try {
-    target = await realpath(path);
+    if (link !== undefined) target = await realpath(path);
+    const stats = await stat(target);
+    if (stats.isDirectory()) throw new Error('it is a directory');
+    if (!stats.isFile()) throw new Error('it is not a regular file');
+    await access(target, constants.W_OK);
+    return {target, mode: stats.mode & 0o7777};
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    const link = await readlink(path).catch(() => undefined);
     if (link !== undefined) throw new Error(`it is a link to ${link}, which does not exist`);
     return {target: path};
   }
-  const stats = await stat(target);
-  if (stats.isDirectory()) throw new Error('it is a directory');
-  if (!stats.isFile()) throw new Error('it is not a regular file');
-  await access(target, constants.W_OK);
-  return {target, mode: stats.mode & 0o7777};
 }
 
 /** Writes all of some bytes at the end of what was written before. */

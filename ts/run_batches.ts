@@ -13,7 +13,7 @@ export type OnFailure<Failure> = (error: RepVGGError) => Failure;
 
 export const keep: OnFailure<RepVGGError> = error => error;
 
-export interface RunBatchesOptions extends Omit<PrepareOptions, 'signal'> {
+export interface RunBatchesOptions<Item> extends Omit<PrepareOptions<Item>, 'signal'> {
   /** How many devices share the batches. */
   devices: number;
   signal?: AbortSignal | undefined;
@@ -26,7 +26,7 @@ const batchesInFlight = 2;
 export async function* runBatches<Item, Result>(
   items: Iterable<Item> | AsyncIterable<Item>,
   imageOf: (item: Item) => ImageInput | RepVGGError,
-  options: RunBatchesOptions,
+  options: RunBatchesOptions<Item>,
   compute: Compute<Result>,
   onFailure: OnFailure<unknown>,
 ): AsyncGenerator<ComputedBatch<Item, Result>> {

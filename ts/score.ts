@@ -102,6 +102,8 @@ export type RowResult = Omit<LabelRow | LogitsRow | EmbeddingRow, keyof RowHead>
 
 interface Item {
   id: string;
+  /** What messages call it where it has no path. */
+  name: string;
   image: ImageInput | RepVGGError;
   fields: Record<string, unknown> | undefined;
 }
@@ -110,6 +112,7 @@ interface Item {
 export type RunItems = (
   items: AsyncIterable<Item>,
   imageOf: (item: Item) => ImageInput | RepVGGError,
+  nameOf: (item: Item) => string,
 ) => AsyncGenerator<ComputedBatch<Item, RowResult>>;
 
 /** That a timer can wait. */
@@ -171,7 +174,13 @@ async function* rows(
   summary: ScoreSummary,
 ): AsyncGenerator<ScoreRow, ScoreSummary, void> {
   const {signal, timing = false} = options;
-  for await (const computed of run(toItems(source, options, summary), ({image}) => image)) {
+  const items = toItems(source, options, summary);
+  const batches = run(
+    items,
+    ({image}) => image,
+    ({name}) => name,
+  );
+  for await (const computed of batches) {
     const {items, slots, milliseconds, resultOf, computeMilliseconds, busyMilliseconds} = computed;
     summary.computeMilliseconds += busyMilliseconds;
     for (const [i, {id, fields}] of items.entries()) {
@@ -200,7 +209,7 @@ async function* toItems(
   const ids = uniqueIds ? new IdSet() : undefined;
   let position = 0;
   for await (const input of source) {
-    const {id, image, label, fields: all} = toRecord(input, position++);
+    const {id, name, image, label, fields: all} = toRecord(input, position++);
     const isNew = ids?.add(id) ?? true;
     if (skip?.(id)) {
       summary.skipped++;
@@ -209,6 +218,7 @@ async function* toItems(
     const message = `Expected each id once but received ${JSON.stringify(id)} again.`;
     yield {
       id,
+      name,
       image: isNew ? image : new RepVGGError('ERR_DUPLICATE_ID', message),
       fields:
         fields && Object.fromEntries(fields.map(name => [name, name === 'label' ? label : all?.[name]])),
@@ -216,20 +226,25 @@ async function* toItems(
   }
 }
 
-interface FullRecord extends Pick<SourceRecord, 'id' | 'label' | 'fields'> {
-  image: ImageInput | RepVGGError;
-}
+interface FullRecord extends Omit<Item, 'fields'>, Pick<SourceRecord, 'label' | 'fields'> {}
 
 /** A record has an image or an error; an image alone is called by its path or URL, or by its position. */
 function toRecord(input: ScoreInput, position: number): FullRecord {
-  if (typeof input === 'string') return {id: input, image: input};
-  if (input instanceof URL) return {id: input.href, image: input};
-  if (typeof input !== 'object' || input === null) {
-    // Refused by whatever reads images, as the error of its row.
-    return {id: String(position), image: input};
-  }
-  const {id} = input as {id?: unknown};
-  if ('image' in input) return {...input, id: id === undefined ? String(position) : String(id)};
-  if ('error' in input) return {id: String(id), image: input.error};
-  return {id: String(position), image: input};
+  const name = `input ${position}`;
+  if (typeof input === 'string') return {id: input, name, image: input};
+  if (input instanceof URL) return {id: input.href, name, image: input};
+  // Whatever is none of these, whoever reads images refuses as the error of its row.
+  if (typeof input !== 'object' || input === null) return {id: String(position), name, image: input};
+  const {id: given} = input as {id?: unknown};
+  const own = given === undefined ? {id: String(position), name} : {id: String(given), name: String(given)};
+  if ('image' in input) return {...input, ...own};
+  if ('error' in input) return {...input, ...own, image: toCoded(input.error)};
+  return {...own, image: input};
+}
+
+/** Why a record has no image, in the words of whoever made the record. */
+function toCoded(error: unknown): RepVGGError {
+  if (error instanceof RepVGGError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new RepVGGError('ERR_SOURCE', message, {cause: error});
 }

@@ -11,6 +11,7 @@ import {type SinkFormat, sinkFormat} from './sinks/formats.ts';
 import {Journal, type Marker} from './sinks/journal.ts';
 import {csvHeader, fromJournalLine, toCsvLine, toJournalLine, toJsonLine} from './sinks/lines.ts';
 import {writeParquet} from './sinks/parquet.ts';
+import {checkNotSource} from './sources/source.ts';
 
 /** Of {@link scoreToFile}. */
 export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds'> {
@@ -31,6 +32,10 @@ export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds
 export interface ScoreFileSummary extends ScoreSummary {
   /** Whether the file is complete; if not, the run was stopped and can be resumed. */
   complete: boolean;
+  /** The file was complete before, and nothing was done. */
+  alreadyComplete: boolean;
+  /** Rows with an error in the file, those that runs before have written included; 0 if it was complete already. */
+  failedInFile: number;
 }
 
 /** Rows are saved as often; a run that is killed loses no more. */
@@ -57,20 +62,27 @@ export async function scoreToFile(
 ): Promise<ScoreFileSummary> {
   const {resume = false, settings = {}, stop, onProgress, ...score} = options;
   const format = sinkFormat(path);
+  await checkNotSource(path, source);
   if (format === 'arrow') await loadArrow(); // Before the work, not after it.
   const journal = await Journal.open(path, {...settings, ...settingsOf(model, score), format}, resume);
-  if (journal === 'complete') return {...nothing, complete: true};
+  if (journal === 'complete') return {...nothing, complete: true, alreadyComplete: true, failedInFile: 0};
   await using _ = journal;
   const skip = skipWritten(journal.marker, path);
   const records = stop ? untilStopped(source, stop) : source;
   const scores = model.score(records, {...score, uniqueIds: true, skip: skip.next});
   const columns = columnsOf(score);
-  await writeRows(scores, journal, format, columns, stop, onProgress);
-  const {summary} = scores;
-  if (!journal.marker.complete) return {...summary, complete: false};
-  skip.end();
-  await finish(journal, format, columns, lengthOf(model, score));
-  return {...summary, complete: true};
+  try {
+    await writeRows(scores, journal, format, columns, stop, onProgress);
+  } finally {
+    const {rows, complete} = journal.marker;
+    if (rows === 0 && !complete) await journal.remove(); // Nothing to go on with.
+  }
+  const {complete, failed: failedInFile} = journal.marker;
+  if (complete) {
+    skip.end();
+    await finish(journal, format, columns, lengthOf(model, score));
+  }
+  return {...scores.summary, complete, alreadyComplete: false, failedInFile};
 }
 
 const nothing: ScoreSummary = {ok: 0, failed: 0, skipped: 0, prepareMilliseconds: 0, computeMilliseconds: 0};
@@ -78,7 +90,18 @@ const nothing: ScoreSummary = {ok: 0, failed: 0, skipped: 0, prepareMilliseconds
 function settingsOf(model: RepVGG, score: ScoreOptions): Record<string, unknown> {
   const {output = 'labels', topK = 5, fields = [], timing = false} = score;
   const {architecture, form, precision, preprocessing} = model;
-  return {output, topK, fields, timing, architecture: architecture.name, form, precision, preprocessing};
+  const labels = digestOf(model.labels.map(({label}) => label).join('\n')).slice(0, 16);
+  return {
+    output,
+    topK,
+    fields,
+    timing,
+    architecture: architecture.name,
+    form,
+    precision,
+    preprocessing,
+    labels,
+  };
 }
 
 function lengthOf({architecture}: RepVGG, {output}: ScoreOptions): number {
@@ -106,8 +129,10 @@ function skipWritten(
   };
 }
 
-function digestWith(digest: string, id: string): string {
-  return createHash('sha256').update(`${digest}\n${id}`).digest('hex');
+const digestWith = (digest: string, id: string): string => digestOf(`${digest}\n${id}`);
+
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 /** Writes rows to the journal, and saves them now and then and at the end, also where it is an error that ends them. */
@@ -203,8 +228,8 @@ async function finish(
         ? writeParquet(file, columns, groups, vectorLength)
         : writeArrow(file, columns, groups, vectorLength),
     );
+    await journal.remove();
   }
-  await journal.remove();
 }
 
 async function* groupRows(journal: Journal, numbersInRow: number): AsyncGenerator<ScoreRow[]> {

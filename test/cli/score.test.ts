@@ -90,6 +90,44 @@ test('SIGINT and SIGTERM finish the batches under way; --resume goes on', async 
   }
 });
 
+test('failed rows of runs before make the exit code 1, and a complete output is said to be one', async t => {
+  const folder = await temporaryFolder(t);
+  const names = (await readdir(digits.images)).slice(0, 20).map(name => join(digits.images, name));
+  const args = ['score', '-', ...options, '--batch-size', '4', '-o', join(folder, 'out.ndjson'), '--resume'];
+  const child = start(args, {stdin: 'open'});
+  child.stdin!.write(`none.jpg\n${names.join('\n')}\n`);
+  const done = finish(child);
+  while (!(await readdir(folder)).includes('out.ndjson.partial.json')) {
+    await new Promise(resolve => setTimeout(resolve, 50));
+  }
+  const second = await repvgg(args, {stdin: ''});
+  t.is(second.code, 3);
+  t.regex(second.stderr, /another run is writing it\. \(ERR_FILE_WRITE\)/);
+  child.kill('SIGTERM');
+  t.is((await done).code, 143);
+  const resumed = await repvgg(args, {stdin: ['none.jpg', ...names].join('\n')});
+  t.deepEqual([resumed.code, resumed.stderr], [1, '']);
+  t.is((await rowsOf(join(folder, 'out.ndjson'))).length, 21);
+  const again = await repvgg(args, {stdin: ''});
+  t.is(again.code, 0);
+  t.regex(again.stderr, /out\.ndjson is complete already: nothing was done/);
+});
+
+test('an output that would replace the source, a column that is not there', async t => {
+  const folder = await temporaryFolder(t);
+  const text = `path,sku\n${photos[0]},1\n`;
+  await writeFile(join(folder, 'list.csv'), text);
+  const run = (...args: string[]) => repvgg(['score', 'list.csv', ...options, ...args], {cwd: folder});
+  const same = await run('-o', './list.csv');
+  t.is(same.code, 2);
+  t.regex(same.stderr, /Expected a file that the source does not consist of for the output/);
+  const misspelt = await run('-o', 'out.csv', '--fields', 'skuu');
+  t.is(misspelt.code, 3);
+  t.regex(misspelt.stderr, /expected a column skuu but its columns are path, sku/);
+  t.is(await readFile(join(folder, 'list.csv'), 'utf8'), text);
+  t.deepEqual(await readdir(folder), ['list.csv']);
+});
+
 test('a disk that is full: the error says so, what was saved stays, and --resume goes on', async t => {
   const folder = await temporaryFolder(t);
   const names = (await readdir(digits.images)).slice(0, 200).map(name => join(digits.images, name));

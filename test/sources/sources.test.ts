@@ -1,10 +1,13 @@
 import {mkdir, readdir, readFile, readlink, symlink, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
+import {Readable} from 'node:stream';
 import {gzipSync} from 'node:zlib';
 import test from 'ava';
+import type {SchemaElement} from 'hyparquet';
 import {parquetWriteBuffer} from 'hyparquet-writer';
 import {packTar} from 'modern-tar';
-import {openSource, type SourceOptions, type SourceRecord} from '../../ts/sources/source.ts';
+import {checkNotSource, openSource, type SourceOptions, type SourceRecord} from '../../ts/sources/source.ts';
+import {sniffStdin} from '../../ts/sources/stdin.ts';
 import {photos} from '../fixtures.ts';
 import {temporaryFolder} from '../folder.ts';
 
@@ -49,11 +52,15 @@ test('a folder: its images in the order of their names, labelled by its subfolde
   }
   await symlink(join(root, 'z.png'), join(root, 'y.png'));
   await symlink(root, join(root, 'cat', 'loop'));
+  await symlink(join(root, 'dog', 'small'), join(root, 'cow'));
+  await writeFile(join(root, '.hidden.jfif'), '');
   t.deepEqual(
     await all(root),
     [
+      {id: '.hidden.jfif'},
       {id: 'cat/10.jpg', label: 'cat'},
       {id: 'cat/9.jpg', label: 'cat'},
+      {id: 'cow/a.webp', label: 'cow'},
       {id: 'dog/b.JPG', label: 'dog'},
       {id: 'dog/small/a.webp', label: 'dog'},
       {id: 'y.png'},
@@ -76,6 +83,43 @@ test('a glob matches files of any kind, each read as its own', async t => {
   t.deepEqual(await ids('**/*'), ['a/1.jpg', 'x.jpg', 'y.jpg']);
   t.deepEqual(await ids('a/*.{jpg,png}'), ['a/1.jpg']);
   await t.throwsAsync(ids('a/*.gif'), {code: 'ERR_FILE_NOT_FOUND', message: /no file matches it/});
+  await t.throwsAsync(ids('a/*.md'), {code: 'ERR_SOURCE', message: /no file that matches it is an image/});
+});
+
+test('an output that would take the place of its source is seen', async t => {
+  const root = await temporaryFolder(t);
+  const list = join(root, 'list.csv');
+  await writeFile(list, 'path\n');
+  await symlink(list, join(root, 'link.csv'));
+  for (const [source, output] of [
+    [list, list],
+    [join(root, 'link.csv'), list],
+    [list, join(root, 'link.csv')],
+    [join(root, '*.csv'), join(root, 'new.csv')],
+  ] as const) {
+    await t.throwsAsync(checkNotSource(output, openSource(source)), {code: 'ERR_INVALID_ARGUMENT'}, source);
+  }
+  for (const source of [list, root, join(root, '*.txt'), '-']) {
+    await t.notThrowsAsync(checkNotSource(join(root, 'new.csv'), openSource(source)));
+  }
+  await t.notThrowsAsync(checkNotSource(list, ['a.jpg']));
+});
+
+test('what standard input looks like', async t => {
+  const photo = await readFile(photos[0]!);
+  for (const [bytes, expected] of [
+    [photo, 'image'],
+    [Buffer.from('PAR1'.padEnd(600)), 'parquet'],
+    [Buffer.from('{"image": "a.jpg"}\n'), 'ndjson'],
+    [Buffer.from('a.jpg\n'), 'list'],
+    [Buffer.from(''), 'list'],
+    [gzipSync('x'), 'tar'],
+    [await packTar([member('a.jpg', photo)]), 'tar'],
+  ] as const) {
+    const {stream, sniffed} = await sniffStdin(Readable.from([bytes]));
+    t.is(sniffed, expected);
+    t.deepEqual(Buffer.concat(await Readable.from(stream).toArray()), Buffer.from(bytes));
+  }
 });
 
 test('a list: paths start at its folder, URLs stay, empty lines are skipped', async t => {
@@ -191,6 +235,55 @@ test('Parquet: a column of paths, of bytes or of {bytes, path}, row group by row
   for (const [i, record] of records.entries()) t.deepEqual(bytesOf(record), bytes[i]!);
 });
 
+test('Parquet: bytes beside a path that need not be unique, ids of other types, and the columns that are needed', async t => {
+  const root = await temporaryFolder(t);
+  const file = join(root, 'list.parquet');
+  const bytes = await readFile(photos[0]!);
+  const schema: SchemaElement[] = [
+    {name: 'root', num_children: 4},
+    {name: 'image', repetition_type: 'OPTIONAL', num_children: 2},
+    {name: 'bytes', repetition_type: 'OPTIONAL', type: 'BYTE_ARRAY'},
+    {name: 'path', repetition_type: 'OPTIONAL', type: 'BYTE_ARRAY', converted_type: 'UTF8'},
+    {name: 'time', repetition_type: 'OPTIONAL', type: 'INT64', converted_type: 'TIMESTAMP_MILLIS'},
+    {name: 'hash', repetition_type: 'OPTIONAL', type: 'BYTE_ARRAY'},
+    {name: 'wide', repetition_type: 'OPTIONAL', type: 'INT32'},
+  ];
+  const columnData = [
+    {
+      name: 'image',
+      data: [
+        {bytes, path: '1.jpg'},
+        {bytes, path: '1.jpg'},
+        {bytes: null, path: 'a/b.jpg'},
+      ],
+    },
+    {name: 'time', data: [new Date(0), new Date(1), null]},
+    {name: 'hash', data: [Uint8Array.of(0xab, 1), Uint8Array.of(0xab, 2), null]},
+    {name: 'wide', data: [1, 2, 3]},
+  ];
+  await writeFile(file, Buffer.from(parquetWriteBuffer({columnData, schema})));
+  const ids = async (options: SourceOptions = {}): Promise<string[]> =>
+    (await all(file, options)).map(({id}) => id);
+  t.deepEqual(await ids(), [`${file}:0`, `${file}:1`, 'a/b.jpg']);
+  t.deepEqual(await ids({idColumn: 'time'}), [
+    '1970-01-01T00:00:00.000Z',
+    '1970-01-01T00:00:00.001Z',
+    'a/b.jpg',
+  ]);
+  t.deepEqual(await ids({idColumn: 'hash'}), ['ab01', 'ab02', 'a/b.jpg']);
+  t.deepEqual(Object.keys((await all(file))[0]!.fields!), ['path', 'time', 'hash', 'wide']);
+  t.deepEqual(
+    (await all(file, {fields: ['path', 'wide']})).map(({fields}) => fields),
+    [{path: '1.jpg', wide: 1}, {path: '1.jpg', wide: 2}, {wide: 3}],
+  );
+  for (const fields of [['with'], ['label']]) {
+    await t.throwsAsync(all(file, {fields}), {
+      code: 'ERR_SOURCE',
+      message: /expected a column (with|label) but its columns are image, time, hash, wide/,
+    });
+  }
+});
+
 test('a Parquet file that is cut short, or none at all, is refused', async t => {
   const root = await temporaryFolder(t);
   const file = join(root, 'cut.parquet');
@@ -229,6 +322,7 @@ test('tar: WebDataset samples with label and fields, plain or gzipped; a bad .js
     member('train/003.seg.png', 'x'),
     member('train/003.input.jpg', photo),
     member('004.cls', 'no image'),
+    member('lost.json', '{'),
     member('empty.png', ''),
   ]);
   for (const [name, bytes] of [
@@ -241,13 +335,44 @@ test('tar: WebDataset samples with label and fields, plain or gzipped; a bad .js
     const records = await all(file);
     t.deepEqual(
       records.map(({id}) => id.replace(`${file}/`, '')),
-      ['train/001.jpg', 'train/002.json', 'train/003.seg.png', 'empty.png'],
+      [
+        'train/001.jpg',
+        'train/002.jpg',
+        'train/003.seg.png',
+        'train/003.input.jpg',
+        'lost.json',
+        'empty.png',
+      ],
     );
     t.like(records[0], {label: '3', fields: {width: 512}});
     t.deepEqual(bytesOf(records[0]), photo);
-    t.is(records[1]!.code, 'ERR_SOURCE');
-    t.is(bytesOf(records[3]).length, 0);
+    t.like(records[1], {code: 'ERR_SOURCE'});
+    t.regex(records[1]!.message!, /^Cannot read .*train\/002\.json: /);
+    t.is(records[4]!.code, 'ERR_SOURCE');
+    t.is(bytesOf(records[5]).length, 0);
+    const chosen = await all(file, {imageColumn: 'input.jpg'});
+    t.deepEqual(
+      chosen.map(({id}) => id.replace(`${file}/`, '')),
+      ['train/002.json', 'train/003.input.jpg', 'lost.json'],
+    );
   }
+});
+
+test('tar: images that differ behind the first dot of their names are all there, also more than are held', async t => {
+  const file = join(await temporaryFolder(t), 'a.tar');
+  const names = Array.from({length: 9}, (_, i) => `IMG.${i}.jpg`);
+  const image = 'x'.repeat(2 ** 24);
+  await writeFile(file, await packTar([...names.map(name => member(name, image)), member('IMG.cls', '7')]));
+  const records = await all(file);
+  t.deepEqual(
+    records.map(({id}) => id),
+    names.map(name => `${file}/${name}`),
+  );
+  // A sample of more than 64 MiB is not held until its end.
+  t.deepEqual(
+    records.map(({label}) => label),
+    [...Array.from({length: 8}, () => undefined), '7'],
+  );
 });
 
 test('a tar that is cut short gives the samples before the cut, and says so', async t => {

@@ -181,7 +181,7 @@ export function addSourceOptions(command: Command, formats: readonly SourceForma
     )
     .option(
       '--image-column <name>',
-      'of paths, URLs or bytes (default: image, path, file, filename, url or uri)',
+      'of paths, URLs or bytes (default: image, path, file, filename, url or uri); in a tar the ending, as input.jpg',
     )
     .option('--label-column <name>', 'of the known class (default: label)');
 }

@@ -19,7 +19,7 @@ import {
   type SourceFlags,
   takePreprocessing,
 } from './options.ts';
-import {print} from './output.ts';
+import {oneLine, print} from './output.ts';
 import {ScoreProgress} from './score_progress.ts';
 
 interface Flags extends NetworkFlags, SourceFlags {
@@ -93,30 +93,28 @@ async function score(source: string, flags: Flags, command: Command): Promise<vo
   const {format, imageColumn, idColumn, labelColumn, root, ...load} = rest;
   const checkpointFile = needCheckpoint(checkpoint, command);
   if (output === '-' && resume) command.error("error: option '--resume' needs '-o, --output <file>'");
-  const sourceOptions = {format, imageColumn, idColumn, labelColumn, root};
+  if (output !== '-') await checkOutput(output);
+  const sourceOptions = {format, imageColumn, idColumn, labelColumn, root, fields: fields ?? []};
   const scoreOptions: ScoreOptions = {
     output: embed ? 'embeddings' : logits ? 'logits' : 'labels',
     ...{topK, fields, timing, concurrency, fetchTimeout},
   };
   await using model = await loadModel(checkpointFile, load);
-  await run(
-    model,
-    {source, checkpoint: checkpointFile, output, resume: resume === true},
-    sourceOptions,
-    scoreOptions,
-  );
+  const job = {source, checkpoint: checkpointFile, eps: load.eps, output, resume: resume === true};
+  await run(model, job, sourceOptions, scoreOptions);
 }
 
 interface Job {
   source: string;
   checkpoint: string;
+  eps: number | undefined;
   output: string;
   resume: boolean;
 }
 
 async function run(
   model: RepVGG,
-  {source, checkpoint, output, resume}: Job,
+  {source, checkpoint, eps, output, resume}: Job,
   sourceOptions: SourceOptions,
   scoreOptions: ScoreOptions,
 ): Promise<void> {
@@ -135,10 +133,16 @@ async function run(
     complete = !interruption.stop.aborted;
     failed = scores.summary.failed;
   } else {
-    const settings = {source, ...sourceOptions, checkpoint: await hashOf(checkpoint)};
+    const settings = {source, ...sourceOptions, checkpoint: await hashOf(checkpoint), eps};
     const onProgress = progress.show.bind(progress);
     const options = {...scoreOptions, resume, settings, stop: interruption.stop, onProgress};
-    ({complete, failed} = await scoreToFile(model, records, output, options));
+    const result = await scoreToFile(model, records, output, options);
+    ({complete, failedInFile: failed} = result);
+    if (result.alreadyComplete) {
+      console.error(
+        oneLine(`${output} is complete already: nothing was done (without --resume it is written anew).`),
+      );
+    }
   }
   if (source === '-') process.stdin.destroy(); // Else the process would wait for the end of it.
   if (!complete) process.exitCode = interruption.exitCode;
@@ -152,6 +156,14 @@ async function loadScoring() {
   const {untilStopped} = await import('../cancellation.ts');
   const {toJsonLine} = await import('../sinks/lines.ts');
   return {openSource, scoreToFile, untilStopped, toJsonLine};
+}
+
+/** Before the model is loaded, which may take long. */
+async function checkOutput(output: string): Promise<void> {
+  const {sinkFormat} = await import('../sinks/formats.ts');
+  const {checkReplaceable} = await import('../replace_file.ts');
+  sinkFormat(output);
+  await checkReplaceable(output);
 }
 
 /** SIGINT and SIGTERM: the first lets the batches under way finish, a second ends the process as it would without us. */

@@ -1,7 +1,8 @@
 import {createReadStream} from 'node:fs';
-import {type FileHandle, open, readFile, rename, rm, stat} from 'node:fs/promises';
+import {constants, type FileHandle, open, readFile, rename, rm, stat} from 'node:fs/promises';
 import {fileError, RepVGGError} from '../errors.ts';
-import {append, fileWriteError, replaceFile} from '../replace_file.ts';
+import {native} from '../native.ts';
+import {append, checkReplaceable, fileWriteError, removeTemporaries, replaceFile} from '../replace_file.ts';
 
 /** How far a file of rows has come, as it is kept beside it. */
 export interface Marker {
@@ -44,39 +45,35 @@ export class Journal implements AsyncDisposable {
 
   /**
    * @param resume goes on with what there is, if there is any; without it, that is an error, so that no work is lost unasked
-   * @throws {RepVGGError} ERR_RESUME, ERR_FILE_WRITE
+   * @throws {RepVGGError} ERR_RESUME, ERR_FILE_WRITE, also where another run is writing the file
    */
   static async open(
-    path: string,
+    output: string,
     settings: Record<string, unknown>,
     resume: boolean,
   ): Promise<Journal | 'complete'> {
-    const found = await readMarker(path);
-    if (!found && resume && (await exists(path))) return 'complete';
-    if (found && !resume) {
-      const problem = `${path}.partial has ${found.rows} rows of a run that did not finish`;
-      throw new RepVGGError(
-        'ERR_RESUME',
-        `Cannot write ${path}: ${problem}; resume it, or remove ${path}.partial.json to begin again.`,
-      );
-    }
-    if (found) compareSettings(path, found.settings, settings);
-    if (found?.complete && !(await exists(`${path}.partial`))) {
-      await rm(markerPath(path), {force: true}); // Killed just after the output took its place.
-      return 'complete';
-    }
-    const marker = found ?? {settings, ...none};
-    try {
-      const file = await open(`${path}.partial`, found ? 'r+' : 'w');
+    const {target: path, mode} = await checkReplaceable(output);
+    for (;;) {
+      const before = await findRun(path, settings, resume);
+      if (before === 'complete') return before;
+      const file = await openAlone(path, before !== undefined);
+      if (!file) continue; // Another run was about to end.
       try {
-        await cutOff(file, path, marker.bytes);
-        return new Journal(path, marker, file);
+        const found = await findRun(path, settings, resume); // Nobody else changes it any more.
+        if (found !== 'complete') {
+          const marker = found ?? {settings, ...none};
+          await cutOff(file, path, marker.bytes);
+          if (mode !== undefined) await file.chmod(mode); // Of the output that it is to take the place of.
+          await removeTemporaries(path);
+          await removeTemporaries(markerPath(path));
+          return new Journal(path, marker, file);
+        }
+        await file.close();
+        return found;
       } catch (error) {
         await file.close();
-        throw error;
+        throw fileWriteError(partialPath(path), error);
       }
-    } catch (cause) {
-      throw fileWriteError(`${path}.partial`, cause);
     }
   }
 
@@ -90,7 +87,7 @@ export class Journal implements AsyncDisposable {
       }
       this.#bytes += bytes.length;
     } catch (cause) {
-      throw fileWriteError(`${this.path}.partial`, cause);
+      throw fileWriteError(partialPath(this.path), cause);
     }
   }
 
@@ -99,7 +96,7 @@ export class Journal implements AsyncDisposable {
     try {
       await this.#file.datasync();
     } catch (cause) {
-      throw fileWriteError(`${this.path}.partial`, cause);
+      throw fileWriteError(partialPath(this.path), cause);
     }
     const marker = {...this.marker, ...progress, complete, bytes: this.#bytes};
     const text = `${JSON.stringify(marker, null, 2)}\n`;
@@ -111,7 +108,7 @@ export class Journal implements AsyncDisposable {
   async *lines(): AsyncGenerator<string> {
     if (this.marker.bytes === 0) return;
     let rest = '';
-    const stream = createReadStream(`${this.path}.partial`, {end: this.marker.bytes - 1, encoding: 'utf8'});
+    const stream = createReadStream(partialPath(this.path), {end: this.marker.bytes - 1, encoding: 'utf8'});
     for await (const chunk of stream as AsyncIterable<string>) {
       const lines = (rest + chunk).split('\n');
       rest = lines.pop()!;
@@ -122,15 +119,16 @@ export class Journal implements AsyncDisposable {
   /** Takes the place of the output: its lines are what that should be. */
   async become(): Promise<void> {
     try {
-      await rename(`${this.path}.partial`, this.path);
+      await rename(partialPath(this.path), this.path);
     } catch (cause) {
       throw fileWriteError(this.path, cause);
     }
+    await rm(markerPath(this.path), {force: true});
   }
 
-  /** Removes it, once the output is complete. The marker goes last: without a journal, it says that the output is complete. */
+  /** Removes it. The marker goes last: a complete one without a journal says that the output is there. */
   async remove(): Promise<void> {
-    await rm(`${this.path}.partial`, {force: true});
+    await rm(partialPath(this.path), {force: true});
     await rm(markerPath(this.path), {force: true});
   }
 
@@ -139,7 +137,58 @@ export class Journal implements AsyncDisposable {
   }
 }
 
+const partialPath = (path: string): string => `${path}.partial`;
 const markerPath = (path: string): string => `${path}.partial.json`;
+
+/** What there is to go on with, if there is anything and it may be gone on with. */
+async function findRun(
+  path: string,
+  settings: Record<string, unknown>,
+  resume: boolean,
+): Promise<Marker | 'complete' | undefined> {
+  const found = await readMarker(path);
+  if (!found || found.rows + Number(found.complete) === 0) {
+    return resume && (await exists(path)) ? 'complete' : undefined;
+  }
+  const isThere = await exists(partialPath(path));
+  if (found.complete && !isThere) {
+    await rm(markerPath(path), {force: true}); // Killed just after the output took its place.
+    return resume ? 'complete' : undefined;
+  }
+  if (!resume) {
+    const problem = `${partialPath(path)} has ${found.rows} rows of a run that did not finish`;
+    throw new RepVGGError(
+      'ERR_RESUME',
+      `Cannot write ${path}: ${problem}; resume it, or remove ${markerPath(path)} to begin again.`,
+    );
+  }
+  compareSettings(path, found.settings, settings);
+  if (isThere) return found;
+  const problem = `${partialPath(path)} is missing`;
+  throw new RepVGGError(
+    'ERR_RESUME',
+    `Cannot resume ${path}: ${problem}; remove ${markerPath(path)} to begin again.`,
+  );
+}
+
+/** The journal, which nobody else writes while it is open; undefined if it was taken away meanwhile. */
+async function openAlone(path: string, isThere: boolean): Promise<FileHandle | undefined> {
+  let file: FileHandle;
+  try {
+    file = await open(partialPath(path), constants.O_RDWR | (isThere ? 0 : constants.O_CREAT));
+  } catch (cause) {
+    if (isThere && (cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw fileWriteError(partialPath(path), cause);
+  }
+  if (!native().lockFile(file.fd)) {
+    await file.close();
+    throw new RepVGGError('ERR_FILE_WRITE', `Cannot write ${path}: another run is writing it.`);
+  }
+  const [opened, named] = await Promise.all([file.stat(), stat(partialPath(path)).catch(() => undefined)]);
+  if (opened.ino === named?.ino && opened.dev === named.dev) return file;
+  await file.close();
+  return undefined;
+}
 
 async function readMarker(path: string): Promise<Marker | undefined> {
   let text: string;
@@ -175,7 +224,7 @@ function compareSettings(path: string, before: Record<string, unknown>, now: Rec
 async function cutOff(file: FileHandle, path: string, bytes: number): Promise<void> {
   const {size} = await file.stat();
   if (size < bytes) {
-    const problem = `${path}.partial has ${size} bytes, of the ${bytes} that were written`;
+    const problem = `${partialPath(path)} has ${size} bytes, of the ${bytes} that were written`;
     throw new RepVGGError(
       'ERR_RESUME',
       `Cannot resume ${path}: ${problem}; remove ${markerPath(path)} to begin again.`,

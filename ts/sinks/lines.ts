@@ -1,14 +1,9 @@
 import type {ScoreRow} from '../score.ts';
-import {type Column, toText} from './columns.ts';
+import {type Column, plainValue, toText} from './columns.ts';
 
 /** A row as a line of JSON. Numbers that JSON cannot write (NaN, Infinity) become null. */
 export function toJsonLine(row: ScoreRow): string {
   return `${JSON.stringify(row, plainValue)}\n`;
-}
-
-function plainValue(_: string, value: unknown): unknown {
-  if (value instanceof Float32Array) return [...value];
-  return typeof value === 'bigint' ? String(value) : value;
 }
 
 export function csvHeader(columns: readonly Column[]): string {
@@ -31,17 +26,19 @@ function quoted(text: string): string {
 
 /** Rows on their way to a format that cannot be appended to: as JSON, but vectors in base64, a third as long and exact. */
 export function toJournalLine(row: ScoreRow): string {
-  const line = JSON.stringify(row, (_, value: unknown) => {
-    if (!(value instanceof Float32Array)) return plainValue('', value);
-    return {float32: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64')};
-  });
-  return `${line}\n`;
+  const vectors = Object.entries(row).filter(([, value]) => value instanceof Float32Array);
+  const encoded = vectors.map(([name, value]: [string, Float32Array]) => [
+    name,
+    Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64'),
+  ]);
+  return `${JSON.stringify({...row, ...Object.fromEntries(encoded)}, plainValue)}\n`;
 }
 
 export function fromJournalLine(line: string): ScoreRow {
-  return JSON.parse(line, (_, value: unknown) => {
-    const {float32} = (value ?? {}) as {float32?: unknown};
-    if (typeof float32 !== 'string') return value;
-    return new Float32Array(Uint8Array.from(Buffer.from(float32, 'base64')).buffer);
-  }) as ScoreRow;
+  const row = JSON.parse(line) as Record<string, unknown>;
+  for (const name of ['logits', 'embedding']) {
+    if (typeof row[name] !== 'string') continue;
+    row[name] = new Float32Array(Uint8Array.from(Buffer.from(row[name], 'base64')).buffer);
+  }
+  return row as unknown as ScoreRow;
 }

@@ -1,21 +1,27 @@
-import type {Dirent} from 'node:fs';
+import type {Dirent, Stats} from 'node:fs';
 import {readdir, stat} from 'node:fs/promises';
-import {join, normalize} from 'node:path';
+import {join, normalize, resolve} from 'node:path';
 import picomatch from 'picomatch';
 import {fileError, RepVGGError} from '../errors.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
 
 export function isImageName(name: string): boolean {
-  return /\.(jpe?g|png|webp|avif|tiff?|gif)$/i.test(name);
+  return /\.(jpe?g|jpe|jfif|png|webp|avif|tiff?|gif)$/i.test(name);
 }
 
 export function isGlob(path: string): boolean {
   return picomatch.scan(path).isGlob;
 }
 
+/** Whether a glob matches a path, wherever both are seen from. */
+export function matchesGlob(pattern: string, path: string): boolean {
+  return picomatch(resolve(pattern))(resolve(path));
+}
+
 /**
- * The images in a folder and those below it, in the order of their names. An image below the folder is labelled with the
- * name of the folder's own subfolder that it is in, as torchvision's ImageFolder does.
+ * The images in a folder and those below it, in the order of their names, hidden ones among them. An image below the folder
+ * is labelled with the name of the folder's own subfolder that it is in, as torchvision's ImageFolder does. Symbolic links are
+ * followed, but not to a folder that they are in.
  */
 export async function* findImages({
   path,
@@ -59,15 +65,29 @@ export async function* matchFiles(pattern: string, signal?: AbortSignal): AsyncG
     none = false;
     yield found.path;
   }
-  if (none) throw new RepVGGError('ERR_FILE_NOT_FOUND', `Cannot read source ${pattern}: no file matches it.`);
+  if (none)
+    throw new RepVGGError(
+      'ERR_FILE_NOT_FOUND',
+      `Cannot read source ${pattern}: no file matches it (folders do not count: FOLDER/** has their files).`,
+    );
 }
 
 type Found = {path: string; names: string[]} | {path: string; error: RepVGGError};
 
-async function* walk(folder: string, signal?: AbortSignal, names: string[] = []): AsyncGenerator<Found> {
+/** @param above the folders that this one is in, and of which it may not be one again */
+async function* walk(
+  folder: string,
+  signal?: AbortSignal,
+  names: string[] = [],
+  above: readonly string[] = [],
+): AsyncGenerator<Found> {
   signal?.throwIfAborted();
   let entries: Dirent[];
+  let identity: string;
   try {
+    const {dev, ino} = await stat(folder, {bigint: true});
+    identity = `${dev}:${ino}`;
+    if (above.includes(identity)) return;
     entries = await readdir(folder, {withFileTypes: true});
   } catch (cause) {
     const error = fileError(`read folder ${folder}`, cause);
@@ -80,19 +100,17 @@ async function* walk(folder: string, signal?: AbortSignal, names: string[] = [])
   for (const entry of entries) {
     const path = join(folder, entry.name);
     const below = [...names, entry.name];
-    if (entry.isDirectory()) yield* walk(path, signal, below);
-    // A link to a file counts as one; a link to a folder does not, since it may lead back to where it is.
-    else if (entry.isFile() || (entry.isSymbolicLink() && (await leadsToFile(path)))) {
-      yield {path, names: below};
-    }
+    const kind = entry.isSymbolicLink() ? await kindOfTarget(path) : entry;
+    if (kind === 'nothing' || kind.isFile()) yield {path, names: below};
+    else if (kind.isDirectory()) yield* walk(path, signal, below, [...above, identity]);
   }
 }
 
-/** A link that leads nowhere counts as a file too: reading it says what is wrong. */
-async function leadsToFile(link: string): Promise<boolean> {
+/** A link that leads nowhere counts as a file: reading it says what is wrong. */
+async function kindOfTarget(link: string): Promise<Stats | 'nothing'> {
   try {
-    return (await stat(link)).isFile();
+    return await stat(link);
   } catch {
-    return true;
+    return 'nothing';
   }
 }

@@ -30,9 +30,14 @@ export async function* readParquet(file: SourceFile): AsyncGenerator<SourceRecor
     },
   };
   const metadata = await attempt(path, () => parquetMetadataAsync(buffer));
-  const columns = topColumns(metadata);
-  const imageColumn = imageColumnOf(columns, file);
-  checkColumns(columns, file);
+  const parts = topColumns(metadata);
+  const all = [...parts.keys()];
+  const imageColumn = imageColumnOf(all, file);
+  // A path beside the bytes is a field too.
+  checkColumns([...all, ...parts.get(imageColumn)!.filter(name => name === 'path')], file);
+  const {fields, idColumn = 'id', labelColumn = 'label'} = file;
+  const needed = fields && [imageColumn, idColumn, labelColumn, ...fields];
+  const columns = all.filter(name => needed?.includes(name) ?? true);
   let first = 0;
   for (const group of metadata.row_groups) {
     signal?.throwIfAborted();
@@ -63,17 +68,21 @@ export async function* readParquet(file: SourceFile): AsyncGenerator<SourceRecor
   }
 }
 
-function topColumns({schema}: FileMetaData): string[] {
-  const names: string[] = [];
+/** The columns, and the names of what each consists of, if it does of anything. */
+function topColumns({schema}: FileMetaData): Map<string, string[]> {
   let position = 1; // After the root.
-  const skip = (): void => {
-    for (let left = schema[position++]!.num_children ?? 0; left > 0; left--) skip();
-  };
+  const childrenOf = (count = 0): string[] =>
+    Array.from({length: count}, () => {
+      const {name, num_children} = schema[position++]!;
+      childrenOf(num_children);
+      return name;
+    });
+  const columns = new Map<string, string[]>();
   while (position < schema.length) {
-    names.push(schema[position]!.name);
-    skip();
+    const {name, num_children} = schema[position++]!;
+    columns.set(name, childrenOf(num_children));
   }
-  return names;
+  return columns;
 }
 
 /** hyparquet's errors are plain ones: whatever it throws is about this file. */

@@ -1,9 +1,9 @@
-import {stat} from 'node:fs/promises';
+import {realpath, stat} from 'node:fs/promises';
 import {extname} from 'node:path';
 import {checkOptions, checkSignal} from '../arguments.ts';
 import {fileError, invalidArgument, RepVGGError} from '../errors.ts';
 import type {ImageInput} from '../images.ts';
-import {findImages, isGlob, isImageName, matchFiles} from './folder.ts';
+import {findImages, isGlob, isImageName, matchesGlob, matchFiles} from './folder.ts';
 import {readList, readNdjson} from './lines.ts';
 import {sniffStdin} from './stdin.ts';
 
@@ -41,12 +41,17 @@ export const sourceFormats: readonly SourceFormat[] = [
 export interface SourceOptions {
   /** Default: what the name ends with, or for "-" what the text begins with. */
   format?: SourceFormat | undefined;
-  /** The column with the path, URL or bytes of the image. Default: "image", "path", "file", "filename", "url" or "uri", whichever is there first. */
+  /**
+   * The column with the path, URL or bytes of the image. Default: "image", "path", "file", "filename", "url" or "uri", whichever is
+   * there first. Of a tar, what follows the first dot of the images' names, as in "input.jpg". Default: all images.
+   */
   imageColumn?: string | undefined;
   /** The column with the row's id. Default "id", or the path of the image. */
   idColumn?: string | undefined;
   /** The column with the known class. Default "label". */
   labelColumn?: string | undefined;
+  /** Columns that are needed as fields: a table without one is refused, and of a Parquet file no others are read. Default: all that there are. */
+  fields?: readonly string[] | undefined;
   /** The folder that relative paths in a list or table start from. Default: the file's own; for "-" the current one. */
   root?: string | undefined;
   /** Ends the iteration: it then throws the signal's reason. */
@@ -97,7 +102,27 @@ export function openSource(
   if (format !== undefined && !sourceFormats.includes(format)) {
     throw invalidArgument('format', sourceFormats.map(name => `"${name}"`).join(', '), format);
   }
-  return read(path, options);
+  const records = read(path, options);
+  paths.set(records, path);
+  return records;
+}
+
+/** Of what {@link openSource} has given. */
+const paths = new WeakMap<object, string>();
+
+/**
+ * Checks that a source would not be lost when a file is written.
+ *
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT
+ */
+export async function checkNotSource(output: string, source: object): Promise<void> {
+  const path = paths.get(source);
+  if (path === undefined) return;
+  const real = (name: string): Promise<string | undefined> => realpath(name).catch(() => undefined);
+  const [realSource, realOutput] = await Promise.all([real(path), real(output)]);
+  if (realSource === undefined ? isGlob(path) && matchesGlob(path, output) : realSource === realOutput) {
+    throw invalidArgument('the output', 'a file that the source does not consist of', output);
+  }
 }
 
 async function* read(
@@ -111,9 +136,16 @@ async function* read(
   }
   const kind = await sourceKind(path, format);
   if (kind === 'glob') {
+    let none = true;
     for await (const match of matchFiles(path, options.signal)) {
       const matchFormat = format ?? formatOf(match);
-      if (matchFormat) yield* readers[matchFormat]({path: match, ...options});
+      if (!matchFormat) continue;
+      none = false;
+      yield* readers[matchFormat]({path: match, ...options});
+    }
+    if (none) {
+      const problem = 'no file that matches it is an image, a list, a table or a tar by its name';
+      throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}; say its format.`);
     }
     return;
   }
@@ -124,8 +156,8 @@ const readers: Readonly<
   Record<SourceFormat, (file: SourceFile) => AsyncIterable<SourceRecord | UnreadableRecord>>
 > = {
   folder: findImages,
-  image: async function* ({path}) {
-    yield {id: path, image: path};
+  image: async function* ({path, stream}) {
+    yield {id: path, image: stream ? await bytesOf(stream) : path};
   },
   list: readList,
   ndjson: readNdjson,
@@ -143,6 +175,23 @@ const readers: Readonly<
     yield* (await import('./tar.ts')).readTar(file);
   },
 };
+
+/** No encoded image that may be decoded is as large. */
+const maxImageBytes = 2 ** 29;
+
+async function bytesOf(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of stream) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > maxImageBytes) {
+      const problem = `the image has more than ${maxImageBytes / 2 ** 20} MiB`;
+      throw new RepVGGError('ERR_SOURCE', `Cannot read source stdin: ${problem}.`);
+    }
+  }
+  return Buffer.concat(chunks);
+}
 
 /** What a source is; a glob's files may be of any kind. */
 export async function sourceKind(

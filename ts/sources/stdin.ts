@@ -1,10 +1,8 @@
+import {isImage} from '../images.ts';
 import {peek} from './read_stream.ts';
 import type {SourceFormat} from './source.ts';
 
-/**
- * Standard input, and what it looks like: a tar, JSON, or else a list of paths. CSV cannot be told from a list, and Parquet
- * cannot be read as a stream.
- */
+/** Standard input, and what it looks like: a tar, an image, Parquet, JSON, or else a list of paths. CSV cannot be told from a list. */
 export async function sniffStdin(
   input: AsyncIterable<Uint8Array> = process.stdin,
 ): Promise<{stream: AsyncGenerator<Uint8Array>; sniffed: SourceFormat}> {
@@ -23,5 +21,7 @@ function formatOf(head: Buffer): SourceFormat {
   const isTar = head.toString('latin1', offset, offset + text.length) === text;
   const isGzip = head[0] === 0x1f && head[1] === 0x8b;
   if (isTar || isGzip) return 'tar';
+  if (isImage(head)) return 'image';
+  if (head.toString('latin1', 0, 4) === 'PAR1') return 'parquet';
   return /^\s*\{/.test(head.toString('latin1')) ? 'ndjson' : 'list';
 }

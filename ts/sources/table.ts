@@ -22,8 +22,12 @@ export function imageColumnOf(columns: readonly string[], file: SourceFile): str
 }
 
 /** Columns that were named have to be there; the usual ones need not. */
-export function checkColumns(columns: readonly string[], {path, idColumn, labelColumn}: SourceFile): void {
-  const missing = [idColumn, labelColumn].find(name => name !== undefined && !columns.includes(name));
+export function checkColumns(columns: readonly string[], {path, idColumn, ...file}: SourceFile): void {
+  const {labelColumn, fields = []} = file;
+  const asFields = fields.map(name => (name === 'label' ? (labelColumn ?? name) : name));
+  const missing = [idColumn, labelColumn, ...asFields].find(
+    name => name !== undefined && !columns.includes(name),
+  );
   if (missing === undefined) return;
   const problem = `expected a column ${missing} but its columns are ${columns.join(', ')}`;
   throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
@@ -44,25 +48,31 @@ export function toRecord(
   const {[imageColumn]: cell, [idColumn]: idCell, [labelColumn]: labelCell, ...fields} = row;
   const id = textOf(idCell);
   try {
-    const {image, name} = toImage(cell, imageColumn, place, file);
+    const {image, name, fields: own} = toImage(cell, imageColumn, place, file);
     const label = textOf(labelCell);
-    return {id: id ?? name ?? place, image, ...(label !== undefined && {label}), fields};
+    return {id: id ?? name ?? place, image, ...(label !== undefined && {label}), fields: {...own, ...fields}};
   } catch (error) {
     return {id: id ?? place, error: error as RepVGGError};
   }
 }
 
+/** The same on every machine: bytes in hexadecimal, times in UTC. */
 function textOf(cell: unknown): string | undefined {
-  return cell === undefined || cell === null || cell === '' ? undefined : String(cell);
+  if (cell === undefined || cell === null || cell === '') return undefined;
+  if (cell instanceof Uint8Array) return Buffer.from(cell).toString('hex');
+  return (cell instanceof Date && cell.toJSON()) || String(cell);
 }
 
-/** An image of a table, and its name if it has one. Bytes may have their path beside them, as in Hugging Face's datasets. */
+/**
+ * An image of a table, and its name if it has one. Bytes may have a path beside them, as in Hugging Face's datasets, which is
+ * the last part of the one that they came from, and so need not be the only one of its kind.
+ */
 function toImage(
   cell: unknown,
   column: string,
   place: string,
   file: SourceFile,
-): {image: ImageInput; name?: string} {
+): {image: ImageInput; name?: string; fields?: {path: string}} {
   if (cell instanceof Uint8Array) return {image: cell};
   if (typeof cell === 'string' && cell !== '') {
     const image = locate(cell, file);
@@ -72,7 +82,7 @@ function toImage(
   if (typeof cell === 'object' && cell !== null) {
     const {bytes, path} = cell as {bytes?: unknown; path?: unknown};
     const name = typeof path === 'string' && path !== '' ? path : undefined;
-    if (bytes instanceof Uint8Array) return {image: bytes, ...(name !== undefined && {name})};
+    if (bytes instanceof Uint8Array) return {image: bytes, ...(name !== undefined && {fields: {path: name}})};
     if (name !== undefined) return {image: locate(name, file), name};
   }
   throw new RepVGGError('ERR_SOURCE', `Expected a path, a URL or bytes in column ${column} of ${place}.`);

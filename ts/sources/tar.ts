@@ -7,23 +7,30 @@ import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
 const maxImageBytes = 2 ** 29;
 const maxTextBytes = 2 ** 20;
 
+/** Of the images of one sample that are held until its label is known; a sample of more is cut in two. */
+const maxSampleBytes = 2 ** 26;
+
 /**
  * The images of a tar, plain or gzipped. Members that differ only in what follows the first dot of their name and that come
- * one after the other are one sample, as in WebDataset: its first image, its label from "cls" and its fields from "json".
+ * one after the other are one sample, as in WebDataset: its images have their label from "cls" and their fields from "json".
  */
 export async function* readTar(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
+  const imageColumn = file.imageColumn?.toLowerCase();
   let sample: Sample | undefined;
   try {
     for await (const {header, body} of await decode(file)) {
       const {name, type, size} = header;
       const [key, extension] = splitName(name);
-      if (sample && sample.key !== key) {
+      if (sample && (sample.key !== key || sample.bytes > maxSampleBytes)) {
         yield* sample.records();
         sample = undefined;
       }
-      if (type === 'file' && (isImageName(name) || extension === 'cls' || extension === 'json')) {
+      const isImage = imageColumn === undefined ? isImageName(name) : extension === imageColumn;
+      if (type === 'file' && (isImage || extension === 'cls' || extension === 'json')) {
         sample ??= new Sample(key);
-        await sample.add({name, size, body}, extension, `${file.path}/${name}`);
+        const id = `${file.path}/${name}`;
+        if (isImage) await sample.addImage({name, size, body}, id);
+        else await sample.addText({name, size, body}, extension, id);
       }
       // The next member comes after what is left of this one. To cancel() it would be shorter, but modern-tar 0.8.6 then
       // waits forever where the following one is in the same chunk and long.
@@ -78,44 +85,57 @@ async function bytesOf({name, size, body}: Member, limit: number): Promise<Uint8
 
 class Sample {
   readonly key: string;
-  #record: SourceRecord | UnreadableRecord | undefined;
+  /** About what it takes in memory. */
+  bytes = 0;
+  readonly #images: (Pick<SourceRecord, 'id' | 'image'> | UnreadableRecord)[] = [];
   #label: string | undefined;
   #fields: Record<string, unknown> | undefined;
+  /** Its label or fields cannot be read. */
+  #damaged: UnreadableRecord | undefined;
 
   constructor(key: string) {
     this.key = key;
   }
 
-  async add(member: Member, extension: string, id: string): Promise<void> {
+  async addImage(member: Member, id: string): Promise<void> {
+    this.bytes += member.size + 1024;
     try {
-      if (isImageName(member.name)) {
-        this.#record ??= {id, image: await bytesOf(member, maxImageBytes)};
-        return;
-      }
+      this.#images.push({id, image: await bytesOf(member, maxImageBytes)});
+    } catch (cause) {
+      // Where it is the tar that ends, the next member cannot be read either, which ends the source.
+      this.#images.push(unreadable(id, cause));
+    }
+  }
+
+  async addText(member: Member, extension: string, id: string): Promise<void> {
+    try {
       const text = Buffer.from(await bytesOf(member, maxTextBytes)).toString('utf8');
       if (extension === 'cls') this.#label = text.trim();
       else this.#fields = JSON.parse(text) as Record<string, unknown>;
     } catch (cause) {
-      // Where it is the tar that ends, the next member cannot be read either, which ends the source.
-      const reason = (cause as Error).message.replace(/\.$/, '');
-      const error =
-        cause instanceof RepVGGError
-          ? cause
-          : new RepVGGError('ERR_SOURCE', `Cannot read ${id}: ${reason}.`, {cause});
-      this.#record = {id, error};
+      this.#damaged = unreadable(id, cause);
     }
   }
 
-  /** None if the sample has no image. */
+  /** None if the sample has no image and nothing in it is damaged. */
   *records(): Generator<SourceRecord | UnreadableRecord> {
-    if (!this.#record) return;
-    if ('error' in this.#record) yield this.#record;
-    else {
-      yield {
-        ...this.#record,
-        ...(this.#label !== undefined && {label: this.#label}),
-        ...(this.#fields && {fields: this.#fields}),
-      };
+    if (this.#damaged && this.#images.length === 0) yield this.#damaged;
+    for (const record of this.#images) {
+      if ('error' in record) yield record;
+      else if (this.#damaged) yield {...this.#damaged, id: record.id};
+      else {
+        yield {
+          ...record,
+          ...(this.#label !== undefined && {label: this.#label}),
+          ...(this.#fields && {fields: this.#fields}),
+        };
+      }
     }
   }
+}
+
+function unreadable(id: string, cause: unknown): UnreadableRecord {
+  if (cause instanceof RepVGGError) return {id, error: cause};
+  const reason = (cause as Error).message.replace(/\.$/, '');
+  return {id, error: new RepVGGError('ERR_SOURCE', `Cannot read ${id}: ${reason}.`, {cause})};
 }
