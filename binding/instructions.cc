@@ -9,7 +9,10 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
 #include <memory>
+#include <string>
 #include <vector>
 #endif
 
@@ -17,6 +20,20 @@ namespace repvgg {
 
 #ifdef __linux__
 namespace {
+
+std::string WhyNot(int error) {
+  if (error == ENOENT || error == ENODEV || error == EOPNOTSUPP) {
+    return "this processor, or the virtual machine, has no counter of instructions";
+  }
+  const std::string reason = std::string("perf_event_open failed (") + std::strerror(error) + ")";
+  if (error != EACCES && error != EPERM) return reason;
+  constexpr int kOwnProcesses = 2;
+  int level = 0;
+  std::ifstream("/proc/sys/kernel/perf_event_paranoid") >> level;
+  if (level <= kOwnProcesses) return reason + ": the container does not allow it";
+  return reason + ": kernel.perf_event_paranoid is " + std::to_string(level) + " and may be at most " +
+         std::to_string(kOwnProcesses);
+}
 
 // One counter for each thread that the process has, and those that they start: a counter of the whole process
 // would only count threads that are yet to be started.
@@ -27,16 +44,16 @@ class InstructionCounters {
   InstructionCounters& operator=(const InstructionCounters&) = delete;
   ~InstructionCounters() { Stop(); }
 
-  // False where the processor has no such counter, or the system does not let us.
-  bool Open() {
+  // Returns 0, or the errno of the first thread that has none.
+  int Open() {
     DIR* threads = opendir("/proc/self/task");
-    if (threads == nullptr) return false;
-    bool opened = true;
-    while (const dirent* entry = opened ? readdir(threads) : nullptr) {
-      if (entry->d_name[0] != '.') opened = OpenFor(std::atoi(entry->d_name));
+    if (threads == nullptr) return errno;
+    int error = 0;
+    while (const dirent* entry = error == 0 ? readdir(threads) : nullptr) {
+      if (entry->d_name[0] != '.') error = OpenFor(std::atoi(entry->d_name));
     }
     closedir(threads);
-    return opened && !counters_.empty();
+    return error;
   }
 
   // Since Open(). Later calls return 0.
@@ -58,19 +75,19 @@ class InstructionCounters {
   }
 
  private:
-  bool OpenFor(pid_t thread) {
+  int OpenFor(pid_t thread) {
     perf_event_attr event{};
     event.size = sizeof event;
     event.type = PERF_TYPE_HARDWARE;
     event.config = PERF_COUNT_HW_INSTRUCTIONS;
     event.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
     event.inherit = 1;
-    event.exclude_kernel = 1;
+    event.exclude_kernel = 1;  // More than that is not allowed to most users.
     event.exclude_hv = 1;
     const long counter = syscall(SYS_perf_event_open, &event, thread, -1, -1, PERF_FLAG_FD_CLOEXEC);
-    if (counter < 0) return errno == ESRCH;  // A thread that has ended meanwhile.
+    if (counter < 0) return errno == ESRCH ? 0 : errno;  // That is a thread that has ended meanwhile.
     counters_.push_back(static_cast<int>(counter));
-    return true;
+    return 0;
   }
 
   std::vector<int> counters_;
@@ -83,13 +100,14 @@ Napi::Value CountInstructions(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
 #ifdef __linux__
   const auto counters = std::make_shared<InstructionCounters>();
-  if (counters->Open()) {
-    return Napi::Function::New(env, [counters](const Napi::CallbackInfo& call) -> Napi::Value {
-      return Napi::Number::New(call.Env(), counters->Stop());
-    });
-  }
+  const int error = counters->Open();
+  if (error != 0) return Napi::String::New(env, WhyNot(error));
+  return Napi::Function::New(env, [counters](const Napi::CallbackInfo& call) -> Napi::Value {
+    return Napi::Number::New(call.Env(), counters->Stop());
+  });
+#else
+  return Napi::String::New(env, "only Linux counts instructions");
 #endif
-  return env.Null();
 }
 
 }  // namespace repvgg

@@ -5,7 +5,7 @@
 
 namespace repvgg {
 
-// countInstructions(): (() => number) | null
+// countInstructions(): (() => number) | string, which says why not
 Napi::Value CountInstructions(const Napi::CallbackInfo& info);
 
 }  // namespace repvgg

@@ -20,13 +20,23 @@ struct DeviceLimits {
   std::string instruction_set;
   double fma_gflops = 0;
   std::optional<double> matrix_gflops;
+  std::optional<double> fma_per_cpu_second, matrix_per_cpu_second;
   double copy_gbps = 0;
   std::optional<double> l2_gbps;
 };
 
 DeviceLimits MeasureCpu(int threads, double seconds, bool copy) {
   const cpu::Limits limits = cpu::MeasureLimits(threads, seconds, copy);
-  return {limits.instruction_set, limits.fma_gflops, limits.matrix_gflops, limits.copy_gbps, std::nullopt};
+  DeviceLimits result;
+  result.instruction_set = limits.instruction_set;
+  result.fma_gflops = limits.fma.sum;
+  result.fma_per_cpu_second = limits.fma.per_cpu_second;
+  if (limits.matrix) {
+    result.matrix_gflops = limits.matrix->sum;
+    result.matrix_per_cpu_second = limits.matrix->per_cpu_second;
+  }
+  result.copy_gbps = limits.copy_gbps;
+  return result;
 }
 
 DeviceLimits MeasureCuda([[maybe_unused]] const std::string& device,
@@ -41,9 +51,14 @@ DeviceLimits MeasureCuda([[maybe_unused]] const std::string& device,
       if (precision == cuda::PrecisionName(one)) own = one;
     }
     const cuda::Limits limits = cuda::MeasureLimits(static_cast<int>(index), own, seconds, copy);
-    return {"sm_" + std::to_string(status.devices[index].architecture) + ", " + limits.matrix_instruction,
-            limits.fma_gflops, limits.matrix_gflops > 0 ? std::optional(limits.matrix_gflops) : std::nullopt,
-            limits.copy_gbps, copy ? std::optional(limits.l2_gbps) : std::nullopt};
+    DeviceLimits result;
+    result.instruction_set =
+        "sm_" + std::to_string(status.devices[index].architecture) + ", " + limits.matrix_instruction;
+    result.fma_gflops = limits.fma_gflops;
+    if (limits.matrix_gflops > 0) result.matrix_gflops = limits.matrix_gflops;
+    result.copy_gbps = limits.copy_gbps;
+    if (copy) result.l2_gbps = limits.l2_gbps;
+    return result;
   }
 #endif
   throw Error("ERR_DEVICE_UNAVAILABLE", "There is no device \"" + device + "\".");
@@ -72,6 +87,8 @@ Napi::Value StartMeasuringLimits(const Napi::CallbackInfo& info, DeviceExecutors
     result.Set("instructionSet", limits->instruction_set);
     result.Set("fmaGflops", limits->fma_gflops);
     result.Set("matrixGflops", OrNull(env, limits->matrix_gflops));
+    result.Set("fmaPerCpuSecond", OrNull(env, limits->fma_per_cpu_second));
+    result.Set("matrixPerCpuSecond", OrNull(env, limits->matrix_per_cpu_second));
     result.Set("copyGBps", limits->copy_gbps);
     result.Set("l2GBps", OrNull(env, limits->l2_gbps));
     return result;

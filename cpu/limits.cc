@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <ctime>
 #include <memory>
 #include <vector>
 
@@ -121,13 +122,24 @@ using Clock = std::chrono::steady_clock;
 
 double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
-// Runs `body` on every thread for `seconds`; each call does `amount` of work. Returns the work done per
-// second by all threads together, in 1e9.
+// That this thread has run for.
+double CpuSeconds() {
+#ifdef CLOCK_THREAD_CPUTIME_ID
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+#else
+  return Seconds(Clock::now().time_since_epoch());
+#endif
+}
+
+// Runs `body` on every thread for `seconds`; each call does `amount` of work.
 template <typename Body>
-double Rate(ThreadPool& pool, double seconds, double amount, const Body& body) {
-  std::vector<double> rates(pool.threads());
+Rate MeasureRate(ThreadPool& pool, double seconds, double amount, const Body& body) {
+  std::vector<Rate> rates(pool.threads());
   pool.Run(rates.size(), [&](const ThreadPool::Share& share) {
     const auto start = Clock::now();
+    const double cpu_start = CpuSeconds();
     double done = 0;
     double elapsed = 0;
     while (elapsed < seconds) {
@@ -135,15 +147,19 @@ double Rate(ThreadPool& pool, double seconds, double amount, const Body& body) {
       done += amount;
       elapsed = Seconds(Clock::now() - start);
     }
-    for (size_t i = share.begin; i < share.end; ++i) rates[i] = done / elapsed;
+    const double cpu_seconds = CpuSeconds() - cpu_start;
+    for (size_t i = share.begin; i < share.end; ++i) rates[i] = {done / elapsed, done / cpu_seconds};
   });
-  double sum = 0;
-  for (const double rate : rates) sum += rate;
-  return sum / 1e9;
+  Rate rate;
+  for (const auto& [sum, per_cpu_second] : rates) {
+    rate.sum += sum / 1e9;
+    rate.per_cpu_second += per_cpu_second / 1e9 / static_cast<double>(rates.size());
+  }
+  return rate;
 }
 
-double LoopRate(ThreadPool& pool, double seconds, const Loop& loop) {
-  return Rate(pool, seconds, loop.operations, [&](int) {
+Rate LoopRate(ThreadPool& pool, double seconds, const Loop& loop) {
+  return MeasureRate(pool, seconds, loop.operations, [&](int) {
     volatile float value = 0.5f;
     loop.run(&value);
   });
@@ -158,11 +174,12 @@ double CopyRate(ThreadPool& pool, double seconds) {
   std::memset(to.get(), 2, kBytes);
   const size_t step = std::min(share, size_t{4} << 20);  // The clock is looked at in between.
   std::vector<size_t> at(pool.threads());
-  return Rate(pool, seconds, 2.0 * step, [&](int thread) {
+  const Rate rate = MeasureRate(pool, seconds, 2.0 * step, [&](int thread) {
     const size_t offset = thread * share + at[thread];
     std::memcpy(&to[offset], &from[offset], step);
     at[thread] = at[thread] + 2 * step <= share ? at[thread] + step : 0;
   });
+  return rate.sum;
 }
 
 }  // namespace
@@ -171,9 +188,9 @@ Limits MeasureLimits(int threads, double seconds, bool copy) {
   ThreadPool pool(threads);
   Limits limits;
   limits.instruction_set = SelectKernels("").name;
-  limits.fma_gflops = LoopRate(pool, seconds, FmaLoop(limits.instruction_set));
+  limits.fma = LoopRate(pool, seconds, FmaLoop(limits.instruction_set));
 #ifdef REPVGG_AMX
-  if (AmxAvailable()) limits.matrix_gflops = LoopRate(pool, seconds, {TileProducts, kTileOperations});
+  if (AmxAvailable()) limits.matrix = LoopRate(pool, seconds, {TileProducts, kTileOperations});
 #endif
   if (copy) limits.copy_gbps = CopyRate(pool, seconds);
   return limits;

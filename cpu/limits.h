@@ -7,12 +7,19 @@
 
 namespace repvgg::cpu {
 
-// Sums over the threads. A multiply-add counts as two operations.
+// In 1e9 per second.
+struct Rate {
+  double sum = 0;  // Over the threads.
+  double per_cpu_second =
+      0;  // Of one thread, while it runs: hardly less where others have the cores meanwhile.
+};
+
+// A multiply-add counts as two operations.
 struct Limits {
-  std::string instruction_set;          // Of fma_gflops: "avx512", "avx2" or "baseline".
-  double fma_gflops = 0;                // fp32 multiply-adds between registers.
-  std::optional<double> matrix_gflops;  // bf16 products on AMX tiles; empty where the processor has none.
-  double copy_gbps = 0;                 // memcpy of large buffers, bytes read and written in 1e9 per second.
+  std::string instruction_set;  // Of `fma`: "avx512", "avx2" or "baseline".
+  Rate fma;                     // fp32 multiply-adds between registers.
+  std::optional<Rate> matrix;   // bf16 products on AMX tiles; empty where the processor has none.
+  double copy_gbps = 0;         // memcpy of large buffers, bytes read and written, by all threads.
 };
 
 // Runs each loop for `seconds` on `threads` threads at once; the copy also needs 256 MiB. Without `copy`,

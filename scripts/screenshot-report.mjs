@@ -39,7 +39,10 @@ try {
   }
   if (charts.length === 0) problems.push('no charts');
   if (heading) {
-    const figure = page.locator('h2', {hasText: heading}).locator('xpath=following-sibling::figure[1]');
+    const figure = page
+      .locator('h2', {hasText: heading})
+      .locator('xpath=following-sibling::figure[1]')
+      .first();
     await figure.screenshot({path: picture});
   } else {
     await page.screenshot({path: picture, fullPage: true});

@@ -2,7 +2,8 @@ import {readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
 import {type Architecture, defineArchitecture} from '../ts/architecture.ts';
-import {findOnnxRuntime} from '../ts/bench/peer_onnxruntime.ts';
+import {findInstalled} from '../ts/bench/peer.ts';
+import type {OnnxRuntime} from '../ts/bench/peer_onnxruntime.ts';
 import {randomNetwork, randomPixels} from '../ts/bench/workload.ts';
 import {digits} from '../ts/digits.ts';
 import {exportOnnx} from '../ts/export.ts';
@@ -160,7 +161,7 @@ test('export: the signature, the metadata, and pixels as input where asked', asy
     await t.throwsAsync(exportOnnx('digits', path, options), {code: 'ERR_INVALID_ARGUMENT'});
 });
 
-const runtime = findOnnxRuntime();
+const runtime = findInstalled<OnnxRuntime>('onnxruntime-node');
 for (const [name, architecture] of Object.entries(networks)) {
   test(`onnxruntime-node computes the same: ${name}`, async t => {
     if (!runtime) {

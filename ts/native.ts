@@ -147,6 +147,9 @@ export interface NativeLimits {
   fmaGflops: number;
   /** Products of matrix units: bf16 by AMX, or on a GPU in the precision asked for; null where there are none. */
   matrixGflops: number | null;
+  /** The same of one thread on average, 1e9 for each second that it ran; null of a GPU. */
+  fmaPerCpuSecond: number | null;
+  matrixPerCpuSecond: number | null;
   /** Copying large buffers, 1e9 bytes read and written per second; 0 when not asked for. */
   copyGBps: number;
   /** Reading 16 MB again and again, on a GPU, when the copy is asked for; else null. */
@@ -197,10 +200,10 @@ export interface NativeAddon {
   cudaCounters(index: number): {memoryBytes: number | null; millijoules: number | null};
   /**
    * Begins to count the instructions that all threads of this process execute outside the kernel; what it returns is called once,
-   * ends it, and says how many there were. null where the processor has no such counter or the system does not let us, as in most
-   * containers and virtual machines.
+   * ends it, and says how many there were. Instead, why not, where the processor has no such counter or the system does not let us,
+   * as in most containers and virtual machines.
    */
-  countInstructions(): (() => number) | null;
+  countInstructions(): (() => number) | string;
   /**
    * Whether an open file is now this run's alone, until it is closed or the process ends: false where it is another's, in this
    * process or not. True on a file system that has no locks.

@@ -1,7 +1,7 @@
 import {writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
-import {checkReports, compareReports, readReport} from '../../ts/bench/compare.ts';
+import {betterOf, checkReports, compareReports, readReport} from '../../ts/bench/compare.ts';
 import type {BenchReport} from '../../ts/bench/results.ts';
 import {repvgg, temporaryFolder} from '../cli/run.ts';
 import {fullReport, reportOf, result} from './results.ts';
@@ -47,6 +47,37 @@ test('where both runs counted instructions, these are checked, and ratios are no
   t.false(checkReports(counted(1e9), counted(1.03e9, {fractionOfPeak: 2}))[0]!.passed);
   t.true(checkReports(counted(1e9), counted(5e8))[0]!.passed);
   t.like(checkReports(counted(1e9), reportOf([result(100)]))[0], {quantity: 'fraction of peak'});
+});
+
+test('else ours is checked by processor time, where both runs have it', t => {
+  const range = (median: number, half = 0.3) => ({min: median - half, median, max: median + half, runs: 7});
+  const before = reportOf([result(100, {cpuTimeFraction: range(1)})]);
+  // By the clock ten times as slow, as where others have the cores.
+  const busy = reportOf([result(10, {fractionOfPeak: 0.1, cpuTimeFraction: range(0.91)})]);
+  const quantity = 'fraction of peak by processor time';
+  t.like(checkReports(before, busy), [{quantity, before: 1, after: 0.91, allowedLoss: 0.1, passed: true}]);
+  const slower = reportOf([result(100, {cpuTimeFraction: range(1 / 1.2)})]);
+  t.like(checkReports(before, slower), [{quantity, passed: false}]);
+  t.like(checkReports(before, reportOf([result(100)])), [{quantity: 'fraction of peak'}]);
+});
+
+test('of two checks of a case the better one counts', t => {
+  const check = (...fractions: number[]) =>
+    checkReports(
+      reportOf([result(100), result(100, {batch: 32})]),
+      reportOf(fractions.map((fractionOfPeak, i) => result(9, {fractionOfPeak, batch: i === 0 ? 8 : 32}))),
+    );
+  t.deepEqual(
+    betterOf(check(1, 0.5), check(0.5, 0.95)).map(({after}) => after),
+    [1, 0.95],
+  );
+  t.deepEqual(
+    betterOf(check(1, 0.5), check(0.5)).map(({after, passed}) => [after, passed]),
+    [
+      [1, true],
+      [0.5, false],
+    ],
+  );
 });
 
 test('the spread of a run is not taken for a loss', t => {
@@ -119,14 +150,25 @@ test('--check measures what the file has, and fails where it was better', async 
   const measured = await repvgg([...args, '--threads', '1', '--seconds', '0.1', '--json'], {cwd: folder});
   const before = JSON.parse(measured.stdout) as BenchReport;
   const [one] = before.results;
-  const faked = {...one!, fractionOfPeak: 50 * one!.fractionOfPeak!, instructionsPerImage: null};
-  const absent = {...faked, runner: 'onnxruntime-node', ratio: {min: 1, median: 1, max: 1, runs: 7}};
+  const {min, median, max, runs} = one!.cpuTimeFraction!;
+  const cpuTimeFraction = {min, median: 50 * median, max, runs};
+  const faked = {...one!, cpuTimeFraction, instructionsPerImage: null};
+  const absent = {
+    ...one!,
+    cpuTimeFraction: null,
+    instructionsPerImage: null,
+    runner: 'onnxruntime-node',
+    ratio: {min: 1, median: 1, max: 1, runs: 7},
+  };
   const peers = {'onnxruntime-node': '1.0.0'};
   await writeFile(join(folder, 'f.json'), JSON.stringify({...before, peers, results: [faked, absent]}));
   const check = ['bench', '--check', 'f.json', '--seconds', '0.1', '--device', 'cpu'];
   // Where commands run there is no such package, unless beside this one.
   const {code, stdout, stderr} = await repvgg(check, {cwd: folder});
   t.is(code, 1, stderr);
-  t.regex(stdout, /^repvgg RepVGG-A0 deploy engine cpu fp32 batch 1 1 threads +fraction of peak .* WORSE$/m);
+  t.regex(
+    stdout,
+    /^repvgg RepVGG-A0 deploy engine cpu fp32 batch 1 1 threads +fraction of peak by processor time .* WORSE$/m,
+  );
   t.regex(stdout, /^onnxruntime-node .* (NOT MEASURED|ok|WORSE)$/m);
 });

@@ -1,7 +1,7 @@
 import {mkdir, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
-import {joulesBetween, readEnergy} from '../../ts/bench/machine.ts';
+import {joulesBetween, readEnergy} from '../../ts/bench/counters.ts';
 import {temporaryFolder} from '../cli/run.ts';
 
 test('the energy of all sockets is added up, and not that of their parts', async t => {

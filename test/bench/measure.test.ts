@@ -22,6 +22,28 @@ test('contestants take turns, and another one begins each round', async t => {
     [2, 2, 2],
   ]);
   t.is(measured.references.length, 3);
+  t.deepEqual(
+    measured.cores.map(({length}) => length),
+    [3, 3],
+  );
+});
+
+test('cores are those that this process is busy on, whoever waits', async t => {
+  const contestant = (sample: Contestant['sample']): Contestant => ({sample, async close() {}});
+  const busy = contestant(async () => {
+    const start = process.cpuUsage();
+    let used = 0;
+    while (used < 5e4) {
+      const {user, system} = process.cpuUsage(start);
+      used = user + system;
+    }
+    return 1;
+  });
+  const idle = contestant(() => sleep(300, 1));
+  const schedule = {rounds: 3, sampleSeconds: 0, limitSeconds: Infinity};
+  const {cores} = await interleave([busy, idle], schedule, async () => null);
+  const [working, waiting] = cores.map(median);
+  t.true(working! > 2 * waiting!, `${working} and ${waiting}`);
 });
 
 test('a slow machine has fewer rounds, but three', async t => {

@@ -16,6 +16,7 @@ export function result(median: number, fields: Partial<BenchResult> = {}): Bench
     effectiveTflops: 0.0027 * median,
     fractionOfPeak: median / 100,
     fractionRange: null,
+    cpuTimeFraction: null,
     spread: 0.1,
     noisy: false,
     ratio: null,

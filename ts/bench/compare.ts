@@ -1,6 +1,6 @@
 import {readFile} from 'node:fs/promises';
 import {fileError, RepVGGError} from '../errors.ts';
-import {type BenchReport, type BenchResult, caseKey, noisySpread, spreadOf} from './results.ts';
+import {type BenchReport, type BenchResult, caseKey, spreadOf} from './results.ts';
 import {mismatch, type Schema} from './schema.ts';
 
 /** One case in two runs. */
@@ -23,11 +23,17 @@ export interface Comparison {
   peakFactor: number;
 }
 
+/** What is compared by a check: it depends less on the state of the machine than images per second do. */
+export type Quantity =
+  | 'instructions per image'
+  | 'fraction of peak by processor time'
+  | 'ratio to the peer'
+  | 'fraction of peak';
+
 /** What a check found of one case. */
 export interface Checked {
   key: string;
-  /** What is compared: it depends less on the state of the machine than images per second do. */
-  quantity: 'instructions per image' | 'ratio to the peer' | 'fraction of peak';
+  quantity: Quantity;
   before: number;
   /** null where it was not measured again, which no check passes. */
   after: number | null;
@@ -36,9 +42,11 @@ export interface Checked {
   passed: boolean;
 }
 
-const mostAllowedLoss = 0.5;
 /** What a run does besides, and threads that wait for each other, is less. */
 const mostMoreInstructions = 0.02;
+/** Of what has no spread that says more. */
+const leastAllowedLoss = 0.1;
+const mostAllowedLoss = 0.5;
 
 const schemaName = 'docs/bench-results.schema.json';
 const schemaUrl = new URL(`../../${schemaName}`, import.meta.url);
@@ -86,14 +94,15 @@ export function compareReports(before: BenchReport, after: BenchReport): Compari
 }
 
 /**
- * Compares the least instructions of both runs where they were counted, which may grow by 2 %; else ratios that were taken within
- * each run: to a peer where there is one, else to the machine's own peak. Such a loss fails when it exceeds 10 % and the ratio's own
- * spread in either run, and at 50 % however large that is. A case that was not measured again fails.
+ * Compares one quantity of each case, the steadiest that both runs have: the least instructions, which may grow by 2 %; else, of ours,
+ * the fraction of the peak by processor time, which may lose 10 %; else a ratio that was taken within each run, to a peer or to the
+ * peak, by the clock. Such a loss fails when it exceeds 10 % and the ratio's own spread in either run, and at 50 % however large that
+ * is. A case that was not measured again fails.
  */
 export function checkReports(before: BenchReport, after: BenchReport): Checked[] {
   const own = byKey(after);
   return before.results.flatMap((a): Checked[] => {
-    const [key, old] = [caseKey(a), checkedRatio(a)];
+    const key = caseKey(a);
     const b = own.get(key);
     if (a.instructionsPerImage && b?.instructionsPerImage) {
       const [least, now] = [a.instructionsPerImage.min, b.instructionsPerImage.min];
@@ -101,24 +110,36 @@ export function checkReports(before: BenchReport, after: BenchReport): Checked[]
       const passed = now <= least * (1 + allowedLoss);
       return [{key, quantity: 'instructions per image', before: least, after: now, allowedLoss, passed}];
     }
+    const lost = (quantity: Quantity, old: number, now: number | null, allowedLoss: number): Checked[] => {
+      const passed = now !== null && now >= old * (1 - allowedLoss);
+      return [{key, quantity, before: old, after: now, allowedLoss, passed}];
+    };
+    if (a.cpuTimeFraction && b?.cpuTimeFraction) {
+      const [old, now] = [a.cpuTimeFraction.median, b.cpuTimeFraction.median];
+      return lost('fraction of peak by processor time', old, now, leastAllowedLoss);
+    }
+    const old = checkedRatio(a);
     if (old === null) return [];
+    const spread = Math.max(leastAllowedLoss, checkedSpread(a), b ? checkedSpread(b) : 0);
     const quantity = a.ratio ? 'ratio to the peer' : 'fraction of peak';
-    const now = b ? checkedRatio(b) : null;
-    const allowedLoss = Math.min(
-      mostAllowedLoss,
-      Math.max(noisySpread, checkedSpread(a), b ? checkedSpread(b) : 0),
-    );
-    return [
-      {
-        key,
-        quantity,
-        before: old,
-        after: now,
-        allowedLoss,
-        passed: now !== null && now >= old * (1 - allowedLoss),
-      },
-    ];
+    return lost(quantity, old, b ? checkedRatio(b) : null, Math.min(mostAllowedLoss, spread));
   });
+}
+
+/**
+ * Of two checks of the same results, in each case the better one: noise comes and goes, a slower program is slower each time.
+ */
+export function betterOf(first: readonly Checked[], second: readonly Checked[]): Checked[] {
+  const again = new Map(second.map(one => [one.key, one]));
+  return first.map(one => {
+    const other = again.get(one.key);
+    return !one.passed && other?.passed ? other : one;
+  });
+}
+
+/** Whether a check has something to compare in a result that is measured again. */
+export function isCheckable(result: BenchResult): boolean {
+  return Boolean(result.instructionsPerImage ?? result.cpuTimeFraction) || checkedRatio(result) !== null;
 }
 
 /** null of peers without a ratio: their own fractions are no business of ours. */

@@ -17,6 +17,8 @@ export interface Schedule {
 export interface Rounds<Reference> {
   /** images[c][r] are contestant c's images per second in round r. */
   images: number[][];
+  /** cores[c][r] is how many cores this process kept busy meanwhile, on average. */
+  cores: number[][];
   /** references[r] is what `reference` returned before round r. */
   references: Reference[];
 }
@@ -36,6 +38,7 @@ export async function interleave<Reference>(
   const warmUp = Math.min(warmUpSeconds, sampleSeconds);
   for (const contestant of contestants) await contestant.sample(warmUp);
   const images: number[][] = contestants.map(() => []);
+  const cores: number[][] = contestants.map(() => []);
   const references: Reference[] = [];
   const start = performance.now();
   for (let round = 0; round < rounds; round++) {
@@ -43,10 +46,14 @@ export async function interleave<Reference>(
     references.push(await reference());
     for (let turn = 0; turn < contestants.length; turn++) {
       const index = (round + turn) % contestants.length;
+      const begin = performance.now();
+      const before = process.cpuUsage();
       images[index]!.push(await contestants[index]!.sample(sampleSeconds));
+      const {user, system} = process.cpuUsage(before);
+      cores[index]!.push((user + system) / (1000 * (performance.now() - begin)));
     }
   }
-  return {images, references};
+  return {images, cores, references};
 }
 
 /** Repeats `run`, which handles `count` images, for `seconds`. Returns images per second. */

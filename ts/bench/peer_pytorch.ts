@@ -7,7 +7,7 @@ import {fileURLToPath} from 'node:url';
 import {blockShapes} from '../architecture.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import type {Contestant} from './measure.ts';
-import {outputError, type Peer} from './peers.ts';
+import {outputError, type Peer} from './peer.ts';
 import {engineInput, type NetworkCase, writeCheckpoint} from './stages.ts';
 
 /** A Python process that runs networks in PyTorch. */

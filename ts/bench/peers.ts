@@ -1,22 +1,9 @@
-import {invalidArgument} from '../errors.ts';
-import type {Contestant} from './measure.ts';
-import {findOnnxRuntime, onnxRuntimePeer} from './peer_onnxruntime.ts';
+import type {Peer} from './peer.ts';
+import {findInstalled} from './peer.ts';
+import {type OnnxRuntime, onnxRuntimePeer} from './peer_onnxruntime.ts';
 import {type Mode, openPyTorch, type PyTorch} from './peer_pytorch.ts';
-import type {Engine, NetworkCase} from './stages.ts';
-
-/** Another program that runs the same network, in the same rounds. */
-export interface Peer {
-  runner: string;
-  precision: string;
-  /** Loads the network and compares its logits with those of `ours`, on the same images; or says why it cannot. */
-  open(network: NetworkCase, ours: Engine): Promise<OpenPeer | string>;
-}
-
-export interface OpenPeer {
-  contestant: Contestant;
-  /** Relative L2. */
-  outputError: number;
-}
+import {type Transformers, transformersPeer} from './peer_transformers.ts';
+import type {PeerName} from './results.ts';
 
 export interface Peers {
   list: Peer[];
@@ -26,43 +13,37 @@ export interface Peers {
   close(): Promise<void>;
 }
 
-/**
- * 'pytorch' runs layer by layer, and on a GPU also as a CUDA graph, in every precision that it has. Compiling takes a minute a
- * case: 'pytorch-compile' is in the precision of the run only.
- */
-export const peerNames: readonly string[] = ['onnxruntime-node', 'pytorch', 'pytorch-compile'];
-
-/**
- * Finds the peers that are named and installed; why the others are not there is added to `skipped`. PyTorch brings several.
- *
- * @throws {RepVGGError} ERR_INVALID_ARGUMENT for another name
- */
+/** Finds the peers that are named and installed; why the others are not there is added to `skipped`. PyTorch brings several. */
 export async function openPeers(
-  names: readonly string[],
+  names: readonly PeerName[],
   {device, precision}: {device: 'cpu' | 'cuda'; precision: string},
   folder: string,
   threads: number,
   skipped: string[],
 ): Promise<Peers> {
-  const unknown = names.find(name => !peerNames.includes(name));
-  if (unknown !== undefined) throw invalidArgument('peers', peerNames.join(', '), unknown);
   const list: Peer[] = [];
   const versions: Record<string, string> = {};
-  if (names.includes('onnxruntime-node')) {
+  const add = <Package>(name: PeerName, packageName: string, open: (found: Package) => string): void => {
+    if (!names.includes(name)) return;
     try {
-      const runtime = findOnnxRuntime();
-      if (runtime) {
-        list.push(onnxRuntimePeer(runtime, device, folder, threads));
-        versions['onnxruntime-node'] = runtime.env.versions.node ?? runtime.env.versions.common;
-      } else {
-        skipped.push(
-          'onnxruntime-node: it is not installed; "npm install --no-save onnxruntime-node" adds it.',
-        );
-      }
+      const found = findInstalled<Package>(packageName);
+      if (found) versions[name] = open(found);
+      else skipped.push(`${name}: it is not installed; "npm install --no-save ${packageName}" adds it.`);
     } catch (error) {
-      skipped.push(`onnxruntime-node: it does not load: ${(error as Error).message}.`);
+      skipped.push(`${name}: it does not load: ${(error as Error).message}.`);
     }
-  }
+  };
+  add<OnnxRuntime>('onnxruntime-node', 'onnxruntime-node', runtime => {
+    list.push(onnxRuntimePeer(runtime, 'fp32', device, folder, threads));
+    // On a CPU it only widens such weights again.
+    if (device === 'cuda' && precision === 'fp16')
+      list.push(onnxRuntimePeer(runtime, precision, device, folder, threads));
+    return runtime.env.versions.node ?? runtime.env.versions.common;
+  });
+  add<Transformers>('transformers', '@huggingface/transformers', transformers => {
+    list.push(transformersPeer(transformers, device, folder, threads));
+    return transformers.env.version;
+  });
   let pytorch: PyTorch | undefined;
   const modes: Mode[] = [
     ...(names.includes('pytorch') ? (['eager', 'graph'] as const) : []),
@@ -89,14 +70,4 @@ export async function openPeers(
     gemmGflops: async () => (await pytorch?.gemmGflops()) ?? null,
     close: async () => pytorch?.close(),
   };
-}
-
-/** Relative L2 difference. */
-export function outputError(values: Float32Array, expected: Float32Array): number {
-  let [difference, norm] = [0, 0];
-  for (const [i, value] of expected.entries()) {
-    difference += (values[i]! - value) ** 2;
-    norm += value ** 2;
-  }
-  return Math.sqrt(difference / norm);
 }

@@ -5,6 +5,13 @@ export type Stage = 'engine' | 'pipeline' | 'decode' | 'preprocess';
 
 export const stages: readonly Stage[] = ['engine', 'pipeline', 'decode', 'preprocess'];
 
+/**
+ * Whom `--peers` measures. 'pytorch' runs layer by layer, and on a GPU also as a CUDA graph, in every precision that it has. Compiling
+ * takes a minute a case: 'pytorch-compile' is in the precision of the run only.
+ */
+export const peerNames = ['onnxruntime-node', 'transformers', 'pytorch', 'pytorch-compile'] as const;
+export type PeerName = (typeof peerNames)[number];
+
 /** Of one quantity over the rounds of a run. */
 export interface Range {
   min: number;
@@ -35,6 +42,11 @@ export interface BenchResult {
   fractionOfPeak: number | null;
   /** Its range over the rounds. */
   fractionRange: Range | null;
+  /**
+   * The same by the time that the processor gave this process and the loops of the peak, instead of the clock's: what others run
+   * meanwhile hardly changes it, and threads that sleep are not in it. null of GPUs, peers, and where no network is involved.
+   */
+  cpuTimeFraction?: Range | null;
   /** (max - min) / median of imagesPerSecond. */
   spread: number;
   /** Whether the spread exceeds 10 %. */

@@ -1,0 +1,34 @@
+import test from 'ava';
+import {architectureByName} from '../../ts/architecture.ts';
+import {layersOf} from '../../ts/bench/layers.ts';
+import {chooseDevice} from '../../ts/device.ts';
+import {reportOf} from './results.ts';
+
+/** A2's layers in a run of so many images together, each by `algorithm` and in a millisecond an image. */
+function layersOfA2(batch: number, algorithm: string) {
+  const architecture = architectureByName('RepVGG-A2');
+  const network = {...chooseDevice('cpu', 'fp32'), architecture, form: 'deploy', batch, threads: 2} as const;
+  const layer = {algorithm, source: 'measured', microseconds: {}, imageMicroseconds: 1000} as const;
+  const description = {batchSize: batch, layers: Array.from({length: 22}, () => layer)};
+  // 200 GFLOP/s, 10 GB/s.
+  return layersOf({network, description}, reportOf([]).limits).layers;
+}
+
+test('the roofline of a layer is its multiplications, or in small batches its weights', t => {
+  const [one, eight] = [layersOfA2(1, 'direct'), layersOfA2(8, 'direct')];
+  // 384 -> 1408 channels at 7x7: 9 * 384 * 1408 weights of 4 bytes, each used 49 times.
+  const weights = 9 * 384 * 1408;
+  t.like(one[21], {name: 'stage4.0', inChannels: 384, outChannels: 1408, height: 7});
+  t.is(one[21]!.products, 49 * weights);
+  t.is(one[21]!.leastMicroseconds, (2 * 49 * weights) / 200e3);
+  const winograd = (batch: number) => layersOfA2(batch, 'f4')[21]!;
+  // By F(4x4) 36 numbers instead of 9, and two tiles of six along seven pixels: 1e9 bytes are 1e5 microseconds.
+  t.is(winograd(1).products, 12 * 12 * 384 * 1408);
+  t.is(winograd(1).leastMicroseconds, (36 * 384 * 1408 * 4) / 10e3);
+  t.is(winograd(8).leastMicroseconds, (36 * 384 * 1408 * 4) / 10e3 / 8);
+  t.is(winograd(32).leastMicroseconds, (2 * 144 * 384 * 1408) / 200e3);
+  t.is(winograd(1).reached, winograd(1).leastMicroseconds! / 1000);
+  // The first layers have few weights: the batch changes nothing.
+  t.is(one[0]!.leastMicroseconds, eight[0]!.leastMicroseconds);
+  t.is(one[0]!.leastMicroseconds, (2 * 9 * 3 * 64 * 112 * 112) / 200e3);
+});

@@ -1,0 +1,96 @@
+import * as Plot from '@observablehq/plot';
+import {type Chart, colours, draw, legend, seriesOf, shortName, width} from './draw.ts';
+import {placeLabels, sides} from './labels.ts';
+import {paperPoints, publishedTop1} from './published.ts';
+import type {BenchResult} from './results.ts';
+
+const [height, margins] = [460, {marginTop: 20, marginRight: 60, marginBottom: 42, marginLeft: 40}];
+
+/** For the labels of the slowest. */
+const roomLeft = 80;
+
+/** The paper's figure 1, with this machine's results in it. */
+export function accuracyChart(results: readonly BenchResult[]): Chart | null {
+  const engine = results.filter(({stage, form}) => stage === 'engine' && form === 'deploy');
+  const best = new Map<string, BenchResult>();
+  for (const result of engine) {
+    const key = `${seriesOf(result)} ${result.model}`;
+    const rate = best.get(key)?.imagesPerSecond.median ?? 0;
+    if (result.imagesPerSecond.median > rate) best.set(key, result);
+  }
+  const here = [...best.values()].flatMap(result => {
+    const top1 = publishedTop1(result.model!);
+    if (top1 === undefined) return [];
+    const rate = result.imagesPerSecond.median;
+    return [{model: result.model!, top1, rate, series: `${seriesOf(result)}, this machine`}];
+  });
+  if (here.length === 0) return null;
+  const paper = paperPoints.map(({model, top1, imagesPerSecond, family}) => ({
+    model,
+    top1,
+    rate: imagesPerSecond,
+    series: family === 'RepVGG' ? 'RepVGG, GTX 1080 Ti (paper)' : 'other networks, GTX 1080 Ti (paper)',
+  }));
+  const {domain, range} = colours([...best.values()]);
+  const color = {
+    domain: [
+      'RepVGG, GTX 1080 Ti (paper)',
+      'other networks, GTX 1080 Ti (paper)',
+      ...domain.map(name => `${name}, this machine`),
+    ],
+    range: ['#555', '#aaa', ...range],
+  };
+  const points = [...paper, ...here];
+  const rates = points.map(({rate}) => rate);
+  const accuracies = points.map(one => one.top1);
+  const x = {
+    type: 'log',
+    domain: [Math.min(...rates), Math.max(...rates)],
+    range: [margins.marginLeft + roomLeft, width - margins.marginRight],
+  } as const;
+  const y = {
+    domain: [Math.floor(Math.min(...accuracies)), Math.ceil(Math.max(...accuracies))],
+    range: [height - margins.marginBottom, margins.marginTop],
+  };
+  const [toX, toY] = [Plot.scale({x}), Plot.scale({y})];
+  // Of this machine's points only ours have names: the others are beside them.
+  const named = points.filter(({series}) => !series.endsWith('this machine') || series.startsWith('repvgg'));
+  const dots = points.map(point => ({
+    x: toX.apply(point.rate),
+    y: toY.apply(point.top1),
+    text: named.includes(point) ? shortName(point.model) : '',
+    prefer: point.series.startsWith('other') ? ('left' as const) : ('right' as const),
+  }));
+  const placed = placeLabels(dots, margins.marginLeft);
+  return {
+    title: 'Speed and accuracy',
+    caption:
+      'ImageNet top-1 as published, against images per second: on a GTX 1080 Ti as in figure 1 of the RepVGG paper ' +
+      '(fp32, batch 128), and on this machine at the batch size that is fastest.',
+    html:
+      legend(color) +
+      draw({
+        height,
+        ...margins,
+        x: {...x, label: 'images per second →', grid: true, tickFormat: '~s'},
+        y: {...y, label: '↑ ImageNet top-1, %', grid: true},
+        color,
+        marks: [
+          Plot.dot(points, {x: 'rate', y: 'top1', fill: 'series', r: 4}),
+          ...sides.map(side =>
+            Plot.text(
+              points.filter((_, i) => placed[i] === side && dots[i]!.text !== ''),
+              {
+                x: 'rate',
+                y: 'top1',
+                text: ({model}: {model: string}) => shortName(model),
+                ...side,
+                fontSize: 10,
+                fill: 'series',
+              },
+            ),
+          ),
+        ],
+      }),
+  };
+}

@@ -1,0 +1,50 @@
+import domino from '@mixmark-io/domino';
+import * as Plot from '@observablehq/plot';
+import type {BenchResult} from './results.ts';
+
+/** A picture of the results. */
+export interface Chart {
+  title: string;
+  caption: string;
+  /** An SVG, or a figure of one with a legend: HTML that needs no script and no network. */
+  html: string;
+}
+
+export const width = 860;
+const document = domino.createDocument('');
+/** The series of this package stand out, whoever else there is. */
+export const ourColour = '#d1495b';
+const peerColours = ['#2e6f95', '#6a994e', '#8367c7', '#bc6c25', '#577590'];
+
+export function draw(options: Plot.PlotOptions): string {
+  const style = {background: 'white', color: '#222', fontSize: '12px'};
+  return Plot.plot({document, width, style, marginBottom: 42, ...options}).outerHTML;
+}
+
+export const seriesOf = ({runner, precision}: BenchResult): string => `${runner} ${precision}`;
+
+export interface Colours {
+  domain: string[];
+  range: string[];
+}
+
+/** The legend of a chart. Plot's own needs more of a DOM than domino has. */
+export function legend({domain, range}: Colours): string {
+  const entries = domain.map(
+    (name, i) => `<span style="white-space: nowrap"><b style="color: ${range[i]}">●</b> ${name}</span>`,
+  );
+  return `<p style="font-size: 13px; margin: 0">${entries.join(' &ensp; ')}</p>`;
+}
+
+export function colours(results: readonly BenchResult[]): Colours {
+  const domain = [...new Set(results.map(seriesOf))].sort(
+    (a, b) => Number(b.startsWith('repvgg')) - Number(a.startsWith('repvgg')) || a.localeCompare(b),
+  );
+  let next = 0;
+  const range = domain.map(name =>
+    name.startsWith('repvgg') ? ourColour : peerColours[next++ % peerColours.length]!,
+  );
+  return {domain, range};
+}
+
+export const shortName = (model: string): string => model.replace('RepVGG-', '');

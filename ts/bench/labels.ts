@@ -1,0 +1,59 @@
+/** Something to name, in pixels. */
+export interface Dot {
+  x: number;
+  y: number;
+  text: string;
+  /** Where there is room on either side. */
+  prefer: 'left' | 'right';
+}
+
+/** Where a label is beside its dot, as marks of text take it. */
+export interface Side {
+  dx: number;
+  dy: number;
+  textAnchor: 'start' | 'middle' | 'end';
+}
+
+const [height, letter, radius] = [10, 5.6, 5];
+const right: Side = {dx: 7, dy: -5, textAnchor: 'start'};
+const left: Side = {dx: -7, dy: 0, textAnchor: 'end'};
+const above: Side = {dx: 0, dy: -11, textAnchor: 'middle'};
+const diagonal: Side = {dx: 4, dy: -13, textAnchor: 'start'};
+const below: Side = {dx: 0, dy: 11, textAnchor: 'middle'};
+
+/** All there are: labels whose sides are the same object can be drawn together. */
+export const sides: readonly Side[] = [right, diagonal, above, below, left];
+
+interface Box {
+  x1: number;
+  y1: number;
+  x2: number;
+  y2: number;
+}
+
+/** A side of each dot where its label begins at `least` or behind it and covers no dot and no earlier label; else the preferred one. */
+export function placeLabels(dots: readonly Dot[], least: number): Side[] {
+  const taken: Box[] = dots.map(({x, y}) => ({
+    x1: x - radius,
+    y1: y - radius,
+    x2: x + radius,
+    y2: y + radius,
+  }));
+  const isFree = (box: Box): boolean => box.x1 >= least && !taken.some(other => overlap(other, box));
+  return dots.map(dot => {
+    const order = dot.prefer === 'right' ? sides : sides.toReversed();
+    const free = order.find(side => isFree(boxOf(dot, side))) ?? order[0]!;
+    taken.push(boxOf(dot, free));
+    return free;
+  });
+}
+
+function boxOf({x, y, text}: Dot, {dx, dy, textAnchor}: Side): Box {
+  const width = letter * text.length;
+  const x1 = x + dx - (textAnchor === 'start' ? 0 : textAnchor === 'end' ? width : width / 2);
+  return {x1, y1: y + dy - height / 2, x2: x1 + width, y2: y + dy + height / 2};
+}
+
+function overlap(a: Box, b: Box): boolean {
+  return a.x1 < b.x2 && b.x1 < a.x2 && a.y1 < b.y2 && b.y1 < a.y2;
+}

@@ -1,0 +1,66 @@
+import {createRequire} from 'node:module';
+import {join} from 'node:path';
+import {writeOnnx} from '../onnx.ts';
+import {defaultPreprocessing} from '../preprocessing.ts';
+import type {Contestant} from './measure.ts';
+import {type Engine, engineInput, type NetworkCase} from './stages.ts';
+import {randomNetwork} from './workload.ts';
+
+/** Another program that runs the same network, in the same rounds. */
+export interface Peer {
+  runner: string;
+  precision: string;
+  /** Loads the network and compares its logits with those of `ours`, on the same images; or says why it cannot. */
+  open(network: NetworkCase, ours: Engine): Promise<OpenPeer | string>;
+}
+
+export interface OpenPeer {
+  contestant: Contestant;
+  /** Relative L2. */
+  outputError: number;
+}
+
+/** A package as it is where the command runs, or beside this package; null where it is not installed. */
+export function findInstalled<Package>(name: string): Package | null {
+  for (const from of [join(process.cwd(), 'package.json'), import.meta.url]) {
+    try {
+      return createRequire(from)(name) as Package;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error;
+    }
+  }
+  return null;
+}
+
+/** The fused network as ONNX. */
+export async function writeOnnxOf(
+  {architecture}: NetworkCase,
+  path: string,
+  precision: 'fp32' | 'fp16',
+): Promise<void> {
+  const {crop} = defaultPreprocessing(architecture);
+  await writeOnnx(path, randomNetwork(architecture, 'deploy'), crop, {precision});
+}
+
+/** The batch as PyTorch's networks take it: [batch][3][crop][crop]. */
+export function normalisedInput(network: NetworkCase): {data: Float32Array; shape: readonly number[]} {
+  const {crop, mean, std} = defaultPreprocessing(network.architecture);
+  const {pixels, count} = engineInput(network);
+  const area = crop * crop;
+  const data = new Float32Array(count * 3 * area);
+  for (let i = 0; i < data.length; i++) {
+    const [image, channel, at] = [Math.floor(i / (3 * area)), Math.floor(i / area) % 3, i % area];
+    data[i] = (pixels[(image * area + at) * 3 + channel]! / 255 - mean[channel]!) / std[channel]!;
+  }
+  return {data, shape: [count, 3, crop, crop]};
+}
+
+/** Relative L2 difference. */
+export function outputError(values: Float32Array, expected: Float32Array): number {
+  let [difference, norm] = [0, 0];
+  for (const [i, value] of expected.entries()) {
+    difference += (values[i]! - value) ** 2;
+    norm += value ** 2;
+  }
+  return Math.sqrt(difference / norm);
+}

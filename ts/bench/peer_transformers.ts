@@ -1,0 +1,61 @@
+import {mkdir, writeFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import {repeat} from './measure.ts';
+import {normalisedInput, outputError, type Peer, writeOnnxOf} from './peer.ts';
+
+/** What is used of @huggingface/transformers, which is no dependency of this package. */
+export interface Transformers {
+  env: {version: string};
+  AutoModelForImageClassification: {from_pretrained(path: string, options: object): Promise<Model>};
+  Tensor: new (type: 'float32', data: Float32Array, shape: readonly number[]) => unknown;
+}
+
+interface Model {
+  (inputs: Record<string, unknown>): Promise<{logits: {data: Float32Array}}>;
+  dispose(): Promise<unknown>;
+}
+
+/**
+ * fp32 with its default options but for the threads. It loads repositories of types that it knows, and RepVGG is none of them: as a
+ * "resnet", whose ONNX file it runs without looking into it, it takes the fused network.
+ */
+export function transformersPeer(
+  {AutoModelForImageClassification, Tensor}: Transformers,
+  device: 'cpu' | 'cuda',
+  folder: string,
+  threads: number,
+): Peer {
+  return {
+    runner: 'transformers',
+    precision: 'fp32',
+    async open(network, ours) {
+      const repository = join(folder, network.architecture.name);
+      await mkdir(join(repository, 'onnx'), {recursive: true});
+      await writeOnnxOf(network, join(repository, 'onnx/model.onnx'), 'fp32');
+      await writeFile(join(repository, 'config.json'), '{"model_type": "resnet"}');
+      let model: Model;
+      try {
+        model = await AutoModelForImageClassification.from_pretrained(repository, {
+          local_files_only: true,
+          dtype: 'fp32',
+          device,
+          session_options: {intraOpNumThreads: threads},
+        });
+      } catch (error) {
+        return `${(error as Error).message.split('\n')[0]}.`;
+      }
+      const {data, shape} = normalisedInput(network);
+      const input = new Tensor('float32', data, shape);
+      const run = async (): Promise<Float32Array> => (await model({input})).logits.data;
+      return {
+        outputError: outputError(await run(), await ours.logits()),
+        contestant: {
+          sample: seconds => repeat(run, network.batch, seconds),
+          close: async () => {
+            await model.dispose();
+          },
+        },
+      };
+    },
+  };
+}
