@@ -81,8 +81,8 @@ test('layers are reported beside their rooflines', async t => {
   }
   // The layers are most of the time of an image.
   const sum = network!.layers.reduce((total, {microseconds}) => total + microseconds!, 0);
-  const image = 1e6 / report.results[0]!.imagesPerSecond.median;
-  t.true(sum > 0.5 * image && sum < 2 * image, `${sum} of ${image}`);
+  const {min, max} = report.results[0]!.imagesPerSecond;
+  t.true(sum > 0.5e6 / max && sum < 2e6 / min, `${sum} of ${1e6 / max} to ${1e6 / min}`);
   t.regex(await readFile(join(folder, 'repvgg-bench/report.html'), 'utf8'), /Layers: RepVGG-A0 on cpu/);
   const table = await repvgg(args, {cwd: folder});
   t.regex(table.stdout, /stage1\.0 +48 -> 48 +2 +1 +56x56 +direct/);
@@ -132,8 +132,8 @@ test('a folder that cannot be written to is refused before anything is measured'
   await mkdir(join(folder, 'taken/report.html'), {recursive: true});
   for (const output of ['file', 'file/below', 'taken']) {
     // It would take longer than the command may.
-    const args = ['bench', '--output', output, '--seconds', '100'];
-    const {code, stdout, stderr} = await repvgg(args, {cwd: folder, timeout: 20_000});
+    const args = ['bench', '--output', output, '--seconds', '300'];
+    const {code, stdout, stderr} = await repvgg(args, {cwd: folder, timeout: 100_000});
     t.is(code, 3, stderr);
     t.is(stdout, '');
     t.regex(stderr, /^repvgg: Cannot write .*\(ERR_FILE_WRITE\)\n$/);
