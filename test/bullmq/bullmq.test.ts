@@ -6,6 +6,7 @@ import {setTimeout as sleep} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import anyTest, {type ExecutionContext, type TestFn} from 'ava';
 import {Queue, QueueEvents} from 'bullmq';
+import {parquetWriteBuffer} from 'hyparquet-writer';
 import {createShardWorker, type ShardJob, type ShardResult} from '../../ts/bullmq.ts';
 import {digits} from '../../ts/digits.ts';
 import {RepVGG} from '../../ts/model.ts';
@@ -138,6 +139,20 @@ test('a shard that cannot be read fails and may be tried again; one that is wron
   const {ok} = (await vectors.waitUntilFinished(events)) as ShardResult;
   const rows = (await readRows(output)) as (Row & {logits: number[]})[];
   t.true(ok > 3 && rows.length === ok && rows.every(({logits}) => logits.length === 10));
+
+  const table = join(folder, 'shard.parquet');
+  const image = join(digits.images, (await readdir(digits.images))[0]!);
+  const columnData = [
+    {name: 'path', data: [image], type: 'STRING' as const},
+    {name: 'n', data: [2n ** 60n], type: 'INT64' as const},
+  ];
+  await writeFile(table, Buffer.from(parquetWriteBuffer({columnData})));
+  const large = await queue.add('shard', {source: table, output, score: {fields: ['n']}});
+  await large.waitUntilFinished(events);
+  t.like((await readRows(output))[0], {fields: {n: String(2n ** 60n)}});
+  const same = await queue.add('shard', {source: output, output}, attempts);
+  await t.throwsAsync(same.waitUntilFinished(events), {message: /that the source does not consist of/});
+  t.is((await readRows(output)).length, 1);
   await worker.close();
   await events.close();
   await queue.close();

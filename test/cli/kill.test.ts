@@ -1,12 +1,16 @@
 import {readdir, readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
+import {tableFromIPC} from 'apache-arrow';
 import test from 'ava';
+import {parse} from 'csv-parse/sync';
 import {asyncBufferFromFile, parquetReadObjects} from 'hyparquet';
 import {digits} from '../../ts/digits.ts';
 import {finish, start, temporaryFolder} from './run.ts';
 
-// `npm run test:kill` kills 50 times; two for each format show that it works at all.
+// `npm run test:kill` kills 50 times for each format. Two for one that is appended to and for one that is made at the end
+// show that it works at all.
 const kills = Number(process.env.REPVGG_KILLS) || 2;
+const usual: readonly string[] = ['ndjson', 'parquet'];
 
 const readers: Readonly<Record<string, (path: string) => Promise<string[]>>> = {
   ndjson: async path =>
@@ -18,9 +22,12 @@ const readers: Readonly<Record<string, (path: string) => Promise<string[]>>> = {
     (await parquetReadObjects({file: await asyncBufferFromFile(path), columns: ['id']})).map(
       row => (row as {id: string}).id,
     ),
+  csv: async path => (parse(await readFile(path), {columns: true}) as {id: string}[]).map(({id}) => id),
+  arrow: async path => [...tableFromIPC(await readFile(path)).getChild('id')!] as string[],
 };
 
 for (const [format, read] of Object.entries(readers)) {
+  if (kills <= 2 && !usual.includes(format)) continue;
   test(`${format}: SIGKILL at random points (${kills}) and --resume lose no row and double none`, async t => {
     t.timeout(30 * 60_000);
     const folder = await temporaryFolder(t);

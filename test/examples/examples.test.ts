@@ -1,6 +1,7 @@
 import {type ChildProcess, spawn} from 'node:child_process';
 import {existsSync, readdirSync} from 'node:fs';
-import {mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
+import {cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile} from 'node:fs/promises';
+import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {createInterface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
@@ -12,15 +13,30 @@ import {redisServer, startRedis} from '../bullmq/redis.ts';
 import {finish, type Output} from '../cli/run.ts';
 import {temporaryFolder} from '../folder.ts';
 
-// The examples import "repvgg", which is dist/ of this package: `npm run build:ts` makes it.
+// Examples are run as a user runs them who has copied them: in a project of their own, which `npm init` makes one of CommonJS, with
+// what stands at their tops installed. Here that is this package, with the dist/ that `npm run build:ts` makes.
+const root = fileURLToPath(new URL('../..', import.meta.url));
+let project = '';
+
+test.before(async () => {
+  project = await mkdtemp(join(tmpdir(), 'repvgg-examples-'));
+  await cp(join(root, 'examples'), project, {recursive: true});
+  await writeFile(join(project, 'package.json'), '{"name": "user", "type": "commonjs"}');
+  await mkdir(join(project, 'node_modules'));
+  await symlink(root, join(project, 'node_modules/repvgg'));
+  for (const name of ['express', 'bullmq', 'ioredis']) {
+    await symlink(join(root, 'node_modules', name), join(project, 'node_modules', name));
+  }
+});
+
+test.after.always(() => rm(project, {recursive: true, force: true}));
 
 /** The class of a digit's file, 0003-3.png, is in its name. */
 const names = readdirSync(digits.images).slice(0, 24);
 const paths = names.map(name => join(digits.images, name));
 
 function start(t: ExecutionContext, name: string, args: readonly string[], env = {}): ChildProcess {
-  const script = fileURLToPath(new URL(`../../examples/${name}`, import.meta.url));
-  const child = spawn(process.execPath, [script, ...args], {env: {...process.env, ...env}});
+  const child = spawn(process.execPath, [join(project, name), ...args], {env: {...process.env, ...env}});
   t.teardown(() => child.kill('SIGKILL'));
   return child;
 }
@@ -50,7 +66,7 @@ test('every example is tested', async t => {
 });
 
 test('an HTTP endpoint puts concurrent requests together', async t => {
-  const server = start(t, 'http-endpoint.js', ['digits', '0']);
+  const server = start(t, 'http-endpoint.mjs', ['digits', '0']);
   const line: string = (await createInterface(server.stdout!)[Symbol.asyncIterator]().next()).value;
   const url = /http:\S+/.exec(line)![0];
   const post = async (body: Uint8Array, type: string): Promise<Response> =>
@@ -77,7 +93,7 @@ test('an HTTP endpoint puts concurrent requests together', async t => {
 
 test('a folder becomes a Parquet file', async t => {
   const output = join(await temporaryFolder(t), 'labels.parquet');
-  const {code, stdout, stderr} = await run(t, 'folder-to-parquet.js', [digits.images, output]);
+  const {code, stdout, stderr} = await run(t, 'folder-to-parquet.mjs', [digits.images, output]);
   t.deepEqual([code, stderr], [0, '']);
   t.regex(stdout, /^\d+ images scored, 0 failed\n$/);
   const rows = await readParquet(output);
@@ -97,7 +113,7 @@ test('a Parquet file of images becomes one of embeddings', async t => {
     {name: 'digit', data: names.map(name => Number(name.at(-5)))},
   ];
   await writeFile(input, Buffer.from(parquetWriteBuffer({columnData})));
-  const {code, stdout, stderr} = await run(t, 'parquet-embeddings.js', [input, output, 'digits', 'digit']);
+  const {code, stdout, stderr} = await run(t, 'parquet-embeddings.mjs', [input, output, 'digits', 'digit']);
   t.deepEqual([code, stderr], [0, '']);
   const length = Number(/embeddings of (\d+) numbers, 0 images failed/.exec(stdout)![1]);
   const rows = await readParquet(output);
@@ -116,7 +132,7 @@ test('a Parquet file of images becomes one of embeddings', async t => {
 });
 
 test('a stream of paths becomes one of rows', async t => {
-  const {code, stdout, stderr} = await run(t, 'stream-pipeline.js', [], [...paths, 'none.png'].join('\n'));
+  const {code, stdout, stderr} = await run(t, 'stream-pipeline.mjs', [], [...paths, 'none.png'].join('\n'));
   t.is(code, 0);
   t.is(stderr, `${paths.length} images scored, 1 failed\n`);
   const rows = stdout
@@ -135,7 +151,7 @@ test('a stream of paths becomes one of rows', async t => {
 });
 
 test('a model in a worker thread', async t => {
-  const {code, stdout, stderr} = await run(t, 'worker-threads.js', ['digits', ...paths, 'none.png']);
+  const {code, stdout, stderr} = await run(t, 'worker-threads.mjs', ['digits', ...paths, 'none.png']);
   t.deepEqual([code, stderr], [0, '']);
   const lines = stdout.trimEnd().split('\n');
   t.is(lines.length, paths.length + 1);
@@ -158,8 +174,11 @@ redisTest('shards shared out by a queue', async t => {
   for (const [i, shard] of shards.entries()) {
     await writeFile(shard, paths.filter((_, path) => path % 2 === i).join('\n'));
   }
-  const worker = start(t, 'bullmq.js', ['work'], env);
-  const added = start(t, 'bullmq.js', ['add', output, ...shards], env);
+  const twice = await finish(start(t, 'bullmq.mjs', ['add', output, shards[0]!, `/other/a.tar`], env));
+  t.is(twice.code, 1);
+  t.regex(twice.stderr, /Shards need names of their own/);
+  const worker = start(t, 'bullmq.mjs', ['work'], env);
+  const added = start(t, 'bullmq.mjs', ['add', output, ...shards], env);
   const {code, stdout, stderr} = await finish(added);
   t.deepEqual([code, stdout, stderr], [0, '2 shards done, 0 failed\n', '']);
   const exited = new Promise(resolve => worker.once('exit', resolve));

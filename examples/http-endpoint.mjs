@@ -1,7 +1,7 @@
 // An HTTP endpoint that puts concurrent requests together into batches:
 //
 //   npm install repvgg express
-//   node http-endpoint.js [CHECKPOINT] [PORT]
+//   node http-endpoint.mjs [CHECKPOINT] [PORT]
 //   curl --data-binary @cat.jpg -H 'content-type: image/jpeg' http://127.0.0.1:3000/classify
 //
 // Batches form by themselves: what arrives while two are under way, one being decoded and one computed, is the next one. A

@@ -2,7 +2,7 @@
 // thread only keeps the JavaScript around it apart.)
 //
 //   npm install repvgg
-//   node worker-threads.js [CHECKPOINT] IMAGE...
+//   node worker-threads.mjs [CHECKPOINT] IMAGE...
 import {on, once} from 'node:events';
 import {isMainThread, parentPort, Worker, workerData} from 'node:worker_threads';
 import {RepVGG} from 'repvgg';

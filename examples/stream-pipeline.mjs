@@ -1,7 +1,7 @@
 // The model as one stage of a Node stream pipeline, here from paths on standard input to NDJSON on standard output:
 //
 //   npm install repvgg
-//   find photos -name '*.jpg' | node stream-pipeline.js [CHECKPOINT] > labels.ndjson
+//   find photos -name '*.jpg' | node stream-pipeline.mjs [CHECKPOINT] > labels.ndjson
 //
 // Memory stays bounded: a slow reader of the output slows down the reading of the input.
 import {createInterface} from 'node:readline';

@@ -1,8 +1,8 @@
 // Shards of a large source, shared out among machines by a BullMQ queue in Redis:
 //
 //   npm install repvgg bullmq ioredis
-//   node bullmq.js work [CHECKPOINT]              on each machine, as often as it has GPUs
-//   node bullmq.js add OUTPUT-FOLDER SHARD...     once; adding a shard again changes nothing
+//   node bullmq.mjs work [CHECKPOINT]              on each machine; for each of its GPUs with CUDA_VISIBLE_DEVICES=N
+//   node bullmq.mjs add OUTPUT-FOLDER SHARD...     once; adding a shard again changes nothing
 //
 // REDIS_URL or REDIS_SOCKET says where Redis is. When all is done, the result is OUTPUT-FOLDER/*.ndjson.
 import path from 'node:path';
@@ -16,7 +16,7 @@ const [command, ...rest] = process.argv.slice(2);
 
 if (command === 'work') await work(rest[0] ?? 'digits');
 else if (command === 'add' && rest.length > 1) await add(rest[0], rest.slice(1));
-else throw new Error('usage: node bullmq.js work [CHECKPOINT] | add OUTPUT-FOLDER SHARD...');
+else throw new Error('usage: node bullmq.mjs work [CHECKPOINT] | add OUTPUT-FOLDER SHARD...');
 
 async function work(checkpoint) {
   const model = await RepVGG.load(checkpoint);
@@ -31,6 +31,9 @@ async function work(checkpoint) {
 }
 
 async function add(folder, shards) {
+  // Job and output are called by it.
+  const names = new Set(shards.map(shard => path.parse(shard).name));
+  if (names.size < shards.length) throw new Error('Shards need names of their own.');
   const queue = new Queue('repvgg-shards', {connection});
   const events = new QueueEvents('repvgg-shards', {connection});
   const jobs = await queue.addBulk(

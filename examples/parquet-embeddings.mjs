@@ -2,12 +2,12 @@
 // of numbers for each row, and the columns that are named, as fields.COLUMN:
 //
 //   npm install repvgg
-//   node parquet-embeddings.js images.parquet embeddings.parquet [CHECKPOINT] [COLUMN...]
+//   node parquet-embeddings.mjs images.parquet embeddings.parquet [CHECKPOINT] [COLUMN...]
 import {openSource, RepVGG, scoreToFile} from 'repvgg';
 
 const [input, output, checkpoint = 'digits', ...fields] = process.argv.slice(2);
 if (!output)
-  throw new Error('usage: node parquet-embeddings.js INPUT OUTPUT.parquet [CHECKPOINT] [COLUMN...]');
+  throw new Error('usage: node parquet-embeddings.mjs INPUT OUTPUT.parquet [CHECKPOINT] [COLUMN...]');
 
 const model = await RepVGG.load(checkpoint);
 const {ok, failed} = await scoreToFile(model, openSource(input), output, {output: 'embeddings', fields});
