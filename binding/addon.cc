@@ -8,10 +8,12 @@
 #include "binding/image_jobs.h"
 #include "binding/instructions.h"
 #include "binding/limits.h"
+#include "binding/loading.h"
 #include "binding/network_object.h"
 #include "cpu/bf16_kernels.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
+#include "engine/crc32.h"
 #include "engine/jpeg.h"
 
 #ifdef REPVGG_CUDA
@@ -34,7 +36,9 @@ class Addon : public Napi::Addon<Addon> {
          InstanceMethod<&Addon::MeasureLimits>("measureLimits"),
          InstanceMethod<&Addon::CudaCounters>("cudaCounters"),
          InstanceMethod<&Addon::CountInstructions>("countInstructions"),
-         InstanceMethod<&Addon::LockFile>("lockFile"), InstanceMethod<&Addon::Release>("release")});
+         InstanceMethod<&Addon::LockFile>("lockFile"), InstanceMethod<&Addon::FuseRows>("fuseRows"),
+         InstanceMethod<&Addon::Release>("release")});
+    exports.Set("crc32", HasCrc32() ? Napi::Value(Napi::Function::New<Crc32Of>(env)) : env.Null());
     exports.Set("Network", NetworkObject::Define(env, &compute_));
     env.AddCleanupHook([this] {
       compute_.Stop();
@@ -99,6 +103,7 @@ class Addon : public Napi::Addon<Addon> {
   Napi::Value CountInstructions(const Napi::CallbackInfo& info) { return repvgg::CountInstructions(info); }
 
   Napi::Value LockFile(const Napi::CallbackInfo& info) { return repvgg::LockFile(info); }
+  Napi::Value FuseRows(const Napi::CallbackInfo& info) { return FuseRowsOf(info); }
 
   void Release(const Napi::CallbackInfo& info) { info[0].As<Napi::TypedArray>().ArrayBuffer().Detach(); }
 

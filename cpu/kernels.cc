@@ -86,16 +86,20 @@ PackedConvolution Pack(const float* weight, const float* bias, int taps, int in_
   const size_t blocks = static_cast<size_t>(groups) * packed.blocks;
   packed.storage = HugeArray<float>(blocks * (block_size + block_width));
   float* packed_bias = packed.storage.data() + blocks * block_size;
-  for (int channel = 0; channel < out_channels; ++channel) {
-    const int k = channel % packed.group_out;
-    const size_t block = static_cast<size_t>(channel / packed.group_out) * packed.blocks + k / block_width;
-    const int lane = k % block_width;
-    if (bias != nullptr) packed_bias[block * block_width + lane] = bias[channel];
-    const float* from = weight + static_cast<size_t>(channel) * packed.group_in * taps;
-    float* to = packed.storage.data() + block * block_size + lane;
-    for (int tap = 0; tap < taps; ++tap) {
-      for (int c = 0; c < packed.group_in; ++c, to += block_width)
-        *to = from[static_cast<size_t>(c) * taps + tap];
+  // Lane by lane inside: what is written then lies together, and the rows that are read are few.
+  const size_t row = static_cast<size_t>(packed.group_in) * taps;
+  for (size_t block = 0; block < blocks; ++block) {
+    const int in_group = static_cast<int>(block % packed.blocks) * block_width;
+    const size_t channel = block / packed.blocks * packed.group_out + in_group;
+    const int lanes = std::min(block_width, packed.group_out - in_group);
+    if (bias != nullptr) std::copy_n(bias + channel, lanes, packed_bias + block * block_width);
+    for (int c = 0; c < packed.group_in; ++c) {
+      for (int tap = 0; tap < taps; ++tap) {
+        const float* from = weight + channel * row + static_cast<size_t>(c) * taps + tap;
+        float* to = packed.storage.data() + block * block_size +
+                    (static_cast<size_t>(tap) * packed.group_in + c) * block_width;
+        for (int lane = 0; lane < lanes; ++lane) to[lane] = from[lane * row];
+      }
     }
   }
   packed.weight = packed.storage.data();

@@ -16,13 +16,17 @@ constexpr int kCacheLine = 16;  // In floats.
 
 constexpr int kLargestSide = 6;
 
+// One number each of as many kernels, which are transformed together.
+constexpr int kKernels = 8;
+typedef double Kernels __attribute__((vector_size(kKernels * sizeof(double))));
+
 int Positions(const WinogradConvolution& convolution) {
   return (convolution.tile + 2) * (convolution.tile + 2);
 }
 
 // One dimension of the weight transform, G g: the row of a point holds its powers over the product of its
 // differences from the other finite points.
-void TransformWeight(int tile, const double* g, double* u) {
+void TransformWeight(int tile, const Kernels* g, Kernels* u) {
   if (tile == 2) {  // Points 0, 1, -1 and infinity.
     u[0] = g[0];
     u[1] = (g[0] + g[1] + g[2]) / 2;
@@ -41,12 +45,12 @@ void TransformWeight(int tile, const double* g, double* u) {
 }
 
 // u[row][column] = G w G^T
-void TransformKernel(int tile, const float* w, double (*u)[kLargestSide]) {
+void TransformKernels(int tile, const Kernels* w, Kernels (*u)[kLargestSide]) {
   const int side = tile + 2;
-  double half[kLargestSide][3];
+  Kernels half[kLargestSide][3];
   for (int x = 0; x < 3; ++x) {
-    const double column[3] = {w[x], w[3 + x], w[6 + x]};
-    double transformed[kLargestSide];
+    const Kernels column[3] = {w[x], w[3 + x], w[6 + x]};
+    Kernels transformed[kLargestSide];
     TransformWeight(tile, column, transformed);
     for (int y = 0; y < side; ++y) half[y][x] = transformed[y];
   }
@@ -92,18 +96,29 @@ PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, in
   const size_t weight_size = groups * side * side * position_size;
   packed.storage = HugeArray<float>(weight_size + static_cast<size_t>(groups) * blocks * block_width);
   float* packed_bias = packed.storage.data() + weight_size;
-  for (int channel = 0; channel < out_channels; ++channel) {
-    const int group = channel / group_out;
-    const int block = channel % group_out / block_width;
-    const int lane = channel % group_out % block_width;
-    if (bias != nullptr) packed_bias[(group * blocks + block) * block_width + lane] = bias[channel];
-    float* to = packed.storage.data() + group * side * side * position_size + block * block_size + lane;
+  // Lane by lane inside: what is written for a position then lies together.
+  for (int group_block = 0; group_block < groups * blocks; ++group_block) {
+    const int group = group_block / blocks;
+    const int block = group_block % blocks;
+    const int channel = group * group_out + block * block_width;
+    const int lanes = std::min(block_width, group_out - block * block_width);
+    if (bias != nullptr)
+      std::copy_n(bias + channel, lanes, packed_bias + static_cast<size_t>(group_block) * block_width);
+    float* of_block = packed.storage.data() + group * side * side * position_size + block * block_size;
     for (int c = 0; c < group_in; ++c) {
-      double u[kLargestSide][kLargestSide];
-      TransformKernel(tile, weight + (static_cast<size_t>(channel) * group_in + c) * 9, u);
-      for (int p = 0; p < side * side; ++p) {
-        to[p * position_size + static_cast<size_t>(c) * block_width] =
-            static_cast<float>(u[p / side][p % side]);
+      for (int lane = 0; lane < lanes; lane += kKernels) {
+        const int together = std::min(kKernels, lanes - lane);
+        const float* from = weight + (static_cast<size_t>(channel + lane) * group_in + c) * 9;
+        Kernels w[9] = {};
+        for (int i = 0; i < together; ++i) {
+          for (int tap = 0; tap < 9; ++tap) w[tap][i] = from[static_cast<size_t>(i) * group_in * 9 + tap];
+        }
+        Kernels u[kLargestSide][kLargestSide];
+        TransformKernels(tile, w, u);
+        float* to = of_block + static_cast<size_t>(c) * block_width + lane;
+        for (int p = 0; p < side * side; ++p, to += position_size) {
+          for (int i = 0; i < together; ++i) to[i] = static_cast<float>(u[p / side][p % side][i]);
+        }
       }
     }
   }

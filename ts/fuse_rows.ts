@@ -19,6 +19,13 @@ export interface BlockFactors {
   bias: Float32Array;
 }
 
+/** How kernels are fused: as {@link fuseRows} does it, by whatever means. */
+export interface FusionKernels {
+  /** An array that rows are read into and fused in, with any content. */
+  allocate(length: number): Float32Array;
+  fuseRows: typeof fuseRows;
+}
+
 const mostFloat32 = (2 - 2 ** -23) * 2 ** 127;
 
 export function blockFactors({dense, pointwise, identity}: BranchNorms): BlockFactors {
@@ -89,6 +96,9 @@ export function fuseRows(
   }
   return size <= mostFloat32;
 }
+
+/** Without the addon. */
+export const plainFusion: FusionKernels = {allocate: length => new Float32Array(length), fuseRows};
 
 /** Whether all numbers from `first` to before `end` are finite. */
 export function allFinite(values: Floats, first: number, end: number): boolean {

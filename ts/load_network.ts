@@ -13,10 +13,10 @@ import {
   type NativeDeployBlock,
   type NativeNetwork,
   type NativeTrainBlock,
-  native,
   type Winograd,
   winogradClasses,
 } from './native.ts';
+import {NativeFusion} from './native_fusion.ts';
 import {createNetwork, toNativeBlock, toNativeShape} from './native_network.ts';
 import type {Form, NetworkParameters} from './network.ts';
 import {
@@ -98,7 +98,9 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   const chosen = chooseDevice(device, precision);
 
   await using file = await openCheckpoint(await locateCheckpoint(checkpoint, {signal, onProgress}));
-  const parameters = networkFromCheckpoint(file, {architecture: options.architecture, eps: options.eps});
+  const {architecture: expected, eps} = options;
+  const fusion = new NativeFusion();
+  const parameters = networkFromCheckpoint(file, {architecture: expected, eps}, fusion);
   const {architecture} = parameters;
   const labels = await resolveLabels(given, architecture.numClasses);
   const preprocessing = completePreprocessing(
@@ -108,7 +110,7 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   const shape = toNativeShape(architecture, form, preprocessing);
   try {
     const network = createNetwork(shape, chosen, {batchSize, winograd, ...(threads && {threads})});
-    await setParameters(network, parameters, form, signal);
+    await setParameters(network, parameters, form, {signal, fusion});
     return {
       network,
       architecture,
@@ -122,6 +124,8 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   } catch (error) {
     signal?.throwIfAborted();
     throw fromNative(error);
+  } finally {
+    fusion.close();
   }
 }
 
@@ -133,14 +137,16 @@ export async function setParameters(
   network: NativeNetwork,
   parameters: NetworkParameters,
   form: Form,
-  signal?: AbortSignal,
+  {signal, fusion = new NativeFusion()}: {signal?: AbortSignal | undefined; fusion?: NativeFusion} = {},
 ): Promise<void> {
   try {
     let packed: Promise<void> = Promise.resolve();
     for await (const block of parameters.blocks(form, signal)) {
       await packed;
       const given = toNativeBlock(block);
-      packed = network.setBlock(block.shape.index, given).then(() => releaseKernels(given));
+      packed = network.setBlock(block.shape.index, given).then(() => {
+        for (const kernel of kernelsOf(given)) fusion.release(kernel);
+      });
       packed.catch(() => {}); // Seen when it is awaited, unless reading fails first.
     }
     await packed;
@@ -153,7 +159,6 @@ export async function setParameters(
   }
 }
 
-function releaseKernels(block: NativeDeployBlock | NativeTrainBlock): void {
-  const kernels = 'weight' in block ? [block.weight] : [block.dense.weight, block.pointwise.weight];
-  for (const kernel of kernels) native().release(kernel);
+function kernelsOf(block: NativeDeployBlock | NativeTrainBlock): Float32Array[] {
+  return 'weight' in block ? [block.weight] : [block.dense.weight, block.pointwise.weight];
 }

@@ -209,6 +209,17 @@ export interface NativeAddon {
    * process or not. True on a file system that has no locks.
    */
   lockFile(descriptor: number): boolean;
+  /** `fuseRows` of fuse_rows.ts, bit for bit. */
+  fuseRows(
+    target: Float32Array,
+    dense: Float32Array,
+    pointwise: Float32Array,
+    factors: {dense: Float64Array; pointwise: Float64Array; identity: Float64Array | null},
+    first: number,
+    width: number,
+  ): boolean;
+  /** CRC-32 behind bytes that have `before`; null where this processor has no instructions that make it fast. */
+  crc32: ((bytes: Uint8Array, before: number) => number) | null;
   /** Frees an array's memory at once; garbage is collected late where it is large. Its length is 0 from then on. */
   release(array: Float32Array): void;
   Network: new (shape: NativeNetworkShape, options: NativeNetworkOptions) => NativeNetwork;
@@ -223,6 +234,11 @@ let loaded: NativeAddon | undefined;
  */
 export function native(): NativeAddon {
   loaded ??= loadAddon() as NativeAddon;
+  return loaded;
+}
+
+/** The addon where something has loaded it, for what is done without it too. */
+export function loadedAddon(): NativeAddon | undefined {
   return loaded;
 }
 

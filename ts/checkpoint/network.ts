@@ -1,7 +1,7 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
 import type {BlockShape} from '../architecture.ts';
 import {invalidArgument, RepVGGError} from '../errors.ts';
-import {allFinite, type BranchNorms, blockFactors, fuseRows} from '../fuse_rows.ts';
+import {allFinite, type BranchNorms, blockFactors, type FusionKernels, plainFusion} from '../fuse_rows.ts';
 import {
   type BatchNorm,
   type Convolution,
@@ -43,6 +43,7 @@ const slicesAhead = 4;
 export function networkFromCheckpoint(
   checkpoint: Checkpoint,
   options: StructureOptions = {},
+  kernels: FusionKernels = plainFusion,
 ): NetworkParameters {
   const structure = checkpointStructure(checkpoint, options);
   const {architecture, form: storedForm, linear} = structure;
@@ -54,7 +55,7 @@ export function networkFromCheckpoint(
       if (form === 'train' && storedForm === 'deploy') {
         throw invalidArgument('form', `"deploy" (${checkpoint.path} is already fused)`, form);
       }
-      return readBlocks(reader, structure, form === 'deploy', signal);
+      return readBlocks(reader, structure, form === 'deploy' ? kernels : null, signal);
     },
     async linear() {
       return linear && {weight: await reader.float32(linear.weight), bias: await reader.float32(linear.bias)};
@@ -65,7 +66,7 @@ export function networkFromCheckpoint(
 async function* readBlocks(
   reader: TensorReader,
   structure: Structure,
-  fuse: boolean,
+  kernels: FusionKernels | null,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<BlockParameters> {
   const {form, blocks, sumIsNormalised} = structure;
@@ -89,8 +90,9 @@ async function* readBlocks(
       identity: shape.identity ? await reader.batchNorm(names.identity, channels) : null,
     };
     const norms = sum ? distributeBatchNorm(branches, sum) : branches;
-    if (fuse) {
-      yield {form: 'deploy', shape, ...(await fused(reader, shape, names, norms, signal)), squeezeExcite};
+    if (kernels) {
+      const convolution = await fused(reader, shape, names, norms, kernels, signal);
+      yield {form: 'deploy', shape, ...convolution, squeezeExcite};
       continue;
     }
     const {dense, pointwise, identity} = norms;
@@ -111,18 +113,19 @@ async function fused(
   {inChannels, outChannels, groups}: BlockShape,
   names: BlockNames,
   norms: BranchNorms,
+  kernels: FusionKernels,
   signal: AbortSignal | undefined,
 ): Promise<Pick<DeployBlock, 'weight' | 'bias'>> {
   const width = inChannels / groups;
   const taps = 9 * width;
   const pointwise = await reader.unchecked(names.pointwise.weight);
   const factors = blockFactors(norms);
-  const weight = new Float32Array(outChannels * taps);
+  const weight = kernels.allocate(outChannels * taps);
   let sound = true;
   for await (const {first, values} of reader.slices(names.dense.weight, weight, taps)) {
     signal?.throwIfAborted();
     const target = weight.subarray(first, first + values.length);
-    sound = fuseRows(target, values, pointwise, factors, first / taps, width) && sound;
+    sound = kernels.fuseRows(target, values, pointwise, factors, first / taps, width) && sound;
   }
   if (!sound) {
     // The tensor to blame is the first that has such a number; or else it is the sum that is too large.

@@ -1,0 +1,148 @@
+/** What loading leaves to the addon: the same, to the bit, as what TypeScript and Node do. */
+import {crc32} from 'node:zlib';
+import test from 'ava';
+import {type BlockFactors, fuseRows} from '../ts/fuse_rows.ts';
+import {native} from '../ts/native.ts';
+import {NativeFusion} from '../ts/native_fusion.ts';
+import {Random} from './random.ts';
+
+const bytesOf = ({buffer, byteOffset, byteLength}: Float32Array): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength);
+
+interface Rows {
+  dense: Float32Array;
+  pointwise: Float32Array;
+  factors: BlockFactors;
+}
+
+/** Among the numbers are zeros of both signs and some that are next to nothing. */
+function makeRows(seed: string, channels: number, width: number, identity: boolean): Rows {
+  const random = new Random(seed);
+  const special = [0, -0, 1e-45, -1e-40, 3e-38];
+  const numbers = (length: number): Float32Array =>
+    Float32Array.from(random.uniform(length, -3, 3), (value, i) =>
+      i % 7 === 3 ? special[i % special.length]! : value,
+    );
+  const scales = (): Float64Array => Float64Array.from(random.uniform(channels, -2, 2));
+  const dense = numbers(channels * width * 9);
+  const pointwise = numbers(channels * width);
+  const factors = {
+    dense: scales(),
+    pointwise: scales(),
+    identity: identity ? scales() : null,
+    bias: new Float32Array(channels),
+  };
+  // Sums of -0 and -0, which only an identity makes 0.
+  for (let i = 0; i < pointwise.length; i += 3) {
+    const channel = Math.floor(i / width);
+    dense[i * 9 + 4] = factors.dense[channel]! < 0 ? 0 : -0;
+    pointwise[i] = factors.pointwise[channel]! < 0 ? 0 : -0;
+  }
+  return {dense, pointwise, factors};
+}
+
+for (const [channels, width] of [
+  [1, 1],
+  [3, 3],
+  [8, 2],
+  [12, 5],
+  [16, 16],
+  [24, 48],
+  [40, 37],
+] as const) {
+  for (const identity of [true, false]) {
+    test(`${channels} channels of ${width} are fused as in TypeScript, ${identity ? 'with' : 'without'} an identity`, t => {
+      const fusion = new NativeFusion();
+      const {dense, pointwise, factors} = makeRows(`${channels} ${width}`, channels, width, identity);
+      const first = Math.floor(channels / 3);
+      const part = dense.subarray(first * width * 9);
+      const expected = new Float32Array(part.length);
+      t.true(fuseRows(expected, part, pointwise, factors, first, width));
+
+      const actual = new Float32Array(part.length).fill(NaN);
+      t.true(fusion.fuseRows(actual, part, pointwise, factors, first, width));
+      t.deepEqual(bytesOf(actual), bytesOf(expected));
+
+      const inPlace = part.slice();
+      t.true(fusion.fuseRows(inPlace, inPlace, pointwise, factors, first, width));
+      t.deepEqual(bytesOf(inPlace), bytesOf(expected));
+
+      const asFloat64 = Float64Array.from(part);
+      t.true(fusion.fuseRows(actual.fill(NaN), asFloat64, pointwise, factors, first, width));
+      t.deepEqual(bytesOf(actual), bytesOf(expected));
+    });
+  }
+}
+
+test('a number that is not finite is told, wherever it is', t => {
+  const fusion = new NativeFusion();
+  const [channels, width] = [4, 11];
+  const fuse = (change: (rows: Rows) => void): boolean => {
+    const rows = makeRows('finite', channels, width, true);
+    change(rows);
+    return fusion.fuseRows(rows.dense, rows.dense, rows.pointwise, rows.factors, 0, width);
+  };
+  t.true(fuse(() => {}));
+  for (const bad of [NaN, Infinity, -Infinity, 3.4e38]) {
+    for (let at = 0; at < channels * width * 9; at++) {
+      t.false(
+        fuse(({dense, factors}) => {
+          factors.dense.fill(2);
+          dense[at] = bad;
+        }),
+        `${bad} at ${at}`,
+      );
+    }
+    for (let at = 0; at < channels * width; at++) {
+      t.false(
+        fuse(({pointwise, factors}) => {
+          factors.pointwise.fill(2);
+          pointwise[at] = bad;
+        }),
+        `${bad} at ${at} of 1x1`,
+      );
+    }
+  }
+  t.false(
+    fuse(({factors}) => {
+      factors.identity![2] = NaN;
+    }),
+  );
+});
+
+const ownCrc32 = native().crc32;
+(ownCrc32 ? test : test.skip)('checksums are those of zlib, of bytes of any length behind any others', t => {
+  const bytes = Buffer.from(new Random('crc').uniform(3000, 0, 256));
+  for (let length = 0; length < 600; length++) {
+    const part = bytes.subarray(length % 17, (length % 17) + length);
+    const before = crc32(bytes.subarray(0, length));
+    t.is(ownCrc32!(part, 0), crc32(part));
+    t.is(ownCrc32!(part, before), crc32(part, before));
+  }
+  t.is(ownCrc32!(bytes, 0), crc32(bytes));
+});
+
+test('memory is used again where it is large enough, and else freed', t => {
+  const fusion = new NativeFusion();
+  const small = fusion.allocate(10);
+  const large = fusion.allocate(20);
+  const [smallBuffer, largeBuffer] = [small.buffer, large.buffer];
+  fusion.release(large);
+  fusion.release(small);
+  const again = fusion.allocate(8);
+  t.is(again.buffer, smallBuffer);
+  t.is(again.length, 8);
+  t.is(fusion.allocate(12).buffer, largeBuffer);
+  fusion.release(again);
+  const larger = fusion.allocate(11);
+  t.is(larger.length, 11);
+  t.is(smallBuffer.byteLength, 0);
+  t.is(largeBuffer.byteLength, 80);
+
+  const foreign = new Float32Array(5);
+  fusion.release(foreign);
+  t.is(foreign.length, 0);
+  fusion.release(larger);
+  fusion.close();
+  t.is(larger.length, 0);
+});
