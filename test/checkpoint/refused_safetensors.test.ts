@@ -94,8 +94,8 @@ for (const [what, header, code, message] of headers) {
 }
 
 for (const [length, code, message] of [
-  [2n ** 63n, 'ERR_CHECKPOINT_UNSUPPORTED', /its header of 9223372036854775808 bytes/],
-  [2n ** 23n + 1n, 'ERR_CHECKPOINT_UNSUPPORTED', /its header of 8388609 bytes/],
+  [2n ** 63n, 'ERR_CHECKPOINT_UNSUPPORTED', /its header has 9223372036854775808 bytes/],
+  [2n ** 22n + 1n, 'ERR_CHECKPOINT_UNSUPPORTED', /its header has 4194305 bytes/],
   [500n, 'ERR_CHECKPOINT_TRUNCATED', /ends at byte \d+, inside its header/],
 ] as const) {
   test(
@@ -168,6 +168,76 @@ test(
   'ERR_CHECKPOINT_UNSUPPORTED',
   /more than 256 files/,
 );
+
+// 4 MB of JSON are looked at, in all files together, so that no number of files and names takes long.
+const empty = {dtype: 'F32', shape: [0], data_offsets: [0, 0]};
+const named = (count: number, prefix = 'x'): [string, object][] =>
+  Array.from({length: count}, (_, i) => [`${prefix}${i}`, empty]);
+const none = Buffer.alloc(0);
+for (const [what, make, message] of [
+  [
+    'an index of 4 MB',
+    () => indexed({weight_map: {}, metadata: 'm'.repeat(2 ** 22)}),
+    /its index has 41943\d\d bytes, where at most 4194304 are supported/,
+  ],
+  [
+    'an index of very many tensors',
+    () => indexed({weight_map: Object.fromEntries(named(100_000).map(([name]) => [name, 'part']))}),
+    /more than 20,000 tensors/,
+  ],
+  [
+    'a header of very many tensors',
+    () => safetensors(Object.fromEntries(named(60_000)), none),
+    /more than 20,000 tensors/,
+  ],
+  [
+    'parts of very many tensors together',
+    () => {
+      const parts = Array.from({length: 250}, (_, part) => [
+        `part${part}`,
+        safetensors(Object.fromEntries(named(100, `${part}.`)), none),
+      ]);
+      const weight_map = Object.fromEntries(parts.map(([name], part) => [`${part}.0`, name]));
+      return indexed({weight_map}, Object.fromEntries(parts));
+    },
+    /more than 20,000 tensors/,
+  ],
+  [
+    'parts of long headers together',
+    () => {
+      const parts = Array.from({length: 256}, (_, part) => [
+        `part${part}`,
+        safetensors({__metadata__: {of: 'm'.repeat(2 ** 18)}, [`${part}`]: empty}, none),
+      ]);
+      const weight_map = Object.fromEntries(parts.map(([name], part) => [`${part}`, name]));
+      return indexed({weight_map}, Object.fromEntries(parts));
+    },
+    /the headers of its files together have 4\d{6} bytes, where at most 4194304 are supported/,
+  ],
+] as const) {
+  test(what, refusal, make, 'ERR_CHECKPOINT_UNSUPPORTED', message);
+}
+test(
+  'very much metadata',
+  refusal,
+  () => safetensors({__metadata__: Object.fromEntries(named(200_000).map(([name]) => [name, '']))}, none),
+  'ERR_CHECKPOINT_CORRUPT',
+  /more than 100000 members of an object/,
+);
+test('as many parts and tensors as there may be are read within a second', async t => {
+  const parts = Array.from({length: 256}, (_, part): [string, Buffer] => [
+    `part${part}`,
+    safetensors(Object.fromEntries(named(78, `${part}.`)), none),
+  ]);
+  const names = parts.flatMap(([name], part) => named(78, `${part}.`).map(([tensor]) => [tensor, name]));
+  const path = await indexed({weight_map: Object.fromEntries(names)}, Object.fromEntries(parts));
+  const start = process.cpuUsage();
+  await using checkpoint = await openCheckpoint(path);
+  const {user, system} = process.cpuUsage(start);
+  t.is(checkpoint.tensors.size, 78 * 256);
+  t.true(user + system < 1e6, `${user + system} us`);
+});
+
 test('an index whose part is no file', async t => {
   const path = await indexed({weight_map: {x: 'part'}});
   await t.throwsAsync(openCheckpoint(path), {code: 'ERR_FILE_NOT_FOUND', message: /part: no such file/});

@@ -1,5 +1,8 @@
 import type {RepVGGError} from '../errors.ts';
 
+/** Of one object. The names of all of them are kept until its end. */
+const maxMembers = 100_000;
+
 /**
  * Walks through JSON whose shape is known, and makes only the values that are asked for. `JSON.parse` would take ten
  * times the memory of a hostile text, and keeps silent about two members of one name.
@@ -20,6 +23,7 @@ export class JsonCursor {
     this.#items('{', '}', () => {
       const name = this.string();
       if (names.has(name)) throw this.fail(`two members named ${JSON.stringify(name.slice(0, 100))}`);
+      if (names.size === maxMembers) throw this.fail(`more than ${maxMembers} members of an object`);
       names.add(name);
       this.#expect(':');
       member(name);

@@ -1,13 +1,16 @@
 import {isUtf8} from 'node:buffer';
+import type {RepVGGError} from '../errors.ts';
 import type {DType, TensorInfo} from './checkpoint.ts';
 import {CheckpointFile, printable} from './file.ts';
 import {JsonCursor} from './json_cursor.ts';
-import {elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
+import {checkTensorCount, elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
 import {nameTensors} from './unwrap.ts';
 
-/** The header of the largest RepVGG has 160 kB; the format allows 100 MB. */
-const maxHeaderBytes = 2 ** 23;
-const maxIndexBytes = 2 ** 23;
+/**
+ * Of a header, of those of all files of an index together, and of the index. The header of the largest RepVGG has 160 kB;
+ * the format allows 100 MB, in which hostile JSON would keep a machine busy for long.
+ */
+const maxHeaderBytes = 2 ** 22;
 /** Files of one index. */
 const maxShards = 256;
 
@@ -34,16 +37,24 @@ export function isSafetensors(head: Buffer): boolean {
  * of names to dtype, shape and offsets, and the tensors, row-major and little-endian, without gaps.
  */
 export async function readSafetensors(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
-  return nameTensors(await tensorViews(file), file);
+  return nameTensors((await readHeader(file)).views, file);
 }
 
 /** Reads the index of weights that are in several files beside it: `weight_map` has the file of each tensor. */
 export async function readSafetensorsIndex(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
   const fileOf = await readIndex(file);
   const shards = new Map<string, Map<string, TensorView>>();
+  let headerBytes = 0;
+  let count = 0;
   for (const name of new Set(fileOf.values())) {
     const shard = await file.openSibling(name);
-    shards.set(name, new Map(await tensorViews(shard)));
+    const header = await readHeader(shard);
+    headerBytes += header.bytes;
+    count += header.views.length;
+    if (headerBytes > maxHeaderBytes)
+      throw tooLong('the headers of its files together have', headerBytes, file);
+    checkTensorCount(count, file);
+    shards.set(name, new Map(header.views));
   }
   const entries = [...fileOf].map(([tensor, name]): [string, TensorView] => {
     const view = shards.get(name)!.get(tensor);
@@ -66,9 +77,7 @@ export async function shardNames(path: string): Promise<string[]> {
 
 /** The file of each tensor. */
 async function readIndex(file: CheckpointFile): Promise<Map<string, string>> {
-  if (file.size > maxIndexBytes) {
-    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `it is an index of ${file.size} bytes`);
-  }
+  if (file.size > maxHeaderBytes) throw tooLong('its index has', file.size, file);
   const fileOf = parseIndex(await file.read(0, file.size, 'its index'), file);
   if (new Set(fileOf.values()).size > maxShards) {
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `its index names more than ${maxShards} files`);
@@ -85,6 +94,7 @@ function parseIndex(bytes: Buffer, file: CheckpointFile): Map<string, string> {
     found = true;
     json.object(tensor => {
       fileOf.set(tensor, json.string());
+      checkTensorCount(fileOf.size, file);
     });
   });
   json.end();
@@ -93,12 +103,9 @@ function parseIndex(bytes: Buffer, file: CheckpointFile): Map<string, string> {
   throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
 }
 
-async function tensorViews(file: CheckpointFile): Promise<[string, TensorView][]> {
+async function readHeader(file: CheckpointFile): Promise<{bytes: number; views: [string, TensorView][]}> {
   const length = (await file.read(0, 8, 'the length of its header')).readBigUInt64LE();
-  if (length > maxHeaderBytes) {
-    const problem = `its header of ${length} bytes exceeds the ${maxHeaderBytes} that are supported`;
-    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
-  }
+  if (length > maxHeaderBytes) throw tooLong('its header has', length, file);
   const dataStart = 8 + Number(length);
   const entries = parseHeader(await file.read(8, Number(length), 'its header'), file);
   const end = checkRanges(entries, file);
@@ -110,13 +117,14 @@ async function tensorViews(file: CheckpointFile): Promise<[string, TensorView][]
     const problem = `bytes follow the end of its tensors at ${dataStart + end}, so download or copy it again`;
     throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   }
-  return entries.map(({name, dtype, shape, begin, end}) => {
+  const views = entries.map(({name, dtype, shape, begin, end}): [string, TensorView] => {
     const elements = (end - begin) / elementTypes[dtype].bytes;
     const readInto: Storage['readInto'] = (target, offset) =>
       file.readInto(target, dataStart + begin + offset, `tensor ${printable(name)}`);
     const storage = new Storage(dtype, elements, true, readInto, true);
     return [name, new TensorView(storage, 0, shape, rowMajorStride(shape))];
   });
+  return {bytes: Number(length), views};
 }
 
 interface Entry {
@@ -132,7 +140,7 @@ function parseHeader(bytes: Buffer, file: CheckpointFile): Entry[] {
   const json = cursor(bytes, 'header', file);
   json.object(name => {
     if (name !== '__metadata__') {
-      entries.push(parseEntry(json, name, file));
+      checkTensorCount(entries.push(parseEntry(json, name, file)), file);
       return;
     }
     json.object(() => {
@@ -191,6 +199,11 @@ function checkRanges(entries: readonly Entry[], file: CheckpointFile): number {
     position = end;
   }
   return position;
+}
+
+function tooLong(what: string, bytes: number | bigint, file: CheckpointFile): RepVGGError {
+  const problem = `${what} ${bytes} bytes, where at most ${maxHeaderBytes} are supported`;
+  return file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
 }
 
 function cursor(bytes: Buffer, what: string, file: CheckpointFile): JsonCursor {

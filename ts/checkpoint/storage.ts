@@ -100,12 +100,15 @@ export function addTensor(
 ): void {
   if (tensors.has(name))
     throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has two tensors named ${printable(name)}`);
-  if (tensors.size === maxTensors) {
-    const limit = maxTensors.toLocaleString('en');
-    const problem = `it has more than ${limit} tensors, where a network has some thousands`;
-    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
-  }
   tensors.set(name, tensorInfo(name, view, file));
+  checkTensorCount(tensors.size, file);
+}
+
+/** @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED for more tensors than any network has */
+export function checkTensorCount(count: number, file: CheckpointFile): void {
+  if (count <= maxTensors) return;
+  const problem = `it has more than ${maxTensors.toLocaleString('en')} tensors, where a network has some thousands`;
+  throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
 }
 
 /**
