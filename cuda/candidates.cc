@@ -10,6 +10,7 @@
 #include "cuda/direct_mma.h"
 #include "cuda/direct_sm90a.h"
 #include "cuda/direct_wmma.h"
+#include "cuda/formats.h"
 #include "cuda/winograd_chain.h"
 #include "cuda/winograd_f2.h"
 #include "cuda/winograd_f4.h"
@@ -245,10 +246,12 @@ std::vector<unsigned char> PackConvolution(const Convolution& layer, const float
                                            Algorithm algorithm) {
   if (algorithm == Algorithm::kWinogradF2) return PackWinogradF2(layer, weight, precision);
   if (algorithm == Algorithm::kWinogradF4) return ToBytes(PackWinogradF4(layer, weight));
-  if (algorithm == Algorithm::kDirectSm90a) return PackDirectSm90a(layer, weight, precision);
   if (IsChain(algorithm)) return PackChain(layer, weight, precision, ChainSide(algorithm));
-  if (precision != Precision::kFp32) return PackDirectMma(layer, weight, precision);
-  return ToBytes(PackDirectFp32(layer, weight));
+  if (precision == Precision::kFp32) return ToBytes(PackDirectFp32(layer, weight));
+  const size_t kernels = static_cast<size_t>(layer.out_channels) * layer.group_in();
+  const std::vector<float> rounded = RoundKernels(weight, kernels, precision);
+  return algorithm == Algorithm::kDirectSm90a ? PackDirectSm90a(layer, rounded.data(), precision)
+                                              : PackDirectMma(layer, rounded.data(), precision);
 }
 
 bool PoolsItself(const Candidate& candidate) {

@@ -46,7 +46,8 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
 const Candidate& EstimateBest(const std::vector<Candidate>& candidates, const Convolution& layer,
                               Precision precision, int multiprocessors);
 
-// `weight` is [out_channels][in_channels / groups][3][3]. Tiles of an algorithm share one layout.
+// `weight` is [out_channels][in_channels / groups][3][3]. Tiles of an algorithm share one layout. Direct
+// convolution gets kernels whose sums rounding has kept (RoundKernels in cuda/formats.h).
 std::vector<unsigned char> PackConvolution(const Convolution& layer, const float* weight, Precision precision,
                                            Algorithm algorithm);
 

@@ -2,7 +2,12 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <vector>
+
+#include "cuda/convolution.h"
+#include "engine/kernel_rounding.h"
 
 namespace repvgg::cuda {
 
@@ -32,6 +37,40 @@ constexpr uint32_t FloatToTf32Bits(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7f800000) == 0x7f800000) return bits;
   return (bits + 0x1000) & ~0x1fffu;
+}
+
+constexpr float HalfBitsToFloat(uint16_t bits) {
+  const uint32_t magnitude = bits & 0x7fff;
+  const float value = magnitude < 0x400     ? static_cast<float>(magnitude) * 0x1p-24f
+                      : magnitude >= 0x7c00 ? std::bit_cast<float>(0x7f800000 | magnitude << 13)
+                                            : std::bit_cast<float>((magnitude << 13) + 0x38000000);
+  return (bits & 0x8000) != 0 ? -value : value;
+}
+
+// The nearest value that the precision's format holds.
+constexpr float RoundToFormat(float value, Precision precision) {
+  switch (precision) {
+    case Precision::kFp32:
+      return value;
+    case Precision::kTf32:
+      return std::bit_cast<float>(FloatToTf32Bits(value));
+    case Precision::kFp16:
+      return HalfBitsToFloat(FloatToHalfBits(value));
+    case Precision::kBf16:
+      return std::bit_cast<float>(uint32_t{FloatToBFloat16Bits(value)} << 16);
+  }
+  return value;
+}
+
+// 3x3 kernels, one after the other, in values that the format holds, so that the sum of each kernel stays
+// what it was (engine/kernel_rounding.h). For direct convolution: Winograd's transform would give other
+// values, to be rounded again.
+inline std::vector<float> RoundKernels(const float* weight, size_t count, Precision precision) {
+  std::vector<float> rounded(count * 9);
+  for (size_t at = 0; at < rounded.size(); at += 9) {
+    RoundKernel(weight + at, &rounded[at], [=](float value) { return RoundToFormat(value, precision); });
+  }
+  return rounded;
 }
 
 }  // namespace repvgg::cuda

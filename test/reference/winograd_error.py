@@ -4,8 +4,9 @@
 
 Prints for the embedded digits network (trained) and RepVGG-A0 (seeded, calibrated) the relative L2 error of the logits
 against float64 when every stride-1 layer behind the first is direct, F(2x2) or F(4x4): transformed inputs, weights and
-products are rounded to the precision, as are maps; sums and transforms are in float32. The largest error of a single such
-layer against float64 of its own inputs stands beside it.
+products are rounded to the precision, as are maps; the weights of direct layers keep the sum of each kernel; sums and
+transforms are in float32. The largest error of a single such layer against float64 of its own inputs and rounded weights
+stands beside it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from torch import Tensor
 
 from calibration import calibrate, synthetic_images
 from repvgg_torch import ARCHITECTURES, Architecture, RepVGG, load_model
+from rounding_error import FORMATS, keeping_sums
 
-FORMATS = {'fp16': torch.float16, 'bf16': torch.bfloat16}
 INPUT_SCALE = {2: 1.0, 4: 0.25}  # ChainInputScale of cuda/winograd_chain.h
 IMAGES = Path(__file__).parents[2] / 'assets' / 'digits' / 'images'
 
@@ -67,7 +68,7 @@ def measure(model: RepVGG, x: Tensor, kind: torch.dtype, side: int) -> tuple[flo
         stride = block.rbr_dense.conv.stride[0]
         exact = F.conv2d(exact, weight, bias, stride, 1).relu()
         if index > 0:
-            weight = weight.float().to(kind).double() if side == 0 or stride != 1 else weight
+            weight = keeping_sums(weight, kind) if side == 0 or stride != 1 else weight
         own = F.conv2d(maps.double(), weight, bias, stride, 1).relu()
         if index > 0 and stride == 1 and side > 0:
             maps = winograd(maps, weight, bias.float(), side, kind).relu()
