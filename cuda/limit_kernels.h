@@ -11,6 +11,7 @@ inline constexpr int kLimitChains = 8;  // Independent products of a warp.
 inline constexpr int kFmaChains = 16;   // Independent sums of a thread.
 
 inline constexpr int kWgmmaSharedBytes = (64 + 256) * 128;
+inline constexpr int kWmmaSharedBytes = kLimitChains / 2 * 16 * 16 * 4;
 
 enum class MatrixUnit { kWmma, kMma, kWgmma };
 

@@ -7,18 +7,42 @@
 namespace repvgg::cuda {
 namespace {
 
-// Small numbers in every format, different ones: zeros would need less power, and let the clock rise.
-REPVGG_DEVICE uint32_t OperandBits(uint32_t seed) { return 0x2c662c66u + seed * 0x00050003u % 0x00ff00ffu; }
+// What layer_timer.cc gives the kernels: values from -0.05 to 0.05, each of them another. Operands that are
+// all equal, or nearly zero, switch few transistors; a GPU that its power limits then runs at a higher clock
+// than any kernel sees, and everything held against that peak looks worse than it is.
+template <typename T>
+REPVGG_DEVICE uint32_t RandomOperand(uint32_t seed) {
+  const auto value = [](uint32_t bits) {
+    bits *= 0x9e3779b9u;
+    bits = (bits ^ bits >> 16) * 0x85ebca6bu;
+    return static_cast<float>(static_cast<int32_t>(bits ^ bits >> 13) >> 8) * (0.05f / (1 << 23));
+  };
+  if constexpr (sizeof(T) == 4) {
+    return FloatBits(RoundToTf32(value(seed + 1)));
+  } else {
+    return Pack<T>(value(2 * seed + 1), value(2 * seed + 2));
+  }
+}
 
+// As in a kernel's loop, no two products in a row have the same operands. Each round takes off what the last
+// one added, so that sums stay as small as a layer's.
 template <Precision kPrecision>
 __global__ void __launch_bounds__(kLimitThreads) MatrixLimitKernel(int rounds, float* out) {
   using T = Element<kPrecision>;
-  const uint32_t a[4] = {threadIdx.x, threadIdx.x, threadIdx.x, threadIdx.x},
-                 b[2] = {threadIdx.x, threadIdx.x};
+  constexpr int kRows = 2, kColumns = kLimitChains / kRows;
+  constexpr uint32_t kSigns = sizeof(T) == 4 ? 0x80000000u : 0x80008000u;
+  const uint32_t seed = (blockIdx.x * kLimitThreads + threadIdx.x) * (kRows * 4 + kColumns * 2);
+  uint32_t a[kRows][4], b[kColumns][2];
+#pragma unroll
+  for (int i = 0; i < kRows * 4; ++i) a[i / 4][i % 4] = RandomOperand<T>(seed + i);
+#pragma unroll
+  for (int i = 0; i < kColumns * 2; ++i) b[i / 2][i % 2] = RandomOperand<T>(seed + kRows * 4 + i);
   float sum[kLimitChains][4] = {};
   for (int round = 0; round < rounds; ++round) {
 #pragma unroll
-    for (int i = 0; i < kLimitChains; ++i) Mma<T>(sum[i], a, b);
+    for (int i = 0; i < kLimitChains; ++i) Mma<T>(sum[i], a[i / kColumns], b[i % kColumns]);
+#pragma unroll
+    for (int i = 0; i < kColumns * 2; ++i) b[i / 2][i % 2] ^= kSigns;
   }
   float total = 0;
 #pragma unroll
@@ -31,7 +55,7 @@ template <typename T>
 __global__ void __launch_bounds__(kLimitThreads, 1) WgmmaLimitKernel(int rounds, float* out) {
   if (!kSm90a) return;
   uint32_t* const shared = reinterpret_cast<uint32_t*>(SharedMemory());
-  for (int i = threadIdx.x; i < kWgmmaSharedBytes / 4; i += kLimitThreads) shared[i] = OperandBits(i);
+  for (int i = threadIdx.x; i < kWgmmaSharedBytes / 4; i += kLimitThreads) shared[i] = RandomOperand<T>(i);
   FenceForTma();  // Wgmma reads by the same way as TMA.
   __syncthreads();
   const uint64_t a = MatrixDescriptor(SharedAddress(shared));
@@ -48,30 +72,38 @@ __global__ void __launch_bounds__(kLimitThreads, 1) WgmmaLimitKernel(int rounds,
   out[blockIdx.x * kLimitThreads + threadIdx.x] = sum[0] + sum[127];
 }
 
-// Volta's way.
+// Volta's way, with two operands of each kind.
 __global__ void __launch_bounds__(kLimitThreads) WmmaLimitKernel(int rounds, float* out) {
+  constexpr int kValues = 16 * 16;
   Half* const shared = reinterpret_cast<Half*>(SharedMemory());
-  for (int i = threadIdx.x; i < 16 * 16 / 2; i += kLimitThreads) {
-    reinterpret_cast<uint32_t*>(shared)[i] = OperandBits(i);
+  for (int i = threadIdx.x; i < 4 * kValues / 2; i += kLimitThreads) {
+    reinterpret_cast<uint32_t*>(shared)[i] = RandomOperand<Half>(i);
   }
   __syncthreads();
-  WmmaPixels pixels;
-  WmmaWeights weights;
-  WmmaLoad(pixels, shared, 16);
-  WmmaLoad(weights, shared, 16);
+  WmmaPixels pixels[2];
+  WmmaWeights weights[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    WmmaLoad(pixels[i], shared + i * kValues, 16);
+    WmmaLoad(weights[i], shared + (2 + i) * kValues, 16);
+  }
   WmmaSum sum[kLimitChains / 2];
 #pragma unroll
   for (WmmaSum& one : sum) WmmaClear(one);
   for (int round = 0; round < rounds; ++round) {
 #pragma unroll
-    for (WmmaSum& one : sum) WmmaMultiply(one, pixels, weights);
+    for (int i = 0; i < kLimitChains / 2; ++i) WmmaMultiply(sum[i], pixels[i % 2], weights[i / 2 % 2]);
   }
   __syncthreads();
-  float* const result = out + static_cast<size_t>(blockIdx.x) * kLimitThreads;
+  float* const sums = reinterpret_cast<float*>(shared);
 #pragma unroll
-  for (const WmmaSum& one : sum) {
-    if (threadIdx.x < 32) WmmaStore(result, one, 16);
+  for (int i = 0; i < kLimitChains / 2; ++i) {
+    if (threadIdx.x < 32) WmmaStore(sums + i * kValues, sum[i], 16);
   }
+  __syncthreads();
+  float total = 0;
+  for (int i = threadIdx.x; i < kLimitChains / 2 * kValues; i += kLimitThreads) total += sums[i];
+  out[blockIdx.x * kLimitThreads + threadIdx.x] = total;
 }
 
 __global__ void __launch_bounds__(kLimitThreads) FmaLimitKernel(int rounds, float factor, float* out) {
@@ -108,7 +140,7 @@ __global__ void __launch_bounds__(kLimitThreads) ReadLimitKernel(const float4* i
 cudaError_t LaunchMatrixLimit(Precision precision, MatrixUnit unit, int blocks, int rounds, float* out,
                               cudaStream_t stream) {
   if (unit == MatrixUnit::kWmma) {
-    return Launch(WmmaLimitKernel, dim3(blocks), dim3(kLimitThreads), 1024, stream, rounds, out);
+    return Launch(WmmaLimitKernel, dim3(blocks), dim3(kLimitThreads), kWmmaSharedBytes, stream, rounds, out);
   }
   if (unit == MatrixUnit::kWgmma) {
     const auto kernel = precision == Precision::kBf16 ? WgmmaLimitKernel<BFloat16> : WgmmaLimitKernel<Half>;

@@ -7,6 +7,7 @@ namespace repvgg::emulator {
 namespace {
 
 using cuda::kLimitThreads;
+using cuda::Precision;
 
 // Loops that the benchmark divides by must do what it counts.
 TEST("limits: every thread does every multiply-add") {
@@ -35,17 +36,27 @@ TEST("limits: every block reads everything once") {
   }
 }
 
-// 16-bit operands of about 0.07: each of a chain's products adds 16 of them.
+// A round takes off what the last one added; by wmma, all rounds add the same.
 TEST("limits: every warp makes every product") {
-  const DeviceArray<float> few(kLimitThreads), many(kLimitThreads);
-  const auto launch = [&](int rounds, const DeviceArray<float>& out) {
-    return cuda::LaunchMatrixLimit(cuda::Precision::kFp16, cuda::MatrixUnit::kMma, 1, rounds, out.data(),
-                                   nullptr);
+  const auto run = [](Precision precision, cuda::MatrixUnit unit, int rounds) {
+    const DeviceArray<float> out(kLimitThreads);
+    if (cuda::LaunchMatrixLimit(precision, unit, 1, rounds, out.data(), nullptr) != cudaSuccess) {
+      Fail("not launched");
+    }
+    return std::vector<float>(out.data(), out.data() + out.size());
   };
-  if (launch(1, few) != cudaSuccess || launch(3, many) != cudaSuccess) Fail("not launched");
-  for (int i = 0; i < kLimitThreads; ++i) {
-    if (!(few[i] > 0) || std::abs(many[i] / few[i] - 3) > 1e-4) Fail("thread " + std::to_string(i));
+  const auto compare = [](const std::vector<float>& got, const std::vector<float>& once, int times) {
+    for (size_t i = 0; i < got.size(); ++i) {
+      if (once[i] == 0 || std::abs(got[i] - times * once[i]) > 1e-6) Fail("thread " + std::to_string(i));
+    }
+  };
+  for (const Precision precision : {Precision::kTf32, Precision::kFp16, Precision::kBf16}) {
+    const auto once = run(precision, cuda::MatrixUnit::kMma, 1);
+    compare(run(precision, cuda::MatrixUnit::kMma, 2), once, 0);
+    compare(run(precision, cuda::MatrixUnit::kMma, 3), once, 1);
   }
+  compare(run(Precision::kFp16, cuda::MatrixUnit::kWmma, 3),
+          run(Precision::kFp16, cuda::MatrixUnit::kWmma, 1), 3);
 }
 
 }  // namespace

@@ -8,10 +8,9 @@
 #include <cstdlib>
 #include <map>
 
-#include "cuda/gemm_sm90a.h"
 #include "cuda/layer_timer.h"
+#include "cuda/limits.h"
 #include "test/gpu/gpu_test.h"
-#include "test/gpu/peak.h"
 
 namespace repvgg::gpu {
 namespace {
@@ -46,24 +45,6 @@ std::vector<emulator::Layer> Layers(const Variant& variant) {
   return layers;
 }
 
-// Seconds, median of nine.
-template <typename Work>
-double Time(Work work) {
-  const cuda::Event start = cuda::MakeEvent(true), end = cuda::MakeEvent(true);
-  std::vector<float> times;
-  for (int i = 0; i < 12; ++i) {
-    cuda::Check(cudaEventRecord(start.get(), nullptr), "measuring");
-    work();
-    cuda::Check(cudaEventRecord(end.get(), nullptr), "measuring");
-    cuda::Check(cudaEventSynchronize(end.get()), "measuring");
-    float milliseconds = 0;
-    cuda::Check(cudaEventElapsedTime(&milliseconds, start.get(), end.get()), "measuring");
-    if (i >= 3) times.push_back(milliseconds);
-  }
-  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
-  return times[times.size() / 2] / 1e3;
-}
-
 bool Wanted(const std::string& variant) {
   const char* const given = std::getenv("REPVGG_ROOFLINE");
   if (given == nullptr) return false;
@@ -81,23 +62,10 @@ TEST("roofline") {
                                      properties.multiProcessorCount,
                                      static_cast<size_t>(properties.l2CacheSize),
                                      0};
-  const bool sm90a = device.architecture == 90 && cuda::HasSm90aKernels();
-  constexpr size_t kCopied = size_t{1} << 30;
-  double copy_rate, peak;
-  {
-    const cuda::DeviceMemory from = cuda::AllocateDevice(kCopied), to = cuda::AllocateDevice(kCopied);
-    copy_rate =
-        2 * kCopied / Time([&] {
-          cuda::Check(cudaMemcpyAsync(to.get(), from.get(), kCopied, cudaMemcpyDeviceToDevice, nullptr),
-                      "copying");
-        });
-    peak = PeakOperations(device.multiprocessors, sm90a) / Time([&] {
-             cuda::Check(LaunchPeak(device.multiprocessors, sm90a, static_cast<float*>(to.get()), nullptr),
-                         "multiplying");
-           });
-  }
-  std::printf("{\"device\": \"%s\", \"copyGBps\": %.0f, \"peakTflops\": %.1f}\n", properties.name,
-              copy_rate / 1e9, peak / 1e12);
+  const cuda::Limits limits = cuda::MeasureLimits(0, Precision::kFp16, 0.5, true);
+  const double copy_rate = limits.copy_gbps * 1e9, peak = limits.matrix_gflops * 1e9;
+  std::printf("{\"device\": \"%s\", \"copyGBps\": %.0f, \"peakTflops\": %.1f, \"instruction\": \"%s\"}\n",
+              properties.name, copy_rate / 1e9, peak / 1e12, limits.matrix_instruction);
 
   cuda::MeasureLayer measure = cuda::MakeLayerTimer(device, Precision::kFp16);
   for (const Variant& variant : kVariants) {
