@@ -23,7 +23,8 @@ Chooser::Chooser(DeviceTraits device, Precision precision, std::string algorithm
       algorithm_(std::move(algorithm)),
       winograd_(winograd),
       timings_(directory, "cuda", Conditions(device_, precision, winograd)),
-      measure_(std::move(measure)) {}
+      unused_measure_(std::move(measure)),
+      measure_(unused_measure_) {}
 
 const Choice& Chooser::Choose(const Convolution& layer) {
   const std::string key = LayerKey(layer.batch, layer.height, layer.width, layer.in_channels,

@@ -37,13 +37,18 @@ using MeasureLayer = std::function<std::optional<double>(const Convolution&, con
 class Chooser {
  public:
   // `algorithm` and `winograd` are those of BackendOptions. `directory` holds the cache files; empty for
-  // none. Without `measure`, cached choices are used and others estimated.
+  // none. Without `measure`, cached choices are used and others estimated. Copies of `measure` hold nothing
+  // until they are called.
   Chooser(DeviceTraits device, Precision precision, std::string algorithm, const std::string& directory,
           MeasureLayer measure, WinogradClass winograd = WinogradClass::kAuto);
 
   // `layer.batch` is the batch to be fast at. The same layer always has the same answer.
   const Choice& Choose(const Convolution& layer);
-  // Frees what measuring holds; layers that were not seen before are estimated from now on.
+  // Frees what measuring holds until it goes on.
+  void FreeMeasuring() {
+    if (measure_) measure_ = unused_measure_;
+  }
+  // Frees it for good; layers that were not seen before are estimated from now on.
   void StopMeasuring() { measure_ = nullptr; }
 
  private:
@@ -52,6 +57,7 @@ class Chooser {
   std::string algorithm_;
   WinogradClass winograd_;
   Timings timings_;
+  const MeasureLayer unused_measure_;
   MeasureLayer measure_;
   std::map<std::string, Choice> choices_;
 };

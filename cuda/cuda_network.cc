@@ -22,11 +22,13 @@ constexpr size_t kLeastPart = 64 << 10;  // Smaller copies are made before anoth
 constexpr const char* kLoading = "loading a model";
 constexpr const char* kRunning = "running a model";
 
-// The most images for which every index into a map stays an int.
+constexpr size_t kMostBlocks = 65535;  // Of a launch, in any dimension but the first.
+
+// The most images for which every index into a map stays an int, and which kernels can be launched for.
 int MostImages(const NetworkShape& shape, const MemoryPlan& plan) {
   size_t largest = size_t{3} * shape.height * shape.width;
   for (const size_t elements : plan.elements) largest = std::max(largest, elements);
-  return static_cast<int>(std::clamp<size_t>((INT_MAX - 1) / largest, 1, INT_MAX));
+  return static_cast<int>(std::clamp<size_t>((INT_MAX - 1) / largest, 1, kMostBlocks));
 }
 
 // Gates amplify rounding errors: in fp32 Winograd's would take the logits beyond 1e-5, as on the CPU.
@@ -77,22 +79,35 @@ void CudaNetwork::OnDevice(Work work) {
   }
 }
 
-void CudaNetwork::SetBlock(size_t index, const DeployBlock& block) {
+template <typename Work>
+void CudaNetwork::Load(Work work) {
   OnDevice([&] {
+    try {
+      work();
+    } catch (const Error& error) {
+      if (error.code() != kOutOfMemory) throw;
+      chooser_.FreeMeasuring();
+      work();
+    }
+  });
+}
+
+void CudaNetwork::SetBlock(size_t index, const DeployBlock& block) {
+  Load([&] {
     Block& own = blocks_[index];
     own.Set(block, index == 0 ? nullptr : &chooser_.Choose(own.Layer(chunk_)));
   });
 }
 
 void CudaNetwork::SetBlock(size_t index, const TrainBlock& block) {
-  OnDevice([&] {
+  Load([&] {
     Block& own = blocks_[index];
     own.Set(block, index == 0 ? nullptr : &chooser_.Choose(own.Layer(chunk_)));
   });
 }
 
 void CudaNetwork::SetLinear(const Linear& linear) {
-  OnDevice([&] {
+  Load([&] {
     linear_weight_ = Upload(linear.weight.data(), linear.weight.size_bytes());
     linear_bias_ = Upload(linear.bias.data(), linear.bias.size_bytes());
   });
@@ -250,7 +265,7 @@ void CudaNetwork::UploadPixels(const uint8_t* pixels, size_t bytes) {
   for (size_t at = 0; at < bytes; at += kPieceBytes, next_piece_ ^= 1) {
     const size_t size = std::min(kPieceBytes, bytes - at);
     const Event& free = piece_free_[next_piece_];
-    Check(cudaEventSynchronize(free.get()), kRunning);
+    Wait(free, kRunning);
     void* const piece = buffers_->pieces[next_piece_].get();
     CopyInParts(static_cast<unsigned char*>(piece), pixels + at, size);
     Check(cudaMemcpyAsync(static_cast<uint8_t*>(buffers_->pixels.get()) + at, piece, size,
@@ -319,7 +334,7 @@ void CudaNetwork::RunChunks(const ImageBatch& batch, Output output, float* out, 
     collector_.Post([this, &slot, failure, to = out + first * Values(output),
                      bytes = images * Values(output) * sizeof(float)] {
       try {
-        OnDevice([&] { Check(cudaEventSynchronize(slot.downloaded.get()), kRunning); });
+        OnDevice([&] { Wait(slot.downloaded, kRunning); });
         std::memcpy(to, slot.results.get(), bytes);
       } catch (...) {
         *failure = std::current_exception();
@@ -336,18 +351,19 @@ double CudaNetwork::MeasureRate(const ImageBatch& batch, double seconds, const C
   double rate = 0;
   OnDevice([&] {
     if (buffers_ == nullptr) Prepare();
-    for (int i = 0; i < kSlots; ++i) free_slots_.acquire();  // Runs under way are over then.
     const int images = std::min(chunk_, batch.count), graph_batch = GraphBatch(images);
+    // What can want for memory comes first: from where slots are taken, only a lost device ends this early.
     const Graph& graph = GraphFor(*buffers_, buffers_->slots[0], graph_batch);
+    const Event over[2] = {MakeEvent(), MakeEvent()};
+    for (int i = 0; i < kSlots; ++i) free_slots_.acquire();  // Runs under way are over then.
     UploadPixels(batch.pixels, size_t{3} * shape().height * shape().width * images);
     Check(cudaStreamSynchronize(upload_.get()), kRunning);
-    const Event over[2] = {MakeEvent(), MakeEvent()};
     const Clock::time_point start = Clock::now();
     int runs = 0;
     while (std::chrono::duration<double>(Clock::now() - start).count() < seconds || runs == 0) {
       if (cancelled()) break;
       const Event& own = over[runs++ % 2];
-      Check(cudaEventSynchronize(own.get()), kRunning);
+      Wait(own, kRunning);
       EnqueueBlock(*buffers_, 0, 0, graph_batch);
       Check(cudaGraphLaunch(graph.get(), compute_.get()), kRunning);
       Check(cudaEventRecord(own.get(), compute_.get()), kRunning);

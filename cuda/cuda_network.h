@@ -62,6 +62,10 @@ class CudaNetwork : public Network {
   // Runs `work` on this network's device; an error of the device is remembered.
   template <typename Work>
   void OnDevice(Work work);
+  // The same for `work` that only loads parameters: it is done again if it had too little memory beside what
+  // measuring holds.
+  template <typename Work>
+  void Load(Work work);
   void Prepare();
   Buffers Allocate(int chunk) const;
   // Of one image.

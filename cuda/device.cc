@@ -2,7 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include <sstream>
+#include "cuda/architectures.h"
 
 namespace repvgg {
 namespace {
@@ -23,23 +23,6 @@ std::string Problem(const CudaDevice& device) {
 }
 
 }  // namespace
-
-// Machine code runs on its own major version from its minor version on, and with an "a" on exactly its own;
-// PTX on all that are not older.
-bool HasKernels(const std::string& architectures, int architecture) {
-  std::istringstream list(architectures);
-  for (std::string entry; std::getline(list, entry, ',');) {
-    const int compiled = std::stoi(entry);
-    if (entry.find("a-") != std::string::npos) {
-      if (compiled == architecture) return true;
-    } else if (entry.ends_with("-virtual")) {
-      if (compiled <= architecture) return true;
-    } else if (compiled / 10 == architecture / 10 && compiled <= architecture) {
-      return true;
-    }
-  }
-  return false;
-}
 
 CudaStatus QueryCuda() {
   CudaStatus status;

@@ -27,7 +27,4 @@ struct CudaStatus {
 
 CudaStatus QueryCuda();
 
-// Whether kernels compiled for `architectures` ("80-real, 90a-real, 90-virtual") run on `architecture` (90).
-bool HasKernels(const std::string& architectures, int architecture);
-
 }  // namespace repvgg

@@ -1,10 +1,16 @@
 #include "cuda/device_memory.h"
 
+#include <chrono>
 #include <string>
 
 #include "engine/error.h"
 
 namespace repvgg::cuda {
+namespace {
+
+constexpr std::chrono::microseconds kAskingTime{200};
+
+}  // namespace
 
 void Check(cudaError_t error, const char* doing) {
   if (error == cudaSuccess) return;
@@ -32,7 +38,12 @@ PinnedMemory AllocatePinned(size_t bytes) {
 
 DeviceMemory Upload(const void* from, size_t bytes) {
   DeviceMemory memory = AllocateDevice(bytes);
-  if (bytes > 0) Check(cudaMemcpy(memory.get(), from, bytes, cudaMemcpyHostToDevice), "uploading weights");
+  if (bytes > 0) {
+    Check(cudaMemcpy(memory.get(), from, bytes, cudaMemcpyHostToDevice), "uploading weights");
+    // The call may return once the values are in page-locked memory of the driver's. Our streams do not wait
+    // for the default one, where the rest of the copy is.
+    Check(cudaStreamSynchronize(nullptr), "uploading weights");
+  }
   return memory;
 }
 
@@ -44,9 +55,19 @@ Stream MakeStream() {
 
 Event MakeEvent(bool timed) {
   cudaEvent_t event = nullptr;
-  Check(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming),
+  Check(cudaEventCreateWithFlags(&event,
+                                 timed ? cudaEventDefault : cudaEventDisableTiming | cudaEventBlockingSync),
         "creating an event");
   return Event(event);
+}
+
+void Wait(const Event& event, const char* doing) {
+  using Clock = std::chrono::steady_clock;
+  for (const auto start = Clock::now(); Clock::now() - start < kAskingTime;) {
+    const cudaError_t error = cudaEventQuery(event.get());
+    if (error != cudaErrorNotReady) return Check(error, doing);
+  }
+  Check(cudaEventSynchronize(event.get()), doing);
 }
 
 }  // namespace repvgg::cuda

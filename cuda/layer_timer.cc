@@ -14,6 +14,7 @@ namespace {
 constexpr int kRepetitions = 5;
 constexpr double kGraphMicroseconds = 500;
 constexpr int kMostLaunches = 16;  // In a graph.
+constexpr double kWarmUpMicroseconds = 1e5;
 constexpr size_t kPatternBytes = 1 << 20;
 
 // Small values of both signs: zeros would be faster than real data, and large ones overflow in fp16.
@@ -63,6 +64,8 @@ class LayerTimer {
     };
     launch();  // Loads the kernel.
     const double once = Time(launch);
+    for (; warm_up_ > 0; warm_up_ -= Time(launch)) {
+    }
     const int launches =
         static_cast<int>(std::clamp<double>(kGraphMicroseconds / std::max(once, 1.0), 1, kMostLaunches));
     const Graph graph = CaptureGraph(stream_.get(), [&] {
@@ -118,6 +121,8 @@ class LayerTimer {
   const Stream stream_ = MakeStream();
   const Event start_ = MakeEvent(true), end_ = MakeEvent(true);
   Arena inputs_, outputs_, workspace_;
+  // A GPU that had nothing to do takes a while to raise its clock; the first candidates would look slow.
+  double warm_up_ = kWarmUpMicroseconds;
 };
 
 }  // namespace

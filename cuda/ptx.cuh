@@ -282,16 +282,24 @@ int MachineCode(void (*kernel)(Parameters...)) {
   return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess ? attributes.ptxVersion : 0;
 }
 
-// kernel<<<grid, block, shared_bytes, stream>>>(arguments...). More than 48 KB of shared memory has to be
-// asked for, per kernel and device; asking again costs next to nothing, and remembering would be hidden
-// state.
+// Lets blocks of the kernel have more than 48 KB of shared memory, which has to be asked for, per kernel and
+// device: all that there is, so that threads that launch a kernel with different sizes do not take it from
+// each other. Asking again costs next to nothing, and remembering would be hidden state.
+template <typename... Parameters>
+cudaError_t AllowSharedMemory(void (*kernel)(Parameters...)) {
+  int device = 0, most = 0;
+  if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
+  const auto error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (error != cudaSuccess) return error;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+}
+
+// kernel<<<grid, block, shared_bytes, stream>>>(arguments...)
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchAs(bool overlapped, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                      size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
   if (shared_bytes > 48 * 1024) {
-    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                   static_cast<int>(shared_bytes));
-    if (error != cudaSuccess) return error;
+    if (const cudaError_t error = AllowSharedMemory(kernel); error != cudaSuccess) return error;
   }
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
@@ -312,14 +320,28 @@ cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t 
   return LaunchAs(false, kernel, grid, block, shared_bytes, stream, arguments...);
 }
 
-// The same for a kernel that calls WaitForPreviousKernel: it may start while the one ahead of it ends. Not
-// where its machine code is older than sm_90, in which that call is nothing, nor with REPVGG_OVERLAP=off.
+// Whether kernels may start while those ahead of them end: on Hopper, whose machine code waits for them, and
+// with drivers that know such launches in graphs (since CUDA 12.3). Later GPUs could do it too; recording it
+// has been reported to fail there.
+template <typename... Parameters>
+bool CanOverlap(void (*kernel)(Parameters...)) {
+  static const bool off = [] {
+    const char* const wanted = std::getenv("REPVGG_OVERLAP");
+    return wanted != nullptr && std::strcmp(wanted, "off") == 0;
+  }();
+  cudaFuncAttributes code;
+  int driver = 0;
+  return !off && cudaDriverGetVersion(&driver) == cudaSuccess && driver >= 12030 &&
+         cudaFuncGetAttributes(&code, kernel) == cudaSuccess && code.ptxVersion == 90 &&
+         code.binaryVersion == 90;
+}
+
+// The same for a kernel that calls WaitForPreviousKernel: it may start while the one ahead of it ends, if
+// CanOverlap, and not with REPVGG_OVERLAP=off in the environment.
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
                              cudaStream_t stream, const Arguments&... arguments) {
-  const char* const wanted = std::getenv("REPVGG_OVERLAP");
-  const bool off = wanted != nullptr && std::strcmp(wanted, "off") == 0;
-  return LaunchAs(!off && MachineCode(kernel) >= 90, kernel, grid, block, shared_bytes, stream, arguments...);
+  return LaunchAs(CanOverlap(kernel), kernel, grid, block, shared_bytes, stream, arguments...);
 }
 
 }  // namespace repvgg::cuda

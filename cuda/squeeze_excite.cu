@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads)
 cudaError_t LaunchSqueezeExcite(const SqueezeExciteLayer& layer, Precision precision, cudaStream_t stream) {
   float* const mean = layer.scratch;
   float* const gates = mean + static_cast<size_t>(layer.batch) * layer.channels;
-  float* const hidden = gates + static_cast<size_t>(layer.batch) * layer.channels;
+  float* const hidden = mean + SqueezeExciteMaps(layer.batch, layer.channels);
   cudaError_t error =
       LaunchPool(layer.maps, precision, layer.batch, layer.pixels, layer.channels, mean, stream);
   if (error != cudaSuccess) return error;

@@ -22,8 +22,12 @@ struct SqueezeExciteLayer {
   float* scratch = nullptr;  // SqueezeExciteScratch(...) floats
 };
 
+// Means and gates, filled up so that the hidden values behind them start at a multiple of 16 bytes.
+constexpr size_t SqueezeExciteMaps(int batch, int channels) {
+  return (size_t{2} * batch * channels + 3) / 4 * 4;
+}
 constexpr size_t SqueezeExciteScratch(int batch, int channels, int squeezed) {
-  return static_cast<size_t>(batch) * (2 * channels + squeezed);
+  return SqueezeExciteMaps(batch, channels) + static_cast<size_t>(batch) * squeezed;
 }
 
 cudaError_t LaunchSqueezeExcite(const SqueezeExciteLayer& layer, Precision precision, cudaStream_t stream);

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "cuda/architectures.h"
 #include "test/emulator/layers.h"
 #include "test/emulator/networks.h"
 
@@ -9,6 +10,21 @@ namespace repvgg::emulator {
 namespace {
 
 using cuda::Precision;
+
+TEST("chooser: the GPUs that a list of architectures has code for") {
+  const auto expect = [](const char* list, std::vector<int> devices) {
+    for (const int device : {70, 75, 80, 86, 89, 90, 100, 120}) {
+      const bool expected = std::find(devices.begin(), devices.end(), device) != devices.end();
+      if (HasKernels(list, device) != expected) Fail(std::string(list) + " on " + std::to_string(device));
+    }
+  };
+  expect("80-real", {80, 86, 89});
+  expect("80-virtual", {80, 86, 89, 90, 100, 120});
+  expect("86", {86, 89, 90, 100, 120});
+  expect("90a-real", {90});
+  expect("90a", {90});
+  expect("70-real, 86-real, 90a-real, 90-virtual", {70, 75, 86, 89, 90, 100, 120});
+}
 
 TEST("chooser: a tile must fit into the shared memory of its device") {
   const cuda::Convolution layer = MakeLayer(64, 128, 1, 1, 14, 8);

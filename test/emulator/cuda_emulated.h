@@ -172,6 +172,8 @@ inline void AllowNextKernel() {}
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchAs(bool overlapped, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                      size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
+  constexpr unsigned kMost = 65535;  // In any dimension but the first.
+  if (grid.y > kMost || grid.z > kMost) return cudaErrorInvalidConfiguration;
   const std::tuple<Parameters...> copies{static_cast<Parameters>(arguments)...};
   return emulator::Submit(stream, [=] {
     emulator::Run(

@@ -157,6 +157,7 @@ TEST("squeeze-and-excite") {
     RunSqueezeExcite(precision, 160, 10, true);
     RunSqueezeExcite(precision, 64, 16, false);
     RunSqueezeExcite(precision, 13, 3, true);
+    RunSqueezeExcite(precision, 13, 4, true);
   }
 }
 

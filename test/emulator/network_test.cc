@@ -4,6 +4,7 @@
 #include <cmath>
 #include <future>
 
+#include "cuda/head.h"
 #include "engine/error.h"
 #include "test/emulator/layers.h"
 #include "test/emulator/networks.h"
@@ -140,6 +141,37 @@ TEST("network: too little memory lowers the batch, then is an error") {
   ExpectEqual(CodeOf([&] { RunNetwork(*starved, pixels); }), cuda::kOutOfMemory);
   runtime_settings().memory_limit = 0;
   CheckLogits(reference, pixels, RunNetwork(*starved, pixels), NetworkBound(Precision::kFp32));
+}
+
+// Measuring takes what the device has left; the weights of the same layer then need some of it.
+TEST("network: memory that measuring holds is there for weights") {
+  const RestoreRuntime restore;
+  const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
+  const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 3);
+  runtime_settings().memory_limit = DeviceMemoryInUse() + (4 << 20);
+  int measured = 0;
+  const cuda::MeasureLayer measure = [&measured, arena = std::shared_ptr<cuda::DeviceMemory>()](
+                                         const cuda::Convolution&, const cuda::Candidate&) mutable {
+    ++measured;
+    if (arena == nullptr) {
+      const size_t left = runtime_settings().memory_limit - DeviceMemoryInUse();
+      arena = std::make_shared<cuda::DeviceMemory>(cuda::AllocateDevice(left));
+    }
+    return std::optional(1.0);
+  };
+  const auto network = MakeNetwork(reference, Precision::kFp32, 3, "direct", 80, measure);
+  if (measured == 0) Fail("nothing was measured");
+  CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
+}
+
+TEST("network: a batch is no larger than kernels can be launched for") {
+  const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
+  const auto network = MakeNetwork(reference, Precision::kFp32, 1 << 20);
+  if (network->Describe().find("\"batchSize\": 65535,") == std::string::npos) Fail(network->Describe());
+  DeviceArray<float> maps(1), means(1);
+  if (cuda::LaunchPool(maps.data(), Precision::kFp32, 1 << 16, 1, 1, means.data(), nullptr) == cudaSuccess) {
+    Fail("launched 65536 blocks in the second dimension");
+  }
 }
 
 TEST("network: a device that fails loses the model, not the process") {

@@ -49,6 +49,7 @@ struct {
   int streams = 0;
   cudaError_t last = cudaSuccess;
   bool lost = false;
+  StreamState default_stream;
 } state;
 
 // Held by every call: a network has two threads.
@@ -68,6 +69,7 @@ cudaError_t Enqueue(StreamState* stream, Work work) {
   const Lock lock;
   if (state.lost) return Return(cudaSuccess);
   if (stream == nullptr) {
+    state.default_stream.RunUntil(state.default_stream.submitted);
     work();
   } else if (stream->recording != nullptr) {
     stream->recording->work.push_back(std::move(work));
@@ -148,6 +150,7 @@ cudaError_t cudaFree(void* memory) {
   const Lock lock;
   const auto found = state.allocations.find(memory);
   if (found == state.allocations.end()) return Return(cudaErrorInvalidValue);
+  state.default_stream.RunUntil(state.default_stream.submitted);
   state.in_use -= found->second;
   state.allocations.erase(found);
   Free(memory);
@@ -165,8 +168,14 @@ cudaError_t cudaFreeHost(void* memory) {
   return Return(cudaSuccess);
 }
 
-cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
-  std::memcpy(to, from, bytes);
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  if (kind != cudaMemcpyHostToDevice) return Enqueue(nullptr, [=] { std::memcpy(to, from, bytes); });
+  const Lock lock;
+  const auto* const values = static_cast<const unsigned char*>(from);
+  state.default_stream.queue.push_back([to, staged = std::vector<unsigned char>(values, values + bytes)] {
+    std::memcpy(to, staged.data(), staged.size());
+  });
+  ++state.default_stream.submitted;
   return Return(cudaSuccess);
 }
 
@@ -192,6 +201,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const Lock lock;
+  if (stream == nullptr) stream = &state.default_stream;
   stream->RunUntil(stream->submitted);
   return Return(cudaSuccess);
 }
@@ -216,6 +226,13 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const Lock lock;
   *event = {stream, stream->submitted};
   return Return(cudaSuccess);
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const Lock lock;
+  const StreamState* const stream = event->stream;
+  const bool over = stream == nullptr || stream->submitted - stream->queue.size() >= event->number;
+  return over ? Return(cudaSuccess) : cudaErrorNotReady;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {

@@ -4,7 +4,8 @@
 // A stream runs nothing before it must: before the host waits for it, or for an event behind it, or before
 // another stream whose work waits for such an event runs that work. Whoever forgets to wait therefore reads
 // what was there before. Streams that RuntimeSettings::eager names run their work at once, as far as it waits
-// for nothing: one that overwrites what another has yet to read is found so.
+// for nothing: one that overwrites what another has yet to read is found so. Copies on the default stream,
+// for which others do not wait, end when the host waits for it.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +15,8 @@ enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorNotReady = 600,
   cudaErrorIllegalAddress = 700,
 };
 
@@ -51,6 +54,7 @@ enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
 inline constexpr unsigned cudaStreamNonBlocking = 1;
 inline constexpr unsigned cudaEventDefault = 0;
+inline constexpr unsigned cudaEventBlockingSync = 1;
 inline constexpr unsigned cudaEventDisableTiming = 2;
 
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
@@ -79,6 +83,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
