@@ -7,7 +7,7 @@
 // multiprocessor issues one instruction a cycle on each of its four schedulers, whatever it is: "share" is what part of
 // those multiply. "shared memory" is the cycles that it needs for a warp's loads, of those that the same warp's FFMA take of
 // the multiprocessor: 16 bytes a lane take two cycles where lanes n and n ^ 1, or n and n ^ 2, read the same, as
-// fp32_tile.cuh has it, 4 bytes one.
+// fp32_tile.cuh has it, 4 bytes one. "reloads" are of registers that were spilled.
 import {execFile, execFileSync} from 'node:child_process';
 import {mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
@@ -69,8 +69,10 @@ function mainLoop(all) {
   return loop.filter(one => !rare?.includes(one));
 }
 
-console.log('| kernel | loop | FFMA or HMMA | share | LDS.128 | LDS | LDSM | copies | shared memory |');
-console.log('|---|---|---|---|---|---|---|---|---|');
+console.log(
+  '| kernel | loop | FFMA or HMMA | share | LDS.128 | LDS | LDSM | copies | reloads | shared memory |',
+);
+console.log('|---|---|---|---|---|---|---|---|---|---|');
 for (const source of values.files.split(',')) {
   const parts = (await machineCode(source)).split('Function : ').slice(1);
   const names = readableNames(parts.map(part => part.split('\n')[0].trim()));
@@ -83,7 +85,7 @@ for (const source of values.files.split(',')) {
     const narrow = count(/^LDS(\.|$)/) - wide;
     const fp32 = count(/^FFMA/) > 0;
     console.log(
-      `| \`${names[i]}\` | ${loop.length} | ${products} | ${Math.round((100 * products) / loop.length)} % | ${wide} | ${narrow} | ${count(/^LDSM/)} | ${count(/^(LDGSTS|LDG)/)} | ${fp32 ? `${Math.round((100 * (2 * wide + narrow)) / (products / 4))} %` : ''} |`,
+      `| \`${names[i]}\` | ${loop.length} | ${products} | ${Math.round((100 * products) / loop.length)} % | ${wide} | ${narrow} | ${count(/^LDSM/)} | ${count(/^(LDGSTS|LDG)/)} | ${count(/^LDL/)} | ${fp32 ? `${Math.round((100 * (2 * wide + narrow)) / (products / 4))} %` : ''} |`,
     );
   }
 }
