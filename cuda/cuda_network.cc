@@ -55,9 +55,8 @@ CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const Backen
     const std::vector<float> table = NormalizationTable(shape().mean, shape().stddev);
     normalized_ = Upload(table.data(), table.size() * sizeof(float));
     for (Stream* stream : {&upload_, &compute_, &download_}) *stream = MakeStream();
-    for (Event* event : {&piece_free_[0], &piece_free_[1], &uploaded_, &stem_done_, &computed_}) {
-      *event = MakeEvent();
-    }
+    for (Event& event : piece_free_) event = MakeEvent(EventUse::kThread);
+    for (Event* event : {&uploaded_, &stem_done_, &computed_}) *event = MakeEvent(EventUse::kStream);
   });
 }
 
@@ -177,7 +176,7 @@ CudaNetwork::Buffers CudaNetwork::Allocate(int chunk) const {
     slot.embeddings = AllocateDevice(images * channels * sizeof(float));
     slot.logits = AllocateDevice(images * classes * sizeof(float));
     slot.results = AllocatePinned(images * std::max(channels, classes) * sizeof(float));
-    slot.downloaded = MakeEvent();
+    slot.downloaded = MakeEvent(EventUse::kThread);
   }
   if (shape().form == Form::kTrain) {
     buffers.dense = AllocateDevice(images * largest * element);
@@ -354,7 +353,7 @@ double CudaNetwork::MeasureRate(const ImageBatch& batch, double seconds, const C
     const int images = std::min(chunk_, batch.count), graph_batch = GraphBatch(images);
     // What can want for memory comes first: from where slots are taken, only a lost device ends this early.
     const Graph& graph = GraphFor(*buffers_, buffers_->slots[0], graph_batch);
-    const Event over[2] = {MakeEvent(), MakeEvent()};
+    const Event over[2] = {MakeEvent(EventUse::kThread), MakeEvent(EventUse::kThread)};
     for (int i = 0; i < kSlots; ++i) free_slots_.acquire();  // Runs under way are over then.
     UploadPixels(batch.pixels, size_t{3} * shape().height * shape().width * images);
     Check(cudaStreamSynchronize(upload_.get()), kRunning);

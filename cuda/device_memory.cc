@@ -53,11 +53,12 @@ Stream MakeStream() {
   return Stream(stream);
 }
 
-Event MakeEvent(bool timed) {
+Event MakeEvent(EventUse use) {
+  const unsigned flags = use == EventUse::kTime     ? cudaEventDefault
+                         : use == EventUse::kThread ? cudaEventDisableTiming | cudaEventBlockingSync
+                                                    : cudaEventDisableTiming;
   cudaEvent_t event = nullptr;
-  Check(cudaEventCreateWithFlags(&event,
-                                 timed ? cudaEventDefault : cudaEventDisableTiming | cudaEventBlockingSync),
-        "creating an event");
+  Check(cudaEventCreateWithFlags(&event, flags), "creating an event");
   return Event(event);
 }
 

@@ -37,10 +37,11 @@ PinnedMemory AllocatePinned(size_t bytes);
 // A copy on the device, complete on return.
 DeviceMemory Upload(const void* from, size_t bytes);
 Stream MakeStream();
-// `timed` events can be handed to cudaEventElapsedTime; others are for Wait.
-Event MakeEvent(bool timed = false);
-// Until the event has happened. After a short time of asking again and again the thread sleeps, so that its
-// core is left to those who decode images; waking up takes some ten microseconds.
+// What waits for the event: another stream; a thread, by Wait; or nobody, and it is for cudaEventElapsedTime.
+enum class EventUse { kStream, kThread, kTime };
+Event MakeEvent(EventUse use);
+// Until an event for threads has happened. After a short time of asking again and again the thread sleeps, so
+// that its core is left to those who decode images; waking up takes some ten microseconds.
 void Wait(const Event& event, const char* doing);
 
 // What `enqueue` puts on the stream, as a graph. It must neither allocate nor wait.

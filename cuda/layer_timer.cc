@@ -119,7 +119,7 @@ class LayerTimer {
   const Precision precision_;
   const std::vector<unsigned char> pattern_;
   const Stream stream_ = MakeStream();
-  const Event start_ = MakeEvent(true), end_ = MakeEvent(true);
+  const Event start_ = MakeEvent(EventUse::kTime), end_ = MakeEvent(EventUse::kTime);
   Arena inputs_, outputs_, workspace_;
   // A GPU that had nothing to do takes a while to raise its clock; the first candidates would look slow.
   double warm_up_ = kWarmUpMicroseconds;

@@ -53,7 +53,7 @@ class Clock {
 
  private:
   const double seconds_;
-  const Event start_ = MakeEvent(true), end_ = MakeEvent(true);
+  const Event start_ = MakeEvent(EventUse::kTime), end_ = MakeEvent(EventUse::kTime);
 };
 
 }  // namespace
