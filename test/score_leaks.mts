@@ -6,8 +6,11 @@ import {createServer} from 'node:http';
 import type {AddressInfo} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import sharp from 'sharp';
+import {RepVGGError} from '../ts/errors.ts';
 import {RepVGG} from '../ts/model.ts';
-import type {ScoreInput, ScoreOptions} from '../ts/score.ts';
+import {keep, runBatches} from '../ts/run_batches.ts';
+import {type ScoreInput, type ScoreOptions, scoreRecords} from '../ts/score.ts';
 import {scoreToFile} from '../ts/score_file.ts';
 import {openSource} from '../ts/sources/source.ts';
 import {bomb, image, photos} from './fixtures.ts';
@@ -19,6 +22,12 @@ const load = (): Promise<RepVGG> =>
 const model = await load();
 const folder = await mkdtemp(join(tmpdir(), 'repvgg-leaks-'));
 const jpeg = await readFile(photos[0]!);
+await writeFile(join(folder, 'jpeg.png'), jpeg);
+const animated = await sharp(Buffer.alloc(8 * 16 * 3), {
+  raw: {width: 8, height: 16, channels: 3, pageHeight: 8},
+})
+  .gif()
+  .toBuffer();
 const parquet = await readFile(join(folder, await writeParquet()));
 await writeFile(join(folder, 'short.parquet'), parquet.subarray(0, parquet.length - 100));
 const server = createServer((_, response) => {
@@ -55,6 +64,7 @@ const faults: Record<string, () => Promise<unknown>> = {
   empty: () => images(image('empty.jpg'), new Uint8Array(0)),
   huge: () => images(bomb(50_000, 50_000)),
   'CMYK, 16 bits, EXIF': () => images(image('cmyk.jpg'), image('grey16.png'), image('exif6.jpg')),
+  'animated, wrong extension': () => images(animated, join(folder, 'jpeg.png')),
   'missing file': () => images(join(folder, 'none.jpg'), folder),
   'URL that times out': () => score([silent], {fetchTimeout: 20}),
   'duplicate id': () =>
@@ -76,6 +86,34 @@ const faults: Record<string, () => Promise<unknown>> = {
     const own = await load();
     let rows = 0;
     for await (const _ of own.score(endless())) if (++rows === 3) await own.dispose();
+  },
+  'model lost': async () => {
+    let batches = 0;
+    const compute = async (): Promise<() => {label: string}> => {
+      if (++batches === 3) throw new RepVGGError('ERR_DEVICE_LOST', 'The GPU failed.');
+      return () => ({label: 'x'});
+    };
+    const {preprocessing, batchSize} = model;
+    const scores = scoreRecords(endless(), {}, (items, imageOf) =>
+      runBatches(items, imageOf, {preprocessing, batchSize, devices: 1}, compute, keep),
+    );
+    for await (const _ of scores);
+  },
+  'output of another run': async () => {
+    const path = join(folder, 'rows.csv');
+    const stop = new AbortController();
+    let begun = (): void => {};
+    const isWriting = new Promise<void>(resolve => {
+      begun = resolve;
+    });
+    const first = scoreToFile(model, endless(), path, {stop: stop.signal, onProgress: begun});
+    await isWriting;
+    await scoreToFile(model, endless(), path).finally(async () => {
+      stop.abort();
+      await first;
+      await rm(`${path}.partial`);
+      await rm(`${path}.partial.json`);
+    });
   },
   'disk full': async () => {
     const path = join(folder, 'rows.ndjson');

@@ -11,6 +11,8 @@ const errors: Record<string, RegExp> = {
   'consumer that throws': /^no use$/,
   'abort in mid-batch': /^20$/, // Of DOMException: ABORT_ERR.
   'dispose in mid-stream': /^ERR_DISPOSED$/,
+  'model lost': /^ERR_DEVICE_LOST$/,
+  'output of another run': /^ERR_FILE_WRITE$/,
   'disk full': /^ERR_FILE_WRITE$/,
 };
 
@@ -28,7 +30,7 @@ test('memory, files and handles return to where they were after every fault of b
       {mebibytes: number; files: number; resources: number; errors: string[]}
     >,
   );
-  t.is(faults.length, 13);
+  t.is(faults.length, 16);
   for (const [name, more] of faults) {
     t.log(`${name}: ${more.mebibytes.toFixed(1)} MiB for 8 times more`);
     t.regex(more.errors.join(), errors[name] ?? /^$/, name);

@@ -42,9 +42,9 @@ export interface ScoreFileSummary extends ScoreSummary {
 const saveMilliseconds = 1000;
 /** Rows that are written at a time. */
 const rowsAtOnce = 64;
-/** Rows of Parquet and Arrow that are made ready together, and numbers in them. */
+/** Rows of Parquet and Arrow that are made ready together, and numbers in them: for that long, nothing else runs in this thread. */
 const mostRowsInGroup = 10_000;
-const mostNumbersInGroup = 2 ** 20;
+const mostNumbersInGroup = 2 ** 18;
 
 /**
  * Scores a source into a file: NDJSON (.ndjson, .jsonl), CSV (.csv), Parquet (.parquet) or Arrow IPC (.arrow, .feather). The
