@@ -129,15 +129,16 @@ test('a server that is busy or ends the connection is asked again, within the ti
     asked.set(url, times);
     if (times === 2 && !url.endsWith('/busy.jpg')) response.end(bytes);
     else if (url === '/cut.jpg') request.socket.destroy();
+    else if (url === '/short.jpg') response.write(bytes.subarray(0, 100), () => request.socket.destroy());
     else response.writeHead(503).end();
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.teardown(() => server.close());
   const url = (path: string): URL =>
     new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/${path}`);
-  const rows = await all(model.score([url('once.jpg'), url('cut.jpg'), url('busy.jpg')]));
-  t.true('label' in rows[0]! && 'label' in rows[1]!);
-  t.regex((rows[2] as FailedRow).error.message, /busy\.jpg: the server answered 503 Service Unavailable/);
+  const rows = await all(model.score(['once.jpg', 'cut.jpg', 'short.jpg', 'busy.jpg'].map(url)));
+  t.true(rows.slice(0, 3).every(row => 'label' in row));
+  t.regex((rows[3] as FailedRow).error.message, /busy\.jpg: the server answered 503 Service Unavailable/);
   t.is(asked.get('/busy.jpg'), 3);
   const late = await all(model.score([url('busy.jpg')], {fetchTimeout: 200}));
   t.regex((late[0] as FailedRow).error.message, /did not arrive within 0\.2 s/);

@@ -14,8 +14,8 @@ export interface RunOptions {
 }
 
 /** What a busy server answers, or a proxy for it, and may not answer to the next try. */
-const passingStatuses: readonly number[] = [429, 500, 502, 503, 504];
-/** Of connections that end before the answer. */
+const passingStatuses: readonly unknown[] = [429, 500, 502, 503, 504];
+/** Of connections that end before the image does. */
 const passingCodes: readonly unknown[] = ['ECONNRESET', 'UND_ERR_SOCKET', 'EAI_AGAIN'];
 /** Before the second and the third try. */
 const pauses = [500, 2000];
@@ -41,11 +41,12 @@ export async function fetchImage(
     isLate = true;
     controller.abort();
   }, fetchTimeout);
-  try {
-    const response = await ask(url, controller.signal);
+  const attempt = async (): Promise<Buffer> => {
+    const response = await fetch(url, {signal: controller.signal});
     if (!response.ok || !response.body) {
       await response.body?.cancel();
-      throw fail(`the server answered ${response.status} ${response.statusText}`.trimEnd());
+      const {status, statusText} = response;
+      throw fail(`the server answered ${status} ${statusText}`.trimEnd(), {status});
     }
     const chunks: Uint8Array[] = [];
     let length = 0;
@@ -55,6 +56,17 @@ export async function fetchImage(
       chunks.push(chunk);
     }
     return Buffer.concat(chunks);
+  };
+  try {
+    for (const pause of pauses) {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (!isPassing(error as Error)) throw error;
+      }
+      await sleep(pause, undefined, {signal: controller.signal});
+    }
+    return await attempt();
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof RepVGGError) throw cause;
@@ -68,20 +80,10 @@ export async function fetchImage(
   }
 }
 
-/** What the server answers, if need be to another try. */
-async function ask(url: URL, signal: AbortSignal): Promise<Response> {
-  for (const pause of pauses) {
-    try {
-      const response = await fetch(url, {signal});
-      if (!passingStatuses.includes(response.status)) return response;
-      await response.body?.cancel();
-    } catch (error) {
-      const {cause} = error as {cause?: {code?: unknown}};
-      if (!passingCodes.includes(cause?.code)) throw error;
-    }
-    await sleep(pause, undefined, {signal});
-  }
-  return fetch(url, {signal});
+/** Whether another try may end otherwise. */
+function isPassing({cause}: Error): boolean {
+  const {status, code} = (cause ?? {}) as {status?: unknown; code?: unknown};
+  return passingStatuses.includes(status) || passingCodes.includes(code);
 }
 
 /** Without what may be secret, and short where the image itself is in it. */
