@@ -144,6 +144,16 @@ test('--check of results that have no networks says so before anything is measur
   t.regex(stderr, /networks for --check .*ERR_INVALID_ARGUMENT/);
 });
 
+test('--check does not replace the file that it compares with', async t => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'results.json');
+  await writeFile(path, JSON.stringify(fullReport()));
+  const {code, stderr} = await repvgg(['bench', '--check', 'results.json', '--output', '.'], {cwd: folder});
+  t.is(code, 2);
+  t.regex(stderr, /'--check' takes a file that --output does not replace/);
+  t.deepEqual(await readReport(path), fullReport());
+});
+
 test('--check measures what the file has, and fails where it was better', async t => {
   const folder = await temporaryFolder(t);
   const args = ['bench', '--models', 'A0', '--batch', '1', '--stage', 'engine', '--precision', 'fp32'];

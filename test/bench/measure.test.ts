@@ -29,21 +29,29 @@ test('contestants take turns, and another one begins each round', async t => {
 });
 
 test('cores are those that this process is busy on, whoever waits', async t => {
-  const contestant = (sample: Contestant['sample']): Contestant => ({sample, async close() {}});
-  const busy = contestant(async () => {
-    const start = process.cpuUsage();
-    let used = 0;
-    while (used < 5e4) {
-      const {user, system} = process.cpuUsage(start);
-      used = user + system;
-    }
-    return 1;
-  });
-  const idle = contestant(() => sleep(300, 1));
-  const schedule = {rounds: 3, sampleSeconds: 0, limitSeconds: Infinity};
-  const {cores} = await interleave([busy, idle], schedule, async () => null);
-  const [working, waiting] = cores.map(median);
-  t.true(working! > 2 * waiting!, `${working} and ${waiting}`);
+  const elapsed: number[] = [];
+  const busy: Contestant = {
+    async sample() {
+      const [start, before] = [performance.now(), process.cpuUsage()];
+      let used = 0;
+      while (used < 1e5) {
+        const {user, system} = process.cpuUsage(before);
+        used = user + system;
+      }
+      await sleep(100);
+      elapsed.push((performance.now() - start) / 1000);
+      return 1;
+    },
+    async close() {},
+  };
+  const {cores} = await interleave(
+    [busy],
+    {rounds: 3, sampleSeconds: 0, limitSeconds: Infinity},
+    async () => null,
+  );
+  // A tenth of a second each, and what the runtime does besides.
+  const seconds = median(cores[0]!.map((count, i) => count * elapsed.at(i - 3)!));
+  t.true(seconds > 0.099 && seconds < 0.15, `${seconds}`);
 });
 
 test('a slow machine has fewer rounds, but three', async t => {

@@ -1,14 +1,7 @@
 import {mkdir} from 'node:fs/promises';
-import {join} from 'node:path';
+import {join, resolve} from 'node:path';
 import {type Command, InvalidArgumentError, Option} from 'commander';
-import {
-  betterOf,
-  type Checked,
-  checkReports,
-  compareReports,
-  isCheckable,
-  readReport,
-} from '../bench/compare.ts';
+import {betterOf, checkReports, compareReports, isCheckable, readReport} from '../bench/compare.ts';
 import {
   type BenchReport,
   type BenchResult,
@@ -18,11 +11,11 @@ import {
   type Stage,
   stages,
 } from '../bench/results.ts';
-import {layersTable, layersTitle, notes, resultTable} from '../bench/table.ts';
 import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import {RepVGGError} from '../errors.ts';
 import type {Form} from '../network.ts';
 import {append, checkReplaceable, fileWriteError, replaceFile} from '../replace_file.ts';
+import {printCheck, printComparison, printReport} from './bench_output.ts';
 import {
   deviceOption,
   exitCode,
@@ -34,7 +27,7 @@ import {
   precisionOption,
   threadsOption,
 } from './options.ts';
-import {print, printJson, printTable} from './output.ts';
+import {print, printJson} from './output.ts';
 import {version} from './version.ts';
 
 interface Flags {
@@ -130,9 +123,15 @@ async function bench(flags: Flags, command: Command): Promise<void> {
   const {compare, check, output, json} = flags;
   if (compare) {
     if (compare.length !== 2) command.error("error: option '--compare' takes two files");
-    return printComparison(compare[0]!, compare[1]!, json);
+    const [before, after] = compare as [string, string];
+    const comparison = compareReports(await readReport(before), await readReport(after));
+    return json ? printJson(comparison) : printComparison(before, after, comparison);
   }
-  if (check !== undefined) return checkAgain(await readReport(check), flags);
+  if (check !== undefined) {
+    if (resolve(check) === resolve(output, resultsName))
+      command.error("error: option '--check' takes a file that --output does not replace: copy it first");
+    return checkAgain(await readReport(check), flags);
+  }
   const measure = await prepare(flags);
   await prepareFolder(output);
   const report = await measure();
@@ -193,18 +192,6 @@ async function writeReport(folder: string, report: BenchReport): Promise<void> {
   await write(pageName, renderReport(report));
 }
 
-async function printReport(report: BenchReport): Promise<void> {
-  const {align, rows} = resultTable(report.results);
-  await printTable(align, rows);
-  for (const network of report.layers ?? []) {
-    await print(`\n${layersTitle(network)}`);
-    const table = layersTable(network);
-    await printTable(table.align, table.rows);
-  }
-  await print();
-  for (const note of notes(report)) await print(note);
-}
-
 /** Looks up what the options name; what it returns measures it. */
 async function prepare(flags: Flags): Promise<() => Promise<BenchReport>> {
   const {models, batch, stage, peers, layers = false, form, device, precision, threads, seconds} = flags;
@@ -255,40 +242,4 @@ function casesOf(baseline: BenchReport, results: readonly BenchResult[] = baseli
     precision: own.precision as Precision,
     ...(peers.length > 0 && {peers}),
   };
-}
-
-async function printComparison(before: string, after: string, json: true | undefined): Promise<void> {
-  const comparison = compareReports(await readReport(before), await readReport(after));
-  if (json) return printJson(comparison);
-  const {changes, onlyBefore, onlyAfter, peakFactor} = comparison;
-  const rate = ({imagesPerSecond: {min, median, max}}: BenchResult): string =>
-    `${median.toFixed(1)} (${min.toFixed(1)} - ${max.toFixed(1)})`;
-  await printTable('lrrrl', [
-    ['case', 'images/s before', 'after', 'factor', ''],
-    ...changes.map(change => [
-      change.key,
-      rate(change.before),
-      rate(change.after),
-      change.factor.toFixed(2),
-      change.verdict,
-    ]),
-  ]);
-  for (const key of onlyBefore) await print(`only in ${before}: ${key}`);
-  for (const key of onlyAfter) await print(`only in ${after}: ${key}`);
-  await print(`\nthe fp32 peak of the machine was ${peakFactor.toFixed(2)} times that of the first run`);
-}
-
-async function printCheck(checked: readonly Checked[], skipped: readonly string[]): Promise<void> {
-  await printTable('llrrrl', [
-    ['case', 'quantity', 'before', 'after', 'may change', ''],
-    ...checked.map(one => [
-      one.key,
-      one.quantity,
-      one.before.toPrecision(3),
-      one.after?.toPrecision(3) ?? '',
-      `${(100 * one.allowedLoss).toFixed(0)} %`,
-      one.passed ? 'ok' : one.after === null ? 'NOT MEASURED' : 'WORSE',
-    ]),
-  ]);
-  for (const sentence of skipped) await print(`skipped ${sentence}`);
 }

@@ -1,0 +1,51 @@
+import type {Checked, Comparison} from '../bench/compare.ts';
+import type {BenchReport, BenchResult} from '../bench/results.ts';
+import {layersTable, layersTitle, notes, resultTable} from '../bench/table.ts';
+import {print, printTable} from './output.ts';
+
+export async function printReport(report: BenchReport): Promise<void> {
+  const {align, rows} = resultTable(report.results);
+  await printTable(align, rows);
+  for (const network of report.layers ?? []) {
+    await print(`\n${layersTitle(network)}`);
+    const table = layersTable(network);
+    await printTable(table.align, table.rows);
+  }
+  await print();
+  for (const note of notes(report)) await print(note);
+}
+
+/** `before` and `after` are the names of the files. */
+export async function printComparison(before: string, after: string, comparison: Comparison): Promise<void> {
+  const {changes, onlyBefore, onlyAfter, peakFactor} = comparison;
+  const rate = ({imagesPerSecond: {min, median, max}}: BenchResult): string =>
+    `${median.toFixed(1)} (${min.toFixed(1)} - ${max.toFixed(1)})`;
+  await printTable('lrrrl', [
+    ['case', 'images/s before', 'after', 'factor', ''],
+    ...changes.map(change => [
+      change.key,
+      rate(change.before),
+      rate(change.after),
+      change.factor.toFixed(2),
+      change.verdict,
+    ]),
+  ]);
+  for (const key of onlyBefore) await print(`only in ${before}: ${key}`);
+  for (const key of onlyAfter) await print(`only in ${after}: ${key}`);
+  await print(`\nthe fp32 peak of the machine was ${peakFactor.toFixed(2)} times that of the first run`);
+}
+
+export async function printCheck(checked: readonly Checked[], skipped: readonly string[]): Promise<void> {
+  await printTable('llrrrl', [
+    ['case', 'quantity', 'before', 'after', 'may change', ''],
+    ...checked.map(one => [
+      one.key,
+      one.quantity,
+      one.before.toPrecision(3),
+      one.after?.toPrecision(3) ?? '',
+      `${(100 * one.allowedLoss).toFixed(0)} %`,
+      one.passed ? 'ok' : one.after === null ? 'NOT MEASURED' : 'WORSE',
+    ]),
+  ]);
+  for (const sentence of skipped) await print(`skipped ${sentence}`);
+}
