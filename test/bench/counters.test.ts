@@ -37,6 +37,8 @@ test('what all threads do outside the kernel is counted, or why not is said', as
     const [threads, process] = JSON.parse(counted) as [number, number];
     t.true(threads > 0.9 * process && threads < 1.1 * process, `${threads} of ${process} seconds`);
   } else {
+    // Containers and virtual machines without even that one. Another kind of counter is an invalid argument there.
+    t.notRegex(counted, /Invalid argument/);
     t.log(counted);
   }
   t.regex(reasons[0]!, /no counter of instructions$/);

@@ -37,6 +37,17 @@ test('the first chart has the paper and this machine', t => {
   for (const name of ['B3g4', 'ResNet-50', 'A2']) t.true(html.includes(`>${name}</text>`), name);
 });
 
+test('the chart of the pipeline says how much of each stage it uses', t => {
+  const html = renderReport(fullReport());
+  for (const label of [
+    '20 % of 300 images/s',
+    '7 % of 900 images/s',
+    '45 % of 132 images/s',
+    'A0: 60 images/s',
+  ])
+    t.true(html.includes(`>${label}</text>`), label);
+});
+
 test('what a machine calls itself is text', t => {
   t.true(renderReport(fullReport()).includes('A &#60;fast&#62; CPU'));
 });
