@@ -1,7 +1,13 @@
 // Runs the commands of the transcripts in docs/cli.md, and writes what they print in their places. A test fails where they
-// have become stale. It needs the package built, and tsx: "npm run docs".
+// have become stale. It needs an addon, with CUDA or without, and tsx: "npm run docs".
+import {existsSync} from 'node:fs';
 import {readFile, writeFile} from 'node:fs/promises';
 import {openStage, page, readTranscripts, updated} from '../test/cli/transcripts.ts';
+
+if (!existsSync(new URL('../build/Release/repvgg.node', import.meta.url))) {
+  console.error('There is no addon to run the commands with: build it with "npm run build:native".');
+  process.exit(1);
+}
 
 let text = await readFile(page, 'utf8');
 const stage = await openStage();

@@ -1,8 +1,9 @@
 import {spawnSync} from 'node:child_process';
 import {createHash} from 'node:crypto';
-import {existsSync, mkdirSync, statSync, writeFileSync} from 'node:fs';
+import {existsSync, statSync, writeFileSync} from 'node:fs';
 import {cpus} from 'node:os';
 import path from 'node:path';
+import {makeFolder} from './make_folder.ts';
 
 /** How a process that tried a binary ended, where not by itself. */
 export class Crash extends Error {
@@ -66,7 +67,7 @@ function markerOf(file: string, env: NodeJS.ProcessEnv): string | null {
 /** A folder that cannot be written only costs the next process its time. */
 function remember(marker: string): void {
   try {
-    mkdirSync(path.dirname(marker), {recursive: true});
+    makeFolder(path.dirname(marker));
     writeFileSync(marker, '');
   } catch {}
 }

@@ -1,18 +1,21 @@
+import {execFileSync} from 'node:child_process';
 import {existsSync} from 'node:fs';
 import test from 'ava';
 import {apiReport} from '../../scripts/api-report.mjs';
 import {withSpeedTable} from '../../scripts/speed-table.mjs';
 import {pages, readPage} from './blocks.ts';
 
+// It takes the compiler seconds.
+const report = apiReport();
 const refresh =
   'run "npm run docs" and look at what changed: removing or narrowing what is exported breaks users';
 
 test('docs/api-report.md has what the package exports', t => {
-  t.is(readPage('docs/api-report.md'), apiReport(), refresh);
+  t.is(readPage('docs/api-report.md'), report, refresh);
 });
 
 test('docs/api.md has a heading for everything that the main entry exports', t => {
-  const [main = ''] = apiReport().split('## repvgg/bullmq');
+  const [main = ''] = report.split('## repvgg/bullmq');
   const exported = Array.from(
     main.matchAll(/^export .*?(?:class|function|interface|type|const) (\w+)/gm),
     ([, name]) => name!,
@@ -28,6 +31,30 @@ test('docs/api.md has a heading for everything that the main entry exports', t =
 
 test("the README's table of speed is that of the committed results", t => {
   t.is(readPage('README.md'), withSpeedTable(readPage('README.md')), 'run "npm run docs"');
+});
+
+test('every link of a page in the package leads to what is in the package', t => {
+  const root = new URL('../../', import.meta.url);
+  const pack = ['pack', '--dry-run', '--json', '--ignore-scripts'];
+  const listing = execFileSync('npm', pack, {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const [{files}] = JSON.parse(listing) as [{files: {path: string}[]}];
+  const packed = files.map(({path}) => path);
+  let links = 0;
+  for (const page of packed.filter(path => path.endsWith('.md'))) {
+    for (const [, target = ''] of readPage(page).matchAll(/\]\((?!\w+:|#)([^)#\s]+)/g)) {
+      const path = new URL(target, new URL(page, 'file:///')).pathname.slice(1).replace(/\/$/, '');
+      t.true(
+        packed.some(file => file === path || file.startsWith(`${path}/`)),
+        `${page} links to ${target}`,
+      );
+      links++;
+    }
+  }
+  t.true(links > 100);
 });
 
 test('every link between pages leads somewhere', t => {

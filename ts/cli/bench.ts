@@ -1,4 +1,3 @@
-import {mkdir} from 'node:fs/promises';
 import {join, resolve} from 'node:path';
 import {type Command, InvalidArgumentError, Option} from 'commander';
 import {betterOf, checkReports, compareReports, isCheckable, readReport} from '../bench/compare.ts';
@@ -13,6 +12,7 @@ import {
 } from '../bench/results.ts';
 import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import {RepVGGError} from '../errors.ts';
+import {makeFolder} from '../make_folder.ts';
 import type {Form} from '../network.ts';
 import {append, checkReplaceable, fileWriteError, replaceFile} from '../replace_file.ts';
 import {printCheck, printComparison, printReport} from './bench_output.ts';
@@ -177,7 +177,7 @@ async function checkAgain(baseline: BenchReport, flags: Flags): Promise<void> {
 /** Fails before anything is measured where the files could not be written. */
 async function prepareFolder(folder: string): Promise<void> {
   try {
-    await mkdir(folder, {recursive: true});
+    makeFolder(folder);
   } catch (error) {
     throw fileWriteError(folder, error);
   }

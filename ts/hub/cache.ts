@@ -1,6 +1,7 @@
 import {randomUUID} from 'node:crypto';
-import {mkdir, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile} from 'node:fs/promises';
+import {readdir, readFile, readlink, rename, rm, stat, symlink, writeFile} from 'node:fs/promises';
 import {dirname, join, relative} from 'node:path';
+import {makeFolder} from '../make_folder.ts';
 
 /**
  * A model's folder in the cache that all clients of the hub share, laid out as huggingface_hub documents it: `blobs` has
@@ -41,14 +42,14 @@ export class HubCache {
   async link(revision: string, commit: string, file: string, checksum: string): Promise<void> {
     const pointer = this.snapshot(commit, file);
     const target = relative(dirname(pointer), this.blob(checksum));
-    await mkdir(dirname(pointer), {recursive: true});
+    makeFolder(dirname(pointer));
     if ((await readlink(pointer).catch(() => null)) !== target) {
       await rm(pointer, {force: true});
       await symlink(target, pointer).catch(ignoreExisting);
     }
     if (isCommit(revision)) return;
     const ref = join(this.#folder, 'refs', revision);
-    await mkdir(dirname(ref), {recursive: true});
+    makeFolder(dirname(ref));
     const temporary = `${ref}.${randomUUID()}`;
     await writeFile(temporary, commit);
     await rename(temporary, ref);

@@ -1,7 +1,8 @@
 import {createHash} from 'node:crypto';
 import {createReadStream} from 'node:fs';
-import {constants, mkdir, open, rename, rm} from 'node:fs/promises';
+import {constants, open, rename, rm} from 'node:fs/promises';
 import {dirname} from 'node:path';
+import {makeFolder} from '../make_folder.ts';
 import {isFile} from './cache.ts';
 
 /** A file of a repository, as the hub describes it. */
@@ -45,7 +46,7 @@ async function download(
   path: string,
   {fetch, token, onProgress}: Download,
 ): Promise<{came: number; wasResumed: boolean}> {
-  await mkdir(dirname(path), {recursive: true});
+  makeFolder(dirname(path));
   const file = await open(path, constants.O_RDWR | constants.O_CREAT, 0o666);
   try {
     const {size} = await file.stat();
