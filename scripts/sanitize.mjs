@@ -40,6 +40,7 @@ const preload = libraries.map(name =>
 const ava = ['node_modules/.bin/ava', '--timeout=10m', '--concurrency=1', '--match=!*event loop*'];
 const tests = [
   'test/native_network.test.ts',
+  'test/native_network_use.test.ts',
   'test/bf16.test.ts',
   'test/algorithm_choice.test.ts',
   'test/jpeg.test.ts',
