@@ -5,8 +5,14 @@
 // In one run, round after round: a plain read of the file, one pass over it in memory, our load from each container, and
 // where REPVGG_PYTHON names a Python with torch and safetensors, what they do with the same files: torch.load and the
 // fusion of the official convert.py in PyTorch, and safetensors' load_file with the same fusion. The files are in the page
-// cache. Each time is the median of its rounds, and its ratio that of the ratios within a round, since a machine's speed
-// changes. Peaks are of processes of their own (on Linux).
+// cache, and of ours all but the first round runs in a process that has loaded before.
+//
+//   fused            each block read, checked and fused where RepVGG.load hands it to the device, in memory that is used again
+//   fused and kept   all blocks in new memory, as PyTorch has them at the end
+//   on the CPU       RepVGG.load(..., {device: 'cpu', winograd: 'off'}): also packed as the CPU's kernels read them
+//
+// Each time is the median of its rounds, and its ratio that of the ratios within a round, since a machine's speed changes.
+// The CPU time of all threads is what is left of it on a busy machine. Peaks are of processes of their own (on Linux).
 import {execFile, execFileSync} from 'node:child_process';
 import {readFileSync} from 'node:fs';
 import {mkdtemp, open, rm, stat} from 'node:fs/promises';
@@ -20,6 +26,9 @@ const dist = join(root, 'dist');
 const {openCheckpoint} = await import(join(dist, 'checkpoint/open.js'));
 const {networkFromCheckpoint} = await import(join(dist, 'checkpoint/network.js'));
 const {convertCheckpoint} = await import(join(dist, 'convert.js'));
+const {NativeFusion} = await import(join(dist, 'native_fusion.js'));
+const {native} = await import(join(dist, 'native.js'));
+const {RepVGG} = await import(join(dist, 'index.js'));
 
 const {values, positionals} = parseArgs({
   allowPositionals: true,
@@ -50,17 +59,27 @@ async function compare(checkpoint, rounds) {
     const times = {
       'plain read': () => plainRead(files['train.pth']),
       'one pass in memory': () => onePass(memory, size),
-      'ours, as given': () => fuse(checkpoint),
-      'ours, PyTorch zip': () => fuse(files['train.pth']),
-      'ours, safetensors': () => fuse(files['train.safetensors']),
+      'safetensors, fused': () => fuse(files['train.safetensors'], false),
+      'safetensors, fused and kept': () => fuse(files['train.safetensors']),
+      'safetensors, on the CPU': () => load(files['train.safetensors']),
+      'PyTorch zip, fused': () => fuse(files['train.pth'], false),
+      'PyTorch zip, fused and kept': () => fuse(files['train.pth']),
+      'PyTorch zip, on the CPU': () => load(files['train.pth']),
+      'as given, fused': () => fuse(checkpoint, false),
     };
+    native(); // RepVGG.load has loaded it before it reads.
     const rows = [];
+    const cpu = Object.fromEntries(Object.keys(times).map(name => [name, []]));
     for (let round = 0; round < rounds; round++) {
       const row = {};
       for (const [name, run] of Object.entries(times)) {
         const start = performance.now();
-        await run();
+        const used = process.cpuUsage();
+        const model = await run();
         row[name] = performance.now() - start;
+        const {user, system} = process.cpuUsage(used);
+        cpu[name].push((user + system) / 1000);
+        await model?.dispose?.();
       }
       row['bound: 1.5 x (read + pass)'] = 1.5 * (row['plain read'] + row['one pass in memory']);
       for (const [name, seconds] of Object.entries(python(Object.values(files)))) row[name] = 1000 * seconds;
@@ -74,7 +93,8 @@ async function compare(checkpoint, rounds) {
       const milliseconds = median(rows.map(row => row[name]));
       const ratio = median(rows.map(row => row[name] / row['bound: 1.5 x (read + pass)']));
       const shown = `${milliseconds.toFixed(0).padStart(7)} ms  ${ratio.toFixed(2)} of the bound`;
-      console.log(`${name.padEnd(40)} ${shown}`);
+      const busy = cpu[name] ? `  ${median(cpu[name]).toFixed(0).padStart(5)} ms of CPU time` : '';
+      console.log(`${name.padEnd(40)} ${shown}${busy}`);
     }
     const deploy = await deployBytes(checkpoint);
     console.log(`${'deploy weights'.padEnd(40)} ${(deploy / 1e6).toFixed(0).padStart(7)} MB`);
@@ -105,14 +125,23 @@ function onePass({from, to}, bytes) {
   for (let left = bytes; left > 0; left -= from.length) from.copy(to, 0, 0, Math.min(left, from.length));
 }
 
-async function fuse(path) {
+async function fuse(path, keep = true) {
   const checkpoint = await openCheckpoint(path);
-  const network = networkFromCheckpoint(checkpoint);
+  const fusion = new NativeFusion();
+  const network = networkFromCheckpoint(checkpoint, {}, fusion);
   const weights = [];
-  for await (const {weight, bias} of network.blocks('deploy')) weights.push(weight, bias);
+  for await (const {weight, bias} of network.blocks('deploy')) {
+    if (keep) weights.push(weight, bias);
+    else fusion.release(weight);
+  }
+  fusion.close();
   weights.push(...Object.values((await network.linear()) ?? {}));
   await checkpoint.close();
   return weights;
+}
+
+function load(path, options = {winograd: 'off', batchSize: 1}) {
+  return RepVGG.load(path, {device: 'cpu', ...options});
 }
 
 async function deployBytes(path) {
@@ -127,12 +156,7 @@ async function printPeak(path, what) {
   const run = {
     keep: () => fuse(path),
     convert: () => convertCheckpoint(path, output),
-    load: async () =>
-      (await import(join(dist, 'index.js'))).RepVGG.load(path, {
-        device: 'cpu',
-        winograd,
-        batchSize: Number(batchSize),
-      }),
+    load: () => load(path, {winograd, batchSize: Number(batchSize)}),
   };
   globalThis.kept = await run[what.split(' ')[0]]();
   await rm(output, {force: true});

@@ -6,17 +6,20 @@ import {native} from './native.ts';
  * what it gives for the first time, which takes longer than fusing.
  */
 export class NativeFusion implements FusionKernels {
-  /** Those that wait for the next kernels, from the smallest to the largest. */
+  /** Those that wait for the next kernels, each as large as the largest so far. */
   readonly #spare: ArrayBuffer[] = [];
   readonly #lent = new Set<unknown>();
+  /** In bytes, of all there were. */
+  #largest = 0;
 
   /** Its content is what was left there. */
   allocate(length: number): Float32Array {
     const bytes = 4 * length;
-    const fitting = this.#spare.findIndex(({byteLength}) => byteLength >= bytes);
-    // Blocks grow towards the end of a network, so what is too small now stays so.
-    if (fitting < 0) this.close();
-    const buffer = fitting < 0 ? new ArrayBuffer(bytes) : this.#spare.splice(fitting, 1)[0]!;
+    if (bytes > this.#largest) {
+      this.close();
+      this.#largest = bytes;
+    }
+    const buffer = this.#spare.pop() ?? new ArrayBuffer(bytes);
     this.#lent.add(buffer);
     return new Float32Array(buffer, 0, length);
   }
@@ -27,14 +30,12 @@ export class NativeFusion implements FusionKernels {
     return fuseRows(target, dense, pointwise, factors, first, width);
   };
 
-  /** Takes an array back, or frees it where it is another's. Nobody may use it from now on. */
+  /** Takes an array back, or frees it where it is another's or too small. Nobody may use it from now on. */
   release(array: Float32Array): void {
-    if (!this.#lent.delete(array.buffer)) {
-      native().release(array);
-      return;
-    }
-    this.#spare.push(array.buffer as ArrayBuffer);
-    this.#spare.sort((a, b) => a.byteLength - b.byteLength);
+    const isOwn = this.#lent.delete(array.buffer);
+    // Blocks grow towards the end of a network: what is too small for one is so for those behind it.
+    if (isOwn && array.buffer.byteLength >= this.#largest) this.#spare.push(array.buffer as ArrayBuffer);
+    else native().release(array);
   }
 
   /** Frees what waits. Garbage is collected late where it is large. */
