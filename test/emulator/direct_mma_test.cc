@@ -83,7 +83,7 @@ int ExactTile(const Layer& layer, std::span<const cuda::DirectMmaTile> tiles) {
 template <typename T>
 void RegisterCases(const Family& family) {
   const std::string name = std::string("direct ") + family.name + ": ";
-  for (const Layer& layer : OfficialLayers()) {
+  for (const Layer& layer : std::is_same_v<T, BFloat16> ? NarrowLayers() : OfficialLayers()) {
     cases().push_back(
         {name + LayerName(layer), [=] { RunTile<T>(family, layer, ExactTile(layer, family.tiles)); }});
   }

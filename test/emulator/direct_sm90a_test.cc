@@ -117,7 +117,7 @@ int ExactTile(const Layer& layer, std::span<const cuda::GemmSm90aTile> tiles) {
   for (const Precision precision : {Precision::kFp16, Precision::kBf16}) {
     const std::string name = std::string("direct sm_90a ") + emulator::PrecisionName(precision) + ": ";
     const auto tiles = cuda::ConvolutionSm90aTiles(precision);
-    for (const Layer& layer : OfficialLayers()) {
+    for (const Layer& layer : precision == Precision::kBf16 ? NarrowLayers() : OfficialLayers()) {
       cases().push_back(
           {name + LayerName(layer), [=] { RunTile(layer, precision, ExactTile(layer, tiles)); }});
     }

@@ -15,7 +15,7 @@
 
 namespace repvgg::emulator {
 
-thread_local Worker* worker = nullptr;
+constinit thread_local Worker* worker = nullptr;
 
 namespace {
 

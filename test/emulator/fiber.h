@@ -199,7 +199,9 @@ struct Worker {
   void Start(Fiber& fiber);
 };
 
-extern thread_local Worker* worker;  // Null outside kernels.
+// Null outside kernels. Being constinit, it is read without asking at each access whether it has been
+// initialised.
+extern constinit thread_local Worker* worker;
 
 void Complain(Fault fault, const void* place, const std::string& what);
 

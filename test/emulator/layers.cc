@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 
 #include "test/emulator/formats.h"
 
@@ -55,6 +57,15 @@ std::vector<Layer> OfficialLayers() {
       if (stage == 4) continue;
       for (const int groups : network.groups) add(network.widths[stage], network.widths[stage], 1, groups);
     }
+  }
+  return layers;
+}
+
+std::vector<Layer> NarrowLayers(int most_channels) {
+  std::vector<Layer> layers = OfficialLayers();
+  const char* const sweep = std::getenv("REPVGG_EMULATOR");
+  if (sweep == nullptr || std::strcmp(sweep, "whole") != 0) {
+    std::erase_if(layers, [&](const Layer& layer) { return layer.group_in() > most_channels; });
   }
   return layers;
 }

@@ -15,6 +15,10 @@ using Layer = cuda::Convolution;
 // All 3x3 layers but the stem, at batch 1 and a size which is even for stride 1 and odd for stride 2, so that
 // both kinds of border occur.
 std::vector<Layer> OfficialLayers();
+// Those with few input channels, of a kernel whose twin for another type of the same size goes through all:
+// the others differ in the number of steps only, which the twin counts alike. With REPVGG_EMULATOR=whole (npm
+// run test:emulator) it is all of them.
+std::vector<Layer> NarrowLayers(int most_channels = 128);
 Layer MakeLayer(int in_channels, int out_channels, int stride = 1, int groups = 1, int size = 5,
                 int batch = 1);
 std::string LayerName(const Layer& layer);

@@ -56,11 +56,16 @@ uint8_t* const arena_states = arena().states;
 
 // Who is acting, and since which barriers.
 struct Now {
-  int thread = worker->current->thread;
-  int warp = thread / kWarp;
-  uint32_t epoch = worker->epoch;
-  uint32_t stamp = epoch << 12 | (worker->warp().epoch & 0xfff);
-  const Clock& clock = worker->clocks[warp];
+  explicit Now(const Worker& w)
+      : thread(w.current->thread),
+        warp(static_cast<unsigned>(thread) / kWarp),
+        epoch(w.epoch),
+        stamp(epoch << 12 | (w.warps[warp].epoch & 0xfff)),
+        clock(w.clocks[warp]) {}
+
+  const int thread, warp;
+  const uint32_t epoch, stamp;
+  const Clock& clock;
 
   bool SameInterval(uint32_t other) const { return other >> 12 == epoch; }
   bool SameWarpInterval(uint32_t other) const { return (other & 0xfff) == (stamp & 0xfff); }
@@ -79,6 +84,7 @@ struct Now {
     return kSeveralLanes - word.reader == warp && !SameWarpInterval(word.read_stamp);
   }
   void NoteRead(WordState& word) const {
+    if (word.reader == kSeveralWarps && word.read_stamp != 0 && SameInterval(word.read_stamp)) return;
     if (word.read_stamp == 0 || !SameInterval(word.read_stamp)) {
       word.reader = static_cast<int16_t>(thread);
     } else if (word.reader >= 0 && word.reader != thread) {
@@ -100,7 +106,7 @@ void CheckShared(size_t offset, size_t bytes, bool write, const void* place) {
                         std::to_string(static_cast<ptrdiff_t>(offset)) + " of " +
                         std::to_string(worker->shared_bytes));
   }
-  const Now now;
+  const Now now(*worker);
   for (size_t i = offset / 4; i <= (offset + bytes - 1) / 4; ++i) {
     WordState& word = worker->words[i];
     const auto complain = [&](Fault fault, const std::string& why) {
@@ -189,7 +195,7 @@ void EndCopy(const PendingCopy& copy) {
   } else {
     std::memset(copy.shared, 0, copy.bytes);
   }
-  const Now now;
+  const Now now(*worker);
   for (int i = 0; i < copy.bytes / 4; ++i) {
     WordState& word = worker->words[offset / 4 + i];
     word.in_flight = -1;
@@ -204,7 +210,7 @@ void BeginLoad(unsigned char* shared, int bytes, const void* place) {
   const size_t offset = shared - worker->shared;
   CheckShared(offset, bytes, true, place);
   if (offset + bytes > worker->shared_bytes) return;
-  const Now now;
+  const Now now(*worker);
   for (size_t block = offset / 1024; block < worker->product_reads.size() && block * 1024 < offset + bytes;
        ++block) {
     for (size_t warp = 0; warp < worker->warps.size(); ++warp) {
@@ -236,7 +242,7 @@ void CheckAsyncRead(const unsigned char* shared, int bytes, bool generic_writers
   if (offset + bytes > worker->shared_bytes) {
     return Complain(Fault::kOutOfBounds, place, "asynchronous read beyond shared memory");
   }
-  const Now now;
+  const Now now(*worker);
   for (size_t i = offset / 4; i < (offset + bytes) / 4; i += 4) {
     const WordState& word = worker->words[i];
     if (word.in_flight >= 0)
@@ -255,7 +261,7 @@ void CheckAsyncRead(const unsigned char* shared, int bytes, bool generic_writers
 
 void MarkStoring(const unsigned char* shared, int bytes, int change) {
   const size_t offset = shared - worker->shared;
-  const Now now;
+  const Now now(*worker);
   for (int i = 0; i < bytes / 4; ++i) {
     WordState& word = worker->words[offset / 4 + i];
     word.storing = static_cast<int8_t>(word.storing + change);

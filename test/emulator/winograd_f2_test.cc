@@ -33,7 +33,7 @@ void RunTile(Layer layer, Precision precision, int tile) {
   for (const Precision precision : kWinogradPrecisions) {
     const std::string name = std::string("winograd F(2x2) ") + PrecisionName(precision) + ": ";
     const int tiles = static_cast<int>(cuda::WinogradF2TileTable(precision).size());
-    for (const Layer& layer : OfficialLayers()) {
+    for (const Layer& layer : precision == Precision::kBf16 ? NarrowLayers() : OfficialLayers()) {
       if (layer.stride != 1) continue;
       cases().push_back({name + LayerName(layer), [=] {
                            // The last tile is the one of fewest channels, and divides most layers.
