@@ -235,6 +235,9 @@ test('a run without rows leaves nothing, and what a killed one left of files tha
       path,
     ),
   );
+  for (const wrong of [{topK: 0}, {stop: 5 as unknown as AbortSignal}]) {
+    await t.throwsAsync(scoreToFile(model, records(5), path, wrong), {code: 'ERR_INVALID_ARGUMENT'});
+  }
   t.deepEqual(await readdir(folder), []);
   const id = '01234567-89ab-cdef-0123-456789abcdef';
   const left = [`.rows.csv.${id}.tmp`, `.rows.csv.partial.json.${id}.tmp`];

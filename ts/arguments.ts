@@ -8,10 +8,10 @@ export function checkOptions(options: unknown, name = 'options'): void {
 }
 
 /** By its methods, since a signal may come from another realm. */
-export function checkSignal(signal: AbortSignal | undefined): void {
+export function checkSignal(signal: AbortSignal | undefined, name = 'signal'): void {
   const methods = ['throwIfAborted', 'addEventListener', 'removeEventListener'] as const;
   if (signal !== undefined && !methods.every(method => typeof signal?.[method] === 'function')) {
-    throw invalidArgument('signal', 'an AbortSignal', signal);
+    throw invalidArgument(name, 'an AbortSignal', signal);
   }
 }
 

@@ -1,5 +1,6 @@
 import {createHash} from 'node:crypto';
 import {unwatched} from './ahead.ts';
+import {checkSignal} from './arguments.ts';
 import {untilStopped} from './cancellation.ts';
 import {RepVGGError} from './errors.ts';
 import type {RepVGG} from './model.ts';
@@ -62,16 +63,18 @@ export async function scoreToFile(
 ): Promise<ScoreFileSummary> {
   const {resume = false, settings = {}, stop, onProgress, ...score} = options;
   const format = sinkFormat(path);
+  checkSignal(stop, 'stop');
   await checkNotSource(path, source);
   if (format === 'arrow') await loadArrow(); // Before the work, not after it.
   const journal = await Journal.open(path, {...settings, ...settingsOf(model, score), format}, resume);
   if (journal === 'complete') return {...nothing, complete: true, alreadyComplete: true, failedInFile: 0};
   await using _ = journal;
   const skip = skipWritten(journal.marker, path);
-  const records = stop ? untilStopped(source, stop) : source;
-  const scores = model.score(records, {...score, uniqueIds: true, skip: skip.next});
   const columns = columnsOf(score);
+  let scores: Scores;
   try {
+    const records = stop ? untilStopped(source, stop) : source;
+    scores = model.score(records, {...score, uniqueIds: true, skip: skip.next});
     await writeRows(scores, journal, format, columns, stop, onProgress);
   } finally {
     const {rows, complete} = journal.marker;
