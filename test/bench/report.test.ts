@@ -48,6 +48,12 @@ test('the chart of the pipeline says how much of each stage it uses', t => {
     t.true(html.includes(`>${label}</text>`), label);
 });
 
+test('labels with a white edge are not white', t => {
+  const groups = renderReport(fullReport()).match(/<g [^>]*stroke="white"[^>]*>/g)!;
+  t.is(groups.length, 2 + 6); // Two pipelines, and six cases beside a peer.
+  for (const group of groups) t.regex(group, /fill="#222"/);
+});
+
 test('what a machine calls itself is text', t => {
   t.true(renderReport(fullReport()).includes('A &#60;fast&#62; CPU'));
 });

@@ -1,5 +1,5 @@
 import * as Plot from '@observablehq/plot';
-import {type Chart, colours, draw, legend, seriesOf, shortName, width} from './draw.ts';
+import {type Chart, colours, draw, legend, seriesOf, shortName, shortNumber, width} from './draw.ts';
 import {placeLabels, sides} from './labels.ts';
 import {paperPoints, publishedTop1} from './published.ts';
 import type {BenchResult} from './results.ts';
@@ -72,7 +72,7 @@ export function accuracyChart(results: readonly BenchResult[]): Chart | null {
       draw({
         height,
         ...margins,
-        x: {...x, label: 'images per second →', grid: true, tickFormat: '~s'},
+        x: {...x, label: 'images per second →', grid: true, tickFormat: shortNumber},
         y: {...y, label: '↑ ImageNet top-1, %', grid: true},
         color,
         marks: [

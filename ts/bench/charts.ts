@@ -1,6 +1,6 @@
 import * as Plot from '@observablehq/plot';
 import {accuracyChart} from './chart_accuracy.ts';
-import {type Chart, colours, draw, legend, ourColour, seriesOf, shortName} from './draw.ts';
+import {type Chart, colours, draw, legend, ourColour, seriesOf, shortName, shortNumber} from './draw.ts';
 import type {BenchLayers, BenchReport, BenchResult} from './results.ts';
 import {layersTitle} from './table.ts';
 
@@ -30,7 +30,7 @@ function batchChart(results: readonly BenchResult[]): Chart | null {
     draw({
       height: 260,
       x: {type: 'log', label: 'batch size →', ticks: batches, tickFormat: 'd'},
-      y: {type: 'log', label, grid: true, tickFormat: '~s', nice: true},
+      y: {type: 'log', label, grid: true, tickFormat: shortNumber, nice: true},
       fx: {label: null},
       color: colours(engine),
       marks: [
@@ -96,7 +96,7 @@ function stageChart(results: readonly BenchResult[]): Chart | null {
           dx: 5,
           textAnchor: 'start',
           stroke: 'white',
-          fill: 'black',
+          fill: '#222',
         }),
       ],
     }),
@@ -143,6 +143,7 @@ function peerChart(results: readonly BenchResult[]): Chart | null {
           dy: -9,
           fontSize: 10,
           stroke: 'white',
+          fill: '#222',
         }),
       ],
     }),

@@ -48,3 +48,6 @@ export function colours(results: readonly BenchResult[]): Colours {
 }
 
 export const shortName = (model: string): string => model.replace('RepVGG-', '');
+
+/** 0.2, 30, 4k: without the "200m" of the standard format. */
+export const shortNumber = (value: number): string => (value < 1000 ? `${value}` : `${value / 1000}k`);

@@ -103,5 +103,5 @@ function pipelineShares(results: readonly BenchResult[]): string[] {
 }
 
 function rate(value: number): string {
-  return value.toFixed(value < 100 ? 1 : 0);
+  return value < 100 ? value.toPrecision(3) : value.toFixed(0);
 }
