@@ -110,6 +110,31 @@ test('a number that is not finite is told, wherever it is', t => {
   );
 });
 
+test('arrays that are too short for their block are refused', t => {
+  const {dense, pointwise, factors} = makeRows('short', 4, 3, true);
+  const fuse = (
+    target: Float32Array,
+    from = dense,
+    points = pointwise,
+    scales: BlockFactors = factors,
+    first = 0,
+    width = 3,
+  ): boolean => native().fuseRows(target, from, points, scales, first, width);
+  const target = new Float32Array(dense.length);
+  t.true(fuse(target));
+  for (const run of [
+    () => fuse(target, dense.subarray(1)),
+    () => fuse(target, dense, pointwise.subarray(1)),
+    () => fuse(target, dense, pointwise, {...factors, dense: factors.dense.subarray(1)}),
+    () => fuse(target, dense, pointwise, {...factors, pointwise: factors.pointwise.subarray(1)}),
+    () => fuse(target, dense, pointwise, {...factors, identity: factors.identity!.subarray(1)}),
+    () => fuse(target, dense, pointwise, factors, 1),
+    () => fuse(target, dense, pointwise, factors, -1),
+    () => fuse(target, dense, pointwise, factors, 0, 0),
+  ])
+    t.throws(run, {message: 'Expected arrays of the lengths of one block.'});
+});
+
 const ownCrc32 = native().crc32;
 (ownCrc32 ? test : test.skip)('checksums are those of zlib, of bytes of any length behind any others', t => {
   const bytes = Buffer.from(new Random('crc').uniform(3000, 0, 256));

@@ -4,6 +4,7 @@ import {CheckpointFile} from '../../ts/checkpoint/file.ts';
 import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {readCheckpoint} from '../../ts/checkpoint/open.ts';
 import {RepVGGError} from '../../ts/errors.ts';
+import {NativeFusion} from '../../ts/native_fusion.ts';
 
 /** Where no file is, so that none is found beside it. */
 const path = '/nonexistent/fuzzed';
@@ -58,7 +59,7 @@ async function read(bytes: Uint8Array, declared: {bytes: number}): Promise<strin
   }
   for (const tensor of checkpoint.tensors.values()) await tensor.read();
   try {
-    for await (const _ of networkFromCheckpoint(checkpoint).blocks('deploy'));
+    for await (const _ of networkFromCheckpoint(checkpoint, {}, new NativeFusion()).blocks('deploy'));
     return 'network';
   } catch (error) {
     if (error instanceof RepVGGError) return 'read';
