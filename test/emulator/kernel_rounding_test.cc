@@ -1,4 +1,5 @@
 // What the direct kernels' weights lose by rounding: PackConvolution keeps the sum of each kernel.
+#include <algorithm>
 #include <cmath>
 
 #include "cuda/candidates.h"
@@ -73,6 +74,17 @@ void SumsAreKept(Precision precision, Algorithm algorithm) {
   const double kept = offset(PackConvolution(layer, weight.data(), precision, algorithm));
   if (!(kept < nearest / 4)) {
     Fail("kept sums leave " + std::to_string(kept / nearest) + " of the offset");
+  }
+}
+
+TEST("kernel rounding: several threads round what one would") {
+  for (const size_t count : {0, 1, 100, (1 << 14) + 3}) {
+    const std::vector<float> weight = RandomNormal(count * 9, 1, 14);
+    const std::vector<float> all = cuda::RoundKernels(weight.data(), count, Precision::kBf16);
+    for (size_t i = 0; i < count; ++i) {
+      const std::vector<float> one = cuda::RoundKernels(&weight[i * 9], 1, Precision::kBf16);
+      if (!std::equal(one.begin(), one.end(), &all[i * 9])) return Fail("kernel " + std::to_string(i));
+    }
   }
 }
 
