@@ -64,15 +64,16 @@ Bf16ConvolutionLayer::Bf16ConvolutionLayer(const Bf16Kernels& kernels, const Blo
 
 void Bf16ConvolutionLayer::Run(ThreadPool& pool, Scratch&, int images, const Maps<Bf16>& in,
                                const Maps<Bf16>& out, bool relu) const {
-  ForRowPieces(pool, images, in, out, convolution_.stride, kernels_.most_pixels,
+  const size_t blocks = static_cast<size_t>(convolution_.groups) * convolution_.blocks;
+  ForRowPieces(pool, images, in, out, convolution_.stride, kernels_.most_pixels, blocks, weight_.size(),
                [&](const RowPieces<Bf16>& pieces) {
                  kernels_.begin(pieces.pixels);
-                 for (int group = 0; group < convolution_.groups; ++group) {
-                   for (int block = 0; block < convolution_.blocks; ++block) {
-                     for (size_t i = pieces.begin; i < pieces.end; i += 2) {
-                       kernels_.convolve(convolution_, in.row_stride(), group, block, pieces(i),
-                                         pieces(i + 1), pieces.pixels, relu);
-                     }
+                 for (size_t block = 0; block < blocks; ++block) {
+                   const auto [first, last] = pieces.OfBlock(block);
+                   for (size_t i = first; i < last; i += 2) {
+                     kernels_.convolve(convolution_, in.row_stride(), block / convolution_.blocks,
+                                       block % convolution_.blocks, pieces(i),
+                                       i + 1 < last ? pieces(i + 1) : Pixels<Bf16>{}, pieces.pixels, relu);
                    }
                  }
                  kernels_.end();

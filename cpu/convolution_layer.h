@@ -18,40 +18,53 @@ struct Scratch {
   std::vector<HugeArray<float>> of_thread;
 };
 
-// Cuts the rows of `out` into pieces of equal width, at most `most_pixels`, shares them out and calls
-// run(pieces) on each thread; pieces(i) for i from begin to end gives the pixels of one. The last piece of a
+// The rows of `out` cut into pieces of equal width, and those that one thread computes. The last piece of a
 // row begins early enough to be as wide as the others: some of its pixels may be computed twice, with the
 // same result.
 template <class T>
 struct RowPieces {
-  size_t begin;
-  size_t end;
   const Maps<T>& in;
   const Maps<T>& out;
   int stride;
   int per_row;
   int pixels;
+  size_t rows;        // Of all images.
+  bool by_blocks;     // Blocks of output channels are shared out, not rows of all blocks.
+  size_t begin, end;  // This thread's rows, counted over the blocks if by_blocks.
 
   Pixels<T> operator()(size_t index) const {
-    if (index >= end) return {};
     const int image = index / per_row / out.size.height;
     const int y = index / per_row % out.size.height;
     const ptrdiff_t x = std::min<ptrdiff_t>(index % per_row * pixels, out.size.width - pixels);
     return {in.row(image, y * stride) + x * stride * in.channels, out.row(image, y) + x * out.channels};
   }
+
+  // This thread's pieces of a block.
+  struct Range {
+    size_t first, last;
+  };
+  Range OfBlock(size_t block) const {
+    const size_t start = by_blocks ? block * rows : 0;
+    const auto piece = [&](size_t row) { return (std::clamp(row, start, start + rows) - start) * per_row; };
+    return {piece(begin), piece(end)};
+  }
 };
 
+// Calls run(pieces) on each thread. Threads have rows of their own, or blocks of output channels where
+// `weights` are more than the maps that are read: then no weight is read twice.
 template <class T, class Run>
 void ForRowPieces(ThreadPool& pool, int images, const Maps<T>& in, const Maps<T>& out, int stride,
-                  int most_pixels, const Run& run) {
+                  int most_pixels, size_t blocks, size_t weights, const Run& run) {
   const int per_row = (out.size.width + most_pixels - 1) / most_pixels;
   const int pixels = (out.size.width + per_row - 1) / per_row;
   pool.Run(images, [&](const ThreadPool::Share& share) {
     for (size_t image = share.begin; image < share.end; ++image) ZeroBorder(out, image);
   });
   // Whole rows: the pieces of a row may overlap, and two threads must not write the same pixels.
-  pool.Run(static_cast<size_t>(images) * out.size.height, [&](const ThreadPool::Share& rows) {
-    run(RowPieces<T>{rows.begin * per_row, rows.end * per_row, in, out, stride, per_row, pixels});
+  const size_t rows = static_cast<size_t>(images) * out.size.height;
+  const bool by_blocks = weights > static_cast<size_t>(images) * in.image_stride();
+  pool.Run(by_blocks ? rows * blocks : rows, [&](const ThreadPool::Share& share) {
+    run(RowPieces<T>{in, out, stride, per_row, pixels, rows, by_blocks, share.begin, share.end});
   });
 }
 

@@ -9,8 +9,8 @@ namespace {
 // at a time and few at a time, so that their transforms stay in its second-level cache: 28 was at or near the
 // best of 14 to 112 on 48 to 512 channels whose weights fit there too. Where a group's weights do not, more
 // tiles should use them before they are gone. Without groups, such weights are too many to be read by each
-// thread: then all work on one large set of tiles, each on output channels of its own, and every weight is
-// read once for it.
+// thread: then all work on one large set of tiles, each on positions of its own, and every weight is read
+// once for it.
 constexpr int kTilesOfThread = 28;
 constexpr int kTilesOfLargeGroup = 48;
 constexpr int kSharedTiles = 128;
@@ -44,12 +44,12 @@ Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const Blo
   const auto grow = [](HugeArray<float>& array, size_t size) {
     if (array.size() < size) array = HugeArray<float>(size);
   };
-  const size_t input = WinogradInputSize(winograd_, most_tiles_);
-  const int threads = static_cast<int>(scratch.of_thread.size());
-  const int blocks = share_tiles_ ? DivideUp(winograd_.blocks, threads) : winograd_.blocks;
-  const size_t products = WinogradProductSize(winograd_, most_tiles_, blocks);
-  if (share_tiles_) grow(scratch.shared, input);
-  for (HugeArray<float>& own : scratch.of_thread) grow(own, share_tiles_ ? products : input + products);
+  const size_t size = WinogradInputSize(winograd_, most_tiles_) + WinogradProductSize(winograd_, most_tiles_);
+  if (share_tiles_) {
+    grow(scratch.shared, size);
+  } else {
+    for (HugeArray<float>& own : scratch.of_thread) grow(own, size);
+  }
 }
 
 void Fp32ConvolutionLayer::Run(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
@@ -61,30 +61,35 @@ void Fp32ConvolutionLayer::Run(ThreadPool& pool, Scratch& scratch, int images, c
   }
 }
 
+// Blocks outside, pieces inside: the weights of a block come from memory once for all pieces whose input
+// stays in cache.
 void Fp32ConvolutionLayer::RunDirect(ThreadPool& pool, int images, const Maps<float>& in,
                                      const Maps<float>& out, bool relu) const {
-  ForRowPieces(pool, images, in, out, direct_.stride, blocks_.most_pixels,
-               [&](const RowPieces<float>& pieces) {
-                 const size_t input = in.row_stride() * direct_.stride * sizeof(float) / pieces.per_row;
-                 const size_t most = std::max<size_t>(kInputInCache / input, 2);
-                 for (size_t first = pieces.begin; first < pieces.end; first += most) {
-                   RunPieces(pieces, first, std::min(first + most, pieces.end), in.row_stride(), relu);
-                 }
-               });
-}
-
-// Blocks outside, pieces inside: the weights of a block come from memory once for all of these pieces.
-void Fp32ConvolutionLayer::RunPieces(const RowPieces<float>& pieces, size_t first, size_t last,
-                                     ptrdiff_t in_row, bool relu) const {
-  for (int group = 0; group < direct_.groups; ++group) {
-    for (int block = 0; block < direct_.blocks; ++block) {
-      Turn turn = {0, static_cast<int>(DivideUp(last - first, 2)), nullptr};
-      for (size_t i = first; i < last; i += 2, ++turn.number) {
-        const Pixels<float> second = i + 1 < last ? pieces(i + 1) : Pixels<float>{};
-        turn.next = pieces(i + 2 < last ? i + 2 : first).in;
-        blocks_.convolve(direct_, in_row, group, block, turn, pieces(i), second, pieces.pixels, relu);
+  const size_t blocks = static_cast<size_t>(direct_.groups) * direct_.blocks;
+  const auto run = [&](const RowPieces<float>& pieces) {
+    const size_t input = in.row_stride() * direct_.stride * sizeof(float) / pieces.per_row;
+    const size_t most = std::max<size_t>(kInputInCache / input, 2);
+    const size_t end = pieces.rows * pieces.per_row;
+    for (size_t begin = pieces.by_blocks ? 0 : pieces.OfBlock(0).first; begin < end; begin += most) {
+      for (size_t block = 0; block < blocks; ++block) {
+        const auto [first, last] = pieces.OfBlock(block);
+        RunPieces(pieces, block, std::max(first, begin), std::min(last, begin + most), in.row_stride(), relu);
       }
     }
+  };
+  ForRowPieces(pool, images, in, out, direct_.stride, blocks_.most_pixels, blocks, direct_.storage.size(),
+               run);
+}
+
+void Fp32ConvolutionLayer::RunPieces(const RowPieces<float>& pieces, size_t block, size_t first, size_t last,
+                                     ptrdiff_t in_row, bool relu) const {
+  if (first >= last) return;
+  Turn turn = {0, static_cast<int>(DivideUp(last - first, 2)), nullptr};
+  for (size_t i = first; i < last; i += 2, ++turn.number) {
+    const Pixels<float> second = i + 1 < last ? pieces(i + 1) : Pixels<float>{};
+    turn.next = pieces(i + 2 < last ? i + 2 : first).in;
+    blocks_.convolve(direct_, in_row, block / direct_.blocks, block % direct_.blocks, turn, pieces(i), second,
+                     pieces.pixels, relu);
   }
 }
 
@@ -119,9 +124,12 @@ void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int i
         transforms.input(maps, group_in, 0, group_in, first + share.begin, share.end - share.begin,
                          tiles.v + share.begin * group_in, tiles.v_position);
       });
-      pool.Run(winograd_.blocks, [&](const ThreadPool::Share& share) {
-        RunWinogradBlocks(kernels_, blocks_, winograd_, maps, tiles, 0, share.begin, share.end, relu,
-                          scratch.of_thread[share.thread].data());
+      float* product = scratch.shared.data() + WinogradInputSize(winograd_, count);
+      pool.Run(WinogradWork(winograd_, maps, tiles), [&](const ThreadPool::Share& share) {
+        MultiplyWinograd(blocks_, winograd_, maps, tiles, 0, share.begin, share.end, product);
+      });
+      pool.Run(count, [&](const ThreadPool::Share& share) {
+        OutputWinograd(kernels_, winograd_, maps, tiles, 0, share.begin, share.end, relu, product);
       });
     });
     return;
@@ -136,8 +144,10 @@ void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int i
         const WinogradTiles tiles = {first, count, own, WinogradInputPosition(winograd_, count)};
         transforms.input(maps, winograd_.in_channels, group * group_in, group_in, first, count, tiles.v,
                          tiles.v_position);
-        RunWinogradBlocks(kernels_, blocks_, winograd_, maps, tiles, group, 0, winograd_.blocks, relu,
-                          own + WinogradInputSize(winograd_, count));
+        float* product = own + WinogradInputSize(winograd_, count);
+        MultiplyWinograd(blocks_, winograd_, maps, tiles, group, 0, WinogradWork(winograd_, maps, tiles),
+                         product);
+        OutputWinograd(kernels_, winograd_, maps, tiles, group, 0, count, relu, product);
       });
       begin = end;
     }

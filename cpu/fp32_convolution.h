@@ -23,7 +23,7 @@ class Fp32ConvolutionLayer : public ConvolutionLayer<float> {
  private:
   void RunDirect(ThreadPool& pool, int images, const Maps<float>& in, const Maps<float>& out,
                  bool relu) const;
-  void RunPieces(const RowPieces<float>& pieces, size_t first, size_t last, ptrdiff_t in_row,
+  void RunPieces(const RowPieces<float>& pieces, size_t block, size_t first, size_t last, ptrdiff_t in_row,
                  bool relu) const;
   void RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
                    const Maps<float>& out, bool relu) const;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
 
 namespace repvgg::cpu {
 namespace {
@@ -57,20 +56,31 @@ void TransformKernels(int tile, const Kernels* w, Kernels (*u)[kLargestSide]) {
   for (int y = 0; y < side; ++y) TransformWeight(tile, half[y], u[y]);
 }
 
-// The first of the tiles that have a position, and the one behind the last.
-std::pair<int, int> TilesOf(const WinogradMaps& maps, int tile, int position) {
+// Those tiles of a set that have a position.
+struct TileRange {
+  int first;
+  int count;
+};
+
+TileRange TilesOf(const WinogradMaps& maps, const WinogradTiles& tiles, int tile, int position) {
   const auto of_narrow = [](int i) { return i <= 2 || i == kLargestSide - 1; };
   const bool narrow_row = of_narrow(position / (tile + 2));
   const bool narrow_column = of_narrow(position % (tile + 2));
   const int right = maps.images * maps.whole_rows * maps.narrow_columns;
   const int whole = maps.images * maps.whole_rows * maps.whole_columns;
   const int bottom = maps.images * maps.narrow_rows * maps.whole_columns;
-  const int end = right + whole + (narrow_row ? bottom : 0);
-  return {narrow_column ? 0 : right, narrow_row && narrow_column ? maps.tiles() : end};
+  const int begin = narrow_column ? 0 : right;
+  const int end = narrow_row && narrow_column ? maps.tiles() : right + whole + (narrow_row ? bottom : 0);
+  const int first = std::max(begin - tiles.first, 0);
+  return {first, std::max(std::min(end - tiles.first, tiles.count) - first, 0)};
 }
 
-ptrdiff_t ProductPosition(int tiles, int blocks, int block_width) {
-  return static_cast<ptrdiff_t>(tiles) * blocks * block_width + kPositionPadding;
+// Distances in the products of a set: from tile to tile, and from position to position.
+ptrdiff_t ProductTile(const WinogradConvolution& convolution) {
+  return static_cast<ptrdiff_t>(convolution.blocks) * convolution.block_width;
+}
+ptrdiff_t ProductPosition(const WinogradConvolution& convolution, int tiles) {
+  return tiles * ProductTile(convolution) + kPositionPadding;
 }
 
 }  // namespace
@@ -135,50 +145,60 @@ size_t WinogradInputSize(const WinogradConvolution& convolution, int tiles) {
   return Positions(convolution) * WinogradInputPosition(convolution, tiles);
 }
 
-size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles, int blocks) {
-  return Positions(convolution) * ProductPosition(tiles, blocks, convolution.block_width);
+size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles) {
+  return Positions(convolution) * ProductPosition(convolution, tiles);
 }
 
-void RunWinogradBlocks(const KernelTable& kernels, const BlockKernels& products,
-                       const WinogradConvolution& convolution, const WinogradMaps& maps,
-                       const WinogradTiles& tiles, int group, int first_block, int last_block, bool relu,
-                       float* product) {
+size_t WinogradWork(const WinogradConvolution& convolution, const WinogradMaps& maps,
+                    const WinogradTiles& tiles) {
+  size_t work = 0;
+  for (int p = 0; p < Positions(convolution); ++p) {
+    work += static_cast<size_t>(TilesOf(maps, tiles, convolution.tile, p).count) * convolution.blocks;
+  }
+  return work;
+}
+
+// Positions outside, blocks inside: one position's tiles stay in cache for all blocks. Meanwhile the next
+// position's are fetched, a share of them with every block.
+void MultiplyWinograd(const BlockKernels& kernels, const WinogradConvolution& convolution,
+                      const WinogradMaps& maps, const WinogradTiles& tiles, int group, size_t begin,
+                      size_t end, float* product) {
+  const int depth = convolution.group_in;
+  const int blocks = convolution.blocks;
   const int width = convolution.block_width;
-  const WinogradTransforms& transforms = convolution.tile == 2 ? kernels.winograd2 : kernels.winograd4;
   const int positions = Positions(convolution);
-  const size_t block_size = static_cast<size_t>(convolution.group_in) * width;
-  const ptrdiff_t product_tile = static_cast<ptrdiff_t>(last_block - first_block) * width;
-  const ptrdiff_t product_position = ProductPosition(tiles.count, last_block - first_block, width);
-  // Positions outside, blocks inside: one position's tiles stay in cache for all blocks. Meanwhile the next
-  // position's are fetched, a share of them with every block.
-  const int blocks = last_block - first_block;
+  const size_t block_size = static_cast<size_t>(depth) * width;
+  const ptrdiff_t product_tile = ProductTile(convolution);
+  const ptrdiff_t product_position = ProductPosition(convolution, tiles.count);
   const ptrdiff_t v_lines = tiles.v_position / kCacheLine;
   const ptrdiff_t product_lines = product_position / kCacheLine;
+  size_t work = 0;
   for (int p = 0; p < positions; ++p) {
+    const auto [first, count] = TilesOf(maps, tiles, convolution.tile, p);
     const float* v = tiles.v + p * tiles.v_position;
-    const float* u =
-        convolution.weight + (static_cast<size_t>(group) * positions + p) * convolution.blocks * block_size;
+    const float* u = convolution.weight + (static_cast<size_t>(group) * positions + p) * blocks * block_size;
     float* to = product + p * product_position;
-    const auto [begin, end] = TilesOf(maps, convolution.tile, p);
-    const int first = std::max(begin - tiles.first, 0);
-    const int count = std::min(end - tiles.first, tiles.count) - first;
-    if (count <= 0) continue;
-    for (int block = 0; block < blocks; ++block) {
+    for (int block = 0; block < blocks && count > 0; ++block, work += count) {
+      if (work < begin || work >= end) continue;
       const WinogradNext next = {
           v + tiles.v_position + v_lines * block / blocks * kCacheLine, v_lines / blocks,
           to + product_position + product_lines * block / blocks * kCacheLine, product_lines / blocks};
-      products.winograd_multiply(v + static_cast<ptrdiff_t>(first) * convolution.group_in,
-                                 convolution.group_in, convolution.group_in, count,
-                                 u + (first_block + block) * block_size,
-                                 to + first * product_tile + block * width, product_tile, next);
+      kernels.winograd_multiply(v + static_cast<ptrdiff_t>(first) * depth, depth, depth, count,
+                                u + block * block_size, to + first * product_tile + block * width,
+                                product_tile, next);
     }
   }
-  const int first_channel = first_block * width;
-  const int channels = std::min(last_block * width, convolution.group_out) - first_channel;
-  transforms.output(
-      product, product_position, product_tile, maps, convolution.out_channels, tiles.first, tiles.count,
-      group * convolution.group_out + first_channel, channels,
-      convolution.bias + (static_cast<size_t>(group) * convolution.blocks + first_block) * width, relu);
+}
+
+void OutputWinograd(const KernelTable& kernels, const WinogradConvolution& convolution,
+                    const WinogradMaps& maps, const WinogradTiles& tiles, int group, int first, int last,
+                    bool relu, const float* product) {
+  const WinogradTransforms& transforms = convolution.tile == 2 ? kernels.winograd2 : kernels.winograd4;
+  const ptrdiff_t tile = ProductTile(convolution);
+  transforms.output(product + first * tile, ProductPosition(convolution, tiles.count), tile, maps,
+                    convolution.out_channels, tiles.first + first, last - first,
+                    group * convolution.group_out, convolution.group_out, convolution.bias + group * tile,
+                    relu);
 }
 
 }  // namespace repvgg::cpu

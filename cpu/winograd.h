@@ -74,18 +74,26 @@ struct WinogradTiles {
 PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, int in_channels,
                             int out_channels, int groups, int block_width);
 
-// Floats that the transforms of `tiles` tiles of one group take, and the products of them for `blocks`
-// blocks.
+// Floats that the transforms of `tiles` tiles of one group take, and their products.
 size_t WinogradInputSize(const WinogradConvolution& convolution, int tiles);
-size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles, int blocks);
+size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles);
 
 // Where each position's transforms begin in a buffer of WinogradInputSize().
 ptrdiff_t WinogradInputPosition(const WinogradConvolution& convolution, int tiles);
 
-// The multiplications and the output of blocks first_block to last_block - 1 of a group.
-void RunWinogradBlocks(const KernelTable& kernels, const BlockKernels& products,
-                       const WinogradConvolution& convolution, const WinogradMaps& maps,
-                       const WinogradTiles& tiles, int group, int first_block, int last_block, bool relu,
-                       float* product);
+// The work of multiplying a set of tiles, in products of a tile with a block at one position.
+size_t WinogradWork(const WinogradConvolution& convolution, const WinogradMaps& maps,
+                    const WinogradTiles& tiles);
+
+// Multiplies with the weights of a group, as much as begins in part `begin` to `end` - 1 of the work. Writes
+// `product`, [position][tile][block][channel of the block].
+void MultiplyWinograd(const BlockKernels& kernels, const WinogradConvolution& convolution,
+                      const WinogradMaps& maps, const WinogradTiles& tiles, int group, size_t begin,
+                      size_t end, float* product);
+
+// The outputs of tiles first to last - 1 of the set, from their products.
+void OutputWinograd(const KernelTable& kernels, const WinogradConvolution& convolution,
+                    const WinogradMaps& maps, const WinogradTiles& tiles, int group, int first, int last,
+                    bool relu, const float* product);
 
 }  // namespace repvgg::cpu
