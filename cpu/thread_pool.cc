@@ -13,12 +13,16 @@ namespace repvgg {
 namespace {
 
 // A network calls the pool dozens of times an image, often for less than waking a thread takes. Waiting
-// threads therefore look again for some tens of microseconds before they sleep; no longer, since two threads
-// may have to share one core.
+// threads therefore look again for some tens of microseconds, then some hundreds in which they let others
+// have their core, before they sleep.
 template <class Condition>
 bool SpinUntil(const Condition& condition) {
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 1500; ++i) {
     if (condition()) return true;
+    if (i >= 1000) {
+      std::this_thread::yield();
+      continue;
+    }
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
