@@ -30,15 +30,15 @@ double ModelTime(Algorithm algorithm, const BlockShape& block, MapSize out, int 
     return products / 64 + weights * 4 / 12 / images;
   };
   if (algorithm == Algorithm::kDirect) return time(9.0 * out.height * out.width, 9);
-  const int tile = algorithm == Algorithm::kWinograd2 ? 2 : 4;
-  const auto products = [&](int pixels) {
-    const WinogradSide side = CutIntoTiles(tile, pixels);
-    return double(side.whole * (tile + 2) + side.narrow * 4);
+  const WinogradTile tile = TileOf(algorithm);
+  const auto products = [](int side, int pixels) {
+    const WinogradSide cut = CutIntoTiles(side, pixels);
+    return double(cut.whole * (side + 2) + cut.narrow * 4);
   };
-  const double positions = (tile + 2) * (tile + 2);
   // Transforms add a seventh of a position's multiplications for 96 channels, less for more.
-  return time(products(out.height) * products(out.width) * (1 + 14.0 * block.groups / block.in_channels),
-              positions);
+  return time(products(tile.rows, out.height) * products(tile.columns, out.width) *
+                  (1 + 14.0 * block.groups / block.in_channels),
+              tile.positions());
 }
 
 // On the clock of this thread, which stands still while others have the processor.
@@ -106,14 +106,15 @@ Timings& TimingsOf(Shared& shared, const KernelTable& kernels) {
 }  // namespace
 
 const char* AlgorithmName(Algorithm algorithm) {
-  if (algorithm == Algorithm::kDirect) return "direct";
-  return algorithm == Algorithm::kWinograd2 ? "f2" : "f4";
+  constexpr const char* kNames[] = {"direct", "f2", "f4x2", "f4"};
+  return kNames[static_cast<int>(algorithm)];
 }
 
 AlgorithmChoice ChooseAlgorithm(const KernelTable& kernels, const BlockShape& block, MapSize in, MapSize out,
                                 int images, const std::string& wanted, Floats weight, Floats bias) {
   if (block.stride != 1 || block.in_channels % kernels.lanes != 0) return {};
-  std::vector<Algorithm> algorithms = {Algorithm::kDirect, Algorithm::kWinograd2, Algorithm::kWinograd4};
+  std::vector<Algorithm> algorithms = {Algorithm::kDirect, Algorithm::kWinograd2x2, Algorithm::kWinograd4x2,
+                                       Algorithm::kWinograd4x4};
   for (const Algorithm algorithm : algorithms) {
     if (wanted == AlgorithmName(algorithm)) return {algorithm, "pinned", {}};
   }

@@ -8,7 +8,7 @@
 
 namespace repvgg::cpu {
 
-// "direct", "f2" or "f4", as BackendOptions::algorithm has them.
+// "direct", "f2", "f4x2" or "f4", as BackendOptions::algorithm has them.
 const char* AlgorithmName(Algorithm algorithm);
 
 struct AlgorithmChoice {

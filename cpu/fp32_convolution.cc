@@ -22,7 +22,16 @@ constexpr size_t kInputInCache = size_t{512} << 10;
 
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
 
+const WinogradTransforms& TransformsOf(const KernelTable& kernels, WinogradTile tile) {
+  if (tile.rows == 2) return kernels.winograd2x2;
+  return tile.columns == 2 ? kernels.winograd4x2 : kernels.winograd4x4;
+}
+
 }  // namespace
+
+WinogradTile TileOf(Algorithm algorithm) {
+  return {algorithm == Algorithm::kWinograd2x2 ? 2 : 4, algorithm == Algorithm::kWinograd4x4 ? 4 : 2};
+}
 
 Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width,
                                            int taps, Algorithm algorithm, Floats weight, Floats bias,
@@ -36,8 +45,8 @@ Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const Blo
                    block.groups, blocks_.width);
     return;
   }
-  winograd_ = PackWinograd(algorithm == Algorithm::kWinograd2 ? 2 : 4, weight.data(), bias.data(),
-                           block.in_channels, block.out_channels, block.groups, blocks_.width);
+  winograd_ = PackWinograd(TileOf(algorithm), weight.data(), bias.data(), block.in_channels,
+                           block.out_channels, block.groups, blocks_.width);
   const bool large = winograd_.storage.size() / block.groups > kLargeWeights;
   share_tiles_ = large && block.groups == 1;
   most_tiles_ = share_tiles_ ? kSharedTiles : large ? kTilesOfLargeGroup : kTilesOfThread;
@@ -95,13 +104,13 @@ void Fp32ConvolutionLayer::RunPieces(const RowPieces<float>& pieces, size_t bloc
 
 void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
                                        const Maps<float>& out, bool relu) const {
-  const WinogradSide rows = CutIntoTiles(winograd_.tile, out.size.height);
-  const WinogradSide columns = CutIntoTiles(winograd_.tile, out.size.width);
+  const WinogradSide rows = CutIntoTiles(winograd_.tile.rows, out.size.height);
+  const WinogradSide columns = CutIntoTiles(winograd_.tile.columns, out.size.width);
   const WinogradMaps maps = {in.row(0, 0),     in.row_stride(),    in.image_stride(), out.row(0, 0),
                              out.row_stride(), out.image_stride(), out.size.height,   out.size.width,
                              images,           rows.whole,         columns.whole,     rows.narrow,
                              columns.narrow};
-  const WinogradTransforms& transforms = winograd_.tile == 2 ? kernels_.winograd2 : kernels_.winograd4;
+  const WinogradTransforms& transforms = TransformsOf(kernels_, winograd_.tile);
   const int group_in = winograd_.group_in;
   const size_t all_tiles = maps.tiles();
   // Calls body with about equal parts of a range of tiles.
@@ -129,7 +138,7 @@ void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int i
         MultiplyWinograd(blocks_, winograd_, maps, tiles, 0, share.begin, share.end, product);
       });
       pool.Run(count, [&](const ThreadPool::Share& share) {
-        OutputWinograd(kernels_, winograd_, maps, tiles, 0, share.begin, share.end, relu, product);
+        OutputWinograd(transforms, winograd_, maps, tiles, 0, share.begin, share.end, relu, product);
       });
     });
     return;
@@ -147,7 +156,7 @@ void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int i
         float* product = own + WinogradInputSize(winograd_, count);
         MultiplyWinograd(blocks_, winograd_, maps, tiles, group, 0, WinogradWork(winograd_, maps, tiles),
                          product);
-        OutputWinograd(kernels_, winograd_, maps, tiles, group, 0, count, relu, product);
+        OutputWinograd(transforms, winograd_, maps, tiles, group, 0, count, relu, product);
       });
       begin = end;
     }

@@ -7,7 +7,10 @@
 
 namespace repvgg::cpu {
 
-enum class Algorithm { kDirect, kWinograd2, kWinograd4 };
+enum class Algorithm { kDirect, kWinograd2x2, kWinograd4x2, kWinograd4x4 };
+
+// Of an algorithm that is not direct.
+WinogradTile TileOf(Algorithm algorithm);
 
 // A convolution in fp32, its weights packed for one algorithm.
 class Fp32ConvolutionLayer : public ConvolutionLayer<float> {

@@ -129,8 +129,9 @@ struct KernelTable {
 
   BlockKernels blocks[3];  // From the narrowest to the widest, which may be the second.
 
-  WinogradTransforms winograd2;  // F(2x2, 3x3)
-  WinogradTransforms winograd4;  // F(4x4, 3x3)
+  WinogradTransforms winograd2x2;  // F(2x2, 3x3)
+  WinogradTransforms winograd4x2;
+  WinogradTransforms winograd4x4;
 
   // out[i] = ReLU(sum over branches of in[branch][i] * scale[branch][i % channels] + shift[branch][i %
   // channels])

@@ -19,10 +19,6 @@ constexpr int kLargestSide = 6;
 constexpr int kKernels = 8;
 typedef double Kernels __attribute__((vector_size(kKernels * sizeof(double))));
 
-int Positions(const WinogradConvolution& convolution) {
-  return (convolution.tile + 2) * (convolution.tile + 2);
-}
-
 // One dimension of the weight transform, G g: the row of a point holds its powers over the product of its
 // differences from the other finite points.
 void TransformWeight(int tile, const Kernels* g, Kernels* u) {
@@ -44,16 +40,15 @@ void TransformWeight(int tile, const Kernels* g, Kernels* u) {
 }
 
 // u[row][column] = G w G^T
-void TransformKernels(int tile, const Kernels* w, Kernels (*u)[kLargestSide]) {
-  const int side = tile + 2;
+void TransformKernels(WinogradTile tile, const Kernels* w, Kernels (*u)[kLargestSide]) {
   Kernels half[kLargestSide][3];
   for (int x = 0; x < 3; ++x) {
     const Kernels column[3] = {w[x], w[3 + x], w[6 + x]};
     Kernels transformed[kLargestSide];
-    TransformWeight(tile, column, transformed);
-    for (int y = 0; y < side; ++y) half[y][x] = transformed[y];
+    TransformWeight(tile.rows, column, transformed);
+    for (int y = 0; y < tile.rows + 2; ++y) half[y][x] = transformed[y];
   }
-  for (int y = 0; y < side; ++y) TransformWeight(tile, half[y], u[y]);
+  for (int y = 0; y < tile.rows + 2; ++y) TransformWeight(tile.columns, half[y], u[y]);
 }
 
 // Those tiles of a set that have a position.
@@ -62,10 +57,10 @@ struct TileRange {
   int count;
 };
 
-TileRange TilesOf(const WinogradMaps& maps, const WinogradTiles& tiles, int tile, int position) {
+TileRange TilesOf(const WinogradMaps& maps, const WinogradTiles& tiles, WinogradTile tile, int position) {
   const auto of_narrow = [](int i) { return i <= 2 || i == kLargestSide - 1; };
-  const bool narrow_row = of_narrow(position / (tile + 2));
-  const bool narrow_column = of_narrow(position % (tile + 2));
+  const bool narrow_row = of_narrow(position / (tile.columns + 2));
+  const bool narrow_column = of_narrow(position % (tile.columns + 2));
   const int right = maps.images * maps.whole_rows * maps.narrow_columns;
   const int whole = maps.images * maps.whole_rows * maps.whole_columns;
   const int bottom = maps.images * maps.narrow_rows * maps.whole_columns;
@@ -91,7 +86,7 @@ WinogradSide CutIntoTiles(int tile, int pixels) {
   return {pixels / tile + (left > 0 && !narrow), narrow};
 }
 
-PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, int in_channels,
+PackedWinograd PackWinograd(WinogradTile tile, const float* weight, const float* bias, int in_channels,
                             int out_channels, int groups, int block_width) {
   PackedWinograd packed;
   static_cast<ConvolutionShape&>(packed) =
@@ -100,10 +95,10 @@ PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, in
   const int group_in = packed.group_in;
   const int group_out = packed.group_out;
   const int blocks = packed.blocks;
-  const int side = tile + 2;
+  const int positions = tile.positions();
   const size_t block_size = static_cast<size_t>(group_in) * block_width;
   const size_t position_size = blocks * block_size;
-  const size_t weight_size = groups * side * side * position_size;
+  const size_t weight_size = groups * positions * position_size;
   packed.storage = HugeArray<float>(weight_size + static_cast<size_t>(groups) * blocks * block_width);
   float* packed_bias = packed.storage.data() + weight_size;
   // Lane by lane inside: what is written for a position then lies together.
@@ -114,7 +109,7 @@ PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, in
     const int lanes = std::min(block_width, group_out - block * block_width);
     if (bias != nullptr)
       std::copy_n(bias + channel, lanes, packed_bias + static_cast<size_t>(group_block) * block_width);
-    float* of_block = packed.storage.data() + group * side * side * position_size + block * block_size;
+    float* of_block = packed.storage.data() + group * positions * position_size + block * block_size;
     for (int c = 0; c < group_in; ++c) {
       for (int lane = 0; lane < lanes; lane += kKernels) {
         const int together = std::min(kKernels, lanes - lane);
@@ -126,8 +121,9 @@ PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, in
         Kernels u[kLargestSide][kLargestSide];
         TransformKernels(tile, w, u);
         float* to = of_block + static_cast<size_t>(c) * block_width + lane;
-        for (int p = 0; p < side * side; ++p, to += position_size) {
-          for (int i = 0; i < together; ++i) to[i] = static_cast<float>(u[p / side][p % side][i]);
+        for (int p = 0; p < positions; ++p, to += position_size) {
+          const Kernels& values = u[p / (tile.columns + 2)][p % (tile.columns + 2)];
+          for (int i = 0; i < together; ++i) to[i] = static_cast<float>(values[i]);
         }
       }
     }
@@ -142,17 +138,17 @@ ptrdiff_t WinogradInputPosition(const WinogradConvolution& convolution, int tile
 }
 
 size_t WinogradInputSize(const WinogradConvolution& convolution, int tiles) {
-  return Positions(convolution) * WinogradInputPosition(convolution, tiles);
+  return convolution.tile.positions() * WinogradInputPosition(convolution, tiles);
 }
 
 size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles) {
-  return Positions(convolution) * ProductPosition(convolution, tiles);
+  return convolution.tile.positions() * ProductPosition(convolution, tiles);
 }
 
 size_t WinogradWork(const WinogradConvolution& convolution, const WinogradMaps& maps,
                     const WinogradTiles& tiles) {
   size_t work = 0;
-  for (int p = 0; p < Positions(convolution); ++p) {
+  for (int p = 0; p < convolution.tile.positions(); ++p) {
     work += static_cast<size_t>(TilesOf(maps, tiles, convolution.tile, p).count) * convolution.blocks;
   }
   return work;
@@ -166,7 +162,7 @@ void MultiplyWinograd(const BlockKernels& kernels, const WinogradConvolution& co
   const int depth = convolution.group_in;
   const int blocks = convolution.blocks;
   const int width = convolution.block_width;
-  const int positions = Positions(convolution);
+  const int positions = convolution.tile.positions();
   const size_t block_size = static_cast<size_t>(depth) * width;
   const ptrdiff_t product_tile = ProductTile(convolution);
   const ptrdiff_t product_position = ProductPosition(convolution, tiles.count);
@@ -190,10 +186,9 @@ void MultiplyWinograd(const BlockKernels& kernels, const WinogradConvolution& co
   }
 }
 
-void OutputWinograd(const KernelTable& kernels, const WinogradConvolution& convolution,
+void OutputWinograd(const WinogradTransforms& transforms, const WinogradConvolution& convolution,
                     const WinogradMaps& maps, const WinogradTiles& tiles, int group, int first, int last,
                     bool relu, const float* product) {
-  const WinogradTransforms& transforms = convolution.tile == 2 ? kernels.winograd2 : kernels.winograd4;
   const ptrdiff_t tile = ProductTile(convolution);
   transforms.output(product + first * tile, ProductPosition(convolution, tiles.count), tile, maps,
                     convolution.out_channels, tiles.first + first, last - first,

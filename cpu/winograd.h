@@ -1,19 +1,20 @@
-// Winograd convolution F(m x m, 3 x 3) for stride 1 (Lavin and Gray, arXiv 1509.09308), m = 2 or 4: the
-// output is cut into tiles of m x m pixels; the (m + 2) x (m + 2) input pixels of each are transformed,
+// Winograd convolution F(m x n, 3 x 3) for stride 1 (Lavin and Gray, arXiv 1509.09308), m and n 2 or 4: the
+// output is cut into tiles of m x n pixels; the (m + 2) x (n + 2) input pixels of each are transformed,
 // multiplied by transformed weights position by position (matrix products over channels) and transformed
-// back. For m = 4 that is 36 multiplications for 16 outputs of a channel where direct convolution has 144,
-// for m = 2 16 for 4 instead of 36.
+// back. For 4 x 4 that is 36 multiplications for 16 outputs of a channel where direct convolution has 144,
+// for 4 x 2 24 for 8 instead of 72, for 2 x 2 16 for 4 instead of 36.
 //
-// Transformed weights are 4 times (m = 4) or 1.8 times (m = 2) as large. Whether that costs more memory
-// traffic than it saves multiplications depends on how many tiles use them while they are in cache.
+// Transformed weights are 4 times (4 x 4), 2.7 times (4 x 2) or 1.8 times (2 x 2) as large. Whether that
+// costs more memory traffic than it saves multiplications depends on how many tiles use them while they are
+// in cache.
 //
-// The points of F(4x4) are 0, +-sqrt(1/2), +-sqrt(2) and infinity, whose rounding error is half that of the
-// usual 0, +-1, +-2.
+// The points of four outputs are 0, +-sqrt(1/2), +-sqrt(2) and infinity, whose rounding error is half that of
+// the usual 0, +-1, +-2.
 //
-// Where one or two rows (or columns) are left over, F(4x4) has narrow tiles of two rows for them: F(2) with
+// Where one or two rows (or columns) of four are left over, narrow tiles have two rows for them: F(2) with
 // the points 0, +-sqrt(1/2) and infinity, which needs four of the six positions and the same weights. A map
-// of 14 x 14, of which most layers are, takes 22 x 22 multiplications of a channel, where whole tiles take 24
-// x 24.
+// of 14 x 14, of which most layers are, takes F(4x4) 22 x 22 multiplications of a channel, where whole tiles
+// take 24 x 24.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +23,16 @@
 
 namespace repvgg::cpu {
 
+// Outputs of a tile.
+struct WinogradTile {
+  int rows = 0;
+  int columns = 0;
+
+  int positions() const { return (rows + 2) * (columns + 2); }
+};
+
 struct WinogradConvolution : ConvolutionShape {
-  int tile = 0;  // m
+  WinogradTile tile;
 
   // Transformed: [group][position][block][input channel of the group][channel of the block].
   const float* weight = nullptr;
@@ -71,7 +80,7 @@ struct WinogradTiles {
 };
 
 // Transforms `weight`, [out_channels][in_channels / groups][3][3], in double and packs it.
-PackedWinograd PackWinograd(int tile, const float* weight, const float* bias, int in_channels,
+PackedWinograd PackWinograd(WinogradTile tile, const float* weight, const float* bias, int in_channels,
                             int out_channels, int groups, int block_width);
 
 // Floats that the transforms of `tiles` tiles of one group take, and their products.
@@ -92,7 +101,7 @@ void MultiplyWinograd(const BlockKernels& kernels, const WinogradConvolution& co
                       size_t end, float* product);
 
 // The outputs of tiles first to last - 1 of the set, from their products.
-void OutputWinograd(const KernelTable& kernels, const WinogradConvolution& convolution,
+void OutputWinograd(const WinogradTransforms& transforms, const WinogradConvolution& convolution,
                     const WinogradMaps& maps, const WinogradTiles& tiles, int group, int first, int last,
                     bool relu, const float* product);
 

@@ -6,7 +6,7 @@ namespace {
 
 // One dimension of the transforms of a tile with kOutputs pixels: `Input` computes B^T d and `Output` A^T m,
 // of kOutputs + 2 values each, which belong to these positions.
-template <int kTile>
+template <int kTileOutputs>
 struct Transform;
 
 template <>
@@ -83,12 +83,12 @@ struct TilePlace {
   bool narrow_row, narrow_column;
 };
 
-template <int kTile>
+template <int kRows, int kColumns>
 TilePlace PlaceOf(const WinogradMaps& maps, int tile) {
   const auto place = [&](int index, int rows, int columns, bool narrow_row, bool narrow_column) {
     const int in_image = index % (rows * columns);
-    return TilePlace{index / (rows * columns), kTile * (narrow_row ? maps.whole_rows : in_image / columns),
-                     kTile * (narrow_column ? maps.whole_columns : in_image % columns), narrow_row,
+    return TilePlace{index / (rows * columns), kRows * (narrow_row ? maps.whole_rows : in_image / columns),
+                     kColumns * (narrow_column ? maps.whole_columns : in_image % columns), narrow_row,
                      narrow_column};
   };
   const int right = maps.images * maps.whole_rows * maps.narrow_columns;
@@ -103,24 +103,26 @@ TilePlace PlaceOf(const WinogradMaps& maps, int tile) {
 }
 
 // Calls use.template operator()<Row, Column>() with the transforms of the tile's rows and columns.
-template <int kTile, class Use>
+template <int kRows, int kColumns, class Use>
 inline void WithTransforms(const TilePlace& place, const Use& use) {
-  using Whole = Transform<kTile>;
-  if constexpr (kTile == 4) {
-    if (place.narrow_row && place.narrow_column)
-      return use.template operator()<NarrowTransform, NarrowTransform>();
-    if (place.narrow_row) return use.template operator()<NarrowTransform, Whole>();
-    if (place.narrow_column) return use.template operator()<Whole, NarrowTransform>();
+  const auto with_row = [&]<class Row>() {
+    if constexpr (kColumns == 4) {
+      if (place.narrow_column) return use.template operator()<Row, NarrowTransform>();
+    }
+    use.template operator()<Row, Transform<kColumns>>();
+  };
+  if constexpr (kRows == 4) {
+    if (place.narrow_row) return with_row.template operator()<NarrowTransform>();
   }
-  use.template operator()<Whole, Whole>();
+  with_row.template operator()<Transform<kRows>>();
 }
 
 // v[position][tile][0..channels), `v_position` apart.
-template <int kTile>
+template <int kTileRows, int kTileColumns>
 void WinogradInput(const WinogradMaps& maps, int in_channels, int channel, int channels, int first_tile,
                    int tiles, float* v, ptrdiff_t v_position) {
   for (int t = 0; t < tiles; ++t) {
-    const TilePlace place = PlaceOf<kTile>(maps, first_tile + t);
+    const TilePlace place = PlaceOf<kTileRows, kTileColumns>(maps, first_tile + t);
     // The first row and column of a tile may be the border; what lies beyond the border at the end counts as
     // zero.
     const float* corner = maps.in + place.image * maps.in_image + (place.y - 1) * maps.in_row +
@@ -128,7 +130,7 @@ void WinogradInput(const WinogradMaps& maps, int in_channels, int channel, int c
     const int rows = maps.height + 1 - place.y + 1;
     const int columns = maps.width + 1 - place.x + 1;
     float* to = v + static_cast<ptrdiff_t>(t) * channels;
-    WithTransforms<kTile>(place, [&]<class Row, class Column>() {
+    WithTransforms<kTileRows, kTileColumns>(place, [&]<class Row, class Column>() {
       constexpr int kRows = Row::kOutputs + 2;
       constexpr int kColumns = Column::kOutputs + 2;
       for (int c = 0; c < channels; c += kLanes) {
@@ -146,7 +148,7 @@ void WinogradInput(const WinogradMaps& maps, int in_channels, int channel, int c
           Vector row[kColumns];
           Column::Input(half[y], row);
           for (int x = 0; x < kColumns; ++x) {
-            const int position = Row::kPositions[y] * (kTile + 2) + Column::kPositions[x];
+            const int position = Row::kPositions[y] * (kTileColumns + 2) + Column::kPositions[x];
             Store(to + position * v_position + c, row[x]);
           }
         }
@@ -180,16 +182,16 @@ void WinogradMultiply(const float* v, ptrdiff_t v_tile, int depth, int tiles, co
 
 // Transforms products[position][tile][channel] back, adds the bias and writes `channels` channels from
 // `channel` on.
-template <int kTile>
+template <int kTileRows, int kTileColumns>
 void WinogradOutput(const float* products, ptrdiff_t product_position, ptrdiff_t product_tile,
                     const WinogradMaps& maps, int out_channels, int first_tile, int tiles, int channel,
                     int channels, const float* bias, bool relu) {
   for (int t = 0; t < tiles; ++t) {
-    const TilePlace place = PlaceOf<kTile>(maps, first_tile + t);
+    const TilePlace place = PlaceOf<kTileRows, kTileColumns>(maps, first_tile + t);
     float* corner = maps.out + place.image * maps.out_image + place.y * maps.out_row +
                     static_cast<ptrdiff_t>(place.x) * out_channels + channel;
     const float* from = products + t * product_tile;
-    WithTransforms<kTile>(place, [&]<class Row, class Column>() {
+    WithTransforms<kTileRows, kTileColumns>(place, [&]<class Row, class Column>() {
       constexpr int kRows = Row::kOutputs;
       constexpr int kColumns = Column::kOutputs;
       const int rows = maps.height - place.y < kRows ? maps.height - place.y : kRows;
@@ -199,7 +201,7 @@ void WinogradOutput(const float* products, ptrdiff_t product_position, ptrdiff_t
         for (int x = 0; x < kColumns + 2; ++x) {
           Vector m[kRows + 2];
           for (int y = 0; y < kRows + 2; ++y) {
-            const int position = Row::kPositions[y] * (kTile + 2) + Column::kPositions[x];
+            const int position = Row::kPositions[y] * (kTileColumns + 2) + Column::kPositions[x];
             m[y] = Load(from + position * product_position + c);
           }
           Vector column[kRows];

@@ -48,7 +48,7 @@ test('the CPU measures algorithms once, and later processes read what was found'
 });
 
 test('an algorithm can be pinned', async t => {
-  for (const algorithm of ['direct', 'f2', 'f4'] as const) {
+  for (const algorithm of ['direct', 'f2', 'f4x2', 'f4'] as const) {
     const [first, second] = (await describe('', algorithm)).layers;
     t.deepEqual([first!.algorithm, first!.source], ['direct', 'only']);
     t.deepEqual([second!.algorithm, second!.source], [algorithm, 'pinned']);

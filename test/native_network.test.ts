@@ -28,7 +28,7 @@ async function checkRandomShapes(
     const reference = await expected(testCase);
     const first = random.integer(0, testCase.images! - 1);
     const splits = [[testCase.images!], first === 0 ? [testCase.images!] : [first, testCase.images! - first]];
-    for (const algorithm of precision === 'fp32' ? (['direct', 'f2', 'f4'] as const) : [undefined]) {
+    for (const algorithm of precision === 'fp32' ? (['direct', 'f2', 'f4x2', 'f4'] as const) : [undefined]) {
       const results: Float32Array[] = [];
       for (const split of splits) {
         const threads = random.integer(1, 4);

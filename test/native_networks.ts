@@ -81,7 +81,7 @@ function makeBlocks(
 export interface Options {
   instructionSet?: string;
   threads: number;
-  algorithm?: 'direct' | 'f2' | 'f4';
+  algorithm?: 'direct' | 'f2' | 'f4x2' | 'f4';
   winograd?: 'off' | 'f2';
   precision?: 'fp32' | 'bf16';
 }

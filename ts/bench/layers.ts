@@ -59,12 +59,13 @@ function layerOf(
   const {algorithm, source, microseconds: timings, imageMicroseconds} = described;
   const timed = timings[algorithm];
   const microseconds = imageMicroseconds ?? (timed === undefined ? null : timed / together);
-  // "f2 32x64" on a GPU, "f2" on the CPU.
-  const tile = /^f[24]\b/.test(algorithm) ? Number(algorithm[1]) : null;
+  // "f4x2" is F(4x2, 3x3), "f2" F(2x2, 3x3), "f2 32x64" that with a GPU's tile.
+  const tile = /^f([24])(?:x([24]))?(?: |$)/.exec(algorithm);
+  const [rows, columns] = tile === null ? [1, 1] : [Number(tile[1]), Number(tile[2] ?? tile[1])];
   const pairs = (inChannels / groups) * outChannels;
-  const positions = tile === null ? 9 : (tile + 2) ** 2;
-  const along = (pixels: number): number => productsAlong(tile!, pixels, device === 'cpu');
-  const products = tile === null ? macs : pairs * along(height) * along(width);
+  const positions = (rows + 2) * (columns + 2);
+  const along = (side: number, pixels: number): number => productsAlong(side, pixels, device === 'cpu');
+  const products = tile === null ? macs : pairs * along(rows, height) * along(columns, width);
   const weightBytes = positions * pairs * bytesPerWeight;
   const compute = peakGflops === null ? null : (2 * products) / (1000 * peakGflops);
   const leastMicroseconds =

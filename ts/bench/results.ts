@@ -105,7 +105,7 @@ export interface BenchLayer {
   /** Of the output. */
   height: number;
   width: number;
-  /** "direct", or "f2" or "f4" for Winograd's F(2x2, 3x3) and F(4x4, 3x3); with its tile on a GPU. */
+  /** "direct", or "f2", "f4x2" or "f4" for Winograd's F(2x2, 3x3), F(4x2, 3x3) and F(4x4, 3x3); with its tile on a GPU. */
   algorithm: string;
   /** Why that one: "measured", "cached", "estimated", "pinned" or "only". */
   source: string;
