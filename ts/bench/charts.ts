@@ -150,7 +150,12 @@ function peerChart(results: readonly BenchResult[]): Chart | null {
   };
 }
 
-const algorithmColours: Record<string, string> = {direct: '#577590', f2: '#6a994e', f4x2: '#bc6c25', f4: ourColour};
+const algorithmColours: Record<string, string> = {
+  direct: '#577590',
+  f2: '#6a994e',
+  f4x2: '#bc6c25',
+  f4: ourColour,
+};
 
 /** Time of each layer beside its roofline. */
 function layerChart(network: BenchLayers): Chart {
