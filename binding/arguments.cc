@@ -67,6 +67,10 @@ NetworkShape ToNetworkShape(const Napi::Object& value) {
   shape.width = GetInt(value, "width");
   shape.mean = GetThree(value, "mean");
   shape.stddev = GetThree(value, "std");
+  if (const Napi::Value ranges = value.Get("ranges"); Present(ranges)) {
+    const auto array = ranges.As<Napi::Float32Array>();
+    shape.ranges.assign(array.Data(), array.Data() + array.ElementLength());
+  }
   return shape;
 }
 

@@ -60,6 +60,7 @@ size_t Block::Workspace(int batch) const {
 
 void Block::Set(const DeployBlock& block, const Choice* choice) {
   SetConvolution(block.weight, block.bias, choice);
+  scale_ = UploadValues(block.scale);
   SetGate(block.squeeze_excite);
 }
 
@@ -158,6 +159,7 @@ void Block::EnqueueConvolution(const BlockBuffers& buffers, void* out, bool relu
   layer.in = buffers.in;
   layer.weight = weight_.get();
   layer.bias = AsFloats(bias_);
+  layer.scale = AsFloats(scale_);
   layer.out = out;
   layer.workspace = buffers.workspace;
   layer.pooled = buffers.pooled;

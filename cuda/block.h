@@ -69,7 +69,7 @@ class Block {
   const Precision precision_;
   const size_t workspace_limit_;
   const Choice* choice_ = nullptr;
-  DeviceMemory weight_, bias_;
+  DeviceMemory weight_, bias_, scale_;
   // Train form.
   DeviceMemory pointwise_, pointwise_bias_, sampling_weight_, sampling_bias_;
   DeviceAffine dense_affine_, pointwise_affine_, identity_affine_;

@@ -108,7 +108,7 @@ void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<C
     const int blocks = DivideUp(layer.pixels(), tiles[i].rows) *
                        DivideUp(layer.group_out(), tiles[i].columns) * layer.groups;
     for (const int splits : {1, 2, 3, 4, 6, 9}) {
-      if (splits > 1 && (blocks * splits < kFewBlocks || blocks * splits > kManyBlocks)) continue;
+      if (splits > 1 && (precision == Precision::kFp8 || blocks * splits < kFewBlocks || blocks * splits > kManyBlocks)) continue;
       out.push_back({Algorithm::kDirectSm90a, static_cast<int>(i),
                      Name((splits == 1 ? name : name + " split " + std::to_string(splits)).c_str(),
                           tiles[i].rows, tiles[i].columns),
@@ -208,13 +208,14 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   }
   if (precision == Precision::kFp32) {
     AddDirect(Algorithm::kDirect, DirectFp32TileTable(), aligned, architecture, direct);
-  } else if (architecture >= 75) {
+  } else if (architecture >= 75 && precision != Precision::kFp8) {
     AddDirect(Algorithm::kDirect, DirectMmaTileTable(precision), aligned, architecture, direct);
   }
   if (architecture == 90 && HasSm90aKernels() && DirectSm90aFits(layer, precision)) {
     AddDirectSm90a(layer, precision, direct);
   }
-  const bool has_f2 = precision == Precision::kFp32 || (precision != Precision::kTf32 && architecture >= 80);
+  const bool halves = precision == Precision::kFp16 || precision == Precision::kBf16;
+  const bool has_f2 = precision == Precision::kFp32 || (halves && architecture >= 80);
   if (has_f2 && WinogradF2Fits(layer, precision)) {
     AddWinograd(Algorithm::kWinogradF2, "f2", WinogradF2TileTable(precision), architecture, f2);
   }
@@ -302,7 +303,7 @@ WinogradClass ToWinogradClass(const std::string& name) {
 }
 
 const char* PrecisionName(Precision precision) {
-  constexpr const char* kNames[] = {"fp32", "tf32", "fp16", "bf16"};
+  constexpr const char* kNames[] = {"fp32", "tf32", "fp16", "bf16", "fp8"};
   return kNames[static_cast<int>(precision)];
 }
 

@@ -63,9 +63,6 @@ size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate);
 cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, const Candidate& candidate,
                               cudaStream_t stream);
 
-constexpr int ElementSize(Precision precision) {
-  return precision == Precision::kFp16 || precision == Precision::kBf16 ? 2 : 4;
-}
 const char* PrecisionName(Precision precision);
 
 }  // namespace repvgg::cuda

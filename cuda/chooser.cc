@@ -38,7 +38,8 @@ const Choice& Chooser::Choose(const Convolution& layer) {
     throw Error("ERR_PRECISION_UNSUPPORTED", "The " + device_.name + " cannot run convolutions of " +
                                                  std::to_string(layer.group_in()) + " to " +
                                                  std::to_string(layer.group_out()) + " channels in " +
-                                                 PrecisionName(precision_) + ": use \"fp32\".");
+                                                 PrecisionName(precision_) + ": use \"" +
+                                                 (precision_ == Precision::kFp8 ? "fp16" : "fp32") + "\".");
   }
   std::vector<std::string> names;
   for (const Candidate& candidate : candidates) names.push_back(candidate.name);

@@ -15,6 +15,7 @@ struct Convolution {
   const void* in = nullptr;      // [batch][height][width][in_channels]
   const void* weight = nullptr;  // As the kernel's Pack function lays it out.
   const float* bias = nullptr;   // [out_channels]
+  const float* scale = nullptr;  // [out_channels], of fp8: what sums are multiplied by, before the bias.
   void* out = nullptr;           // [batch][out_height][out_width][out_channels]
   void* workspace = nullptr;     // Of WorkspaceBytes (cuda/candidates.h).
   int batch = 0;
@@ -84,6 +85,12 @@ struct ReductionPosition {
   }
 };
 
-enum class Precision { kFp32, kTf32, kFp16, kBf16 };
+// kFp8 is e4m3, with one factor for each channel of a map (engine/fp8.h).
+enum class Precision { kFp32, kTf32, kFp16, kBf16, kFp8 };
+
+constexpr int ElementSize(Precision precision) {
+  if (precision == Precision::kFp8) return 1;
+  return precision == Precision::kFp16 || precision == Precision::kBf16 ? 2 : 4;
+}
 
 }  // namespace repvgg::cuda

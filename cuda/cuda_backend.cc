@@ -4,6 +4,7 @@
 
 #include "cuda/cuda_network.h"
 #include "cuda/device.h"
+#include "cuda/gemm_sm90a.h"
 #include "cuda/layer_timer.h"
 #include "engine/error.h"
 
@@ -25,13 +26,21 @@ CudaDevice FindDevice(const std::string& name, size_t index, const CudaStatus& s
 
 cuda::Precision ToPrecision(const std::string& name, const CudaDevice& device) {
   using cuda::Precision;
-  for (const Precision precision : {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16}) {
+  for (const Precision precision :
+       {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16, Precision::kFp8}) {
     if (name != cuda::PrecisionName(precision)) continue;
     const bool ampere = precision == Precision::kTf32 || precision == Precision::kBf16;
     if (ampere && device.architecture < 80) {
       throw Error("ERR_PRECISION_UNSUPPORTED", "The " + device.name + " has no " + name +
                                                    " instructions (compute capability 8.0 and up): use "
                                                    "\"fp16\" or \"fp32\".");
+    }
+    if (precision == Precision::kFp8 && (device.architecture != 90 || !cuda::HasSm90aKernels())) {
+      throw Error("ERR_PRECISION_UNSUPPORTED",
+                  device.architecture != 90
+                      ? "The " + device.name + " has not the fp8 instructions that the kernels use (compute capability "
+                                               "9.0, as of the H100 and H200): use \"fp16\"."
+                      : "This build has no kernels for fp8: compile it for \"90a-real\", or use \"fp16\".");
     }
     return precision;
   }

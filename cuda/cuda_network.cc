@@ -11,6 +11,7 @@
 #include "cuda/head.h"
 #include "cuda/stem.h"
 #include "engine/error.h"
+#include "engine/fp8.h"
 
 namespace repvgg::cuda {
 namespace {
@@ -92,6 +93,9 @@ void CudaNetwork::Load(Work work) {
 }
 
 void CudaNetwork::SetBlock(size_t index, const DeployBlock& block) {
+  if (precision_ == Precision::kFp8 && block.scale.empty()) {
+    return SetBlock(index, QuantizeBlock(shape(), index, block).view());
+  }
   Load([&] {
     Block& own = blocks_[index];
     own.Set(block, index == 0 ? nullptr : &chooser_.Choose(own.Layer(chunk_)));

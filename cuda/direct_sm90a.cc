@@ -4,42 +4,64 @@
 
 #include "cuda/formats.h"
 #include "cuda/sum_splits.h"
+#include "engine/e4m3.h"
 
 namespace repvgg::cuda {
 
-extern const std::span<const GemmSm90aTile> kConvolutionSm90aFp16, kConvolutionSm90aBf16;
+extern const std::span<const GemmSm90aTile> kConvolutionSm90aFp16, kConvolutionSm90aBf16,
+    kConvolutionSm90aFp8;
 
 namespace {
 
 constexpr int kTaps = 9;
 
+bool Known(Precision precision) {
+  return precision == Precision::kFp16 || precision == Precision::kBf16 || precision == Precision::kFp8;
+}
+
+// Of a map's channel the column of the kernel's tiles: see PairColumn in gemm_sm90a_store.cuh.
+int ColumnOf(int channel, Precision precision) {
+  if (precision != Precision::kFp8) return channel;
+  return channel / 16 * 16 + channel / 2 % 2 * 8 + channel % 16 / 4 * 2 + channel % 2;
+}
+
+void Encode(float value, Precision precision, unsigned char* to) {
+  if (precision == Precision::kFp8) {
+    *to = FloatToE4m3Bits(value);
+    return;
+  }
+  const uint16_t bits = precision == Precision::kFp16 ? FloatToHalfBits(value) : FloatToBFloat16Bits(value);
+  std::memcpy(to, &bits, 2);
+}
+
 }  // namespace
 
 std::span<const GemmSm90aTile> ConvolutionSm90aTiles(Precision precision) {
-  return precision == Precision::kFp16 ? kConvolutionSm90aFp16 : kConvolutionSm90aBf16;
+  return precision == Precision::kFp8    ? kConvolutionSm90aFp8
+         : precision == Precision::kFp16 ? kConvolutionSm90aFp16
+                                         : kConvolutionSm90aBf16;
 }
 
 bool DirectSm90aFits(const Convolution& layer, Precision precision) {
-  return (precision == Precision::kFp16 || precision == Precision::kBf16) && layer.groups <= kMostGroups &&
-         layer.group_in() % 8 == 0 && layer.group_out() % 8 == 0;
+  const int chunk = 16 / ElementSize(precision);
+  return Known(precision) && layer.groups <= kMostGroups && layer.group_in() % chunk == 0 &&
+         layer.group_out() % chunk == 0;
 }
 
-// [group][block of kBoxChannels channels][tap][channel out][channel in of the block], zeros after the last
+// [group][block of BoxChannels channels][tap][channel out][channel in of the block], zeros after the last
 // channel.
 std::vector<unsigned char> PackDirectSm90a(const Convolution& layer, const float* weight,
                                            Precision precision) {
   const int group_in = layer.group_in(), group_out = layer.group_out();
-  const int blocks = DivideUp(group_in, kBoxChannels);
-  std::vector<unsigned char> packed(size_t{2} * layer.out_channels * blocks * kTaps * kBoxChannels);
+  const int box = BoxChannels(precision), size = ElementSize(precision), blocks = DivideUp(group_in, box);
+  std::vector<unsigned char> packed(size_t{128} * layer.out_channels * blocks * kTaps);
   for (int k = 0; k < layer.out_channels; ++k) {
     for (int c = 0; c < group_in; ++c) {
       for (int tap = 0; tap < kTaps; ++tap) {
         const float value = weight[(static_cast<size_t>(k) * group_in + c) * kTaps + tap];
-        const size_t block = (static_cast<size_t>(k / group_out) * blocks + c / kBoxChannels) * kTaps + tap;
-        const size_t at = (block * group_out + k % group_out) * kBoxChannels + c % kBoxChannels;
-        const uint16_t bits =
-            precision == Precision::kFp16 ? FloatToHalfBits(value) : FloatToBFloat16Bits(value);
-        std::memcpy(&packed[at * 2], &bits, 2);
+        const size_t block = (static_cast<size_t>(k / group_out) * blocks + c / box) * kTaps + tap;
+        const size_t at = (block * group_out + ColumnOf(k % group_out, precision)) * box + c % box;
+        Encode(value, precision, &packed[at * size]);
       }
     }
   }
@@ -53,14 +75,16 @@ size_t DirectSm90aWorkspace(const Convolution& layer, int splits) {
 cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, int splits,
                               cudaStream_t stream) {
   if (!layer.fits() || !DirectSm90aFits(layer, precision)) return cudaErrorInvalidValue;
-  if (splits > 1 && (layer.workspace == nullptr || layer.pooled != nullptr)) return cudaErrorInvalidValue;
+  const bool plain = layer.pooled == nullptr && precision != Precision::kFp8;
+  if (splits > 1 && (layer.workspace == nullptr || !plain)) return cudaErrorInvalidValue;
+  if (precision == Precision::kFp8 && layer.scale == nullptr) return cudaErrorInvalidValue;
   const GemmSm90aTile& shape = ConvolutionSm90aTiles(precision)[tile];
   const uint64_t group_in = layer.group_in(), group_out = layer.group_out(), groups = layer.groups;
-  const uint64_t pixels = layer.pixels();
+  const uint64_t pixels = layer.pixels(), size = ElementSize(precision);
 
   GemmSm90a gemm;
   for (int group = 0; group < layer.groups; ++group) {
-    const PixelArray in = {static_cast<const uint16_t*>(layer.in) + group * group_in,
+    const PixelArray in = {static_cast<const unsigned char*>(layer.in) + size * group * group_in,
                            layer.batch,
                            layer.height,
                            layer.width,
@@ -70,21 +94,22 @@ cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int
                            shape.rows};
     if (const auto error = EncodePixels(in, precision, &gemm.in[group]); error != cudaSuccess) return error;
   }
-  const uint64_t steps = static_cast<uint64_t>(DivideUp(layer.group_in(), kBoxChannels)) * kTaps;
-  const uint64_t row = kBoxChannels * 2;
+  const uint64_t box = BoxChannels(precision), row = box * size;
+  const uint64_t steps = (group_in + box - 1) / box * kTaps;
   const TiledArray weight = {layer.weight,
-                             {kBoxChannels, group_out, steps, groups},
+                             {box, group_out, steps, groups},
                              {row, row * group_out, row * group_out * steps},
-                             {kBoxChannels, static_cast<uint32_t>(shape.columns), 1, 1}};
+                             {static_cast<uint32_t>(box), static_cast<uint32_t>(shape.columns), 1, 1}};
   if (const auto error = EncodeTiled(weight, precision, &gemm.weight); error != cudaSuccess) return error;
-  const uint64_t pixel = 2 * group_out * groups;
+  const uint64_t pixel = size * group_out * groups;
   const TiledArray out = {layer.out,
                           {group_out, pixels, groups, 1},
-                          {pixel, 2 * group_out, pixel * pixels},
+                          {pixel, size * group_out, pixel * pixels},
                           {static_cast<uint32_t>(shape.store_columns), 64, 1, 1}};
   if (const auto error = EncodeTiled(out, precision, &gemm.out); error != cudaSuccess) return error;
 
   gemm.bias = layer.bias;
+  gemm.scale = layer.scale;
   gemm.rows = layer.pixels();
   gemm.columns = layer.group_out();
   gemm.batches = gemm.groups = layer.groups;

@@ -5,11 +5,11 @@
 
 namespace repvgg::cuda {
 
-// `precision` is kFp16 or kBf16.
+// `precision` is kFp16, kBf16 or kFp8.
 std::span<const GemmSm90aTile> ConvolutionSm90aTiles(Precision precision);
 
-// Whether the kernels can do the layer: fp16 or bf16, channels of a group, in and out, in multiples of 8, at
-// most four groups.
+// Whether the kernels can do the layer: fp16, bf16 or fp8, channels of a group, in and out, in multiples of 8, of
+// fp8 of 16, at most four groups.
 bool DirectSm90aFits(const Convolution& layer, Precision precision);
 
 // `weight` is [out_channels][in_channels / groups][3][3]; `layer` needs channels and groups only.
@@ -20,7 +20,7 @@ std::vector<unsigned char> PackDirectSm90a(const Convolution& layer, const float
 size_t DirectSm90aWorkspace(const Convolution& layer, int splits);
 
 // `tile` is an index of ConvolutionSm90aTiles. The reduction is computed in `splits` parts, added in order:
-// with more than one by a second kernel, by way of the workspace. That kernel does not pool.
+// with more than one by a second kernel, by way of the workspace. That kernel neither pools nor knows fp8.
 cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, int splits,
                               cudaStream_t stream);
 

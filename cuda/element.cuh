@@ -18,6 +18,10 @@ template <>
 struct ElementOf<Precision::kBf16> {
   using Type = BFloat16;
 };
+template <>
+struct ElementOf<Precision::kFp8> {
+  using Type = Fp8;
+};
 template <Precision kPrecision>
 using Element = typename ElementOf<kPrecision>::Type;
 
@@ -55,6 +59,8 @@ cudaError_t WithPrecision(Precision precision, Call call) {
       return call.template operator()<Precision::kFp16>();
     case Precision::kBf16:
       return call.template operator()<Precision::kBf16>();
+    case Precision::kFp8:
+      break;  // Only its own kernels.
   }
   return cudaErrorInvalidValue;
 }

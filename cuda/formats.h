@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cuda/convolution.h"
+#include "engine/e4m3.h"
 #include "engine/kernel_rounding.h"
 
 namespace repvgg::cuda {
@@ -60,6 +61,8 @@ constexpr float RoundToFormat(float value, Precision precision) {
       return HalfBitsToFloat(FloatToHalfBits(value));
     case Precision::kBf16:
       return std::bit_cast<float>(uint32_t{FloatToBFloat16Bits(value)} << 16);
+    case Precision::kFp8:
+      return RoundToE4m3(value);
   }
   return value;
 }

@@ -1,4 +1,4 @@
-// Matrix products on Hopper's tensor cores, fp16 or bf16 with sums in fp32: the direct convolution as an
+// Matrix products on Hopper's tensor cores, fp16, bf16 or fp8 with sums in fp32: the direct convolution as an
 // implicit GEMM, and Winograd's batched products. A persistent, warp-specialised kernel: one warpgroup only
 // asks the tensor memory accelerator (TMA) for operands, two multiply (wgmma) and store. One of its threads
 // asks for pixels, behind the kernel that writes them, another for weights, which are there before that.
@@ -7,22 +7,26 @@
 // innermost, so that blocks at work at the same time share their pixels in L2. Cooperative: both consumers
 // share a tile, half of its rows each. Ping-pong: they take tiles in turn, and one's epilogue runs under the
 // other's products; better for short reductions. Column widths are exact divisors of the networks' channels.
-// A step of the reduction is 64 channels of one tap, taps inside blocks of channels; of the last block only
-// the sixteens that exist are multiplied.
+// A step of the reduction is 64 channels (128 of fp8) of one tap, taps inside blocks of channels; of the last
+// block only the quarters that exist are multiplied.
 //
 // Operands. Pixels come by TMA's im2col mode, which knows about borders, strides, and the step from one image
 // to the next; groups are maps of their own, so channels beyond a group are zeros. Weights come as boxes of
-// kColumns x 64. Both land in rows of 128 swizzled bytes, wgmma's own layout.
+// kColumns rows. Both land in rows of 128 swizzled bytes, wgmma's own layout.
 //
 // Shared memory. kStages x (kRows + kColumns) x 128 bytes, and for each consumer 64 x kColumns x 2 bytes,
 // from where TMA stores: up to 224 KB, one block on a multiprocessor. Full and empty barriers for each stage,
 // and one for each consumer's turn.
 //
+// Fp8. wgmma sums products of e4m3 with about 14 bits (DeepSeek-V3 Technical Report, section 3.3.2), so the
+// sums of each step, four wgmmas, are added to others in registers; twice the sums, half the tile. Its columns
+// are ordered so that a lane's four of sixteen are neighbours in the map (Fp8Column).
+//
 // Small batches. Few tiles leave most multiprocessors without work, so a reduction can be split into parts of
 // whole steps, each of them a tile of its own; sum_splits.cu adds them in order. The last layer can leave
 // sums over the pixels of each image instead of its map (gemm_sm90a_store.cuh).
 //
-// Registers. kRowBlocks x kColumns / 2 sums, 192 at most; setmaxnreg leaves the producer 40 and gives
+// Registers. kRowBlocks x kColumns / 2 sums, 192 at most, of fp8 with those of a step; setmaxnreg leaves the producer 40 and gives
 // consumers 232, or 24 and 240 where those need them.
 //
 // Where time goes. Expected, not measured: L2. With 256 x 128 tiles a step has 1024 clocks of products for
@@ -31,7 +35,8 @@
 // 128 x 192 take 53, 256 x 160 take 42, 256 x 192 take 37. Below 96 columns reading the operands from shared
 // memory limits wgmma (columns 64: 100 %, 48: 86 %, 32: 67 % of its rate).
 //
-// Limits. Compute capability 9.0 exactly. Depth and columns in multiples of 8, at most four groups.
+// Limits. Compute capability 9.0 exactly. Depth and columns in multiples of 8 (16 of fp8), at most four groups;
+// of fp8 neither Winograd nor split reductions.
 #pragma once
 
 #include "cuda/gemm_sm90a_store.cuh"
@@ -61,48 +66,75 @@ REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, uint64_
         TmaLoad(in + Tile::kInBytes, gemm.weight, 0, place.column, step, place.batch, barrier);
       } else if constexpr (Tile::kConvolution) {
         const int tap = step % kTaps;
-        TmaLoadPixels(in, gemm.in[place.batch], step / kTaps * kBoxChannels, x, y, image, tap % 3, tap / 3,
+        TmaLoadPixels(in, gemm.in[place.batch], step / kTaps * Tile::kStepChannels, x, y, image, tap % 3, tap / 3,
                       barrier);
       } else {
-        TmaLoad(in, gemm.in[0], step * kBoxChannels, place.row, group, place.batch / gemm.groups, barrier);
+        TmaLoad(in, gemm.in[0], step * Tile::kStepChannels, place.row, group, place.batch / gemm.groups, barrier);
       }
       ring.Advance();
     }
   }
 }
 
-// `steps` steps of which kParts sixteens of channels are multiplied. None is in flight afterwards.
+// One step, of which kParts parts of channels are multiplied. With kAdds sums go on, else they begin anew.
+template <typename Tile, int kParts, bool kAdds>
+REPVGG_DEVICE void MultiplyStep(uint64_t a, uint64_t b,
+                                float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+#pragma unroll
+    for (int m = 0; m < Tile::kRowBlocks; ++m) {
+      const uint64_t rows = NextDescriptor(a + m * (64 * 128 / 16), part), columns = NextDescriptor(b, part);
+      if (kAdds || part > 0) {
+        Wgmma<typename Tile::T, Tile::kColumns, true>(sum[m], rows, columns);
+      } else {
+        Wgmma<typename Tile::T, Tile::kColumns, false>(sum[m], rows, columns);
+      }
+    }
+  }
+  WgmmaCommit();
+}
+
+// `steps` steps of which kParts parts of channels are multiplied. None is in flight afterwards.
 template <typename Tile, int kParts>
 REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64_t* full, uint64_t* empty,
                                  Ring<Tile>& ring, float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
   const bool releases = threadIdx.x % 32 == 0;
-  int previous = 0;
+  [[maybe_unused]] int previous = 0;
 #pragma unroll 1  // Unrolled it is several times the code, which ptxas of CUDA 12 takes minutes for.
   for (int step = 0; step < steps; ++step) {
     MbarrierWait(full + ring.stage, ring.turn);
     const uint64_t a = MatrixDescriptor(in + ring.stage * Tile::kStageBytes);
     const uint64_t b = MatrixDescriptor(weight + ring.stage * Tile::kStageBytes);
-    WgmmaFence();
-#pragma unroll
-    for (int part = 0; part < kParts; ++part) {
+    if constexpr (Tile::kFp8) {
+      // The other consumer's products run under these additions.
+      float part[Tile::kRowBlocks][Tile::kColumns / 2];
+      WgmmaFence();
+      MultiplyStep<Tile, kParts, false>(a, b, part);
+      WgmmaWait<0>();
+      if (releases) MbarrierArrive(empty + ring.stage);
 #pragma unroll
       for (int m = 0; m < Tile::kRowBlocks; ++m) {
-        Wgmma<typename Tile::T, Tile::kColumns>(sum[m], NextDescriptor(a + m * (64 * 128 / 16), part),
-                                                NextDescriptor(b, part));
+#pragma unroll
+        for (int i = 0; i < Tile::kColumns / 2; ++i) sum[m][i] += part[m][i];
       }
+    } else {
+      WgmmaFence();
+      MultiplyStep<Tile, kParts, true>(a, b, sum);
+      // The last step's products are done; its stage can be filled again.
+      WgmmaWait<1>();
+      if (step > 0 && releases) MbarrierArrive(empty + previous);
+      previous = ring.stage;
     }
-    WgmmaCommit();
-    // The last step's products are done; its stage can be filled again.
-    WgmmaWait<1>();
-    if (step > 0 && releases) MbarrierArrive(empty + previous);
-    previous = ring.stage;
     ring.Advance();
   }
-  WgmmaWait<0>();
-  if (steps > 0 && releases) MbarrierArrive(empty + previous);
+  if constexpr (!Tile::kFp8) {
+    WgmmaWait<0>();
+    if (steps > 0 && releases) MbarrierArrive(empty + previous);
+  }
 }
 
-// The products of one tile's rows of this warpgroup. How many sixteens a step has must be known at compile
+// The products of one tile's rows of this warpgroup. How many parts a step has must be known at compile
 // time: otherwise ptxas makes every wgmma wait for the one before.
 template <typename Tile>
 REPVGG_DEVICE void Multiply(const GemmSm90a& gemm, const TilePlaceSm90a<Tile>& place, uint32_t shared,
@@ -115,13 +147,13 @@ REPVGG_DEVICE void Multiply(const GemmSm90a& gemm, const TilePlaceSm90a<Tile>& p
 #pragma unroll
     for (int i = 0; i < Tile::kColumns / 2; ++i) sum[m][i] = 0;
   }
-  // Behind these, channels do not fill the sixteens of a step.
-  const int sixteens = DivideUp(gemm.depth, 16);
-  const int filled = sixteens / 4 * TilePlaceSm90a<Tile>::kTaps;
+  // Behind these, channels do not fill the four parts of a step.
+  const int parts = DivideUp(gemm.depth, Tile::kPartChannels);
+  const int filled = parts / 4 * TilePlaceSm90a<Tile>::kTaps;
   const int end = place.last_step < filled ? place.last_step : filled;
   const int whole = place.first_step < end ? end - place.first_step : 0, rest = place.steps() - whole;
   MultiplySteps<Tile, 4>(whole, in, weight, full, empty, ring, sum);
-  switch (sixteens % 4) {
+  switch (parts % 4) {
     case 1:
       return MultiplySteps<Tile, 1>(rest, in, weight, full, empty, ring, sum);
     case 2:
@@ -154,7 +186,7 @@ REPVGG_DEVICE void Consume(const GemmSm90a& gemm, unsigned char* shared, int war
       if (threadIdx.x % 32 == 0) MbarrierArrive(order + (warpgroup ^ 1));
       ring.Skip(Place(gemm, tile + gridDim.x).steps());
     }
-    if (Tile::kConvolution && gemm.splits > 1) {
+    if (Tile::kConvolution && !Tile::kFp8 && gemm.splits > 1) {
       StoreSums<Tile>(gemm, warpgroup, place, sum);
     } else {
       Store<Tile>(gemm, shared, warpgroup, place, sum);
@@ -217,7 +249,8 @@ struct GemmSm90aTable {
 // Widths are the exact divisors of the networks' channels, per group 32, 40, 48, 64, 80, 96, 128, 160, 192
 // and multiples of these.
 template <Precision kPrecision>
-using ConvolutionTiles = GemmSm90aTable<GemmTile<kPrecision, true, 2, 64, 4, false>,  // Cooperative: 256 x 64
+struct ConvolutionTilesOf {
+  using Table = GemmSm90aTable<GemmTile<kPrecision, true, 2, 64, 4, false>,  // Cooperative: 256 x 64
                                         GemmTile<kPrecision, true, 2, 96, 4, false>,  //
                                         GemmTile<kPrecision, true, 2, 128, 4, false>,  //
                                         GemmTile<kPrecision, true, 2, 160, 3, false>,  //
@@ -235,6 +268,24 @@ using ConvolutionTiles = GemmSm90aTable<GemmTile<kPrecision, true, 2, 64, 4, fal
                                         GemmTile<kPrecision, true, 2, 80, 7, true>,    //
                                         GemmTile<kPrecision, true, 2, 96, 6, true>,    //
                                         GemmTile<kPrecision, true, 2, 128, 6, true>>;
+};
+// Half the sums of a tile, for those of a step.
+template <>
+struct ConvolutionTilesOf<Precision::kFp8> {
+  using Table = GemmSm90aTable<GemmTile<Precision::kFp8, true, 2, 96, 4, false>,   // Cooperative: 256 x 96
+                               GemmTile<Precision::kFp8, true, 1, 128, 5, false>,  // 128 x 128
+                               GemmTile<Precision::kFp8, true, 1, 160, 5, false>,  //
+                               GemmTile<Precision::kFp8, true, 1, 192, 4, false>,  //
+                               GemmTile<Precision::kFp8, true, 1, 64, 8, true>,    // Ping-pong: 64 x 64
+                               GemmTile<Precision::kFp8, true, 1, 128, 7, true>,   //
+                               GemmTile<Precision::kFp8, true, 2, 32, 8, true>,    // 128 x 32
+                               GemmTile<Precision::kFp8, true, 2, 48, 8, true>,    //
+                               GemmTile<Precision::kFp8, true, 2, 64, 8, true>,    //
+                               GemmTile<Precision::kFp8, true, 2, 80, 7, true>,    //
+                               GemmTile<Precision::kFp8, true, 2, 96, 6, true>>;
+};
+template <Precision kPrecision>
+using ConvolutionTiles = typename ConvolutionTilesOf<kPrecision>::Table;
 
 // Of Winograd's products: the reductions are short (192 to 768), the channels many.
 template <Precision kPrecision>

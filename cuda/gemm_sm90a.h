@@ -16,9 +16,10 @@ inline constexpr int kMostGroups = 4;
 struct GemmSm90a {
   TensorMap in[kMostGroups];    // Convolution: pixels of one group each. Else in[0]: depth, rows, batches %
                                 // groups, rest.
-  TensorMap weight;             // kBoxChannels, columns, blocks of depth times taps, batches.
+  TensorMap weight;             // BoxChannels, columns, blocks of depth times taps, batches.
   TensorMap out;                // columns, rows, batches % groups, rest.
   const float* bias = nullptr;  // [batches][columns]
+  const float* scale = nullptr;  // The same: Convolution::scale.
   int rows = 0, columns = 0, batches = 0, groups = 1;
   int depth = 0;
   bool relu = false;

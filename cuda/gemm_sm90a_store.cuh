@@ -2,27 +2,37 @@
 // over the pixels of each image, or as they are.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/gemm_sm90a_tile.cuh"
 
 namespace repvgg::cuda {
 
+// Of a lane's sums in block `block` of eight columns, the map's column of the first; the other is the next.
+// Of fp8, a lane has the neighbours 4t to 4t + 3 of sixteen, two of them in either block: the word that stmatrix
+// puts behind those of the lanes before it. PackDirectSm90a orders the weights' columns so.
+template <typename Tile>
+REPVGG_DEVICE int PairColumn(int block, int lane) {
+  return Tile::kFp8 ? block / 2 * 16 + lane % 4 * 4 + block % 2 * 2 : block * 8 + lane % 4 * 2;
+}
+
 // Instead of 64 rows from `first_row` on, their sums over the rows of each image. In double: sums of fp16
 // values are exact then, and those of bf16 values that differ by less than 2^39, so that it makes no
 // difference where an image's rows are parted.
-template <typename Tile, typename At>
+template <typename Tile, typename T, typename At>
 REPVGG_DEVICE void StorePooled(const GemmSm90a& gemm, int first_row, const TilePlaceSm90a<Tile>& place,
                                At at) {
-  using T = typename Tile::T;
   const int pixels = gemm.out_width * gemm.out_height, channels = gemm.columns * gemm.groups;
   const int end = gemm.rows - first_row < 64 ? gemm.rows - first_row : 64;
-  for (int column = threadIdx.x % 128 * 2; column < Tile::kColumns; column += 256) {
-    if (place.column + column >= gemm.columns) break;
+  for (int i = threadIdx.x % 128; i < Tile::kColumns / 2; i += 128) {
+    const int column = PairColumn<Tile>(i / 4, i);
+    if (place.column + column >= gemm.columns) continue;
     int image = first_row / pixels;
     for (int row = 0; row < end; ++image) {
       const int next = (image + 1) * pixels - first_row;
       double one = 0, other = 0;
       for (; row < end && row < next; ++row) {
-        const uint32_t pair = *reinterpret_cast<const uint32_t*>(at(row, column / 8 * 8) + column % 8 * 2);
+        const uint32_t pair = *reinterpret_cast<const uint32_t*>(at(row, i / 4) + i % 4 * 4);
         one += ToFloat(T{static_cast<uint16_t>(pair)});
         other += ToFloat(T{static_cast<uint16_t>(pair >> 16)});
       }
@@ -59,52 +69,77 @@ REPVGG_DEVICE void StoreSums(const GemmSm90a& gemm, int warpgroup, const TilePla
   }
 }
 
-// Bias and ReLU, then 64 rows at a time through shared memory.
+// Scale, bias and ReLU, then 64 rows at a time through shared memory.
 template <typename Tile>
 REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpgroup,
                          const TilePlaceSm90a<Tile>& place,
                          const float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
   using T = typename Tile::T;
+  using Wide = std::conditional_t<Tile::kFp8, Half, T>;  // What is pooled.
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   const bool issuer = threadIdx.x % 128 == 0;
   unsigned char* const own = shared + Tile::kStoreOffset + warpgroup * Tile::kStoreBytes;
   const int first_row = place.row + (Tile::kPingPong ? 0 : warpgroup * Tile::kRowBlocks * 64);
-  const float* const bias =
-      gemm.bias == nullptr ? nullptr : gemm.bias + place.batch * gemm.columns + place.column;
-  const auto pair = [&](const float (&from)[Tile::kColumns / 2], int block, int half) {
+  const int first_column = place.batch * gemm.columns + place.column;
+  const float* const bias = gemm.bias == nullptr ? nullptr : gemm.bias + first_column;
+  const auto pair = [&]<typename To>(const float (&from)[Tile::kColumns / 2], int block, int half) {
     float one = from[block * 4 + half * 2], other = from[block * 4 + half * 2 + 1];
-    const int column = block * 8 + lane % 4 * 2;
+    const int column = PairColumn<Tile>(block, lane);
     if (bias != nullptr && place.column + column < gemm.columns) {
+      if constexpr (Tile::kFp8) {
+        const float2 two = *reinterpret_cast<const float2*>(gemm.scale + first_column + column);
+        one *= two.x, other *= two.y;
+      }
       const float2 two = *reinterpret_cast<const float2*>(bias + column);
       one += two.x, other += two.y;
     }
     if (gemm.relu) one = Relu(one), other = Relu(other);
-    return Pack<T>(one, other);
+    return Pack<To>(one, other);
   };
-  // Where this lane's row of 8 columns lies: rows of one box follow each other, boxes too.
-  const auto at = [&](int row, int column) {
-    const int box = column / Tile::kStoreColumns, byte = column % Tile::kStoreColumns * 2;
-    return own + box * Tile::kStoreBoxBytes +
-           SwizzledByte(row * Tile::kStoreColumns * 2 + byte, Tile::kStoreColumns * 2);
+  // Where this lane's 16 bytes number `chunk` of a row lie: rows of one box follow each other, boxes too.
+  const auto at = [&](int row, int chunk) {
+    constexpr int kChunks = Tile::kStoreRowBytes / 16;
+    return own + chunk / kChunks * Tile::kStoreBoxBytes +
+           SwizzledByte(row * Tile::kStoreRowBytes + chunk % kChunks * 16, Tile::kStoreRowBytes);
+  };
+  // 64 rows of `kChunks` times 16 bytes; `word` is this lane's of a chunk, in the upper or lower eight rows of
+  // its warp's.
+  const auto stage = [&]<int kChunks>(auto word) {
+    const int row = warp * 16 + lane % 16;
+#pragma unroll
+    for (int chunk = 0; chunk + 1 < kChunks; chunk += 2) {
+      StMatrixX4(at(row, chunk + lane / 16), word(chunk, 0), word(chunk, 1), word(chunk + 1, 0),
+                 word(chunk + 1, 1));
+    }
+    if constexpr (kChunks % 2 == 1) {
+      StMatrixX2(at(row, kChunks - 1), word(kChunks - 1, 0), word(kChunks - 1, 1));
+    }
   };
 #pragma unroll
   for (int m = 0; m < Tile::kRowBlocks; ++m) {
     // What was stored before has left.
     if (issuer) TmaStoreWaitRead();
     NamedBarrier(1 + warpgroup, 128);
-    const int row = warp * 16 + lane % 16;
-#pragma unroll
-    for (int block = 0; block + 1 < Tile::kColumns / 8; block += 2) {
-      StMatrixX4(at(row, (block + lane / 16) * 8), pair(sum[m], block, 0), pair(sum[m], block, 1),
-                 pair(sum[m], block + 1, 0), pair(sum[m], block + 1, 1));
+    const bool pooled = Tile::kConvolution && gemm.pooled != nullptr;
+    const auto word = [&](int chunk, int half) {
+      return pair.template operator()<Wide>(sum[m], chunk, half);
+    };
+    if constexpr (Tile::kFp8) {
+      const auto four = [&](int chunk, int half) {
+        return pair.template operator()<T>(sum[m], 2 * chunk, half) |
+               pair.template operator()<T>(sum[m], 2 * chunk + 1, half) << 16;
+      };
+      if (pooled) {
+        stage.template operator()<Tile::kColumns / 8>(word);
+      } else {
+        stage.template operator()<Tile::kStoreChunks>(four);
+      }
+    } else {
+      stage.template operator()<Tile::kStoreChunks>(word);
     }
-    if constexpr (Tile::kColumns / 8 % 2 == 1) {
-      constexpr int kLast = Tile::kColumns / 8 - 1;
-      StMatrixX2(at(row, kLast * 8), pair(sum[m], kLast, 0), pair(sum[m], kLast, 1));
-    }
-    if (Tile::kConvolution && gemm.pooled != nullptr) {
+    if (pooled) {
       NamedBarrier(1 + warpgroup, 128);
-      StorePooled<Tile>(gemm, first_row + m * 64, place, at);
+      StorePooled<Tile, Wide>(gemm, first_row + m * 64, place, at);
       continue;
     }
     FenceForTma();

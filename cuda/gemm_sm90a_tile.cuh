@@ -19,6 +19,11 @@ struct GemmTile {
   static constexpr int kStages = kStagesOfPipeline;
   static constexpr bool kPingPong = kIsPingPong;
 
+  // Of the reduction: what fills a row of 128 bytes, and what one wgmma multiplies.
+  static constexpr int kStepChannels = 128 / sizeof(T);
+  static constexpr int kPartChannels = kStepChannels / 4;
+  static constexpr bool kFp8 = sizeof(T) == 1;
+
   static constexpr int kConsumers = 2;
   static constexpr int kThreads = 128 * (kConsumers + 1);
   static constexpr int kRows = 64 * kRowBlocks * (kPingPong ? 1 : kConsumers);
@@ -26,17 +31,20 @@ struct GemmTile {
   static constexpr int kWeightBytes = kColumns * 128;
   static constexpr int kStageBytes = kInBytes + kWeightBytes;
   // Of a thread; the three warpgroups' together are what the launch gives them, 3 x 168.
-  static constexpr int kProducerRegisters = kRowBlocks * kColumns > 320 ? 24 : 40;
+  static constexpr int kProducerRegisters = kRowBlocks * kColumns > 320 && !kFp8 ? 24 : 40;
   static constexpr int kConsumerRegisters = (3 * 168 - kProducerRegisters) / 2;
   // Arrivals that empty a stage: one for each warp that reads it.
   static constexpr int kReaders = kPingPong ? 4 : 4 * kConsumers;
 
-  static constexpr int kStoreColumns = kColumns % 64 == 0   ? 64
-                                       : kColumns % 32 == 0 ? 32
-                                       : kColumns % 16 == 0 ? 16
-                                                            : 8;
-  static constexpr int kStoreBoxBytes = 64 * kStoreColumns * 2;
-  static constexpr int kStoreBytes = 64 * kColumns * 2;
+  // Of a box: 16 bytes times the largest power of two that leaves no rest.
+  static constexpr int kStoreChunks = kColumns / (16 / static_cast<int>(sizeof(T)));
+  static constexpr int kStoreRowBytes = 16 * (kStoreChunks % 8 == 0   ? 8
+                                              : kStoreChunks % 4 == 0 ? 4
+                                              : kStoreChunks % 2 == 0 ? 2
+                                                                      : 1);
+  static constexpr int kStoreColumns = kStoreRowBytes / static_cast<int>(sizeof(T));
+  static constexpr int kStoreBoxBytes = 64 * kStoreRowBytes;
+  static constexpr int kStoreBytes = 64 * kColumns * 2;  // Of fp8: what is pooled is fp16.
   static constexpr int kStoreOffset = kStages * kStageBytes;
   static constexpr int kBarrierOffset = kStoreOffset + kConsumers * kStoreBytes;
   static constexpr int kSharedBytes = kBarrierOffset + (2 * kStages + kConsumers) * 8;
@@ -52,7 +60,7 @@ struct TilePlaceSm90a {
   int split = 0, first_step = 0, last_step;
 
   REPVGG_DEVICE TilePlaceSm90a(const GemmSm90a& gemm, int tile) {
-    last_step = DivideUp(gemm.depth, kBoxChannels) * kTaps;
+    last_step = DivideUp(gemm.depth, Tile::kStepChannels) * kTaps;
     if constexpr (Tile::kConvolution) {
       split = tile % gemm.splits;
       tile /= gemm.splits;

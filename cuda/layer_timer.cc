@@ -6,6 +6,7 @@
 
 #include "cuda/device_memory.h"
 #include "cuda/formats.h"
+#include "engine/e4m3.h"
 #include "engine/error.h"
 
 namespace repvgg::cuda {
@@ -24,7 +25,8 @@ std::vector<unsigned char> RandomPattern(Precision precision) {
   std::vector<unsigned char> bytes(kPatternBytes);
   for (size_t i = 0; i < bytes.size(); i += ElementSize(precision)) {
     const float value = uniform(random);
-    const uint32_t bits = precision == Precision::kFp16   ? FloatToHalfBits(value)
+    const uint32_t bits = precision == Precision::kFp8    ? FloatToE4m3Bits(100 * value)
+                          : precision == Precision::kFp16   ? FloatToHalfBits(value)
                           : precision == Precision::kBf16 ? FloatToBFloat16Bits(value)
                                                           : FloatToTf32Bits(value);
     for (int b = 0; b < ElementSize(precision); ++b) bytes[i + b] = static_cast<unsigned char>(bits >> 8 * b);
@@ -45,7 +47,7 @@ class LayerTimer {
     const size_t out = Align(size * layer.pixels() * layer.out_channels);
     // More than the weights of any packing: F(4x4) has 36 values where the kernel has 9, and depths are
     // filled up.
-    const size_t weight = Align(size * 36 * DivideUp(layer.group_in(), 64) * 64 * layer.out_channels);
+    const size_t weight = Align(size * 36 * DivideUp(layer.group_in(), 128) * 128 * layer.out_channels);
     const size_t sets = std::clamp<size_t>(2 * device_.l2_bytes / (in + out + weight) + 1, 2, kMostLaunches);
     Reserve(sets * (in + weight) + sizeof(float) * layer.out_channels, inputs_);
     Reserve(sets * out, outputs_);
@@ -53,7 +55,7 @@ class LayerTimer {
 
     Convolution run = layer;
     run.workspace = workspace_.memory.get();
-    run.bias = reinterpret_cast<const float*>(inputs_.at(sets * (in + weight)));
+    run.bias = run.scale = reinterpret_cast<const float*>(inputs_.at(sets * (in + weight)));
     size_t next = 0;
     const auto launch = [&] {
       const size_t set = next++ % sets;

@@ -16,13 +16,15 @@ inline constexpr int kWmmaSharedBytes = kLimitChains / 2 * 16 * 16 * 4;
 enum class MatrixUnit { kWmma, kMma, kWgmma };
 
 // Of one block and round, a multiply-add being two: 16 x 8 x 16 a warp and chain (16 x 8 x 8 in tf32), by
-// wmma half as many chains of twice the size, by wgmma 64 x 256 x 64 for each four warps.
+// wmma half as many chains of twice the size, by wgmma 64 x 256 x 64 (128 in fp8) for each four warps.
 constexpr double MatrixOperations(Precision precision, MatrixUnit unit) {
-  if (unit == MatrixUnit::kWgmma) return 2.0 * 64 * 256 * 64 * kLimitThreads / 128;
+  if (unit == MatrixUnit::kWgmma) {
+    return 2.0 * 64 * 256 * 128 / ElementSize(precision) * kLimitThreads / 128;
+  }
   return 2.0 * 16 * 8 * (precision == Precision::kTf32 ? 8 : 16) * kLimitChains * kLimitThreads / 32;
 }
 
-// `out` has a float for each thread. kWmma is for fp16, kWgmma for fp16 and bf16.
+// `out` has a float for each thread. kWmma is for fp16, kWgmma for fp16, bf16 and fp8.
 cudaError_t LaunchMatrixLimit(Precision precision, MatrixUnit unit, int blocks, int rounds, float* out,
                               cudaStream_t stream);
 cudaError_t LaunchFmaLimit(int blocks, int rounds, float* out, cudaStream_t stream);

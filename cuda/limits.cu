@@ -19,8 +19,11 @@ REPVGG_DEVICE uint32_t RandomOperand(uint32_t seed) {
   };
   if constexpr (sizeof(T) == 4) {
     return FloatBits(RoundToTf32(value(seed + 1)));
-  } else {
+  } else if constexpr (sizeof(T) == 2) {
     return Pack<T>(value(2 * seed + 1), value(2 * seed + 2));
+  } else {
+    const auto normal = [&](uint32_t bits) { return 100 * value(4 * seed + bits); };
+    return Pack<T>(normal(1), normal(2)) | Pack<T>(normal(3), normal(4)) << 16;
   }
 }
 
@@ -143,7 +146,9 @@ cudaError_t LaunchMatrixLimit(Precision precision, MatrixUnit unit, int blocks, 
     return Launch(WmmaLimitKernel, dim3(blocks), dim3(kLimitThreads), kWmmaSharedBytes, stream, rounds, out);
   }
   if (unit == MatrixUnit::kWgmma) {
-    const auto kernel = precision == Precision::kBf16 ? WgmmaLimitKernel<BFloat16> : WgmmaLimitKernel<Half>;
+    const auto kernel = precision == Precision::kFp8    ? WgmmaLimitKernel<Fp8>
+                        : precision == Precision::kBf16 ? WgmmaLimitKernel<BFloat16>
+                                                        : WgmmaLimitKernel<Half>;
     return Launch(kernel, dim3(blocks), dim3(kLimitThreads), kWgmmaSharedBytes, stream, rounds, out);
   }
   return WithPrecision(precision, [&]<Precision kPrecision>() {

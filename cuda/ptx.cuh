@@ -46,6 +46,9 @@ struct Half {
 struct BFloat16 {
   uint16_t bits;
 };
+struct Fp8 {  // e4m3
+  uint8_t bits;
+};
 
 REPVGG_DEVICE float ToFloat(float value) { return value; }
 REPVGG_DEVICE float ToFloat(Half value) { return __half2float(__ushort_as_half(value.bits)); }
@@ -81,6 +84,16 @@ template <>
 REPVGG_DEVICE uint32_t Pack<BFloat16>(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return reinterpret_cast<const uint32_t&>(pair);
+}
+
+// In the lower half of the word, `low` at the lower address. Values beyond 448, e4m3's largest, become that.
+template <>
+REPVGG_DEVICE uint32_t Pack<Fp8>([[maybe_unused]] float low, [[maybe_unused]] float high) {
+  uint16_t pair = 0;
+#if REPVGG_ARCH >= 900
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+#endif
+  return pair;
 }
 
 // The nearest TF32 value (10 bits of mantissa), ties away from zero: what cvt.rna.tf32 gives.

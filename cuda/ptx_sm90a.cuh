@@ -12,14 +12,15 @@
 
 namespace repvgg::cuda {
 
-// The descriptor of an operand of Wgmma in shared memory: rows of 128 bytes (64 values of the reduction),
+// The descriptor of an operand of Wgmma in shared memory: rows of 128 bytes (64 values of the reduction, or 128
+// of fp8),
 // swizzled as TMA leaves them, in blocks of eight rows of 1024 bytes. `address` is that of the first row, in
-// a block's first 128 bytes; 32 bytes more are the next 16 values.
+// a block's first 128 bytes; 32 bytes more are the next 16 or 32 values.
 REPVGG_DEVICE uint64_t MatrixDescriptor(uint32_t address) {
   constexpr uint64_t kBlockBytes = 1024, kSwizzle128 = 1;
   return (address & 0x3ffff) >> 4 | uint64_t{1} << 16 | kBlockBytes >> 4 << 32 | kSwizzle128 << 62;
 }
-// 16 values of the reduction further.
+// 32 bytes of the reduction further.
 REPVGG_DEVICE uint64_t NextDescriptor(uint64_t descriptor, int steps) { return descriptor + 2 * steps; }
 
 }  // namespace repvgg::cuda
@@ -141,15 +142,16 @@ REPVGG_DEVICE void WgmmaWait() {
   REPVGG_SM90A("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// d += a * b for 64 rows and kColumns columns, 16 values of the reduction. Both operands are in shared
+// d += a * b (d = a * b without kAdds) for 64 rows and kColumns columns, 16 values of the reduction, or 32 of
+// fp8. Both operands are in shared
 // memory, rows and columns as MatrixDescriptor says. Warp w of the four has rows 16 w to 16 w + 15, and of
 // these lane (g, t) has, in d[4 j] to d[4 j + 3], columns 8 j + 2 t and 8 j + 2 t + 1 of row g, then of row g
 // + 8.
 template <typename T, int kColumns>
 struct WgmmaInstruction;
-template <typename T, int kColumns>
+template <typename T, int kColumns, bool kAdds = true>
 REPVGG_DEVICE void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b) {
-  WgmmaInstruction<T, kColumns>::Issue(d, a, b);
+  WgmmaInstruction<T, kColumns>::template Issue<kAdds>(d, a, b);
 }
 
 // The operand list of each width: four registers for eight columns.
@@ -175,15 +177,22 @@ REPVGG_DEVICE void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b) {
 #define REPVGG_S96 REPVGG_S80 ", " REPVGG_S16_80
 #define REPVGG_S128 REPVGG_S96 ", " REPVGG_S16_96 ", " REPVGG_S16_112
 
-#define REPVGG_WGMMA(T, type, columns, names, a_name, b_name, ...)                                         \
-  template <>                                                                                              \
-  struct WgmmaInstruction<T, columns> {                                                                    \
-    REPVGG_DEVICE static void Issue([[maybe_unused]] float (&d)[columns / 2], [[maybe_unused]] uint64_t a, \
-                                    [[maybe_unused]] uint64_t b) {                                         \
-      REPVGG_SM90A("wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." type "." type " {" names        \
-                   "}, " a_name ", " b_name ", 1, 1, 1, 0, 0;" : __VA_ARGS__ : "l"(a),                     \
-                   "l"(b));                                                                                \
-    }                                                                                                      \
+#define REPVGG_WGMMA(T, type, columns, names, a_name, b_name, ...)                                          \
+  template <>                                                                                               \
+  struct WgmmaInstruction<T, columns> {                                                                     \
+    template <bool kAdds>                                                                                   \
+    REPVGG_DEVICE static void Issue([[maybe_unused]] float (&d)[columns / 2], [[maybe_unused]] uint64_t a,  \
+                                    [[maybe_unused]] uint64_t b) {                                          \
+      if constexpr (kAdds) {                                                                                \
+        REPVGG_SM90A("wgmma.mma_async.sync.aligned.m64n" #columns REPVGG_SHAPE_##T type "." type " {" names \
+                     "}, " a_name ", " b_name ", 1, 1, 1" REPVGG_ORDER_##T ";" : __VA_ARGS__ : "l"(a),      \
+                     "l"(b));                                                                               \
+      } else {                                                                                              \
+        REPVGG_SM90A("wgmma.mma_async.sync.aligned.m64n" #columns REPVGG_SHAPE_##T type "." type " {" names \
+                     "}, " a_name ", " b_name ", 0, 1, 1" REPVGG_ORDER_##T ";" : __VA_ARGS__ : "l"(a),      \
+                     "l"(b));                                                                               \
+      }                                                                                                     \
+    }                                                                                                       \
   };
 #define REPVGG_WGMMAS(T, type)                                                                           \
   REPVGG_WGMMA(T, type, 32, REPVGG_S16_0, "%16", "%17", REPVGG_D16(0))                                   \
@@ -202,8 +211,16 @@ REPVGG_DEVICE void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b) {
                REPVGG_D16(48), REPVGG_D16(64), REPVGG_D16(80))                                           \
   REPVGG_WGMMA(T, type, 256, REPVGG_S128, "%128", "%129", REPVGG_D16(0), REPVGG_D16(16), REPVGG_D16(32), \
                REPVGG_D16(48), REPVGG_D16(64), REPVGG_D16(80), REPVGG_D16(96), REPVGG_D16(112))
+// Operands of 16 bits have flags for transposition.
+#define REPVGG_SHAPE_Half "k16.f32."
+#define REPVGG_SHAPE_BFloat16 "k16.f32."
+#define REPVGG_SHAPE_Fp8 "k32.f32."
+#define REPVGG_ORDER_Half ", 0, 0"
+#define REPVGG_ORDER_BFloat16 ", 0, 0"
+#define REPVGG_ORDER_Fp8 ""
 REPVGG_WGMMAS(Half, "f16")
 REPVGG_WGMMAS(BFloat16, "bf16")
+REPVGG_WGMMAS(Fp8, "e4m3")
 
 }  // namespace repvgg::cuda
 

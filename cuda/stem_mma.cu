@@ -1,4 +1,4 @@
-// The first layer on tensor cores (mma.sync), for maps of fp16 and bf16: what stem.cu does with
+// The first layer on tensor cores (mma.sync), for maps of fp16, bf16 and fp8: what stem.cu does with
 // multiply-adds.
 //
 // Exactness. A pixel's bytes are exact in fp16, so normalisation goes to the other side: weights times the
@@ -17,7 +17,7 @@
 // Where time goes. Expected, not measured: writing the map. On an H200 at batch 128 and 64 channels that is
 // 48 us at 4.3 TB/s, where stem.cu's multiply-adds alone take 94 us at their peak.
 //
-// Limits. sm_75. Channels in multiples of 8.
+// Limits. sm_75, for fp8 sm_90. Channels in multiples of 8.
 #include "cuda/element.cuh"
 #include "cuda/stem.h"
 
@@ -161,7 +161,15 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfMultiprocessor) StemMmaKern
         for (int j = 0; j + 1 < kTiles; j += j + 4 <= kTiles ? 4 : 2) {
           const int channel = ChannelOf<kTiles>(j, 2 * t);
           if (first_channel + channel >= stem.out_channels) continue;
-          if (j + 4 <= kTiles) {
+          if constexpr (kPrecision == Precision::kFp8) {
+            const uint32_t four = words[j] | words[j + 1] << 16;
+            if (j + 4 <= kTiles) {
+              *reinterpret_cast<uint2*>(to + channel) =
+                  make_uint2(four, words[(j + 2) % kTiles] | words[(j + 3) % kTiles] << 16);
+            } else {
+              *reinterpret_cast<uint32_t*>(to + channel) = four;
+            }
+          } else if (j + 4 <= kTiles) {
             *reinterpret_cast<uint4*>(to + channel) =
                 make_uint4(words[j], words[j + 1], words[(j + 2) % kTiles], words[(j + 3) % kTiles]);
           } else {
@@ -199,13 +207,16 @@ cudaError_t LaunchPrecision(const Stem& stem, cudaStream_t stream) {
 }  // namespace
 
 bool StemMmaFits(const Stem& stem, Precision out_precision) {
+  if (stem.out_channels % 8 != 0) return false;
+  if (out_precision == Precision::kFp8) return true;  // Only where the GPU has it: cuda_backend.cc.
   const bool halves = out_precision == Precision::kFp16 || out_precision == Precision::kBf16;
-  return halves && stem.out_channels % 8 == 0 && MachineCode(StemMmaKernel<Precision::kFp16, 8>) >= 75;
+  return halves && MachineCode(StemMmaKernel<Precision::kFp16, 8>) >= 75;
 }
 
 cudaError_t LaunchStemMma(const Stem& stem, Precision out_precision, cudaStream_t stream) {
-  return out_precision == Precision::kFp16 ? LaunchPrecision<Precision::kFp16>(stem, stream)
-                                           : LaunchPrecision<Precision::kBf16>(stem, stream);
+  return out_precision == Precision::kFp8    ? LaunchPrecision<Precision::kFp8>(stem, stream)
+         : out_precision == Precision::kFp16 ? LaunchPrecision<Precision::kFp16>(stem, stream)
+                                             : LaunchPrecision<Precision::kBf16>(stem, stream);
 }
 
 }  // namespace repvgg::cuda

@@ -24,16 +24,18 @@ Function* DriverFunction(const char* name) {
 }
 
 CUtensorMapDataType DataType(Precision precision) {
-  return precision == Precision::kFp16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  return precision == Precision::kFp8    ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+         : precision == Precision::kFp16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                         : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
 }
 
-CUtensorMapSwizzle Swizzle(uint32_t row_elements) {
-  switch (row_elements) {
-    case 64:
+CUtensorMapSwizzle Swizzle(uint32_t row_bytes) {
+  switch (row_bytes) {
+    case 128:
       return CU_TENSOR_MAP_SWIZZLE_128B;
-    case 32:
+    case 64:
       return CU_TENSOR_MAP_SWIZZLE_64B;
-    case 16:
+    case 32:
       return CU_TENSOR_MAP_SWIZZLE_32B;
     default:
       return CU_TENSOR_MAP_SWIZZLE_NONE;
@@ -55,7 +57,7 @@ cudaError_t EncodeTiled(const TiledArray& array, Precision precision, TensorMap*
   CUtensorMap encoded;
   const CUresult result =
       encode(&encoded, DataType(precision), 4, const_cast<void*>(array.base), array.size, array.stride,
-             array.box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, Swizzle(array.box[0]),
+             array.box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, Swizzle(array.box[0] * ElementSize(precision)),
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return Finish(result, encoded, map);
 }
@@ -65,7 +67,7 @@ cudaError_t EncodePixels(const PixelArray& array, Precision precision, TensorMap
   if (encode == nullptr) return cudaErrorNotSupported;
   const cuuint64_t size[4] = {static_cast<cuuint64_t>(array.channels), static_cast<cuuint64_t>(array.width),
                               static_cast<cuuint64_t>(array.height), static_cast<cuuint64_t>(array.batch)};
-  const cuuint64_t pixel = 2ull * array.pixel_elements;
+  const cuuint64_t pixel = static_cast<cuuint64_t>(array.pixel_elements) * ElementSize(precision);
   const cuuint64_t strides[3] = {pixel, pixel * array.width, pixel * array.width * array.height};
   // The first tap of a window may lie from (-1, -1) to two before the last pixel and line.
   const int lower[2] = {-1, -1}, upper[2] = {-1, -1};
@@ -74,7 +76,7 @@ cudaError_t EncodePixels(const PixelArray& array, Precision precision, TensorMap
   CUtensorMap encoded;
   const CUresult result =
       encode(&encoded, DataType(precision), 4, const_cast<void*>(array.base), size, strides, lower, upper,
-             kBoxChannels, array.box_pixels, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             BoxChannels(precision), array.box_pixels, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return Finish(result, encoded, map);
 }

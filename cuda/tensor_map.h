@@ -1,5 +1,5 @@
 // What the tensor memory accelerator of Hopper knows of an array: its place, sizes and strides, and the box
-// that one copy takes from it or puts into it. Elements are 16 bits wide. Parts of a box beyond the array are
+// that one copy takes from it or puts into it. Parts of a box beyond the array are
 // zeros when loaded and are not stored.
 #pragma once
 
@@ -14,7 +14,7 @@ struct alignas(64) TensorMap {
 };
 
 // Sizes and boxes are in elements, innermost first; strides in bytes, of all dimensions but the innermost.
-// Base and strides are multiples of 16 bytes. The innermost size of a box is 8, 16, 32 or 64 elements; in
+// Base and strides are multiples of 16 bytes. The innermost size of a box is 16, 32, 64 or 128 bytes; in
 // shared memory its rows of that size follow each other, and within each aligned 1024 bytes bits 4 to 6 of an
 // address are exchanged by bits 7 to 9 (of which rows of 32 bytes use one, of 64 bytes two): see
 // SwizzledByte.
@@ -26,7 +26,7 @@ struct TiledArray {
 };
 
 // Maps of pixels, as a 3x3 convolution with padding 1 reads them: a box is `box_pixels` windows' worth of one
-// tap, 64 channels each; windows follow each other along rows, lines and images.
+// tap, BoxChannels each; windows follow each other along rows, lines and images.
 struct PixelArray {
   const void* base = nullptr;
   int batch = 0, height = 0, width = 0;
@@ -36,9 +36,10 @@ struct PixelArray {
   int box_pixels = 0;
 };
 
-inline constexpr int kBoxChannels = 64;  // Of a PixelArray.
+// Of a PixelArray: they fill the 128 bytes of a row.
+constexpr int BoxChannels(Precision precision) { return 128 / ElementSize(precision); }
 
-// `precision` is kFp16 or kBf16. The driver's functions are looked up at run time: nothing needs to be
+// `precision` is kFp16, kBf16 or kFp8. The driver's functions are looked up at run time: nothing needs to be
 // linked, and without a driver these return an error.
 cudaError_t EncodeTiled(const TiledArray& array, Precision precision, TensorMap* map);
 cudaError_t EncodePixels(const PixelArray& array, Precision precision, TensorMap* map);

@@ -18,6 +18,7 @@ extern const std::span<const DirectMmaTile> kChainMmaTiles;
 namespace {
 
 constexpr int kMostSharedBytes = 99 << 10;  // What sm_86 and sm_89 have.
+constexpr int kBoxChannels = BoxChannels(Precision::kFp16);
 
 int Positions(int tile_side) { return (tile_side + 2) * (tile_side + 2); }
 

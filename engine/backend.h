@@ -22,6 +22,7 @@ struct ImageBatch {
 enum class Output {
   kEmbedding,  // The globally average-pooled features of the last block: [count][embedding_channels].
   kLogits,     // The classifier's output: [count][num_classes].
+  kRanges,     // NetworkShape::ranges of all images together: [total_channels]. The CPU's fp32 only.
 };
 
 // Asked between layers; true ends the run with Error{kAborted}.

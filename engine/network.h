@@ -31,7 +31,15 @@ struct NetworkShape {
   // An input value v of 0..255 becomes (v / 255 - mean) / stddev. Padding is zero after that.
   std::array<float, 3> mean{};
   std::array<float, 3> stddev{};
+  // Of fp8: the largest value of each channel of each block's output, block after block, over calibration images.
+  std::vector<float> ranges;
 
+  // Of all blocks' outputs.
+  int total_channels() const {
+    int total = 0;
+    for (const BlockShape& block : blocks) total += block.out_channels;
+    return total;
+  }
   int embedding_channels() const { return blocks.back().out_channels; }
 };
 
@@ -54,6 +62,7 @@ struct DeployBlock {
   Floats weight;
   Floats bias;
   SqueezeExcite squeeze_excite;  // Empty where the shape has none.
+  Floats scale;                  // Of fp8, once quantised (engine/fp8.h).
 };
 
 struct TrainBranch {

@@ -14,8 +14,11 @@ export type DeviceList = readonly Exclude<DeviceName, 'auto'>[];
  * Arithmetic of the convolutions. 'auto' is fp32 on the CPU, which also has bf16 (deploy form only), and fp16 with sums
  * in fp32 on a GPU, which has all four: tensor cores are several times faster than fp32, and of their formats fp16 is the
  * most precise. It holds no value above 65504; networks with larger activations need bf16 or fp32.
+ *
+ * 'fp8' (e4m3) is for Hopper GPUs and needs {@link LoadOptions.calibration}; 'fp8-simulated' computes on the CPU what it
+ * would give, no faster than fp32, to tell how accurate it is. docs/performance.md has figures.
  */
-export type Precision = 'auto' | 'fp32' | 'tf32' | 'fp16' | 'bf16';
+export type Precision = 'auto' | 'fp32' | 'tf32' | 'fp16' | 'bf16' | 'fp8' | 'fp8-simulated';
 
 /** The device a model was given. */
 export interface Device {
@@ -34,7 +37,15 @@ export interface Placement {
   precision: Exclude<Precision, 'auto'>;
 }
 
-const precisions: readonly Precision[] = ['auto', 'fp32', 'tf32', 'fp16', 'bf16'];
+export const precisions: readonly Precision[] = [
+  'auto',
+  'fp32',
+  'tf32',
+  'fp16',
+  'bf16',
+  'fp8',
+  'fp8-simulated',
+];
 
 /**
  * Chooses the device and checks that it has the precision.
@@ -74,14 +85,24 @@ function chooseOne(device: DeviceName, precision: Precision): Placement {
   if (!precisions.includes(precision)) {
     throw invalidArgument('precision', precisions.map(p => `"${p}"`).join(', '), precision);
   }
-  let reason = 'The CPU was asked for.';
-  if (device !== 'cpu') {
+  const simulated = precision === 'fp8-simulated';
+  if (simulated && device.startsWith('cuda')) {
+    throw unsupported('fp8 is simulated on the CPU: use device "cpu", or on a Hopper GPU precision "fp8".');
+  }
+  let reason = simulated ? 'fp8 is simulated on the CPU.' : 'The CPU was asked for.';
+  if (device !== 'cpu' && !simulated) {
     const cuda = native().cudaInfo();
     const index = device.startsWith('cuda:') ? Number(device.slice('cuda:'.length)) : 0;
     const problem = whyNoCuda(cuda, index);
     if (problem === null) {
       const name = `cuda:${index}`;
-      const reason = `${cuda.devices[index]!.name} can be used.`;
+      const {name: model, computeCapability} = cuda.devices[index]!;
+      if (precision === 'fp8' && computeCapability !== '9.0') {
+        throw unsupported(
+          `fp8 is for GPUs of compute capability 9.0, such as the H100 and H200; that of the ${model} is ${computeCapability}: use "fp16".`,
+        );
+      }
+      const reason = `${model} can be used.`;
       return {
         device: {name, members: [name], backend: 'cuda', reason},
         precision: precision === 'auto' ? 'fp16' : precision,
@@ -93,22 +114,22 @@ function chooseOne(device: DeviceName, precision: Precision): Placement {
     reason = problem;
   }
   if (precision === 'fp16' || precision === 'tf32') {
-    throw new RepVGGError(
-      'ERR_PRECISION_UNSUPPORTED',
-      `The CPU has no ${precision} path: use "fp32" or "bf16".`,
-    );
+    throw unsupported(`The CPU has no ${precision} path: use "fp32" or "bf16".`);
+  }
+  if (precision === 'fp8') {
+    const instead = 'use "fp32" or "bf16", or "fp8-simulated" to see how accurate fp8 would be';
+    throw unsupported(`fp8 is for GPUs of compute capability 9.0, such as the H100 and H200: ${instead}.`);
   }
   if (precision === 'bf16' && native().cpuInfo().bf16 === null) {
-    throw new RepVGGError(
-      'ERR_PRECISION_UNSUPPORTED',
-      'This processor has no bf16 instructions (AMX or AVX-512 BF16): use "fp32".',
-    );
+    throw unsupported('This processor has no bf16 instructions (AMX or AVX-512 BF16): use "fp32".');
   }
   return {
     device: {name: 'cpu', members: ['cpu'], backend: 'cpu', reason},
     precision: precision === 'auto' ? 'fp32' : precision,
   };
 }
+
+const unsupported = (message: string): RepVGGError => new RepVGGError('ERR_PRECISION_UNSUPPORTED', message);
 
 /** The first branch of drivers for a version of CUDA, from table 1 of NVIDIA's "CUDA Compatibility". */
 const firstDrivers: Record<number, string> = {12: '525', 13: '580'};

@@ -1,6 +1,7 @@
 import type {Architecture} from './architecture.ts';
 import {checkOptions, checkSignal, positiveInteger} from './arguments.ts';
 import {mostImages} from './batches.ts';
+import {type Calibration, checkCalibration, checkFp8, isFp8, rangesOf} from './calibration.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from './device.ts';
@@ -33,6 +34,11 @@ export interface LoadOptions {
   device?: DeviceName | DeviceList | undefined;
   /** Default 'auto': fp32 on the CPU. */
   precision?: Precision | undefined;
+  /**
+   * Images that fp8 learns from how large the values of a network are, some dozens of the kind that it is for: an array, a
+   * folder, a list, a tar (of which it takes 512), or "digits". They pass the CPU's fp32 when the network is loaded.
+   */
+  calibration?: Calibration | undefined;
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
   architecture?: string | Architecture | undefined;
   /**
@@ -96,12 +102,14 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   checkSignal(signal);
   signal?.throwIfAborted();
   const chosen = chooseDevice(device, precision);
+  const calibration = isFp8(chosen.precision) ? checkCalibration(options.calibration) : undefined;
 
   await using file = await openCheckpoint(await locateCheckpoint(checkpoint, {signal, onProgress}));
   const {architecture: expected, eps} = options;
   const fusion = new NativeFusion();
   const parameters = networkFromCheckpoint(file, {architecture: expected, eps}, fusion);
   const {architecture} = parameters;
+  if (calibration) checkFp8(architecture, form);
   const labels = await resolveLabels(given, architecture.numClasses);
   const preprocessing = completePreprocessing(
     options.preprocessing,
@@ -109,6 +117,16 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   );
   const shape = toNativeShape(architecture, form, preprocessing);
   try {
+    if (calibration) {
+      const cpu = chooseDevice('cpu', 'fp32');
+      // Always the same algorithm: what is fastest is not always the same, and rounds differently.
+      await using exact = disposing(
+        createNetwork(shape, cpu, {batchSize, winograd: 'off', ...(threads && {threads})}),
+      );
+      const own = networkFromCheckpoint(file, {architecture, eps: options.eps});
+      await setParameters(exact.network, own, form, signal);
+      shape.ranges = await rangesOf(exact.network, calibration, {preprocessing, batchSize, signal});
+    }
     const network = createNetwork(shape, chosen, {batchSize, winograd, ...(threads && {threads})});
     await setParameters(network, parameters, form, {signal, fusion});
     return {
@@ -127,6 +145,10 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   } finally {
     fusion.close();
   }
+}
+
+function disposing(network: NativeNetwork): AsyncDisposable & {network: NativeNetwork} {
+  return {network, [Symbol.asyncDispose]: () => network.dispose()};
 }
 
 /**

@@ -22,6 +22,8 @@ export interface NativeNetworkShape {
   width: number;
   mean: readonly [number, number, number];
   std: readonly [number, number, number];
+  /** Of fp8: the largest value of each channel of each block's output, block after block. */
+  ranges?: Float32Array;
 }
 
 export interface NativeSqueezeExcite {
@@ -71,11 +73,14 @@ export interface NativeTopK {
   scores: Float32Array;
 }
 
+export type NativeOutput = 'logits' | 'embedding' | 'ranges';
+
 /** Arrays that are handed over must not change until the promise settles. `cancel[0] = 1` ends a run early. */
 export interface NativeNetwork {
   setBlock(index: number, block: NativeDeployBlock | NativeTrainBlock): Promise<void>;
   setLinear(linear: {weight: Float32Array; bias: Float32Array}): Promise<void>;
-  run(batch: NativeBatch, output: 'logits' | 'embedding', cancel: Uint8Array): Promise<Float32Array>;
+  /** 'ranges' (the CPU's fp32 only) gives {@link NativeNetworkShape.ranges} of the batch. */
+  run(batch: NativeBatch, output: NativeOutput, cancel: Uint8Array): Promise<Float32Array>;
   runTopK(batch: NativeBatch, k: number, cancel: Uint8Array): Promise<NativeTopK>;
   /** Images per second of the network alone: runs the batch again and again, with pixels and results on the device. */
   measureRate(batch: NativeBatch, seconds: number, cancel: Uint8Array): Promise<number>;
@@ -112,7 +117,8 @@ export const winogradClasses: readonly Winograd[] = ['auto', 'off', 'f2', 'f4'];
 export interface NativeNetworkOptions {
   /** "cpu", "cuda" or "cuda:N". */
   backend: string;
-  precision: 'fp32' | 'tf32' | 'fp16' | 'bf16';
+  /** On the CPU, "fp8" is simulated. */
+  precision: 'fp32' | 'tf32' | 'fp16' | 'bf16' | 'fp8';
   /** Images that a run will usually have: what is fastest depends on it, what is possible does not. */
   batchSize: number;
   threads?: number;

@@ -1,5 +1,5 @@
 import {type Architecture, blockShapes} from './architecture.ts';
-import type {Placement} from './device.ts';
+import type {Placement, Precision} from './device.ts';
 import {invalidArgument} from './errors.ts';
 import type {BatchNorm} from './fusion.ts';
 import {
@@ -30,12 +30,17 @@ export function createNetwork(
     name,
     network: new (native().Network)(shape, {
       backend: name,
-      precision,
+      precision: nativePrecision(precision),
       ...options,
       ...(algorithm && {algorithm}),
     }),
   }));
   return members.length === 1 ? members[0]!.network : new NetworkGroup(members);
+}
+
+/** What the addon calls it. */
+export function nativePrecision(precision: Exclude<Precision, 'auto'>): NativeNetworkOptions['precision'] {
+  return precision === 'fp8-simulated' ? 'fp8' : precision;
 }
 
 /** The addon's description of a network: blocks, not stages, and no names. */

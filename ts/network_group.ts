@@ -1,5 +1,12 @@
 import {RepVGGError} from './errors.ts';
-import type {NativeBatch, NativeDeployBlock, NativeNetwork, NativeTopK, NativeTrainBlock} from './native.ts';
+import type {
+  NativeBatch,
+  NativeDeployBlock,
+  NativeNetwork,
+  NativeOutput,
+  NativeTopK,
+  NativeTrainBlock,
+} from './native.ts';
 
 export interface GroupMember {
   /** Of the device. */
@@ -29,7 +36,7 @@ export class NetworkGroup implements NativeNetwork {
     return this.#onAll(network => network.setLinear(linear));
   }
 
-  run(batch: NativeBatch, output: 'logits' | 'embedding', cancel: Uint8Array): Promise<Float32Array> {
+  run(batch: NativeBatch, output: NativeOutput, cancel: Uint8Array): Promise<Float32Array> {
     return this.#onNext(network => network.run(batch, output, cancel));
   }
 

@@ -1,5 +1,6 @@
 import type {Architecture} from './architecture.ts';
 import {randomNetwork} from './bench/workload.ts';
+import {checkFp8, isFp8, typicalRanges} from './calibration.ts';
 import type {Placement} from './device.ts';
 import {setParameters} from './load_network.ts';
 import {fromNative, type NetworkDescription} from './native.ts';
@@ -21,11 +22,12 @@ export async function describeLayers(
 ): Promise<NetworkDescription> {
   const {mean, std} = defaultPreprocessing(architecture);
   try {
-    const network = createNetwork(
-      toNativeShape(architecture, 'deploy', {crop: size, mean, std}),
-      placement,
-      options,
-    );
+    const shape = toNativeShape(architecture, 'deploy', {crop: size, mean, std});
+    if (isFp8(placement.precision)) {
+      checkFp8(architecture, 'deploy');
+      shape.ranges = typicalRanges(shape);
+    }
+    const network = createNetwork(shape, placement, options);
     await setParameters(network, randomNetwork(architecture, 'deploy'), 'deploy');
     const description = JSON.parse(await network.describe()) as NetworkDescription;
     await network.dispose();

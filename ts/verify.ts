@@ -9,12 +9,13 @@ import type {LoadOptions} from './load_network.ts';
 import {locateCheckpoint} from './locate.ts';
 import {RepVGG} from './model.ts';
 import type {Form} from './network.ts';
+import type {Preprocessing} from './preprocessing.ts';
 
 /** Of {@link verifyCheckpoint}. */
 export interface VerifyOptions
   extends Pick<
     LoadOptions,
-    'architecture' | 'eps' | 'device' | 'preprocessing' | 'threads' | 'batchSize' | 'signal'
+    'architecture' | 'eps' | 'device' | 'calibration' | 'preprocessing' | 'threads' | 'batchSize' | 'signal'
   > {
   /** The fused checkpoint to check. Default: the branches are fused here, in memory. */
   deploy?: string | undefined;
@@ -24,7 +25,7 @@ export interface VerifyOptions
   random?: number | undefined;
   /** Of the fused form; as trained it runs in fp32. Default 'fp32'. */
   precision?: Precision | undefined;
-  /** The largest relative difference that passes. Default 1e-4, of tf32 and fp16 5e-3, of bf16 2e-2. */
+  /** The largest relative difference that passes. Default 1e-4, of tf32 and fp16 5e-3, of bf16 2e-2, of fp8 0.2. */
   tolerance?: number | undefined;
 }
 
@@ -73,9 +74,10 @@ export async function verifyCheckpoint(train: string, options: VerifyOptions = {
   }
   // Noise is made at the size of the crop.
   const geometry = inputs ? preprocessing : {...preprocessing, resize: 0};
+  const imagesFor = ({crop}: Preprocessing): readonly ImageInput[] => inputs ?? noise(random, crop);
   const run = async (path: string, form: Form, own: Partial<LoadOptions>): Promise<Run> => {
     await using model = await RepVGG.load(path, {...load, precision: 'fp32', form, ...own});
-    const images = inputs ?? noise(random, model.preprocessing.crop);
+    const images = imagesFor(model.preprocessing);
     const hasClassifier = model.architecture.numClasses > 0;
     const outputs = hasClassifier
       ? await model.logits(images, {signal})
@@ -89,7 +91,8 @@ export async function verifyCheckpoint(train: string, options: VerifyOptions = {
   };
   const before = await run(train, 'train', {preprocessing: geometry});
   const {architecture} = before;
-  const own = {architecture, preprocessing: before.preprocessing, precision};
+  const calibration = load.calibration ?? imagesFor(before.preprocessing);
+  const own = {architecture, preprocessing: before.preprocessing, precision, calibration};
   const after = await run(deploy, 'deploy', own);
   const verification = compare(
     architecture,
@@ -128,6 +131,8 @@ const tolerances: Record<Exclude<Precision, 'auto'>, number> = {
   tf32: 5e-3,
   fp16: 5e-3,
   bf16: 2e-2,
+  fp8: 0.2,
+  'fp8-simulated': 0.2,
 };
 
 function compare(

@@ -56,6 +56,7 @@ Barrier* Find(const void* address, const void* place) {
 template <typename Copy>
 void ForEachRow(const cuda::TensorMap& map, const Coordinates& at, Copy copy) {
   const EncodedMap& encoded = Decode(map);
+  const int size = encoded.element;
   if (encoded.kind == EncodedMap::kTiled) {
     const cuda::TiledArray& array = encoded.tiled;
     const int row_elements = static_cast<int>(array.box[0]);
@@ -70,9 +71,10 @@ void ForEachRow(const cuda::TensorMap& map, const Coordinates& at, Copy copy) {
           const int elements = valid ? std::min(row_elements, static_cast<int>(array.size[0]) - at[0]) : 0;
           const int64_t offset = valid ? i1 * static_cast<int64_t>(array.stride[0]) +
                                              i2 * static_cast<int64_t>(array.stride[1]) +
-                                             i3 * static_cast<int64_t>(array.stride[2]) + 2 * at[0]
+                                             i3 * static_cast<int64_t>(array.stride[2]) + size * at[0]
                                        : 0;
-          copy(row, row_elements * 2, static_cast<const unsigned char*>(array.base) + offset, elements * 2);
+          copy(row, row_elements * size, static_cast<const unsigned char*>(array.base) + offset,
+               elements * size);
         }
       }
     }
@@ -90,13 +92,13 @@ void ForEachRow(const cuda::TensorMap& map, const Coordinates& at, Copy copy) {
     const int from_x = x + at[4], from_y = y + at[5];
     const bool valid = from_x >= 0 && from_x < array.width && from_y >= 0 && from_y < array.height &&
                        image >= 0 && image < array.batch && at[0] < array.channels;
-    const int elements = valid ? std::min(cuda::kBoxChannels, array.channels - at[0]) : 0;
+    const int elements = valid ? std::min(128 / size, array.channels - at[0]) : 0;
     const int64_t pixel =
         valid ? (static_cast<int64_t>(image) * array.height + from_y) * array.width + from_x : 0;
-    copy(row, cuda::kBoxChannels * 2,
+    copy(row, 128,
          static_cast<const unsigned char*>(array.base) +
-             2 * (pixel * array.pixel_elements + (valid ? at[0] : 0)),
-         elements * 2);
+             size * (pixel * array.pixel_elements + (valid ? at[0] : 0)),
+         elements * size);
     if ((x += array.stride) > last_x) {
       x = kLower;
       if ((y += array.stride) > last_y) y = kLower, ++image;
@@ -111,8 +113,12 @@ HiddenSums* FindSums(Fiber& fiber, const float* d) {
   return nullptr;
 }
 
-// One row of an operand: 16 values of the reduction.
-void ReadRow(MmaType type, uint64_t descriptor, int row, float (&out)[16]) {
+// Of 32 bytes.
+constexpr int kMostInner = 32;
+int Inner(MmaType type) { return type == MmaType::kFp8 ? 32 : 16; }
+
+// One row of an operand: 32 bytes of the reduction.
+void ReadRow(MmaType type, uint64_t descriptor, int row, float (&out)[kMostInner]) {
   const int start = static_cast<int>(descriptor & 0x3fff) << 4;
   const int blocks = static_cast<int>(descriptor >> 32 & 0x3fff) << 4;
   if (descriptor >> 62 != 1) return Complain(Fault::kMisaligned, nullptr, "descriptor of another layout");
@@ -120,6 +126,10 @@ void ReadRow(MmaType type, uint64_t descriptor, int row, float (&out)[16]) {
     const int address = start + row / 8 * blocks + row % 8 * 128 + half * 16;
     const unsigned char* const from = worker->shared + (address ^ (address >> 7 & 7) << 4);
     CheckAsyncRead(from, 16, false, nullptr);
+    if (type == MmaType::kFp8) {
+      for (int i = 0; i < 16; ++i) out[half * 16 + i] = E4m3ToFloat(from[i]);
+      continue;
+    }
     uint16_t bits[8];
     std::memcpy(bits, from, 16);
     for (int i = 0; i < 8; ++i) {
@@ -138,37 +148,71 @@ void NoteProductReads(uint64_t descriptor, int first_row, int rows) {
   }
 }
 
+constexpr int kMostColumns = 256;
+
+// d[n] += sum of a[k] * b[k][n], as Hopper's tensor cores do it for e4m3: each product, and what was there before,
+// keeps 14 bits below the power of two of the largest (DeepSeek-V3 Technical Report, section 3.3.2).
+void AddCoarsely(const float (&a)[kMostInner], const float (&b)[kMostInner][kMostColumns], int columns,
+                 float* d) {
+  float largest[kMostColumns], unit[kMostColumns], inverse[kMostColumns];
+  for (int n = 0; n < columns; ++n) largest[n] = std::abs(d[n]);
+  for (int k = 0; k < kMostInner; ++k) {
+    if (a[k] == 0) continue;  // Half of all values after ReLU.
+    for (int n = 0; n < columns; ++n) largest[n] = std::max(largest[n], std::abs(a[k] * b[k][n]));
+  }
+  for (int n = 0; n < columns; ++n) {
+    const uint32_t exponent = std::max(FloatToBits(largest[n]) >> 23, 20u);
+    unit[n] = BitsToFloat((exponent - 13) << 23);
+    inverse[n] = BitsToFloat((254 - (exponent - 13)) << 23);
+    d[n] = std::trunc(d[n] * inverse[n]);
+  }
+  for (int k = 0; k < kMostInner; ++k) {
+    if (a[k] == 0) continue;
+    for (int n = 0; n < columns; ++n) d[n] += std::trunc(a[k] * b[k][n] * inverse[n]);
+  }
+  for (int n = 0; n < columns; ++n) d[n] *= unit[n];
+}
+
 // A warp's 16 of 64 rows.
 void CarryOut(const PendingProduct& product, int first_thread) {
-  constexpr int kMostColumns = 256;
   Worker& w = *worker;
-  const int quarter = first_thread / kWarp % 4, columns = product.columns;
-  static thread_local float b[16][kMostColumns], d[16][kMostColumns];
+  const int quarter = first_thread / kWarp % 4, columns = product.columns, inner = Inner(product.type);
+  static thread_local float b[kMostInner][kMostColumns], d[16][kMostColumns];
   for (int n = 0; n < columns; ++n) {
-    float row[16];
+    float row[kMostInner];
     ReadRow(product.type, product.b, n, row);
-    for (int k = 0; k < 16; ++k) b[k][n] = row[k];
+    for (int k = 0; k < inner; ++k) b[k][n] = row[k];
+  }
+  // This lane's part of d.
+  const auto for_each_sum = [&](auto work) {
+    for (int lane = 0; lane < kWarp; ++lane) {
+      Fiber& fiber = *w.fibers[first_thread + lane];
+      HiddenSums& sums = *FindSums(fiber, fiber.products.front().d);
+      for (int i = 0; i < columns / 2; ++i) {
+        work(sums.values[i], d[lane / 4 + i / 2 % 2 * 8][i / 4 * 8 + lane % 4 * 2 + i % 2]);
+      }
+    }
+  };
+  for (int m = 0; m < 16; ++m) std::fill_n(d[m], columns, 0.0f);
+  if (product.type == MmaType::kFp8 && product.adds) {
+    for_each_sum([](float value, float& sum) { sum = value; });
   }
   for (int m = 0; m < 16; ++m) {
-    float a[16];
+    float a[kMostInner];
     ReadRow(product.type, product.a, quarter * 16 + m, a);
-    std::fill_n(d[m], columns, 0.0f);
-    for (int k = 0; k < 16; ++k) {
+    if (product.type == MmaType::kFp8) {
+      AddCoarsely(a, b, columns, d[m]);
+      continue;
+    }
+    for (int k = 0; k < inner; ++k) {
       if (a[k] == 0) continue;  // Half of all values after ReLU.
       for (int n = 0; n < columns; ++n) d[m][n] += a[k] * b[k][n];
     }
   }
   NoteProductReads(product.a, quarter * 16, 16);
   NoteProductReads(product.b, 0, columns);
-  for (int lane = 0; lane < kWarp; ++lane) {
-    Fiber& fiber = *w.fibers[first_thread + lane];
-    HiddenSums& sums = *FindSums(fiber, fiber.products.front().d);
-    for (int block = 0; block < columns / 8; ++block) {
-      for (int i = 0; i < 4; ++i) {
-        sums.values[block * 4 + i] += d[lane / 4 + i / 2 * 8][block * 8 + lane % 4 * 2 + i % 2];
-      }
-    }
-  }
+  const bool keeps = product.type != MmaType::kFp8 && product.adds;
+  for_each_sum([&](float& value, float sum) { value = keeps ? value + sum : sum; });
 }
 
 }  // namespace
@@ -285,7 +329,7 @@ void WaitStores() {
 void FenceProducts() { worker->current->products_fenced = true; }
 void CommitProducts() { ++worker->current->product_group; }
 
-void Multiply64(MmaType type, int columns, float* d, uint64_t a, uint64_t b) {
+void Multiply64(MmaType type, int columns, float* d, uint64_t a, uint64_t b, bool adds) {
   Fiber& fiber = *worker->current;
   if (FindSums(fiber, d) == nullptr) {
     if (!fiber.products_fenced)
@@ -293,7 +337,7 @@ void Multiply64(MmaType type, int columns, float* d, uint64_t a, uint64_t b) {
     fiber.sums.push_back({d, {d, d + columns / 2}});
     std::fill_n(d, columns / 2, std::numeric_limits<float>::quiet_NaN());
   }
-  fiber.products.push_back({type, columns, d, a, b, fiber.product_group});
+  fiber.products.push_back({type, columns, d, a, b, adds, fiber.product_group});
 }
 
 void WaitProducts(int pending) {

@@ -32,6 +32,7 @@ void StoreMatrices(void* row, Words4 values, int count);
 void FenceProducts();
 void CommitProducts();
 void WaitProducts(int pending);
-void Multiply64(MmaType type, int columns, float* d, uint64_t a, uint64_t b);
+// d = a * b, to which with `adds` d is added. Sums of kFp8 are as coarse as Hopper's.
+void Multiply64(MmaType type, int columns, float* d, uint64_t a, uint64_t b, bool adds);
 
 }  // namespace repvgg::emulator

@@ -58,10 +58,14 @@ struct Half {
 struct BFloat16 {
   uint16_t bits;
 };
+struct Fp8 {
+  uint8_t bits;
+};
 
 inline float ToFloat(float value) { return value; }
 inline float ToFloat(Half value) { return emulator::HalfToFloat(value.bits); }
 inline float ToFloat(BFloat16 value) { return emulator::BFloat16ToFloat(value.bits); }
+inline float ToFloat(Fp8 value) { return emulator::E4m3ToFloat(value.bits); }
 
 template <typename T>
 T FromFloat(float value);
@@ -77,10 +81,14 @@ template <>
 inline BFloat16 FromFloat<BFloat16>(float value) {
   return {emulator::FloatToBFloat16(value)};
 }
+template <>
+inline Fp8 FromFloat<Fp8>(float value) {
+  return {emulator::FloatToE4m3(value)};
+}
 
 template <typename T>
 uint32_t Pack(float low, float high) {
-  return FromFloat<T>(low).bits | static_cast<uint32_t>(FromFloat<T>(high).bits) << 16;
+  return FromFloat<T>(low).bits | static_cast<uint32_t>(FromFloat<T>(high).bits) << 8 * sizeof(T);
 }
 
 inline float RoundToTf32(float value) { return emulator::FloatToTf32(value); }

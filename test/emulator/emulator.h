@@ -101,7 +101,7 @@ struct Words4 {
 };
 Words4 LoadMatrices(const void* row, int count, bool transposed);
 
-enum class MmaType { kHalf, kBFloat16, kTf32 };
+enum class MmaType { kHalf, kBFloat16, kTf32, kFp8 };
 struct MmaOperands {
   uint32_t a[4];
   uint32_t b[2];

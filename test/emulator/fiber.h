@@ -36,6 +36,7 @@ struct PendingProduct {
   int columns;
   float* d;
   uint64_t a, b;
+  bool adds;
   unsigned group;
 };
 // What the registers of a pending product really hold: they themselves are NaN until it is waited for.

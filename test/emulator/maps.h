@@ -3,27 +3,29 @@
 
 #include "cuda/convolution.h"
 #include "cuda/ptx.cuh"
+#include "engine/e4m3.h"
 #include "test/emulator/layers.h"
 #include "test/emulator/test.h"
 
 namespace repvgg::emulator {
 
+// All but fp8, which only some kernels have.
 inline constexpr cuda::Precision kPrecisions[] = {cuda::Precision::kFp32, cuda::Precision::kTf32,
                                                   cuda::Precision::kFp16, cuda::Precision::kBf16};
 
 inline const char* PrecisionName(cuda::Precision precision) {
-  constexpr const char* kNames[] = {"fp32", "tf32", "fp16", "bf16"};
+  constexpr const char* kNames[] = {"fp32", "tf32", "fp16", "bf16", "fp8"};
   return kNames[static_cast<int>(precision)];
 }
 
 inline Round RoundTo(cuda::Precision precision) {
-  constexpr Round kRounds[] = {AsFloat, AsTf32, AsHalf, AsBFloat16};
+  constexpr Round kRounds[] = {AsFloat, AsTf32, AsHalf, AsBFloat16, RoundToE4m3};
   return kRounds[static_cast<int>(precision)];
 }
 
 // How far a direct convolution of rounded inputs may be from float64.
 inline Distance DirectBound(cuda::Precision precision) {
-  constexpr Distance kBounds[] = {{6e-7, 1e-5}, {6e-4, 4e-3}, {3e-4, 4e-3}, {2.5e-3, 3e-2}};
+  constexpr Distance kBounds[] = {{6e-7, 1e-5}, {6e-4, 4e-3}, {3e-4, 4e-3}, {2.5e-3, 3e-2}, {4e-2, 1}};
   return kBounds[static_cast<int>(precision)];
 }
 
@@ -36,13 +38,15 @@ class Maps {
         reinterpret_cast<cuda::Half*>(bytes_.data())[i] = cuda::FromFloat<cuda::Half>(values[i]);
       } else if (precision == cuda::Precision::kBf16) {
         reinterpret_cast<cuda::BFloat16*>(bytes_.data())[i] = cuda::FromFloat<cuda::BFloat16>(values[i]);
+      } else if (precision == cuda::Precision::kFp8) {
+        reinterpret_cast<cuda::Fp8*>(bytes_.data())[i] = cuda::FromFloat<cuda::Fp8>(values[i]);
       } else {
         reinterpret_cast<float*>(bytes_.data())[i] = RoundTo(precision)(values[i]);
       }
     }
   }
   Maps(cuda::Precision precision, size_t size, Contents contents = Contents::kOutput)
-      : precision_(precision), size_(size), bytes_(size * Size(precision), contents) {}
+      : precision_(precision), size_(size), bytes_(size * cuda::ElementSize(precision), contents) {}
 
   void* data() const { return bytes_.data(); }
   std::vector<double> Values() const {
@@ -52,6 +56,8 @@ class Maps {
         values[i] = cuda::ToFloat(reinterpret_cast<const cuda::Half*>(bytes_.data())[i]);
       } else if (precision_ == cuda::Precision::kBf16) {
         values[i] = cuda::ToFloat(reinterpret_cast<const cuda::BFloat16*>(bytes_.data())[i]);
+      } else if (precision_ == cuda::Precision::kFp8) {
+        values[i] = cuda::ToFloat(reinterpret_cast<const cuda::Fp8*>(bytes_.data())[i]);
       } else {
         values[i] = reinterpret_cast<const float*>(bytes_.data())[i];
       }
@@ -60,10 +66,6 @@ class Maps {
   }
 
  private:
-  static size_t Size(cuda::Precision precision) {
-    return precision == cuda::Precision::kFp16 || precision == cuda::Precision::kBf16 ? 2 : 4;
-  }
-
   cuda::Precision precision_;
   size_t size_;
   DeviceArray<unsigned char> bytes_;

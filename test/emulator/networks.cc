@@ -4,7 +4,9 @@
 #include <cstdlib>
 #include <future>
 
+#include "engine/e4m3.h"
 #include "engine/error.h"
+#include "engine/fp8.h"
 #include "test/emulator/layers.h"
 
 namespace repvgg::emulator {
@@ -95,18 +97,39 @@ void Reference::Load(Network& network) const {
     if (shape_.form == Form::kTrain) {
       network.SetBlock(i, block);
     } else {
-      network.SetBlock(i, DeployBlock{block.dense.weight, block.dense.bias, block.squeeze_excite});
+      network.SetBlock(i, DeployBlock{block.dense.weight, block.dense.bias, block.squeeze_excite, {}});
     }
   }
   if (shape_.num_classes > 0) network.SetLinear(linear_);
 }
 
-std::vector<double> Reference::Embedding(const uint8_t* pixels) const {
-  int height = shape_.height, width = shape_.width;
-  std::vector<double> map(static_cast<size_t>(height) * width * 3);
+void Reference::Quantize(const std::vector<uint8_t>& pixels) {
+  shape_.ranges.assign(shape_.total_channels(), 0);
+  std::vector<double> map = Normalized(pixels.data());
+  int height = shape_.height, width = shape_.width, first = 0;
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    map = RunBlock(i, map, height, width);
+    const int channels = shape_.blocks[i].out_channels;
+    for (size_t j = 0; j < map.size(); ++j) {
+      float& range = shape_.ranges[first + j % channels];
+      range = std::max(range, static_cast<float>(map[j]));
+    }
+    first += channels;
+  }
+  fp8_ = true;
+}
+
+std::vector<double> Reference::Normalized(const uint8_t* pixels) const {
+  std::vector<double> map(static_cast<size_t>(shape_.height) * shape_.width * 3);
   for (size_t i = 0; i < map.size(); ++i) {
     map[i] = (pixels[i] / 255.0 - shape_.mean[i % 3]) / shape_.stddev[i % 3];
   }
+  return map;
+}
+
+std::vector<double> Reference::Embedding(const uint8_t* pixels) const {
+  int height = shape_.height, width = shape_.width;
+  std::vector<double> map = Normalized(pixels);
   for (size_t i = 0; i < blocks_.size(); ++i) map = RunBlock(i, map, height, width);
   return Pool(map, shape_.embedding_channels());
 }
@@ -132,7 +155,15 @@ std::vector<double> Reference::RunBlock(size_t index, const std::vector<double>&
                                         int& width) const {
   const BlockShape& shape = shape_.blocks[index];
   const TrainBlock& block = blocks_[index];
-  std::vector<double> out = Convolve(shape, 3, block.dense.weight, block.dense.bias, in, height, width);
+  std::vector<double> out;
+  if (fp8_) {
+    QuantizedBlock own = QuantizeBlock(shape_, index, {block.dense.weight, block.dense.bias, {}, {}});
+    const size_t row = own.weight.size() / own.scale.size();
+    for (size_t i = 0; i < own.weight.size(); ++i) own.weight[i] *= own.scale[i / row];
+    out = Convolve(shape, 3, own.weight, own.bias, in, height, width);
+  } else {
+    out = Convolve(shape, 3, block.dense.weight, block.dense.bias, in, height, width);
+  }
   if (shape_.form == Form::kTrain) {
     std::vector<double> sum(out.size());
     AddNormalized(block.dense.batch_norm, out, sum);
@@ -155,11 +186,14 @@ std::vector<double> Reference::RunBlock(size_t index, const std::vector<double>&
     for (size_t i = 0; i < out.size(); ++i) out[i] /= 1 + std::exp(-factor[i % factor.size()]);
     relu();
   }
+  if (fp8_ && index + 1 < blocks_.size()) {
+    for (double& value : out) value = RoundToE4m3(static_cast<float>(value));
+  }
   return out;
 }
 
 Distance NetworkBound(cuda::Precision precision) {
-  constexpr double kBounds[] = {1e-5, 5e-3, 5e-3, 2e-2};
+  constexpr double kBounds[] = {1e-5, 5e-3, 5e-3, 2e-2, 2e-2};
   return {kBounds[static_cast<int>(precision)], 10 * kBounds[static_cast<int>(precision)]};
 }
 

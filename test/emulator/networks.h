@@ -22,6 +22,8 @@ class Reference {
 
   const NetworkShape& shape() const { return shape_; }
   void Load(Network& network) const;
+  // Computes as fp8 does from here on, with ranges of these images; not of the train form.
+  void Quantize(const std::vector<uint8_t>& pixels);
   std::vector<double> Embedding(const uint8_t* pixels) const;
   std::vector<double> Logits(const uint8_t* pixels) const;
 
@@ -29,9 +31,11 @@ class Reference {
   Floats Normal(int count, double deviation);
   Floats Positive(int count);
   BatchNorm MakeNorm(int channels);
+  std::vector<double> Normalized(const uint8_t* pixels) const;
   std::vector<double> RunBlock(size_t index, const std::vector<double>& in, int& height, int& width) const;
 
-  const NetworkShape shape_;
+  NetworkShape shape_;
+  bool fp8_ = false;
   std::deque<std::vector<float>> values_;
   std::vector<TrainBlock> blocks_;
   Linear linear_;

@@ -63,7 +63,9 @@ void RunStem(Precision precision, int channels, int height, int width, int batch
   // Official stems have 48 or 64 channels. Odd sizes and partial tiles in both directions; a single pixel.
   for (const Size size : {Size{48, 32, 40, 2}, Size{64, 35, 33, 1}, Size{16, 18, 34, 1}, Size{32, 1, 1, 3},
                           Size{26, 15, 17, 1}, Size{13, 9, 21, 1}, Size{96, 10, 36, 1}}) {
-    for (const Precision precision : kPrecisions) {
+    for (const Precision precision :
+         {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16, Precision::kFp8}) {
+      if (precision == Precision::kFp8 && size.channels % 16 != 0) continue;
       cases().push_back({std::string("stem ") + PrecisionName(precision) + ": " +
                              std::to_string(size.channels) + " channels, " + std::to_string(size.batch) +
                              " x " + std::to_string(size.height) + " x " + std::to_string(size.width),

@@ -9,6 +9,7 @@ namespace repvgg::emulator {
 
 struct EncodedMap {
   enum Kind { kTiled, kPixels } kind;
+  int element;  // Bytes.
   union {
     cuda::TiledArray tiled;
     cuda::PixelArray pixels;
@@ -23,10 +24,10 @@ inline const EncodedMap& Decode(const cuda::TensorMap& map) {
 // Of one copy, in shared memory.
 inline int BoxBytes(const cuda::TensorMap& map) {
   const EncodedMap& encoded = Decode(map);
-  if (encoded.kind == EncodedMap::kPixels) return encoded.pixels.box_pixels * cuda::kBoxChannels * 2;
+  if (encoded.kind == EncodedMap::kPixels) return encoded.pixels.box_pixels * 128;
   int elements = 1;
   for (const uint32_t size : encoded.tiled.box) elements *= static_cast<int>(size);
-  return elements * 2;
+  return elements * encoded.element;
 }
 
 }  // namespace repvgg::emulator

@@ -123,6 +123,8 @@ MmaResult MultiplyMatrices(MmaType type, MmaOperands operands) {
             return Multiply16<BFloat16ToFloat>(warp);
           case MmaType::kTf32:
             return MultiplyTf32(warp);
+          case MmaType::kFp8:
+            return;  // By wgmma only.
         }
       });
   return worker->warp().out.mma[worker->lane()];

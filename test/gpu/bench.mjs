@@ -54,7 +54,9 @@ const steps = [
     .map(model => bench(`fp16 ${model} beside PyTorch`, 'fp16', model, '128', peers, {seconds: 120})),
   ...paper.map(model => bench(`fp32 ${model}`, 'fp32', model, '128')),
   bench('fp16, latency', 'fp16', few.join(), '1,8', [], {seconds: 120}),
+  ...few.map(model => bench(`fp8 ${model}`, 'fp8', model, '128')),
   ...few.map(model => layers('fp16', model)),
+  ...paper.map(model => layers('fp8', model)),
   ...paper.map(model => layers('fp32', model)),
   {
     name: 'roofline',

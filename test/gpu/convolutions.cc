@@ -13,7 +13,7 @@ using emulator::Problem;
 
 // How far a layer of rounded inputs may be from float64.
 Distance Bound(Precision precision, cuda::Algorithm algorithm) {
-  constexpr Distance kDirect[] = {{6e-7, 1e-5}, {6e-4, 4e-3}, {3e-4, 4e-3}, {2.5e-3, 3e-2}};
+  constexpr Distance kDirect[] = {{6e-7, 1e-5}, {6e-4, 4e-3}, {3e-4, 4e-3}, {2.5e-3, 3e-2}, {4e-2, 1}};
   constexpr Distance kF2[] = {{1.5e-6, 1e-5}, {1e-3, 8e-3}, {9e-4, 8e-3}, {7e-3, 5e-2}};
   if (algorithm == cuda::Algorithm::kWinogradF4) return {5e-6, 1e-4};
   if (algorithm == cuda::Algorithm::kChainF4) {
@@ -50,10 +50,11 @@ std::vector<cuda::Candidate> Candidates(const Layer& layer, Precision precision)
 // A kernel that does not end or breaks the device is the last one that was said to be running.
 void RunLayer(const Layer& layer, Precision precision) {
   constexpr emulator::Round kRounds[] = {emulator::AsFloat, emulator::AsTf32, emulator::AsHalf,
-                                         emulator::AsBFloat16};
+                                         emulator::AsBFloat16, RoundToE4m3};
   const Problem problem = emulator::MakeProblem(layer, kRounds[static_cast<int>(precision)]);
   const cuda::DeviceMemory in = UploadVector(Encode(problem.in, precision)),
-                           bias = UploadVector(problem.bias);
+                           bias = UploadVector(problem.bias),
+                           scale = UploadVector(std::vector<float>(layer.out_channels, 1.0f));
   const size_t bytes = problem.expected.size() * cuda::ElementSize(precision);
   const cuda::DeviceMemory out = cuda::AllocateDevice(bytes);
   std::map<cuda::Algorithm, cuda::DeviceMemory> weights;
@@ -67,6 +68,7 @@ void RunLayer(const Layer& layer, Precision precision) {
     run.in = in.get();
     run.weight = weight.get();
     run.bias = static_cast<const float*>(bias.get());
+    run.scale = static_cast<const float*>(scale.get());
     run.out = out.get();
     run.workspace = workspace.get();
     Say("running", candidate);
@@ -87,7 +89,8 @@ void RunLayer(const Layer& layer, Precision precision) {
   }
 }
 
-constexpr Precision kPrecisions[] = {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16};
+constexpr Precision kPrecisions[] = {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16,
+                                     Precision::kFp8};
 
 // One case for each layer and precision: what fails in one says nothing about the others.
 void AddLayer(const std::string& group, const Layer& layer, Precision precision) {

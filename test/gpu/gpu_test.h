@@ -7,6 +7,8 @@
 #include "cuda/candidates.h"
 #include "cuda/device_memory.h"
 #include "cuda/formats.h"
+#include "cuda/gemm_sm90a.h"
+#include "engine/e4m3.h"
 #include "test/emulator/formats.h"
 #include "test/emulator/layers.h"
 #include "test/emulator/test.h"
@@ -25,6 +27,7 @@ inline int Architecture() {
 }
 
 inline bool Has(Precision precision) {
+  if (precision == Precision::kFp8) return Architecture() == 90 && cuda::HasSm90aKernels();
   return precision == Precision::kFp32 || precision == Precision::kFp16 || Architecture() >= 80;
 }
 
@@ -46,7 +49,8 @@ inline std::vector<unsigned char> Encode(const std::vector<float>& values, Preci
   const size_t size = cuda::ElementSize(precision);
   std::vector<unsigned char> bytes(values.size() * size);
   for (size_t i = 0; i < values.size(); ++i) {
-    const uint32_t bits = precision == Precision::kFp16   ? cuda::FloatToHalfBits(values[i])
+    const uint32_t bits = precision == Precision::kFp8    ? FloatToE4m3Bits(values[i])
+                          : precision == Precision::kFp16 ? cuda::FloatToHalfBits(values[i])
                           : precision == Precision::kBf16 ? cuda::FloatToBFloat16Bits(values[i])
                           : precision == Precision::kTf32 ? cuda::FloatToTf32Bits(values[i])
                                                           : std::bit_cast<uint32_t>(values[i]);
@@ -61,7 +65,8 @@ inline std::vector<double> Decode(const std::vector<unsigned char>& bytes, Preci
   for (size_t i = 0; i < values.size(); ++i) {
     uint32_t bits = 0;
     std::memcpy(&bits, &bytes[i * size], size);
-    values[i] = precision == Precision::kFp16   ? emulator::HalfToFloat(static_cast<uint16_t>(bits))
+    values[i] = precision == Precision::kFp8    ? emulator::E4m3ToFloat(static_cast<uint8_t>(bits))
+                : precision == Precision::kFp16 ? emulator::HalfToFloat(static_cast<uint16_t>(bits))
                 : precision == Precision::kBf16 ? emulator::BFloat16ToFloat(static_cast<uint16_t>(bits))
                                                 : std::bit_cast<float>(bits);
   }

@@ -3,6 +3,7 @@
 // --device it says only whether there is a GPU, and ends with exit code 2 if not.
 import {parseArgs} from 'node:util';
 import {architectureByName, blockShapes} from '../../dist/architecture.js';
+import {checkFp8} from '../../dist/calibration.js';
 import {chooseDevice, whyNoCuda} from '../../dist/device.js';
 import {native} from '../../dist/native.js';
 import {toNativeShape} from '../../dist/native_network.js';
@@ -72,12 +73,15 @@ function makeNetwork(name, form) {
 }
 
 /** Of `parts` images after each other. */
-async function run({architecture, form, blocks, linear}, options, parts) {
-  const shape = toNativeShape(architecture, form, {
-    crop: 224,
-    mean: [0.485, 0.456, 0.406],
-    std: [0.229, 0.224, 0.225],
-  });
+async function run({architecture, form, blocks, linear}, options, parts, output = 'logits') {
+  const shape = {
+    ...toNativeShape(architecture, form, {
+      crop: 224,
+      mean: [0.485, 0.456, 0.406],
+      std: [0.229, 0.224, 0.225],
+    }),
+    ranges,
+  };
   const network = new (native().Network)(shape, options);
   for (const [i, block] of blocks.entries()) await network.setBlock(i, block);
   await network.setLinear(linear);
@@ -85,7 +89,7 @@ async function run({architecture, form, blocks, linear}, options, parts) {
   let first = 0;
   for (const count of parts) {
     const own = pixels.subarray(first * 224 * 224 * 3, (first + count) * 224 * 224 * 3);
-    out.push(...(await network.run({pixels: own, count}, 'logits', new Uint8Array(1))));
+    out.push(...(await network.run({pixels: own, count}, output, new Uint8Array(1))));
     first += count;
   }
   const layers = JSON.parse(await network.describe());
@@ -94,10 +98,12 @@ async function run({architecture, form, blocks, linear}, options, parts) {
 }
 
 // Four times what rounding maps and weights alone does to these networks, or more. With gates (D2se) that is less: 1.3e-7,
-// 1.0e-4 and 1.0e-4 in a model of the rounding, 8.4e-4 on the CPU in bf16.
-const bounds = {fp32: 5e-6, tf32: 2e-3, fp16: 2e-3, bf16: 1.2e-2};
+// 1.0e-4 and 1.0e-4 in a model of the rounding, 8.4e-4 on the CPU in bf16. Of fp8 it is what is
+// left beside the CPU's simulation.
+const bounds = {fp32: 5e-6, tf32: 2e-3, fp16: 2e-3, bf16: 1.2e-2, fp8: 4e-2};
 const gatedBounds = {fp32: 1e-6, tf32: 5e-4, fp16: 5e-4, bf16: 4e-3};
 const count = 9;
+const cpu = {backend: 'cpu', precision: 'fp32', batchSize: count};
 const pixels = new Uint8Array(count * 224 * 224 * 3).map(() => uniform() * 256);
 // What is fastest, and of the algorithms that may not be fastest anywhere those with a form of their own.
 const networks = [
@@ -125,6 +131,7 @@ if (given.list) {
 
 let network;
 let expected;
+let ranges;
 let failed = false;
 let lost = false;
 const first = given.from === undefined ? 0 : cases.findIndex(({title}) => title === given.from);
@@ -132,17 +139,26 @@ for (const {title, name, form, algorithm, precision} of cases.slice(first)) {
   const start = performance.now();
   if (network?.name !== name || network.form !== form) {
     network = makeNetwork(name, form);
-    ({out: expected} = await run(network, {backend: 'cpu', precision: 'fp32', batchSize: count}, [count]));
+    ranges = undefined;
+    ({out: expected} = await run(network, cpu, [count]));
   }
   const result = {name: title, ok: false, ms: 0, detail: ''};
   try {
     const {name: backend} = chooseDevice('cuda', precision).device;
     const options = {backend, precision, batchSize: 4, ...(algorithm && {algorithm})};
+    let reference = expected;
+    ranges = undefined;
+    if (precision === 'fp8') {
+      checkFp8(network.architecture, form);
+      ({out: ranges} = await run(network, cpu, [count], 'ranges'));
+      ranges = Float32Array.from(ranges);
+      ({out: reference} = await run(network, {...cpu, precision}, [count]));
+    }
     const {out, layers} = await run(network, options, [count]);
     const split = await run(network, options, [1, 3, 5]);
     let error = 0;
     let square = 0;
-    for (const [i, value] of expected.entries()) {
+    for (const [i, value] of reference.entries()) {
       error += (out[i] - value) ** 2;
       square += value ** 2;
     }

@@ -22,7 +22,7 @@ const excluded = new Set(given.only ? results.excluded() : []);
 if (!given.only) results.clear('tests.jsonl');
 
 const add = line => results.add('tests.jsonl', line);
-const ofEach = name => ['fp32', 'fp16', 'bf16', 'tf32'].map(precision => `${name}: ${precision}`);
+const ofEach = name => ['fp32', 'fp16', 'bf16', 'tf32', 'fp8'].map(precision => `${name}: ${precision}`);
 const cases = (program, filters, limits) => runCases(results, program, filters, {...limits, excluded});
 
 /** The instructions first, then each kernel on small layers, so that one that hangs or is wrong is found within seconds. */

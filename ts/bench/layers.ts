@@ -25,7 +25,7 @@ export function layersOf({network, description}: DescribedNetwork, limits: Bench
     threads,
     layers: layers.map((layer, index) => {
       const described = description.layers[index]!;
-      const bytes = precision === 'fp32' || precision === 'tf32' ? 4 : 2;
+      const bytes = {fp32: 4, tf32: 4, fp16: 2, bf16: 2, fp8: 1, 'fp8-simulated': 4}[precision];
       return layerOf(device.name, layer, described, description.batchSize, bytes, peak, limits.copyGBps);
     }),
   };

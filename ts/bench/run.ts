@@ -3,6 +3,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import type {Architecture} from '../architecture.ts';
 import {type NativeLimits, native} from '../native.ts';
+import {nativePrecision} from '../native_network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import {layerTable} from '../statistics.ts';
 import {type Case, listCases, type Plan, titleOf} from './cases.ts';
@@ -63,7 +64,7 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
     if (!fused && plan.peers.length > 0) skipped.push('peers: they run the fused form only.');
     onProgress('limits of this machine');
     const {device, precision} = placement;
-    const subject = {device: device.members[0]!, precision, threads};
+    const subject = {device: device.members[0]!, precision: nativePrecision(precision), threads};
     const references = [await native().measureLimits({...subject, seconds: limitsSeconds, copy: true})];
     const subjectOfPeers = {device: device.backend, precision};
     peers = await openPeers(fused ? plan.peers : [], subjectOfPeers, folder, threads, skipped);

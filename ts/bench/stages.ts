@@ -2,6 +2,7 @@ import {rm} from 'node:fs/promises';
 import {join} from 'node:path';
 import type {Architecture} from '../architecture.ts';
 import {imagesInFlight} from '../batches.ts';
+import {checkFp8, isFp8, typicalRanges} from '../calibration.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
 import type {DeviceList, Placement} from '../device.ts';
 import {decodeImage, prepareImage, type RgbImage} from '../images.ts';
@@ -47,6 +48,10 @@ export function engineInput({architecture, batch}: Pick<NetworkCase, 'architectu
 export async function openEngine(network: NetworkCase): Promise<Engine> {
   const {architecture, form, device, precision, batch, threads} = network;
   const shape = toNativeShape(architecture, form, defaultPreprocessing(architecture));
+  if (isFp8(precision)) {
+    checkFp8(architecture, form);
+    shape.ranges = typicalRanges(shape);
+  }
   const engine = createNetwork(shape, {device, precision}, {batchSize: batch, threads});
   await setParameters(engine, randomNetwork(architecture, form), form);
   const input = engineInput(network);
@@ -70,15 +75,16 @@ export async function writeCheckpoint(architecture: Architecture, folder: string
 export async function openPipeline(network: NetworkCase, folder: string): Promise<Contestant> {
   const {architecture, device, precision, batch, threads} = network;
   const checkpoint = await writeCheckpoint(architecture, folder);
+  const pool = await jpegPool();
   const model = await RepVGG.load(checkpoint, {
     architecture,
     device: device.members as DeviceList,
     precision,
+    calibration: pool,
     threads,
     batchSize: batch,
   });
   await rm(checkpoint);
-  const pool = await jpegPool();
   const inputs = Array.from({length: batch}, (_, i) => pool[i % pool.length]!);
   return {
     sample: seconds => stream(() => model.classify(inputs), batch, seconds),

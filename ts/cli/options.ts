@@ -1,5 +1,5 @@
 import {type Command, InvalidArgumentError, Option} from 'commander';
-import type {DeviceList, DeviceName, Precision} from '../device.ts';
+import {type DeviceList, type DeviceName, type Precision, precisions} from '../device.ts';
 import {type Winograd, winogradClasses} from '../native.ts';
 import type {Form} from '../network.ts';
 import type {Interpolation, Preprocessing, PreprocessingOptions} from '../preprocessing.ts';
@@ -70,9 +70,13 @@ export function parseDevice(value: string): DeviceName | DeviceList {
 }
 
 export const precisionOption = (): Option =>
-  new Option('--precision <name>', 'arithmetic of the network')
-    .choices(['auto', 'fp32', 'tf32', 'fp16', 'bf16'] satisfies Precision[])
-    .default('auto');
+  new Option('--precision <name>', 'arithmetic of the network').choices(precisions).default('auto');
+
+export const calibrationOption = (): Option =>
+  new Option(
+    '--calibration <source>',
+    'images from which fp8 learns how large values are: a folder, list or tar',
+  );
 
 export const winogradOption = (): Option =>
   new Option(
@@ -147,6 +151,7 @@ export interface NetworkFlags extends PreprocessingFlags {
   form: Form;
   device: DeviceName | DeviceList;
   precision: Precision;
+  calibration?: string;
   winograd: Winograd;
   batchSize: number;
   threads?: number;
@@ -162,6 +167,7 @@ export function addNetworkOptions(command: Command, {batchSize}: {batchSize?: nu
     .addOption(formOption())
     .addOption(deviceOption())
     .addOption(precisionOption())
+    .addOption(calibrationOption())
     .addOption(winogradOption());
   for (const option of preprocessingOptions()) command.addOption(option);
   command.addOption(batchSizeOption(batchSize)).addOption(threadsOption());

@@ -3,6 +3,7 @@ import type {Verification} from '../verify.ts';
 import {
   architectureOption,
   batchSizeOption,
+  calibrationOption,
   deviceOption,
   epsOption,
   exitCode,
@@ -39,13 +40,14 @@ export function addVerify(program: Command): void {
     .option('--random <n>', 'images of noise, always the same ones', positiveInteger, 8)
     .option(
       '--tolerance <t>',
-      'the largest relative difference that passes (default: 1e-4; fp16 5e-3, bf16 2e-2)',
+      'the largest relative difference that passes (default: 1e-4; fp16 5e-3, bf16 2e-2, fp8 0.2)',
       positiveNumber,
     )
     .addOption(architectureOption())
     .addOption(epsOption())
     .addOption(deviceOption())
-    .addOption(precisionOption().default('fp32'));
+    .addOption(precisionOption().default('fp32'))
+    .addOption(calibrationOption());
   for (const option of preprocessingOptions()) command.addOption(option);
   command
     .addOption(batchSizeOption())

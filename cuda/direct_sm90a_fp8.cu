@@ -1,0 +1,8 @@
+#include "cuda/gemm_sm90a.cuh"
+
+namespace repvgg::cuda {
+
+extern const std::span<const GemmSm90aTile> kConvolutionSm90aFp8;
+const std::span<const GemmSm90aTile> kConvolutionSm90aFp8 = ConvolutionTiles<Precision::kFp8>::kTiles;
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,101 @@
+import {type Architecture, blockShapes} from './architecture.ts';
+import type {Precision} from './device.ts';
+import {digits} from './digits.ts';
+import {invalidArgument, RepVGGError} from './errors.ts';
+import type {ImageInput} from './images.ts';
+import type {NativeNetwork, NativeNetworkShape} from './native.ts';
+import type {Form} from './network.ts';
+import {type RunBatchesOptions, runBatches} from './run_batches.ts';
+import {openSource} from './sources/source.ts';
+
+/** Images to calibrate fp8 with, or what {@link openSource} takes (its first 512 images), or "digits". */
+export type Calibration = readonly ImageInput[] | string;
+
+export type Fp8 = Extract<Precision, 'fp8' | 'fp8-simulated'>;
+export const isFp8 = (precision: Precision): precision is Fp8 =>
+  precision === 'fp8' || precision === 'fp8-simulated';
+
+/** Of a source: more change nothing that can be measured, and take minutes on a large network. */
+const mostImages = 512;
+/** Bytes that TMA copies at once, which the channels of a group have to fill. */
+const groupMultiple = 16;
+
+/**
+ * Checks that fp8 can run a network: fused, without squeeze-and-excite, with channels that its kernels can load.
+ *
+ * @throws {RepVGGError} ERR_PRECISION_UNSUPPORTED
+ */
+export function checkFp8(architecture: Architecture, form: Form): void {
+  const refuse = (why: string): RepVGGError =>
+    new RepVGGError('ERR_PRECISION_UNSUPPORTED', `fp8 ${why}: use "fp16", or on the CPU "bf16" or "fp32".`);
+  if (form === 'train') throw refuse('runs the fused form only');
+  if (architecture.squeezeExcite) throw refuse('has no squeeze-and-excite');
+  const [, ...blocks] = blockShapes(architecture);
+  for (const {inChannels, outChannels, groups} of blocks) {
+    const odd = [inChannels, outChannels].find(channels => channels % (groupMultiple * groups) !== 0);
+    if (odd !== undefined)
+      throw refuse(`takes multiples of ${groupMultiple} channels in a group, not ${odd / groups}`);
+  }
+}
+
+/** @throws {RepVGGError} ERR_INVALID_ARGUMENT */
+export function checkCalibration(calibration: Calibration | undefined): Calibration {
+  const given = typeof calibration === 'string' ? calibration !== '' : (calibration?.length ?? 0) > 0;
+  if (given && (typeof calibration === 'string' || Array.isArray(calibration))) return calibration!;
+  throw invalidArgument(
+    'calibration',
+    'images, or a folder, list or archive of them, from which fp8 learns how large the values are,',
+    calibration,
+  );
+}
+
+/**
+ * The largest value of each channel of each block's output over the images, block after block: what fp8 scales its maps by.
+ * The same images give the same numbers, in whatever order and batches they come.
+ *
+ * @param network in fp32 on the CPU, with its parameters
+ * @throws {RepVGGError} the error of the first image that cannot be read; ERR_SOURCE without images;
+ *   ERR_PRECISION_UNSUPPORTED where values are not finite
+ */
+export async function rangesOf(
+  network: NativeNetwork,
+  calibration: Calibration,
+  options: Pick<RunBatchesOptions, 'preprocessing' | 'batchSize' | 'signal'>,
+): Promise<Float32Array> {
+  let ranges: Float32Array | undefined;
+  const images = typeof calibration === 'string' ? imagesOf(calibration, options.signal) : calibration;
+  const batches = runBatches(
+    images,
+    image => image,
+    {...options, devices: 1},
+    async (batch, cancel) => {
+      const own = await network.run(batch, 'ranges', cancel);
+      ranges = ranges?.map((range, channel) => Math.max(range, own[channel]!)) ?? own;
+      return () => undefined;
+    },
+    error => {
+      throw error;
+    },
+  );
+  for await (const _ of batches);
+  if (!ranges) throw new RepVGGError('ERR_SOURCE', `Cannot calibrate with ${calibration}: it has no images.`);
+  if (!ranges.every(Number.isFinite)) {
+    const message = 'Cannot calibrate fp8: values of the network are not finite, even in fp32.';
+    throw new RepVGGError('ERR_PRECISION_UNSUPPORTED', message);
+  }
+  return ranges;
+}
+
+/** For networks of random weights, whose values are as large by construction. */
+export function typicalRanges({blocks}: NativeNetworkShape): Float32Array {
+  return new Float32Array(blocks.reduce((sum, {outChannels}) => sum + outChannels, 0)).fill(4);
+}
+
+async function* imagesOf(source: string, signal?: AbortSignal): AsyncGenerator<ImageInput> {
+  let count = 0;
+  for await (const record of openSource(source === 'digits' ? digits.images : source, {signal})) {
+    if ('error' in record) throw record.error;
+    yield record.image;
+    if (++count === mostImages) return;
+  }
+}
