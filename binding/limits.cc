@@ -47,8 +47,8 @@ DeviceLimits MeasureCuda([[maybe_unused]] const std::string& device,
   const CudaStatus status = QueryCuda();
   if (index < status.devices.size()) {
     cuda::Precision own = cuda::Precision::kFp32;
-    for (const auto one : {cuda::Precision::kTf32, cuda::Precision::kFp16, cuda::Precision::kBf16,
-                           cuda::Precision::kFp8}) {
+    for (const auto one :
+         {cuda::Precision::kTf32, cuda::Precision::kFp16, cuda::Precision::kBf16, cuda::Precision::kFp8}) {
       if (precision == cuda::PrecisionName(one)) own = one;
     }
     const cuda::Limits limits = cuda::MeasureLimits(static_cast<int>(index), own, seconds, copy);

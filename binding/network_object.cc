@@ -98,13 +98,14 @@ Napi::Value NetworkObject::Run(const Napi::CallbackInfo& info) {
                         : name == "ranges" ? Output::kRanges
                                            : Output::kEmbedding;
   const NetworkShape& shape = (*network_)->shape();
-  const size_t values = output == Output::kRanges ? shape.total_channels()
+  const size_t values = output == Output::kRanges   ? shape.total_channels()
                         : output == Output::kLogits ? shape.num_classes * size_t(batch.count)
                                                     : shape.embedding_channels() * size_t(batch.count);
   auto out = Napi::Float32Array::New(env, values);
   job->Keep(out);
   const size_t out_slot = job->kept.size() - 1;
-  job->start = [network = network_, batch, output, to = out.Data(), cancelled = ToCancelled(info[2], compute_, *job)](const Done& done) {
+  job->start = [network = network_, batch, output, to = out.Data(),
+                cancelled = ToCancelled(info[2], compute_, *job)](const Done& done) {
     (*network)->Run(batch, output, to, cancelled, done);
   };
   job->result = [out_slot](Napi::Env, Executor::Job& done) { return done.kept[out_slot].Value(); };

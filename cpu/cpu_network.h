@@ -21,8 +21,8 @@ namespace repvgg::cpu {
 // its own cache the image that it has just written; they are collected, and pass the last blocks together, so
 // that each weight is read from memory once for all of them.
 //
-// T is the type of activations: float, or Bf16 (deploy form only). In "fp8" it is float, and weights and maps are
-// rounded as a GPU's are: slow, but as accurate.
+// T is the type of activations: float, or Bf16 (deploy form only). In "fp8" it is float, and weights and maps
+// are rounded as a GPU's are: slow, but as accurate.
 template <class T>
 class CpuNetwork : public Network {
  public:

@@ -108,7 +108,9 @@ void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<C
     const int blocks = DivideUp(layer.pixels(), tiles[i].rows) *
                        DivideUp(layer.group_out(), tiles[i].columns) * layer.groups;
     for (const int splits : {1, 2, 3, 4, 6, 9}) {
-      if (splits > 1 && (precision == Precision::kFp8 || blocks * splits < kFewBlocks || blocks * splits > kManyBlocks)) continue;
+      if (splits > 1 &&
+          (precision == Precision::kFp8 || blocks * splits < kFewBlocks || blocks * splits > kManyBlocks))
+        continue;
       out.push_back({Algorithm::kDirectSm90a, static_cast<int>(i),
                      Name((splits == 1 ? name : name + " split " + std::to_string(splits)).c_str(),
                           tiles[i].rows, tiles[i].columns),

@@ -35,11 +35,10 @@ const Choice& Chooser::Choose(const Convolution& layer) {
   const std::vector<Candidate> candidates =
       ListCandidates(layer, precision_, device_.architecture, algorithm_, winograd_);
   if (candidates.empty()) {
-    throw Error("ERR_PRECISION_UNSUPPORTED", "The " + device_.name + " cannot run convolutions of " +
-                                                 std::to_string(layer.group_in()) + " to " +
-                                                 std::to_string(layer.group_out()) + " channels in " +
-                                                 PrecisionName(precision_) + ": use \"" +
-                                                 (precision_ == Precision::kFp8 ? "fp16" : "fp32") + "\".");
+    throw Error("ERR_PRECISION_UNSUPPORTED",
+                "The " + device_.name + " cannot run convolutions of " + std::to_string(layer.group_in()) +
+                    " to " + std::to_string(layer.group_out()) + " channels in " + PrecisionName(precision_) +
+                    ": use \"" + (precision_ == Precision::kFp8 ? "fp16" : "fp32") + "\".");
   }
   std::vector<std::string> names;
   for (const Candidate& candidate : candidates) names.push_back(candidate.name);

@@ -38,8 +38,9 @@ cuda::Precision ToPrecision(const std::string& name, const CudaDevice& device) {
     if (precision == Precision::kFp8 && (device.architecture != 90 || !cuda::HasSm90aKernels())) {
       throw Error("ERR_PRECISION_UNSUPPORTED",
                   device.architecture != 90
-                      ? "The " + device.name + " has not the fp8 instructions that the kernels use (compute capability "
-                                               "9.0, as of the H100 and H200): use \"fp16\"."
+                      ? "The " + device.name +
+                            " has not the fp8 instructions that the kernels use (compute capability "
+                            "9.0, as of the H100 and H200): use \"fp16\"."
                       : "This build has no kernels for fp8: compile it for \"90a-real\", or use \"fp16\".");
     }
     return precision;

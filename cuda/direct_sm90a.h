@@ -8,8 +8,8 @@ namespace repvgg::cuda {
 // `precision` is kFp16, kBf16 or kFp8.
 std::span<const GemmSm90aTile> ConvolutionSm90aTiles(Precision precision);
 
-// Whether the kernels can do the layer: fp16, bf16 or fp8, channels of a group, in and out, in multiples of 8, of
-// fp8 of 16, at most four groups.
+// Whether the kernels can do the layer: fp16, bf16 or fp8, channels of a group, in and out, in multiples of
+// 8, of fp8 of 16, at most four groups.
 bool DirectSm90aFits(const Convolution& layer, Precision precision);
 
 // `weight` is [out_channels][in_channels / groups][3][3]; `layer` needs channels and groups only.

@@ -19,15 +19,15 @@
 // and one for each consumer's turn.
 //
 // Fp8. wgmma sums products of e4m3 with about 14 bits (DeepSeek-V3 Technical Report, section 3.3.2), so the
-// sums of each step, four wgmmas, are added to others in registers; twice the sums, half the tile. Its columns
-// are ordered so that a lane's four of sixteen are neighbours in the map (Fp8Column).
+// sums of each step, four wgmmas, are added to others in registers; twice the sums, half the tile. Its
+// columns are ordered so that a lane's four of sixteen are neighbours in the map (Fp8Column).
 //
 // Small batches. Few tiles leave most multiprocessors without work, so a reduction can be split into parts of
 // whole steps, each of them a tile of its own; sum_splits.cu adds them in order. The last layer can leave
 // sums over the pixels of each image instead of its map (gemm_sm90a_store.cuh).
 //
-// Registers. kRowBlocks x kColumns / 2 sums, 192 at most, of fp8 with those of a step; setmaxnreg leaves the producer 40 and gives
-// consumers 232, or 24 and 240 where those need them.
+// Registers. kRowBlocks x kColumns / 2 sums, 192 at most, of fp8 with those of a step; setmaxnreg leaves the
+// producer 40 and gives consumers 232, or 24 and 240 where those need them.
 //
 // Where time goes. Expected, not measured: L2. With 256 x 128 tiles a step has 1024 clocks of products for
 // 48 KB, 48 bytes a clock and multiprocessor where an H100 may have 39 (if its L2 gives 5120 bytes a clock,
@@ -35,8 +35,8 @@
 // 128 x 192 take 53, 256 x 160 take 42, 256 x 192 take 37. Below 96 columns reading the operands from shared
 // memory limits wgmma (columns 64: 100 %, 48: 86 %, 32: 67 % of its rate).
 //
-// Limits. Compute capability 9.0 exactly. Depth and columns in multiples of 8 (16 of fp8), at most four groups;
-// of fp8 neither Winograd nor split reductions.
+// Limits. Compute capability 9.0 exactly. Depth and columns in multiples of 8 (16 of fp8), at most four
+// groups; of fp8 neither Winograd nor split reductions.
 #pragma once
 
 #include "cuda/gemm_sm90a_store.cuh"
@@ -66,10 +66,11 @@ REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, uint64_
         TmaLoad(in + Tile::kInBytes, gemm.weight, 0, place.column, step, place.batch, barrier);
       } else if constexpr (Tile::kConvolution) {
         const int tap = step % kTaps;
-        TmaLoadPixels(in, gemm.in[place.batch], step / kTaps * Tile::kStepChannels, x, y, image, tap % 3, tap / 3,
-                      barrier);
+        TmaLoadPixels(in, gemm.in[place.batch], step / kTaps * Tile::kStepChannels, x, y, image, tap % 3,
+                      tap / 3, barrier);
       } else {
-        TmaLoad(in, gemm.in[0], step * Tile::kStepChannels, place.row, group, place.batch / gemm.groups, barrier);
+        TmaLoad(in, gemm.in[0], step * Tile::kStepChannels, place.row, group, place.batch / gemm.groups,
+                barrier);
       }
       ring.Advance();
     }
@@ -78,8 +79,7 @@ REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, uint64_
 
 // One step, of which kParts parts of channels are multiplied. With kAdds sums go on, else they begin anew.
 template <typename Tile, int kParts, bool kAdds>
-REPVGG_DEVICE void MultiplyStep(uint64_t a, uint64_t b,
-                                float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
+REPVGG_DEVICE void MultiplyStep(uint64_t a, uint64_t b, float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
 #pragma unroll
@@ -250,24 +250,24 @@ struct GemmSm90aTable {
 // and multiples of these.
 template <Precision kPrecision>
 struct ConvolutionTilesOf {
-  using Table = GemmSm90aTable<GemmTile<kPrecision, true, 2, 64, 4, false>,  // Cooperative: 256 x 64
-                                        GemmTile<kPrecision, true, 2, 96, 4, false>,  //
-                                        GemmTile<kPrecision, true, 2, 128, 4, false>,  //
-                                        GemmTile<kPrecision, true, 2, 160, 3, false>,  //
-                                        GemmTile<kPrecision, true, 2, 192, 3, false>,  //
-                                        GemmTile<kPrecision, true, 1, 128, 5, false>,  // 128 x 128
-                                        GemmTile<kPrecision, true, 1, 160, 5, false>,  //
-                                        GemmTile<kPrecision, true, 1, 192, 4, false>,  //
-                                        GemmTile<kPrecision, true, 1, 256, 3, false>,  //
-                                        GemmTile<kPrecision, true, 1, 64, 8, true>,    // Ping-pong: 64 x 64
-                                        GemmTile<kPrecision, true, 1, 160, 5, true>,   //
-                                        GemmTile<kPrecision, true, 2, 32, 8, true>,    // 128 x 32
-                                        GemmTile<kPrecision, true, 2, 40, 8, true>,    //
-                                        GemmTile<kPrecision, true, 2, 48, 8, true>,    //
-                                        GemmTile<kPrecision, true, 2, 64, 8, true>,    //
-                                        GemmTile<kPrecision, true, 2, 80, 7, true>,    //
-                                        GemmTile<kPrecision, true, 2, 96, 6, true>,    //
-                                        GemmTile<kPrecision, true, 2, 128, 6, true>>;
+  using Table = GemmSm90aTable<GemmTile<kPrecision, true, 2, 64, 4, false>,   // Cooperative: 256 x 64
+                               GemmTile<kPrecision, true, 2, 96, 4, false>,   //
+                               GemmTile<kPrecision, true, 2, 128, 4, false>,  //
+                               GemmTile<kPrecision, true, 2, 160, 3, false>,  //
+                               GemmTile<kPrecision, true, 2, 192, 3, false>,  //
+                               GemmTile<kPrecision, true, 1, 128, 5, false>,  // 128 x 128
+                               GemmTile<kPrecision, true, 1, 160, 5, false>,  //
+                               GemmTile<kPrecision, true, 1, 192, 4, false>,  //
+                               GemmTile<kPrecision, true, 1, 256, 3, false>,  //
+                               GemmTile<kPrecision, true, 1, 64, 8, true>,    // Ping-pong: 64 x 64
+                               GemmTile<kPrecision, true, 1, 160, 5, true>,   //
+                               GemmTile<kPrecision, true, 2, 32, 8, true>,    // 128 x 32
+                               GemmTile<kPrecision, true, 2, 40, 8, true>,    //
+                               GemmTile<kPrecision, true, 2, 48, 8, true>,    //
+                               GemmTile<kPrecision, true, 2, 64, 8, true>,    //
+                               GemmTile<kPrecision, true, 2, 80, 7, true>,    //
+                               GemmTile<kPrecision, true, 2, 96, 6, true>,    //
+                               GemmTile<kPrecision, true, 2, 128, 6, true>>;
 };
 // Half the sums of a tile, for those of a step.
 template <>

@@ -14,11 +14,11 @@ inline constexpr int kMostGroups = 4;
 // out[batch][row][column] = sum over taps and depth of in * weight, of all batches at once. A batch is a
 // group of a convolution (rows are pixels) or a position of Winograd's domain (rows are tiles).
 struct GemmSm90a {
-  TensorMap in[kMostGroups];    // Convolution: pixels of one group each. Else in[0]: depth, rows, batches %
-                                // groups, rest.
-  TensorMap weight;             // BoxChannels, columns, blocks of depth times taps, batches.
-  TensorMap out;                // columns, rows, batches % groups, rest.
-  const float* bias = nullptr;  // [batches][columns]
+  TensorMap in[kMostGroups];     // Convolution: pixels of one group each. Else in[0]: depth, rows, batches %
+                                 // groups, rest.
+  TensorMap weight;              // BoxChannels, columns, blocks of depth times taps, batches.
+  TensorMap out;                 // columns, rows, batches % groups, rest.
+  const float* bias = nullptr;   // [batches][columns]
   const float* scale = nullptr;  // The same: Convolution::scale.
   int rows = 0, columns = 0, batches = 0, groups = 1;
   int depth = 0;

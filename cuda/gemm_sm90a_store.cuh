@@ -9,8 +9,8 @@
 namespace repvgg::cuda {
 
 // Of a lane's sums in block `block` of eight columns, the map's column of the first; the other is the next.
-// Of fp8, a lane has the neighbours 4t to 4t + 3 of sixteen, two of them in either block: the word that stmatrix
-// puts behind those of the lanes before it. PackDirectSm90a orders the weights' columns so.
+// Of fp8, a lane has the neighbours 4t to 4t + 3 of sixteen, two of them in either block: the word that
+// stmatrix puts behind those of the lanes before it. PackDirectSm90a orders the weights' columns so.
 template <typename Tile>
 REPVGG_DEVICE int PairColumn(int block, int lane) {
   return Tile::kFp8 ? block / 2 * 16 + lane % 4 * 4 + block % 2 * 2 : block * 8 + lane % 4 * 2;
@@ -102,8 +102,8 @@ REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpg
     return own + chunk / kChunks * Tile::kStoreBoxBytes +
            SwizzledByte(row * Tile::kStoreRowBytes + chunk % kChunks * 16, Tile::kStoreRowBytes);
   };
-  // 64 rows of `kChunks` times 16 bytes; `word` is this lane's of a chunk, in the upper or lower eight rows of
-  // its warp's.
+  // 64 rows of `kChunks` times 16 bytes; `word` is this lane's of a chunk, in the upper or lower eight rows
+  // of its warp's.
   const auto stage = [&]<int kChunks>(auto word) {
     const int row = warp * 16 + lane % 16;
 #pragma unroll

@@ -26,7 +26,7 @@ std::vector<unsigned char> RandomPattern(Precision precision) {
   for (size_t i = 0; i < bytes.size(); i += ElementSize(precision)) {
     const float value = uniform(random);
     const uint32_t bits = precision == Precision::kFp8    ? FloatToE4m3Bits(100 * value)
-                          : precision == Precision::kFp16   ? FloatToHalfBits(value)
+                          : precision == Precision::kFp16 ? FloatToHalfBits(value)
                           : precision == Precision::kBf16 ? FloatToBFloat16Bits(value)
                                                           : FloatToTf32Bits(value);
     for (int b = 0; b < ElementSize(precision); ++b) bytes[i + b] = static_cast<unsigned char>(bits >> 8 * b);

@@ -12,10 +12,9 @@
 
 namespace repvgg::cuda {
 
-// The descriptor of an operand of Wgmma in shared memory: rows of 128 bytes (64 values of the reduction, or 128
-// of fp8),
-// swizzled as TMA leaves them, in blocks of eight rows of 1024 bytes. `address` is that of the first row, in
-// a block's first 128 bytes; 32 bytes more are the next 16 or 32 values.
+// The descriptor of an operand of Wgmma in shared memory: rows of 128 bytes (64 values of the reduction, or
+// 128 of fp8), swizzled as TMA leaves them, in blocks of eight rows of 1024 bytes. `address` is that of the
+// first row, in a block's first 128 bytes; 32 bytes more are the next 16 or 32 values.
 REPVGG_DEVICE uint64_t MatrixDescriptor(uint32_t address) {
   constexpr uint64_t kBlockBytes = 1024, kSwizzle128 = 1;
   return (address & 0x3ffff) >> 4 | uint64_t{1} << 16 | kBlockBytes >> 4 << 32 | kSwizzle128 << 62;
@@ -177,22 +176,24 @@ REPVGG_DEVICE void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b) {
 #define REPVGG_S96 REPVGG_S80 ", " REPVGG_S16_80
 #define REPVGG_S128 REPVGG_S96 ", " REPVGG_S16_96 ", " REPVGG_S16_112
 
-#define REPVGG_WGMMA(T, type, columns, names, a_name, b_name, ...)                                          \
-  template <>                                                                                               \
-  struct WgmmaInstruction<T, columns> {                                                                     \
-    template <bool kAdds>                                                                                   \
-    REPVGG_DEVICE static void Issue([[maybe_unused]] float (&d)[columns / 2], [[maybe_unused]] uint64_t a,  \
-                                    [[maybe_unused]] uint64_t b) {                                          \
-      if constexpr (kAdds) {                                                                                \
-        REPVGG_SM90A("wgmma.mma_async.sync.aligned.m64n" #columns REPVGG_SHAPE_##T type "." type " {" names \
-                     "}, " a_name ", " b_name ", 1, 1, 1" REPVGG_ORDER_##T ";" : __VA_ARGS__ : "l"(a),      \
-                     "l"(b));                                                                               \
-      } else {                                                                                              \
-        REPVGG_SM90A("wgmma.mma_async.sync.aligned.m64n" #columns REPVGG_SHAPE_##T type "." type " {" names \
-                     "}, " a_name ", " b_name ", 0, 1, 1" REPVGG_ORDER_##T ";" : __VA_ARGS__ : "l"(a),      \
-                     "l"(b));                                                                               \
-      }                                                                                                     \
-    }                                                                                                       \
+#define REPVGG_WGMMA(T, type, columns, names, a_name, b_name, ...)                                         \
+  template <>                                                                                              \
+  struct WgmmaInstruction<T, columns> {                                                                    \
+    template <bool kAdds>                                                                                  \
+    REPVGG_DEVICE static void Issue([[maybe_unused]] float (&d)[columns / 2], [[maybe_unused]] uint64_t a, \
+                                    [[maybe_unused]] uint64_t b) {                                         \
+      if constexpr (kAdds) {                                                                               \
+        REPVGG_SM90A("wgmma.mma_async.sync.aligned.m64n" #columns REPVGG_SHAPE_##T type                    \
+                     "." type " {" names "}, " a_name ", " b_name ", 1, 1, 1" REPVGG_ORDER_##T             \
+                     ";" : __VA_ARGS__ : "l"(a),                                                           \
+                     "l"(b));                                                                              \
+      } else {                                                                                             \
+        REPVGG_SM90A("wgmma.mma_async.sync.aligned.m64n" #columns REPVGG_SHAPE_##T type                    \
+                     "." type " {" names "}, " a_name ", " b_name ", 0, 1, 1" REPVGG_ORDER_##T             \
+                     ";" : __VA_ARGS__ : "l"(a),                                                           \
+                     "l"(b));                                                                              \
+      }                                                                                                    \
+    }                                                                                                      \
   };
 #define REPVGG_WGMMAS(T, type)                                                                           \
   REPVGG_WGMMA(T, type, 32, REPVGG_S16_0, "%16", "%17", REPVGG_D16(0))                                   \

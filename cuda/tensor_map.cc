@@ -74,10 +74,10 @@ cudaError_t EncodePixels(const PixelArray& array, Precision precision, TensorMap
   const auto step = static_cast<cuuint32_t>(array.stride);
   const cuuint32_t steps[4] = {1, step, step, 1};
   CUtensorMap encoded;
-  const CUresult result =
-      encode(&encoded, DataType(precision), 4, const_cast<void*>(array.base), size, strides, lower, upper,
-             BoxChannels(precision), array.box_pixels, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = encode(&encoded, DataType(precision), 4, const_cast<void*>(array.base), size,
+                                 strides, lower, upper, BoxChannels(precision), array.box_pixels, steps,
+                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return Finish(result, encoded, map);
 }
 

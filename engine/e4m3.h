@@ -9,7 +9,8 @@ namespace repvgg {
 
 inline constexpr float kLargestE4m3 = 448;
 
-// The nearest value, ties to even, and the largest for what is beyond it: what cvt.rn.satfinite gives. NaN stays NaN.
+// The nearest value, ties to even, and the largest for what is beyond it: what cvt.rn.satfinite gives. NaN
+// stays NaN.
 constexpr float RoundToE4m3(float value) {
   if (value != value) return value;
   const uint32_t bits = std::bit_cast<uint32_t>(value), sign = bits & 0x80000000u;

@@ -31,7 +31,8 @@ struct NetworkShape {
   // An input value v of 0..255 becomes (v / 255 - mean) / stddev. Padding is zero after that.
   std::array<float, 3> mean{};
   std::array<float, 3> stddev{};
-  // Of fp8: the largest value of each channel of each block's output, block after block, over calibration images.
+  // Of fp8: the largest value of each channel of each block's output, block after block, over calibration
+  // images.
   std::vector<float> ranges;
 
   // Of all blocks' outputs.

@@ -8,7 +8,7 @@ export function readableNames(mangled) {
     readable[i]
       .replace(/^void /, '')
       .replace(/repvgg::cuda::|\(anonymous namespace\)::/g, '')
-      .replace(/\(Precision\)(\d)/g, (_, precision) => ['fp32', 'tf32', 'fp16', 'bf16'][precision])
+      .replace(/\(Precision\)(\d)/g, (_, precision) => ['fp32', 'tf32', 'fp16', 'bf16', 'fp8'][precision])
       .replace(/\(ChainStep\)(\d)/g, (_, step) => ['begin', 'between', 'end'][step])
       .replace(/\((int|bool)\)/g, '')
       .replace(/\(.*$/, '')

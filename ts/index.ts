@@ -9,6 +9,7 @@ export {
   type SqueezeExcite,
   type SqueezeExcitePosition,
 } from './architecture.ts';
+export type {Calibration} from './calibration.ts';
 export {type Conversion, type ConvertOptions, convertCheckpoint} from './convert.ts';
 export type {Device, DeviceList, DeviceName, Precision} from './device.ts';
 export {RepVGGError, type RepVGGErrorCode} from './errors.ts';

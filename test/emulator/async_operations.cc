@@ -150,8 +150,8 @@ void NoteProductReads(uint64_t descriptor, int first_row, int rows) {
 
 constexpr int kMostColumns = 256;
 
-// d[n] += sum of a[k] * b[k][n], as Hopper's tensor cores do it for e4m3: each product, and what was there before,
-// keeps 14 bits below the power of two of the largest (DeepSeek-V3 Technical Report, section 3.3.2).
+// d[n] += sum of a[k] * b[k][n], as Hopper's tensor cores do it for e4m3: each product, and what was there
+// before, keeps 14 bits below the power of two of the largest (DeepSeek-V3 Technical Report, section 3.3.2).
 void AddCoarsely(const float (&a)[kMostInner], const float (&b)[kMostInner][kMostColumns], int columns,
                  float* d) {
   float largest[kMostColumns], unit[kMostColumns], inverse[kMostColumns];

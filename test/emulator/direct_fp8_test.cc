@@ -1,5 +1,5 @@
-// gemm_sm90a.cuh in fp8: every tile against float64 of the same weights and pixels, sums that only survive because
-// those of each step are added up in fp32, and a network against the same arithmetic in float64.
+// gemm_sm90a.cuh in fp8: every tile against float64 of the same weights and pixels, sums that only survive
+// because those of each step are added up in fp32, and a network against the same arithmetic in float64.
 #include <cmath>
 
 #include "cuda/direct_sm90a.h"
@@ -101,8 +101,7 @@ std::vector<double> Means(const Layer& layer, const Problem& problem) {
   for (int tile = 0; tile < static_cast<int>(tiles.size()); ++tile) {
     const cuda::GemmSm90aTile& shape = tiles[tile];
     cases().push_back({"direct sm_90a fp8: tile " + std::to_string(shape.rows) + " x " +
-                           std::to_string(shape.columns) +
-                           (shape.ping_pong ? " ping-pong" : " cooperative"),
+                           std::to_string(shape.columns) + (shape.ping_pong ? " ping-pong" : " cooperative"),
                        [=] {
                          // Channels that fill neither the last part of a step nor the tile; strides and
                          // groups; images that a tile ends in the midst of.
@@ -122,9 +121,9 @@ std::vector<double> Means(const Layer& layer, const Problem& problem) {
   return true;
 }();
 
-// Positive numbers only, so that each sum grows. Of the 128 products of a step and the four sums that they are added
-// to, each loses less than 2^-13 of what the step's sum is at last; and fp16 rounds by 2^-11. Sums over all steps
-// would lose ten times as much.
+// Positive numbers only, so that each sum grows. Of the 128 products of a step and the four sums that they
+// are added to, each loses less than 2^-13 of what the step's sum is at last; and fp16 rounds by 2^-11. Sums
+// over all steps would lose ten times as much.
 TEST("direct sm_90a fp8: long sums of one sign") {
   const Layer layer = MakeLayer(512, 64, 1, 1, 4, 1);
   Problem problem = MakeProblem(layer, RoundToE4m3);

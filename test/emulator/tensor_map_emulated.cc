@@ -26,16 +26,19 @@ cudaError_t EncodeTiled(const TiledArray& array, Precision precision, TensorMap*
   const uint64_t element = ElementSize(precision), row = array.box[0] * element;
   valid &= row == 16 || row == 32 || row == 64 || row == 128;
   if (!valid) return cudaErrorInvalidValue;
-  return Write({.kind = emulator::EncodedMap::kTiled, .element = ElementSize(precision), .tiled = array}, map);
+  return Write({.kind = emulator::EncodedMap::kTiled, .element = ElementSize(precision), .tiled = array},
+               map);
 }
 
 cudaError_t EncodePixels(const PixelArray& array, Precision precision, TensorMap* map) {
   bool valid = Known(precision);
-  valid &= Aligned(reinterpret_cast<uint64_t>(array.base)) && Aligned(static_cast<uint64_t>(ElementSize(precision)) * array.pixel_elements);
+  valid &= Aligned(reinterpret_cast<uint64_t>(array.base)) &&
+           Aligned(static_cast<uint64_t>(ElementSize(precision)) * array.pixel_elements);
   valid &= array.batch > 0 && array.height > 0 && array.width > 0 && array.channels > 0;
   valid &= array.stride >= 1 && array.stride <= 8 && array.box_pixels > 0 && array.box_pixels <= 1024;
   if (!valid) return cudaErrorInvalidValue;
-  return Write({.kind = emulator::EncodedMap::kPixels, .element = ElementSize(precision), .pixels = array}, map);
+  return Write({.kind = emulator::EncodedMap::kPixels, .element = ElementSize(precision), .pixels = array},
+               map);
 }
 
 }  // namespace repvgg::cuda
