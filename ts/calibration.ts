@@ -60,7 +60,7 @@ export function checkCalibration(calibration: Calibration | undefined): Calibrat
 export async function rangesOf(
   network: NativeNetwork,
   calibration: Calibration,
-  options: Pick<RunBatchesOptions, 'preprocessing' | 'batchSize' | 'signal'>,
+  options: Pick<RunBatchesOptions<ImageInput>, 'preprocessing' | 'batchSize' | 'signal'>,
 ): Promise<Float32Array> {
   let ranges: Float32Array | undefined;
   const images = typeof calibration === 'string' ? imagesOf(calibration, options.signal) : calibration;
