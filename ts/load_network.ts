@@ -123,8 +123,8 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
       await using exact = disposing(
         createNetwork(shape, cpu, {batchSize, winograd: 'off', ...(threads && {threads})}),
       );
-      const own = networkFromCheckpoint(file, {architecture, eps: options.eps});
-      await setParameters(exact.network, own, form, signal);
+      const own = networkFromCheckpoint(file, {architecture, eps}, fusion);
+      await setParameters(exact.network, own, form, {signal, fusion});
       shape.ranges = await rangesOf(exact.network, calibration, {preprocessing, batchSize, signal});
     }
     const network = createNetwork(shape, chosen, {batchSize, winograd, ...(threads && {threads})});
