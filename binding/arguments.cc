@@ -81,7 +81,7 @@ Geometry ToGeometry(const Napi::Object& value) {
 }
 
 DeployBlock ToDeployBlock(const Napi::Object& value, Executor::Job& job) {
-  return {GetFloats(value, "weight", job), GetFloats(value, "bias", job), GetSqueezeExcite(value, job)};
+  return {GetFloats(value, "weight", job), GetFloats(value, "bias", job), GetSqueezeExcite(value, job), {}};
 }
 
 TrainBlock ToTrainBlock(const Napi::Object& value, Executor::Job& job) {
