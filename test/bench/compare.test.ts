@@ -1,9 +1,10 @@
+import {once} from 'node:events';
 import {writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
 import {betterOf, checkReports, compareReports, readReport} from '../../ts/bench/compare.ts';
 import type {BenchReport} from '../../ts/bench/results.ts';
-import {repvgg, temporaryFolder} from '../cli/run.ts';
+import {repvgg, start, temporaryFolder} from '../cli/run.ts';
 import {fullReport, reportOf, result} from './results.ts';
 
 test('only what is outside both ranges is a change', t => {
@@ -17,6 +18,17 @@ test('only what is outside both ranges is a change', t => {
   t.is(changes[1]!.factor, 0.75);
   t.regex(onlyBefore.join(), /batch 5/);
   t.regex(onlyAfter.join(), /batch 9/);
+});
+
+test('results of two machines or versions are not taken for those of one', t => {
+  const own = reportOf([result(100)]);
+  t.is(compareReports(own, reportOf([result(90)])).origins, null);
+  const other = reportOf([result(900)]);
+  other.machine.gpus = ['GPU X'];
+  t.deepEqual(compareReports(own, {...other, version: '0.2.0'}).origins, {
+    before: 'repvgg 0.1.0 on A <fast> CPU, 2 cores',
+    after: 'repvgg 0.2.0 on A <fast> CPU, 2 cores, GPU X',
+  });
 });
 
 test('a check is about ratios: a slower machine passes, a slower program does not', t => {
@@ -181,4 +193,15 @@ test('--check measures what the file has, and fails where it was better', async 
     /^repvgg RepVGG-A0 deploy engine cpu fp32 batch 1 1 threads +fraction of peak by processor time .* WORSE$/m,
   );
   t.regex(stdout, /^onnxruntime-node .* (NOT MEASURED|ok|WORSE)$/m);
+});
+
+test('--check fails where it was better, also where nobody reads what it prints', async t => {
+  const folder = await temporaryFolder(t);
+  const better = result(1e9, {batch: 1, threads: 1, fractionOfPeak: 1e9});
+  const {limits, ...report} = reportOf([better]);
+  await writeFile(join(folder, 'f.json'), JSON.stringify({...report, limits: {...limits, threads: 1}}));
+  const child = start(['bench', '--check', 'f.json', '--seconds', '0.05'], {cwd: folder});
+  child.stdout!.destroy();
+  const [code] = await once(child, 'close');
+  t.is(code, 1);
 });

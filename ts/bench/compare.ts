@@ -21,6 +21,8 @@ export interface Comparison {
   onlyAfter: string[];
   /** after / before of the fp32 peaks: far from 1, the machine itself was faster or slower. */
   peakFactor: number;
+  /** What the files are of, where that is not the same machine or version; else null. */
+  origins: {before: string; after: string} | null;
 }
 
 /** What is compared by a check: it depends less on the state of the machine than images per second do. */
@@ -78,6 +80,7 @@ export async function readReport(path: string): Promise<BenchReport> {
 
 export function compareReports(before: BenchReport, after: BenchReport): Comparison {
   const [old, own] = [byKey(before), byKey(after)];
+  const origins = {before: originOf(before), after: originOf(after)};
   const changes = [...old].flatMap(([key, result]): Change[] => {
     const other = own.get(key);
     if (!other) return [];
@@ -90,6 +93,7 @@ export function compareReports(before: BenchReport, after: BenchReport): Compari
     onlyBefore: [...old.keys()].filter(key => !own.has(key)),
     onlyAfter: [...own.keys()].filter(key => !old.has(key)),
     peakFactor: after.limits.fmaGflops / before.limits.fmaGflops,
+    origins: origins.before === origins.after ? null : origins,
   };
 }
 
@@ -135,6 +139,10 @@ export function betterOf(first: readonly Checked[], second: readonly Checked[]):
     const other = again.get(one.key);
     return !one.passed && other?.passed ? other : one;
   });
+}
+
+function originOf({version, machine: {cpu, usableCores, gpus}}: BenchReport): string {
+  return [`repvgg ${version} on ${cpu}, ${usableCores} cores`, ...gpus].join(', ');
 }
 
 /** Whether a check has something to compare in a result that is measured again. */

@@ -17,7 +17,7 @@ export async function printReport(report: BenchReport): Promise<void> {
 
 /** `before` and `after` are the names of the files. */
 export async function printComparison(before: string, after: string, comparison: Comparison): Promise<void> {
-  const {changes, onlyBefore, onlyAfter, peakFactor} = comparison;
+  const {changes, onlyBefore, onlyAfter, peakFactor, origins} = comparison;
   const rate = ({imagesPerSecond: {min, median, max}}: BenchResult): string =>
     `${median.toFixed(1)} (${min.toFixed(1)} - ${max.toFixed(1)})`;
   await printTable('lrrrl', [
@@ -33,6 +33,7 @@ export async function printComparison(before: string, after: string, comparison:
   for (const key of onlyBefore) await print(`only in ${before}: ${key}`);
   for (const key of onlyAfter) await print(`only in ${after}: ${key}`);
   await print(`\nthe fp32 peak of the machine was ${peakFactor.toFixed(2)} times that of the first run`);
+  if (origins) await print(`${before} is of ${origins.before}; ${after} of ${origins.after}`);
 }
 
 export async function printCheck(checked: readonly Checked[], skipped: readonly string[]): Promise<void> {
