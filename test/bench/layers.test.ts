@@ -5,9 +5,11 @@ import {chooseDevice} from '../../ts/device.ts';
 import {reportOf} from './results.ts';
 
 /** A2's layers in a run of so many images together, each by `algorithm` and in a millisecond an image. */
-function layersOfA2(batch: number, algorithm: string) {
+function layersOfA2(batch: number, algorithm: string, device = 'cpu') {
   const architecture = architectureByName('RepVGG-A2');
-  const network = {...chooseDevice('cpu', 'fp32'), architecture, form: 'deploy', batch, threads: 2} as const;
+  const placement = chooseDevice('cpu', 'fp32');
+  const named = {...placement, device: {...placement.device, name: device}};
+  const network = {...named, architecture, form: 'deploy', batch, threads: 2} as const;
   const layer = {algorithm, source: 'measured', microseconds: {}, imageMicroseconds: 1000} as const;
   const description = {batchSize: batch, layers: Array.from({length: 22}, () => layer)};
   // 200 GFLOP/s, 10 GB/s.
@@ -31,4 +33,9 @@ test('the roofline of a layer is its multiplications, or in small batches its we
   // The first layers have few weights: the batch changes nothing.
   t.is(one[0]!.leastMicroseconds, eight[0]!.leastMicroseconds);
   t.is(one[0]!.leastMicroseconds, (2 * 9 * 3 * 64 * 112 * 112) / 200e3);
+});
+
+test('fp32 is held against multiply-adds on a GPU too', t => {
+  // Such a run has no peak of tensor cores.
+  t.is(layersOfA2(32, 'direct', 'cuda:0')[21]!.leastMicroseconds, (2 * 49 * 9 * 384 * 1408) / 200e3);
 });

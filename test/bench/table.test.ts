@@ -1,9 +1,31 @@
 import test from 'ava';
+import type {BenchReport} from '../../ts/bench/results.ts';
 import {notes} from '../../ts/bench/table.ts';
 import {reportOf, result} from './results.ts';
 
 const shares = (...results: ReturnType<typeof result>[]): string[] =>
   notes(reportOf(results)).filter(line => line.includes('slower stage'));
+
+test('peaks are those of the device that ran, by its name', t => {
+  const of = (report: BenchReport): string => {
+    report.machine.gpus = ['GPU X', 'GPU Y'];
+    report.limits.matrixTflops = 500;
+    return notes(report)[0]!;
+  };
+  t.regex(of(reportOf([result(100)])), /^A <fast> CPU, 2 of 2 cores; .*bf16 tiles 500/);
+  const decode = result(400, {stage: 'decode', model: null, precision: 'uint8'});
+  const gpu = result(9000, {device: 'cuda:1', precision: 'fp16'});
+  t.regex(of(reportOf([decode, gpu])), /^GPU Y \(cuda:1\); .*fp16 products 500/);
+  const both = result(9000, {device: 'cuda:0,cuda:1', precision: 'fp16'});
+  t.regex(of(reportOf([both])), /^GPU X \(cuda:0\), GPU Y \(cuda:1\); /);
+});
+
+test('more than the peak is explained', t => {
+  const explained = (fractionOfPeak: number): boolean =>
+    notes(reportOf([result(100, {fractionOfPeak})])).some(line => line.includes('Winograd'));
+  t.true(explained(1.2));
+  t.false(explained(1));
+});
 
 test('a pipeline is held against the slower of decoding and its own engine', t => {
   const decode = result(400, {stage: 'decode', model: null, batch: 1, precision: 'uint8'});

@@ -15,7 +15,7 @@ export function layersOf({network, description}: DescribedNetwork, limits: Bench
   const {architecture, form, device, precision, batch, threads} = network;
   const {crop} = defaultPreprocessing(architecture);
   const {layers} = layerTable(architecture, {height: crop, width: crop});
-  const peak = precision === 'fp32' && device.name === 'cpu' ? limits.fmaGflops : peakOfUnits(limits);
+  const peak = precision === 'fp32' ? limits.fmaGflops : peakOfUnits(limits);
   return {
     model: architecture.name,
     form,

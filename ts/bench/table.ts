@@ -1,4 +1,4 @@
-import type {BenchLayers, BenchReport, BenchResult} from './results.ts';
+import type {BenchLayers, BenchMachine, BenchReport, BenchResult} from './results.ts';
 
 /** The results for a terminal; `align` is as printTable takes it. */
 export function resultTable(results: readonly BenchResult[]): {align: string; rows: string[][]} {
@@ -62,22 +62,39 @@ export function layersTitle({model, form, device, precision, batch, threads}: Be
 /** What the table's reader has to know: the limits, what the mark means, what was left out. */
 export function notes({limits, machine, peers, results, skipped}: BenchReport): string[] {
   const {threads, instructionSet, fmaGflops, fma, matrixTflops, copyGBps, gemmGflops} = limits;
+  const own = results.find(({runner, model}) => runner === 'repvgg' && model !== null);
+  const onGpu = own !== undefined && own.device !== 'cpu';
+  const products = onGpu ? `${own.precision} products` : 'bf16 tiles';
   const peaks = [
     `fp32 ${instructionSet} ${fmaGflops.toFixed(0)} GFLOP/s (${fma.min.toFixed(0)} - ${fma.max.toFixed(0)})`,
     ...(gemmGflops === null ? [] : [`fp32 matrix product ${gemmGflops.toFixed(0)} GFLOP/s`]),
-    ...(matrixTflops === null ? [] : [`bf16 tiles ${matrixTflops.toFixed(2)} TFLOP/s`]),
+    ...(matrixTflops === null ? [] : [`${products} ${matrixTflops.toFixed(2)} TFLOP/s`]),
     `copy ${copyGBps.toFixed(1)} GB/s`,
   ];
+  const cores = `${machine.cpu}, ${threads} of ${machine.usableCores} cores`;
   const versions = Object.entries(peers).map(([name, version]) => `${name} ${version}`);
   return [
-    `${machine.cpu}, ${threads} of ${machine.usableCores} cores; peaks in this run: ${peaks.join(', ')}`,
+    `${onGpu ? gpusOf(own, machine) : cores}; peaks in this run: ${peaks.join(', ')}`,
     ...(versions.length > 0 ? [`beside ${versions.join(', ')}`] : []),
     ...pipelineShares(results),
+    ...(results.some(({fractionOfPeak}) => (fractionOfPeak ?? 0) > 1)
+      ? [
+          'of peak is above 1 where Winograd multiplies less often than the direct convolution that is counted',
+        ]
+      : []),
     ...(results.some(({noisy}) => noisy)
       ? ['* spread over 10 %: the machine was not quiet, compare ratios only']
       : []),
     ...skipped.map(sentence => `skipped ${sentence}`),
   ];
+}
+
+/** "cuda:0,cuda:1" by what they are. */
+function gpusOf({device}: BenchResult, {gpus}: BenchMachine): string {
+  return device
+    .split(',')
+    .map(name => `${gpus[Number(name.slice('cuda:'.length))] ?? 'a GPU'} (${name})`)
+    .join(', ');
 }
 
 /** The pipeline can be no faster than its slowest stage; how close it comes is how well the stages overlap. */
