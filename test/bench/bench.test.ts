@@ -1,12 +1,15 @@
 import {readFileSync} from 'node:fs';
 import {mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
+import {setTimeout as sleep} from 'node:timers/promises';
 import {Ajv2020} from 'ajv/dist/2020.js';
 import test from 'ava';
 import {architectureByName} from '../../ts/architecture.ts';
+import {planBench} from '../../ts/bench/cases.ts';
 import type {BenchReport} from '../../ts/bench/results.ts';
+import {runBench} from '../../ts/bench/run.ts';
 import {layerTable} from '../../ts/statistics.ts';
-import {repvgg, temporaryFolder} from '../cli/run.ts';
+import {finish, repvgg, start, temporaryFolder} from '../cli/run.ts';
 import {fullReport} from './results.ts';
 
 const schemaPath = new URL('../../docs/bench-results.schema.json', import.meta.url);
@@ -94,6 +97,9 @@ test('the schema refuses what is no result', t => {
   (wrong.results[0] as {stage: string}).stage = 'training';
   t.false(validate(wrong));
   t.false(validate({...fullReport(), limits: undefined}));
+  const standing = fullReport();
+  standing.results[0]!.imagesPerSecond.median = 0;
+  t.false(validate(standing));
 });
 
 test('what was asked for and cannot be had is said', async t => {
@@ -108,6 +114,21 @@ test('what was asked for and cannot be had is said', async t => {
   const dead = await repvgg([...args, '--peers', 'pytorch'], {cwd: folder, env: {REPVGG_PYTHON: python}});
   t.is(dead.code, 0, dead.stderr);
   t.regex(dead.stdout, /skipped pytorch-eager fp32, RepVGG-A0 engine batch 1: the process ended/);
+  // Neither is a Python with PyTorch.
+  for (const [said, why] of [
+    ['Usage: sh', 'it said "Usage: sh"'],
+    ['null', 'it says no version'],
+  ] as const) {
+    await writeFile(python, `#!/bin/sh\necho '${said}'\n`);
+    const other = await repvgg([...args, '--peers', 'pytorch'], {cwd: folder, env: {REPVGG_PYTHON: python}});
+    t.is(other.code, 0, other.stderr);
+    t.true(other.stdout.includes(`has no PyTorch (${why});`), other.stdout);
+  }
+  const unset = await repvgg([...args, '--peers', 'pytorch'], {
+    cwd: folder,
+    env: {REPVGG_PYTHON: '', PATH: folder},
+  });
+  t.regex(unset.stdout, /skipped pytorch: python3 does not start/);
   const unknown = await repvgg([...args, '--peers', 'tensorflow'], {cwd: folder});
   t.is(unknown.code, 2);
   t.regex(unknown.stderr, /onnxruntime-node, transformers, pytorch/);
@@ -147,6 +168,60 @@ test('what was measured is printed even where it cannot be written', async t => 
   t.is(code, 3);
   t.regex(stderr, /results\.json: .*\(ERR_FILE_WRITE\)\n$/);
   t.true(validate(JSON.parse(stdout)), JSON.stringify(validate.errors));
+});
+
+test('what does not fit is one clear error', async t => {
+  const folder = await temporaryFolder(t);
+  const args = [...engineOfA0, '--seconds', '0.05', '--batch', '100000000'];
+  const {code, stderr} = await repvgg(args, {cwd: folder});
+  t.is(code, 3);
+  t.is(stderr, 'repvgg: 100000000 images of 224 x 224 pixels do not fit into memory. (ERR_OUT_OF_MEMORY)\n');
+});
+
+test('a folder of temporary files that is not there is an error of its own', async t => {
+  const nowhere = join(await temporaryFolder(t), 'nowhere');
+  const {TMPDIR} = process.env;
+  process.env.TMPDIR = nowhere;
+  const run = measureA0();
+  if (TMPDIR === undefined) delete process.env.TMPDIR;
+  else process.env.TMPDIR = TMPDIR;
+  await t.throwsAsync(run, {
+    code: 'ERR_FILE_WRITE',
+    message: `Cannot write ${nowhere}/repvgg-bench-*: there is no folder ${nowhere}.`,
+  });
+});
+
+function measureA0(): Promise<BenchReport> {
+  const plan = planBench({
+    models: ['A0'],
+    stages: ['engine'],
+    batches: [1],
+    form: 'deploy',
+    device: 'cpu',
+    precision: 'fp32',
+    threads: 1,
+    peers: [],
+  });
+  return runBench(plan, {
+    seconds: 0.05,
+    layers: false,
+    limitSeconds: Infinity,
+    version: '0.0.0',
+    countInstructions: () => 'not here',
+    onProgress() {},
+  });
+}
+
+test('a run that is interrupted leaves no networks behind', async t => {
+  const folder = await temporaryFolder(t);
+  const left = async () => (await readdir(folder)).filter(name => name.startsWith('repvgg-bench-'));
+  const child = start([...engineOfA0, '--seconds', '50'], {cwd: folder, env: {TMPDIR: folder}});
+  const ended = finish(child);
+  while ((await left()).length === 0) await sleep(50);
+  child.kill('SIGINT');
+  await ended;
+  t.is(child.signalCode, 'SIGINT');
+  t.deepEqual(await left(), []);
 });
 
 test('@huggingface/transformers is given a repository that it can load', async t => {
@@ -199,7 +274,15 @@ test('a peer that dies or does not load takes nothing else with it', async t => 
   const {code, stdout, stderr} = await repvgg([...args, ...peers, '--json'], {cwd: folder, env});
   t.is(code, 0, stderr);
   const {results, skipped} = JSON.parse(stdout) as BenchReport;
-  t.true(results.some(({runner, batch}) => runner === 'repvgg' && batch === 2));
+  // Also where it died.
+  t.deepEqual(
+    results.map(({runner, batch}) => `${runner} ${batch}`),
+    ['repvgg 1', 'repvgg 2'],
+  );
+  t.is(results[0]!.imagesPerSecond.runs, 7);
   t.regex(skipped.join('\n'), /^onnxruntime-node: it does not load: no libonnxruntime\.$/m);
-  t.regex(skipped.join('\n'), /^RepVGG-A0 engine batch 1: PyTorch failed: the process ended$/m);
+  t.regex(
+    skipped.join('\n'),
+    /^pytorch-eager fp32, RepVGG-A0 engine batch 1: PyTorch failed: the process ended$/m,
+  );
 });

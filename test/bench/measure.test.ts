@@ -1,6 +1,6 @@
 import {setTimeout as sleep} from 'node:timers/promises';
 import test from 'ava';
-import {type Contestant, interleave, repeat, stream} from '../../ts/bench/measure.ts';
+import {type Contestant, interleave, repeat, stream, tryOut} from '../../ts/bench/measure.ts';
 import {median, rangeOf} from '../../ts/bench/results.ts';
 
 test('contestants take turns, and another one begins each round', async t => {
@@ -52,6 +52,32 @@ test('cores are those that this process is busy on, whoever waits', async t => {
   // A tenth of a second each, and what the runtime does besides.
   const seconds = median(cores[0]!.map((count, i) => count * elapsed.at(i - 3)!));
   t.true(seconds > 0.099 && seconds < 0.15, `${seconds}`);
+});
+
+test('what is too slow to be measured is found out by one batch', async t => {
+  const of = async (...rates: number[]): Promise<[number, number]> => {
+    const contestant = {sample: async () => rates.shift()!, close: async () => {}};
+    return [await tryOut(contestant, 8, 2), rates.length];
+  };
+  t.deepEqual(await of(1, 9), [8, 1]);
+  t.deepEqual(await of(2, 8), [1, 0], 'the first may be slower');
+});
+
+test('one that fails takes nobody with it', async t => {
+  let turns = 0;
+  const dies: Contestant = {
+    async sample() {
+      if (++turns === 3) throw new Error('gone');
+      return 2;
+    },
+    async close() {},
+  };
+  const lives: Contestant = {sample: async () => 1, close: async () => {}};
+  const schedule = {rounds: 4, sampleSeconds: 0, limitSeconds: Infinity};
+  const {images, failures} = await interleave([lives, dies], schedule, async () => null);
+  t.deepEqual(images[0], [1, 1, 1, 1]);
+  t.deepEqual([...failures], [[1, new Error('gone')]]);
+  t.is(turns, 3, 'it is not asked again');
 });
 
 test('a slow machine has fewer rounds, but three', async t => {

@@ -21,6 +21,8 @@ export interface Rounds<Reference> {
   cores: number[][];
   /** references[r] is what `reference` returned before round r. */
   references: Reference[];
+  /** Why contestants did not get to the end; their figures are void, those of the others are whole. */
+  failures: Map<number, unknown>;
 }
 
 const leastRounds = 3;
@@ -35,8 +37,18 @@ export async function interleave<Reference>(
   {rounds, sampleSeconds, limitSeconds}: Schedule,
   reference: () => Promise<Reference>,
 ): Promise<Rounds<Reference>> {
+  const failures = new Map<number, unknown>();
+  const sample = async (index: number, seconds: number): Promise<number> => {
+    if (failures.has(index)) return Number.NaN;
+    try {
+      return await contestants[index]!.sample(seconds);
+    } catch (error) {
+      failures.set(index, error);
+      return Number.NaN;
+    }
+  };
   const warmUp = Math.min(warmUpSeconds, sampleSeconds);
-  for (const contestant of contestants) await contestant.sample(warmUp);
+  for (const index of contestants.keys()) await sample(index, warmUp);
   const images: number[][] = contestants.map(() => []);
   const cores: number[][] = contestants.map(() => []);
   const references: Reference[] = [];
@@ -48,12 +60,21 @@ export async function interleave<Reference>(
       const index = (round + turn) % contestants.length;
       const begin = performance.now();
       const before = process.cpuUsage();
-      images[index]!.push(await contestants[index]!.sample(sampleSeconds));
+      images[index]!.push(await sample(index, sampleSeconds));
       const {user, system} = process.cpuUsage(before);
       cores[index]!.push((user + system) / (1000 * (performance.now() - begin)));
     }
   }
-  return {images, cores, references};
+  return {images, cores, references, failures};
+}
+
+/**
+ * Runs a batch twice and returns the seconds of the second, since the first also touches memory for the first time. One that takes
+ * more than twice `mostSeconds` is too slow in any case, and is not followed by another.
+ */
+export async function tryOut(contestant: Contestant, batch: number, mostSeconds: number): Promise<number> {
+  const seconds = batch / (await contestant.sample(0));
+  return seconds > 2 * mostSeconds ? seconds : batch / (await contestant.sample(0));
 }
 
 /** Repeats `run`, which handles `count` images, for `seconds`. Returns images per second. */

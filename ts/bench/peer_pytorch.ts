@@ -35,7 +35,7 @@ export async function openPyTorch(
   folder: string,
   threads: number,
 ): Promise<PyTorch | string> {
-  const python = process.env.REPVGG_PYTHON ?? 'python3';
+  const python = process.env.REPVGG_PYTHON || 'python3';
   // Threads that wait without spinning leave the cores to whoever's turn it is.
   const env = {...process.env, OMP_WAIT_POLICY: 'passive', OMP_NUM_THREADS: String(threads)};
   const child = spawn(python, [script, String(threads)], {env, stdio: ['pipe', 'pipe', 'ignore']});
@@ -48,7 +48,7 @@ export async function openPyTorch(
   const hello = await talk.reply();
   if (typeof hello.version !== 'string') {
     await talk.end();
-    return `${python} has no PyTorch (${hello.error}); REPVGG_PYTHON names another Python.`;
+    return `${python} has no PyTorch (${hello.error ?? 'it says no version'}); REPVGG_PYTHON names another Python.`;
   }
   if (device === 'cuda' && hello.cuda !== true) {
     await talk.end();
@@ -140,7 +140,12 @@ class Conversation {
 
   async reply(): Promise<Reply> {
     const {value, done} = await this.#lines.next();
-    return done ? {error: 'the process ended'} : (JSON.parse(value) as Reply);
+    if (done) return {error: 'the process ended'};
+    try {
+      return Object(JSON.parse(value));
+    } catch {
+      return {error: `it said ${JSON.stringify(value)}`};
+    }
   }
 
   /** The process ends when its input does; if it hangs, it is killed. */

@@ -1,16 +1,18 @@
+import {rmSync} from 'node:fs';
 import {mkdtemp, rm} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import type {Architecture} from '../architecture.ts';
-import {type NativeLimits, native} from '../native.ts';
+import {fromNative, type NativeLimits, native} from '../native.ts';
 import {nativePrecision} from '../native_network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
+import {fileWriteError} from '../replace_file.ts';
 import {layerTable} from '../statistics.ts';
 import {type Case, listCases, type Plan, titleOf} from './cases.ts';
 import {type InstructionCounter, instructionsPerImage, joulesPerImage, memoryInUse} from './counters.ts';
 import {type DescribedNetwork, layersOf} from './layers.ts';
 import {describeMachine} from './machine.ts';
-import {type Contestant, interleave, type Rounds} from './measure.ts';
+import {type Contestant, interleave, type Rounds, tryOut} from './measure.ts';
 import type {Peer} from './peer.ts';
 import {openPeers, type Peers} from './peers.ts';
 import {
@@ -42,6 +44,7 @@ type LimitsOf = Pick<
   'device' | 'precision' | 'threads'
 >;
 
+const interruptions = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const rounds = 7;
 const limitsSeconds = 0.2;
 /** Of the reference before each round. */
@@ -51,7 +54,11 @@ const referenceSeconds = 0.03;
 export async function runBench(plan: Plan, options: BenchOptions): Promise<BenchReport> {
   const {form, stages, threads, placement} = plan;
   const {onProgress, version} = options;
-  const folder = await mkdtemp(join(tmpdir(), 'repvgg-bench-'));
+  const prefix = join(tmpdir(), 'repvgg-bench-');
+  const folder = await mkdtemp(prefix).catch(error => {
+    throw fileWriteError(`${prefix}*`, error);
+  });
+  const keep = removeOnSignal(folder);
   const skipped: string[] = [];
   const results: BenchResult[] = [];
   const described: DescribedNetwork[] = [];
@@ -80,7 +87,7 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
       try {
         outcome = await measureCase(one, options, run);
       } catch (error) {
-        // One network that does not fit, or a peer that dies, does not take the other results with it.
+        // One network that does not fit does not take the other results with it.
         failure ??= error;
         outcome = (error as Error).message;
       }
@@ -99,10 +106,27 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
       ...(options.layers && {layers: described.map(one => layersOf(one, limits))}),
       skipped,
     };
+  } catch (error) {
+    throw fromNative(error);
   } finally {
     await peers?.close();
     await rm(folder, {recursive: true});
+    keep();
   }
+}
+
+/** A run that is interrupted ends as it would without us, but leaves none of its networks behind. Returns what ends that. */
+function removeOnSignal(folder: string): () => void {
+  const onSignal = (signal: NodeJS.Signals): void => {
+    keep();
+    rmSync(folder, {recursive: true, force: true});
+    process.kill(process.pid, signal);
+  };
+  const keep = (): void => {
+    for (const signal of interruptions) process.off(signal, onSignal);
+  };
+  for (const signal of interruptions) process.on(signal, onSignal);
+  return keep;
 }
 
 /** What the cases of a run share; `references`, `described` and `skipped` grow. */
@@ -125,17 +149,15 @@ async function measureCase(
   try {
     const ours = await one.open(folder);
     opened.push({contestant: ours, peer: null, outputError: null});
-    await ours.sample(0); // The first run also touches memory for the first time.
-    const runSeconds = one.batch / (await ours.sample(0));
-    if (runSeconds > seconds && limitSeconds < Infinity) {
+    const mostSeconds = limitSeconds < Infinity ? seconds : Infinity;
+    const runSeconds = await tryOut(ours, one.batch, mostSeconds);
+    if (runSeconds > mostSeconds)
       return `one batch takes ${runSeconds.toFixed(1)} seconds; with --seconds it is measured.`;
-    }
     if ('logits' in ours) {
       for (const peer of peers) {
         onProgress(`${titleOf(one)}, beside ${peer.runner} ${peer.precision}`);
-        const other = await peer.open(one.network!, ours);
-        if (typeof other === 'string')
-          skipped.push(`${peer.runner} ${peer.precision}, ${titleOf(one)}: ${other}`);
+        const other = await peer.open(one.network!, ours).catch((error: Error) => error.message);
+        if (typeof other === 'string') skipped.push(withoutPeer(peer, one, other));
         else opened.push({...other, peer});
       }
     }
@@ -150,18 +172,30 @@ async function measureCase(
       schedule,
       () => native().measureLimits({...subject, seconds: referenceSeconds, copy: false}),
     );
+    for (const [index, error] of measured.failures) {
+      const {peer} = opened[index]!;
+      if (peer === null) throw error;
+      skipped.push(withoutPeer(peer, one, (error as Error).message));
+    }
     const joules = await joulesPerImage(ours, schedule.sampleSeconds, one.network?.device.members);
     const onCpu = one.network?.device.name === 'cpu' && 'logits' in ours;
     const instructions = onCpu ? await instructionsPerImage(ours, one.batch, countInstructions) : null;
     references.push(...measured.references);
     if (layers && 'describe' in ours)
       described.push({network: one.network!, description: await ours.describe()});
-    return opened.map(({peer, outputError}, index) =>
-      toResult(one, peer, outputError, measured, index, {joules, instructions}),
+    return opened.flatMap(({peer, outputError}, index) =>
+      measured.failures.has(index)
+        ? []
+        : [toResult(one, peer, outputError, measured, index, {joules, instructions})],
     );
   } finally {
     for (const {contestant} of opened) await contestant.close();
   }
+}
+
+/** Why a case has no result of a peer. */
+function withoutPeer({runner, precision}: Peer, one: Case, why: string): string {
+  return `${runner} ${precision}, ${titleOf(one)}: ${why}`;
 }
 
 /** What was counted of ours, besides time; null where there is no counter. */

@@ -5,6 +5,7 @@ import {imagesInFlight} from '../batches.ts';
 import {checkFp8, isFp8, typicalRanges} from '../calibration.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
 import type {DeviceList, Placement} from '../device.ts';
+import {RepVGGError} from '../errors.ts';
 import {decodeImage, prepareImage, type RgbImage} from '../images.ts';
 import {setParameters} from '../load_network.ts';
 import {RepVGG} from '../model.ts';
@@ -41,7 +42,12 @@ function jpegPool(): Promise<Buffer[]> {
 /** The images of a batch, as the network takes them. */
 export function engineInput({architecture, batch}: Pick<NetworkCase, 'architecture' | 'batch'>): NativeBatch {
   const {crop} = defaultPreprocessing(architecture);
-  return {pixels: randomPixels(batch, crop), count: batch};
+  try {
+    return {pixels: randomPixels(batch, crop), count: batch};
+  } catch (cause) {
+    const message = `${batch} images of ${crop} x ${crop} pixels do not fit into memory.`;
+    throw new RepVGGError('ERR_OUT_OF_MEMORY', message, {cause});
+  }
 }
 
 /** The network alone: 8-bit pixels to logits, both in the memory of the device. */
