@@ -8,9 +8,10 @@ import {architectureByName} from '../../ts/architecture.ts';
 import {planBench} from '../../ts/bench/cases.ts';
 import type {BenchReport} from '../../ts/bench/results.ts';
 import {runBench} from '../../ts/bench/run.ts';
+import {type Precision, precisions} from '../../ts/device.ts';
 import {layerTable} from '../../ts/statistics.ts';
 import {finish, repvgg, start, temporaryFolder} from '../cli/run.ts';
-import {fullReport} from './results.ts';
+import {fullReport, reportOf, result} from './results.ts';
 
 const schemaPath = new URL('../../docs/bench-results.schema.json', import.meta.url);
 const validate = new Ajv2020().compile(JSON.parse(readFileSync(schemaPath, 'utf8')));
@@ -91,12 +92,23 @@ test('layers are reported beside their rooflines', async t => {
   t.regex(table.stdout, /stage1\.0 +48 -> 48 +2 +1 +56x56 +direct/);
 });
 
+test('fp8 that is simulated is held against the arithmetic that simulates it', async t => {
+  const report = await measureA0('fp8-simulated');
+  t.true(validate(report), JSON.stringify(validate.errors));
+  const {effectiveTflops, fractionOfPeak} = report.results[0]!;
+  // Peaks of the rounds and of the whole run differ by noise, those of multiply-adds and of tiles by more than ten.
+  const factor = fractionOfPeak! / ((1000 * effectiveTflops!) / report.limits.fmaGflops);
+  t.true(factor > 1 / 4 && factor < 4, `${factor}`);
+});
+
 test('the schema refuses what is no result', t => {
   t.true(validate(fullReport()), JSON.stringify(validate.errors));
   const wrong = fullReport();
   (wrong.results[0] as {stage: string}).stage = 'training';
   t.false(validate(wrong));
   t.false(validate({...fullReport(), limits: undefined}));
+  for (const precision of precisions.filter(name => name !== 'auto'))
+    t.true(validate(reportOf([result(100, {precision})])), precision);
   const standing = fullReport();
   standing.results[0]!.imagesPerSecond.median = 0;
   t.false(validate(standing));
@@ -191,14 +203,14 @@ test('a folder of temporary files that is not there is an error of its own', asy
   });
 });
 
-function measureA0(): Promise<BenchReport> {
+function measureA0(precision: Precision = 'fp32'): Promise<BenchReport> {
   const plan = planBench({
     models: ['A0'],
     stages: ['engine'],
     batches: [1],
     form: 'deploy',
     device: 'cpu',
-    precision: 'fp32',
+    precision,
     threads: 1,
     peers: [],
   });

@@ -1,14 +1,19 @@
 import test from 'ava';
 import {architectureByName} from '../../ts/architecture.ts';
 import {layersOf} from '../../ts/bench/layers.ts';
-import {chooseDevice} from '../../ts/device.ts';
+import {chooseDevice, type Precision} from '../../ts/device.ts';
 import {reportOf} from './results.ts';
 
 /** A2's layers in a run of so many images together, each by `algorithm` and in a millisecond an image. */
-function layersOfA2(batch: number, algorithm: string, device = 'cpu') {
+function layersOfA2(
+  batch: number,
+  algorithm: string,
+  device = 'cpu',
+  precision = 'fp32' as Exclude<Precision, 'auto'>,
+) {
   const architecture = architectureByName('RepVGG-A2');
   const placement = chooseDevice('cpu', 'fp32');
-  const named = {...placement, device: {...placement.device, name: device}};
+  const named = {...placement, precision, device: {...placement.device, name: device}};
   const network = {...named, architecture, form: 'deploy', batch, threads: 2} as const;
   const layer = {algorithm, source: 'measured', microseconds: {}, imageMicroseconds: 1000} as const;
   const description = {batchSize: batch, layers: Array.from({length: 22}, () => layer)};
@@ -35,7 +40,9 @@ test('the roofline of a layer is its multiplications, or in small batches its we
   t.is(one[0]!.leastMicroseconds, (2 * 9 * 3 * 64 * 112 * 112) / 200e3);
 });
 
-test('fp32 is held against multiply-adds on a GPU too', t => {
+test('fp32, simulated fp8 too, is held against multiply-adds, also on a GPU', t => {
   // Such a run has no peak of tensor cores.
-  t.is(layersOfA2(32, 'direct', 'cuda:0')[21]!.leastMicroseconds, (2 * 49 * 9 * 384 * 1408) / 200e3);
+  const least = (2 * 49 * 9 * 384 * 1408) / 200e3;
+  t.is(layersOfA2(32, 'direct', 'cuda:0')[21]!.leastMicroseconds, least);
+  t.is(layersOfA2(32, 'direct', 'cpu', 'fp8-simulated')[21]!.leastMicroseconds, least);
 });

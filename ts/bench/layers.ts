@@ -1,7 +1,7 @@
 import type {LayerDescription, NetworkDescription} from '../native.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import {type LayerStatistics, layerTable} from '../statistics.ts';
-import type {BenchLayer, BenchLayers, BenchLimits} from './results.ts';
+import {type BenchLayer, type BenchLayers, type BenchLimits, usesMultiplyAdds} from './results.ts';
 import type {NetworkCase} from './stages.ts';
 
 /** A network's own account of how it runs, kept until the limits of the whole run are known. */
@@ -15,7 +15,7 @@ export function layersOf({network, description}: DescribedNetwork, limits: Bench
   const {architecture, form, device, precision, batch, threads} = network;
   const {crop} = defaultPreprocessing(architecture);
   const {layers} = layerTable(architecture, {height: crop, width: crop});
-  const peak = precision === 'fp32' ? limits.fmaGflops : peakOfUnits(limits);
+  const peak = usesMultiplyAdds(precision) ? limits.fmaGflops : peakOfUnits(limits);
   return {
     model: architecture.name,
     form,

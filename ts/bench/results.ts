@@ -164,6 +164,11 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** Whether the peak of a network in this precision is that of fp32 multiply-adds, and not of matrix units: fp8 is simulated in fp32. */
+export function usesMultiplyAdds(precision: string): boolean {
+  return precision === 'fp32' || precision === 'fp8-simulated';
+}
+
 /** What makes two results the same case: everything but the figures. */
 export function caseKey({
   runner,

@@ -24,6 +24,7 @@ import {
   type Range,
   rangeOf,
   spreadOf,
+  usesMultiplyAdds,
 } from './results.ts';
 
 export interface BenchOptions {
@@ -218,10 +219,9 @@ function toResult(
   const precision = peer?.precision ?? network?.precision ?? 'uint8';
   const device = network?.device.name ?? 'cpu';
   const gflops = network ? (2 * imageMacs(network.architecture)) / 1e9 : null;
-  const [peaks, cpuPeaks] =
-    precision === 'fp32'
-      ? [references.map(one => one.fmaGflops), references.map(one => one.fmaPerCpuSecond)]
-      : [references.map(one => one.matrixGflops), references.map(one => one.matrixPerCpuSecond)];
+  const [peaks, cpuPeaks] = usesMultiplyAdds(precision)
+    ? [references.map(one => one.fmaGflops), references.map(one => one.fmaPerCpuSecond)]
+    : [references.map(one => one.matrixGflops), references.map(one => one.matrixPerCpuSecond)];
   const fractionRange = fractionsOf(rates, gflops, peaks);
   const ratesOfCpu = rates.map((rate, i) => rate / cores[index]![i]!);
   return {
