@@ -1,5 +1,6 @@
 /** fp8 as the CPU simulates it: against float64 with a rounding of its own, on the trained digits, and what it refuses. */
-import {readdir} from 'node:fs/promises';
+import {mkdtemp, readdir, rmdir} from 'node:fs/promises';
+import {tmpdir} from 'node:os';
 import path from 'node:path';
 import test from 'ava';
 import {architectureByName} from '../ts/architecture.ts';
@@ -198,6 +199,9 @@ test('fp8 is refused where it cannot be had, and without images', async t => {
   for (const calibration of [undefined, [], '', 7]) {
     await t.throwsAsync(load(calibration), {code: 'ERR_INVALID_ARGUMENT', message: /for calibration but/});
   }
-  await t.throwsAsync(load('/nonexistent'), {code: 'ERR_SOURCE'});
+  const empty = await mkdtemp(path.join(tmpdir(), 'repvgg-'));
+  await t.throwsAsync(load(empty), {code: 'ERR_SOURCE'});
+  await rmdir(empty);
+  await t.throwsAsync(load(empty), {code: 'ERR_FILE_NOT_FOUND'});
   await t.throwsAsync(load(['/nonexistent.png']), {code: 'ERR_FILE_NOT_FOUND'});
 });
