@@ -14,8 +14,8 @@ async function main(): Promise<void> {
     : picture.jpeg()
   ).toBuffer();
   const preprocessing = defaultPreprocessing(architectureByName('A0'));
-  const out = new Uint8Array(224 * 224 * 3);
-  const prepare = (): Promise<void> => prepareImage(bytes, 'x', preprocessing, out, 0);
+  const prepare = (): Promise<void> =>
+    prepareImage(bytes, 'x', preprocessing, new Uint8Array(224 * 224 * 3), 0);
   await prepare();
   const start = performance.now();
   await prepare();
