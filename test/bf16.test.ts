@@ -1,11 +1,10 @@
 /** How far bf16 is from float64 where rounding weights and pixels one by one would be further. */
 import test from 'ava';
 import {native} from '../ts/native.ts';
+import {mean, runFused, std} from './fused_network.ts';
 import {Random} from './random.ts';
 import {type FusedBlock, forward64, relativeL2} from './reference64.ts';
 
-const mean = [0.485, 0.456, 0.406] as const;
-const std = [0.229, 0.224, 0.225] as const;
 const size = 32;
 
 /** Fused blocks as training makes them: in the middle of a kernel there is what was the identity branch. */
@@ -37,26 +36,7 @@ function makeBlocks(random: Random, channels: number[]): FusedBlock[] {
 
 /** Relative L2 of the embeddings of one image. */
 async function error(blocks: FusedBlock[], pixels: Uint8Array): Promise<number> {
-  const shape = {
-    form: 'deploy',
-    squeezeExcite: null,
-    blocks: blocks.map(block => block.shape),
-    numClasses: 0,
-    height: size,
-    width: size,
-    mean,
-    std,
-  } as const;
-  const network = new (native().Network)(shape, {backend: 'cpu', precision: 'bf16', batchSize: 1});
-  for (const [i, {weight, bias}] of blocks.entries()) {
-    await network.setBlock(i, {
-      weight: weight as Float32Array,
-      bias: bias as Float32Array,
-      squeezeExcite: null,
-    });
-  }
-  const got = await network.run({pixels, count: 1}, 'embedding', new Uint8Array(1));
-  await network.dispose();
+  const got = await runFused(blocks, pixels, size, 'bf16', 'embedding');
   const input = new Float64Array(pixels.length);
   for (const [i, value] of pixels.entries()) {
     const c = i % 3;

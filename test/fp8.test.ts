@@ -9,6 +9,7 @@ import {chooseDevice} from '../ts/device.ts';
 import {digits} from '../ts/digits.ts';
 import {RepVGG} from '../ts/model.ts';
 import {native} from '../ts/native.ts';
+import {mean, runFused, std} from './fused_network.ts';
 import {Random} from './random.ts';
 import {block64, type FeatureMap, type FusedBlock, globalAveragePool, relativeL2} from './reference64.ts';
 
@@ -26,8 +27,6 @@ function toE4m3(value: number): number {
   return value - low < high - value ? low : high;
 }
 
-const mean = [0.485, 0.456, 0.406] as const;
-const std = [0.229, 0.224, 0.225] as const;
 const size = 20;
 
 /** Weights of four bits, which e4m3 holds as they are: what remains is how maps are scaled and rounded. */
@@ -47,40 +46,6 @@ function makeBlocks(random: Random): FusedBlock[] {
       squeezeExcite: null,
     };
   });
-}
-
-const nativeShape = (blocks: FusedBlock[]) =>
-  ({
-    form: 'deploy',
-    squeezeExcite: null,
-    blocks: blocks.map(block => block.shape),
-    numClasses: 0,
-    height: size,
-    width: size,
-    mean,
-    std,
-  }) as const;
-
-async function run(
-  blocks: FusedBlock[],
-  pixels: Uint8Array,
-  precision: 'fp32' | 'fp8',
-  output: 'embedding' | 'ranges',
-  ranges?: Float32Array,
-): Promise<Float32Array> {
-  const shape = {...nativeShape(blocks), ...(ranges && {ranges})};
-  const network = new (native().Network)(shape, {backend: 'cpu', precision, batchSize: 2, threads: 2});
-  for (const [i, {weight, bias}] of blocks.entries()) {
-    await network.setBlock(i, {
-      weight: weight as Float32Array,
-      bias: bias as Float32Array,
-      squeezeExcite: null,
-    });
-  }
-  const count = pixels.length / (size * size * 3);
-  const got = await network.run({pixels, count}, output, new Uint8Array(1));
-  await network.dispose();
-  return got;
 }
 
 /** Every map of every image, as `round` leaves them. */
@@ -114,7 +79,7 @@ test('ranges are the largest values of each channel of each map', async t => {
   const random = new Random('ranges');
   const blocks = makeBlocks(random);
   const pixels = Uint8Array.from(random.uniform(3 * size * size * 3, 0, 256));
-  const ranges = await run(blocks, pixels, 'fp32', 'ranges');
+  const ranges = await runFused(blocks, pixels, size, 'fp32', 'ranges');
   const expected = blocks.flatMap((block, index) =>
     Array.from({length: block.shape.outChannels}, (_, channel) => {
       const largest = maps64(blocks, pixels, x => x).map(maps => {
@@ -131,9 +96,9 @@ test('the simulation rounds maps as float64 does, and no more', async t => {
   const random = new Random('fp8');
   const blocks = makeBlocks(random);
   const pixels = Uint8Array.from(random.uniform(2 * size * size * 3, 0, 256));
-  const ranges = await run(blocks, pixels, 'fp32', 'ranges');
+  const ranges = await runFused(blocks, pixels, size, 'fp32', 'ranges');
   ranges[3] = 0; // As if calibration had not seen the channel.
-  const got = await run(blocks, pixels, 'fp8', 'embedding', ranges);
+  const got = await runFused(blocks, pixels, size, 'fp8', 'embedding', ranges);
   const first = blocks.map((_, index) =>
     blocks.slice(0, index).reduce((sum, {shape}) => sum + shape.outChannels, 0),
   );

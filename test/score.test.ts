@@ -2,30 +2,13 @@ import {getEventListeners} from 'node:events';
 import {readFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {PassThrough, Readable} from 'node:stream';
-import {pipeline} from 'node:stream/promises';
 import test from 'ava';
 import {digits} from '../ts/digits.ts';
-import type {RawImage} from '../ts/images.ts';
-import {RepVGG} from '../ts/model.ts';
 import type {EmbeddingRow, FailedRow, LabelRow, LogitsRow, ScoreInput, ScoreRow} from '../ts/score.ts';
 import {openSource} from '../ts/sources/source.ts';
 import {image, photos} from './fixtures.ts';
 import {temporaryFolder} from './folder.ts';
-
-const load = (options = {}): Promise<RepVGG> =>
-  RepVGG.load('digits', {batchSize: 8, device: 'cpu', ...options});
-
-/** A grey image that is different for each number. */
-const raw = (n: number): RawImage => ({
-  data: Uint8Array.from({length: 64}, (_, i) => (n * 31 + i * 7) % 256),
-  width: 8,
-  height: 8,
-  channels: 1,
-});
-
-async function* records(count: number): AsyncGenerator<ScoreInput> {
-  for (let i = 0; i < count; i++) yield {id: `image ${i}`, image: raw(i)};
-}
+import {load, raw, records} from './score_records.ts';
 
 test('a row for each record, in order, as classify gives it; failures in their places', async t => {
   await using model = await load();
@@ -358,75 +341,6 @@ test('arguments are checked at once', async t => {
   }
   t.throws(() => model.scoreStream({topK: 0}), {code: 'ERR_INVALID_ARGUMENT'});
   t.throws(() => model.scoreTransformStream({topK: 0}), {code: 'ERR_INVALID_ARGUMENT'});
-});
-
-test('scoreStream() in a pipeline(): order, counts, and an error on either side ends all of it', async t => {
-  await using model = await load({batchSize: 4});
-  const stream = model.scoreStream({topK: 1});
-  const ids: string[] = [];
-  await pipeline(Readable.from(records(50)), stream, async rows => {
-    for await (const row of rows as AsyncIterable<ScoreRow>) ids.push(row.id);
-  });
-  t.deepEqual(
-    ids,
-    Array.from({length: 50}, (_, i) => `image ${i}`),
-  );
-  t.like(stream.summary, {ok: 50, failed: 0});
-
-  let left = false;
-  async function* endless(): AsyncGenerator<ScoreInput> {
-    try {
-      yield* records(1e9);
-    } finally {
-      left = true;
-    }
-  }
-  await t.throwsAsync(
-    pipeline(Readable.from(endless()), model.scoreStream(), async rows => {
-      for await (const _ of rows) throw new Error('the sink broke');
-    }),
-    {message: 'the sink broke'},
-  );
-  t.true(left);
-  const broken = new Error('the source broke');
-  await t.throwsAsync(
-    pipeline(
-      Readable.from(
-        (async function* () {
-          yield raw(1);
-          throw broken;
-        })(),
-      ),
-      model.scoreStream(),
-      new PassThrough({objectMode: true}).resume(),
-    ),
-    {is: broken},
-  );
-  await model.dispose(); // Nothing is left that it would wait for.
-});
-
-test('scoreTransformStream() in pipeThrough(); cancelling its rows ends its source', async t => {
-  await using model = await load({batchSize: 4});
-  let left = false;
-  async function* source(count: number): AsyncGenerator<ScoreInput> {
-    try {
-      yield* records(count);
-    } finally {
-      left = true;
-    }
-  }
-  const transform = model.scoreTransformStream();
-  const ids: string[] = [];
-  for await (const row of ReadableStream.from(source(20)).pipeThrough(transform)) ids.push(row.id);
-  t.deepEqual(
-    ids,
-    Array.from({length: 20}, (_, i) => `image ${i}`),
-  );
-  t.like(transform.summary, {ok: 20});
-  left = false;
-  for await (const _ of ReadableStream.from(source(1e9)).pipeThrough(model.scoreTransformStream())) break;
-  for (let i = 0; i < 100 && !left; i++) await new Promise(resolve => setTimeout(resolve, 10));
-  t.true(left);
 });
 
 test('the embedded images through a folder source', async t => {

@@ -1,0 +1,105 @@
+import {readFile, writeFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import test from 'ava';
+import type {SchemaElement} from 'hyparquet';
+import {parquetWriteBuffer} from 'hyparquet-writer';
+import type {SourceOptions} from '../../ts/sources/source.ts';
+import {photos} from '../fixtures.ts';
+import {temporaryFolder} from '../folder.ts';
+import {all, bytesOf} from './outcomes.ts';
+
+test('Parquet: a column of paths, of bytes or of {bytes, path}, row group by row group', async t => {
+  const root = await temporaryFolder(t);
+  const file = join(root, 'list.parquet');
+  const bytes = await Promise.all(photos.slice(0, 3).map(path => readFile(path)));
+  const write = async (columnData: Parameters<typeof parquetWriteBuffer>[0]['columnData'], codec = {}) =>
+    writeFile(file, Buffer.from(parquetWriteBuffer({columnData, rowGroupSize: 2, ...codec})));
+  await write([
+    {name: 'id', data: [1n, 2n, 3n], type: 'INT64'},
+    {name: 'path', data: ['a.jpg', null, 'c.jpg'], type: 'STRING'},
+    {name: 'label', data: ['cat', 'dog', null], type: 'STRING'},
+  ]);
+  const paths = await all(file);
+  t.deepEqual(paths[0], {id: '1', image: join(root, 'a.jpg'), label: 'cat', fields: {}});
+  t.like(paths[1], {id: '2', message: `Expected a path, a URL or bytes in column path of ${file}:1.`});
+  t.deepEqual(paths[2], {id: '3', image: join(root, 'c.jpg'), fields: {}});
+
+  await write([
+    {name: 'image', data: bytes, type: 'BYTE_ARRAY'},
+    {name: 'width', data: [1, 2, 3], type: 'INT32'},
+  ]);
+  const records = await all(file);
+  t.deepEqual(
+    records.map(({id, fields}) => ({id, fields})),
+    [0, 1, 2].map(i => ({id: `${file}:${i}`, fields: {width: i + 1}})),
+  );
+  for (const [i, record] of records.entries()) t.deepEqual(bytesOf(record), bytes[i]!);
+});
+
+test('Parquet: bytes beside a path that need not be unique, ids of other types, and the columns that are needed', async t => {
+  const root = await temporaryFolder(t);
+  const file = join(root, 'list.parquet');
+  const bytes = await readFile(photos[0]!);
+  const schema: SchemaElement[] = [
+    {name: 'root', num_children: 4},
+    {name: 'image', repetition_type: 'OPTIONAL', num_children: 2},
+    {name: 'bytes', repetition_type: 'OPTIONAL', type: 'BYTE_ARRAY'},
+    {name: 'path', repetition_type: 'OPTIONAL', type: 'BYTE_ARRAY', converted_type: 'UTF8'},
+    {name: 'time', repetition_type: 'OPTIONAL', type: 'INT64', converted_type: 'TIMESTAMP_MILLIS'},
+    {name: 'hash', repetition_type: 'OPTIONAL', type: 'BYTE_ARRAY'},
+    {name: 'wide', repetition_type: 'OPTIONAL', type: 'INT32'},
+  ];
+  const columnData = [
+    {
+      name: 'image',
+      data: [
+        {bytes, path: '1.jpg'},
+        {bytes, path: '1.jpg'},
+        {bytes: null, path: 'a/b.jpg'},
+      ],
+    },
+    {name: 'time', data: [new Date(0), new Date(1), null]},
+    {name: 'hash', data: [Uint8Array.of(0xab, 1), Uint8Array.of(0xab, 2), null]},
+    {name: 'wide', data: [1, 2, 3]},
+  ];
+  await writeFile(file, Buffer.from(parquetWriteBuffer({columnData, schema})));
+  const ids = async (options: SourceOptions = {}): Promise<string[]> =>
+    (await all(file, options)).map(({id}) => id);
+  t.deepEqual(await ids(), [`${file}:0`, `${file}:1`, 'a/b.jpg']);
+  t.deepEqual(await ids({idColumn: 'time'}), [
+    '1970-01-01T00:00:00.000Z',
+    '1970-01-01T00:00:00.001Z',
+    'a/b.jpg',
+  ]);
+  t.deepEqual(await ids({idColumn: 'hash'}), ['ab01', 'ab02', 'a/b.jpg']);
+  t.deepEqual(Object.keys((await all(file))[0]!.fields!), ['path', 'time', 'hash', 'wide']);
+  t.deepEqual(
+    (await all(file, {fields: ['path', 'wide']})).map(({fields}) => fields),
+    [{path: '1.jpg', wide: 1}, {path: '1.jpg', wide: 2}, {wide: 3}],
+  );
+  for (const fields of [['with'], ['label']]) {
+    await t.throwsAsync(all(file, {fields}), {
+      code: 'ERR_SOURCE',
+      message: /expected a column (with|label) but its columns are image, time, hash, wide/,
+    });
+  }
+});
+
+test('a Parquet file that is cut short, or none at all, is refused', async t => {
+  const root = await temporaryFolder(t);
+  const file = join(root, 'cut.parquet');
+  const whole = Buffer.from(
+    parquetWriteBuffer({columnData: [{name: 'path', data: ['a.jpg', 'b.jpg'], type: 'STRING'}]}),
+  );
+  for (const bytes of [
+    whole.subarray(0, whole.length - 5),
+    whole.subarray(0, 3),
+    Buffer.from('path\na.jpg'),
+  ]) {
+    await writeFile(file, bytes);
+    await t.throwsAsync(all(file), {
+      code: 'ERR_SOURCE',
+      message: /^Cannot read source .*cut\.parquet as Parquet: /,
+    });
+  }
+});
