@@ -1,5 +1,5 @@
-import {rmSync} from 'node:fs';
-import {mkdtemp, rm} from 'node:fs/promises';
+import {mkdtempSync, rmSync} from 'node:fs';
+import {rm} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import type {Architecture} from '../architecture.ts';
@@ -51,14 +51,21 @@ const limitsSeconds = 0.2;
 /** Of the reference before each round. */
 const referenceSeconds = 0.03;
 
+/** At once: a signal that came between this and the look-out for signals would leave the folder. */
+function makeTemporary(prefix: string): string {
+  try {
+    return mkdtempSync(prefix);
+  } catch (error) {
+    throw fileWriteError(`${prefix}*`, error);
+  }
+}
+
 /** Measures what is planned, case by case. Nothing else should be running on the machine. */
 export async function runBench(plan: Plan, options: BenchOptions): Promise<BenchReport> {
   const {form, stages, threads, placement} = plan;
   const {onProgress, version} = options;
   const prefix = join(tmpdir(), 'repvgg-bench-');
-  const folder = await mkdtemp(prefix).catch(error => {
-    throw fileWriteError(`${prefix}*`, error);
-  });
+  const folder = makeTemporary(prefix);
   const keep = removeOnSignal(folder);
   const skipped: string[] = [];
   const results: BenchResult[] = [];
