@@ -1,14 +1,5 @@
 /** What a checkpoint holds: found and checked by names and shapes alone, before any tensor is read. */
-import {
-  type Architecture,
-  architectureByName,
-  type BlockShape,
-  blockName,
-  blockShapes,
-  checkArchitecture,
-  officialVariant,
-  type SqueezeExcite,
-} from '../architecture.ts';
+import {type Architecture, type BlockShape, blockShapes} from '../architecture.ts';
 import {invalidArgument, RepVGGError} from '../errors.ts';
 import type {Form} from '../network.ts';
 import {
@@ -16,12 +7,13 @@ import {
   type BlockNames,
   type LayerNames,
   layerNames,
-  type NamedBlocks,
   recogniseBlocks,
 } from './block_names.ts';
 import type {Checkpoint, DType, TensorInfo} from './checkpoint.ts';
 import type {Dialect} from './dialects.ts';
 import {printable} from './file.ts';
+import {inferArchitecture, settleArchitecture} from './infer_architecture.ts';
+import {type NamedTensors, tensorOf, wrongShape} from './named_tensors.ts';
 import {plainTensors} from './plain_tensors.ts';
 
 export interface Structure {
@@ -45,8 +37,6 @@ export interface StructureOptions {
   /** What its batch normalisations add to the variance. Default: what its project does, 1e-5. */
   eps?: number | undefined;
 }
-
-type NamedTensors = Pick<Checkpoint, 'path' | 'tensors'>;
 
 /**
  * Infers the network of a checkpoint, and checks that the checkpoint holds its tensors: all of them, nothing else,
@@ -87,124 +77,6 @@ export function checkpointStructure(file: Checkpoint, options: StructureOptions 
   };
   checkTensors(checkpoint, structure);
   return structure;
-}
-
-/**
- * Reads the numbers of an architecture off the shapes that determine them: the widths from the first block of each
- * stage, the groups from block 2, the first that may have them. Whether all other shapes agree is left to
- * {@link checkTensors}.
- */
-function inferArchitecture(
-  checkpoint: NamedTensors,
-  {dialect, stages}: NamedBlocks,
-  form: Form,
-  linear: LayerNames | null,
-): Architecture {
-  const kernelName = (names: BlockNames): string => (form === 'deploy' ? names.fused : names.dense).weight;
-  const kernels = stages.map((blocks, stage) => {
-    if (blocks.length === 0) throw missing(checkpoint, `${dialect.stages[stage - 1]![0]}.0.*`);
-    return blocks.map(names => kernelShape(checkpoint, kernelName(names)));
-  });
-  const [, before, grouped] = kernels.flat();
-  const [, stage1, stage2, stage3, stage4] = kernels;
-  const names = stages.flat();
-  const architecture: Architecture = {
-    name: 'custom',
-    numBlocks: [stage1!.length, stage2!.length, stage3!.length, stage4!.length],
-    widths: kernels.map(([first]) => first!.outChannels) as unknown as Architecture['widths'],
-    groups: Math.max(1, Math.trunc(before!.outChannels / grouped!.inChannels)),
-    numClasses: linear ? (tensorOf(checkpoint, linear.weight).shape[0] ?? 0) : 0,
-    squeezeExcite: inferSqueezeExcite(checkpoint, dialect, names, kernels.flat()),
-  };
-  for (const {index, inChannels, outChannels, groups} of blockShapes(architecture)) {
-    if (inChannels % groups === 0 && outChannels % groups === 0) continue;
-    const kernel = tensorOf(checkpoint, kernelName(names[index]!));
-    throw wrongShape(
-      checkpoint,
-      kernel,
-      `of whole groups (block 2 has ${groups}, and so have all even blocks up to 26)`,
-    );
-  }
-  return architecture;
-}
-
-/** The output channels of a 3x3 kernel, and the input channels of one of its groups. */
-function kernelShape(checkpoint: NamedTensors, name: string): {outChannels: number; inChannels: number} {
-  const tensor = tensorOf(checkpoint, name);
-  const [outChannels, inChannels] = tensor.shape;
-  if (!outChannels || !inChannels) throw wrongShape(checkpoint, tensor, '[out, in, 3, 3]');
-  return {outChannels, inChannels};
-}
-
-/**
- * A network has squeeze-and-excite in all of its blocks: where fewer than half have it, those are stray tensors. The
- * hidden channels are an integer quotient, so several reductions can fit: the official two come first.
- */
-function inferSqueezeExcite(
-  {tensors}: NamedTensors,
-  dialect: Dialect,
-  blocks: readonly BlockNames[],
-  kernels: readonly {outChannels: number}[],
-): SqueezeExcite | null {
-  const widths = blocks.flatMap(({squeezeExcite}, index) => {
-    const hidden = tensors.get(squeezeExcite.down.weight)?.shape[0];
-    return hidden ? [{hidden, channels: kernels[index]!.outChannels}] : [];
-  });
-  const [first] = widths;
-  if (!first || widths.length < blocks.length / 2) return null;
-  const candidates = [16, 4, Math.floor(first.channels / first.hidden)];
-  const reduction =
-    candidates.find(r => widths.every(({hidden, channels}) => hidden === Math.trunc(channels / r))) ??
-    candidates.at(-1)!;
-  return {position: dialect.squeezeExcite.position, reduction};
-}
-
-/** Names the inferred architecture, or holds it against the one that was asked for. */
-function settleArchitecture(
-  {path}: NamedTensors,
-  inferred: Architecture,
-  expected: string | Architecture | undefined,
-): Architecture {
-  const {numClasses} = inferred;
-  if (expected === undefined) {
-    const official = officialVariant(inferred);
-    return official ? {...official, numClasses} : inferred;
-  }
-  const wanted = typeof expected === 'string' ? {...architectureByName(expected), numClasses} : expected;
-  checkArchitecture(wanted);
-  const difference = firstDifference(inferred, wanted);
-  if (difference) {
-    throw new RepVGGError(
-      'ERR_ARCHITECTURE_MISMATCH',
-      `Expected ${wanted.name} in ${path} but ${difference[0]}, ${wanted.name} has ${difference[1]}.`,
-    );
-  }
-  return wanted;
-}
-
-/** Where two architectures first differ: what the first has, in words, and what the second has there. */
-function firstDifference(found: Architecture, wanted: Architecture): [string, number | string] | undefined {
-  for (const [i, count] of found.numBlocks.entries()) {
-    const wantedCount = wanted.numBlocks[i]!;
-    if (count !== wantedCount)
-      return [`stage${i + 1} has ${count} block${count === 1 ? '' : 's'}`, wantedCount];
-  }
-  const wantedShapes = blockShapes(wanted);
-  for (const [i, shape] of blockShapes(found).entries()) {
-    const name = blockName(shape);
-    const {outChannels, groups, squeezeChannels} = wantedShapes[i]!;
-    if (shape.outChannels !== outChannels)
-      return [`${name} has ${shape.outChannels} output channels`, outChannels];
-    if (shape.groups !== groups) return [`${name} has groups = ${shape.groups}`, groups];
-    if (shape.squeezeChannels !== squeezeChannels) {
-      return [`${name} has ${shape.squeezeChannels} squeeze-and-excite channels`, squeezeChannels];
-    }
-  }
-  const [position, wantedPosition] = [found.squeezeExcite?.position, wanted.squeezeExcite?.position];
-  if (position !== wantedPosition) return [`its squeeze-and-excite is ${position}`, `it ${wantedPosition}`];
-  if (found.numClasses !== wanted.numClasses)
-    return [`it has ${found.numClasses} classes`, wanted.numClasses];
-  return undefined;
 }
 
 const floatingPoint: readonly DType[] = ['f64', 'f32', 'f16', 'bf16'];
@@ -285,19 +157,6 @@ function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return signature(a) === signature(b) && !a.includes(0);
 }
 
-function tensorOf(checkpoint: NamedTensors, name: string): TensorInfo {
-  const tensor = checkpoint.tensors.get(name);
-  if (!tensor) throw missing(checkpoint, name);
-  return tensor;
-}
-
-function missing({path, tensors}: NamedTensors, name: string): RepVGGError {
-  return new RepVGGError(
-    'ERR_CHECKPOINT_MISSING_TENSOR',
-    `Expected tensor "${printable(name)}" in ${path} but its ${tensors.size} tensors do not include it; save the whole state dict of the network.`,
-  );
-}
-
 /** Of such a block, no one convolution is the sum: a gate depends on what comes in. */
 function gatedSum(
   {path, tensors}: NamedTensors,
@@ -310,12 +169,5 @@ function gatedSum(
     `Expected a ${name} network without squeeze-and-excite in ${path} but received also "${gate}": ` +
       'its gates come before the batch normalisation of the sum, so its branches cannot be fused; ' +
       'train it without them, or run it where it was trained.',
-  );
-}
-
-function wrongShape({path}: NamedTensors, {name, shape}: TensorInfo, expected: string): RepVGGError {
-  return new RepVGGError(
-    'ERR_CHECKPOINT_SHAPE',
-    `Expected shape ${expected} for tensor "${printable(name)}" of ${path} but received [${shape.join(', ')}].`,
   );
 }
