@@ -9,9 +9,8 @@
 #include "cpu/bf16_convolution.h"
 #include "cpu/bf16_input.h"
 #include "cpu/fp32_convolution.h"
-#include "engine/e4m3.h"
+#include "cpu/fp8_simulation.h"
 #include "engine/error.h"
-#include "engine/fp8.h"
 
 namespace repvgg::cpu {
 namespace {
@@ -129,10 +128,7 @@ const MapKernels<Bf16>& CpuNetwork<Bf16>::MapFunctions() const {
 template <class T>
 void CpuNetwork<T>::SetBlock(size_t index, const DeployBlock& from) {
   if (options_.precision == "fp8" && from.scale.empty()) {
-    QuantizedBlock quantized = QuantizeBlock(shape(), index, from);
-    const size_t row = quantized.weight.size() / quantized.scale.size();
-    for (size_t i = 0; i < quantized.weight.size(); ++i) quantized.weight[i] *= quantized.scale[i / row];
-    return SetBlock(index, quantized.view());
+    return SetBlock(index, SimulateFp8(shape(), index, from).view());
   }
   blocks_[index].dense = MakeDense(index, from.weight, from.bias);
   blocks_[index].gate = CopyGate(from.squeeze_excite);
@@ -162,6 +158,9 @@ void CpuNetwork<T>::SetLinear(const Linear& linear) {
 template <class T>
 void CpuNetwork<T>::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
                         const Done& done) {
+  if (output == Output::kRanges && options_.precision != "fp32") {
+    throw Error("ERR_PRECISION_UNSUPPORTED", "Ranges of values are measured in fp32 only.");
+  }
   AllocateMaps();
   ranges_ = output == Output::kRanges ? out : nullptr;
   if (ranges_ != nullptr) std::fill_n(out, shape().total_channels(), 0.0f);
@@ -234,8 +233,10 @@ Maps<T> CpuNetwork<T>::RunBlocks(size_t first, size_t last, HugeArray<T> (&buffe
     RunBlock(i, images, in, out);
     records_[i].time += std::chrono::steady_clock::now() - start;
     records_[i].images += images;
-    if (ranges_ != nullptr) NoteRanges(i, out, images);
-    if (options_.precision == "fp8" && i + 1 < blocks_.size()) RoundMaps(out, images);
+    if constexpr (std::is_same_v<T, float>) {
+      if (ranges_ != nullptr) NoteRanges(out, images, ranges_ + shape().first_channel(i));
+      if (options_.precision == "fp8" && i + 1 < blocks_.size()) RoundMaps(*pool_, out, images);
+    }
     in = out;
   }
   return in;
@@ -338,35 +339,6 @@ void CpuNetwork<T>::SqueezeAndExcite(const Gate& gate, int images, const Maps<T>
       }
     }
   });
-}
-
-template <>
-void CpuNetwork<Bf16>::RoundMaps(const Maps<Bf16>&, int) {}
-
-template <>
-void CpuNetwork<float>::RoundMaps(const Maps<float>& maps, int images) {
-  const size_t height = maps.size.height, values = static_cast<size_t>(maps.size.width) * maps.channels;
-  pool_->Run(images * height, [&](const ThreadPool::Share& share) {
-    for (size_t i = share.begin; i < share.end; ++i) {
-      float* const row = maps.row(i / height, i % height);
-      std::transform(row, row + values, row, RoundToE4m3);
-    }
-  });
-}
-
-template <>
-void CpuNetwork<Bf16>::NoteRanges(size_t, const Maps<Bf16>&, int) {}
-
-template <>
-void CpuNetwork<float>::NoteRanges(size_t index, const Maps<float>& maps, int images) {
-  float* range = ranges_;
-  for (size_t i = 0; i < index; ++i) range += shape().blocks[i].out_channels;
-  for (int i = 0; i < images * maps.size.height; ++i) {
-    const float* pixel = maps.row(i / maps.size.height, i % maps.size.height);
-    for (int x = 0; x < maps.size.width; ++x, pixel += maps.channels) {
-      for (int c = 0; c < maps.channels; ++c) range[c] = std::max(range[c], pixel[c]);
-    }
-  }
 }
 
 // Rows are summed in float, rows of sums in double: a 112 x 112 map loses no more than a 112-pixel row does.

@@ -21,8 +21,8 @@ namespace repvgg::cpu {
 // its own cache the image that it has just written; they are collected, and pass the last blocks together, so
 // that each weight is read from memory once for all of them.
 //
-// T is the type of activations: float, or Bf16 (deploy form only). In "fp8" it is float, and weights and maps
-// are rounded as a GPU's are: slow, but as accurate.
+// T is the type of activations: float, or Bf16 (deploy form only). In "fp8" it is float, and fp8 is
+// simulated (cpu/fp8_simulation.h).
 template <class T>
 class CpuNetwork : public Network {
  public:
@@ -74,9 +74,6 @@ class CpuNetwork : public Network {
   void Normalize(const ImageBatch& batch, const Maps<T>& out);
   void RunBranches(const Block& block, int images, const Maps<T>& in, const Maps<T>& out, bool relu);
   void SqueezeAndExcite(const Gate& gate, int images, const Maps<T>& maps, bool relu);
-  // What fp8 makes of a map; only of float.
-  void RoundMaps(const Maps<T>& maps, int images);
-  void NoteRanges(size_t index, const Maps<T>& maps, int images);
   void PoolImage(const Maps<T>& maps, int image, float* mean);
 
   const KernelTable& kernels_;

@@ -118,6 +118,9 @@ void CudaNetwork::SetLinear(const Linear& linear) {
 
 void CudaNetwork::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
                       const Done& done) {
+  if (output == Output::kRanges) {
+    throw Error("ERR_PRECISION_UNSUPPORTED", "Ranges of values are measured in fp32 on the CPU.");
+  }
   const auto failure = std::make_shared<std::exception_ptr>();  // Of handing a chunk over.
   std::exception_ptr refused;
   try {

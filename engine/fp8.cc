@@ -25,8 +25,7 @@ std::vector<float> MapScales(const NetworkShape& shape, size_t index) {
   const int channels = shape.blocks[index].out_channels;
   std::vector<float> scales(channels, 1.0f);
   if (index + 1 == shape.blocks.size()) return scales;
-  const float* range = shape.ranges.data();
-  for (size_t i = 0; i < index; ++i) range += shape.blocks[i].out_channels;
+  const float* const range = &shape.ranges[shape.first_channel(index)];
   const float least = *std::max_element(range, range + channels) * kLeastRange;
   for (int c = 0; c < channels; ++c) {
     scales[c] = Scale(std::max(range[c], least), kLargestE4m3 / kHeadroom);

@@ -35,12 +35,13 @@ struct NetworkShape {
   // images.
   std::vector<float> ranges;
 
-  // Of all blocks' outputs.
-  int total_channels() const {
+  // Where block `index` begins in `ranges`.
+  int first_channel(size_t index) const {
     int total = 0;
-    for (const BlockShape& block : blocks) total += block.out_channels;
+    for (size_t i = 0; i < index; ++i) total += blocks[i].out_channels;
     return total;
   }
+  int total_channels() const { return first_channel(blocks.size()); }
   int embedding_channels() const { return blocks.back().out_channels; }
 };
 

@@ -92,6 +92,18 @@ test('ranges are the largest values of each channel of each map', async t => {
   t.true(relativeL2(ranges, Float64Array.from(expected)) < 1e-6);
 });
 
+test('ranges are measured in fp32, and refused in other precisions', async t => {
+  const blocks = makeBlocks(new Random('ranges'));
+  const pixels = new Uint8Array(size * size * 3);
+  const ranges = new Float32Array(blocks.reduce((sum, {shape}) => sum + shape.outChannels, 0)).fill(4);
+  for (const precision of native().cpuInfo().bf16 ? (['bf16', 'fp8'] as const) : (['fp8'] as const)) {
+    await t.throwsAsync(runFused(blocks, pixels, size, precision, 'ranges', ranges), {
+      code: 'ERR_PRECISION_UNSUPPORTED',
+      message: /fp32 only/,
+    });
+  }
+});
+
 test('the simulation rounds maps as float64 does, and no more', async t => {
   const random = new Random('fp8');
   const blocks = makeBlocks(random);

@@ -94,6 +94,18 @@ TEST("network: embeddings of a backbone") {
                NetworkBound(Precision::kFp32));
 }
 
+TEST("network: ranges are the CPU's business") {
+  const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
+  const auto network = MakeNetwork(reference, Precision::kFp32, 1);
+  std::vector<float> out(reference.shape().total_channels());
+  const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 1);
+  ExpectEqual(CodeOf([&] {
+                network->Run({pixels.data(), 1}, Output::kRanges, out.data(), Never,
+                             [](const std::exception_ptr&) {});
+              }),
+              "ERR_PRECISION_UNSUPPORTED");
+}
+
 // More than two of the pieces that pixels are uploaded in.
 TEST("network: large images") {
   NetworkShape shape = MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone);
