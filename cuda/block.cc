@@ -31,7 +31,9 @@ Block::Block(const NetworkShape& network, size_t index, MapSize in, Precision pr
       first_(index == 0),
       in_(in),
       precision_(precision),
-      workspace_limit_(workspace_limit) {}
+      workspace_limit_(workspace_limit),
+      mean_(network.mean),
+      stddev_(network.stddev) {}
 
 Convolution Block::Layer(int batch) const {
   Convolution layer;
@@ -83,6 +85,7 @@ void Block::Set(const TrainBlock& block, const Choice* choice) {
 
 void Block::SetConvolution(Floats weight, Floats bias, const Choice* choice) {
   choice_ = choice;
+  if (first_) normalized_ = UploadValues(NormalizationTable(mean_, stddev_));
   weight_ =
       first_
           ? UploadValues(PackStem(weight.data(), shape_.out_channels))
@@ -143,7 +146,7 @@ void Block::EnqueueConvolution(const BlockBuffers& buffers, void* out, bool relu
                                cudaStream_t stream) const {
   if (first_) {
     const Stem stem = {static_cast<const uint8_t*>(buffers.in),
-                       buffers.normalized,
+                       AsFloats(normalized_),
                        AsFloats(weight_),
                        AsFloats(bias_),
                        out,
@@ -177,7 +180,7 @@ void Block::EnqueueBranches(const BlockBuffers& buffers, bool relu, int batch, c
   if (first_) {
     // The 1x1 branch of stride 2 sees every second pixel; it runs with stride 1 over a map of just those.
     const Stem sampling = {static_cast<const uint8_t*>(buffers.in),
-                           buffers.normalized,
+                           AsFloats(normalized_),
                            AsFloats(sampling_weight_),
                            AsFloats(sampling_bias_),
                            buffers.sampled,

@@ -12,12 +12,11 @@ namespace repvgg::cuda {
 struct BlockBuffers {
   const void* in = nullptr;  // The images' bytes for the first block, a map for the others.
   void* out = nullptr;
-  const float* normalized = nullptr;  // First block: from NormalizationTable.
-  void* dense = nullptr;              // Train form: a map of the block's output size.
-  void* sampled = nullptr;            // Train form, first block: every second pixel, normalised.
-  float* gates = nullptr;             // Squeeze-and-excite: scratch.
-  void* workspace = nullptr;          // Of the convolution.
-  bool transformed_in = false;        // Convolution's fields of these names.
+  void* dense = nullptr;        // Train form: a map of the block's output size.
+  void* sampled = nullptr;      // Train form, first block: every second pixel, normalised.
+  float* gates = nullptr;       // Squeeze-and-excite: scratch.
+  void* workspace = nullptr;    // Of the convolution.
+  bool transformed_in = false;  // Convolution's fields of these names.
   bool transformed_out = false;
   double* pooled = nullptr;  // The same, of the last block if it pools itself.
 };
@@ -68,8 +67,10 @@ class Block {
   const MapSize in_;
   const Precision precision_;
   const size_t workspace_limit_;
+  const std::array<float, 3> mean_, stddev_;  // Of pixels.
   const Choice* choice_ = nullptr;
   DeviceMemory weight_, bias_, scale_;
+  DeviceMemory normalized_;  // First block: from NormalizationTable.
   // Train form.
   DeviceMemory pointwise_, pointwise_bias_, sampling_weight_, sampling_bias_;
   DeviceAffine dense_affine_, pointwise_affine_, identity_affine_;

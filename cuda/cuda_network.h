@@ -5,20 +5,20 @@
 #include <semaphore>
 #include <vector>
 
-#include "cuda/block.h"
 #include "cuda/chooser.h"
 #include "cuda/device_memory.h"
+#include "cuda/forward.h"
 #include "cuda/serial_thread.h"
+#include "cuda/uploader.h"
 #include "engine/backend.h"
 
 namespace repvgg::cuda {
 
-// A network on one GPU. Maps lie in two buffers, and each block reads one and writes the other; everything
-// behind the first block is one graph for each batch size. A run goes through the network in chunks of the
-// model's batch size, and three streams work on three chunks, of one run or of several: the pixels of the
-// next are uploaded (from small page-locked pieces that the calling thread fills), this one is computed, and
-// the results of the last one are downloaded. Run returns when its last chunk is enqueued; a thread of the
-// network's own waits for the downloads and hands them over.
+// A network on one GPU. Everything behind the first block is one graph for each batch size. A run goes
+// through the network in chunks of the model's batch size, and three streams work on three chunks, of one run
+// or of several: the pixels of the next are uploaded, this one is computed, and the results of the last one
+// are downloaded. Run returns when its last chunk is enqueued; a thread of the network's own waits for the
+// downloads and hands them over.
 //
 // Results do not depend on how images are split into batches: an image's sums never involve another image,
 // and the algorithm of a layer is fixed when the layer is loaded.
@@ -39,9 +39,6 @@ class CudaNetwork : public Network {
   std::string Describe() const override;
 
  private:
-  // Threads that copy pixels beside the calling one: one core copies some 10 GB/s, a GPU takes several times
-  // that.
-  static constexpr int kCopiers = 3;
   // What a chunk in flight has of its own: while one slot's results are downloaded, the next chunk's are
   // computed in another.
   static constexpr int kSlots = 2;
@@ -53,9 +50,7 @@ class CudaNetwork : public Network {
   };
   // What chunks need beside the weights. Allocated at the first run.
   struct Buffers {
-    DeviceMemory pixels, maps[2], dense, sampled, gates, pooled;
-    void* workspace = nullptr;  // In one of the maps' buffers.
-    PinnedMemory pieces[2];
+    BatchBuffers batch;
     Slot slots[kSlots];
   };
 
@@ -73,31 +68,25 @@ class CudaNetwork : public Network {
   // The smallest of the chunk, and the powers of two below it, that holds so many images.
   int GraphBatch(int images) const;
   const Graph& GraphFor(const Buffers& buffers, Slot& slot, int batch) const;
-  // Images `first` to `first + batch`, which all but the first block can do alone.
-  void EnqueueBlock(const Buffers& buffers, size_t index, int first, int batch) const;
-  // All but the first.
-  void EnqueueBlocks(const Buffers& buffers, int batch) const;
-  void EnqueueHead(const Buffers& buffers, const Slot& slot, int batch) const;
-  void UploadPixels(const uint8_t* pixels, size_t bytes);
-  void CopyInParts(unsigned char* to, const uint8_t* from, size_t bytes);
+  // What the graphs hold.
+  void EnqueueRest(const Buffers& buffers, const Slot& slot, int batch) const;
   void EnqueueChunk(int images, Output output, Slot& slot);
   void RunChunks(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
                  const std::shared_ptr<std::exception_ptr>& failure);
 
   const Precision precision_;
   const DeviceTraits device_;
-  const MemoryPlan plan_;
+  Forward forward_;
   Chooser chooser_;
+  const size_t image_bytes_;  // Of pixels.
   int chunk_;
   std::atomic<bool> lost_ = false;
-  std::vector<Block> blocks_;
-  DeviceMemory normalized_, linear_weight_, linear_bias_;
   Stream upload_, compute_, download_;
-  Event piece_free_[2], uploaded_, stem_done_, computed_;
-  size_t next_piece_ = 0, next_slot_ = 0;
+  Event uploaded_, stem_done_, computed_;
+  std::unique_ptr<Uploader> uploader_;
+  size_t next_slot_ = 0;
   std::unique_ptr<Buffers> buffers_;
   std::counting_semaphore<kSlots> free_slots_{kSlots};
-  SerialThread copiers_[kCopiers];
   SerialThread collector_;  // The last member: it uses the others.
 };
 
