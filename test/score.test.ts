@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import {PassThrough, Readable} from 'node:stream';
 import test from 'ava';
 import {digits} from '../ts/digits.ts';
-import type {EmbeddingRow, FailedRow, LabelRow, LogitsRow, ScoreInput, ScoreRow} from '../ts/score.ts';
+import type {FailedRow, LabelRow, ScoreInput, ScoreOptions, ScoreOutput, ScoreRow} from '../ts/score.ts';
 import {openSource} from '../ts/sources/source.ts';
 import {image, photos} from './fixtures.ts';
 import {temporaryFolder} from './folder.ts';
@@ -61,20 +61,25 @@ test('a row for each record, in order, as classify gives it; failures in their p
 
 test('logits, embeddings and timing', async t => {
   await using model = await load();
-  const rowsOf = async (options: object): Promise<ScoreRow[]> => {
-    const rows = [];
+  const rowsOf = async <Output extends ScoreOutput = 'labels'>(options: ScoreOptions<Output>) => {
+    const rows: ScoreRow<Output>[] = [];
     for await (const row of model.score(photos, options)) rows.push(row);
     return rows;
   };
+  // What a row is follows from the options, for TypeScript too.
   t.deepEqual(
-    (await rowsOf({output: 'logits'})).map(row => (row as LogitsRow).logits),
+    (await rowsOf({output: 'logits'})).map(row => ('error' in row ? row : row.logits)),
     await model.logits(photos),
   );
   t.deepEqual(
-    (await rowsOf({output: 'embeddings'})).map(row => (row as EmbeddingRow).embedding),
+    (await rowsOf({output: 'embeddings'})).map(row => ('error' in row ? row : row.embedding)),
     await model.embed(photos),
   );
   const [timed, untimed] = [await rowsOf({timing: true}), await rowsOf({})];
+  t.deepEqual(
+    timed.map(row => ('error' in row ? row : row.topK)),
+    await model.classify(photos),
+  );
   for (const {timing} of timed) t.true(timing!.prepareMilliseconds > 0 && timing!.computeMilliseconds > 0);
   t.false('timing' in untimed[0]!);
 });

@@ -67,7 +67,11 @@ export async function convertCheckpoint(
   if (typeof to !== 'string' || to === '') throw invalidArgument('path', 'the path of a file to write', to);
   const extension = extname(to).toLowerCase();
   if (extension === '.onnx')
-    throw invalidArgument('path', 'the path of a checkpoint to write (exportOnnx writes ONNX)', to);
+    throw invalidArgument(
+      'path',
+      'the path of a checkpoint to write (ONNX is written by "repvgg export" and exportOnnx)',
+      to,
+    );
   checkSignal(signal);
   signal?.throwIfAborted();
   await using file = await openCheckpoint(await locateCheckpoint(from, {signal}));

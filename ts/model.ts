@@ -17,6 +17,7 @@ import {
   type RowResult,
   type ScoreInput,
   type ScoreOptions,
+  type ScoreOutput,
   type Scores,
   scoreRecords,
 } from './score.ts';
@@ -122,7 +123,10 @@ export class RepVGG implements AsyncDisposable {
    * for await (const row of rows) console.log(row.id, 'error' in row ? row.error.message : row);
    * console.log(rows.summary); // {ok: 998, failed: 2, skipped: 0, ...}
    */
-  score(source: Iterable<ScoreInput> | AsyncIterable<ScoreInput>, options: ScoreOptions = {}): Scores {
+  score<Output extends ScoreOutput = 'labels'>(
+    source: Iterable<ScoreInput> | AsyncIterable<ScoreInput>,
+    options: ScoreOptions<Output> = {},
+  ): Scores<Output> {
     checkScore(source, options);
     this.#needOpen();
     const compute = this.#computeRows(options);
@@ -134,7 +138,7 @@ export class RepVGG implements AsyncDisposable {
         (batch, cancel) => this.#whileOpen(() => compute(batch, cancel)),
         keep,
       ),
-    );
+    ) as Scores<Output>;
   }
 
   /** {@link score} as an object-mode Duplex, for `pipeline()`: what is written are its inputs, what is read its rows. */
@@ -144,7 +148,9 @@ export class RepVGG implements AsyncDisposable {
   }
 
   /** {@link score} as a Web TransformStream, for `pipeThrough()`: what is written are its inputs, what is read its rows. */
-  scoreTransformStream(options: ScoreOptions = {}): ScoreTransformStream {
+  scoreTransformStream<Output extends ScoreOutput = 'labels'>(
+    options: ScoreOptions<Output> = {},
+  ): ScoreTransformStream<Output> {
     checkScoreOptions(options);
     return scoreTransform(source => this.score(source, options));
   }

@@ -15,9 +15,9 @@ export type ScoreOutput = 'labels' | 'logits' | 'embeddings';
 const scoreOutputs: readonly ScoreOutput[] = ['labels', 'logits', 'embeddings'];
 
 /** Of {@link RepVGG.score} and the streams: what rows have, and how many images run together. */
-export interface ScoreOptions extends RunOptions {
+export interface ScoreOptions<Output extends ScoreOutput = ScoreOutput> extends RunOptions {
   /** What a row has of its image: the likeliest classes, the classifier's output or the pooled features. Default 'labels'. */
-  output?: ScoreOutput | undefined;
+  output?: Output | undefined;
   /** How many of the likeliest classes a row has. Default 5, or all if there are fewer. */
   topK?: number | undefined;
   /** Which of a record's fields its row has too; "label" is the class that the record itself names. Default none. */
@@ -76,7 +76,9 @@ export interface FailedRow extends RowHead {
 }
 
 /** What has become of one record: "error" in the row tells failed ones from the others. */
-export type ScoreRow = LabelRow | LogitsRow | EmbeddingRow | FailedRow;
+export type ScoreRow<Output extends ScoreOutput = ScoreOutput> =
+  | {labels: LabelRow; logits: LogitsRow; embeddings: EmbeddingRow}[Output]
+  | FailedRow;
 
 /** What has become of the records so far. */
 export interface ScoreSummary {
@@ -93,7 +95,8 @@ export interface ScoreSummary {
 }
 
 /** Rows as they are ready, in the order of the source, and a summary that is up to date after each of them. */
-export interface Scores extends AsyncGenerator<ScoreRow, ScoreSummary, void> {
+export interface Scores<Output extends ScoreOutput = ScoreOutput>
+  extends AsyncGenerator<ScoreRow<Output>, ScoreSummary, void> {
   readonly summary: Readonly<ScoreSummary>;
 }
 

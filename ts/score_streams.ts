@@ -1,5 +1,5 @@
 import {Duplex} from 'node:stream';
-import type {ScoreInput, ScoreRow, ScoreSummary, Scores} from './score.ts';
+import type {ScoreInput, ScoreOutput, ScoreRow, ScoreSummary, Scores} from './score.ts';
 
 /** Takes images or records and gives rows: {@link RepVGG.scoreStream}. */
 export interface ScoreDuplex extends Duplex {
@@ -8,14 +8,14 @@ export interface ScoreDuplex extends Duplex {
 }
 
 /** Takes images or records and gives rows, as the web's streams do: {@link RepVGG.scoreTransformStream}. */
-export interface ScoreTransformStream {
+export interface ScoreTransformStream<Output extends ScoreOutput = ScoreOutput> {
   readonly writable: WritableStream<ScoreInput>;
-  readonly readable: ReadableStream<ScoreRow>;
+  readonly readable: ReadableStream<ScoreRow<Output>>;
   /** Up to date after each row. */
   readonly summary: Readonly<ScoreSummary>;
 }
 
-type Score = (source: AsyncIterable<ScoreInput>) => Scores;
+type Score<Output extends ScoreOutput = ScoreOutput> = (source: AsyncIterable<ScoreInput>) => Scores<Output>;
 
 /** The rows of what is written. Destroying it ends what is under way. */
 export function scoreDuplex(score: Score): ScoreDuplex {
@@ -28,7 +28,9 @@ export function scoreDuplex(score: Score): ScoreDuplex {
 }
 
 /** The rows of what is written. Cancelling `readable` ends what is under way. */
-export function scoreTransform(score: Score): ScoreTransformStream {
+export function scoreTransform<Output extends ScoreOutput>(
+  score: Score<Output>,
+): ScoreTransformStream<Output> {
   const {readable, writable} = new TransformStream<ScoreInput, ScoreInput>();
   const scores = score(readable);
   return {writable, readable: ReadableStream.from(scores), summary: scores.summary};

@@ -182,7 +182,7 @@ test('the extension chooses the format', async t => {
   const onnx = join(folder, 'a.onnx');
   await t.throwsAsync(convertCheckpoint(from, onnx), {
     code: 'ERR_INVALID_ARGUMENT',
-    message: /exportOnnx writes ONNX/,
+    message: /ONNX is written by "repvgg export"/,
   });
   await t.throwsAsync(convertCheckpoint(join(folder, 'a.pth'), join(folder, 'b.pth'), {form: 'train'}), {
     code: 'ERR_INVALID_ARGUMENT',

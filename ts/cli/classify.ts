@@ -45,13 +45,12 @@ async function classify(images: string[], flags: Flags, command: Command): Promi
   }
 }
 
-export function jsonRow(row: ScoreRow): object {
+export function jsonRow(row: ScoreRow<'labels'>): object {
   if ('error' in row) return {id: row.id, error: row.error};
-  return {id: row.id, topK: 'topK' in row ? row.topK : []};
+  return {id: row.id, topK: row.topK};
 }
 
-function textRow(row: ScoreRow): string {
+function textRow(row: ScoreRow<'labels'>): string {
   if ('error' in row) return `${row.id}: error: ${row.error.message} (${row.error.code})`;
-  const classes = 'topK' in row ? row.topK : [];
-  return `${row.id}: ${classes.map(({label, score}) => `${label} ${(100 * score).toFixed(1)}%`).join(' | ')}`;
+  return `${row.id}: ${row.topK.map(({label, score}) => `${label} ${(100 * score).toFixed(1)}%`).join(' | ')}`;
 }

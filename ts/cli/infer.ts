@@ -60,7 +60,7 @@ async function infer(images: string[], flags: Flags, command: Command): Promise<
         failed++;
         process.exitCode = exitCode.rowsFailed;
         console.error(oneLine(`repvgg: ${row.id}: ${row.error.message} (${row.error.code})`));
-      } else if ('topK' in row) {
+      } else {
         const {index} = row.topK[0]!;
         classes[row.id] = index;
         if (!json) await print(oneLine(`${row.id} (class: ${index})`));

@@ -70,7 +70,7 @@ export async function evaluate(
     const target = targets.shift()!;
     batch.rows++;
     if ('error' in row) failed.push(row);
-    else if ('logits' in row) {
+    else {
       const outcome = outcomeOf(row.logits, target);
       confusion[target]![outcome.predicted]!++;
       batch.images++;
