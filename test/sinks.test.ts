@@ -1,4 +1,4 @@
-import {readFile} from 'node:fs/promises';
+import {open, readFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {RecordBatchReader, tableFromIPC} from 'apache-arrow';
 import test from 'ava';
@@ -8,9 +8,11 @@ import {readParquet} from 'parquet-wasm';
 import {RepVGG} from '../ts/model.ts';
 import type {ScoreInput, ScoreOptions, ScoreRow} from '../ts/score.ts';
 import {scoreToFile} from '../ts/score_file.ts';
+import {writeArrow} from '../ts/sinks/arrow.ts';
 import {arrowSchema} from '../ts/sinks/arrow_schema.ts';
 import {columnsOf} from '../ts/sinks/columns.ts';
 import {fromJournalLine, toCsvLine, toJournalLine, toJsonLine} from '../ts/sinks/lines.ts';
+import {writeParquet} from '../ts/sinks/parquet.ts';
 import {photos} from './fixtures.ts';
 import {temporaryFolder} from './folder.ts';
 
@@ -191,6 +193,22 @@ test('fields that JSON has no value for', t => {
   t.deepEqual((JSON.parse(toJsonLine(row)) as {fields: object}).fields, plain);
   const cells = toCsvLine(row, columnsOf({fields: Object.keys(fields)}));
   t.is(cells, `a,1970-01-01T00:00:00.000Z,01ab,${2n ** 60n},"[""1""]",a,b,1,[],,\r\n`);
+});
+
+test('a disk that is full ends the making of Parquet and Arrow at once, and in the same way', async t => {
+  for (const write of [writeParquet, writeArrow]) {
+    let made = 0;
+    async function* groups(): AsyncGenerator<ScoreRow[]> {
+      for (; made < 100; made++) {
+        await new Promise(resolve => setTimeout(resolve, 1));
+        yield Array.from({length: 10}, (_, i) => ({id: `${i}`, embedding: new Float32Array(1000)}));
+      }
+    }
+    const full = await open('/dev/full', 'w');
+    await t.throwsAsync(write(full, columnsOf({output: 'embeddings'}), groups(), 1000), {code: 'ENOSPC'});
+    await full.close();
+    t.true(made < 3, `${made} groups were made after it was full`);
+  }
 });
 
 test('an empty source makes a file without rows, with its columns', async t => {

@@ -29,11 +29,19 @@ export async function writeArrow(
       column => new arrow.Field(column.name, typeOf(arrow, column, vectorLength), column.name !== 'id'),
     ),
   );
+  let chunks: Uint8Array[] = [];
+  // Arrow's own queue is read beside what fills it: it would grow while the disk is slow, and fail where nobody listens.
+  class Chunks extends arrow.AsyncByteQueue {
+    override write(chunk: Uint8Array): void {
+      chunks.push(chunk);
+    }
+  }
+  const flush = async (): Promise<void> => {
+    for (const chunk of chunks) await append(file, chunk);
+    chunks = [];
+  };
   const writer = new arrow.RecordBatchFileWriter();
-  const written = (async () => {
-    for await (const chunk of writer) await append(file, chunk);
-  })();
-  writer.reset(undefined, schema);
+  writer.reset(new Chunks(), schema);
   for await (const rows of groups) {
     const data = columns.map((column, i) => {
       const builder = arrow.makeBuilder({type: schema.fields[i]!.type, nullValues: [null]});
@@ -47,9 +55,10 @@ export async function writeArrow(
         arrow.makeData({type, length: rows.length, nullCount: 0, children: data}),
       ),
     );
+    await flush();
   }
   writer.finish();
-  await written;
+  await flush();
 }
 
 function typeOf(arrow: Arrow, {kind}: Column, vectorLength: number) {
