@@ -1,5 +1,5 @@
 import {execFileSync} from 'node:child_process';
-import {lstat, mkdir, readdir, readFile, stat, symlink, writeFile} from 'node:fs/promises';
+import {lstat, mkdir, readdir, readFile, rename, stat, symlink, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
 import type {RawImage} from '../ts/images.ts';
@@ -111,6 +111,42 @@ test('what is behind the marker is cut off; a journal that is too short, and a d
       message: /is not what a run leaves/,
     });
   }
+});
+
+test('a source that has become shorter is refused before its end is taken for that of the run', async t => {
+  await using model = await load();
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'rows.parquet');
+  const broken = (): never => {
+    throw new Error('the source broke');
+  };
+  await t.throwsAsync(scoreToFile(model, records(30, broken), path));
+  const resume = {resume: true};
+  await t.throwsAsync(scoreToFile(model, records(20), path, resume), {
+    message: /it has 20 records and 30 rows/,
+  });
+  t.false((JSON.parse(await readFile(`${path}.partial.json`, 'utf8')) as {complete: boolean}).complete);
+  t.like(await scoreToFile(model, records(40), path, resume), {skipped: 30, ok: 10, complete: true});
+});
+
+test('what a killed run leaves beside an older output, or where its output was moved away, is not a complete one', async t => {
+  await using model = await load();
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'rows.csv');
+  await scoreToFile(model, records(3), path);
+  const marker = {settings: {}, bytes: 0, ok: 3, failed: 0, rows: 3, idDigest: '', complete: true};
+  // Killed before its first rows were saved.
+  await writeFile(`${path}.partial`, 'id,la');
+  t.like(await scoreToFile(model, records(5), path, {resume: true}), {alreadyComplete: false, ok: 5});
+  t.deepEqual(await readdir(folder), ['rows.csv']);
+  // Killed just after the output took its place.
+  await writeFile(`${path}.partial.json`, JSON.stringify(marker));
+  t.like(await scoreToFile(model, records(5), path, {resume: true}), {alreadyComplete: true});
+  t.deepEqual(await readdir(folder), ['rows.csv']);
+  await writeFile(`${path}.partial.json`, JSON.stringify(marker));
+  await rename(path, join(folder, 'moved.csv'));
+  t.like(await scoreToFile(model, records(5), path, {resume: true}), {alreadyComplete: false, ok: 5});
+  t.deepEqual((await readdir(folder)).sort(), ['moved.csv', 'rows.csv']);
 });
 
 test('rows are not added to those of another source, option or model', async t => {

@@ -75,16 +75,13 @@ export async function scoreToFile(
   try {
     const records = stop ? untilStopped(source, stop) : source;
     scores = model.score(records, {...score, uniqueIds: true, skip: skip.next});
-    await writeRows(scores, journal, format, columns, stop, onProgress);
+    await writeRows(scores, journal, format, columns, {stop, onProgress, onEnd: skip.end});
   } finally {
     const {rows, complete} = journal.marker;
     if (rows === 0 && !complete) await journal.remove(); // Nothing to go on with.
   }
   const {complete, failed: failedInFile} = journal.marker;
-  if (complete) {
-    skip.end();
-    await finish(journal, format, columns, lengthOf(model, score));
-  }
+  if (complete) await finish(journal, format, columns, lengthOf(model, score));
   return {...scores.summary, complete, alreadyComplete: false, failedInFile};
 }
 
@@ -144,8 +141,7 @@ async function writeRows(
   journal: Journal,
   format: SinkFormat,
   columns: readonly Column[],
-  stop: AbortSignal | undefined,
-  onProgress: ScoreFileOptions['onProgress'],
+  {stop, onProgress, onEnd}: Pick<ScoreFileOptions, 'stop' | 'onProgress'> & {onEnd: () => void},
 ): Promise<void> {
   let {rows, ok, failed, idDigest} = journal.marker;
   let lines = format === 'csv' && rows === 0 ? [csvHeader(columns)] : [];
@@ -187,7 +183,9 @@ async function writeRows(
       if (lines.length >= rowsAtOnce) await write();
       onProgress?.(scores.summary);
     }
-    await save(!stop?.aborted);
+    const complete = !stop?.aborted;
+    if (complete) onEnd(); // Checks what the run is not to be complete without.
+    await save(complete);
   } finally {
     await scores.return(scores.summary);
   }

@@ -54,12 +54,13 @@ export class Journal implements AsyncDisposable {
   ): Promise<Journal | 'complete'> {
     const {target: path, mode} = await checkReplaceable(output);
     for (;;) {
-      const before = await findRun(path, settings, resume);
+      const isBegun = await exists(partialPath(path));
+      const before = await findRun(path, settings, resume, isBegun);
       if (before === 'complete') return before;
       const file = await openAlone(path, before !== undefined);
       if (!file) continue; // Another run was about to end.
       try {
-        const found = await findRun(path, settings, resume); // Nobody else changes it any more.
+        const found = await findRun(path, settings, resume, isBegun); // Nobody else changes it any more.
         if (found !== 'complete') {
           const marker = found ?? {settings, ...none};
           await cutOff(file, path, marker.bytes);
@@ -68,6 +69,7 @@ export class Journal implements AsyncDisposable {
           await removeTemporaries(markerPath(path));
           return new Journal(path, marker, file);
         }
+        if (!isBegun) await rm(partialPath(path)); // Made just now.
         await file.close();
         return found;
       } catch (error) {
@@ -140,20 +142,25 @@ export class Journal implements AsyncDisposable {
 const partialPath = (path: string): string => `${path}.partial`;
 const markerPath = (path: string): string => `${path}.partial.json`;
 
-/** What there is to go on with, if there is anything and it may be gone on with. */
+/**
+ * What there is to go on with, if there is anything and it may be gone on with.
+ *
+ * @param isBegun there is a journal: without a marker it is of a run that saved nothing, and the output is an older one
+ */
 async function findRun(
   path: string,
   settings: Record<string, unknown>,
   resume: boolean,
+  isBegun: boolean,
 ): Promise<Marker | 'complete' | undefined> {
   const found = await readMarker(path);
   if (!found || found.rows + Number(found.complete) === 0) {
-    return resume && (await exists(path)) ? 'complete' : undefined;
+    return resume && !isBegun && (await exists(path)) ? 'complete' : undefined;
   }
   const isThere = await exists(partialPath(path));
   if (found.complete && !isThere) {
     await rm(markerPath(path), {force: true}); // Killed just after the output took its place.
-    return resume ? 'complete' : undefined;
+    return resume && (await exists(path)) ? 'complete' : undefined;
   }
   if (!resume) {
     const problem = `${partialPath(path)} has ${found.rows} rows of a run that did not finish`;
