@@ -139,6 +139,8 @@ test('a record keeps its id and its error, whatever they are; messages name what
     {id: 'a', path: 'x.jpg'},
     {id: 'b', error: new Error('The shop has no image.')},
     {id: 'c', image: Buffer.from('text')},
+    {id: null, image: Buffer.from('text')},
+    {id: {a: 1n}, image: Buffer.from('text')},
     Buffer.from('text'),
     null,
     'https://example.com/x.jpg',
@@ -160,9 +162,19 @@ test('a record keeps its id and its error, whatever they are; messages name what
         'Cannot decode input 3: it is not a JPEG, PNG, WebP, AVIF, TIFF or GIF image.',
       ],
       [
-        '4',
+        '{"a":"1"}',
+        'ERR_IMAGE_DECODE',
+        'Cannot decode {"a":"1"}: it is not a JPEG, PNG, WebP, AVIF, TIFF or GIF image.',
+      ],
+      [
+        '5',
+        'ERR_IMAGE_DECODE',
+        'Cannot decode input 5: it is not a JPEG, PNG, WebP, AVIF, TIFF or GIF image.',
+      ],
+      [
+        '6',
         'ERR_INVALID_ARGUMENT',
-        'Expected a path, a Buffer or {data, width, height, channels} for input 4 but received null.',
+        'Expected a path, a Buffer or {data, width, height, channels} for input 6 but received null.',
       ],
       [
         'https://example.com/x.jpg',

@@ -181,18 +181,26 @@ test('the journal keeps every bit of a vector', t => {
 });
 
 test('fields that JSON has no value for', t => {
-  const fields = {time: new Date(0), bytes: Uint8Array.of(1, 171), big: 2n ** 60n, list: [1n], text: 'a'};
+  const fields = {
+    time: new Date(0),
+    bytes: Uint8Array.of(1, 171),
+    buffers: [Buffer.of(1, 171)],
+    big: 2n ** 60n,
+    list: [1n],
+    text: 'a',
+  };
   const row = {id: 'a', fields, label: 'b', score: 1, topK: []};
   const plain = {
     time: '1970-01-01T00:00:00.000Z',
     bytes: '01ab',
+    buffers: ['01ab'],
     big: String(2n ** 60n),
     list: ['1'],
     text: 'a',
   };
   t.deepEqual((JSON.parse(toJsonLine(row)) as {fields: object}).fields, plain);
   const cells = toCsvLine(row, columnsOf({fields: Object.keys(fields)}));
-  t.is(cells, `a,1970-01-01T00:00:00.000Z,01ab,${2n ** 60n},"[""1""]",a,b,1,[],,\r\n`);
+  t.is(cells, `a,1970-01-01T00:00:00.000Z,01ab,"[""01ab""]",${2n ** 60n},"[""1""]",a,b,1,[],,\r\n`);
 });
 
 test('a disk that is full ends the making of Parquet and Arrow at once, and in the same way', async t => {

@@ -4,6 +4,7 @@ import {invalidArgument, RepVGGError, type RepVGGErrorCode} from './errors.ts';
 import type {RunOptions} from './fetch_image.ts';
 import {IdSet} from './id_set.ts';
 import type {ImageInput} from './images.ts';
+import {toText} from './plain_text.ts';
 import type {Prediction} from './predictions.ts';
 import type {SourceRecord, UnreadableRecord} from './sources/source.ts';
 
@@ -238,8 +239,8 @@ function toRecord(input: ScoreInput, position: number): FullRecord {
   if (input instanceof URL) return {id: input.href, name, image: input};
   // Whatever is none of these, whoever reads images refuses as the error of its row.
   if (typeof input !== 'object' || input === null) return {id: String(position), name, image: input};
-  const {id: given} = input as {id?: unknown};
-  const own = given === undefined ? {id: String(position), name} : {id: String(given), name: String(given)};
+  const id = toText((input as {id?: unknown}).id);
+  const own = id === null ? {id: String(position), name} : {id, name: id};
   if ('image' in input) return {...input, ...own};
   if ('error' in input) return {...input, ...own, image: toCoded(input.error)};
   return {...own, image: input};

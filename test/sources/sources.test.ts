@@ -139,6 +139,29 @@ test('NDJSON: ids, labels and fields; a bad line is the error of its own row', a
   t.like(records[5], {id: 'y', message: `Expected a path, a URL or bytes in column image of ${file}:7.`});
 });
 
+test('NDJSON: whole numbers that a double cannot hold, and ids that are objects, stay apart', async t => {
+  const file = join(await temporaryFolder(t), 'list.ndjson');
+  const lines = [
+    '{"id": 9007199254740993, "image": "a.jpg", "parent": -9007199254740993, "ratio": 0.1234567890123456789}',
+    '{"id": 9007199254740992, "image": "a.jpg", "note": "a \\" 9007199254740993", "list": [1, 12345678901234567890]}',
+    '{"id": {"shop": 1}, "image": "a.jpg"}',
+    '{"id": ["x", 2], "image": "a.jpg"}',
+  ];
+  await writeFile(file, lines.join('\n'));
+  const records = await all(file);
+  t.deepEqual(
+    records.map(({id}) => id),
+    ['9007199254740993', '9007199254740992', '{"shop":1}', '["x",2]'],
+  );
+  t.deepEqual(
+    records.slice(0, 2).map(({fields}) => fields),
+    [
+      {parent: '-9007199254740993', ratio: 0.12345678901234568},
+      {note: 'a " 9007199254740993', list: [1, '12345678901234567890']},
+    ],
+  );
+});
+
 test('CSV and TSV: quotes, chosen columns; a row of another length is the error of its own row', async t => {
   const root = await temporaryFolder(t);
   const csv = join(root, 'list.csv');

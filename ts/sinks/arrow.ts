@@ -1,8 +1,9 @@
 import type {FileHandle} from 'node:fs/promises';
 import {RepVGGError} from '../errors.ts';
+import {toText} from '../plain_text.ts';
 import {append} from '../replace_file.ts';
 import type {ScoreRow} from '../score.ts';
-import {type Column, toText} from './columns.ts';
+import type {Column} from './columns.ts';
 
 type Arrow = typeof import('apache-arrow');
 

@@ -33,16 +33,3 @@ function at(path: readonly string[]): (row: ScoreRow) => unknown {
     return value ?? null;
   };
 }
-
-/** A value of a text column. */
-export function toText(value: unknown): string | null {
-  const plain = value instanceof Date ? value.toJSON() : plainValue('', value);
-  return plain === null || typeof plain === 'string' ? plain : JSON.stringify(plain, plainValue);
-}
-
-/** For JSON.stringify: what JSON has no value for. Bytes are hexadecimal. */
-export function plainValue(_: string, value: unknown): unknown {
-  if (value instanceof Float32Array) return [...value];
-  if (value instanceof Uint8Array) return Buffer.from(value).toString('hex');
-  return typeof value === 'bigint' ? String(value) : value;
-}

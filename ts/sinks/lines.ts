@@ -1,9 +1,10 @@
+import {toJson, toText} from '../plain_text.ts';
 import type {ScoreRow} from '../score.ts';
-import {type Column, plainValue, toText} from './columns.ts';
+import type {Column} from './columns.ts';
 
 /** A row as a line of JSON. Numbers that JSON cannot write (NaN, Infinity) become null. */
 export function toJsonLine(row: ScoreRow): string {
-  return `${JSON.stringify(row, plainValue)}\n`;
+  return `${toJson(row)}\n`;
 }
 
 export function csvHeader(columns: readonly Column[]): string {
@@ -31,7 +32,7 @@ export function toJournalLine(row: ScoreRow): string {
     name,
     Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64'),
   ]);
-  return `${JSON.stringify({...row, ...Object.fromEntries(encoded)}, plainValue)}\n`;
+  return `${toJson({...row, ...Object.fromEntries(encoded)})}\n`;
 }
 
 export function fromJournalLine(line: string): ScoreRow {

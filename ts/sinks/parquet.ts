@@ -1,11 +1,12 @@
 import type {FileHandle} from 'node:fs/promises';
 import type {SchemaElement} from 'hyparquet';
 import {ByteWriter, ParquetWriter} from 'hyparquet-writer';
+import {toText} from '../plain_text.ts';
 import type {Prediction} from '../predictions.ts';
 import {append} from '../replace_file.ts';
 import type {ScoreRow} from '../score.ts';
 import {arrowSchema} from './arrow_schema.ts';
-import {type Column, toText} from './columns.ts';
+import type {Column} from './columns.ts';
 
 /**
  * Writes rows as Parquet, a row group for each group of rows. Vectors are lists to Parquet, and of fixed size to readers that heed

@@ -1,4 +1,5 @@
 import {RepVGGError} from '../errors.ts';
+import {fromJson} from '../plain_text.ts';
 import {readStream} from './read_stream.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
 import {imageColumnOf, locate, toRecord} from './table.ts';
@@ -44,7 +45,7 @@ function attempt(id: string, make: () => SourceRecord | UnreadableRecord): Sourc
 function parseObject(text: string, place: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = fromJson(text);
   } catch (cause) {
     throw new RepVGGError('ERR_SOURCE', `Cannot read ${place}: ${(cause as Error).message}.`, {cause});
   }

@@ -1,6 +1,7 @@
 import {dirname, resolve} from 'node:path';
 import {RepVGGError} from '../errors.ts';
 import type {ImageInput} from '../images.ts';
+import {toText} from '../plain_text.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
 
 const imageColumns = ['image', 'path', 'file', 'filename', 'url', 'uri'];
@@ -56,11 +57,9 @@ export function toRecord(
   }
 }
 
-/** The same on every machine: bytes in hexadecimal, times in UTC. */
+/** Of an id or a label; an empty one is none. */
 function textOf(cell: unknown): string | undefined {
-  if (cell === undefined || cell === null || cell === '') return undefined;
-  if (cell instanceof Uint8Array) return Buffer.from(cell).toString('hex');
-  return (cell instanceof Date && cell.toJSON()) || String(cell);
+  return toText(cell) || undefined;
 }
 
 /**

@@ -1,5 +1,6 @@
 import {createTarDecoder, type ParsedTarEntry} from 'modern-tar';
 import {RepVGGError} from '../errors.ts';
+import {fromJson} from '../plain_text.ts';
 import {isImageName} from './folder.ts';
 import {peek, readStream} from './read_stream.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
@@ -111,7 +112,7 @@ class Sample {
     try {
       const text = Buffer.from(await bytesOf(member, maxTextBytes)).toString('utf8');
       if (extension === 'cls') this.#label = text.trim();
-      else this.#fields = JSON.parse(text) as Record<string, unknown>;
+      else this.#fields = fromJson(text) as Record<string, unknown>;
     } catch (cause) {
       this.#damaged = unreadable(id, cause);
     }

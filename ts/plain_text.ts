@@ -1,0 +1,42 @@
+/**
+ * A value as text, the same on every machine: bytes in hexadecimal, times in UTC, lists and objects as JSON. null for what has
+ * none.
+ */
+export function toText(value: unknown): string | null {
+  const plain = value instanceof Date ? value.toJSON() : toPlain(value ?? null);
+  if (plain === null || typeof plain === 'string') return plain;
+  return typeof plain === 'object' ? toJson(plain) : String(plain);
+}
+
+/** JSON, also of what it has no values for. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, function (this: Record<string, unknown>, key: string, plain: unknown) {
+    const own = this[key];
+    // A Buffer has made an object of itself by now.
+    return toPlain(own instanceof Uint8Array ? own : plain);
+  });
+}
+
+function toPlain(value: unknown): unknown {
+  if (value instanceof Float32Array) return [...value];
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('hex');
+  return typeof value === 'bigint' ? String(value) : value;
+}
+
+const string = /"[^"\\]*(?:\\.[^"\\]*)*"/;
+const number = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/;
+const stringsAndNumbers = new RegExp(`${string.source}|${number.source}`, 'g');
+
+/**
+ * What JSON.parse() gives, but that whole numbers a double cannot hold are text, as 64-bit ids often are: else two of them would
+ * be one.
+ */
+export function fromJson(text: string): unknown {
+  const value: unknown = JSON.parse(text);
+  if (!/\d{16}/.test(text)) return value;
+  return JSON.parse(
+    text.replace(stringsAndNumbers, part =>
+      /^-?\d+$/.test(part) && !Number.isSafeInteger(Number(part)) ? `"${part}"` : part,
+    ),
+  );
+}
