@@ -1,7 +1,9 @@
+import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import {type Architecture, architectureByName, architectureNames} from '../ts/architecture.ts';
 import type {TensorInfo} from '../ts/checkpoint/checkpoint.ts';
 import {networkFromCheckpoint} from '../ts/checkpoint/network.ts';
+import {openCheckpoint} from '../ts/checkpoint/open.ts';
 import type {StructureOptions} from '../ts/checkpoint/structure.ts';
 import type {DeployBlock, NetworkParameters, TrainBlock} from '../ts/network.ts';
 import {
@@ -143,6 +145,33 @@ test('a deploy form is read as it is, and cannot be had as train', async t => {
     code: 'ERR_INVALID_ARGUMENT',
     message: /memory\.pth is already fused/,
   });
+});
+
+test('modules that all tensors are within are no part of their names', async t => {
+  const renamed = (names: (name: string) => string): TensorInfo[] =>
+    small.map(info => ({...info, name: names(info.name)}));
+  const expected = await collect(load(small).blocks('deploy'));
+  for (const prefix of ['model.', 'trainer.student.net.', 'backbone.', 'stage0.']) {
+    const network = load(renamed(name => prefix + name));
+    t.deepEqual(await collect(network.blocks('deploy')), expected);
+    t.is(network.architecture.numClasses, smallNetwork.numClasses);
+  }
+  t.throws(() => load(renamed(name => (name.startsWith('linear') ? name : `model.${name}`))), {
+    code: 'ERR_CHECKPOINT_UNSUPPORTED',
+    message: /such as "model\.stage0\./,
+  });
+  const [first] = small;
+  t.throws(() => load([...small.slice(1).map(info => ({...info, name: `model.${info.name}`})), first!]), {
+    code: 'ERR_CHECKPOINT_MISSING_TENSOR',
+  });
+});
+
+test("what mmcv averages beside mmpretrain's weights is ignored", async t => {
+  const path = fileURLToPath(new URL('fixtures/dialects/plain.mmpretrain.pth', import.meta.url));
+  await using file = await openCheckpoint(path);
+  const average = randomTensor('ema_backbone_stem_branch_3x3_conv_weight', [8, 3, 3, 3]);
+  t.is(load([...file.tensors.values(), average]).architecture.numClasses, 5);
+  t.throws(() => load([...small, average]), {code: 'ERR_CHECKPOINT_EXTRA_TENSOR'});
 });
 
 test('blocks are read one at a time, and others get their turn in between', async t => {

@@ -141,9 +141,13 @@ test('the averaged weights of a training checkpoint come first, as in timm', asy
   const storages = {0: floats(0), 1: floats(1)};
   for (const [first, second] of [
     ['state_dict_ema', 'model_ema'],
-    ['model_ema', 'ema_state_dict'],
-    ['ema_state_dict', 'state_dict'],
-    ['state_dict', 'model'],
+    ['model_ema', 'ema'],
+    ['ema', 'state_dict'],
+    // mmengine's, which swaps the two.
+    ['state_dict', 'ema_state_dict'],
+    ['ema_state_dict', 'model'],
+    ['model', 'model_state_dict'],
+    ['model_state_dict', 'other'],
   ] as const) {
     const path = await folder.write(
       torchZip(pickle(dict({[second]: one('1'), [first]: one('0')})), storages),
@@ -152,6 +156,19 @@ test('the averaged weights of a training checkpoint come first, as in timm', asy
   }
   const withoutAverage = dict({model_ema: 'N', state_dict: one('1')});
   t.deepEqual(await readAll(await folder.write(torchZip(pickle(withoutAverage), storages))), {w: [[1], [1]]});
+});
+
+test('a state dict under any name, where there is no other', async t => {
+  const one = dict({w: tensor({length: 1, shape: [1]}), n_averaged: tensor({length: 1, shape: []})});
+  const optimizer = dict({state: dict({0: dict({momentum: tensor({length: 1, shape: [1]})})})});
+  const file = (entries: Record<string, Buffer>): Promise<string> =>
+    folder.write(torchZip(pickle(dict({epoch: int(1), optimizer, ...entries})), {0: floats(7)}));
+  t.deepEqual(await readAll(await file({net: one})), {w: [[1], [7]]});
+  await t.throwsAsync(file({net: one, teacher: one}).then(readAll), {
+    code: 'ERR_CHECKPOINT_FORMAT',
+    message:
+      /expected a state dict, .* or one alone, but found a dict with the keys epoch, optimizer, net, teacher/,
+  });
 });
 
 test('entries that are not tensors are left out', async t => {

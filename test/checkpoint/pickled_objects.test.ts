@@ -74,6 +74,28 @@ test('the weights of a module are those of its state dict', async t => {
   ]);
 });
 
+test('a module says what its batch normalisations add to the variance, and whether it is the same for all', async t => {
+  const norm = (eps: number): Buffer => {
+    const double = Buffer.alloc(8);
+    double.writeDoubleBE(eps);
+    return torchModule({buffers: {running_var: bias}, others: {eps: concat('G', double)}});
+  };
+  // A layer normalisation has no variance that is kept.
+  const other = torchModule({parameters: {weight: parameter}, others: {eps: int(7)}});
+  const open = async (modules: Record<string, Buffer>) =>
+    openCheckpoint(
+      await folder.write(torchZip(pickle(torchModule({modules})), {0: floats(1, 2), 1: floats(3)})),
+    );
+  await using checkpoint = await open({other, a: norm(1e-3), b: norm(1e-3)});
+  t.is(checkpoint.eps, 1e-3);
+  await using without = await open({other});
+  t.is(without.eps, undefined);
+  await t.throwsAsync(open({a: norm(1e-3), b: norm(1e-5)}), {
+    code: 'ERR_CHECKPOINT_UNSUPPORTED',
+    message: /its batch normalisations add 0\.001 to the variance, but b adds 0\.00001\.$/,
+  });
+});
+
 test('one module under two names has its weights under both', async t => {
   const shared = concat(torchModule({parameters: {weight: parameter}}), 'q\x05');
   t.deepEqual(await readAll(pickle(torchModule({modules: {a: shared, b: concat('h\x05')}}))), {

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import binascii
+import copy
 import importlib
 import io
 import json
@@ -50,6 +51,18 @@ NETWORKS = {
     'plus': Architecture((1, 1, 2, 1), (0.25, 0.125, 0.0625, 0.03125), num_classes=5, squeeze_excite='after-relu'),
 }
 State = dict[str, Tensor]
+MMPRETRAIN = (
+    (r'\.bn\.', '.norm.'),
+    (r'rbr_identity', 'branch_norm'),
+    (r'rbr_1x1', 'branch_1x1'),
+    (r'rbr_dense', 'branch_3x3'),
+    (r'^stage0', 'backbone.stem'),
+    (r'^stage(\d)', r'backbone.stage_\1'),
+    (r'\.se\.', '.se_layer.'),
+    (r'\.down\.', '.conv1.conv.'),
+    (r'\.up\.', '.conv2.conv.'),
+    (r'^linear', 'head.fc'),
+)
 manifest: dict[str, dict] = {'networks': {}, 'files': []}
 
 
@@ -189,8 +202,44 @@ def make_containers(state: State, model: nn.Module) -> None:
         for key, value in state.items()
     )
     save(channels_last, 'plain.channels-last.legacy.pth', 'plain', 'official', torch_save, legacy=True)
+    make_averages(state, other)
+    make_epsilon(model)
     write_big_endian(state, add('plain.big-endian.pth', 'plain', 'official', 'torch.save, storages swapped here'))
     write_tar(without_counters(state), add('plain.tar.pth', 'plain', 'official', 'written here, read by torch.load'))
+
+
+def make_averages(state: State, other: State) -> None:
+    """The average is what counts: `state`, and not `other` of which it would be one."""
+    torch_save = 'torch.save'
+    ours = RepVGG(NETWORKS['plain'])
+    ours.load_state_dict(state)
+    # torchvision's train.py.
+    average = torch.optim.swa_utils.AveragedModel(ours)
+    save({'model': other, 'model_ema': average.state_dict()}, 'plain.averaged.pth', 'plain', 'official', torch_save)
+    # mmengine's EMAHook swaps values before it saves.
+    steps = {'steps': torch.tensor(3), **{f'module.{key}': value for key, value in renamed(other, *MMPRETRAIN).items()}}
+    wrapped = {'meta': {}, 'state_dict': renamed(state, *MMPRETRAIN), 'ema_state_dict': steps}
+    save(wrapped, 'plain.mmengine-average.pth', 'plain', 'mmpretrain', 'written here')
+    # Lightning's own part of a checkpoint is settings; the names are those of whoever wrote the LightningModule.
+    lightning = {'epoch': 3, 'pytorch-lightning_version': '2.5.0', 'hyper_parameters': {'lr': 0.1}}
+    lightning['state_dict'] = OrderedDict((f'model.{key}', value) for key, value in state.items())
+    save(lightning, 'plain.lightning.ckpt', 'plain', 'official', torch_save)
+    # https://docs.pytorch.org/tutorials/recipes/recipes/saving_and_loading_a_general_checkpoint.html
+    optimizer = torch.optim.SGD(ours.parameters(), lr=0.1).state_dict()
+    tutorial = {'epoch': 5, 'model_state_dict': state, 'optimizer_state_dict': optimizer, 'loss': torch.tensor(0.4)}
+    save(tutorial, 'plain.tutorial.pth', 'plain', 'official', torch_save)
+
+
+@torch.no_grad()
+def make_epsilon(model: nn.Module) -> None:
+    """A whole module of another epsilon, which it says itself, and of weights with which it is the same network."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            variance = module.running_var.double()
+            module.weight.copy_(module.weight * ((variance + 1e-3) / (variance + module.eps)).sqrt())
+            module.eps = 1e-3
+    save(model, 'plain.module-eps.pth', 'plain', 'official', 'torch.save of the official model')
 
 
 def write_big_endian(state: State, path: Path) -> None:
@@ -346,6 +395,7 @@ def make_zcls(folder: Path, states: dict[str, State]) -> None:
 
 
 def make_timm(states: dict[str, State]) -> None:
+    from timm.models._features import FeatureListNet
     from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 
     for name in ('plain', 'se'):
@@ -373,6 +423,9 @@ def make_timm(states: dict[str, State]) -> None:
         model.load_state_dict(renamed(states[name], *rules))
         save(model.state_dict(), f'{name}.timm.pth', name, 'timm', 'its own code')
         if name == 'plain':
+            # As create_model(features_only=True) wraps it.
+            features = FeatureListNet(copy.deepcopy(model), flatten_sequential=True)
+            save(features.state_dict(), 'plain.timm-features.pth', name, 'timm features', 'its own code', backbone=True)
             for module in model.double().modules():
                 if hasattr(module, 'reparameterize'):
                     module.reparameterize()
@@ -380,22 +433,10 @@ def make_timm(states: dict[str, State]) -> None:
 
 
 def make_mmpretrain(states: dict[str, State]) -> None:
-    rules = (
-        (r'\.bn\.', '.norm.'),
-        (r'rbr_identity', 'branch_norm'),
-        (r'rbr_1x1', 'branch_1x1'),
-        (r'rbr_dense', 'branch_3x3'),
-        (r'^stage0', 'backbone.stem'),
-        (r'^stage(\d)', r'backbone.stage_\1'),
-        (r'\.se\.', '.se_layer.'),
-        (r'\.down\.', '.conv1.conv.'),
-        (r'\.up\.', '.conv2.conv.'),
-        (r'^linear', 'head.fc'),
-    )
     for name in ('plain', 'se'):
-        wrapped = {'meta': {'epoch': 120, 'cfg': 'text ' * 2000}, 'state_dict': renamed(states[name], *rules)}
+        wrapped = {'meta': {'epoch': 120, 'cfg': 'text ' * 2000}, 'state_dict': renamed(states[name], *MMPRETRAIN)}
         save(wrapped, f'{name}.mmpretrain.pth', name, 'mmpretrain', 'written here')
-    backbone = renamed(states['plain'], *rules, (r'^backbone\.', ''))
+    backbone = renamed(states['plain'], *MMPRETRAIN, (r'^backbone\.', ''))
     backbone = OrderedDict((key, value) for key, value in backbone.items() if not key.startswith('head'))
     save(backbone, 'plain.mmpretrain-backbone.pth', 'plain', 'mmpretrain backbone', 'written here', backbone=True)
 

@@ -1,6 +1,6 @@
 /** The names of a network's tensors, under whichever dialect they are. */
 import {RepVGGError} from '../errors.ts';
-import type {Checkpoint} from './checkpoint.ts';
+import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import {type Dialect, dialects} from './dialects.ts';
 import {printable} from './file.ts';
 
@@ -59,6 +59,9 @@ export interface NamedBlocks {
   stages: readonly (readonly BlockNames[])[];
 }
 
+/** Modules that a network may be within: a script's own class, a trainer's, a wrapper's. */
+const maxWrappers = 4;
+
 const patterns = new Map(dialects.map(dialect => [dialect, blockTensorPattern(dialect)]));
 
 /** What to show people who have something else: the names of the projects that most checkpoints are from. */
@@ -68,13 +71,20 @@ const examples = ['official', 'timm', 'mmpretrain'];
  * Finds out whose names a checkpoint uses, from the names alone: file names and metadata often lie. It is the dialect
  * that knows the most of its tensors, so a checkpoint that lacks some is still recognised and can be told what it lacks.
  *
+ * @returns also the tensors, without the names of modules that all of them are within
  * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when no dialect knows a block of it
  */
-export function recogniseBlocks({path, tensors}: Checkpoint): NamedBlocks {
-  let best: {dialect: Dialect; known: number; counts: Map<string, number>} | undefined;
-  for (const [dialect, pattern] of patterns) {
-    const {known, counts} = knownTensors(tensors.keys(), dialect, pattern);
-    if (known > (best?.known ?? 0)) best = {dialect, known, counts};
+export function recogniseBlocks({
+  path,
+  tensors,
+}: Checkpoint): NamedBlocks & {tensors: ReadonlyMap<string, TensorInfo>} {
+  let best: {dialect: Dialect; prefix: string; known: number; counts: Map<string, number>} | undefined;
+  for (const prefix of sharedPrefixes([...tensors.keys()])) {
+    const names = Array.from(tensors.keys(), name => name.slice(prefix.length));
+    for (const [dialect, pattern] of patterns) {
+      const {known, counts} = knownTensors(names, dialect, pattern);
+      if (known > (best?.known ?? 0)) best = {dialect, prefix, known, counts};
+    }
   }
   if (!best) {
     const [first] = tensors.keys();
@@ -88,13 +98,37 @@ export function recogniseBlocks({path, tensors}: Checkpoint): NamedBlocks {
       `Expected the tensors of a RepVGG network in ${path}, such as ${names.join(', ')}, but received ${received}.`,
     );
   }
-  const {dialect, counts} = best;
+  const {dialect, prefix, counts} = best;
   const stages = dialect.stages.map(modules =>
     modules.flatMap(module =>
       Array.from({length: counts.get(module) ?? 0}, (_, n) => blockNames(dialect, `${module}.${n}`)),
     ),
   );
-  return {dialect, stages: [[blockNames(dialect, dialect.stem)], ...stages]};
+  return {
+    dialect,
+    stages: [[blockNames(dialect, dialect.stem)], ...stages],
+    tensors: prefix === '' ? tensors : withoutPrefix(tensors, prefix),
+  };
+}
+
+/** What all names begin with, module by module: "", "model.", "model.net.". */
+function sharedPrefixes(names: readonly string[]): string[] {
+  const prefixes = [''];
+  for (const module of names[0]?.split('.', maxWrappers) ?? []) {
+    const prefix = `${prefixes.at(-1)}${module}.`;
+    if (!names.every(name => name.startsWith(prefix))) break;
+    prefixes.push(prefix);
+  }
+  return prefixes;
+}
+
+function withoutPrefix(tensors: ReadonlyMap<string, TensorInfo>, prefix: string): Map<string, TensorInfo> {
+  return new Map(
+    Array.from(tensors, ([key, tensor]) => {
+      const name = key.slice(prefix.length);
+      return [name, {...tensor, name}];
+    }),
+  );
 }
 
 /**

@@ -22,15 +22,20 @@ export interface TensorInfo {
   readonly readInto?: ((target: Float32Array, first: number) => Promise<void>) | undefined;
 }
 
+/** What a container holds. */
+export interface StateDict {
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** What batch normalisation adds to variances, where the file says it: ONNX, and whole modules of PyTorch. */
+  readonly eps?: number | undefined;
+}
+
 /** An open checkpoint file. Tensors are read one by one, so memory stays near the largest tensor. */
-export interface Checkpoint extends AsyncDisposable {
+export interface Checkpoint extends StateDict, AsyncDisposable {
   readonly path: string;
   /** The container, for people: "PyTorch zip", "PyTorch legacy". */
   readonly format: string;
   /** The tensors of the state dict, wrappers (`state_dict`, `model`, EMA) and `module.` prefixes removed. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /** What batch normalisation adds to variances, in formats that store it. */
-  readonly eps?: number | undefined;
   /** How images become the network's input, in files that say so. */
   readonly preprocessing?: PreprocessingOptions | undefined;
   close(): Promise<void>;

@@ -102,11 +102,19 @@ const timm: Dialect = {
   linear: 'head.fc',
 };
 
+/** The state dict of `timm.create_model(name, features_only=True)`, whose stages are no list. */
+const timmFeatures: Dialect = {
+  ...timm,
+  name: 'timm features',
+  quirks: 'no classifier: the network of `features_only=True`',
+  stages: [['stages_0'], ['stages_1'], ['stages_2'], ['stages_3']],
+};
+
 const mmpretrain: Dialect = {
   ...official,
   name: 'mmpretrain',
   source: 'open-mmlab/mmpretrain (mmcls), backbones/repvgg.py',
-  quirks: '',
+  quirks: "the buffers of mmcv's EMAHook are ignored: what it averages stands under the network's names",
   stem: 'backbone.stem',
   stages: [['backbone.stage_1'], ['backbone.stage_2'], ['backbone.stage_3'], ['backbone.stage_4']],
   dense: {convolution: 'branch_3x3.conv', batchNorm: 'branch_3x3.norm'},
@@ -115,6 +123,8 @@ const mmpretrain: Dialect = {
   fused: 'branch_reparam',
   squeezeExcite: {down: 'se_layer.conv1.conv', up: 'se_layer.conv2.conv', position: 'before-relu'},
   linear: 'head.fc',
+  // mmcv's EMAHook swaps them before it saves: the average is under the network's own names.
+  ignored: /\.num_batches_tracked$|^ema_/,
 };
 
 /** The state dict of `model.backbone`. */
@@ -215,6 +225,7 @@ export const dialects: readonly Dialect[] = [
   plus,
   insertedBatchNorm,
   timm,
+  timmFeatures,
   mmpretrain,
   mmpretrainBackbone,
   mindCV,

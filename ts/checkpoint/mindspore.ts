@@ -1,6 +1,6 @@
 import zlib from 'node:zlib'; // As in checksum.ts.
 import {type ByteRange, ByteWindow} from './byte_window.ts';
-import type {DType, TensorInfo} from './checkpoint.ts';
+import type {DType, StateDict, TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {protobufFields} from './protobuf.ts';
 import {addTensor, elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
@@ -55,7 +55,7 @@ export function isMindSpore(head: Buffer): boolean {
  * Reads what MindSpore's `save_checkpoint` writes as .ckpt. The checksum is verified where there is one. Tensors stay in
  * the file until they are read; those beyond 512 MB are stored in slices, which have the same name and follow each other.
  */
-export async function readMindSpore(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+export async function readMindSpore(file: CheckpointFile): Promise<StateDict> {
   const first = file.size >= 4 ? (await file.read(0, 4, 'its first bytes')).readUInt32LE() : 0;
   if (encrypted.includes(first)) {
     const advice = 'so decrypt it in MindSpore: save_checkpoint(load_checkpoint(path, dec_key=key), out)';
@@ -90,7 +90,7 @@ export async function readMindSpore(file: CheckpointFile): Promise<ReadonlyMap<s
   }
   if (sliced) throw incomplete(sliced, file);
   if (tensors.size === 0) throw file.fail('ERR_CHECKPOINT_FORMAT', 'expected tensors but found none in it');
-  return tensors;
+  return {tensors};
 }
 
 interface StoredTensor {

@@ -1,4 +1,4 @@
-import type {CheckpointFile} from './file.ts';
+import {type CheckpointFile, printable} from './file.ts';
 import {PythonObject} from './python_objects.ts';
 
 /** Modules, parameters and buffers. The largest RepVGG has some 2,000; each costs a name here, and few bytes in a file. */
@@ -13,15 +13,24 @@ export function isModule(value: unknown): value is PythonObject {
   return attributes.get('_parameters') instanceof Map && attributes.get('_modules') instanceof Map;
 }
 
+/** What a module holds. */
+export interface ModuleContent {
+  tensors: Map<string, unknown>;
+  /** What its batch normalisations add to the variance, which no state dict has. */
+  eps: number | undefined;
+}
+
 /**
  * The state dict of a module that was pickled whole, `torch.save(model)`: parameters, buffers but for those that are not
  * saved, and those of its modules, with names as torch.nn.Module.state_dict gives them. Neither its classes nor their
  * code are needed.
  *
- * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when it has too many parts, as a module within itself has
+ * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when it has too many parts, as a module within itself has, or batch
+ *   normalisations that add different numbers
  */
-export function moduleTensors(root: PythonObject, file: CheckpointFile): Map<string, unknown> {
+export function moduleContent(root: PythonObject, file: CheckpointFile): ModuleContent {
   const tensors = new Map<string, unknown>();
+  let eps: number | undefined;
   let count = 0;
 
   function* members(dict: unknown, prefix: string): Generator<[name: string, value: unknown]> {
@@ -36,7 +45,18 @@ export function moduleTensors(root: PythonObject, file: CheckpointFile): Map<str
     }
   }
 
+  function noteEps(attributes: PythonObject['attributes'], name: string): void {
+    const [own, buffers] = [attributes.get('eps'), attributes.get('_buffers')];
+    if (typeof own !== 'number' || !(buffers instanceof Map && buffers.has('running_var'))) return;
+    if (own !== (eps ?? own)) {
+      const problem = `its batch normalisations add ${eps} to the variance, but ${printable(name)} adds ${own}`;
+      throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+    }
+    eps = own;
+  }
+
   function visit({attributes}: PythonObject, prefix: string): void {
+    noteEps(attributes, prefix.slice(0, -1));
     const transient = attributes.get('_non_persistent_buffers_set');
     const isTransient = (name: string): boolean =>
       transient instanceof Set && transient.has(name.slice(prefix.length));
@@ -51,5 +71,5 @@ export function moduleTensors(root: PythonObject, file: CheckpointFile): Map<str
   }
 
   visit(root, '');
-  return tensors;
+  return {tensors, eps};
 }

@@ -1,5 +1,5 @@
 import {type BatchNorm, type Floats, fuseBatchNorm} from '../fusion.ts';
-import type {TensorInfo} from './checkpoint.ts';
+import type {StateDict, TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {
   type Block,
@@ -20,7 +20,7 @@ import {parseOnnx} from './onnx_model.ts';
  *
  * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when the graph is not a chain of RepVGG blocks; also those of `parseOnnx`
  */
-export async function readOnnx(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+export async function readOnnx(file: CheckpointFile): Promise<StateDict> {
   const {blocks, head} = onnxNetwork(await parseOnnx(file), file);
   const tensors = new Map<string, TensorInfo>();
   const add = (name: string, tensor: Omit<TensorInfo, 'name'>): void => {
@@ -50,7 +50,7 @@ export async function readOnnx(file: CheckpointFile): Promise<ReadonlyMap<string
     add('linear.weight', head.weight);
     add('linear.bias', head.bias ?? constant(head.weight.shape[0]!, 0));
   }
-  return tensors;
+  return {tensors, eps: onnxEps};
 }
 
 type Add = (name: string, tensor: Tensor) => void;

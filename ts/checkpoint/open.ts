@@ -1,10 +1,9 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
 import type {PreprocessingOptions} from '../preprocessing.ts';
-import type {Checkpoint, TensorInfo} from './checkpoint.ts';
+import type {Checkpoint, StateDict} from './checkpoint.ts';
 import {CheckpointFile} from './file.ts';
 import {isMindSpore, readMindSpore} from './mindspore.ts';
 import {readOnnx} from './onnx.ts';
-import {onnxEps} from './onnx_blocks.ts';
 import {readOnnxPreprocessing} from './onnx_metadata.ts';
 import {isOnnx} from './onnx_model.ts';
 import {readPlainPickle} from './plain_pickle.ts';
@@ -17,9 +16,7 @@ import {isSafetensors, readSafetensors, readSafetensorsIndex} from './safetensor
 interface Container {
   format: string;
   matches(head: Buffer): boolean;
-  /** Where the format stores it: what variances are read for. */
-  eps?: number;
-  read(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>>;
+  read(file: CheckpointFile): Promise<StateDict>;
   /** Where the format may tell it. */
   preprocessing?(file: CheckpointFile): Promise<PreprocessingOptions | undefined>;
 }
@@ -59,7 +56,6 @@ const containers: readonly Container[] = [
   {
     format: 'ONNX',
     matches: isOnnx,
-    eps: onnxEps,
     read: readOnnx,
     preprocessing: readOnnxPreprocessing,
   },
@@ -88,11 +84,11 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
     const head = await file.read(0, Math.min(headBytes, file.size), 'its first bytes');
     const container = containers.find(({matches}) => matches(head));
     if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', describeUnknown(head));
-    const tensors = await container.read(file);
+    const {tensors, eps} = await container.read(file);
     const preprocessing = await container.preprocessing?.(file);
     await nextTurn(); // The pickle and what the caller does with its tensors take some milliseconds each.
     const close = (): Promise<void> => file.close();
-    const {format, eps} = container;
+    const {format} = container;
     return {path: file.path, format, tensors, eps, preprocessing, close, [Symbol.asyncDispose]: close};
   } catch (error) {
     await file.close();

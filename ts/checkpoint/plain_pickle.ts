@@ -1,5 +1,5 @@
 import {ByteWindow} from './byte_window.ts';
-import type {TensorInfo} from './checkpoint.ts';
+import type {StateDict} from './checkpoint.ts';
 import type {CheckpointFile} from './file.ts';
 import {unpickle} from './pickle.ts';
 import {pickleRules} from './torch_pickle.ts';
@@ -10,7 +10,7 @@ import {unwrapStateDict} from './unwrap.ts';
  * (paddle/framework/io.py; beside the arrays it has a table of names under "StructuredToParameterName@@") and
  * `megengine.save` as .pkl. The arrays stay in the file until they are read.
  */
-export async function readPlainPickle(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+export async function readPlainPickle(file: CheckpointFile): Promise<StateDict> {
   const rules = pickleRules(file, () => {
     throw file.fail('ERR_CHECKPOINT_CORRUPT', 'its pickle refers to a storage, where it can have none');
   });

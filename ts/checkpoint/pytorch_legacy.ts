@@ -1,5 +1,5 @@
 import {ByteWindow} from './byte_window.ts';
-import type {TensorInfo} from './checkpoint.ts';
+import type {StateDict} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {unpickle} from './pickle.ts';
 import {elementTypes, Storage} from './storage.ts';
@@ -23,7 +23,7 @@ export function isPyTorchLegacy(head: Buffer): boolean {
  * that order, each storage's length and bytes. Whatever the machine, these bytes are little-endian (`writeFileRaw` in
  * torch/csrc/generic/serialization.cpp).
  */
-export async function readPyTorchLegacy(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+export async function readPyTorchLegacy(file: CheckpointFile): Promise<StateDict> {
   const storages = new Map<string, Storage>();
   /** Where storages begin, known only once all pickles are read. */
   const positions = new Map<string, number>();

@@ -1,5 +1,5 @@
 import {ByteWindow} from './byte_window.ts';
-import type {TensorInfo} from './checkpoint.ts';
+import type {StateDict} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {unpickle} from './pickle.ts';
 import {elementTypes, Storage, TensorView} from './storage.ts';
@@ -18,7 +18,7 @@ const maxMembers = 64;
  * each its key, its storage's and its type, sizes, strides and offset; and of "pickle", which refers to both by key
  * (`legacy_load` in torch/serialization.py).
  */
-export async function readPyTorchTar(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+export async function readPyTorchTar(file: CheckpointFile): Promise<StateDict> {
   const members = await findMembers(file);
   const member = (name: string): ByteWindow => {
     const found = members.get(name);

@@ -1,5 +1,5 @@
 import {ByteWindow} from './byte_window.ts';
-import type {TensorInfo} from './checkpoint.ts';
+import type {StateDict} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {unpickle} from './pickle.ts';
 import {elementTypes, Storage} from './storage.ts';
@@ -16,7 +16,7 @@ const maxVersion = 10;
  * Reads the container that `torch.save` has written since PyTorch 1.6: a zip with entries PREFIX/data.pkl, a pickle;
  * PREFIX/data/KEY, a storage each; PREFIX/version; and, since 2.1, PREFIX/byteorder.
  */
-export async function readPyTorchZip(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+export async function readPyTorchZip(file: CheckpointFile): Promise<StateDict> {
   const zip = await ZipArchive.open(file);
   const prefix = findPrefix(zip, file);
   if (zip.has(`${prefix}constants.pkl`)) {

@@ -1,6 +1,6 @@
 import {isUtf8} from 'node:buffer';
 import type {RepVGGError} from '../errors.ts';
-import type {DType, TensorInfo} from './checkpoint.ts';
+import type {DType, StateDict} from './checkpoint.ts';
 import {CheckpointFile, printable} from './file.ts';
 import {JsonCursor} from './json_cursor.ts';
 import {checkTensorCount, elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
@@ -36,12 +36,12 @@ export function isSafetensors(head: Buffer): boolean {
  * Reads the format of github.com/huggingface/safetensors: the length of a header as uint64, the header as a JSON object
  * of names to dtype, shape and offsets, and the tensors, row-major and little-endian, without gaps.
  */
-export async function readSafetensors(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
-  return nameTensors((await readHeader(file)).views, file);
+export async function readSafetensors(file: CheckpointFile): Promise<StateDict> {
+  return {tensors: nameTensors((await readHeader(file)).views, file)};
 }
 
 /** Reads the index of weights that are in several files beside it: `weight_map` has the file of each tensor. */
-export async function readSafetensorsIndex(file: CheckpointFile): Promise<ReadonlyMap<string, TensorInfo>> {
+export async function readSafetensorsIndex(file: CheckpointFile): Promise<StateDict> {
   const fileOf = await readIndex(file);
   const shards = new Map<string, Map<string, TensorView>>();
   let headerBytes = 0;
@@ -62,7 +62,7 @@ export async function readSafetensorsIndex(file: CheckpointFile): Promise<Readon
     const problem = `its index has tensor ${printable(tensor)} in ${printable(name)}, which has no such tensor`;
     throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   });
-  return nameTensors(entries, file);
+  return {tensors: nameTensors(entries, file)};
 }
 
 /** The names of the files that an index names. */

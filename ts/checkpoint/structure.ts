@@ -46,10 +46,10 @@ export function checkpointStructure(file: Checkpoint, options: StructureOptions 
   const {architecture: expected, eps} = options;
   if (eps !== undefined && !(typeof eps === 'number' && eps > 0 && eps < 1))
     throw invalidArgument('eps', 'a number between 0 and 1', eps);
-  if (eps !== undefined && file.eps !== undefined)
-    throw invalidArgument('eps', `nothing (${file.path} itself says what it is)`, eps);
-  const {dialect, stages} = recogniseBlocks(file);
-  const tensors = plainTensors(file.tensors, dialect);
+  if (eps !== undefined && eps !== (file.eps ?? eps))
+    throw invalidArgument('eps', `${file.eps} (as ${file.path} itself says)`, eps);
+  const {dialect, stages, tensors: unwrapped} = recogniseBlocks(file);
+  const tensors = plainTensors(unwrapped, dialect);
   const checkpoint: NamedTensors = {path: file.path, tensors};
   const named = stages.flat();
   // Where all branches are there, they are what was trained, and a fused kernel beside them is what they once were.

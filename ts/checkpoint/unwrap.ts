@@ -1,16 +1,28 @@
-import type {TensorInfo} from './checkpoint.ts';
+import type {StateDict, TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
-import {isModule, moduleTensors} from './module.ts';
+import {isModule, moduleContent} from './module.ts';
 import {NumpyArray} from './numpy_pickle.ts';
 import {NumberKey, PythonObject} from './python_objects.ts';
 import {addTensor, TensorView} from './storage.ts';
 
 /**
  * Where training scripts keep the state dict, best first. Averaged weights come before those they average, since those
- * are what published accuracies belong to; the order is that of timm's load_state_dict. `ema_state_dict` is mmpretrain's,
- * `ema` that of the official main.py and of YOLO.
+ * are what published accuracies belong to; the order is that of timm's load_state_dict. `ema` is that of the official
+ * main.py and of YOLO. mmengine, with which mmpretrain trains, swaps the two before it saves them (hooks/ema_hook.py): its
+ * average is `state_dict`. `model_state_dict` is that of PyTorch's tutorials.
  */
-const wrappers = ['state_dict_ema', 'model_ema', 'ema_state_dict', 'ema', 'state_dict', 'model'];
+const wrappers = [
+  'state_dict_ema',
+  'model_ema',
+  'ema',
+  'state_dict',
+  'ema_state_dict',
+  'model',
+  'model_state_dict',
+];
+
+/** How often an average was taken, beside its weights: torch.optim.swa_utils.AveragedModel's, and mmengine's. */
+const counters = ['n_averaged', 'steps'];
 
 /** DistributedDataParallel and torch.compile put these before every name. */
 const prefixes = /^(?:module\.|_orig_mod\.)+/;
@@ -21,14 +33,16 @@ const prefixes = /^(?:module\.|_orig_mod\.)+/;
  *
  * @throws {RepVGGError} ERR_CHECKPOINT_FORMAT when there is none, ERR_CHECKPOINT_CORRUPT when two tensors have one name
  */
-export function unwrapStateDict(root: unknown, file: CheckpointFile): Map<string, TensorInfo> {
-  return nameTensors(findStateDict(root, file), file);
+export function unwrapStateDict(root: unknown, file: CheckpointFile): StateDict {
+  const {entries, eps} = findStateDict(root, file);
+  return {tensors: nameTensors(entries, file), eps};
 }
 
 /** @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT when two tensors have one name once their prefixes are removed */
 export function nameTensors(entries: Iterable<TensorEntry>, file: CheckpointFile): Map<string, TensorInfo> {
   const tensors = new Map<string, TensorInfo>();
   for (const [key, value] of entries) {
+    if (counters.includes(key)) continue;
     const name = key.replace(prefixes, '');
     const view = value instanceof NumpyArray ? value.view(printable(name), file) : value;
     addTensor(tensors, name, view, file);
@@ -38,21 +52,42 @@ export function nameTensors(entries: Iterable<TensorEntry>, file: CheckpointFile
 
 export type TensorEntry = [name: string, value: TensorView | NumpyArray];
 
-function findStateDict(root: unknown, file: CheckpointFile): TensorEntry[] {
+interface Found {
+  entries: TensorEntry[];
+  eps?: number | undefined;
+}
+
+function findStateDict(root: unknown, file: CheckpointFile): Found {
   const dict = dictOf(root);
   for (const candidate of [...wrappers.map(key => dict?.get(key)), root]) {
-    const found = tensorEntries(candidate, file);
-    if (found.length > 0) return found;
+    const {tensors, eps} = isModule(candidate)
+      ? moduleContent(candidate, file)
+      : {tensors: dictOf(candidate)};
+    const entries = tensorEntries(tensors);
+    if (entries.length > 0) return {entries, eps};
   }
+  const alone = onlyTensorEntries(dict);
+  if (alone) return {entries: alone};
   throw file.fail(
     'ERR_CHECKPOINT_FORMAT',
-    `expected a state dict, that is a dict of tensors, at the top or under ${wrappers.join(', ')}, ` +
+    `expected a state dict, that is a dict of tensors, at the top, under ${wrappers.join(', ')}, or one alone, ` +
       `but found ${describe(root)}`,
   );
 }
 
-function tensorEntries(candidate: unknown, file: CheckpointFile): TensorEntry[] {
-  const entries = isModule(candidate) ? moduleTensors(candidate, file) : (dictOf(candidate) ?? []);
+/** Of the one dict of tensors that there is, whatever its name. Each is looked at once, however often it is referred to. */
+function onlyTensorEntries(dict: ReadonlyMap<unknown, unknown> = new Map()): TensorEntry[] | undefined {
+  let only: TensorEntry[] | undefined;
+  for (const value of new Set(dict.values())) {
+    const found = tensorEntries(dictOf(value));
+    if (found.length === 0) continue;
+    if (only) return undefined;
+    only = found;
+  }
+  return only;
+}
+
+function tensorEntries(entries: ReadonlyMap<unknown, unknown> = new Map()): TensorEntry[] {
   const tensors: TensorEntry[] = [];
   for (const [key, entry] of entries) {
     const value = tensorOf(entry);
