@@ -220,20 +220,60 @@ function measureA0(precision: Precision = 'fp32'): Promise<BenchReport> {
     limitSeconds: Infinity,
     version: '0.0.0',
     countInstructions: () => 'not here',
+    stop: new AbortController().signal,
     onProgress() {},
   });
 }
 
-test('a run that is interrupted leaves no networks behind', async t => {
+/** What a run leaves among temporary files. */
+async function networksIn(folder: string): Promise<string[]> {
+  return (await readdir(folder)).filter(name => name.startsWith('repvgg-bench-'));
+}
+
+test('a run that is interrupted keeps what it has measured, and leaves nothing else behind', async t => {
   const folder = await temporaryFolder(t);
-  const left = async () => (await readdir(folder)).filter(name => name.startsWith('repvgg-bench-'));
-  const child = start([...engineOfA0, '--seconds', '50'], {cwd: folder, env: {TMPDIR: folder}});
+  const python = join(folder, 'python');
+  // Opens the first network, and says nothing of the second.
+  const logits = Buffer.from(new Float32Array(1000).buffer).toString('base64');
+  const replies = [
+    '{"version": "9", "cuda": false}',
+    ...Array(40).fill(`{"rate": 1, "logits": "${logits}"}`),
+  ];
+  await writeFile(join(folder, 'replies'), replies.map(line => `${line}\n`).join(''));
+  const script = `head -n 1 replies; n=0; while read -r question; do
+    case "$question" in *'"batch":2'*) touch asked; sleep 30;; esac; sed -n 2p replies; done`;
+  await writeFile(python, `#!/bin/sh\n${script}\n`, {mode: 0o755});
+  const args = ['bench', '--models', 'A0', '--batch', '1,2', '--stage', 'engine', '--seconds', '0.05'];
+  const env = {TMPDIR: folder, REPVGG_PYTHON: python};
+  const child = start([...args, '--peers', 'pytorch', '--json'], {cwd: folder, env});
   const ended = finish(child);
-  while ((await left()).length === 0) await sleep(50);
+  while (!(await readdir(folder)).includes('asked')) await sleep(50);
+  child.kill('SIGTERM');
+  const {code, stdout, stderr} = await ended;
+  t.is(code, 143, stderr);
+  const report = JSON.parse(stdout) as BenchReport;
+  t.true(validate(report), JSON.stringify(validate.errors));
+  t.deepEqual(
+    report.results.map(({runner, batch}) => `${runner} ${batch}`),
+    ['repvgg 1', 'pytorch-eager 1', 'pytorch-eager 1'],
+  );
+  t.deepEqual(report.skipped, ['RepVGG-A0 engine batch 2: the run was interrupted.']);
+  t.deepEqual(JSON.parse(await readFile(join(folder, 'repvgg-bench/results.json'), 'utf8')), report);
+  t.deepEqual(await networksIn(folder), []);
+});
+
+test('a run that is interrupted before its first result replaces none of an earlier one', async t => {
+  const folder = await temporaryFolder(t);
+  await mkdir(join(folder, 'repvgg-bench'));
+  await writeFile(join(folder, 'repvgg-bench/results.json'), 'earlier');
+  const child = start([...engineOfA0, '--seconds', '2'], {cwd: folder, env: {TMPDIR: folder}});
+  const ended = finish(child);
+  while ((await networksIn(folder)).length === 0) await sleep(20);
   child.kill('SIGINT');
-  await ended;
-  t.is(child.signalCode, 'SIGINT');
-  t.deepEqual(await left(), []);
+  const {code, stdout} = await ended;
+  t.deepEqual({code, stdout}, {code: 130, stdout: ''});
+  t.deepEqual(await networksIn(folder), []);
+  t.is(await readFile(join(folder, 'repvgg-bench/results.json'), 'utf8'), 'earlier');
 });
 
 test('@huggingface/transformers is given a repository that it can load', async t => {

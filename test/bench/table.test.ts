@@ -1,6 +1,6 @@
 import test from 'ava';
 import type {BenchReport} from '../../ts/bench/results.ts';
-import {notes} from '../../ts/bench/table.ts';
+import {notes, resultTable} from '../../ts/bench/table.ts';
 import {reportOf, result} from './results.ts';
 
 const shares = (...results: ReturnType<typeof result>[]): string[] =>
@@ -18,6 +18,17 @@ test('peaks are those of the device that ran, by its name', t => {
   t.regex(of(reportOf([decode, gpu])), /^GPU Y \(cuda:1\); .*fp16 products 500/);
   const both = result(9000, {device: 'cuda:0,cuda:1', precision: 'fp16'});
   t.regex(of(reportOf([both])), /^GPU X \(cuda:0\), GPU Y \(cuda:1\); /);
+});
+
+test('how much the logits of a peer differ stands in its row, where there is one', t => {
+  const peer = result(50, {runner: 'pytorch-eager', outputError: 1.26e-6});
+  const {align, rows} = resultTable([result(100), peer]);
+  t.deepEqual(
+    rows.map(cells => cells.at(-1)),
+    ['logits differ', '', '1.3e-6'],
+  );
+  t.true(rows.every(({length}) => length === align.length));
+  t.is(resultTable([result(100)]).rows[0]!.at(-1), 'repvgg is');
 });
 
 test('more than the peak is explained', t => {

@@ -2,7 +2,7 @@ import {type ChildProcess, spawn} from 'node:child_process';
 import {once} from 'node:events';
 import {rm, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
-import {createInterface} from 'node:readline';
+import {createInterface, type Interface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
 import {blockShapes} from '../architecture.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
@@ -24,6 +24,8 @@ const script = fileURLToPath(new URL('../../bench/peers/pytorch.py', import.meta
 const precisionNames = {fp32: 'float32', tf32: 'float32', bf16: 'bfloat16', fp16: 'float16'} as const;
 const gemmSeconds = 0.5;
 const exitMilliseconds = 5000;
+/** To import PyTorch, and to answer anything else: compiling a network takes minutes on a GPU. */
+const patience = {helloSeconds: 60, answerSeconds: 600};
 
 /**
  * Starts REPVGG_PYTHON, by default python3. Returns why there is no PyTorch if it has none. `modes` are how networks run:
@@ -34,6 +36,8 @@ export async function openPyTorch(
   device: 'cpu' | 'cuda',
   folder: string,
   threads: number,
+  stop: AbortSignal,
+  {helloSeconds, answerSeconds}: typeof patience = patience,
 ): Promise<PyTorch | string> {
   const python = process.env.REPVGG_PYTHON || 'python3';
   // Threads that wait without spinning leave the cores to whoever's turn it is.
@@ -44,8 +48,8 @@ export async function openPyTorch(
   } catch (error) {
     return `${python} does not start (${(error as Error).message}); REPVGG_PYTHON names another Python.`;
   }
-  const talk = new Conversation(child);
-  const hello = await talk.reply();
+  const talk = new Conversation(child, answerSeconds, stop);
+  const hello = await talk.reply(helloSeconds);
   if (typeof hello.version !== 'string') {
     await talk.end();
     return `${python} has no PyTorch (${hello.error ?? 'it says no version'}); REPVGG_PYTHON names another Python.`;
@@ -125,22 +129,34 @@ type Reply = Record<string, unknown>;
 /** Questions and answers of one process, in turn. */
 class Conversation {
   readonly #child: ChildProcess;
+  readonly #answerSeconds: number;
+  readonly #stop: AbortSignal;
+  readonly #reader: Interface;
   readonly #lines: AsyncIterator<string>;
+  readonly #onStop = (): void => this.#kill('the run was interrupted');
+  #end = 'the process ended';
 
-  constructor(child: ChildProcess) {
+  constructor(child: ChildProcess, answerSeconds: number, stop: AbortSignal) {
     this.#child = child;
+    this.#answerSeconds = answerSeconds;
+    this.#stop = stop;
     child.stdin!.on('error', () => {}); // It has ended; the reply says so.
-    this.#lines = createInterface({input: child.stdout!})[Symbol.asyncIterator]();
+    this.#reader = createInterface({input: child.stdout!});
+    this.#lines = this.#reader[Symbol.asyncIterator]();
+    stop.addEventListener('abort', this.#onStop);
+    if (stop.aborted) this.#onStop();
   }
 
   async ask(question: object): Promise<Reply> {
     this.#child.stdin!.write(`${JSON.stringify(question)}\n`);
-    return this.reply();
+    return this.reply(this.#answerSeconds);
   }
 
-  async reply(): Promise<Reply> {
+  async reply(seconds: number): Promise<Reply> {
+    const timer = setTimeout(() => this.#kill(`it did not answer within ${seconds} seconds`), 1000 * seconds);
     const {value, done} = await this.#lines.next();
-    if (done) return {error: 'the process ended'};
+    clearTimeout(timer);
+    if (done) return {error: this.#end};
     try {
       return Object(JSON.parse(value));
     } catch {
@@ -148,8 +164,17 @@ class Conversation {
     }
   }
 
+  /** Processes of its own may still hold its output, so its end is not waited for. */
+  #kill(why: string): void {
+    this.#end = why;
+    this.#child.kill('SIGKILL');
+    this.#child.stdout!.destroy();
+    this.#reader.close();
+  }
+
   /** The process ends when its input does; if it hangs, it is killed. */
   async end(): Promise<void> {
+    this.#stop.removeEventListener('abort', this.#onStop);
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const exit = once(this.#child, 'exit');
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), exitMilliseconds);

@@ -20,6 +20,7 @@ export async function openPeers(
   folder: string,
   threads: number,
   skipped: string[],
+  stop: AbortSignal,
 ): Promise<Peers> {
   const list: Peer[] = [];
   const versions: Record<string, string> = {};
@@ -50,7 +51,7 @@ export async function openPeers(
     ...(names.includes('pytorch-compile') ? (['compile'] as const) : []),
   ];
   if (modes.length > 0) {
-    const opened = await openPyTorch(modes, device, folder, threads);
+    const opened = await openPyTorch(modes, device, folder, threads, stop);
     if (typeof opened === 'string') {
       skipped.push(`pytorch: ${opened}`);
     } else {

@@ -1,5 +1,5 @@
-import {mkdtempSync, rmSync} from 'node:fs';
-import {rm} from 'node:fs/promises';
+import {rmSync} from 'node:fs';
+import {mkdtemp, rm} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import type {Architecture} from '../architecture.ts';
@@ -36,6 +36,8 @@ export interface BenchOptions {
   limitSeconds: number;
   version: string;
   countInstructions: InstructionCounter;
+  /** Ends the run with what is measured by then. */
+  stop: AbortSignal;
   onProgress(message: string): void;
 }
 
@@ -45,28 +47,23 @@ type LimitsOf = Pick<
   'device' | 'precision' | 'threads'
 >;
 
-const interruptions = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const rounds = 7;
 const limitsSeconds = 0.2;
 /** Of the reference before each round. */
 const referenceSeconds = 0.03;
-
-/** At once: a signal that came between this and the look-out for signals would leave the folder. */
-function makeTemporary(prefix: string): string {
-  try {
-    return mkdtempSync(prefix);
-  } catch (error) {
-    throw fileWriteError(`${prefix}*`, error);
-  }
-}
+const interrupted = 'the run was interrupted.';
 
 /** Measures what is planned, case by case. Nothing else should be running on the machine. */
 export async function runBench(plan: Plan, options: BenchOptions): Promise<BenchReport> {
   const {form, stages, threads, placement} = plan;
-  const {onProgress, version} = options;
+  const {onProgress, version, stop} = options;
   const prefix = join(tmpdir(), 'repvgg-bench-');
-  const folder = makeTemporary(prefix);
-  const keep = removeOnSignal(folder);
+  const folder = await mkdtemp(prefix).catch(error => {
+    throw fileWriteError(`${prefix}*`, error);
+  });
+  // At once, since whoever does not wait for the end leaves nothing behind either.
+  const remove = (): void => rmSync(folder, {recursive: true, force: true, maxRetries: 3});
+  stop.addEventListener('abort', remove);
   const skipped: string[] = [];
   const results: BenchResult[] = [];
   const described: DescribedNetwork[] = [];
@@ -82,10 +79,14 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
     const subject = {device: device.members[0]!, precision: nativePrecision(precision), threads};
     const references = [await native().measureLimits({...subject, seconds: limitsSeconds, copy: true})];
     const subjectOfPeers = {device: device.backend, precision};
-    peers = await openPeers(fused ? plan.peers : [], subjectOfPeers, folder, threads, skipped);
+    peers = await openPeers(fused ? plan.peers : [], subjectOfPeers, folder, threads, skipped, stop);
     const end = performance.now() + 1000 * options.limitSeconds;
     const run = {folder, subject, references, described, skipped, peers: peers.list};
     for (const one of listCases(plan)) {
+      if (stop.aborted) {
+        skipped.push(`${titleOf(one)}: ${interrupted}`);
+        continue;
+      }
       if (performance.now() > end) {
         skipped.push(`${titleOf(one)}: the run has taken ${options.limitSeconds} seconds already.`);
         continue;
@@ -96,8 +97,8 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
         outcome = await measureCase(one, options, run);
       } catch (error) {
         // One network that does not fit does not take the other results with it.
-        failure ??= error;
-        outcome = (error as Error).message;
+        if (!stop.aborted) failure ??= error;
+        outcome = stop.aborted ? interrupted : (error as Error).message;
       }
       if (typeof outcome === 'string') skipped.push(`${titleOf(one)}: ${outcome}`);
       else results.push(...outcome);
@@ -118,23 +119,9 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
     throw fromNative(error);
   } finally {
     await peers?.close();
-    await rm(folder, {recursive: true});
-    keep();
+    stop.removeEventListener('abort', remove);
+    await rm(folder, {recursive: true, force: true});
   }
-}
-
-/** A run that is interrupted ends as it would without us, but leaves none of its networks behind. Returns what ends that. */
-function removeOnSignal(folder: string): () => void {
-  const onSignal = (signal: NodeJS.Signals): void => {
-    keep();
-    rmSync(folder, {recursive: true, force: true});
-    process.kill(process.pid, signal);
-  };
-  const keep = (): void => {
-    for (const signal of interruptions) process.off(signal, onSignal);
-  };
-  for (const signal of interruptions) process.on(signal, onSignal);
-  return keep;
 }
 
 /** What the cases of a run share; `references`, `described` and `skipped` grow. */
@@ -150,7 +137,7 @@ interface Run {
 /** Returns the results of all contestants, or why there are none. */
 async function measureCase(
   one: Case,
-  {seconds, layers, limitSeconds, countInstructions, onProgress}: BenchOptions,
+  {seconds, layers, limitSeconds, countInstructions, stop, onProgress}: BenchOptions,
   {folder, subject, peers, references, described, skipped}: Run,
 ): Promise<BenchResult[] | string> {
   const opened: {contestant: Contestant; peer: Peer | null; outputError: number | null}[] = [];
@@ -165,6 +152,7 @@ async function measureCase(
       for (const peer of peers) {
         onProgress(`${titleOf(one)}, beside ${peer.runner} ${peer.precision}`);
         const other = await peer.open(one.network!, ours).catch((error: Error) => error.message);
+        stop.throwIfAborted();
         if (typeof other === 'string') skipped.push(withoutPeer(peer, one, other));
         else opened.push({...other, peer});
       }
@@ -178,7 +166,10 @@ async function measureCase(
     const measured = await interleave(
       opened.map(({contestant}) => contestant),
       schedule,
-      () => native().measureLimits({...subject, seconds: referenceSeconds, copy: false}),
+      () => {
+        stop.throwIfAborted();
+        return native().measureLimits({...subject, seconds: referenceSeconds, copy: false});
+      },
     );
     for (const [index, error] of measured.failures) {
       const {peer} = opened[index]!;

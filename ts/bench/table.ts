@@ -3,6 +3,7 @@ import type {BenchLayers, BenchMachine, BenchReport, BenchResult} from './result
 /** The results for a terminal; `align` is as printTable takes it. */
 export function resultTable(results: readonly BenchResult[]): {align: string; rows: string[][]} {
   const energy = results.some(({joulesPerImage}) => joulesPerImage !== null);
+  const compared = results.some(({outputError}) => outputError !== null);
   const rows = results.map(result => {
     const {min, median, max} = result.imagesPerSecond;
     const {memoryBytes, joulesPerImage} = result;
@@ -20,13 +21,23 @@ export function resultTable(results: readonly BenchResult[]): {align: string; ro
       memoryBytes === null ? '' : (memoryBytes / 1e6).toFixed(0),
       ...(energy ? [joulesPerImage === null ? '' : joulesPerImage.toPrecision(3)] : []),
       result.ratio ? `${result.ratio.median.toFixed(2)} x` : '',
+      ...(compared ? [result.outputError?.toExponential(1) ?? ''] : []),
     ];
   });
   const head = ['model', 'stage', 'runner', 'precision', 'batch', 'images/s', 'min - max'];
   return {
-    align: `llllrrlrrrrr${energy ? 'r' : ''}`,
+    align: `llllrrlrrrrr${energy ? 'r' : ''}${compared ? 'r' : ''}`,
     rows: [
-      [...head, 'ms/batch', 'TFLOP/s', 'of peak', 'MB', ...(energy ? ['J/image'] : []), 'repvgg is'],
+      [
+        ...head,
+        'ms/batch',
+        'TFLOP/s',
+        'of peak',
+        'MB',
+        ...(energy ? ['J/image'] : []),
+        'repvgg is',
+        ...(compared ? ['logits differ'] : []),
+      ],
       ...rows,
     ],
   };

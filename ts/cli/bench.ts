@@ -16,6 +16,7 @@ import {makeFolder} from '../make_folder.ts';
 import type {Form} from '../network.ts';
 import {append, checkReplaceable, fileWriteError, replaceFile} from '../replace_file.ts';
 import {printCheck, printComparison, printReport} from './bench_output.ts';
+import {Interruption} from './interruption.ts';
 import {
   deviceOption,
   exitCode,
@@ -130,11 +131,17 @@ async function bench(flags: Flags, command: Command): Promise<void> {
   if (check !== undefined) {
     if (resolve(check) === resolve(output, resultsName))
       command.error("error: option '--check' takes a file that --output does not replace: copy it first");
-    return checkAgain(await readReport(check), flags);
+    using interruption = new Interruption();
+    return await checkAgain(await readReport(check), flags, interruption);
   }
-  const measure = await prepare(flags);
+  using interruption = new Interruption();
+  const measure = await prepare(flags, interruption.stop);
   await prepareFolder(output);
   const report = await measure();
+  if (interruption.stop.aborted) {
+    process.exitCode = interruption.exitCode;
+    if (report.results.length === 0) return;
+  }
   try {
     await writeReport(output, report);
   } finally {
@@ -146,23 +153,25 @@ async function bench(flags: Flags, command: Command): Promise<void> {
 }
 
 /** Measures the cases of earlier results again; those that became worse twice more, since noise does not last and slowness does. */
-async function checkAgain(baseline: BenchReport, flags: Flags): Promise<void> {
+async function checkAgain(baseline: BenchReport, flags: Flags, interruption: Interruption): Promise<void> {
   const {output, json} = flags;
-  const measure = await prepare({...flags, ...casesOf(baseline)});
+  const {stop} = interruption;
+  const measure = await prepare({...flags, ...casesOf(baseline)}, stop);
   await prepareFolder(output);
   const report = await measure();
   let checked = checkReports(baseline, report);
   try {
     await writeReport(output, report);
-    for (let attempt = 1; attempt < mostAttempts; attempt++) {
+    for (let attempt = 1; attempt < mostAttempts && !stop.aborted; attempt++) {
       const worse = new Set(checked.filter(one => !one.passed && one.after !== null).map(({key}) => key));
       if (worse.size === 0) break;
       const results = baseline.results.filter(result => worse.has(caseKey(result)));
-      const again = await prepare({...flags, ...casesOf(baseline, results)});
+      const again = await prepare({...flags, ...casesOf(baseline, results)}, stop);
       checked = betterOf(checked, checkReports({...baseline, results}, await again()));
     }
   } finally {
-    if (checked.some(({passed}) => !passed)) process.exitCode = exitCode.rowsFailed;
+    if (stop.aborted) process.exitCode = interruption.exitCode;
+    else if (checked.some(({passed}) => !passed)) process.exitCode = exitCode.rowsFailed;
     if (json) await printJson(checked);
     else await printCheck(checked, report.skipped);
   }
@@ -193,7 +202,7 @@ async function writeReport(folder: string, report: BenchReport): Promise<void> {
 }
 
 /** Looks up what the options name; what it returns measures it. */
-async function prepare(flags: Flags): Promise<() => Promise<BenchReport>> {
+async function prepare(flags: Flags, stop: AbortSignal): Promise<() => Promise<BenchReport>> {
   const {models, batch, stage, peers, layers = false, form, device, precision, threads, seconds} = flags;
   const limited = seconds === undefined && peers === undefined && flags.check === undefined;
   const {planBench} = await import('../bench/cases.ts');
@@ -215,6 +224,7 @@ async function prepare(flags: Flags): Promise<() => Promise<BenchReport>> {
     limitSeconds: limited ? defaultLimitSeconds : Infinity,
     version,
     countInstructions: native().countInstructions,
+    stop,
     onProgress(message: string) {
       if (process.stderr.isTTY) process.stderr.write(`measuring: ${message}\n`);
     },

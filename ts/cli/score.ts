@@ -1,11 +1,11 @@
 import {createHash} from 'node:crypto';
 import {createReadStream} from 'node:fs';
-import {constants} from 'node:os';
 import {pipeline} from 'node:stream/promises';
 import {type Command, Option} from 'commander';
 import type {RepVGG} from '../model.ts';
 import type {ScoreOptions} from '../score.ts';
 import type {SourceOptions} from '../sources/source.ts';
+import {Interruption} from './interruption.ts';
 import {loadModel} from './load.ts';
 import {
   addNetworkOptions,
@@ -164,34 +164,6 @@ async function checkOutput(output: string): Promise<void> {
   const {checkReplaceable} = await import('../replace_file.ts');
   sinkFormat(output);
   await checkReplaceable(output);
-}
-
-/** SIGINT and SIGTERM: the first lets the batches under way finish, a second ends the process as it would without us. */
-class Interruption implements Disposable {
-  readonly #controller = new AbortController();
-  #signal: 'SIGINT' | 'SIGTERM' = 'SIGINT';
-  readonly #onSignal = (signal: NodeJS.Signals): void => {
-    this.#signal = signal as 'SIGINT' | 'SIGTERM';
-    this.#controller.abort();
-    this[Symbol.dispose]();
-  };
-
-  constructor() {
-    process.on('SIGINT', this.#onSignal).on('SIGTERM', this.#onSignal);
-  }
-
-  get stop(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  /** As a shell has it: 130 or 143. */
-  get exitCode(): number {
-    return 128 + constants.signals[this.#signal];
-  }
-
-  [Symbol.dispose](): void {
-    process.off('SIGINT', this.#onSignal).off('SIGTERM', this.#onSignal);
-  }
 }
 
 /** Rows of another checkpoint under the same name are not to be mixed with these. */
