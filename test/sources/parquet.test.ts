@@ -85,6 +85,56 @@ test('Parquet: bytes beside a path that need not be unique, ids of other types, 
   }
 });
 
+test('Parquet: decimals of any size, times finer than a Date, and ids that are lists keep what they have', async t => {
+  const file = join(await temporaryFolder(t), 'list.parquet');
+  const optional = {repetition_type: 'OPTIONAL'} as const;
+  const decimal = {...optional, converted_type: 'DECIMAL'} as const;
+  const schema: SchemaElement[] = [
+    {name: 'root', num_children: 7},
+    {name: 'path', ...optional, type: 'BYTE_ARRAY', converted_type: 'UTF8'},
+    {name: 'key', ...decimal, type: 'FIXED_LEN_BYTE_ARRAY', type_length: 16, precision: 38, scale: 0},
+    {name: 'price', ...decimal, type: 'INT64', precision: 10, scale: 2},
+    {name: 'rate', ...decimal, type: 'INT64', precision: 18, scale: 6},
+    {name: 'micros', ...optional, type: 'INT64', converted_type: 'TIMESTAMP_MICROS'},
+    {
+      name: 'nanos',
+      ...optional,
+      type: 'INT64',
+      logical_type: {type: 'TIMESTAMP', isAdjustedToUTC: true, unit: 'NANOS'},
+    },
+    {name: 'tags', ...optional, converted_type: 'LIST', num_children: 1},
+    {name: 'list', repetition_type: 'REPEATED', num_children: 1},
+    {name: 'element', ...optional, type: 'INT64'},
+  ];
+  const columnData = [
+    {name: 'path', data: ['a.jpg', 'a.jpg', 'a.jpg']},
+    {name: 'key', data: [-9007199254740993n, -9007199254740992n, null]},
+    {name: 'price', data: [4.35, -0.05, null]},
+    {name: 'rate', data: [1.5, -0.000001, null]},
+    {name: 'micros', data: [1_700_000_000_123_456n, -1n, null]},
+    {name: 'nanos', data: [1_700_000_000_123_456_789n, 0n, null]},
+    {name: 'tags', data: [[1n, 2n], [], null]},
+  ];
+  await writeFile(file, Buffer.from(parquetWriteBuffer({columnData, schema})));
+  const ids = async (idColumn: string): Promise<string[]> => (await all(file, {idColumn})).map(({id}) => id);
+  t.deepEqual(await ids('key'), ['-9007199254740993', '-9007199254740992', 'a.jpg']);
+  t.deepEqual(await ids('tags'), ['["1","2"]', '[]', 'a.jpg']);
+  t.deepEqual(await ids('micros'), ['2023-11-14T22:13:20.123456Z', '1969-12-31T23:59:59.999999Z', 'a.jpg']);
+  t.deepEqual(await ids('nanos'), [
+    '2023-11-14T22:13:20.123456789Z',
+    '1970-01-01T00:00:00.000000000Z',
+    'a.jpg',
+  ]);
+  t.deepEqual(
+    (await all(file, {fields: ['price', 'rate']})).map(({fields}) => fields),
+    [
+      {price: 4.35, rate: '1.500000'},
+      {price: -0.05, rate: '-0.000001'},
+      {price: null, rate: null},
+    ],
+  );
+});
+
 test('a Parquet file that is cut short, or none at all, is refused', async t => {
   const root = await temporaryFolder(t);
   const file = join(root, 'cut.parquet');

@@ -1,7 +1,14 @@
-import {type AsyncBuffer, type FileMetaData, parquetMetadataAsync, parquetReadObjects} from 'hyparquet';
+import {
+  type AsyncBuffer,
+  type FileMetaData,
+  parquetMetadataAsync,
+  parquetReadObjects,
+  type SchemaElement,
+} from 'hyparquet';
 import {compressors} from 'hyparquet-compressors';
 import {fileError, RepVGGError} from '../errors.ts';
 import {openRegularFile} from '../files.ts';
+import {parsers, takeDecimals} from './parquet_values.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
 import {checkColumns, imageColumnOf, toRecord} from './table.ts';
 
@@ -30,11 +37,12 @@ export async function* readParquet(file: SourceFile): AsyncGenerator<SourceRecor
     },
   };
   const metadata = await attempt(path, () => parquetMetadataAsync(buffer));
-  const parts = topColumns(metadata);
-  const all = [...parts.keys()];
+  const top = topColumns(metadata);
+  const all = [...top.keys()];
   const imageColumn = imageColumnOf(all, file);
   // A path beside the bytes is a field too.
-  checkColumns([...all, ...parts.get(imageColumn)!.filter(name => name === 'path')], file);
+  checkColumns([...all, ...top.get(imageColumn)!.parts.filter(name => name === 'path')], file);
+  const decimals = takeDecimals([...top.values()].map(({element}) => element));
   const {fields, idColumn = 'id', labelColumn = 'label'} = file;
   const needed = fields && [imageColumn, idColumn, labelColumn, ...fields];
   const columns = all.filter(name => needed?.includes(name) ?? true);
@@ -57,19 +65,26 @@ export async function* readParquet(file: SourceFile): AsyncGenerator<SourceRecor
         rowStart: first,
         rowEnd: end,
         compressors,
+        parsers,
         utf8: false,
       }),
     );
     for (const [i, row] of rows.entries()) {
       rows[i] = {}; // Its image can go as soon as it is used.
+      for (const [name, convert] of decimals) if (name in row) row[name] = convert(row[name]);
       yield toRecord(row, imageColumn, `${path}:${first + i}`, file);
     }
     first = end;
   }
 }
 
-/** The columns, and the names of what each consists of, if it does of anything. */
-function topColumns({schema}: FileMetaData): Map<string, string[]> {
+interface TopColumn {
+  element: SchemaElement;
+  /** The names of what it consists of, if it does of anything. */
+  parts: string[];
+}
+
+function topColumns({schema}: FileMetaData): Map<string, TopColumn> {
   let position = 1; // After the root.
   const childrenOf = (count = 0): string[] =>
     Array.from({length: count}, () => {
@@ -77,10 +92,10 @@ function topColumns({schema}: FileMetaData): Map<string, string[]> {
       childrenOf(num_children);
       return name;
     });
-  const columns = new Map<string, string[]>();
+  const columns = new Map<string, TopColumn>();
   while (position < schema.length) {
-    const {name, num_children} = schema[position++]!;
-    columns.set(name, childrenOf(num_children));
+    const element = schema[position++]!;
+    columns.set(element.name, {element, parts: childrenOf(element.num_children)});
   }
   return columns;
 }
