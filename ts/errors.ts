@@ -64,8 +64,11 @@ function describe(value: unknown): string {
 export function fileError(doing: string, cause: unknown): RepVGGError {
   const {code, message} = cause as NodeJS.ErrnoException;
   const options = {cause};
-  if (code === 'ENOENT')
-    return new RepVGGError('ERR_FILE_NOT_FOUND', `Cannot ${doing}: no such file.`, options);
+  if (code === 'ENOENT') {
+    // Node puts this character in the place of what is no UTF-8, and then finds no such file.
+    const reason = doing.includes('\ufffd') ? ', since its name is not UTF-8' : '';
+    return new RepVGGError('ERR_FILE_NOT_FOUND', `Cannot ${doing}: no such file${reason}.`, options);
+  }
   if (code === 'EISDIR')
     return new RepVGGError('ERR_FILE_READ', `Cannot ${doing}: it is a directory.`, options);
   if (code === 'EACCES' || code === 'EPERM') {

@@ -1,4 +1,5 @@
 import {type ChildProcess, spawn} from 'node:child_process';
+import {closeSync, openSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import {fileURLToPath, pathToFileURL} from 'node:url';
 
@@ -18,6 +19,8 @@ export interface RunSettings {
   env?: Record<string, string>;
   /** What it reads from standard input, or 'open' for the caller to write to it. Default: nothing. */
   stdin?: string;
+  /** The file that standard input is. */
+  stdinFile?: string;
   /** Kibibytes that a file may have: to write more fails, as on a full disk. */
   maxFileKib?: number;
   /** Milliseconds. Default: less than ava's, so that none is left behind. */
@@ -26,17 +29,19 @@ export interface RunSettings {
 
 /** Starts `repvgg`, from its sources, in a process of its own. */
 export function start(args: readonly string[], settings: RunSettings = {}): ChildProcess {
-  const {cwd, env, stdin, maxFileKib, timeout = 60_000} = settings;
+  const {cwd, env, stdin, stdinFile, maxFileKib, timeout = 60_000} = settings;
   const command = [process.execPath, `--import=${tsx}`, main, ...args];
   const limited = maxFileKib
     ? ['bash', '-c', `ulimit -f ${maxFileKib}; exec "$@"`, 'bash', ...command]
     : command;
+  const input = stdinFile === undefined ? undefined : openSync(stdinFile, 'r');
   const child = spawn(limited[0]!, limited.slice(1), {
-    stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    stdio: [input ?? (stdin === undefined ? 'ignore' : 'pipe'), 'pipe', 'pipe'],
     timeout,
     env: {...process.env, ...env},
     ...(cwd !== undefined && {cwd}),
   });
+  if (input !== undefined) closeSync(input); // The child has its own.
   if (stdin !== undefined && stdin !== 'open') child.stdin!.end(stdin);
   return child;
 }

@@ -124,6 +124,12 @@ test('an output that would replace the source, a column that is not there', asyn
   const misspelt = await run('-o', 'out.csv', '--fields', 'skuu');
   t.is(misspelt.code, 3);
   t.regex(misspelt.stderr, /expected a column skuu but its columns are path, sku/);
+  const piped = await repvgg(['score', '-', ...options, '-o', 'list.csv'], {
+    cwd: folder,
+    stdinFile: join(folder, 'list.csv'),
+  });
+  t.is(piped.code, 2, piped.stderr);
+  t.regex(piped.stderr, /Expected a file that the source does not consist of for the output/);
   t.is(await readFile(join(folder, 'list.csv'), 'utf8'), text);
   t.deepEqual(await readdir(folder), ['list.csv']);
 });

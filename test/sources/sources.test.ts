@@ -4,7 +4,9 @@ import {Readable} from 'node:stream';
 import {gzipSync} from 'node:zlib';
 import test from 'ava';
 import {packTar} from 'modern-tar';
-import {checkNotSource, openSource, type SourceRecord} from '../../ts/sources/source.ts';
+import {RepVGG} from '../../ts/model.ts';
+import type {FailedRow} from '../../ts/score.ts';
+import {checkNotSource, openSource, type SourceOptions, type SourceRecord} from '../../ts/sources/source.ts';
 import {sniffStdin} from '../../ts/sources/stdin.ts';
 import {photos} from '../fixtures.ts';
 import {temporaryFolder} from '../folder.ts';
@@ -79,6 +81,10 @@ test('what standard input looks like', async t => {
     [Buffer.from('PAR1'.padEnd(600)), 'parquet'],
     [Buffer.from('{"image": "a.jpg"}\n'), 'ndjson'],
     [Buffer.from('a.jpg\n'), 'list'],
+    [Buffer.from('a,b.jpg\nid,path\n'), 'list'],
+    [Buffer.from('path\na.jpg\n'), 'list'],
+    [Buffer.from('\ufeffid,"path"\r\n1,a.jpg\n'), 'csv'],
+    [Buffer.from('id\turl\n1\thttp://a/b.jpg\n'), 'tsv'],
     [Buffer.from(''), 'list'],
     [gzipSync('x'), 'tar'],
     [await packTar([member('a.jpg', photo)]), 'tar'],
@@ -169,6 +175,8 @@ test('CSV and TSV: quotes, chosen columns; a row of another length is the error 
     csv,
     '\uFEFFphoto,name,kind\r\n"a, b.jpg",one,cat\r\nc.jpg,two\r\n"d\n""e"".jpg",three,\r\n',
   );
+  const ids = async (options: SourceOptions): Promise<string[]> =>
+    (await all(csv, options)).map(({id}) => id);
   const columns = {imageColumn: 'photo', idColumn: 'name', labelColumn: 'kind'};
   t.deepEqual(await all(csv, columns), [
     {id: 'one', image: join(root, 'a, b.jpg'), label: 'cat', fields: {}},
@@ -183,9 +191,50 @@ test('CSV and TSV: quotes, chosen columns; a row of another length is the error 
     code: 'ERR_SOURCE',
     message: `Cannot find the images of ${csv}: expected a column one of image, path, file, filename, url, uri but its columns are photo, name, kind.`,
   });
+  await writeFile(csv, 'path,id,name,name,id\nx.jpg,1,a,b,2\n');
+  await t.throwsAsync(all(csv), {code: 'ERR_SOURCE', message: /two of its columns are called id\.$/});
+  t.deepEqual(await ids({idColumn: 'path'}), ['x.jpg']);
+  await t.throwsAsync(ids({idColumn: 'path', fields: ['name']}), {message: /are called name/});
   const tsv = join(root, 'list.tsv');
   await writeFile(tsv, 'path\tid\nx.jpg\t1\n');
   t.deepEqual(await all(tsv), [{id: '1', image: join(root, 'x.jpg'), fields: {}}]);
+});
+
+test('names and rows that are not UTF-8 are errors of their own rows', async t => {
+  const root = await temporaryFolder(t);
+  const latin1 = (text: string): Buffer => Buffer.from(text, 'latin1');
+  const list = join(root, 'list.txt');
+  await writeFile(list, latin1('é.jpg\nè.jpg\nb.jpg\n'));
+  t.deepEqual(
+    (await all(list)).map(({id, message}) => [id, message]),
+    [
+      [`${list}:1`, `Cannot read ${list}:1: it is not UTF-8.`],
+      [`${list}:2`, `Cannot read ${list}:2: it is not UTF-8.`],
+      ['b.jpg', undefined],
+    ],
+  );
+  const ndjson = join(root, 'list.ndjson');
+  await writeFile(ndjson, latin1('{"path": "a.jpg", "name": "é"}\n{"path": "b.jpg"}\n'));
+  t.deepEqual(
+    (await all(ndjson)).map(({message}) => message),
+    [`Cannot read ${ndjson}:1: it is not UTF-8.`, undefined],
+  );
+  const csv = join(root, 'list.csv');
+  await writeFile(csv, latin1('path,id,name\na.jpg,1,é\nb.jpg,ü,x\nc.jpg,3,y\n'));
+  const messagesOf = async (options: object): Promise<unknown[]> =>
+    (await all(csv, options)).map(({message}) => message);
+  t.deepEqual(await messagesOf({}), [undefined, `Cannot read ${csv}:3: column id is not UTF-8.`, undefined]);
+  t.deepEqual(await messagesOf({fields: ['name']}), [
+    `Cannot read ${csv}:2: column name is not UTF-8.`,
+    `Cannot read ${csv}:3: column id is not UTF-8.`,
+    undefined,
+  ]);
+  const image = Buffer.concat([Buffer.from(root), latin1('/é.jpg')]);
+  await writeFile(image, await readFile(photos[0]!));
+  await using model = await RepVGG.load('digits', {device: 'cpu'});
+  const rows = await Readable.from(model.score(openSource(join(root, '*.jpg')))).toArray();
+  t.is(rows.length, 1);
+  t.regex((rows[0] as FailedRow).error.message, /\.jpg: no such file, since its name is not UTF-8\.$/);
 });
 
 test('a quote that nobody closes ends a CSV with the rows before it', async t => {

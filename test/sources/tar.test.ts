@@ -2,7 +2,7 @@ import {readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {gzipSync} from 'node:zlib';
 import test from 'ava';
-import {packTar} from 'modern-tar';
+import {packTar, type TarEntry} from 'modern-tar';
 import {photos} from '../fixtures.ts';
 import {temporaryFolder} from '../folder.ts';
 import {all, bytesOf, member, untilError} from './outcomes.ts';
@@ -71,6 +71,28 @@ test('tar: images that differ behind the first dot of their names are all there,
   t.deepEqual(
     records.map(({label}) => label),
     [...Array.from({length: 8}, () => undefined), '7'],
+  );
+});
+
+test('tar: links that are called like images are errors of their own rows, since nothing follows them', async t => {
+  const file = join(await temporaryFolder(t), 'a.tar');
+  const link = (name: string, type: 'link' | 'symlink'): TarEntry => ({
+    header: {name, type, linkname: 'a.jpg', size: 0},
+  });
+  const members = [
+    member('a.jpg', 'a'),
+    link('b.jpg', 'link'),
+    link('c.cls', 'link'),
+    link('d.jpg', 'symlink'),
+  ];
+  await writeFile(file, await packTar(members));
+  t.deepEqual(
+    (await all(file)).map(({id, message}) => [id.replace(`${file}/`, ''), message?.replace(file, 'TAR')]),
+    [
+      ['a.jpg', undefined],
+      ['b.jpg', 'Cannot read TAR/b.jpg: it is a link to a.jpg.'],
+      ['d.jpg', 'Cannot read TAR/d.jpg: it is a link to a.jpg.'],
+    ],
   );
 });
 

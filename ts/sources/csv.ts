@@ -3,7 +3,7 @@ import {type CsvError, parse} from 'csv-parse';
 import {RepVGGError} from '../errors.ts';
 import {readStream} from './read_stream.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
-import {checkColumns, imageColumnOf, toRecord} from './table.ts';
+import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
 
 /** A row has to fit; more is a quote that nobody closed. */
 const maxRecordBytes = 2 ** 24;
@@ -26,17 +26,20 @@ export async function* readCsv(
   input.pipe(parser);
   let columns: string[] | undefined;
   let imageColumn = '';
+  let named: readonly string[] = [];
   try {
     for await (const {record, info} of parser as AsyncIterable<{record: string[]; info: {lines: number}}>) {
       if (!columns) {
         columns = record;
         imageColumn = imageColumnOf(columns, file);
         checkColumns(columns, file);
+        named = namedColumns(imageColumn, file);
+        checkUnique(columns, named, file);
         continue;
       }
       const place = `${file.path}:${info.lines}`;
-      if (record.length !== columns.length) {
-        const problem = `expected ${columns.length} columns but received ${record.length}`;
+      const problem = problemOf(record, columns, named);
+      if (problem !== undefined) {
         yield {id: place, error: new RepVGGError('ERR_SOURCE', `Cannot read ${place}: ${problem}.`)};
       } else {
         const row = Object.fromEntries(columns.map((name, i) => [name, record[i]]));
@@ -51,4 +54,24 @@ export async function* readCsv(
     input.destroy();
     parser.destroy();
   }
+}
+
+function checkUnique(columns: readonly string[], named: readonly string[], {path}: SourceFile): void {
+  const twice = named.find(name => columns.indexOf(name) < columns.lastIndexOf(name));
+  if (twice === undefined) return;
+  throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: two of its columns are called ${twice}.`);
+}
+
+/** Why a row cannot be used, if it cannot. */
+function problemOf(
+  record: readonly string[],
+  columns: readonly string[],
+  named: readonly string[],
+): string | undefined {
+  if (record.length !== columns.length) {
+    return `expected ${columns.length} columns but received ${record.length}`;
+  }
+  // The parser puts this character in the place of what is no UTF-8.
+  const damaged = columns.find((name, i) => named.includes(name) && record[i]!.includes('\ufffd'));
+  return damaged === undefined ? undefined : `column ${damaged} is not UTF-8`;
 }

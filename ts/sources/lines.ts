@@ -1,3 +1,4 @@
+import {isUtf8} from 'node:buffer';
 import {RepVGGError} from '../errors.ts';
 import {fromJson} from '../plain_text.ts';
 import {readStream} from './read_stream.ts';
@@ -9,28 +10,38 @@ const maxLineBytes = 2 ** 24;
 
 interface Line {
   text: string;
+  isUtf8: boolean;
   /** From 1 on. */
   number: number;
 }
 
 /** A path or URL in each line. Empty lines are skipped. */
 export async function* readList(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
-  for await (const {text} of readLines(file)) {
-    if (text.trim() !== '') yield attempt(text, () => ({id: text, image: locate(text, file)}));
+  for await (const line of readLines(file)) {
+    const {text, isUtf8, number} = line;
+    if (text.trim() === '') continue;
+    const place = `${file.path}:${number}`;
+    const id = isUtf8 ? text : place; // Others could read the same.
+    yield attempt(id, () => ({id, image: locate(textOf(line, place), file)}));
   }
 }
 
 /** A JSON object in each line. Empty lines are skipped. */
 export async function* readNdjson(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
-  for await (const {text, number} of readLines(file)) {
-    if (text.trim() === '') continue;
-    const place = `${file.path}:${number}`;
+  for await (const line of readLines(file)) {
+    if (line.text.trim() === '') continue;
+    const place = `${file.path}:${line.number}`;
     yield attempt(place, () => {
-      const row = parseObject(text, place);
+      const row = parseObject(textOf(line, place), place);
       // Looked for in each line, since not all need have the same keys.
       return toRecord(row, imageColumnOf(Object.keys(row), {...file, path: place}), place, file);
     });
   }
+}
+
+function textOf({text, isUtf8}: Line, place: string): string {
+  if (isUtf8) return text;
+  throw new RepVGGError('ERR_SOURCE', `Cannot read ${place}: it is not UTF-8.`);
 }
 
 function attempt(id: string, make: () => SourceRecord | UnreadableRecord): SourceRecord | UnreadableRecord {
@@ -63,7 +74,7 @@ async function* readLines(file: SourceFile): AsyncGenerator<Line> {
     const bytes = Buffer.concat(rest);
     [rest, restBytes] = [[], 0];
     const text = bytes.toString('utf8').replace(/\r$/, '');
-    return {text: number++ === 0 ? text.replace(/^\uFEFF/, '') : text, number};
+    return {text: number++ === 0 ? text.replace(/^\uFEFF/, '') : text, isUtf8: isUtf8(bytes), number};
   };
   for await (const chunk of readStream(file)) {
     let start = 0;

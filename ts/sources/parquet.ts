@@ -10,7 +10,7 @@ import {fileError, RepVGGError} from '../errors.ts';
 import {openRegularFile} from '../files.ts';
 import {parsers, takeDecimals} from './parquet_values.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
-import {checkColumns, imageColumnOf, toRecord} from './table.ts';
+import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
 
 /** A row group is read as a whole; a larger one would not fit into an ArrayBuffer for certain. */
 const maxRowGroupBytes = 2 ** 31;
@@ -43,8 +43,7 @@ export async function* readParquet(file: SourceFile): AsyncGenerator<SourceRecor
   // A path beside the bytes is a field too.
   checkColumns([...all, ...top.get(imageColumn)!.parts.filter(name => name === 'path')], file);
   const decimals = takeDecimals([...top.values()].map(({element}) => element));
-  const {fields, idColumn = 'id', labelColumn = 'label'} = file;
-  const needed = fields && [imageColumn, idColumn, labelColumn, ...fields];
+  const needed = file.fields && namedColumns(imageColumn, file);
   const columns = all.filter(name => needed?.includes(name) ?? true);
   let first = 0;
   for (const group of metadata.row_groups) {

@@ -1,5 +1,7 @@
+import {fstat, type Stats} from 'node:fs';
 import {realpath, stat} from 'node:fs/promises';
 import {extname} from 'node:path';
+import {promisify} from 'node:util';
 import {checkOptions, checkSignal} from '../arguments.ts';
 import {fileError, invalidArgument, RepVGGError} from '../errors.ts';
 import type {ImageInput} from '../images.ts';
@@ -118,12 +120,24 @@ const paths = new WeakMap<object, string>();
 export async function checkNotSource(output: string, source: object): Promise<void> {
   const path = paths.get(source);
   if (path === undefined) return;
+  if (path === '-') {
+    const [input, written] = await Promise.all([stdinStats(), stat(output).catch(() => undefined)]);
+    if (input?.isFile() && input.ino === written?.ino && input.dev === written.dev) throw isSource(output);
+    return;
+  }
   const real = (name: string): Promise<string | undefined> => realpath(name).catch(() => undefined);
   const [realSource, realOutput] = await Promise.all([real(path), real(output)]);
   if (realSource === undefined ? isGlob(path) && matchesGlob(path, output) : realSource === realOutput) {
-    throw invalidArgument('the output', 'a file that the source does not consist of', output);
+    throw isSource(output);
   }
 }
+
+function isSource(output: string): RepVGGError {
+  return invalidArgument('the output', 'a file that the source does not consist of', output);
+}
+
+/** Undefined where it is closed. */
+const stdinStats = (): Promise<Stats | undefined> => promisify(fstat)(0).catch(() => undefined);
 
 async function* read(
   path: string,

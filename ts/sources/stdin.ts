@@ -1,8 +1,12 @@
 import {isImage} from '../images.ts';
 import {peek} from './read_stream.ts';
 import type {SourceFormat} from './source.ts';
+import {imageColumns} from './table.ts';
 
-/** Standard input, and what it looks like: a tar, an image, Parquet, JSON, or else a list of paths. CSV cannot be told from a list. */
+/**
+ * Standard input, and what it looks like: a tar, an image, Parquet, JSON, a table whose first line has two columns or more and one of
+ * the usual names for images, or else a list of paths.
+ */
 export async function sniffStdin(
   input: AsyncIterable<Uint8Array> = process.stdin,
 ): Promise<{stream: AsyncGenerator<Uint8Array>; sniffed: SourceFormat}> {
@@ -12,16 +16,25 @@ export async function sniffStdin(
 }
 
 const tarHeaderBytes = 512;
-const tarMagic = {text: 'ustar', offset: 257};
+const tarMagic = {word: 'ustar', offset: 257};
 
 const beginsAsText = (head: Buffer): boolean => /^[\t\n\r\x20-\x7e]*\n/.test(head.toString('latin1'));
 
 function formatOf(head: Buffer): SourceFormat {
-  const {text, offset} = tarMagic;
-  const isTar = head.toString('latin1', offset, offset + text.length) === text;
+  const {word, offset} = tarMagic;
+  const isTar = head.toString('latin1', offset, offset + word.length) === word;
   const isGzip = head[0] === 0x1f && head[1] === 0x8b;
   if (isTar || isGzip) return 'tar';
   if (isImage(head)) return 'image';
   if (head.toString('latin1', 0, 4) === 'PAR1') return 'parquet';
-  return /^\s*\{/.test(head.toString('latin1')) ? 'ndjson' : 'list';
+  const text = head.toString('utf8').replace(/^\ufeff/, '');
+  if (/^\s*\{/.test(text)) return 'ndjson';
+  const firstLine = text.split(/\r?\n/, 1)[0]!;
+  if (hasImageColumn(firstLine, ',')) return 'csv';
+  return hasImageColumn(firstLine, '\t') ? 'tsv' : 'list';
+}
+
+function hasImageColumn(line: string, delimiter: string): boolean {
+  const columns = line.split(delimiter).map(name => name.replace(/^"(.*)"$/, '$1'));
+  return columns.length > 1 && columns.some(name => imageColumns.includes(name));
 }

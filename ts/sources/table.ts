@@ -4,7 +4,8 @@ import type {ImageInput} from '../images.ts';
 import {toText} from '../plain_text.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
 
-const imageColumns = ['image', 'path', 'file', 'filename', 'url', 'uri'];
+/** What the column with the image is usually called. */
+export const imageColumns: readonly string[] = ['image', 'path', 'file', 'filename', 'url', 'uri'];
 
 /** Which of a table's columns holds the image. */
 export function imageColumnOf(columns: readonly string[], file: SourceFile): string {
@@ -32,6 +33,14 @@ export function checkColumns(columns: readonly string[], {path, idColumn, ...fil
   if (missing === undefined) return;
   const problem = `expected a column ${missing} but its columns are ${columns.join(', ')}`;
   throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
+}
+
+/** The columns that a record is made of, whether they are there or not, and those that were asked for. */
+export function namedColumns(
+  imageColumn: string,
+  {idColumn = 'id', labelColumn = 'label', fields = []}: SourceFile,
+): string[] {
+  return [imageColumn, idColumn, labelColumn, ...fields];
 }
 
 /**

@@ -20,17 +20,19 @@ export async function* readTar(file: SourceFile): AsyncGenerator<SourceRecord | 
   let sample: Sample | undefined;
   try {
     for await (const {header, body} of await decode(file)) {
-      const {name, type, size} = header;
+      const {name, type, size, linkname} = header;
       const [key, extension] = splitName(name);
       if (sample && (sample.key !== key || sample.bytes > maxSampleBytes)) {
         yield* sample.records();
         sample = undefined;
       }
       const isImage = imageColumn === undefined ? isImageName(name) : extension === imageColumn;
-      if (type === 'file' && (isImage || extension === 'cls' || extension === 'json')) {
+      const isFile = type === 'file';
+      if (type !== 'directory' && (isImage || (isFile && (extension === 'cls' || extension === 'json')))) {
         sample ??= new Sample(key);
         const id = `${file.path}/${name}`;
-        if (isImage) await sample.addImage({name, size, body}, id);
+        if (!isFile) sample.addOther(id, linkname ? `it is a link to ${linkname}` : 'it is no file');
+        else if (isImage) await sample.addImage({name, size, body}, id);
         else await sample.addText({name, size, body}, extension, id);
       }
       // The next member comes after what is left of this one. To cancel() it would be shorter, but modern-tar 0.8.6 then
@@ -106,6 +108,11 @@ class Sample {
       // Where it is the tar that ends, the next member cannot be read either, which ends the source.
       this.#images.push(unreadable(id, cause));
     }
+  }
+
+  /** What is called like an image and is no file, such as the second of two that tar found to be the same. */
+  addOther(id: string, problem: string): void {
+    this.#images.push(unreadable(id, new Error(problem)));
   }
 
   async addText(member: Member, extension: string, id: string): Promise<void> {
