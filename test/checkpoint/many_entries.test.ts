@@ -3,7 +3,10 @@ import test from 'ava';
 import {
   concat,
   dict,
+  field,
   floats,
+  int,
+  onnx,
   pickle,
   safetensors,
   tensor,
@@ -12,8 +15,8 @@ import {
   torchZip,
   u32,
 } from './build.ts';
-import {parameter} from './build_others.ts';
-import {folder, inZip, openAndReadAll, refusal} from './refusal.ts';
+import {parameter, tarStorage, torchTar} from './build_others.ts';
+import {folder, inZip, legacy, openAndReadAll, refusal} from './refusal.ts';
 
 const each = (count: number, make: (i: number) => Buffer): Buffer =>
   Buffer.concat(Array.from({length: count}, (_, i) => make(i)));
@@ -100,6 +103,73 @@ for (const [container, make] of Object.entries<(count: number) => Buffer>({
     await t.notThrowsAsync(folder.write(make(many - 1)).then(openAndReadAll));
   });
 }
+
+for (const [container, bytes] of Object.entries({
+  'the model of an ONNX file': () =>
+    concat(
+      field(1, 8),
+      field(2, 'x'),
+      each(300_000, () => field(5, 0)),
+    ),
+  'one attribute of an ONNX file': () =>
+    onnx(
+      [
+        field(
+          5,
+          each(300_000, () => field(3, 0)),
+        ),
+      ],
+      [],
+    ),
+  'one tensor of a MindSpore checkpoint': () =>
+    concat(
+      parameter(),
+      field(
+        1,
+        concat(
+          field(1, 'y'),
+          each(300_000, () => field(9, 0)),
+        ),
+      ),
+    ),
+  'the texts of a MindSpore checkpoint': () =>
+    concat(
+      parameter(),
+      each(60_000, () => parameter({dims: [], type: 'str', content: Buffer.alloc(0)})),
+    ),
+})) {
+  const message = /it has more than 300,000 fields, where a network has some ten thousand\.$/;
+  test(`300,000 fields in ${container}`, refusal, bytes, 'ERR_CHECKPOINT_UNSUPPORTED', message);
+}
+
+const values = (count: number): string => 'N0'.repeat(count / 2);
+const tooManyValues = /its pickle makes more than 1,000,000 values/;
+test(
+  'a million values in the five pickles of a legacy file together',
+  refusal,
+  () => {
+    const [head, object] = [legacy(pickle('N')), pickle(values(600_000), 'N')];
+    const at = head.indexOf(pickle('N'));
+    return concat(head.subarray(0, at), object, pickle(values(600_000), ']'));
+  },
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  tooManyValues,
+);
+test(
+  'a million values in the storages of a tar together',
+  refusal,
+  () => {
+    const storages = [1, 2, 3].map(key => {
+      const [, ...rest] = tarStorage(key, 0n, Buffer.alloc(0))
+        .toString('latin1')
+        .split(/(?<=^\x80\x02)/);
+      return concat('\x80\x02', values(400_000), rest.join(''));
+    });
+    return torchTar({storages: concat(pickle(int(3)), ...storages)});
+  },
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  tooManyValues,
+);
 
 test('the storages of a legacy file are found in few reads', async t => {
   const names = Array.from({length: 5_000}, (_, i) => `${i}`);

@@ -108,7 +108,8 @@ test('the classifier in its other forms, and without', async t => {
       onnxNode('Dropout', ['f'], 'd'),
       onnxNode('MatMul', ['d', 'lt'], 'm'),
       onnxNode('Add', ['lb', 'm'], 'a'),
-      onnxNode('Softmax', ['a'], 'y'),
+      onnxNode('Softmax', ['a'], 's'),
+      onnxNode('Reshape', ['s', 'shape'], 'y'),
     ],
   ];
   const tensors = [
@@ -120,6 +121,28 @@ test('the classifier in its other forms, and without', async t => {
   const {'linear.weight': _, 'linear.bias': __, ...backbone} = await bare;
   t.deepEqual(await read(chain({end: [onnxNode('GlobalAveragePool', ['r4'], 'y')]})), backbone);
   t.deepEqual(await read(chain({end: []})), backbone);
+});
+
+test('a classifier of two layers, or with anything behind it that changes the logits, is none', async t => {
+  const head = (...layers: Buffer[]): Buffer[] => [
+    onnxNode('GlobalAveragePool', ['r4'], 'p'),
+    onnxNode('Flatten', ['p'], 'f'),
+    ...layers,
+  ];
+  const gemm = onnxNode('Gemm', ['f', 'lw', 'lb'], 'g', {transB: 1});
+  const product = [onnxNode('MatMul', ['f', 'lt'], 'm'), onnxNode('Add', ['m', 'lb'], 'a')];
+  const tensors = [onnxTensor('lt', [2, 3], [1, 3, 5, 2, 4, 6])];
+  for (const [end, problem] of [
+    [head(gemm, onnxNode('Relu', ['g'], 'y')), /the end behind its classifier: g goes into Relu/],
+    [head(gemm, onnxNode('Reshape', ['g'], 'h'), onnxNode('Gemm', ['h', 'lw'], 'y')), /h goes into Gemm/],
+    [head(...product, onnxNode('Div', ['a', 'lb'], 'y')), /a goes into Div/],
+    [head(product[0]!, onnxNode('Tanh', ['m'], 'y')), /m goes into Tanh/],
+  ] as const) {
+    await t.throwsAsync(read(chain({end: [...end], tensors})), {
+      code: 'ERR_CHECKPOINT_UNSUPPORTED',
+      message: problem,
+    });
+  }
 });
 
 test('weights as packed floats, as constants, as copies, and in half precision', async t => {

@@ -152,6 +152,18 @@ test('a state dict of a class of its own', async t => {
   t.deepEqual(await readAll(pickle(wrapped)), {weight: [1, 2]});
 });
 
+test("tensors of a TPU are the CPU's, or arrays", async t => {
+  const rest = ['ctorch\nfloat32\n', text('xla:0'), '\x89'];
+  const rebuilt = (name: string, value: Buffer): Buffer =>
+    concat(`ctorch._utils\n_rebuild_${name}\n`, tuple(value, ...rest), 'R');
+  const object = dict({
+    new: rebuilt('device_tensor_from_cpu_tensor', weight),
+    old: rebuilt('device_tensor_from_numpy', array()),
+    older: rebuilt('xla_tensor', array()),
+  });
+  t.deepEqual(await readAll(pickle(object)), {new: [1, 2], old: [1, 2, 3, 4], older: [1, 2, 3, 4]});
+});
+
 test("MegEngine's tensors are their arrays", async t => {
   const args = tuple(array(), 'N', text('xpux'));
   const parameters = concat('cmegengine.tensor\nParameter\n', args, '\x81', dict({qdict: '}'}), 'b');

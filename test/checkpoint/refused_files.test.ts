@@ -75,6 +75,17 @@ test(
   /a dict with the keys epoch, model/,
 );
 test(
+  'a program of torch.export',
+  refusal,
+  () =>
+    zip([
+      {name: 'a/data/weights/weight_0', data: floats(1)},
+      {name: 'a/archive_format', data: Buffer.from('pt2')},
+    ]),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /it is a program of torch\.export, so save its weights in Python: torch\.save\(torch\.export\.load/,
+);
+test(
   'a single tensor',
   refusal,
   () => inZip(pickle(tensor({length: 4, shape: [4]}))),
@@ -95,6 +106,22 @@ test(
   () => oneTensor({shape: [2 ** 20, 4], stride: [0, 1]}),
   'ERR_CHECKPOINT_UNSUPPORTED',
   /\.contiguous\(\)/,
+);
+
+test(
+  'a tensor that is the negative of what is stored',
+  refusal,
+  () => {
+    const plain = tensor({length: 4, shape: [4]}).toString('latin1');
+    // A seventh argument behind the hooks: PyTorch's metadata.
+    return inZip(
+      pickle(
+        dict({x: Buffer.from(plain.replace(/tR$/, `${dict({neg: '\x88'}).toString('latin1')}tR`), 'latin1')}),
+      ),
+    );
+  },
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /it has a tensor that is the negative of what is stored, so save it with \.resolve_neg\(\)\.$/,
 );
 
 test(
@@ -217,7 +244,7 @@ test(
   /archive\/data\/0 cannot be inflated/,
 );
 test(
-  'a pickle of 100 MB',
+  'a pickle that is deflated, of 100 MB',
   refusal,
   () =>
     torchZip(
@@ -232,7 +259,7 @@ test(
       },
     ),
   'ERR_CHECKPOINT_UNSUPPORTED',
-  /at most 67108864 are expected/,
+  /at most 8388608 are expected/,
 );
 test(
   'an entry that inflates to less',
@@ -240,6 +267,13 @@ test(
   () => oneTensor({}, {'data/0': {deflate: true, data: floats(1, 2, 3), size: 16}}),
   'ERR_CHECKPOINT_CORRUPT',
   /inflates to 12 bytes, not 16/,
+);
+test(
+  'an entry with a name of 3000 bytes',
+  refusal,
+  () => oneTensor({}, {other: {name: `archive/${'x'.repeat(3000)}`}}),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /zip entry archive\/x+… takes more than 2048 bytes in the directory/,
 );
 test(
   'two entries of one name',

@@ -2,7 +2,7 @@ import zlib from 'node:zlib'; // As in checksum.ts.
 import {type ByteRange, ByteWindow} from './byte_window.ts';
 import type {DType, StateDict, TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
-import {protobufFields} from './protobuf.ts';
+import {ProtobufReader} from './protobuf.ts';
 import {addTensor, elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
 
 /**
@@ -129,17 +129,17 @@ function contiguous(dtype: DType, {shape, ranges}: SlicedTensor): TensorView {
 
 async function* values(file: CheckpointFile, end: number): AsyncGenerator<StoredTensor> {
   const window = new ByteWindow(file, 'its tensors');
-  const fail = file.fail.bind(file);
-  for await (const value of protobufFields(window, end, 'its list of tensors', fail)) {
+  const reader = new ProtobufReader(window, file.fail.bind(file));
+  for await (const value of reader.fields(end, 'its list of tensors')) {
     if (value.number !== field.value || value.kind !== 'bytes') continue;
     const tensor: Partial<StoredTensor> & {shape: number[]} = {shape: []};
-    for await (const part of protobufFields(window, value.end, 'a tensor', fail)) {
+    for await (const part of reader.fields(value.end, 'a tensor')) {
       if (part.number === field.mapTensor) {
         throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', 'it has map tensors, which a RepVGG network has not');
       }
       if (part.kind !== 'bytes') continue;
       if (part.number === field.tag) tensor.name = await text(window, part, file);
-      if (part.number === field.tensor) await readTensor(window, part.end, tensor, file);
+      if (part.number === field.tensor) await readTensor(reader, part.end, tensor, file);
     }
     const {name, type, shape, range} = tensor;
     if (name === undefined || type === undefined || !range) {
@@ -150,12 +150,13 @@ async function* values(file: CheckpointFile, end: number): AsyncGenerator<Stored
 }
 
 async function readTensor(
-  window: ByteWindow,
+  reader: ProtobufReader,
   end: number,
   tensor: Partial<StoredTensor> & {shape: number[]},
   file: CheckpointFile,
 ): Promise<void> {
-  for await (const part of protobufFields(window, end, 'a tensor', file.fail.bind(file))) {
+  const {window} = reader;
+  for await (const part of reader.fields(end, 'a tensor')) {
     if (part.number === field.dims && part.kind === 'integer') {
       const size = Number(BigInt.asIntN(64, part.value));
       if (size < 0 || tensor.shape.length === maxDimensions) {

@@ -12,6 +12,8 @@ export const onnxEps = 1e-5;
 const transparent = ['Identity', 'Cast', 'Dropout'];
 const pools = ['GlobalAveragePool', 'AveragePool', 'ReduceMean'];
 const reshapes = ['Flatten', 'Reshape', 'Squeeze'];
+/** What may stand behind the classifier, since it changes no logit: what makes probabilities or takes the largest. */
+const readouts = ['Softmax', 'LogSoftmax', 'Sigmoid', 'ArgMax', 'TopK', ...reshapes];
 
 export type Tensor = Omit<TensorInfo, 'name'>;
 export interface Normalisation {
@@ -187,7 +189,7 @@ class Graph {
     return null;
   }
 
-  /** The global pool, a change of shape and the classifier; what comes behind, such as Softmax, changes no weight. */
+  /** The global pool, a change of shape and the classifier, behind which no other layer may come. */
   #head(features: string): Linear | null {
     const shown = `the end behind ${printable(features)}`;
     const uses = this.#uses(features);
@@ -206,11 +208,12 @@ class Graph {
     }
   }
 
-  #gemm({inputs, attributes}: OnnxNode): Linear {
+  #gemm({inputs, outputs, attributes}: OnnxNode): Linear {
     const number = (name: string, value: number): number => numeric(attributes.get(name), value);
     if (number('alpha', 1) !== 1 || number('beta', 1) !== 1 || number('transA', 0) !== 0) {
       throw this.#unsupported('its classifier is scaled or transposed');
     }
+    this.#checkEnd(outputs[0]!);
     const weight = this.#tensor(inputs[1], 2);
     const bias = inputs[2] ? this.#tensor(inputs[2], 1) : null;
     return {weight: number('transB', 0) === 1 ? weight : transposed(weight), bias};
@@ -219,7 +222,11 @@ class Graph {
   #matMul({inputs, outputs}: OnnxNode): Linear {
     const weight = transposed(this.#tensor(inputs[1], 2));
     const [next] = this.#uses(outputs[0]!);
-    if (next?.type !== 'Add') return {weight, bias: null};
+    if (next?.type !== 'Add') {
+      this.#checkEnd(outputs[0]!);
+      return {weight, bias: null};
+    }
+    this.#checkEnd(next.outputs[0]!);
     return {
       weight,
       bias: this.#tensor(
@@ -227,6 +234,16 @@ class Graph {
         1,
       ),
     };
+  }
+
+  #checkEnd(logits: string): void {
+    const names = new Set([logits]);
+    for (const name of names) {
+      const uses = this.#uses(name);
+      if (uses.some(({type}) => !readouts.includes(type)))
+        throw this.#unexpected(name, 'the end behind its classifier');
+      for (const output of uses.flatMap(({outputs}) => outputs)) names.add(output);
+    }
   }
 
   #isConvolution({type, inputs}: OnnxNode, size: number): boolean {

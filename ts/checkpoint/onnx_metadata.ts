@@ -2,7 +2,7 @@ import {RepVGGError} from '../errors.ts';
 import {checkPreprocessing, type PreprocessingOptions} from '../preprocessing.ts';
 import {ByteWindow} from './byte_window.ts';
 import type {CheckpointFile} from './file.ts';
-import {protobufFields} from './protobuf.ts';
+import {ProtobufReader} from './protobuf.ts';
 
 /** The key under which {@link exportOnnx} writes how images become the model's input, as JSON. */
 export const preprocessingKey = 'repvgg.preprocessing';
@@ -20,12 +20,12 @@ const mostBytes = 4096;
  */
 export async function readOnnxPreprocessing(file: CheckpointFile): Promise<PreprocessingOptions | undefined> {
   const window = new ByteWindow(file, 'its metadata');
-  const walk = (end: number) => protobufFields(window, end, 'its metadata', file.fail.bind(file));
-  for await (const field of walk(file.size)) {
+  const reader = new ProtobufReader(window, file.fail.bind(file));
+  for await (const field of reader.fields(file.size, 'its metadata')) {
     if (field.number !== metadataField || field.kind !== 'bytes') continue;
     if (field.end - field.start > mostBytes) continue;
     let [key, value] = ['', ''];
-    for await (const part of walk(field.end)) {
+    for await (const part of reader.fields(field.end, 'its metadata')) {
       if (part.kind !== 'bytes') continue;
       await window.fill(part.end - part.start);
       const text = window.peek(part.end - part.start).toString('utf8');

@@ -3,7 +3,7 @@ import type {ByteRange} from './byte_window.ts';
 import {ByteWindow} from './byte_window.ts';
 import type {DType} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
-import {type ProtobufField, protobufFields} from './protobuf.ts';
+import {type ProtobufField, ProtobufReader} from './protobuf.ts';
 import {elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
 
 export interface OnnxNode {
@@ -81,11 +81,13 @@ export async function parseOnnx(file: CheckpointFile): Promise<OnnxModel> {
 class Parser {
   readonly #file: CheckpointFile;
   readonly #window: ByteWindow;
+  readonly #reader: ProtobufReader;
   readonly #external = new Map<string, Promise<CheckpointFile>>();
 
   constructor(file: CheckpointFile) {
     this.#file = file;
     this.#window = new ByteWindow(file, 'its graph');
+    this.#reader = new ProtobufReader(this.#window, file.fail.bind(file));
   }
 
   async model(): Promise<OnnxModel> {
@@ -293,7 +295,7 @@ class Parser {
   }
 
   #fields(end: number, what: string): AsyncGenerator<ProtobufField> {
-    return protobufFields(this.#window, end, what, this.#file.fail.bind(this.#file));
+    return this.#reader.fields(end, what);
   }
 
   #corrupt(problem: string): Error {

@@ -25,6 +25,8 @@ export interface PickleOptions {
   /** Resolves what a persistent id refers to: in PyTorch files, a storage. */
   persistentLoad(id: unknown): unknown;
   fail(code: RepVGGErrorCode, problem: string): RepVGGError;
+  /** Values that have been made by these rules: a file of many pickles has as many as a file of one. */
+  made: {values: number};
 }
 
 /**
@@ -47,7 +49,6 @@ class Unpickler implements PickleContext {
   readonly #reader: PickleReader;
   readonly #options: PickleOptions;
   readonly #stack: PickleStack;
-  #values = 0;
 
   constructor(reader: PickleReader, options: PickleOptions) {
     this.#reader = reader;
@@ -279,16 +280,21 @@ class Unpickler implements PickleContext {
   }
 
   count(values: number): void {
-    this.#values += values;
-    if (this.#values > maxValues) {
+    const {made} = this.#options;
+    made.values += values;
+    if (made.values > maxValues) {
       const limit = maxValues.toLocaleString('en');
       const problem = `its pickle makes more than ${limit} values, where a state dict needs some thousands`;
-      throw this.#options.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+      throw this.unsupported(problem);
     }
   }
 
   corrupt(problem: string): RepVGGError {
     return this.#reader.corrupt(problem);
+  }
+
+  unsupported(problem: string): RepVGGError {
+    return this.#options.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }
 
   /** Lists of unknown classes lose their items: no class of weights is a list. */
@@ -339,7 +345,7 @@ class Unpickler implements PickleContext {
     const found = this.#options.globals.get(`${shown}.${name}`);
     if (found) return found;
     const problem = this.#options.unsupported(`${shown}.${name}`);
-    if (problem !== undefined) throw this.#options.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+    if (problem !== undefined) throw this.unsupported(problem);
     return new PythonName(`${shown}.${name}`);
   }
 }

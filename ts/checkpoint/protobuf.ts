@@ -8,25 +8,68 @@ export type ProtobufField =
   | {number: number; kind: 'bytes'; start: number; end: number};
 
 const varintBytes = 10;
+/** Of all messages that are walked: a D2se with its branches has some 40,000 as ONNX. Each takes time, and as little as two bytes. */
+const maxFields = 300_000;
 
-/**
- * Walks over the fields of one message of protocol buffers (protobuf.dev/programming-guides/encoding) without reading
- * the content of those that are bytes: they are stepped over, unless the caller walks them with another call, or moves.
- *
- * @param window stands where the message begins; @param end is where it ends
- * @param what names the message in errors
- * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT, or ERR_CHECKPOINT_TRUNCATED when the file ends first
- */
-export async function* protobufFields(
-  window: ByteWindow,
-  end: number,
-  what: string,
-  fail: (code: RepVGGErrorCode, problem: string) => RepVGGError,
-): AsyncGenerator<ProtobufField> {
-  const corrupt = (problem: string): RepVGGError =>
-    fail('ERR_CHECKPOINT_CORRUPT', `${what} at byte ${window.position} ${problem}`);
+/** Reads protocol buffers (protobuf.dev/programming-guides/encoding) that are mostly weights. */
+export class ProtobufReader {
+  readonly window: ByteWindow;
+  readonly #fail: (code: RepVGGErrorCode, problem: string) => RepVGGError;
+  #fields = 0;
 
-  function varint(): bigint {
+  constructor(window: ByteWindow, fail: (code: RepVGGErrorCode, problem: string) => RepVGGError) {
+    this.window = window;
+    this.#fail = fail;
+  }
+
+  /**
+   * Walks over the fields of the message at the window's position without reading the content of those that are bytes: they
+   * are stepped over, unless the caller walks them with another call, or moves.
+   *
+   * @param end is where the message ends; @param what names it in errors
+   * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_TRUNCATED when the file ends first, or
+   *   ERR_CHECKPOINT_UNSUPPORTED for more fields than any network has
+   */
+  async *fields(end: number, what: string): AsyncGenerator<ProtobufField> {
+    const {window} = this;
+    while (window.position < end) {
+      if (++this.#fields > maxFields) {
+        const limit = maxFields.toLocaleString('en');
+        const problem = `it has more than ${limit} fields, where a network has some ten thousand`;
+        throw this.#fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+      }
+      // A tag, and the number or the length behind it.
+      if (!window.holds(2 * varintBytes)) await window.fill(2 * varintBytes);
+      const tag = this.#varint(end, what);
+      const number = Number(tag >> 3n);
+      const wireType = Number(tag & 7n);
+      if (wireType === 0) {
+        yield {number, kind: 'integer', value: this.#varint(end, what)};
+        continue;
+      }
+      const length = wireType === 2 ? this.#varint(end, what) : {1: 8n, 5: 4n}[wireType];
+      if (number === 0 || length === undefined)
+        throw this.#corrupt(what, `has a field of type ${wireType}, which there is not`);
+      const start = window.position;
+      if (length > BigInt(end - start)) {
+        const problem = `has a field of ${length} bytes, where ${end - start} are left`;
+        // Of the outermost message it is the file that ends.
+        if (end < window.size) throw this.#corrupt(what, problem);
+        throw this.#fail('ERR_CHECKPOINT_TRUNCATED', `${what} ${problem}, so download or copy it again`);
+      }
+      const next = start + Number(length);
+      if (wireType === 2) {
+        yield {number, kind: 'bytes', start, end: next};
+      } else {
+        await window.fill(Number(length));
+        yield {number, kind: 'fixed', bytes: window.peek(Number(length))};
+      }
+      window.position = next;
+    }
+  }
+
+  #varint(end: number, what: string): bigint {
+    const {window} = this;
     const bytes = window.peek(Math.min(varintBytes, end - window.position));
     let value = 0n;
     for (let i = 0; i < bytes.length; i++) {
@@ -37,36 +80,10 @@ export async function* protobufFields(
       window.position += i + 1;
       return BigInt.asUintN(64, value);
     }
-    throw corrupt('has a number without an end');
+    throw this.#corrupt(what, 'has a number without an end');
   }
 
-  while (window.position < end) {
-    // A tag, and the number or the length behind it.
-    if (!window.holds(2 * varintBytes)) await window.fill(2 * varintBytes);
-    const tag = varint();
-    const number = Number(tag >> 3n);
-    const wireType = Number(tag & 7n);
-    if (wireType === 0) {
-      yield {number, kind: 'integer', value: varint()};
-      continue;
-    }
-    const length = wireType === 2 ? varint() : {1: 8n, 5: 4n}[wireType];
-    if (number === 0 || length === undefined)
-      throw corrupt(`has a field of type ${wireType}, which there is not`);
-    const start = window.position;
-    if (length > BigInt(end - start)) {
-      const problem = `has a field of ${length} bytes, where ${end - start} are left`;
-      // Of the outermost message it is the file that ends.
-      if (end < window.size) throw corrupt(problem);
-      throw fail('ERR_CHECKPOINT_TRUNCATED', `${what} ${problem}, so download or copy it again`);
-    }
-    const next = start + Number(length);
-    if (wireType === 2) {
-      yield {number, kind: 'bytes', start, end: next};
-    } else {
-      await window.fill(Number(length));
-      yield {number, kind: 'fixed', bytes: window.peek(Number(length))};
-    }
-    window.position = next;
+  #corrupt(what: string, problem: string): RepVGGError {
+    return this.#fail('ERR_CHECKPOINT_CORRUPT', `${what} at byte ${this.window.position} ${problem}`);
   }
 }

@@ -7,6 +7,8 @@ export interface PickleContext {
   count(values: number): void;
   /** The error for wrong arguments. */
   corrupt(problem: string): RepVGGError;
+  /** The error for what is sound, but not read. */
+  unsupported(problem: string): RepVGGError;
 }
 
 /** A class or function that a pickle names, "module.name". It can be passed around, but nothing stands in for calling it. */

@@ -7,8 +7,11 @@ import {type StorageId, torchPickle} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 import {ZipArchive} from './zip_archive.ts';
 
-/** The pickle of a RepVGG training checkpoint has some hundred kilobytes. */
-const maxPickleBytes = 2 ** 26;
+/**
+ * The pickle of a RepVGG training checkpoint has some hundred kilobytes. What is longer has to be in the file as it is: deflated
+ * it could take a hundred times the memory of the file.
+ */
+const [maxPickleBytes, maxStoredPickleBytes] = [2 ** 23, 2 ** 26];
 /** What PyTorch 2.13 reads (caffe2/serialize/versions.h); `torch.save` has always written 3. */
 const maxVersion = 10;
 
@@ -39,7 +42,9 @@ export async function readPyTorchZip(file: CheckpointFile): Promise<StateDict> {
     return new Storage(dtype, length, littleEndian, readInto, zip.isStored(name));
   }
 
-  const pickle = new ByteWindow(await zip.read(`${prefix}data.pkl`, maxPickleBytes), 'its pickle');
+  const name = `${prefix}data.pkl`;
+  const bytes = await zip.read(name, zip.isStored(name) ? maxStoredPickleBytes : maxPickleBytes);
+  const pickle = new ByteWindow(bytes, 'its pickle');
   return unwrapStateDict(await unpickle(pickle, torchPickle(file, makeStorage)), file);
 }
 
@@ -47,6 +52,12 @@ export async function readPyTorchZip(file: CheckpointFile): Promise<StateDict> {
 function findPrefix(zip: ZipArchive, file: CheckpointFile): string {
   const pickles = zip.names.filter(name => /^[^/]*\/data\.pkl$/.test(name));
   if (pickles.length === 1) return pickles[0]!.slice(0, -'data.pkl'.length);
+  if (zip.names.some(name => /(^|\/)archive_format$/.test(name))) {
+    throw file.fail(
+      'ERR_CHECKPOINT_UNSUPPORTED',
+      'it is a program of torch.export, so save its weights in Python: torch.save(torch.export.load(path).state_dict, out)',
+    );
+  }
   const problem = `expected a PyTorch zip, with one entry */data.pkl, but found ${pickles.length || 'none'}`;
   throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
 }

@@ -37,6 +37,10 @@ const globals: ReadonlyMap<string, PickleGlobal> = new Map(
     new PickleGlobal('torch.device', () => null),
     new PickleGlobal('torch._utils._rebuild_tensor', rebuildTensor),
     new PickleGlobal('torch._utils._rebuild_tensor_v2', rebuildTensor),
+    // Of TPUs and other devices whose tensors are no storages: the same on the CPU, or in numpy; then its type and device.
+    new PickleGlobal('torch._utils._rebuild_device_tensor_from_cpu_tensor', ([tensor]) => tensor),
+    new PickleGlobal('torch._utils._rebuild_device_tensor_from_numpy', ([array]) => array),
+    new PickleGlobal('torch._utils._rebuild_xla_tensor', ([array]) => array),
     new PickleGlobal('torch._utils._rebuild_parameter', ([tensor]) => tensor),
     new PickleGlobal('torch._utils._rebuild_parameter_with_state', ([tensor]) => tensor),
     new PickleGlobal('torch._tensor._rebuild_from_type_v2', rebuildFromType),
@@ -98,6 +102,7 @@ export function pickleRules(
     unsupported: name => unsupported.find(([names]) => names.test(name))?.[1],
     persistentLoad,
     fail: (code, problem) => file.fail(code, problem),
+    made: {values: 0},
   };
 }
 
@@ -140,9 +145,16 @@ export function isSize(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-/** `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, backward_hooks)`; the first version had four. */
+/**
+ * `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, backward_hooks, metadata)`; the first version had four,
+ * and the last is seldom there: it says of views that they are the negative of what is stored.
+ */
 function rebuildTensor(args: readonly unknown[], context: PickleContext): TensorView {
-  const [storage, offset, shape, stride] = args;
+  const [storage, offset, shape, stride, , , metadata] = args;
+  if (metadata instanceof Map && [...metadata.values()].includes(true)) {
+    const problem = 'it has a tensor that is the negative of what is stored, so save it with .resolve_neg()';
+    throw context.unsupported(problem);
+  }
   if (!(storage instanceof Storage) || !isSize(offset) || !isSizes(shape) || !isSizes(stride)) {
     throw context.corrupt('has a malformed tensor');
   }

@@ -7,6 +7,8 @@ import {type CheckpointFile, printable} from './file.ts';
 
 /** A training checkpoint with optimizer and averages of the largest RepVGG has some 3000. */
 const maxEntries = 10_000;
+/** Of an entry's name, extra fields and comment in the directory: names are "archive/data/123", and ZIP64 takes 28 bytes. */
+const maxEntryBytes = 2048;
 /** Bytes of a local file header before the name, by the ZIP specification (APPNOTE 4.3.7). */
 const localHeaderBytes = 30;
 const stored = 0;
@@ -208,6 +210,10 @@ class FileReader extends RandomAccessReader {
 
 function checkEntry(entry: Entry, file: CheckpointFile): void {
   const {fileName, compressionMethod, compressedSize, uncompressedSize} = entry;
+  if (entry.fileNameLength + entry.extraFieldLength + entry.fileCommentLength > maxEntryBytes) {
+    const problem = `zip entry ${printable(fileName)} takes more than ${maxEntryBytes} bytes in the directory`;
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+  }
   const name = printable(fileName);
   if (entry.isEncrypted()) throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `zip entry ${name} is encrypted`);
   if (compressionMethod !== stored && compressionMethod !== deflated) {
