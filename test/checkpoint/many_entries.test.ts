@@ -159,12 +159,10 @@ test(
   'a million values in the storages of a tar together',
   refusal,
   () => {
-    const storages = [1, 2, 3].map(key => {
-      const [, ...rest] = tarStorage(key, 0n, Buffer.alloc(0))
-        .toString('latin1')
-        .split(/(?<=^\x80\x02)/);
-      return concat('\x80\x02', values(400_000), rest.join(''));
-    });
+    // Behind the two bytes of the protocol.
+    const storages = [1, 2, 3].map(key =>
+      concat('\x80\x02', values(400_000), tarStorage(key, 0n, Buffer.alloc(0)).subarray(2)),
+    );
     return torchTar({storages: concat(pickle(int(3)), ...storages)});
   },
   'ERR_CHECKPOINT_UNSUPPORTED',
