@@ -1,6 +1,7 @@
-import {writeFile} from 'node:fs/promises';
+import {cp, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
+import {build} from 'esbuild';
 import {imageNetLabels, resolveLabels} from '../ts/labels.ts';
 import {temporaryFolder} from './cli/run.ts';
 
@@ -22,6 +23,16 @@ test('the labels of ImageNet are in the order of their synsets', async t => {
     t.deepEqual(labels[index], {synset, label});
   }
   t.is(await resolveLabels(undefined, 1000), labels);
+});
+
+test('labels that were not there are looked for again', async t => {
+  const folder = await temporaryFolder(t);
+  const outfile = join(folder, 'labels.mjs');
+  await build({entryPoints: ['ts/labels.ts'], outfile, bundle: true, platform: 'node', format: 'esm'});
+  const bundle = (await import(outfile)) as {imageNetLabels: typeof imageNetLabels};
+  await t.throwsAsync(bundle.imageNetLabels(), {code: 'ERR_FILE_NOT_FOUND', message: /imagenet\.txt/});
+  await cp('assets/imagenet.txt', join(folder, 'assets/imagenet.txt'));
+  t.deepEqual(await bundle.imageNetLabels(), await imageNetLabels());
 });
 
 test('other networks have the labels that are given, or numbers', async t => {

@@ -1,7 +1,7 @@
 import {createHash} from 'node:crypto';
 
 /** The first 64 bits of an id's SHA-256. Two of a million ids share them with a probability of 3e-8. */
-export function idHash(id: string): bigint {
+function idHash(id: string): bigint {
   return createHash('sha256').update(id).digest().readBigUInt64LE();
 }
 

@@ -9,18 +9,16 @@ export interface ClassLabel {
   readonly synset?: string;
 }
 
-let imageNet: Promise<readonly ClassLabel[]> | undefined;
+let imageNet: readonly ClassLabel[] | undefined;
 
 /** The 1000 classes of ImageNet-1k (ILSVRC 2012) in the order of every RepVGG checkpoint: sorted by synset. */
-export function imageNetLabels(): Promise<readonly ClassLabel[]> {
-  imageNet ??= readFile(assetPath('imagenet.txt'), 'utf8').then(text =>
-    frozen(
-      lines(text).map(line => ({
-        synset: line.slice(0, line.indexOf(' ')),
-        label: line.slice(line.indexOf(' ') + 1),
-      })),
-    ),
-  );
+export async function imageNetLabels(): Promise<readonly ClassLabel[]> {
+  if (imageNet) return imageNet;
+  const labels = lines(await readText(assetPath('imagenet.txt'))).map(line => ({
+    synset: line.slice(0, line.indexOf(' ')),
+    label: line.slice(line.indexOf(' ') + 1),
+  }));
+  imageNet ??= frozen(labels);
   return imageNet;
 }
 
@@ -65,12 +63,7 @@ function frozen(labels: ClassLabel[]): readonly ClassLabel[] {
 }
 
 async function readLabels(path: string): Promise<string[]> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw fileError(`read labels ${path}`, cause);
-  }
+  const text = await readText(path);
   if (!/^\s*\[/.test(text)) return lines(text);
   try {
     return JSON.parse(text) as string[];
@@ -81,6 +74,12 @@ async function readLabels(path: string): Promise<string[]> {
       {cause},
     );
   }
+}
+
+async function readText(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch(cause => {
+    throw fileError(`read labels ${path}`, cause);
+  });
 }
 
 function lines(text: string): string[] {

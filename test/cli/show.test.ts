@@ -101,6 +101,7 @@ test('doctor works where the addon does not load, says why, and fails', async t 
   t.regex(addon.error, /which REPVGG_PREBUILD names, holds no binary/);
   t.is(cuda, null);
   t.is(sharp.error, null);
+  t.regex((await repvgg(['doctor'], {env})).stdout, /^cuda +unknown\n.*\njpeg +unknown$/m);
 });
 
 test('info --layers says by which algorithm each layer runs, and why', async t => {

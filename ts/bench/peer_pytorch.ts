@@ -5,6 +5,7 @@ import {join} from 'node:path';
 import {createInterface, type Interface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
 import {blockShapes} from '../architecture.ts';
+import {onAbort} from '../cancellation.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import type {Contestant} from './measure.ts';
 import {outputError, type Peer} from './peer.ts';
@@ -130,21 +131,20 @@ type Reply = Record<string, unknown>;
 class Conversation {
   readonly #child: ChildProcess;
   readonly #answerSeconds: number;
-  readonly #stop: AbortSignal;
   readonly #reader: Interface;
   readonly #lines: AsyncIterator<string>;
-  readonly #onStop = (): void => this.#kill('the run was interrupted');
+  readonly #forget: () => void;
   #end = 'the process ended';
 
   constructor(child: ChildProcess, answerSeconds: number, stop: AbortSignal) {
     this.#child = child;
     this.#answerSeconds = answerSeconds;
-    this.#stop = stop;
     child.stdin!.on('error', () => {}); // It has ended; the reply says so.
     this.#reader = createInterface({input: child.stdout!});
     this.#lines = this.#reader[Symbol.asyncIterator]();
-    stop.addEventListener('abort', this.#onStop);
-    if (stop.aborted) this.#onStop();
+    const interrupt = (): void => this.#kill('the run was interrupted');
+    if (stop.aborted) interrupt();
+    this.#forget = onAbort(stop, interrupt);
   }
 
   async ask(question: object): Promise<Reply> {
@@ -174,7 +174,7 @@ class Conversation {
 
   /** The process ends when its input does; if it hangs, it is killed. */
   async end(): Promise<void> {
-    this.#stop.removeEventListener('abort', this.#onStop);
+    this.#forget();
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const exit = once(this.#child, 'exit');
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), exitMilliseconds);

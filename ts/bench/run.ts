@@ -3,6 +3,7 @@ import {mkdtemp, rm} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import type {Architecture} from '../architecture.ts';
+import {onAbort} from '../cancellation.ts';
 import {fromNative, type NativeLimits, native} from '../native.ts';
 import {nativePrecision} from '../native_network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
@@ -62,8 +63,7 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
     throw fileWriteError(`${prefix}*`, error);
   });
   // At once, since whoever does not wait for the end leaves nothing behind either.
-  const remove = (): void => rmSync(folder, {recursive: true, force: true, maxRetries: 3});
-  stop.addEventListener('abort', remove);
+  const forget = onAbort(stop, () => rmSync(folder, {recursive: true, force: true, maxRetries: 3}));
   const skipped: string[] = [];
   const results: BenchResult[] = [];
   const described: DescribedNetwork[] = [];
@@ -119,7 +119,7 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
     throw fromNative(error);
   } finally {
     await peers?.close();
-    stop.removeEventListener('abort', remove);
+    forget();
     await rm(folder, {recursive: true, force: true});
   }
 }

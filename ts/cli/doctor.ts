@@ -88,7 +88,7 @@ async function attempt<T>(load: () => T | Promise<T>): Promise<{value?: T; error
 }
 
 async function printReport(report: Report): Promise<void> {
-  const {repvgg, node, nodeApi, system, cpu, addon, cuda, device, jpeg, sharp} = report;
+  const {repvgg, node, nodeApi, system, cpu, addon, cuda, device, sharp} = report;
   const {platform, arch, name, release, glibc} = system;
   await printTable('ll', [
     ['repvgg', repvgg],
@@ -100,9 +100,14 @@ async function printReport(report: Report): Promise<void> {
     ['', addon.error ?? 'loads'],
     ...(cuda ? cudaRows(cuda) : [['cuda', 'unknown']]),
     ['device', device ? `${device.name}: ${device.reason}` : 'unknown'],
-    ['jpeg', jpeg ?? 'not built in: sharp decodes them, at about half of the speed'],
+    ['jpeg', jpegRow(report)],
     ['sharp', sharp.error?.split('\n')[0] ?? `${sharp.version}, libvips ${sharp.libvips}`],
   ]);
+}
+
+function jpegRow({addon, jpeg}: Report): string {
+  if (addon.error !== null) return 'unknown';
+  return jpeg ?? 'not built in: sharp decodes them, at about half of the speed';
 }
 
 function cudaRows({built, runtimeVersion, driverVersion, devices}: NativeCudaInfo): string[][] {

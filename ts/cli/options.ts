@@ -78,7 +78,7 @@ export const calibrationOption = (): Option =>
     'images from which fp8 learns how large values are: a folder, list or tar',
   );
 
-export const winogradOption = (): Option =>
+const winogradOption = (): Option =>
   new Option(
     '--winograd <class>',
     "which of Winograd's algorithms may be chosen: F(2x2) errs less than F(4x4)",
@@ -160,7 +160,10 @@ export interface NetworkFlags extends PreprocessingFlags {
 export function addNetworkOptions(command: Command, {batchSize}: {batchSize?: number} = {}): void {
   command
     // Not requiredOption(): commander would ask for it before it looks at misspelt ones.
-    .option('-c, --checkpoint <file>', 'a checkpoint, "owner/name" of the Hugging Face hub, or "digits"')
+    .option(
+      '-c, --checkpoint <file>',
+      'a checkpoint, "owner/name" of the Hugging Face hub, or "digits" (required)',
+    )
     .addOption(architectureOption())
     .addOption(epsOption())
     .option('--labels <file>', 'one label a line, or a JSON array (default: ImageNet for 1000 classes)')

@@ -162,7 +162,7 @@ async function classFolders(root: string, numClasses: number): Promise<string[]>
   );
 }
 
-export function isFlatValidation(name: string): boolean {
+function isFlatValidation(name: string): boolean {
   return /^ILSVRC2012_val_\d{8}\.JPEG$/i.test(basename(name));
 }
 
