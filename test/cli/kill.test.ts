@@ -1,5 +1,6 @@
-import {readdir, readFile, writeFile} from 'node:fs/promises';
+import {readdir, readFile, rm, stat, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
+import {setTimeout as sleep} from 'node:timers/promises';
 import {tableFromIPC} from 'apache-arrow';
 import test from 'ava';
 import {parse} from 'csv-parse/sync';
@@ -35,35 +36,71 @@ for (const [format, read] of Object.entries(readers)) {
     const rows = Array.from({length: 6000}, (_, i) => ({id: `row ${i}`, image: images[i % images.length]}));
     await writeFile(join(folder, 'in.ndjson'), rows.map(row => JSON.stringify(row)).join('\n'));
     const out = join(folder, `out.${format}`);
+    const partial = `${out}.partial`;
     const run = () =>
       start(['score', join(folder, 'in.ndjson'), '-c', 'digits', '--device', 'cpu', '-o', out, '--resume'], {
         timeout: 10 * 60_000,
       });
+    const marker = async (): Promise<{rows: number; complete: boolean} | undefined> =>
+      JSON.parse(await readFile(`${partial}.json`, 'utf8').catch(() => 'null'));
+    const checkComplete = async (): Promise<void> => {
+      t.deepEqual(
+        await read(out),
+        rows.map(({id}) => id),
+      );
+      t.deepEqual((await readdir(folder)).sort(), ['in.ndjson', `out.${format}`]);
+      await rm(out);
+    };
+    const moments = {start: 0, rows: 0, end: 0};
     let saved = 0;
-    let killed = 0;
-    for (let i = 0; i < kills; i++) {
+    let [killed, completed] = [0, 0];
+    while (killed < kills) {
       const child = run();
       const done = finish(child);
       const before = saved;
-      // From the start of the process to some seconds into the rows.
-      await new Promise(resolve => setTimeout(resolve, 300 + Math.random() * 6000));
+      const isRunning = (): boolean => child.exitCode === null;
+      const moment = killed % 5;
+      if (moment === 0) {
+        await sleep(Math.random() * 3000); // From the start of the process on.
+      } else if (moment === 4) {
+        // While the output is made of its rows and takes its name.
+        while (isRunning() && !(await marker())?.complete) await sleep(5);
+        await sleep(Math.random() * 100);
+      } else {
+        const written = await sizeOf(partial);
+        while (isRunning() && (await sizeOf(partial)) === written) await sleep(5);
+        await sleep(Math.random() * 1500);
+      }
       child.kill('SIGKILL');
       const {code, stderr} = await done;
-      if (code !== null)
+      const left = await marker();
+      const isComplete = !left && (await sizeOf(out)) > 0;
+      if (code === null) {
+        killed++;
+        saved = isComplete ? rows.length : (left?.rows ?? 0);
+        t.true(saved >= before, `${saved} rows were saved, and ${before} before`);
+        moments[saved === 0 ? 'start' : saved === rows.length ? 'end' : 'rows']++;
+      } else {
         t.is(code, 0, stderr); // It was quicker than the signal.
-      else killed++;
-      const marker = await readFile(`${out}.partial.json`, 'utf8').catch(() => undefined);
-      if (marker) saved = (JSON.parse(marker) as {rows: number}).rows;
-      t.true(saved >= before, `${saved} rows were saved, and ${before} before`);
+      }
+      if (!isComplete) continue;
+      await checkComplete();
+      completed++;
+      saved = 0; // The next run begins again.
     }
     const {code, stderr} = await finish(run());
     t.is(code, 0, stderr);
-    t.deepEqual(
-      await read(out),
-      rows.map(({id}) => id),
+    await checkComplete();
+    completed++;
+    t.log(
+      `killed before the first rows were saved, after, and after the last:`,
+      moments,
+      `${completed} outputs`,
     );
-    t.deepEqual((await readdir(folder)).sort(), ['in.ndjson', `out.${format}`]);
-    t.log(`${killed} of ${kills} were killed, the last with ${saved} rows saved`);
-    t.true(killed > 0);
   });
+}
+
+/** In bytes; 0 where there is none. */
+async function sizeOf(path: string): Promise<number> {
+  return (await stat(path).catch(() => undefined))?.size ?? 0;
 }

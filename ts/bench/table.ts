@@ -108,10 +108,14 @@ function gpusOf({device}: BenchResult, {gpus}: BenchMachine): string {
     .join(', ');
 }
 
-/** The pipeline can be no faster than its slowest stage; how close it comes is how well the stages overlap. */
+/**
+ * The pipeline can be no faster than its slowest stage; how close it comes is how well the stages overlap. And how many cores make
+ * images ready as fast as the engine takes them: where that is a GPU, it has to have as many.
+ */
 function pipelineShares(results: readonly BenchResult[]): string[] {
   const ours = results.filter(({runner}) => runner === 'repvgg');
   const decode = ours.find(({stage}) => stage === 'decode');
+  const preprocess = ours.find(({stage}) => stage === 'preprocess');
   return ours.flatMap(pipeline => {
     const {stage, model, batch, precision, form, imagesPerSecond} = pipeline;
     if (stage !== 'pipeline' || !decode) return [];
@@ -126,7 +130,12 @@ function pipelineShares(results: readonly BenchResult[]): string[] {
     if (!engine) return [];
     const slower = decode.imagesPerSecond.median < engine.imagesPerSecond.median ? decode : engine;
     const share = (imagesPerSecond.median / slower.imagesPerSecond.median).toFixed(2);
-    return `${model} pipeline: ${share} of its slower stage, ${slower.stage}`;
+    const held = `${model} pipeline: ${share} of its slower stage, ${slower.stage}`;
+    if (!preprocess) return held;
+    const secondsOfCore =
+      decode.threads / decode.imagesPerSecond.median + preprocess.threads / preprocess.imagesPerSecond.median;
+    const cores = (engine.imagesPerSecond.median * secondsOfCore).toFixed(1);
+    return `${held}; ${cores} cores make images ready as fast as the engine takes them, ${rate(1 / secondsOfCore)} a second each`;
   });
 }
 
