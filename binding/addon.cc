@@ -27,7 +27,8 @@ namespace {
 class Addon : public Napi::Addon<Addon> {
  public:
   Addon(Napi::Env env, Napi::Object exports)
-      : images_(std::make_unique<Executor>(env, "repvgg.images", UsableCores())) {
+      : images_(std::make_unique<Executor>(env, "repvgg.images", UsableCores())),
+        files_(std::make_unique<Executor>(env, "repvgg.files", UsableCores())) {
     DefineAddon(
         exports,
         {InstanceMethod<&Addon::CpuInfo>("cpuInfo"), InstanceMethod<&Addon::CudaInfo>("cudaInfo"),
@@ -37,12 +38,15 @@ class Addon : public Napi::Addon<Addon> {
          InstanceMethod<&Addon::CudaCounters>("cudaCounters"),
          InstanceMethod<&Addon::CountInstructions>("countInstructions"),
          InstanceMethod<&Addon::LockFile>("lockFile"), InstanceMethod<&Addon::FuseRows>("fuseRows"),
+         InstanceMethod<&Addon::FuseFile>("fuseFile"),
+         InstanceMethod<&Addon::PreferHugePages>("preferHugePages"),
          InstanceMethod<&Addon::Release>("release")});
     exports.Set("crc32", HasCrc32() ? Napi::Value(Napi::Function::New<Crc32Of>(env)) : env.Null());
     exports.Set("Network", NetworkObject::Define(env, &compute_));
     env.AddCleanupHook([this] {
       compute_.Stop();
       images_->Stop();
+      files_->Stop();
     });
   }
 
@@ -105,10 +109,14 @@ class Addon : public Napi::Addon<Addon> {
   Napi::Value LockFile(const Napi::CallbackInfo& info) { return repvgg::LockFile(info); }
   Napi::Value FuseRows(const Napi::CallbackInfo& info) { return FuseRowsOf(info); }
 
+  Napi::Value FuseFile(const Napi::CallbackInfo& info) { return FuseFileJob(info, *files_); }
+
+  void PreferHugePages(const Napi::CallbackInfo& info) { PreferHugePagesOf(info); }
   void Release(const Napi::CallbackInfo& info) { info[0].As<Napi::TypedArray>().ArrayBuffer().Detach(); }
 
   DeviceExecutors compute_;
   std::unique_ptr<Executor> images_;
+  std::unique_ptr<Executor> files_;
 };
 
 NODE_API_ADDON(Addon)

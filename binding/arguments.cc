@@ -1,5 +1,7 @@
 #include "binding/arguments.h"
 
+#include <atomic>
+
 namespace repvgg {
 namespace {
 
@@ -91,6 +93,15 @@ TrainBlock ToTrainBlock(const Napi::Object& value, Executor::Job& job) {
 
 Linear ToLinear(const Napi::Object& value, Executor::Job& job) {
   return {GetFloats(value, "weight", job), GetFloats(value, "bias", job)};
+}
+
+Cancelled ToCancelled(const Napi::Value& flag, const Executor& executor, Executor::Job& job) {
+  auto array = flag.As<Napi::Uint8Array>();
+  job.Keep(array);
+  uint8_t* byte = array.Data();
+  return [byte, &executor] {
+    return executor.stopping() || std::atomic_ref<uint8_t>(*byte).load(std::memory_order_relaxed) != 0;
+  };
 }
 
 }  // namespace repvgg

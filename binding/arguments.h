@@ -20,4 +20,7 @@ Linear ToLinear(const Napi::Object& value, Executor::Job& job);
 
 int ToInt(const Napi::Value& value);
 
+// `flag` is a Uint8Array of one element that JavaScript sets to 1 to end a job early.
+Cancelled ToCancelled(const Napi::Value& flag, const Executor& executor, Executor::Job& job);
+
 }  // namespace repvgg

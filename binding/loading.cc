@@ -1,7 +1,13 @@
 #include "binding/loading.h"
 
+#include <memory>
+#include <optional>
+#include <utility>
+
 #include "binding/arguments.h"
+#include "cpu/huge_array.h"
 #include "engine/crc32.h"
+#include "engine/fuse_file.h"
 #include "engine/fuse_rows.h"
 
 namespace repvgg {
@@ -20,30 +26,73 @@ auto Numbers(const Napi::Value& value, size_t least) {
   return array.Data();
 }
 
+BranchScales ToScales(const Napi::Object& value, size_t channels) {
+  const auto of = [&](const char* branch) -> const double* {
+    const Napi::Value scales = value.Get(branch);
+    return scales.IsNull() ? nullptr : Numbers<Napi::Float64Array>(scales, channels);
+  };
+  return {of("dense"), of("pointwise"), of("identity")};
+}
+
+FileRange ToFileRange(const Napi::Value& value) {
+  const auto range = value.As<Napi::Object>();
+  return {ToInt(range.Get("descriptor")), range.Get("position").As<Napi::Number>().Int64Value(),
+          range.Get("checksum").ToBoolean().Value()};
+}
+
 }  // namespace
 
 Napi::Value FuseRowsOf(const Napi::CallbackInfo& info) {
-  const auto scales = info[3].As<Napi::Object>();
   if (ToInt(info[4]) < 0 || ToInt(info[5]) < 1) throw WrongLengths(info.Env());
   const size_t first = ToInt(info[4]);
   const size_t width = ToInt(info[5]);
   const size_t length = info[0].As<Napi::Float32Array>().ElementLength();
   const size_t count = length / (9 * width);
-  const auto scales_of = [&](const char* branch) -> const double* {
-    const Napi::Value value = scales.Get(branch);
-    return value.IsNull() ? nullptr : Numbers<Napi::Float64Array>(value, first + count);
-  };
   const bool finite =
       FuseRows(Numbers<Napi::Float32Array>(info[0], length), Numbers<Napi::Float32Array>(info[1], length),
-               Numbers<Napi::Float32Array>(info[2], (first + count) * width),
-               {scales_of("dense"), scales_of("pointwise"), scales_of("identity")}, first, count, width);
+               Numbers<Napi::Float32Array>(info[2], (first + count) * width) + first * width,
+               ToScales(info[3].As<Napi::Object>(), first + count), first, count, width);
   return Napi::Boolean::New(info.Env(), finite);
+}
+
+Napi::Value FuseFileJob(const Napi::CallbackInfo& info, Executor& files) {
+  const Napi::Env env = info.Env();
+  auto target = info[0].As<Napi::Float32Array>();
+  const auto scales = info[3].As<Napi::Object>();
+  const size_t channels = scales.Get("dense").As<Napi::Float64Array>().ElementLength();
+  const size_t width = channels == 0 ? 0 : target.ElementLength() / (9 * channels);
+  if (width == 0 || target.ElementLength() != 9 * width * channels) throw WrongLengths(env);
+  auto job = std::make_unique<Executor::Job>(env);
+  job->Keep(target);
+  for (const char* branch : {"dense", "pointwise", "identity"}) {
+    if (!scales.Get(branch).IsNull()) job->Keep(scales.Get(branch).As<Napi::Object>());
+  }
+  auto fused = std::make_shared<std::optional<FusedFile>>();
+  job->SetWork([=, to = target.Data(), dense = ToFileRange(info[1]), pointwise = ToFileRange(info[2]),
+                factors = ToScales(scales, channels), cancelled = ToCancelled(info[4], files, *job)] {
+    *fused = FuseFile(to, dense, pointwise, factors, channels, width, cancelled);
+  });
+  job->result = [fused](Napi::Env env, Executor::Job&) -> Napi::Value {
+    if (!*fused) return env.Null();
+    auto result = Napi::Object::New(env);
+    result.Set("finite", (*fused)->finite);
+    result.Set("denseCrc32", static_cast<double>((*fused)->dense_crc32));
+    result.Set("pointwiseCrc32", static_cast<double>((*fused)->pointwise_crc32));
+    return result;
+  };
+  return files.Post(env, std::move(job));
 }
 
 Napi::Value Crc32Of(const Napi::CallbackInfo& info) {
   const auto bytes = info[0].As<Napi::Uint8Array>();
   const uint32_t before = info[1].As<Napi::Number>().Uint32Value();
   return Napi::Number::New(info.Env(), Crc32(before, bytes.Data(), bytes.ByteLength()));
+}
+
+void PreferHugePagesOf(const Napi::CallbackInfo& info) {
+  auto array = info[0].As<Napi::TypedArray>();
+  auto* bytes = static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  cpu::PreferHugePages(bytes, array.ByteLength());
 }
 
 }  // namespace repvgg

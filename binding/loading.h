@@ -3,12 +3,21 @@
 
 #include <napi.h>
 
+#include "binding/executor.h"
+
 namespace repvgg {
 
 // (target, dense, pointwise, {dense, pointwise, identity}, first, width) -> boolean; see engine/fuse_rows.h.
 Napi::Value FuseRowsOf(const Napi::CallbackInfo& info);
 
+// (target, dense, pointwise, {dense, pointwise, identity}, cancel) -> Promise<{finite, denseCrc32,
+// pointwiseCrc32} | null>, of ranges {descriptor, position, checksum}; see engine/fuse_file.h.
+Napi::Value FuseFileJob(const Napi::CallbackInfo& info, Executor& files);
+
 // (bytes, before) -> number; see engine/crc32.h.
 Napi::Value Crc32Of(const Napi::CallbackInfo& info);
+
+// (array)
+void PreferHugePagesOf(const Napi::CallbackInfo& info);
 
 }  // namespace repvgg

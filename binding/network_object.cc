@@ -1,6 +1,5 @@
 #include "binding/network_object.h"
 
-#include <atomic>
 #include <vector>
 
 #include "binding/arguments.h"
@@ -17,16 +16,6 @@ ImageBatch ToBatch(const Napi::Value& value, Executor::Job& job) {
   const auto pixels = batch.Get("pixels").As<Napi::Uint8Array>();
   job.Keep(pixels);
   return {pixels.Data(), ToInt(batch.Get("count"))};
-}
-
-// `flag` is a Uint8Array of one element that JavaScript sets to 1 to end a run early.
-Cancelled ToCancelled(const Napi::Value& flag, const Executor* executor, Executor::Job& job) {
-  auto array = flag.As<Napi::Uint8Array>();
-  job.Keep(array);
-  uint8_t* byte = array.Data();
-  return [byte, executor] {
-    return executor->stopping() || std::atomic_ref<uint8_t>(*byte).load(std::memory_order_relaxed) != 0;
-  };
 }
 
 std::string GetString(const Napi::Object& object, const char* name) {
@@ -105,7 +94,7 @@ Napi::Value NetworkObject::Run(const Napi::CallbackInfo& info) {
   job->Keep(out);
   const size_t out_slot = job->kept.size() - 1;
   job->start = [network = network_, batch, output, to = out.Data(),
-                cancelled = ToCancelled(info[2], compute_, *job)](const Done& done) {
+                cancelled = ToCancelled(info[2], *compute_, *job)](const Done& done) {
     (*network)->Run(batch, output, to, cancelled, done);
   };
   job->result = [out_slot](Napi::Env, Executor::Job& done) { return done.kept[out_slot].Value(); };
@@ -125,7 +114,7 @@ Napi::Value NetworkObject::RunTopK(const Napi::CallbackInfo& info) {
   job->Keep(result);
   const size_t result_slot = job->kept.size() - 1;
   job->start = [network = network_, batch, k, index = indices.Data(), score = scores.Data(),
-                cancelled = ToCancelled(info[2], compute_, *job)](const Done& done) {
+                cancelled = ToCancelled(info[2], *compute_, *job)](const Done& done) {
     const size_t classes = (*network)->shape().num_classes;
     const auto logits = std::make_shared<std::vector<float>>(classes * batch.count);
     const auto rank = [=](const std::exception_ptr& error) {
@@ -145,7 +134,7 @@ Napi::Value NetworkObject::MeasureRate(const Napi::CallbackInfo& info) {
   const auto rate = std::make_shared<double>();
   job->SetWork([network = network_, rate, batch = ToBatch(info[0], *job),
                 seconds = info[1].As<Napi::Number>().DoubleValue(),
-                cancelled = ToCancelled(info[2], compute_, *job)] {
+                cancelled = ToCancelled(info[2], *compute_, *job)] {
     *rate = (*network)->MeasureRate(batch, seconds, cancelled);
   });
   job->result = [rate](Napi::Env env, Executor::Job&) -> Napi::Value {

@@ -1,5 +1,6 @@
 #include "cpu/huge_array.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -9,20 +10,67 @@
 #endif
 
 namespace repvgg::cpu {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+#ifdef __linux__
+size_t BytesToHugePage(const void* data) {
+  return (kHugePage - reinterpret_cast<uintptr_t>(data) % kHugePage) % kHugePage;
+}
+
+// Zeroed memory that begins with a huge page; null where there is none.
+void* Map(size_t size) {
+  const size_t more = size + kHugePage;
+  void* const mapped = mmap(nullptr, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto* const bytes = static_cast<char*>(mapped);
+  const size_t before = BytesToHugePage(mapped);
+  if (before > 0) munmap(bytes, before);
+  munmap(bytes + before + size, kHugePage - before);
+  return bytes + before;
+}
+#endif
+
+}  // namespace
+
+void PreferHugePages(void* data, size_t size) {
+#ifdef __linux__
+  const size_t before = BytesToHugePage(data);
+  // What does not fill a page at the end would cost a whole one.
+  if (size < before + kHugePage) return;
+  madvise(static_cast<char*>(data) + before, (size - before) / kHugePage * kHugePage, MADV_HUGEPAGE);
+#else
+  static_cast<void>(data);
+  static_cast<void>(size);
+#endif
+}
 
 HugeBytes::HugeBytes(size_t size) {
-  constexpr size_t kHugePage = size_t{2} << 20;
+#ifdef __linux__
+  if (size >= kHugePage) {
+    constexpr size_t kPage = 64 << 10;  // The largest of any system.
+    mapped_ = (size + kPage - 1) / kPage * kPage;
+    data_ = Map(mapped_);
+    if (data_ == nullptr) throw std::bad_alloc();
+    PreferHugePages(data_, mapped_);
+    return;
+  }
+#endif
   constexpr size_t kLine = 64;
   // Not aligned_alloc, which wants a multiple of the alignment.
   if (posix_memalign(&data_, size >= kHugePage ? kHugePage : kLine, size) != 0) throw std::bad_alloc();
-#ifdef __linux__
-  // A wish: without it everything works, more slowly. What does not fill a page at the end would cost a whole
-  // one.
-  if (size >= kHugePage) madvise(data_, size / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
   std::memset(data_, 0, size);
 }
 
-HugeBytes::~HugeBytes() { std::free(data_); }
+HugeBytes::~HugeBytes() {
+#ifdef __linux__
+  if (mapped_ > 0) {
+    munmap(data_, mapped_);
+    return;
+  }
+#endif
+  std::free(data_);
+}
 
 }  // namespace repvgg::cpu

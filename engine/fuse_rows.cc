@@ -42,10 +42,11 @@ bool FuseRows(float* target, const float* dense, const float* pointwise, const B
   const size_t length = kTaps * width;
   std::vector<float> centres(width);
   bool finite = true;
-  for (size_t channel = first; channel < first + count; ++channel, target += length, dense += length) {
+  for (size_t row = 0; row < count; ++row, target += length, dense += length) {
+    const size_t channel = first + row;
     const double scale = scales.dense[channel];
     const double pointwise_scale = scales.pointwise[channel];
-    const float* points = pointwise + channel * width;
+    const float* points = pointwise + row * width;
     const auto centre = [&](size_t column, double added) {
       const double product = dense[column * kTaps + kCentre] * scale;
       return static_cast<float>(product + points[column] * pointwise_scale + added);

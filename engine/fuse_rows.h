@@ -14,8 +14,8 @@ struct BranchScales {
 
 // What fuseRows of ts/fuse_rows.ts does, bit for bit; the algebra is explained there. Fuses the kernels of
 // `count` output channels from `first` on, of `width` input channels each. `target` is [count][width][3][3],
-// and so is `dense`, which may be the same; `pointwise` is [channels][width], of all channels. Returns true
-// if all results are finite, and false if one of them may not be.
+// and so is `dense`, which may be the same; `pointwise` is [count][width]. Returns true if all results are
+// finite, and false if one of them may not be.
 bool FuseRows(float* target, const float* dense, const float* pointwise, const BranchScales& scales,
               size_t first, size_t count, size_t width);
 

@@ -2,7 +2,9 @@
  * What `fuseBlock` and `roundToFloat32` compute, bit for bit, in one pass over the kernels and without memory of its own:
  * for networks of some hundred million numbers.
  */
+import type {TensorInfo} from './checkpoint/checkpoint.ts';
 import type {BatchNorm, Floats} from './fusion.ts';
+import {inSlices} from './turns.ts';
 
 /** The branches of a block, but for their kernels. */
 export interface BranchNorms {
@@ -19,11 +21,26 @@ export interface BlockFactors {
   bias: Float32Array;
 }
 
-/** How kernels are fused: as {@link fuseRows} does it, by whatever means. */
+/** How the kernels of a block are fused: as {@link fuseRows} does it, by whatever means. */
 export interface FusionKernels {
-  /** An array that rows are read into and fused in, with any content. */
-  allocate(length: number): Float32Array;
-  fuseRows: typeof fuseRows;
+  /**
+   * @param dense the 3x3 kernels, [outChannels][inChannels / groups][3][3]
+   * @param pointwise [outChannels][inChannels / groups]
+   * @returns the fused kernels, and whether all numbers of them are finite, as `fuseRows` tells it
+   * @throws what reading these throws; the signal's reason
+   */
+  fuse(
+    dense: TensorInfo,
+    pointwise: TensorInfo,
+    factors: BlockFactors,
+    signal?: AbortSignal | undefined,
+  ): Promise<FusedKernels>;
+}
+
+export interface FusedKernels {
+  /** In the layout of the 3x3 kernels. */
+  weight: Float32Array;
+  finite: boolean;
 }
 
 const mostFloat32 = (2 - 2 ** -23) * 2 ** 127;
@@ -97,8 +114,36 @@ export function fuseRows(
   return size <= mostFloat32;
 }
 
+/** Fuses with {@link fuseRows} or one that does the same, a few channels at a time so that others have their turn. */
+export async function fuseInTurns(
+  target: Float32Array,
+  dense: Floats,
+  pointwise: Floats,
+  factors: BlockFactors,
+  {rows = fuseRows, signal}: {rows?: typeof fuseRows; signal?: AbortSignal | undefined} = {},
+): Promise<boolean> {
+  const channels = factors.dense.length;
+  const width = pointwise.length / channels;
+  const taps = 9 * width;
+  let finite = true;
+  const fuse = (first: number, end: number): void => {
+    const part = dense.subarray(first * taps, end * taps);
+    finite =
+      rows(target.subarray(first * taps, end * taps), part, pointwise, factors, first, width) && finite;
+  };
+  await inSlices(channels, fuse, {itemLength: taps, signal});
+  return finite;
+}
+
 /** Without the addon. */
-export const plainFusion: FusionKernels = {allocate: length => new Float32Array(length), fuseRows};
+export const plainFusion: FusionKernels = {
+  async fuse(dense, pointwise, factors, signal) {
+    const points = await pointwise.read();
+    const values = await dense.read();
+    const weight = values instanceof Float32Array ? values : new Float32Array(values.length);
+    return {weight, finite: await fuseInTurns(weight, values, points, factors, {signal})};
+  },
+};
 
 /** Whether all numbers from `first` to before `end` are finite. */
 export function allFinite(values: Floats, first: number, end: number): boolean {

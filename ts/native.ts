@@ -162,6 +162,14 @@ export interface NativeLimits {
   l2GBps: number | null;
 }
 
+/** The values of a tensor, as they lie in an open file. */
+export interface NativeFileRange {
+  descriptor: number;
+  position: number;
+  /** Whether their checksum is wanted. */
+  checksum: boolean;
+}
+
 export interface NativeAddon {
   /**
    * `bf16` is the instructions that bf16 would use, "amx" or "avx512bf16", or null; `jpeg` the library that decodes JPEGs,
@@ -224,8 +232,22 @@ export interface NativeAddon {
     first: number,
     width: number,
   ): boolean;
+  /**
+   * Fills `target` with the 3x3 kernels of a block and fuses them in their place, as `fuseRows` does, with the 1x1 kernels.
+   * Checksums are CRC-32 of the bytes in the file, or 0. Null where not all of them can be read, or once `cancel[0]` is 1.
+   * Files must stay open, and arrays must not change, until the promise settles.
+   */
+  fuseFile(
+    target: Float32Array,
+    dense: NativeFileRange,
+    pointwise: NativeFileRange,
+    factors: {dense: Float64Array; pointwise: Float64Array; identity: Float64Array | null},
+    cancel: Uint8Array,
+  ): Promise<{finite: boolean; denseCrc32: number; pointwiseCrc32: number} | null>;
   /** CRC-32 behind bytes that have `before`; null where this processor has no instructions that make it fast. */
   crc32: ((bytes: Uint8Array, before: number) => number) | null;
+  /** Has the system give 2 MB pages for an array to which nobody has written. */
+  preferHugePages(array: Uint8Array): void;
   /** Frees an array's memory at once; garbage is collected late where it is large. Its length is 0 from then on. */
   release(array: Float32Array): void;
   Network: new (shape: NativeNetworkShape, options: NativeNetworkOptions) => NativeNetwork;

@@ -1,5 +1,14 @@
-import {type FusionKernels, fuseRows} from './fuse_rows.ts';
-import {native} from './native.ts';
+import {raiseOnAbort} from './cancellation.ts';
+import type {TensorInfo} from './checkpoint/checkpoint.ts';
+import type {FileRange} from './checkpoint/file.ts';
+import {
+  type BlockFactors,
+  type FusedKernels,
+  type FusionKernels,
+  fuseInTurns,
+  fuseRows,
+} from './fuse_rows.ts';
+import {type NativeFileRange, native} from './native.ts';
 
 /**
  * Fuses by the addon, bit for bit as ts/fuse_rows.ts does it, in memory that is used again and again: the system clears
@@ -12,6 +21,22 @@ export class NativeFusion implements FusionKernels {
   /** In bytes, of all there were. */
   #largest = 0;
 
+  /** Where the file has the kernels as they are in memory, they are fused where and while they are read. */
+  async fuse(
+    dense: TensorInfo,
+    pointwise: TensorInfo,
+    factors: BlockFactors,
+    signal?: AbortSignal | undefined,
+  ): Promise<FusedKernels> {
+    const weight = this.allocate(9 * pointwise.shape.reduce((product, size) => product * size));
+    const finite = await fuseFile(weight, dense, pointwise, factors, signal);
+    signal?.throwIfAborted();
+    if (finite !== null) return {weight, finite};
+    const points = await pointwise.read();
+    const rows = this.fuseRows;
+    return {weight, finite: await fuseInTurns(weight, await dense.read(), points, factors, {rows, signal})};
+  }
+
   /** Its content is what was left there. */
   allocate(length: number): Float32Array {
     const bytes = 4 * length;
@@ -19,12 +44,12 @@ export class NativeFusion implements FusionKernels {
       this.close();
       this.#largest = bytes;
     }
-    const buffer = this.#spare.pop() ?? new ArrayBuffer(bytes);
+    const buffer = this.#spare.pop() ?? newBuffer(bytes);
     this.#lent.add(buffer);
     return new Float32Array(buffer, 0, length);
   }
 
-  fuseRows: FusionKernels['fuseRows'] = (target, dense, pointwise, factors, first, width) => {
+  fuseRows: typeof fuseRows = (target, dense, pointwise, factors, first, width) => {
     if (dense instanceof Float32Array && pointwise instanceof Float32Array)
       return native().fuseRows(target, dense, pointwise, factors, first, width);
     return fuseRows(target, dense, pointwise, factors, first, width);
@@ -42,4 +67,46 @@ export class NativeFusion implements FusionKernels {
   close(): void {
     for (const buffer of this.#spare.splice(0)) native().release(new Float32Array(buffer));
   }
+}
+
+/**
+ * Whether all numbers are finite; null where this is for others to do: the values are not in a file as they are in memory,
+ * or something is wrong with it, and they will say what.
+ *
+ * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT for a wrong checksum
+ */
+async function fuseFile(
+  weight: Float32Array,
+  dense: TensorInfo,
+  pointwise: TensorInfo,
+  factors: BlockFactors,
+  signal: AbortSignal | undefined,
+): Promise<boolean | null> {
+  const points = await pointwise.locate?.();
+  const kernels = await dense.locate?.();
+  const {fuseFile, crc32} = native();
+  if (!points || !kernels || ((points.verify || kernels.verify) && !crc32)) return null;
+  signal?.throwIfAborted();
+  const cancel = new Uint8Array(1);
+  const forget = signal && raiseOnAbort(signal, cancel);
+  const fused = await lend(kernels, from =>
+    lend(points, other => fuseFile(weight, from, other, factors, cancel)),
+  ).finally(forget);
+  if (!fused) return null;
+  points.verify?.(fused.pointwiseCrc32);
+  kernels.verify?.(fused.denseCrc32);
+  return fused.finite;
+}
+
+function lend<Result>(
+  {file, position, verify}: FileRange,
+  work: (range: NativeFileRange) => Promise<Result>,
+): Promise<Result | null> {
+  return file.lend(descriptor => work({descriptor, position, checksum: verify !== undefined}));
+}
+
+function newBuffer(bytes: number): ArrayBuffer {
+  const buffer = new ArrayBuffer(bytes);
+  native().preferHugePages(new Uint8Array(buffer));
+  return buffer;
 }

@@ -1,11 +1,13 @@
-/** Kernels that are fused while they are read, in slices of a file. */
-import {readFile, writeFile} from 'node:fs/promises';
+/** Kernels that are fused while they are read from a file. */
+import {readFile, truncate, writeFile} from 'node:fs/promises';
 import test from 'ava';
 import type {TensorInfo} from '../../ts/checkpoint/checkpoint.ts';
 import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {writeSafetensors} from '../../ts/checkpoint/write_safetensors.ts';
+import {type FusionKernels, plainFusion} from '../../ts/fuse_rows.ts';
+import {NativeFusion} from '../../ts/native_fusion.ts';
 import type {DeployBlock} from '../../ts/network.ts';
 import {collect, edit, memoryCheckpoint, smallNetwork, stateDict, tensor} from '../checkpoints.ts';
 import {dict, Folder, floats, pickle, tensor as pickledTensor, torchZip} from './build.ts';
@@ -13,7 +15,7 @@ import {dict, Folder, floats, pickle, tensor as pickledTensor, torchZip} from '.
 const folder = new Folder();
 test.after.always(() => folder.remove());
 
-/** 1.3 million numbers in the widest kernel: five slices, the last not full. */
+/** 1.3 million numbers in the widest kernel: some dozens of slices, the last not full. */
 const wide = {...smallNetwork, widths: [8, 8, 12, 380, 380] as const, groups: 1};
 const widest = 'stage4.0.rbr_dense.conv.weight';
 const tensors = stateDict(wide, 'official', 'train').filter(({dtype}) => dtype === 'f32');
@@ -29,9 +31,14 @@ async function write(name: string, list: readonly TensorInfo[]): Promise<string>
   return path;
 }
 
-async function fuse(path: string): Promise<DeployBlock[]> {
+const means = (): Record<string, FusionKernels> => ({
+  TypeScript: plainFusion,
+  'the addon': new NativeFusion(),
+});
+
+async function fuse(path: string, kernels: FusionKernels): Promise<DeployBlock[]> {
   await using file = await openCheckpoint(path);
-  return (await collect(networkFromCheckpoint(file).blocks('deploy'))) as DeployBlock[];
+  return (await collect(networkFromCheckpoint(file, {}, kernels).blocks('deploy'))) as DeployBlock[];
 }
 
 /** Not t.deepEqual, which takes minutes for a million bytes. */
@@ -41,48 +48,47 @@ const same = (a: readonly DeployBlock[], b: readonly DeployBlock[]): boolean => 
   return bytes(a).equals(bytes(b));
 };
 
-test('what is fused from slices of a file is what is fused from memory', async t => {
+test('what is fused from a file is what is fused from memory', async t => {
   const network = networkFromCheckpoint(memoryCheckpoint(tensors));
   const expected = (await collect(network.blocks('deploy'))) as DeployBlock[];
   for (const name of ['sound.pth', 'sound.safetensors']) {
     const path = await write(name, tensors);
-    await using file = await openCheckpoint(path);
-    t.truthy(file.tensors.get(widest)!.readInto);
-    t.true(same(await fuse(path), expected), name);
-    const again = networkFromCheckpoint(file);
-    await Promise.all([collect(again.blocks('deploy')), collect(again.blocks('deploy'))]);
+    for (const [by, kernels] of Object.entries(means())) {
+      t.true(same(await fuse(path, kernels), expected), `${name} by ${by}`);
+      await using file = await openCheckpoint(path);
+      t.truthy(file.tensors.get(widest)!.locate);
+      const again = networkFromCheckpoint(file, {}, kernels);
+      await Promise.all([collect(again.blocks('deploy')), collect(again.blocks('deploy'))]);
+    }
   }
 });
 
-test('a large kernel is read in slices and never whole', async t => {
-  const lengths: number[] = [];
-  const sliced = tensors.map((info): TensorInfo => {
-    if (info.name !== widest) return info;
-    const readInto = async (target: Float32Array, first: number): Promise<void> => {
-      lengths.push(target.length);
-      target.set((await info.read()).subarray(first, first + target.length));
-    };
-    return {...info, readInto, read: () => Promise.reject(new Error('read whole'))};
-  });
-  await collect(networkFromCheckpoint(memoryCheckpoint(sliced)).blocks('deploy'));
-  t.is(lengths.length, 5);
-  t.is(
-    lengths.reduce((a, b) => a + b),
-    380 * 380 * 9,
+test('the addon reads the kernels of a file itself', async t => {
+  const read = (): Promise<Float32Array> => Promise.reject(new Error('read by others'));
+  await using file = await openCheckpoint(await write('own.safetensors', tensors));
+  const kernels = /rbr_(dense|1x1)\.conv/;
+  const unreadable = [...file.tensors.values()].map(info =>
+    kernels.test(info.name) ? {...info, read} : info,
   );
-  t.true(lengths.every(length => length <= 2 ** 18));
+  const network = networkFromCheckpoint(memoryCheckpoint(unreadable), {}, new NativeFusion());
+  await t.notThrowsAsync(collect(network.blocks('deploy')));
 });
 
-test('a checksum is verified over all slices', async t => {
-  const path = await write('damaged.pth', tensors);
-  const content = await readFile(path);
-  const info = tensors.find(({name}) => name === widest)!;
-  const values = Buffer.from((await info.read()).buffer);
-  const at = content.indexOf(values.subarray(-64));
-  content[at + 1]! ^= 1;
-  await writeFile(path, content);
-  await t.throwsAsync(fuse(path), {code: 'ERR_CHECKPOINT_CORRUPT', message: /does not match its checksum/});
-});
+for (const name of [widest, 'stage4.0.rbr_1x1.conv.weight']) {
+  test(`the checksum of ${name} is verified`, async t => {
+    const path = await write(`damaged ${name}.pth`, tensors);
+    const content = await readFile(path);
+    const info = tensors.find(tensor => tensor.name === name)!;
+    const values = Buffer.from((await info.read()).buffer);
+    const at = content.indexOf(values.subarray(-64));
+    content[at + 1]! ^= 1;
+    await writeFile(path, content);
+    for (const kernels of Object.values(means())) {
+      const error = {code: 'ERR_CHECKPOINT_CORRUPT', message: /does not match its checksum/};
+      await t.throwsAsync(fuse(path, kernels), error);
+    }
+  });
+}
 
 test('a value that is not finite is named with its tensor, wherever it is', async t => {
   for (const [name, index] of [
@@ -93,20 +99,58 @@ test('a value that is not finite is named with its tensor, wherever it is', asyn
     const values = await info.read();
     values[index] = NaN;
     const path = await write('nan.safetensors', edit(tensors, name, tensor(name, info.shape, values)));
-    await t.throwsAsync(fuse(path), {
-      code: 'ERR_CHECKPOINT_VALUE',
-      message: new RegExp(`tensor "${name.replaceAll('.', '\\.')}" .* received NaN at index ${index}`),
-    });
+    for (const kernels of Object.values(means())) {
+      await t.throwsAsync(fuse(path, kernels), {
+        code: 'ERR_CHECKPOINT_VALUE',
+        message: new RegExp(`tensor "${name.replaceAll('.', '\\.')}" .* received NaN at index ${index}`),
+      });
+    }
   }
 });
 
-test('only what is stored as it is read can be had in parts', async t => {
+test('a file that is cut or closed while it is read is told', async t => {
+  const path = await write('cut.safetensors', tensors);
+  for (const kernels of Object.values(means())) {
+    await using file = await openCheckpoint(path);
+    const blocks = networkFromCheckpoint(file, {}, kernels).blocks('deploy');
+    const closeAndGoOn = async (): Promise<void> => {
+      for await (const _ of blocks) await file.close();
+    };
+    await t.throwsAsync(closeAndGoOn(), {code: 'ERR_DISPOSED'});
+  }
+  for (const [i, kernels] of Object.values(means()).entries()) {
+    const other = await write(`cut${i}.safetensors`, tensors);
+    await using file = await openCheckpoint(other);
+    await truncate(other, 1e6);
+    const network = networkFromCheckpoint(file, {}, kernels);
+    await t.throwsAsync(collect(network.blocks('deploy')), {code: 'ERR_CHECKPOINT_TRUNCATED'});
+  }
+});
+
+test('a signal ends the reading of a block', async t => {
+  for (const kernels of Object.values(means())) {
+    await using file = await openCheckpoint(await write('signal.safetensors', tensors));
+    const controller = new AbortController();
+    const factors = {
+      dense: new Float64Array(380),
+      pointwise: new Float64Array(380),
+      identity: null,
+      bias: new Float32Array(380),
+    };
+    const [dense, pointwise] = [widest, 'stage4.0.rbr_1x1.conv.weight'].map(name => file.tensors.get(name)!);
+    const fusing = kernels.fuse(dense!, pointwise!, factors, controller.signal);
+    controller.abort(new Error('enough'));
+    await t.throwsAsync(fusing, {message: 'enough'});
+  }
+});
+
+test('only what is stored as it is read is located', async t => {
   const part = async (path: string, name = 'x'): Promise<unknown> => {
     await using file = await openCheckpoint(path);
-    const {readInto} = file.tensors.get(name)!;
-    if (!readInto) return null;
+    const range = await file.tensors.get(name)!.locate?.();
+    if (!range) return null;
     const target = new Float32Array(2);
-    await readInto(target, 1);
+    await range.file.readInto(new Uint8Array(target.buffer), range.position + 4, 'x');
     return [...target];
   };
 

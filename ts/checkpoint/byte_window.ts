@@ -1,13 +1,11 @@
-import type {CheckpointFile} from './file.ts';
+import type {ByteSource, CheckpointFile} from './file.ts';
 
 /** What is read ahead of a parser at a time: some hundred small fields, or the header of one large one. */
 const readAheadBytes = 2 ** 15;
 
 /** A range of a file, or of memory, that nobody has read yet. */
-export interface ByteRange {
+export interface ByteRange extends ByteSource {
   readonly length: number;
-  /** Fills `target` from an offset within the range on. */
-  readInto(target: Uint8Array, offset: number): Promise<void>;
 }
 
 /**
@@ -58,9 +56,7 @@ export class ByteWindow {
 
   /** A range of the source, whether the window holds it or not. */
   range(position: number, length: number): ByteRange {
-    const file = this.#file;
-    const what = this.#what;
-    if (file) return {length, readInto: (target, offset) => file.readInto(target, position + offset, what)};
+    if (this.#file) return {length, ...this.#file.from(position, this.#what)};
     const bytes = this.#bytes.subarray(position, position + length);
     return {
       length,

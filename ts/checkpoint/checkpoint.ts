@@ -1,4 +1,5 @@
 import type {PreprocessingOptions} from '../preprocessing.ts';
+import type {FileRange} from './file.ts';
 
 /** Element types that checkpoints hold. `i64` and the other integers occur only in tensors the network ignores. */
 export type DType = 'f64' | 'f32' | 'f16' | 'bf16' | 'i64' | 'i32' | 'i16' | 'i8' | 'u8' | 'bool';
@@ -10,16 +11,17 @@ export interface TensorInfo {
   readonly shape: readonly number[];
   /**
    * Reads the values in row-major order, whatever the storage's strides, offset and byte order: f64 as
-   * Float64Array, every other type as Float32Array (exact for f32, f16, bf16 and for integers up to 2^24).
+   * Float64Array, every other type as Float32Array (exact for f32, f16, bf16 and for integers up to 2^24). Each call makes
+   * an array of its own.
    *
    * @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED, ERR_CHECKPOINT_CORRUPT or ERR_FILE_READ
    */
   read(): Promise<Float32Array | Float64Array>;
   /**
-   * Fills `target` with the elements from `first` on. There only where elements are stored as `read` returns them, in this
-   * machine's byte order, so that large tensors can be worked through without ever being in memory. Throws as `read` does.
+   * Where in a file the values are. There only where they lie there as `read` returns them, float32 in this machine's byte
+   * order, for somebody who reads large tensors by other means. Throws as `read` does.
    */
-  readonly readInto?: ((target: Float32Array, first: number) => Promise<void>) | undefined;
+  readonly locate?: (() => Promise<FileRange>) | undefined;
 }
 
 /** What a container holds. */

@@ -1,3 +1,4 @@
+import type {FileHandle} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
 import {fileError, invalidArgument, RepVGGError, type RepVGGErrorCode} from '../errors.ts';
 import {openRegularFile} from '../files.ts';
@@ -8,20 +9,43 @@ const maxReadBytes = 2 ** 30;
 /** Reads up to `length` bytes into the start of `target` and resolves to their number, 0 at the end. */
 type ReadAt = (target: Uint8Array, length: number, position: number) => Promise<number>;
 
+/** Bytes that somebody has, most often a file. */
+export interface ByteSource {
+  /** Fills `target` from an offset on. */
+  readInto(target: Uint8Array, offset: number): Promise<void>;
+  /** Where in a file `length` bytes are from an offset on. There only where they lie there as they are. */
+  readonly locate?: ((offset: number, length: number) => Promise<FileRange>) | undefined;
+}
+
+/** Where bytes begin in a file. */
+export interface FileRange {
+  readonly file: CheckpointFile;
+  readonly position: number;
+  /**
+   * Compares the CRC-32 of these bytes with the one that the file has of them. Not there where it has none.
+   *
+   * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT
+   */
+  readonly verify?: ((crc32: number) => void) | undefined;
+}
+
 /** An open file that is read by position. Every read is checked against the file's size before memory is taken. */
 export class CheckpointFile {
   readonly path: string;
   readonly size: number;
   readonly #readAt: ReadAt;
-  readonly #closeSource: () => Promise<void>;
+  /** Null where the file is in memory. */
+  readonly #handle: FileHandle | null;
   readonly #siblings: CheckpointFile[] = [];
+  /** Who has the descriptor. */
+  readonly #lent = new Set<Promise<unknown>>();
   #closed = false;
 
-  private constructor(path: string, size: number, readAt: ReadAt, close: () => Promise<void>) {
+  private constructor(path: string, size: number, readAt: ReadAt, handle: FileHandle | null) {
     this.path = path;
     this.size = size;
     this.#readAt = readAt;
-    this.#closeSource = close;
+    this.#handle = handle;
   }
 
   /** @throws {RepVGGError} ERR_INVALID_ARGUMENT, ERR_FILE_NOT_FOUND or ERR_FILE_READ */
@@ -33,7 +57,7 @@ export class CheckpointFile {
       const {handle, size} = await openRegularFile(path);
       const readAt: ReadAt = async (target, length, position) =>
         (await handle.read(target, 0, length, position)).bytesRead;
-      return new CheckpointFile(path, size, readAt, () => handle.close());
+      return new CheckpointFile(path, size, readAt, handle);
     } catch (error) {
       throw fileError(doing, error);
     }
@@ -46,7 +70,7 @@ export class CheckpointFile {
       target.set(part);
       return part.length;
     };
-    return new CheckpointFile(path, bytes.length, readAt, async () => {});
+    return new CheckpointFile(path, bytes.length, readAt, null);
   }
 
   /**
@@ -98,10 +122,34 @@ export class CheckpointFile {
     }
   }
 
+  /** The bytes from a position on; `what` names them in errors. */
+  from(position: number, what: string): ByteSource {
+    return {
+      readInto: (target, offset) => this.readInto(target, position + offset, what),
+      locate: async offset => ({file: this, position: position + offset}),
+    };
+  }
+
+  /**
+   * Lets `work` have the descriptor, which stays open until that is done. Null where there is none: the file is in memory,
+   * or closed.
+   */
+  async lend<Result>(work: (descriptor: number) => Promise<Result>): Promise<Result | null> {
+    if (this.#closed || !this.#handle) return null;
+    const working = work(this.#handle.fd);
+    this.#lent.add(working);
+    try {
+      return await working;
+    } finally {
+      this.#lent.delete(working);
+    }
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await Promise.all([this.#closeSource(), ...this.#siblings.map(sibling => sibling.close())]);
+    await Promise.allSettled(this.#lent);
+    await Promise.all([this.#handle?.close(), ...this.#siblings.map(sibling => sibling.close())]);
   }
 
   #check(position: number, length: number, what: string): void {

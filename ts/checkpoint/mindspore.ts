@@ -124,7 +124,7 @@ function contiguous(dtype: DType, {shape, ranges}: SlicedTensor): TensorView {
       start += range.length;
     }
   }
-  return new TensorView(new Storage(dtype, length, true, readInto, true), 0, shape, rowMajorStride(shape));
+  return new TensorView(new Storage(dtype, length, true, {readInto}, true), 0, shape, rowMajorStride(shape));
 }
 
 async function* values(file: CheckpointFile, end: number): AsyncGenerator<StoredTensor> {

@@ -1,5 +1,5 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
-import type {BlockShape} from '../architecture.ts';
+import {workAhead} from '../ahead.ts';
 import {invalidArgument, RepVGGError} from '../errors.ts';
 import {allFinite, type BranchNorms, blockFactors, type FusionKernels, plainFusion} from '../fuse_rows.ts';
 import {
@@ -19,16 +19,13 @@ import type {
   NetworkParameters,
   SqueezeExciteParameters,
 } from '../network.ts';
-import {inSlices, sliceLength} from '../turns.ts';
+import {inSlices} from '../turns.ts';
 import type {BatchNormNames, BlockNames, LayerNames} from './block_names.ts';
-import type {Checkpoint} from './checkpoint.ts';
+import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import {checkpointStructure, type Structure, type StructureOptions} from './structure.ts';
 
-/**
- * Slices of a tensor that are read at a time: as many as there are threads to read, which is what the memory costs that they
- * are read into. The first to write to a page waits for the system to clear it.
- */
-const slicesAhead = 4;
+/** Blocks that are read at a time: the small tensors of one while the kernels of another are fused. Each is memory. */
+const blocksAhead = 2;
 
 /**
  * Reads a RepVGG network from a checkpoint of any known project, in train or deploy form. Its architecture is inferred
@@ -63,74 +60,76 @@ export function networkFromCheckpoint(
   };
 }
 
-async function* readBlocks(
+function readBlocks(
   reader: TensorReader,
   structure: Structure,
   kernels: FusionKernels | null,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<BlockParameters> {
-  const {form, blocks, sumIsNormalised} = structure;
-  for (const {shape, names} of blocks) {
-    // A block of few channels is one slice, and a checkpoint need not be a file that is waited for.
-    await nextTurn();
-    signal?.throwIfAborted();
-    const squeezeExcite = shape.squeezeChannels > 0 ? await reader.squeezeExcite(names) : null;
-    const channels = shape.outChannels;
-    const sum = sumIsNormalised ? await reader.batchNorm(names.sum, channels) : null;
-    if (form === 'deploy') {
-      const convolution = sum
-        ? await normalised(reader, names, sum, signal)
-        : {weight: await reader.float32(names.fused.weight), bias: await reader.float32(names.fused.bias)};
-      yield {form, shape, ...convolution, squeezeExcite};
-      continue;
+  async function* inTurns(): AsyncGenerator<Structure['blocks'][number]> {
+    for (const block of structure.blocks) {
+      // A checkpoint need not be a file that is waited for.
+      await nextTurn();
+      signal?.throwIfAborted();
+      yield block;
     }
-    const branches = {
-      dense: await reader.norms(names.dense, channels),
-      pointwise: await reader.norms(names.pointwise, channels),
-      identity: shape.identity ? await reader.batchNorm(names.identity, channels) : null,
-    };
-    const norms = sum ? distributeBatchNorm(branches, sum) : branches;
-    if (kernels) {
-      const convolution = await fused(reader, shape, names, norms, kernels, signal);
-      yield {form: 'deploy', shape, ...convolution, squeezeExcite};
-      continue;
-    }
-    const {dense, pointwise, identity} = norms;
-    yield {
-      form,
-      shape,
-      dense: {...dense, weight: await reader.values(names.dense.weight)},
-      pointwise: {...pointwise, weight: await reader.values(names.pointwise.weight)},
-      identity,
-      squeezeExcite,
-    };
   }
+  const read = (block: Structure['blocks'][number]): Promise<BlockParameters> =>
+    readBlock(reader, structure, block, kernels, signal);
+  return workAhead(inTurns(), blocksAhead, read, () => {});
 }
 
-/** Fuses the branches of a block while the kernels are read, a few channels at a time and in their place. */
+async function readBlock(
+  reader: TensorReader,
+  {form, sumIsNormalised}: Structure,
+  {shape, names}: Structure['blocks'][number],
+  kernels: FusionKernels | null,
+  signal: AbortSignal | undefined,
+): Promise<BlockParameters> {
+  const squeezeExcite = shape.squeezeChannels > 0 ? await reader.squeezeExcite(names) : null;
+  const channels = shape.outChannels;
+  const sum = sumIsNormalised ? await reader.batchNorm(names.sum, channels) : null;
+  if (form === 'deploy') {
+    const convolution = sum
+      ? await normalised(reader, names, sum, signal)
+      : {weight: await reader.float32(names.fused.weight), bias: await reader.float32(names.fused.bias)};
+    return {form, shape, ...convolution, squeezeExcite};
+  }
+  const branches = {
+    dense: await reader.norms(names.dense, channels),
+    pointwise: await reader.norms(names.pointwise, channels),
+    identity: shape.identity ? await reader.batchNorm(names.identity, channels) : null,
+  };
+  const norms = sum ? distributeBatchNorm(branches, sum) : branches;
+  if (kernels)
+    return {form: 'deploy', shape, ...(await fused(reader, names, norms, kernels, signal)), squeezeExcite};
+  const {dense, pointwise, identity} = norms;
+  return {
+    form,
+    shape,
+    dense: {...dense, weight: await reader.values(names.dense.weight)},
+    pointwise: {...pointwise, weight: await reader.values(names.pointwise.weight)},
+    identity,
+    squeezeExcite,
+  };
+}
+
+/** Fuses the branches of a block. */
 async function fused(
   reader: TensorReader,
-  {inChannels, outChannels, groups}: BlockShape,
   names: BlockNames,
   norms: BranchNorms,
   kernels: FusionKernels,
   signal: AbortSignal | undefined,
 ): Promise<Pick<DeployBlock, 'weight' | 'bias'>> {
-  const width = inChannels / groups;
-  const taps = 9 * width;
-  const pointwise = await reader.unchecked(names.pointwise.weight);
   const factors = blockFactors(norms);
-  const weight = kernels.allocate(outChannels * taps);
-  let sound = true;
-  for await (const {first, values} of reader.slices(names.dense.weight, weight, taps)) {
-    signal?.throwIfAborted();
-    const target = weight.subarray(first, first + values.length);
-    sound = kernels.fuseRows(target, values, pointwise, factors, first / taps, width) && sound;
-  }
-  if (!sound) {
+  const dense = reader.tensor(names.dense.weight);
+  const pointwise = reader.tensor(names.pointwise.weight);
+  const {weight, finite} = await kernels.fuse(dense, pointwise, factors, signal);
+  if (!finite) {
     // The tensor to blame is the first that has such a number; or else it is the sum that is too large.
     await reader.values(names.dense.weight);
-    await reader.checkFinite(names.pointwise.weight, pointwise);
+    await reader.values(names.pointwise.weight);
     await reader.checkFinite(names.fused.weight, weight);
   }
   await reader.checkFinite(names.fused.bias, factors.bias);
@@ -189,52 +188,13 @@ class TensorReader {
   }
 
   async values(name: string): Promise<Floats> {
-    const values = await this.unchecked(name);
+    const values = await this.tensor(name).read();
     await this.checkFinite(name, values);
     return values;
   }
 
-  /** The values, which may be infinite or no numbers. */
-  unchecked(name: string): Promise<Floats> {
-    return this.#tensors.get(name)!.read();
-  }
-
-  /**
-   * Reads a tensor in slices of whole rows, some of them while another is worked on. They lie in `target`, which has the
-   * tensor's length, unless they have to be converted first. Others have their turn between them.
-   */
-  async *slices(
-    name: string,
-    target: Float32Array,
-    rowLength: number,
-  ): AsyncGenerator<{first: number; values: Floats}> {
-    const {readInto} = this.#tensors.get(name)!;
-    const {length} = target;
-    const step = rowLength * Math.max(1, Math.floor(sliceLength / rowLength));
-    if (!readInto) {
-      const all = await this.unchecked(name);
-      for (let first = 0; first < length; first += step) {
-        if (first > 0) await nextTurn();
-        yield {first, values: all.subarray(first, first + step)};
-      }
-      return;
-    }
-    const slice = (first: number): Float32Array => target.subarray(first, first + step);
-    const reads: Promise<void>[] = [];
-    let next = 0;
-    try {
-      for (let first = 0; first < length; first += step) {
-        for (; reads.length < slicesAhead && next < length; next += step) {
-          const read = readInto(slice(next), next);
-          read.catch(() => undefined); // It may fail before its turn comes.
-          reads.push(read);
-        }
-        await reads.shift();
-        yield {first, values: slice(first)};
-      }
-    } finally {
-      await Promise.allSettled(reads);
-    }
+  tensor(name: string): TensorInfo {
+    return this.#tensors.get(name)!;
   }
 
   async float32(name: string): Promise<Float32Array> {

@@ -1,7 +1,7 @@
 /** numpy's arrays as they stand in pickles, by which Paddle and MegEngine store weights. */
 import {setImmediate as nextTurn} from 'node:timers/promises';
 import type {DType} from './checkpoint.ts';
-import type {CheckpointFile} from './file.ts';
+import type {ByteSource, CheckpointFile} from './file.ts';
 import {PickleBytes} from './pickle_reader.ts';
 import {type PickleContext, PickleGlobal, type PickleState} from './python_objects.ts';
 import {elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
@@ -75,11 +75,10 @@ export class NumpyArray implements PickleState {
       const problem = `array ${name} of shape [${shape.join(', ')}] needs ${expected} bytes but has ${length}`;
       throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
     }
-    const storage = new Storage(dtype, count, this.#type!.littleEndian, (target, offset) =>
-      bytes.isText
-        ? readText(bytes, expected, target, offset, name, file)
-        : bytes.range.readInto(target, offset),
-    );
+    const source: ByteSource = bytes.isText
+      ? {readInto: (target, offset) => readText(bytes, expected, target, offset, name, file)}
+      : bytes.range;
+    const storage = new Storage(dtype, count, this.#type!.littleEndian, source);
     return new TensorView(
       storage,
       0,

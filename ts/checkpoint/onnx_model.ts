@@ -2,7 +2,7 @@
 import type {ByteRange} from './byte_window.ts';
 import {ByteWindow} from './byte_window.ts';
 import type {DType} from './checkpoint.ts';
-import {type CheckpointFile, printable} from './file.ts';
+import {type ByteSource, type CheckpointFile, printable} from './file.ts';
 import {type ProtobufField, ProtobufReader} from './protobuf.ts';
 import {elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
 
@@ -216,15 +216,10 @@ class Parser {
     if (elements > 0 && data!.length !== bytes) {
       throw this.#corrupt(`${shown} has ${data!.length} bytes, not ${bytes}`);
     }
-    const readInto: Storage['readInto'] = async (target, offset) => data?.readInto(target, offset);
+    const source: ByteSource = data ?? {readInto: async () => {}};
     return {
       name,
-      view: new TensorView(
-        new Storage(dtype, elements, true, readInto, true),
-        0,
-        shape,
-        rowMajorStride(shape),
-      ),
+      view: new TensorView(new Storage(dtype, elements, true, source, true), 0, shape, rowMajorStride(shape)),
     };
   }
 

@@ -58,7 +58,7 @@ function concatenate(name: string, parts: readonly TensorInfo[]): TensorInfo {
   return {
     ...first!,
     name,
-    readInto: undefined,
+    locate: undefined,
     shape: isEven ? [rows, ...first!.shape.slice(1)] : [sizes.reduce((a, b) => a + b, 0)],
     async read() {
       const arrays = await Promise.all(parts.map(part => part.read()));
@@ -86,7 +86,7 @@ function transpose(tensor: TensorInfo): TensorInfo {
   if (tensor.shape.length !== 2 || !rows || !columns) return tensor;
   return {
     ...tensor,
-    readInto: undefined,
+    locate: undefined,
     shape: [columns, rows],
     async read() {
       const values = await tensor.read();

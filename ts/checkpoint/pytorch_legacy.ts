@@ -1,6 +1,6 @@
 import {ByteWindow} from './byte_window.ts';
 import type {StateDict} from './checkpoint.ts';
-import {type CheckpointFile, printable} from './file.ts';
+import {type ByteSource, type CheckpointFile, printable} from './file.ts';
 import {unpickle} from './pickle.ts';
 import {elementTypes, Storage} from './storage.ts';
 import {isKey, type StorageId, torchPickle} from './torch_pickle.ts';
@@ -29,9 +29,12 @@ export async function readPyTorchLegacy(file: CheckpointFile): Promise<StateDict
   const positions = new Map<string, number>();
 
   function makeStorage({key, dtype, length}: StorageId): Storage {
-    const readInto: Storage['readInto'] = (target, offset) =>
-      file.readInto(target, positions.get(key)! + offset, `storage ${printable(key)}`);
-    const storage = new Storage(dtype, length, true, readInto, true);
+    const bytes = (): ByteSource => file.from(positions.get(key)!, `storage ${printable(key)}`);
+    const source: ByteSource = {
+      readInto: (target, offset) => bytes().readInto(target, offset),
+      locate: (offset, length) => bytes().locate!(offset, length),
+    };
+    const storage = new Storage(dtype, length, true, source, true);
     storages.set(key, storage);
     return storage;
   }

@@ -95,8 +95,7 @@ async function readStorages(
       const problem = `the file ends at byte ${file.size} but storage ${i} ends at ${position + bytes}`;
       throw file.fail('ERR_CHECKPOINT_TRUNCATED', `${problem}, so download or copy it again`);
     }
-    const {readInto} = window.range(position, bytes);
-    add(objects, key, new Storage(dtype, length, true, readInto, true), file);
+    add(objects, key, new Storage(dtype, length, true, window.range(position, bytes), true), file);
     window.position = position + bytes;
   }
   for (const view of listOf(await unpickle(window, rules), file)) {

@@ -38,8 +38,7 @@ export async function readPyTorchZip(file: CheckpointFile): Promise<StateDict> {
       const problem = `storage ${printable(key)} should have ${bytes} bytes but its zip entry has ${zip.size(name)}`;
       throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
     }
-    const readInto: Storage['readInto'] = (target, offset) => zip.readInto(name, target, offset);
-    return new Storage(dtype, length, littleEndian, readInto, zip.isStored(name));
+    return new Storage(dtype, length, littleEndian, zip.source(name), zip.isStored(name));
   }
 
   const name = `${prefix}data.pkl`;

@@ -119,9 +119,8 @@ async function readHeader(file: CheckpointFile): Promise<{bytes: number; views: 
   }
   const views = entries.map(({name, dtype, shape, begin, end}): [string, TensorView] => {
     const elements = (end - begin) / elementTypes[dtype].bytes;
-    const readInto: Storage['readInto'] = (target, offset) =>
-      file.readInto(target, dataStart + begin + offset, `tensor ${printable(name)}`);
-    const storage = new Storage(dtype, elements, true, readInto, true);
+    const source = file.from(dataStart + begin, `tensor ${printable(name)}`);
+    const storage = new Storage(dtype, elements, true, source, true);
     return [name, new TensorView(storage, 0, shape, rowMajorStride(shape))];
   });
   return {bytes: Number(length), views};

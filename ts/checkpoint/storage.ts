@@ -1,7 +1,7 @@
 import {endianness} from 'node:os';
 import {inSlices} from '../turns.ts';
 import type {DType, TensorInfo} from './checkpoint.ts';
-import {type CheckpointFile, printable} from './file.ts';
+import {type ByteSource, type CheckpointFile, printable} from './file.ts';
 
 const hostIsLittleEndian = endianness() === 'LE';
 
@@ -39,8 +39,7 @@ export class Storage {
   /** In elements. */
   readonly length: number;
   readonly littleEndian: boolean;
-  /** Fills `target` from a byte offset within the storage on. */
-  readonly readInto: (target: Uint8Array, byteOffset: number) => Promise<void>;
+  readonly source: ByteSource;
   /** Whether a part costs no more than its share of the whole, which is not so where the whole is compressed. */
   readonly partsAreCheap: boolean;
 
@@ -48,26 +47,25 @@ export class Storage {
     dtype: DType,
     length: number,
     littleEndian: boolean,
-    readInto: Storage['readInto'],
+    source: ByteSource,
     partsAreCheap = false,
   ) {
     this.dtype = dtype;
     this.length = length;
     this.littleEndian = littleEndian;
-    this.readInto = readInto;
+    this.source = source;
     this.partsAreCheap = partsAreCheap;
   }
 
   part(first: number, length: number): Storage {
     const start = first * elementTypes[this.dtype].bytes;
-    const {dtype, littleEndian, readInto, partsAreCheap} = this;
-    return new Storage(
-      dtype,
-      length,
-      littleEndian,
-      (target, offset) => readInto(target, start + offset),
-      partsAreCheap,
-    );
+    const {dtype, littleEndian, source, partsAreCheap} = this;
+    const {locate} = source;
+    const part: ByteSource = {
+      readInto: (target, offset) => source.readInto(target, start + offset),
+      locate: locate && ((offset, length) => locate(start + offset, length)),
+    };
+    return new Storage(dtype, length, littleEndian, part, partsAreCheap);
   }
 }
 
@@ -145,17 +143,13 @@ export function tensorInfo(name: string, view: TensorView, file: CheckpointFile)
   async function read(): Promise<Float32Array | Float64Array> {
     const type = elementTypes[storage.dtype];
     const buffer = new ArrayBuffer(span * type.bytes);
-    if (span > 0) await storage.readInto(new Uint8Array(buffer), offset * type.bytes);
+    if (span > 0) await storage.source.readInto(new Uint8Array(buffer), offset * type.bytes);
     if (storage.littleEndian !== hostIsLittleEndian) swapBytes(Buffer.from(buffer), type.bytes);
     const values = await type.decode(buffer);
     return isRowMajor(shape, stride) ? values : gather(values, shape, stride);
   }
 
-  function readInto(target: Float32Array, first: number): Promise<void> {
-    const {buffer, byteOffset, byteLength} = target;
-    return storage.readInto(new Uint8Array(buffer, byteOffset, byteLength), (offset + first) * 4);
-  }
-
+  const {locate} = storage.source;
   const isPlain =
     storage.dtype === 'f32' && storage.littleEndian === hostIsLittleEndian && isRowMajor(shape, stride);
   return {
@@ -163,7 +157,7 @@ export function tensorInfo(name: string, view: TensorView, file: CheckpointFile)
     dtype: storage.dtype,
     shape,
     read,
-    readInto: isPlain && storage.partsAreCheap ? readInto : undefined,
+    locate: isPlain && locate ? () => locate(offset * 4, span * 4) : undefined,
   };
 }
 

@@ -3,7 +3,7 @@ import {inflateRaw} from 'node:zlib';
 import {type Entry, fromRandomAccessReaderPromise, RandomAccessReader, type ZipFile} from 'yauzl';
 import {RepVGGError} from '../errors.ts';
 import {checksum} from './checksum.ts';
-import {type CheckpointFile, printable} from './file.ts';
+import {type ByteSource, type CheckpointFile, type FileRange, printable} from './file.ts';
 
 /** A training checkpoint with optimizer and averages of the largest RepVGG has some 3000. */
 const maxEntries = 10_000;
@@ -32,8 +32,6 @@ export class ZipArchive {
   readonly #entries: ReadonlyMap<string, {entry: Entry; end: number}>;
   /** Where the data of entries begin, of those that have been asked for. */
   readonly #starts = new Map<Entry, Promise<number>>();
-  /** How far entries are being read from their beginning, and the checksum that this will have. */
-  readonly #progress = new Map<Entry, {end: number; crc: Promise<number>}>();
 
   private constructor(
     file: CheckpointFile,
@@ -95,29 +93,30 @@ export class ZipArchive {
     return bytes;
   }
 
+  /** An entry's bytes. */
+  source(name: string): ByteSource {
+    return {
+      readInto: (target, offset) => this.readInto(name, target, offset),
+      locate: this.isStored(name) ? (offset, length) => this.#locate(name, offset, length) : undefined,
+    };
+  }
+
   /**
-   * Fills `target` from an offset within an entry on. The entry's checksum is verified when all of it is read, at once or
-   * in parts that follow each other.
+   * Fills `target` from an offset within an entry on. The entry's checksum is verified when all of it is read.
    *
    * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_TRUNCATED or ERR_FILE_READ
    */
   async readInto(name: string, target: Uint8Array, offset: number): Promise<void> {
-    const {entry} = this.#get(name);
-    if (entry.compressionMethod === deflated) {
-      const bytes = await this.#inflate(entry, await this.#dataStart(name));
-      if (hasChecksum(entry)) this.#compare(entry, await checksum(bytes));
-      target.set(bytes.subarray(offset, offset + target.length));
+    if (this.isStored(name)) {
+      const {file, position, verify} = await this.#locate(name, offset, target.length);
+      await file.readInto(target, position, `zip entry ${printable(name)}`);
+      verify?.(await checksum(target));
       return;
     }
-    const read = async (): Promise<void> =>
-      this.#file.readInto(target, (await this.#dataStart(name)) + offset, `zip entry ${printable(name)}`);
-    const before = offset === 0 ? {end: 0, crc: Promise.resolve(0)} : this.#progress.get(entry);
-    if (!hasChecksum(entry) || before?.end !== offset) return read();
-    const end = offset + target.length;
-    const crc = Promise.all([before.crc, read()]).then(([value]) => checksum(target, value));
-    this.#progress.set(entry, {end, crc});
-    const value = await crc;
-    if (end === entry.uncompressedSize) this.#compare(entry, value);
+    const {entry} = this.#get(name);
+    const bytes = await this.#inflate(entry, await this.#dataStart(name));
+    if (hasChecksum(entry)) this.#compare(entry, await checksum(bytes));
+    target.set(bytes.subarray(offset, offset + target.length));
   }
 
   /** Whether an entry is not compressed, so that its parts can be read each for itself. */
@@ -129,6 +128,17 @@ export class ZipArchive {
     const found = this.#entries.get(name);
     if (found) return found;
     throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', `its zip has no entry ${printable(name)}`);
+  }
+
+  async #locate(name: string, offset: number, length: number): Promise<FileRange> {
+    const {entry} = this.#get(name);
+    const isWhole = offset === 0 && length === entry.uncompressedSize;
+    const verify = (crc32: number): void => this.#compare(entry, crc32);
+    return {
+      file: this.#file,
+      position: (await this.#dataStart(name)) + offset,
+      verify: isWhole && hasChecksum(entry) ? verify : undefined,
+    };
   }
 
   #dataStart(name: string): Promise<number> {
