@@ -165,6 +165,7 @@ export async function setParameters(
     let packed: Promise<void> = Promise.resolve();
     for await (const block of parameters.blocks(form, signal)) {
       await packed;
+      signal?.throwIfAborted(); // Some blocks are read ahead.
       const given = toNativeBlock(block);
       packed = network.setBlock(block.shape.index, given).then(() => {
         for (const kernel of kernelsOf(given)) fusion.release(kernel);
