@@ -126,7 +126,7 @@ test('what a program has started ends with it', async t => {
   const start = performance.now();
   const {problem} = await run(results, [process.execPath, '-e', sleeper], {seconds: 1});
   t.is(problem, 'took longer than 1 s');
-  t.true(performance.now() - start < 9000);
+  t.true(performance.now() - start < 30_000);
 });
 
 test('without a GPU the tests say so', async t => {

@@ -117,30 +117,10 @@ test('the schema refuses what is no result', t => {
 test('what was asked for and cannot be had is said', async t => {
   const folder = await temporaryFolder(t);
   const args = ['bench', '--models', 'A0', '--batch', '1', '--stage', 'engine', '--seconds', '0.05'];
-  const env = {REPVGG_PYTHON: join(folder, 'no-python')};
+  const env = {REPVGG_PYTHON: '', PATH: folder};
   const {code, stdout} = await repvgg([...args, '--peers', 'pytorch'], {cwd: folder, env});
   t.is(code, 0);
-  t.regex(stdout, /skipped pytorch: .*no-python does not start .*REPVGG_PYTHON/);
-  const python = join(folder, 'python');
-  await writeFile(python, '#!/bin/sh\necho \'{"version": "9", "cuda": false}\'\n', {mode: 0o755});
-  const dead = await repvgg([...args, '--peers', 'pytorch'], {cwd: folder, env: {REPVGG_PYTHON: python}});
-  t.is(dead.code, 0, dead.stderr);
-  t.regex(dead.stdout, /skipped pytorch-eager fp32, RepVGG-A0 engine batch 1: the process ended/);
-  // Neither is a Python with PyTorch.
-  for (const [said, why] of [
-    ['Usage: sh', 'it said "Usage: sh"'],
-    ['null', 'it says no version'],
-  ] as const) {
-    await writeFile(python, `#!/bin/sh\necho '${said}'\n`);
-    const other = await repvgg([...args, '--peers', 'pytorch'], {cwd: folder, env: {REPVGG_PYTHON: python}});
-    t.is(other.code, 0, other.stderr);
-    t.true(other.stdout.includes(`has no PyTorch (${why});`), other.stdout);
-  }
-  const unset = await repvgg([...args, '--peers', 'pytorch'], {
-    cwd: folder,
-    env: {REPVGG_PYTHON: '', PATH: folder},
-  });
-  t.regex(unset.stdout, /skipped pytorch: python3 does not start/);
+  t.regex(stdout, /skipped pytorch: python3 does not start .*REPVGG_PYTHON/);
   const unknown = await repvgg([...args, '--peers', 'tensorflow'], {cwd: folder});
   t.is(unknown.code, 2);
   t.regex(unknown.stderr, /onnxruntime-node, transformers, pytorch/);

@@ -93,18 +93,21 @@ test('a slow machine has fewer rounds, but three', async t => {
 });
 
 test('a sample goes on for as long as it should, and at least once', async t => {
-  let runs = 0;
+  let runs: {begin: number; end: number}[] = [];
   const run = async (): Promise<void> => {
-    runs++;
+    const begin = performance.now();
     await sleep(20);
+    runs.push({begin, end: performance.now()});
   };
   t.true((await repeat(run, 4, 0)) <= 4 / 0.019);
-  t.is(runs, 1);
+  t.is(runs.length, 1);
+  runs = [];
   const start = performance.now();
   const rate = await repeat(run, 4, 0.1);
   const seconds = (performance.now() - start) / 1000;
-  t.true(seconds >= 0.099 && runs > 2, `${seconds} s, ${runs} runs`);
-  t.true(Math.abs((rate * seconds) / (4 * (runs - 1)) - 1) < 0.2, `${rate}`);
+  // Bounds that hold however long a busy machine sleeps.
+  t.true(seconds >= 0.1 && runs.slice(0, -1).every(({end}) => end - runs[0]!.begin < 100), `${seconds} s`);
+  t.true(rate >= (4 * runs.length) / seconds && rate <= (4 * runs.length) / 0.1, `${rate}`);
 });
 
 test('the rate of a stream is that of two calls in flight', async t => {
@@ -117,8 +120,8 @@ test('the rate of a stream is that of two calls in flight', async t => {
   };
   // Pairs end together, 40 ms apart.
   const rate = await stream(run, 1, 0.1);
-  t.true(rate > 1 && rate < 60, `${rate}`);
-  t.true(calls >= 4, `${calls}`);
+  t.true(rate > 0 && rate < 60, `${rate}`);
+  t.true(calls >= 3, `${calls}`);
   t.is(most, 2);
   t.is(now, 0);
 });
