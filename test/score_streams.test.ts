@@ -71,4 +71,14 @@ test('scoreTransformStream() in pipeThrough(); cancelling its rows ends its sour
   for await (const _ of ReadableStream.from(source(1e9)).pipeThrough(model.scoreTransformStream())) break;
   for (let i = 0; i < 100 && !left; i++) await new Promise(resolve => setTimeout(resolve, 10));
   t.true(left);
+
+  // Before the first row, and while it waits for a source that is silent.
+  for (const isAsked of [false, true]) {
+    const {writable, readable} = model.scoreTransformStream();
+    const reader = readable.getReader();
+    const row = isAsked ? reader.read() : undefined;
+    await reader.cancel();
+    t.true((await row)?.done ?? true);
+    await t.throwsAsync(writable.getWriter().write(raw(1)), {any: true});
+  }
 });

@@ -31,7 +31,30 @@ export function scoreDuplex(score: Score): ScoreDuplex {
 export function scoreTransform<Output extends ScoreOutput>(
   score: Score<Output>,
 ): ScoreTransformStream<Output> {
-  const {readable, writable} = new TransformStream<ScoreInput, ScoreInput>();
-  const scores = score(readable);
-  return {writable, readable: ReadableStream.from(scores), summary: scores.summary};
+  const input = new TransformStream<ScoreInput, ScoreInput>();
+  const reader = input.readable.getReader();
+  async function* inputs(): AsyncGenerator<ScoreInput> {
+    try {
+      for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
+    } finally {
+      await reader.cancel();
+    }
+  }
+  const scores = score(inputs());
+  const readable = new ReadableStream<ScoreRow<Output>>(
+    {
+      async pull(controller) {
+        const {value, done} = await scores.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      // Not by scores.return() alone, which waits for a silent source, and does not reach one that was never asked.
+      async cancel(reason) {
+        await reader.cancel(reason);
+        await scores.return(scores.summary);
+      },
+    },
+    {highWaterMark: 0},
+  );
+  return {writable: input.writable, readable, summary: scores.summary};
 }
