@@ -23,6 +23,7 @@ const model = await load();
 const folder = await mkdtemp(join(tmpdir(), 'repvgg-leaks-'));
 const jpeg = await readFile(photos[0]!);
 await writeFile(join(folder, 'jpeg.png'), jpeg);
+await writeFile(join(folder, 'closed.jpg'), jpeg, {mode: 0});
 const animated = await sharp(Buffer.alloc(8 * 16 * 3), {
   raw: {width: 8, height: 16, channels: 3, pageHeight: 8},
 })
@@ -56,8 +57,10 @@ async function score(
   for await (const _ of model.score(source, options)) if (++rows === stopAfter) return;
 }
 
+const codes = new Set<string>();
 const images = async (...inputs: ScoreInput[]): Promise<void> => {
-  await score([...inputs, ...inputs, ...inputs]);
+  for await (const row of model.score([...inputs, ...inputs, ...inputs]))
+    codes.add('error' in row ? row.error.code : 'ok');
 };
 const faults: Record<string, () => Promise<unknown>> = {
   truncated: () => images(image('truncated.jpg')),
@@ -66,6 +69,16 @@ const faults: Record<string, () => Promise<unknown>> = {
   'CMYK, 16 bits, EXIF': () => images(image('cmyk.jpg'), image('grey16.png'), image('exif6.jpg')),
   'animated, wrong extension': () => images(animated, join(folder, 'jpeg.png')),
   'missing file': () => images(join(folder, 'none.jpg'), folder),
+  // The folder is root's, who may read everything, or of whoever runs this, and then the mode counts.
+  'permission denied': async () => {
+    const user = process.geteuid!();
+    if (user === 0) process.seteuid!(65534);
+    try {
+      await images(join(folder, 'closed.jpg'));
+    } finally {
+      process.seteuid!(user);
+    }
+  },
   'URL that times out': () => score([silent], {fetchTimeout: 20}),
   'duplicate id': () =>
     score(
@@ -148,9 +161,10 @@ async function held(
   return {mebibytes: process.memoryUsage.rss() / 2 ** 20, files, resources};
 }
 
-const results: Record<string, Held & {errors: string[]}> = {};
+const results: Record<string, Held & {errors: string[]; codes: string[]}> = {};
 for (const [name, fault] of Object.entries(faults)) {
   const errors = new Set<string>();
+  codes.clear();
   const repeat = async (times: number): Promise<void> => {
     for (let i = 0; i < times; i++) {
       await fault().catch((error: Error & {code?: string}) => errors.add(error.code ?? error.message));
@@ -173,6 +187,7 @@ for (const [name, fault] of Object.entries(faults)) {
     files: after.files - before.files,
     resources: after.resources - before.resources,
     errors: [...errors].map(String),
+    codes: [...codes],
   };
 }
 server.close();

@@ -16,6 +16,17 @@ const errors: Record<string, RegExp> = {
   'disk full': /^ERR_FILE_WRITE$/,
 };
 
+/** What the rows say of images. */
+const rows: Record<string, string> = {
+  truncated: 'ERR_IMAGE_DECODE',
+  empty: 'ERR_IMAGE_DECODE',
+  huge: 'ERR_IMAGE_TOO_LARGE',
+  'CMYK, 16 bits, EXIF': 'ok',
+  'animated, wrong extension': 'ok',
+  'missing file': 'ERR_FILE_NOT_FOUND,ERR_FILE_READ',
+  'permission denied': 'ERR_FILE_READ',
+};
+
 test('memory, files and handles return to where they were after every fault of batch scoring', async t => {
   t.timeout(300_000);
   const node = [process.execPath, '--import=tsx', '--expose-gc', '--max-semi-space-size=2', script];
@@ -27,13 +38,14 @@ test('memory, files and handles return to where they were after every fault of b
   const faults = Object.entries(
     JSON.parse(stdout) as Record<
       string,
-      {mebibytes: number; files: number; resources: number; errors: string[]}
+      {mebibytes: number; files: number; resources: number; errors: string[]; codes: string[]}
     >,
   );
-  t.is(faults.length, 16);
+  t.is(faults.length, 17);
   for (const [name, more] of faults) {
     t.log(`${name}: ${more.mebibytes.toFixed(1)} MiB for 8 times more`);
     t.regex(more.errors.join(), errors[name] ?? /^$/, name);
+    t.is(more.codes.join(), rows[name] ?? '', name);
     t.true(
       more.files <= 0 && more.resources <= 0,
       `${name}: ${more.files} files, ${more.resources} resources`,
