@@ -1,5 +1,13 @@
-// AMX: 2 x 2 tiles of sums. Each step loads two tiles of pixels and two of weights, 64 bytes a row, and
-// multiplies each pair: 4 multiplications of as many cycles as a tile has rows for 4 loads of at least 8.
+// AMX: 2 x 2 tiles of sums, 2 x 16 positions x 2 x 16 output channels. Each step, 32 input channels of one
+// tap, loads two tiles of lines and two of weights, of 16 rows of 64 bytes each, and multiplies each pair: 4
+// products of 16 cycles for 4 loads of at least 8. A product with fewer rows of positions takes 16 cycles all
+// the same, since that is what its weights take to arrive: so tiles are always whole.
+//
+// The lines of a step are nearly those of the step before (the next tap), so that most come from the
+// first-level cache; weights come from the second-level cache, 2 KB a step.
+//
+// Sums leave the tiles through memory. What is done to them then would keep the tiles waiting for longer than
+// nine steps take, so it is left for the next call, which does it between its products.
 #include "cpu/bf16_kernels.h"
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__)
@@ -9,94 +17,90 @@
 namespace repvgg::cpu {
 namespace {
 
-// Tiles 0 to 3 hold sums [row of pixels][half of the block], 4 and 5 pixels, 6 and 7 weights.
+// Tiles 0 to 3 hold sums [16 positions][half of the block], 4 and 5 lines, 6 and 7 weights.
 struct alignas(64) TileConfig {
   unsigned char palette = 1;
   unsigned char start_row = 0;
   unsigned char reserved[14] = {};
-  unsigned short row_bytes[16] = {};
-  unsigned char rows[16] = {};
+  unsigned short row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  unsigned char rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-constexpr int kMostPixels = 16;
-constexpr int kHalf = 16;  // Output channels of one tile.
+constexpr int kTilePositions = 16;
+constexpr int kLineBytes = kLine * sizeof(Bf16);
 
-void Begin(int pixels) {
-  TileConfig config;
-  for (int tile = 0; tile < 8; ++tile) {
-    config.row_bytes[tile] = 64;
-    config.rows[tile] = static_cast<unsigned char>(tile < 6 ? pixels : 16);
-  }
+void Begin() {
+  const TileConfig config;
   // GCC 12 believes that the instruction reads 8 bytes only, and would drop the stores of the rest.
   __asm__ volatile("" : : "m"(config) : "memory");
   _tile_loadconfig(&config);
 }
 
-void End() { _tile_release(); }
-
-void StoreSums(const float (*sums)[kHalf], const float* bias, Bf16* out, int out_channels, int pixels,
-               int channels, bool relu) {
-  const __m512 b = _mm512_loadu_ps(bias);
-  for (int p = 0; p < pixels; ++p) {
-    StoreBf16(out + static_cast<ptrdiff_t>(p) * out_channels, _mm512_add_ps(_mm512_load_ps(sums[p]), b),
-              channels, relu);
+// Stores the next lines of the call before, `most` at most.
+inline void StoreWaiting(Bf16Waiting& waiting, int most) {
+  const Line bias = {_mm512_loadu_ps(waiting.bias), _mm512_loadu_ps(waiting.bias + kHalf)};
+  for (int i = 0; i < most && waiting.line < kBf16Positions; ++i, ++waiting.line) {
+    const float* const sums = waiting.sums[waiting.buffer][waiting.line];
+    StoreSums(*waiting.convolution, {_mm512_load_ps(sums), _mm512_load_ps(sums + kHalf)}, bias, waiting.out,
+              waiting.to[waiting.line]);
   }
 }
 
-void Convolve(const Bf16Convolution& convolution, ptrdiff_t in_row, int group, int block,
-              const Pixels<Bf16>& first, const Pixels<Bf16>& second, int pixels, bool relu) {
-  const ptrdiff_t pixel_bytes =
-      static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels * sizeof(Bf16);
-  const ptrdiff_t index = static_cast<ptrdiff_t>(group) * convolution.blocks + block;
-  const Bf16* weight = convolution.weight + index * convolution.steps * kBf16Step * kBf16BlockWidth;
-  const float* bias = convolution.bias + index * kBf16BlockWidth;
-  const int channel = block * kBf16BlockWidth;
-  const int channels = convolution.group_out - channel;
-  const ptrdiff_t group_offset = static_cast<ptrdiff_t>(group) * convolution.group_in;
-  const bool two_rows = second.in != nullptr;
-  const bool two_halves = channels > kHalf;
+void End(Bf16Waiting& waiting) {
+  if (waiting.convolution != nullptr) StoreWaiting(waiting, kBf16Positions);
+  _tile_release();
+}
 
+void Convolve(const Bf16Convolution& convolution, const Bf16Block& block, const Bf16* in, Bf16* out,
+              const int* to, const Bf16* fetch, int fetched, Bf16Waiting& waiting) {
+  const bool two_halves = block.channels > kHalf;
+  const int steps = block.in_blocks * convolution.taps * convolution.weight_parts;
+  const int fetched_a_step = (fetched + steps - 1) / steps;
+  const int stored_a_step = (kBf16Positions + steps - 1) / steps;
+  const Bf16* const fetch_end = fetch + static_cast<ptrdiff_t>(fetched) * kLine;
+  const Bf16* weight = block.weight;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  for (int s = 0; s < convolution.steps; ++s, weight += kBf16Step * kBf16BlockWidth) {
-    const ptrdiff_t offset = convolution.step[s].row * in_row + convolution.step[s].offset + group_offset;
-    _tile_loadd(4, first.in + offset, pixel_bytes);
-    _tile_loadd(6, weight, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    if (two_halves) {
-      _tile_loadd(7, weight + kBf16Step * kHalf, 64);
-      _tile_dpbf16ps(1, 4, 7);
-    }
-    if (two_rows) {
-      _tile_loadd(5, second.in + offset, pixel_bytes);
-      _tile_dpbf16ps(2, 5, 6);
-      if (two_halves) _tile_dpbf16ps(3, 5, 7);
+  for (int b = 0; b < block.in_blocks; ++b, in += convolution.in_block) {
+    for (int tap = 0; tap < convolution.taps; ++tap) {
+      for (int weight_part = 0; weight_part < convolution.weight_parts; ++weight_part) {
+        for (int i = 0; i < fetched_a_step && fetch < fetch_end; ++i, fetch += kLine)
+          _mm_prefetch(reinterpret_cast<const char*>(fetch), _MM_HINT_T1);
+        if (waiting.line < kBf16Positions) StoreWaiting(waiting, stored_a_step);
+        _tile_loadd(6, weight, kLineBytes);
+        if (two_halves) _tile_loadd(7, weight + kLine * kHalf, kLineBytes);
+        weight += kBf16TapWeights;
+        const Bf16* line = in + static_cast<ptrdiff_t>(convolution.tap_line[tap]) * kLine;
+        const int in_parts = weight_part == 0 ? convolution.in_parts : 1;
+        for (int part = 0; part < in_parts; ++part, line += convolution.in_part) {
+          _tile_loadd(4, line, kLineBytes);
+          _tile_loadd(5, line + kTilePositions * kLine, kLineBytes);
+          _tile_dpbf16ps(0, 4, 6);
+          if (two_halves) _tile_dpbf16ps(1, 4, 7);
+          _tile_dpbf16ps(2, 5, 6);
+          if (two_halves) _tile_dpbf16ps(3, 5, 7);
+        }
+      }
     }
   }
 
-  alignas(64) float sums[kMostPixels][kHalf];
-  const int out_channels = convolution.out_channels;
-  const ptrdiff_t out_offset = static_cast<ptrdiff_t>(group) * convolution.group_out + channel;
-  _tile_stored(0, sums, 64);
-  StoreSums(sums, bias, first.out + out_offset, out_channels, pixels, channels, relu);
-  if (two_halves) {
-    _tile_stored(1, sums, 64);
-    StoreSums(sums, bias + kHalf, first.out + out_offset + kHalf, out_channels, pixels, channels - kHalf,
-              relu);
-  }
-  if (!two_rows) return;
-  _tile_stored(2, sums, 64);
-  StoreSums(sums, bias, second.out + out_offset, out_channels, pixels, channels, relu);
-  if (two_halves) {
-    _tile_stored(3, sums, 64);
-    StoreSums(sums, bias + kHalf, second.out + out_offset + kHalf, out_channels, pixels, channels - kHalf,
-              relu);
-  }
+  waiting.buffer = 1 - waiting.buffer;
+  waiting.line = 0;
+  waiting.convolution = &convolution;
+  waiting.bias = block.bias;
+  waiting.out = out;
+  waiting.to = to;
+  float (*const sums)[kLine] = waiting.sums[waiting.buffer];
+  constexpr int kRowBytes = kLine * sizeof(float);
+  _tile_stored(0, sums[0], kRowBytes);
+  _tile_stored(1, sums[0] + kHalf, kRowBytes);
+  _tile_stored(2, sums[kTilePositions], kRowBytes);
+  _tile_stored(3, sums[kTilePositions] + kHalf, kRowBytes);
 }
 
-constexpr Bf16Kernels kTable = {"amx", kMostPixels, &Begin, &End, &Convolve, {&GateBf16, &SumPixelsBf16}};
+constexpr Bf16Kernels kTable = {"amx", &Begin, &End, &Convolve, &GateLines, &SumLines};
 
 }  // namespace
 

@@ -9,43 +9,77 @@
 namespace repvgg::cpu {
 namespace {
 
-inline __m512 LoadBf16(const Bf16* from) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(
-      _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))), 16));
+constexpr int kLine = 32;  // Values, in two vectors of floats.
+constexpr int kHalf = 16;
+
+struct Line {
+  __m512 low, high;
+};
+
+inline __m512 Widen(__m256i values) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(values), 16));
 }
 
-// Stores the first `count` of 16 values, rounded. NaN stays NaN and a negative value becomes 0 with `relu`.
-inline void StoreBf16(Bf16* to, __m512 value, int count, bool relu) {
-  if (relu)
-    value = _mm512_mask_mov_ps(value, _mm512_cmp_ps_mask(value, _mm512_setzero_ps(), _CMP_LT_OQ),
-                               _mm512_setzero_ps());
-  const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(value);
-  const __mmask16 mask = count >= 16 ? 0xffff : static_cast<__mmask16>((1u << count) - 1);
-  _mm256_mask_storeu_epi16(to, mask, rounded);
+inline Line LoadLine(const Bf16* from) {
+  const __m512i values = _mm512_loadu_si512(from);
+  return {Widen(_mm512_castsi512_si256(values)), Widen(_mm512_extracti64x4_epi64(values, 1))};
 }
 
-void GateBf16(Bf16* data, const float* gate, int channels, int pixels, bool relu) {
-  for (int p = 0; p < pixels; ++p, data += channels) {
-    for (int c = 0; c < channels; c += 16) {
-      const int count = channels - c;
-      const __mmask16 mask = count >= 16 ? 0xffff : static_cast<__mmask16>((1u << count) - 1);
-      const __m512 value = _mm512_castsi512_ps(
-          _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, data + c)), 16));
-      StoreBf16(data + c, _mm512_mul_ps(value, _mm512_maskz_loadu_ps(mask, gate + c)), count, relu);
-    }
+inline Line LoadParts(const Bf16* first, const Bf16* second) {
+  const Line line = LoadLine(first);
+  if (second == nullptr) return line;
+  const Line rest = LoadLine(second);
+  return {_mm512_add_ps(line.low, rest.low), _mm512_add_ps(line.high, rest.high)};
+}
+
+inline __m512i Round(const Line& line) { return (__m512i)_mm512_cvtne2ps_pbh(line.high, line.low); }
+
+// Stores a line in one part, or in two where `second` is not null.
+inline void StoreParts(Bf16* first, Bf16* second, const Line& line) {
+  const __m512i rounded = Round(line);
+  _mm512_storeu_si512(first, rounded);
+  if (second == nullptr) return;
+  const Line rest = {_mm512_sub_ps(line.low, Widen(_mm512_castsi512_si256(rounded))),
+                     _mm512_sub_ps(line.high, Widen(_mm512_extracti64x4_epi64(rounded, 1)))};
+  _mm512_storeu_si512(second, Round(rest));
+}
+
+// NaN stays NaN.
+inline Line Relu(const Line& line) {
+  const __m512 zero = _mm512_setzero_ps();
+  return {_mm512_max_ps(zero, line.low), _mm512_max_ps(zero, line.high)};
+}
+
+// Adds the bias to the sums of one position and stores them in line `to`, if there is one.
+inline void StoreSums(const Bf16Convolution& convolution, Line sums, const Line& bias, Bf16* out, int to) {
+  if (to < 0) return;
+  sums = {_mm512_add_ps(sums.low, bias.low), _mm512_add_ps(sums.high, bias.high)};
+  if (convolution.relu) sums = Relu(sums);
+  Bf16* const line = out + static_cast<ptrdiff_t>(to) * kLine;
+  StoreParts(line, convolution.out_parts == 2 ? line + convolution.out_part : nullptr, sums);
+}
+
+void GateLines(Bf16* lines, Bf16* second, const float* gate, int count, bool relu) {
+  const __m512 low = _mm512_loadu_ps(gate), high = _mm512_loadu_ps(gate + kHalf);
+  for (int i = 0; i < count; ++i, lines += kLine) {
+    Line line = LoadParts(lines, second);
+    line = {_mm512_mul_ps(line.low, low), _mm512_mul_ps(line.high, high)};
+    if (relu) line = Relu(line);
+    StoreParts(lines, second, line);
+    if (second != nullptr) second += kLine;
   }
 }
 
-void SumPixelsBf16(const Bf16* data, int channels, int pixels, float* sum) {
-  for (int p = 0; p < pixels; ++p, data += channels) {
-    for (int c = 0; c < channels; c += 16) {
-      const int count = channels - c;
-      const __mmask16 mask = count >= 16 ? 0xffff : static_cast<__mmask16>((1u << count) - 1);
-      const __m512 value = _mm512_castsi512_ps(
-          _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, data + c)), 16));
-      _mm512_mask_storeu_ps(sum + c, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, sum + c), value));
-    }
+void SumLines(const Bf16* lines, const Bf16* second, int count, float* sum) {
+  __m512 low = _mm512_loadu_ps(sum), high = _mm512_loadu_ps(sum + kHalf);
+  for (int i = 0; i < count; ++i, lines += kLine) {
+    const Line line = LoadParts(lines, second);
+    low = _mm512_add_ps(low, line.low);
+    high = _mm512_add_ps(high, line.high);
+    if (second != nullptr) second += kLine;
   }
+  _mm512_storeu_ps(sum, low);
+  _mm512_storeu_ps(sum + kHalf, high);
 }
 
 }  // namespace

@@ -1,83 +1,179 @@
 #include "cpu/bf16_convolution.h"
 
+#include <algorithm>
+
+#include "cpu/bf16_input.h"
 #include "engine/kernel_rounding.h"
 
 namespace repvgg::cpu {
 namespace {
 
-int DivideUp(int a, int b) { return (a + b - 1) / b; }
+// Input, in bytes, that all blocks of output channels read before the next input: it stays in the
+// second-level cache meanwhile, beside a block's weights and the next block's. 1 MB was at or near the best
+// of 128 KB to 2 MB.
+constexpr size_t kInputInCache = size_t{1} << 20;
+
+size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
+
+// The lines that are no pixel's.
+std::vector<int> BorderLines(const Bf16Plane& plane) {
+  std::vector<bool> is_pixel(plane.lines());
+  for (int y = 0; y < plane.size().height; ++y) {
+    for (int x = 0; x < plane.size().width; ++x) is_pixel[plane.Line(y, x)] = true;
+  }
+  std::vector<int> lines;
+  for (int line = 0; line < plane.lines(); ++line) {
+    if (!is_pixel[line]) lines.push_back(line);
+  }
+  return lines;
+}
 
 }  // namespace
 
 Bf16ConvolutionLayer::Bf16ConvolutionLayer(const Bf16Kernels& kernels, const BlockShape& block, Floats weight,
-                                           Floats bias)
-    : kernels_(kernels) {
-  static_cast<ConvolutionShape&>(convolution_) = MakeConvolutionShape(
-      block.in_channels, block.out_channels, block.stride, block.groups, kBf16BlockWidth);
-  const int groups = block.groups;
-  const int group_in = convolution_.group_in;
-  const int group_out = convolution_.group_out;
-  const int blocks = convolution_.blocks;
-  // One run of values for each row of the window, or for each tap of a group's window.
-  const int runs_per_row = groups == 1 ? 1 : 3;
-  const int run_length = groups == 1 ? 3 * group_in : group_in;
-  for (int row = -1; row <= 1; ++row) {
-    for (int run = 0; run < runs_per_row; ++run) {
-      for (int i = 0; i < run_length; i += kBf16Step)
-        steps_.push_back({row, (run - 1) * block.in_channels + i});
-    }
+                                           Floats bias, int weight_parts, const Bf16Plane& in,
+                                           const Bf16Plane& out, bool first)
+    : kernels_(kernels), first_(first), border_(BorderLines(out)) {
+  convolution_.weight_parts = weight_parts;
+  const auto [height, width] = out.size();
+  const int pitch = first ? width : in.pitch();
+  if (first) {
+    convolution_.taps = 1;
+    convolution_.tap_line[0] = 0;
+  } else {
+    convolution_.taps = 9;
+    for (int tap = 0; tap < 9; ++tap) convolution_.tap_line[tap] = in.Line(tap / 3 - 1, tap % 3 - 1);
   }
-  const int steps = static_cast<int>(steps_.size());
+  const size_t positions = static_cast<size_t>(height - 1) * pitch + width;
+  to_.assign(DivideUp(positions, kBf16Positions) * kBf16Positions, -1);
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) to_[static_cast<size_t>(y) * pitch + x] = out.Line(y, x);
+  }
+  MakeBlocks(block, first ? kWindowValues : block.in_channels, bias);
+  Pack(block, weight);
+}
 
-  const size_t block_size = static_cast<size_t>(steps) * kBf16Step * kBf16BlockWidth;
-  weight_ = HugeArray<Bf16>(groups * blocks * block_size);
-  bias_.resize(static_cast<size_t>(groups) * blocks * kBf16BlockWidth);
-  std::vector<float> rounded(size_t{9} * group_in);  // Of one output channel.
+void Bf16ConvolutionLayer::MakeBlocks(const BlockShape& block, int in_channels, Floats bias) {
+  const int group_in = in_channels / block.groups;
+  const int group_out = block.out_channels / block.groups;
+  bias_.resize(static_cast<size_t>(LineBlocks(block.out_channels)) * kLineChannels);
+  std::copy(bias.begin(), bias.end(), bias_.begin());
+  size_t weights = 0;
+  for (int channel = 0; channel < block.out_channels; channel += kLineChannels) {
+    Block made;
+    made.channels = std::min(kLineChannels, block.out_channels - channel);
+    // A block of output channels may have channels of several groups; it reads what any of them reads.
+    const int first_group = channel / group_out;
+    const int last_group = (channel + made.channels - 1) / group_out;
+    made.first_in_block = first_group * group_in / kLineChannels;
+    made.in_blocks = LineBlocks((last_group + 1) * group_in) - made.first_in_block;
+    made.bias = &bias_[channel];
+    const size_t size =
+        static_cast<size_t>(made.in_blocks) * convolution_.taps * convolution_.weight_parts * kBf16TapWeights;
+    made.weight_lines = size / kLineChannels;
+    weights += size;
+    blocks_.push_back(made);
+  }
+  weight_ = HugeArray<Bf16>(weights);
+  const Bf16* weight = weight_.data();
+  for (Block& made : blocks_) {
+    made.weight = weight;
+    weight += made.weight_lines * kLineChannels;
+  }
+}
+
+void Bf16ConvolutionLayer::Pack(const BlockShape& block, Floats weight) {
+  const int group_in = block.in_channels / block.groups;
+  const int group_out = block.out_channels / block.groups;
+  const int parts = convolution_.weight_parts;
+  const auto round = [](float value) { return ToFloat(ToBf16(value)); };
+  float rounded[9];
   for (int channel = 0; channel < block.out_channels; ++channel) {
-    for (size_t at = 0; at < rounded.size(); at += 9) {
-      RoundKernel(&weight[channel * rounded.size() + at], &rounded[at],
-                  [](float value) { return ToFloat(ToBf16(value)); });
-    }
-    const size_t index =
-        static_cast<size_t>(channel / group_out) * blocks + channel % group_out / kBf16BlockWidth;
-    const int lane = channel % group_out % kBf16BlockWidth;
-    if (!bias.empty()) bias_[index * kBf16BlockWidth + lane] = bias[channel];
-    Bf16* to = weight_.data() + index * block_size + lane / 16 * (16 * kBf16Step) + lane % 16 * 2;
-    for (int s = 0; s < steps; ++s, to += kBf16Step * kBf16BlockWidth) {
-      const int row_step = s % (steps / 3);
-      const int steps_per_run = DivideUp(run_length, kBf16Step);
-      for (int i = 0; i < kBf16Step; ++i) {
-        const int in_run = row_step % steps_per_run * kBf16Step + i;
-        if (in_run >= run_length) break;
-        const int column = groups == 1 ? in_run / group_in : row_step / steps_per_run;
-        const int c = in_run % group_in;
-        const int tap = s / (steps / 3) * 3 + column;
-        to[i / 2 * 32 + i % 2] = ToBf16(rounded[c * 9 + tap]);
+    const Block& made = blocks_[channel / kLineChannels];
+    const int column = channel % kLineChannels;
+    Bf16* const of_column = weight_.data() + (made.weight - weight_.data()) +
+                            column / 16 * (kBf16TapWeights / 2) + column % 16 * 2;
+    for (int i = 0; i < group_in; ++i) {
+      const float* const kernel = &weight[(static_cast<size_t>(channel) * group_in + i) * 9];
+      if (parts == 1) {
+        RoundKernel(kernel, rounded, round);
+      } else {
+        std::transform(kernel, kernel + 9, rounded, round);
+      }
+      const int in_channel = channel / group_out * group_in + i;
+      for (int tap = 0; tap < 9; ++tap) {
+        // A window is one block of input channels with one tap.
+        const int value = first_ ? tap * 3 + in_channel : in_channel - made.first_in_block * kLineChannels;
+        const size_t step = first_ ? 0 : value / kLineChannels * 9 + tap;
+        Bf16* const to =
+            of_column + step * parts * kBf16TapWeights + value % kLineChannels / 2 * 32 + value % 2;
+        to[0] = ToBf16(rounded[tap]);
+        if (parts == 2) to[kBf16TapWeights] = ToBf16(kernel[tap] - rounded[tap]);
       }
     }
   }
-  convolution_.steps = steps;
-  convolution_.step = steps_.data();
-  convolution_.weight = weight_.data();
-  convolution_.bias = bias_.data();
 }
 
-void Bf16ConvolutionLayer::Run(ThreadPool& pool, Scratch&, int images, const Maps<Bf16>& in,
-                               const Maps<Bf16>& out, bool relu) const {
-  const size_t blocks = static_cast<size_t>(convolution_.groups) * convolution_.blocks;
-  ForRowPieces(pool, images, in, out, convolution_.stride, kernels_.most_pixels, blocks, weight_.size(),
-               [&](const RowPieces<Bf16>& pieces) {
-                 kernels_.begin(pieces.pixels);
-                 for (size_t block = 0; block < blocks; ++block) {
-                   const auto [first, last] = pieces.OfBlock(block);
-                   for (size_t i = first; i < last; i += 2) {
-                     kernels_.convolve(convolution_, in.row_stride(), block / convolution_.blocks,
-                                       block % convolution_.blocks, pieces(i),
-                                       i + 1 < last ? pieces(i + 1) : Pixels<Bf16>{}, pieces.pixels, relu);
-                   }
-                 }
-                 kernels_.end();
-               });
+void Bf16ConvolutionLayer::Run(ThreadPool& pool, int images, const Bf16Maps& in, const Bf16Maps& out,
+                               bool relu) const {
+  Bf16Convolution convolution = convolution_;
+  convolution.in_block = in.block_stride();
+  convolution.in_part = in.part_stride();
+  convolution.in_parts = in.parts;
+  convolution.out_part = out.part_stride();
+  convolution.out_parts = out.parts;
+  convolution.relu = relu;
+  // Threads have positions of their own, or blocks of output channels where weights are more than the maps
+  // that are read: then no weight is read twice.
+  const size_t calls = images * to_.size() / kBf16Positions;
+  const bool by_blocks = weight_.size() > images * in.image_stride();
+  const size_t count = by_blocks ? calls * blocks_.size() : calls;
+  pool.Run(count, [&](const ThreadPool::Share& share) {
+    RunCalls(convolution, images, in, out, by_blocks, share);
+    const size_t planes = static_cast<size_t>(images) * out.parts * out.blocks;
+    for (size_t plane = planes * share.begin / count; plane < planes * share.end / count; ++plane) {
+      Bf16* const lines = out.data + plane * out.block_stride();
+      for (const int line : border_)
+        std::fill_n(lines + static_cast<size_t>(line) * kLineChannels, kLineChannels, Bf16{});
+    }
+  });
+}
+
+void Bf16ConvolutionLayer::RunCalls(const Bf16Convolution& convolution, int images, const Bf16Maps& in,
+                                    const Bf16Maps& out, bool by_blocks,
+                                    const ThreadPool::Share& share) const {
+  const size_t calls_of_image = to_.size() / kBf16Positions;
+  const size_t calls = images * calls_of_image;
+  const size_t most_together =
+      std::max<size_t>(1, kInputInCache / (in.image_stride() * sizeof(Bf16) / calls_of_image));
+  Bf16Waiting waiting;
+  kernels_.begin();
+  for (size_t start = 0; start < calls; start += most_together) {
+    const size_t end = std::min(start + most_together, calls);
+    for (size_t b = 0; b < blocks_.size(); ++b) {
+      const size_t of_block = by_blocks ? b * calls : 0;
+      const auto call = [&](size_t index) {
+        return std::clamp(index, of_block + start, of_block + end) - of_block;
+      };
+      const size_t first = call(share.begin), last = call(share.end);
+      if (first == last) continue;
+      const Block& block = blocks_[b];
+      const Block& next = blocks_[(b + 1) % blocks_.size()];
+      const size_t fetched = DivideUp(next.weight_lines, last - first);
+      for (size_t i = first; i < last; ++i) {
+        const size_t image = i / calls_of_image;
+        const size_t position = i % calls_of_image * kBf16Positions;
+        const size_t fetch = std::min((i - first) * fetched, next.weight_lines);
+        kernels_.convolve(
+            convolution, block,
+            in.image(image).data + block.first_in_block * in.block_stride() + position * kLineChannels,
+            out.image(image).data + b * out.block_stride(), &to_[position],
+            next.weight + fetch * kLineChannels,
+            static_cast<int>(std::min(fetched, next.weight_lines - fetch)), waiting);
+      }
+    }
+  }
+  kernels_.end(waiting);
 }
 
 }  // namespace repvgg::cpu

@@ -3,24 +3,42 @@
 #include <vector>
 
 #include "cpu/bf16_kernels.h"
-#include "cpu/convolution_layer.h"
+#include "cpu/bf16_maps.h"
+#include "cpu/huge_array.h"
+#include "cpu/thread_pool.h"
 #include "engine/network.h"
 
 namespace repvgg::cpu {
 
 // A 3x3 convolution in bf16, direct.
-class Bf16ConvolutionLayer : public ConvolutionLayer<Bf16> {
+class Bf16ConvolutionLayer {
  public:
-  // `weight` is [out_channels][in_channels / groups][3][3].
-  Bf16ConvolutionLayer(const Bf16Kernels& kernels, const BlockShape& block, Floats weight, Floats bias);
+  // `weight` is [out_channels][in_channels / groups][3][3], to be stored in so many parts. `in` is the plane
+  // that the block reads, and `out` the one that the next block will. The first block of a network reads
+  // windows (cpu/bf16_input.h) instead.
+  Bf16ConvolutionLayer(const Bf16Kernels& kernels, const BlockShape& block, Floats weight, Floats bias,
+                       int weight_parts, const Bf16Plane& in, const Bf16Plane& out, bool first);
 
-  void Run(ThreadPool& pool, Scratch& scratch, int images, const Maps<Bf16>& in, const Maps<Bf16>& out,
-           bool relu) const override;
+  // out = convolution(in) + bias, then ReLU if asked, for `images` images. Zeroes the border of `out`.
+  void Run(ThreadPool& pool, int images, const Bf16Maps& in, const Bf16Maps& out, bool relu) const;
 
  private:
+  struct Block : Bf16Block {
+    int first_in_block = 0;
+    size_t weight_lines = 0;
+  };
+
+  void MakeBlocks(const BlockShape& block, int in_channels, Floats bias);
+  void Pack(const BlockShape& block, Floats weight);
+  void RunCalls(const Bf16Convolution& convolution, int images, const Bf16Maps& in, const Bf16Maps& out,
+                bool by_blocks, const ThreadPool::Share& share) const;
+
   const Bf16Kernels& kernels_;
+  const bool first_;
   Bf16Convolution convolution_;
-  std::vector<WindowRun> steps_;
+  std::vector<Block> blocks_;
+  std::vector<int> to_;      // For each position the line of the output, or -1.
+  std::vector<int> border_;  // Lines of the output that are no pixel's.
   HugeArray<Bf16> weight_;
   std::vector<float> bias_;
 };

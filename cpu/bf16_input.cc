@@ -1,7 +1,9 @@
 #include "cpu/bf16_input.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 
 namespace repvgg::cpu {
 namespace {
@@ -18,15 +20,43 @@ Bf16 Border(const NetworkShape& shape, int channel) {
 
 }  // namespace
 
-InputValues<Bf16> MakeBf16InputValues(const NetworkShape& shape) {
-  InputValues<Bf16> values;
+Bf16Input::Bf16Input(const NetworkShape& shape)
+    : height_(shape.height), width_(shape.width), stride_(shape.blocks[0].stride) {
+  out_ = {(height_ - 1) / stride_ + 1, (width_ - 1) / stride_ + 1};
   for (int c = 0; c < 3; ++c) {
-    for (int v = 0; v < 256; ++v) {
-      values.of_level[c][v] = ToBf16(static_cast<float>(v - Middle(shape, c)));
-    }
-    values.border[c] = Border(shape, c);
+    middle_[c] = static_cast<float>(Middle(shape, c));
+    border_[c] = Border(shape, c);
   }
-  return values;
+}
+
+void Bf16Input::WriteWindows(const uint8_t* pixels, int row, Bf16* lines) const {
+  const size_t row_values = size_t{3} * (width_ + 2);
+  thread_local std::vector<Bf16> rows;
+  rows.resize(3 * row_values);
+  for (int r = 0; r < 3; ++r) {
+    Bf16* const to = &rows[r * row_values];
+    const int y = row * stride_ + r - 1;
+    if (y < 0 || y >= height_) {
+      for (size_t i = 0; i < row_values; ++i) to[i] = border_[i % 3];
+      continue;
+    }
+    const uint8_t* const from = pixels + static_cast<size_t>(y) * width_ * 3;
+    std::copy_n(border_, 3, to);
+    std::copy_n(border_, 3, to + row_values - 3);
+    for (int x = 0; x < width_; ++x) {
+      for (int c = 0; c < 3; ++c) {
+        // Exact: the lower half of these floats is zero.
+        const float value = static_cast<float>(from[x * 3 + c]) - middle_[c];
+        to[(x + 1) * 3 + c] = {static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16)};
+      }
+    }
+  }
+  for (int x = 0; x < out_.width; ++x, lines += kLineChannels) {
+    for (int r = 0; r < 3; ++r)
+      std::memcpy(lines + r * 9, &rows[r * row_values + static_cast<size_t>(x) * stride_ * 3],
+                  9 * sizeof(Bf16));
+    std::memset(lines + kWindowValues, 0, (kLineChannels - kWindowValues) * sizeof(Bf16));
+  }
 }
 
 FirstLayer FoldNormalization(const NetworkShape& shape, Floats weight, Floats bias) {

@@ -1,16 +1,35 @@
-// The first layer's input in bf16. Normalised pixels would be rounded, and all of a level by the same amount;
-// levels less a whole number near their mean are held exactly. Normalisation is in the first layer's weights.
+// The first layer's input in bf16: of each pixel of its output the window that it reads, 3 x 3 pixels of 3
+// channels, in one line. Normalised pixels would be rounded, and all of a level by the same amount; levels
+// less a whole number near their mean are held exactly. Normalisation is in the first layer's weights.
 #pragma once
 
 #include <vector>
 
 #include "cpu/bf16.h"
-#include "cpu/input_values.h"
+#include "cpu/bf16_maps.h"
 #include "engine/network.h"
 
 namespace repvgg::cpu {
 
-InputValues<Bf16> MakeBf16InputValues(const NetworkShape& shape);
+constexpr int kWindowValues = 27;  // [row][column][channel]; the rest of a line is zeros.
+
+class Bf16Input {
+ public:
+  explicit Bf16Input(const NetworkShape& shape);
+
+  // The windows of one row of the first block's output. `pixels` is the image.
+  void WriteWindows(const uint8_t* pixels, int row, Bf16* lines) const;
+
+  // Lines of an image.
+  int lines() const { return out_.height * out_.width; }
+  MapSize out() const { return out_; }
+
+ private:
+  int height_, width_, stride_;
+  MapSize out_;
+  float middle_[3];
+  Bf16 border_[3];
+};
 
 struct FirstLayer {
   std::vector<float> weight, bias;

@@ -1,44 +1,73 @@
 // bfloat16 convolution on the CPU: products of bf16 pairs added up in fp32, by AMX tiles (bf16_amx.cc) or by
-// AVX-512's dot products (bf16_avx512.cc). Layout of activations as in kernels.h.
-//
-// The runs of a window (Convolution, in kernels.h) are cut into steps of 32 values; what the last step of a
-// run reads beyond it meets zero weights.
+// AVX-512's dot products (bf16_avx512.cc). bf16_maps.h has the layout of the maps.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "cpu/bf16.h"
-#include "cpu/kernels.h"
 
 namespace repvgg::cpu {
 
-constexpr int kBf16Step = 32;        // Values of one step.
-constexpr int kBf16BlockWidth = 32;  // Output channels of one block.
+constexpr int kBf16Positions = 32;        // Of a call: two tiles of 16.
+constexpr int kBf16TapWeights = 32 * 32;  // Of one tap of a block of input and one of output channels.
 
-struct Bf16Convolution : ConvolutionShape {
-  int steps = 0;
-  const WindowRun* step = nullptr;  // [steps], for the first group
+// One layer. Weights may have two parts as maps may (bf16_maps.h); the product of both second parts is left
+// out. Output position p reads, for each tap, the line p + tap of each block of input channels; there
+// are positions between the rows of an output map too, whose results are dropped.
+struct Bf16Convolution {
+  int taps = 0;
+  int tap_line[9];
+  ptrdiff_t in_block = 0;  // Elements from a block of input channels to the next,
+  ptrdiff_t in_part = 0;   // and from the first part to the second.
+  int in_parts = 1;
+  int weight_parts = 1;
+  ptrdiff_t out_part = 0;
+  int out_parts = 1;
+  bool relu = false;
+};
 
-  // [group][block][step][half of the block: 16 channels][pair of values: 16][channel: 16][value of the pair:
-  // 2]
+// One block of output channels.
+struct Bf16Block {
+  int in_blocks = 0;  // Blocks of input channels that it reads.
+  int channels = 0;   // Less than 32 in a last block; the other values become zero.
+
+  // [block of input channels][tap][part][half of the block: 16 channels][pair of input channels: 16]
+  // [channel: 16][channel of the pair: 2]
   const Bf16* weight = nullptr;
-  const float* bias = nullptr;  // [group][block][channel of the block]
+  const float* bias = nullptr;  // [32]
+};
+
+// Sums of a call that the next one, or `end`, stores. Of one thread.
+struct Bf16Waiting {
+  alignas(64) float sums[2][kBf16Positions][32];
+  int buffer = 0;             // The one in which they are,
+  int line = kBf16Positions;  // from this position on.
+  const Bf16Convolution* convolution = nullptr;
+  const float* bias = nullptr;
+  Bf16* out = nullptr;
+  const int* to = nullptr;
 };
 
 struct Bf16Kernels {
   const char* name;
-  int most_pixels;  // In one row of a call.
 
-  // Called by a thread before and after a series of calls of `convolve` with rows of `pixels` pixels.
-  void (*begin)(int pixels);
-  void (*end)();
+  // Called by a thread before and after calls of `convolve`, whose results are all there after `end`.
+  void (*begin)();
+  void (*end)(Bf16Waiting& waiting);
 
-  // Computes one block of one group for two rows of pixels (the second null for one row).
-  void (*convolve)(const Bf16Convolution& convolution, ptrdiff_t in_row, int group, int block,
-                   const Pixels<Bf16>& first, const Pixels<Bf16>& second, int pixels, bool relu);
+  // Computes kBf16Positions positions of one block. `in` is the line of the first position in the first block
+  // of input channels; `to` has for each position its line of `out`, or -1 where the result is to be dropped.
+  // Meanwhile `fetched` lines from `fetch` on go to the second-level cache.
+  void (*convolve)(const Bf16Convolution& convolution, const Bf16Block& block, const Bf16* in, Bf16* out,
+                   const int* to, const Bf16* fetch, int fetched, Bf16Waiting& waiting);
 
-  MapKernels<Bf16> maps;
+  // Lines of one block of channels; `second` is their second part, or null.
+  // line = relu(line * gate), gate[32]
+  void (*gate)(Bf16* lines, Bf16* second, const float* gate, int count, bool relu);
+  // sum[32] += line, for each line
+  void (*sum)(const Bf16* lines, const Bf16* second, int count, float* sum);
 };
 
 // Null where the compiler cannot target the instructions.

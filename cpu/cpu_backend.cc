@@ -1,7 +1,8 @@
 #include "cpu/cpu_backend.h"
 
 #include "cpu/bf16_kernels.h"
-#include "cpu/cpu_network.h"
+#include "cpu/bf16_network.h"
+#include "cpu/fp32_network.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
 #include "engine/error.h"
@@ -18,7 +19,7 @@ class CpuBackend : public Backend {
 
   std::unique_ptr<Network> CreateNetwork(NetworkShape shape) override {
     if (options_.precision != "bf16") {
-      return std::make_unique<cpu::CpuNetwork<float>>(std::move(shape), kernels_, nullptr, pool_, options_);
+      return std::make_unique<cpu::Fp32Network>(std::move(shape), kernels_, pool_, options_);
     }
     const cpu::Bf16Kernels* bf16 = cpu::SelectBf16Kernels(options_.instruction_set);
     if (bf16 == nullptr) {
@@ -28,7 +29,7 @@ class CpuBackend : public Backend {
     if (shape.form == Form::kTrain) {
       throw Error("ERR_PRECISION_UNSUPPORTED", "The train form runs in fp32 only.");
     }
-    return std::make_unique<cpu::CpuNetwork<cpu::Bf16>>(std::move(shape), kernels_, bf16, pool_, options_);
+    return std::make_unique<cpu::Bf16Network>(std::move(shape), kernels_, *bf16, pool_, options_);
   }
 
  private:

@@ -6,9 +6,7 @@
 #include <vector>
 
 #include "cpu/algorithm_choice.h"
-#include "cpu/bf16_kernels.h"
-#include "cpu/convolution_layer.h"
-#include "cpu/input_values.h"
+#include "cpu/huge_array.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
 #include "engine/backend.h"
@@ -16,81 +14,76 @@
 
 namespace repvgg::cpu {
 
+// Images that pass the last blocks together, at most, unless there are more threads. From 8 on, reading a
+// weight costs little beside using it.
+constexpr int kMostImagesTogether = 8;
+
+// What networks of all precisions share; Fp32Network and Bf16Network are those there are.
+//
 // The first blocks of a network have large maps and small weights, the last ones small maps and large
 // weights. Images therefore pass the first blocks a few at a time, one for each thread, which then finds in
 // its own cache the image that it has just written; they are collected, and pass the last blocks together, so
 // that each weight is read from memory once for all of them.
 //
-// T is the type of activations: float, or Bf16 (deploy form only). In "fp8" it is float, and fp8 is
-// simulated (cpu/fp8_simulation.h).
-template <class T>
+// Maps is the type of the maps of some images at one point of the network: Fp32Maps or Bf16Maps.
+template <class Maps>
 class CpuNetwork : public Network {
  public:
-  // `bf16` is needed for Bf16 only.
-  CpuNetwork(NetworkShape shape, const KernelTable& kernels, const Bf16Kernels* bf16,
-             std::shared_ptr<ThreadPool> pool, BackendOptions options);
-
-  void SetBlock(size_t index, const DeployBlock& block) override;
-  void SetBlock(size_t index, const TrainBlock& block) override;
   void SetLinear(const Linear& linear) override;
   void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
            const Done& done) override;
   std::string Describe() const override;
 
- private:
-  // Batch normalisation at inference, per channel: y = scale * x + shift.
-  struct Affine {
-    std::vector<float> scale, shift;
-  };
+ protected:
+  using Value = typename Maps::Value;
+
   struct Gate {
     std::vector<float> down_weight, down_bias, up_weight, up_bias;
   };
-  struct Block {
-    std::unique_ptr<ConvolutionLayer<T>> dense;      // The fused convolution in the deploy form.
-    std::unique_ptr<ConvolutionLayer<T>> pointwise;  // The rest is for the train form only.
-    Affine dense_affine, pointwise_affine, identity_affine;
-    Gate gate;
-  };
 
+  // `plan` has the elements of each map as it is stored.
+  CpuNetwork(NetworkShape shape, const KernelTable& kernels, std::shared_ptr<ThreadPool> pool,
+             BackendOptions options, MemoryPlan plan);
+
+  static Gate CopyGate(const SqueezeExcite& squeeze_excite);
+  void SqueezeAndExcite(const Gate& gate, int images, const Maps& maps, bool relu);
+
+  // The maps that block `point` reads, or the last block writes.
+  virtual Maps MapsAt(size_t point, Value* data) const = 0;
+  virtual void ReadPixels(const ImageBatch& batch, const Maps& out) = 0;
+  virtual void RunBlock(size_t index, int images, const Maps& in, const Maps& out) = 0;
+  // The mean over the pixels of each channel.
+  virtual void PoolImage(const Maps& maps, int image, float* mean) const = 0;
+  // maps = relu(maps * gate), gate[channels]
+  virtual void GateImage(const Maps& maps, int image, const float* gate, bool relu) const = 0;
+
+  const KernelTable& kernels_;
+  const std::shared_ptr<ThreadPool> pool_;
+  const BackendOptions options_;
+  const MemoryPlan plan_;
+  const size_t first_late_block_;
+  const int images_together_;
+  const int images_early_;
+  std::vector<AlgorithmChoice> choices_;  // Of the blocks.
+  float* ranges_ = nullptr;               // Of a run that wants them.
+
+ private:
   struct Record {
-    AlgorithmChoice choice;
     std::chrono::steady_clock::duration time{};  // Of all runs,
     size_t images = 0;                           // of so many images.
   };
 
-  static Affine MakeAffine(const BatchNorm& batch_norm);
-  static Gate CopyGate(const SqueezeExcite& squeeze_excite);
-
   void AllocateMaps();
-  std::unique_ptr<ConvolutionLayer<T>> MakeDense(size_t index, Floats weight, Floats bias);
-  const MapKernels<T>& MapFunctions() const;
   // Runs all blocks for at most images_together_ images.
-  Maps<T> RunImages(const ImageBatch& batch, const Cancelled& cancelled);
+  Maps RunImages(const ImageBatch& batch, const Cancelled& cancelled);
   // Runs blocks first to last - 1; map `first` is in buffers[0] already.
-  Maps<T> RunBlocks(size_t first, size_t last, HugeArray<T> (&buffers)[2], int images,
-                    const Cancelled& cancelled);
-  void RunBlock(size_t index, int images, const Maps<T>& in, const Maps<T>& out);
-  InputValues<T> MakeInputValues() const;
-  void Normalize(const ImageBatch& batch, const Maps<T>& out);
-  void RunBranches(const Block& block, int images, const Maps<T>& in, const Maps<T>& out, bool relu);
-  void SqueezeAndExcite(const Gate& gate, int images, const Maps<T>& maps, bool relu);
-  void PoolImage(const Maps<T>& maps, int image, float* mean);
+  Maps RunBlocks(size_t first, size_t last, HugeArray<Value> (&buffers)[2], int images,
+                 const Cancelled& cancelled);
 
-  const KernelTable& kernels_;
-  const Bf16Kernels* bf16_;
-  std::shared_ptr<ThreadPool> pool_;
-  const BackendOptions options_;
-  const MemoryPlan plan_;
-  size_t first_late_block_ = 0;
-  int images_early_ = 0;
-  int images_together_ = 0;
-  std::vector<Block> blocks_;
   std::vector<Record> records_;
   std::vector<float> linear_weight_, linear_bias_;
   bool allocated_ = false;
-  float* ranges_ = nullptr;  // Of a run that wants them.
-  HugeArray<T> early_[2], late_[2], branches_[2];
-  Scratch scratch_;
+  HugeArray<Value> early_[2], late_[2];
 };
 
 }  // namespace repvgg::cpu

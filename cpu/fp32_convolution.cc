@@ -61,8 +61,8 @@ Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const Blo
   }
 }
 
-void Fp32ConvolutionLayer::Run(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
-                               const Maps<float>& out, bool relu) const {
+void Fp32ConvolutionLayer::Run(ThreadPool& pool, Scratch& scratch, int images, const Fp32Maps& in,
+                               const Fp32Maps& out, bool relu) const {
   if (algorithm_ == Algorithm::kDirect) {
     RunDirect(pool, images, in, out, relu);
   } else {
@@ -72,10 +72,10 @@ void Fp32ConvolutionLayer::Run(ThreadPool& pool, Scratch& scratch, int images, c
 
 // Blocks outside, pieces inside: the weights of a block come from memory once for all pieces whose input
 // stays in cache.
-void Fp32ConvolutionLayer::RunDirect(ThreadPool& pool, int images, const Maps<float>& in,
-                                     const Maps<float>& out, bool relu) const {
+void Fp32ConvolutionLayer::RunDirect(ThreadPool& pool, int images, const Fp32Maps& in, const Fp32Maps& out,
+                                     bool relu) const {
   const size_t blocks = static_cast<size_t>(direct_.groups) * direct_.blocks;
-  const auto run = [&](const RowPieces<float>& pieces) {
+  const auto run = [&](const RowPieces& pieces) {
     const size_t input = in.row_stride() * direct_.stride * sizeof(float) / pieces.per_row;
     const size_t most = std::max<size_t>(kInputInCache / input, 2);
     const size_t end = pieces.rows * pieces.per_row;
@@ -90,20 +90,20 @@ void Fp32ConvolutionLayer::RunDirect(ThreadPool& pool, int images, const Maps<fl
                run);
 }
 
-void Fp32ConvolutionLayer::RunPieces(const RowPieces<float>& pieces, size_t block, size_t first, size_t last,
+void Fp32ConvolutionLayer::RunPieces(const RowPieces& pieces, size_t block, size_t first, size_t last,
                                      ptrdiff_t in_row, bool relu) const {
   if (first >= last) return;
   Turn turn = {0, static_cast<int>(DivideUp(last - first, 2)), nullptr};
   for (size_t i = first; i < last; i += 2, ++turn.number) {
-    const Pixels<float> second = i + 1 < last ? pieces(i + 1) : Pixels<float>{};
+    const Pixels second = i + 1 < last ? pieces(i + 1) : Pixels{};
     turn.next = pieces(i + 2 < last ? i + 2 : first).in;
     blocks_.convolve(direct_, in_row, block / direct_.blocks, block % direct_.blocks, turn, pieces(i), second,
                      pieces.pixels, relu);
   }
 }
 
-void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
-                                       const Maps<float>& out, bool relu) const {
+void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Fp32Maps& in,
+                                       const Fp32Maps& out, bool relu) const {
   const WinogradSide rows = CutIntoTiles(winograd_.tile.rows, out.size.height);
   const WinogradSide columns = CutIntoTiles(winograd_.tile.columns, out.size.width);
   const WinogradMaps maps = {in.row(0, 0),     in.row_stride(),    in.image_stride(), out.row(0, 0),

@@ -1,7 +1,12 @@
 #pragma once
 
-#include "cpu/convolution_layer.h"
+#include <vector>
+
+#include "cpu/huge_array.h"
 #include "cpu/kernels.h"
+#include "cpu/maps.h"
+#include "cpu/row_pieces.h"
+#include "cpu/thread_pool.h"
 #include "cpu/winograd.h"
 #include "engine/network.h"
 
@@ -12,24 +17,32 @@ enum class Algorithm { kDirect, kWinograd2x2, kWinograd4x2, kWinograd4x4 };
 // Of an algorithm that is not direct.
 WinogradTile TileOf(Algorithm algorithm);
 
+// Memory that convolutions need while they run, shared by all layers of a network. They grow it when they are
+// made.
+struct Scratch {
+  explicit Scratch(int threads) : of_thread(threads) {}
+  HugeArray<float> shared;
+  std::vector<HugeArray<float>> of_thread;
+};
+
 // A convolution in fp32, its weights packed for one algorithm.
-class Fp32ConvolutionLayer : public ConvolutionLayer<float> {
+class Fp32ConvolutionLayer {
  public:
   // `weight` is [out_channels][in_channels / groups][taps]; 9 taps are 3x3 with padding 1, 1 tap is 1x1.
   // `width` is that of the maps it will write.
   Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width, int taps,
                        Algorithm algorithm, Floats weight, Floats bias, Scratch& scratch);
 
-  void Run(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in, const Maps<float>& out,
-           bool relu) const override;
+  // out = convolution(in) + bias, then ReLU if asked, for `images` images. Zeroes the border of `out`.
+  void Run(ThreadPool& pool, Scratch& scratch, int images, const Fp32Maps& in, const Fp32Maps& out,
+           bool relu) const;
 
  private:
-  void RunDirect(ThreadPool& pool, int images, const Maps<float>& in, const Maps<float>& out,
+  void RunDirect(ThreadPool& pool, int images, const Fp32Maps& in, const Fp32Maps& out, bool relu) const;
+  void RunPieces(const RowPieces& pieces, size_t block, size_t first, size_t last, ptrdiff_t in_row,
                  bool relu) const;
-  void RunPieces(const RowPieces<float>& pieces, size_t block, size_t first, size_t last, ptrdiff_t in_row,
-                 bool relu) const;
-  void RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Maps<float>& in,
-                   const Maps<float>& out, bool relu) const;
+  void RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Fp32Maps& in, const Fp32Maps& out,
+                   bool relu) const;
 
   const KernelTable& kernels_;
   const BlockKernels& blocks_;

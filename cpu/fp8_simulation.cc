@@ -13,7 +13,7 @@ QuantizedBlock SimulateFp8(const NetworkShape& shape, size_t index, const Deploy
   return quantized;
 }
 
-void RoundMaps(ThreadPool& pool, const Maps<float>& maps, int images) {
+void RoundMaps(ThreadPool& pool, const Fp32Maps& maps, int images) {
   const size_t height = maps.size.height, values = static_cast<size_t>(maps.size.width) * maps.channels;
   pool.Run(images * height, [&](const ThreadPool::Share& share) {
     for (size_t i = share.begin; i < share.end; ++i) {
@@ -23,7 +23,7 @@ void RoundMaps(ThreadPool& pool, const Maps<float>& maps, int images) {
   });
 }
 
-void NoteRanges(const Maps<float>& maps, int images, float* ranges) {
+void NoteRanges(const Fp32Maps& maps, int images, float* ranges) {
   for (int i = 0; i < images * maps.size.height; ++i) {
     const float* pixel = maps.row(i / maps.size.height, i % maps.size.height);
     for (int x = 0; x < maps.size.width; ++x, pixel += maps.channels) {

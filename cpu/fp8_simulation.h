@@ -13,9 +13,9 @@ namespace repvgg::cpu {
 QuantizedBlock SimulateFp8(const NetworkShape& shape, size_t index, const DeployBlock& block);
 
 // Rounds the maps of so many images to e4m3.
-void RoundMaps(ThreadPool& pool, const Maps<float>& maps, int images);
+void RoundMaps(ThreadPool& pool, const Fp32Maps& maps, int images);
 
 // Raises `ranges`, [channels], to the largest value of each channel.
-void NoteRanges(const Maps<float>& maps, int images, float* ranges);
+void NoteRanges(const Fp32Maps& maps, int images, float* ranges);
 
 }  // namespace repvgg::cpu

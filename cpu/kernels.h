@@ -55,10 +55,9 @@ struct PackedConvolution : Convolution {
 };
 
 // Some pixels of one row of output, from the first one on; `in` is the pixel in the middle of its window.
-template <class T>
 struct Pixels {
-  const T* in = nullptr;
-  T* out = nullptr;
+  const float* in = nullptr;
+  float* out = nullptr;
 };
 
 // Which of a block's calls this is, and the first pixel of the next: each fetches what that reads, and a
@@ -97,16 +96,6 @@ struct WinogradNext {
   ptrdiff_t product_lines;
 };
 
-// What is done to maps besides convolution, for activations of type T.
-template <class T>
-struct MapKernels {
-  // data[i] = relu(data[i] * gate[i % channels])
-  void (*gate)(T* data, const float* gate, int channels, int pixels, bool relu);
-
-  // sum[c] += data[p][c] over pixels
-  void (*sum_pixels)(const T* data, int channels, int pixels, float* sum);
-};
-
 // The products of a convolution, for one width of blocks.
 struct BlockKernels {
   int width;        // Output channels that are computed at a time.
@@ -115,7 +104,7 @@ struct BlockKernels {
   // Computes block `block` of group `group` for two rows of pixels (the second null for one row): bias +
   // convolution, then ReLU if asked.
   void (*convolve)(const Convolution& convolution, ptrdiff_t in_row, int group, int block, const Turn& turn,
-                   const Pixels<float>& first, const Pixels<float>& second, int pixels, bool relu);
+                   const Pixels& first, const Pixels& second, int pixels, bool relu);
 
   // One position: product[tile][0..width) = v[tile][0..depth) * u[0..depth)[0..width). The weights of the
   // next call are those behind `u`.
@@ -138,7 +127,11 @@ struct KernelTable {
   void (*sum_branches)(const float* const* in, const float* const* scale, const float* const* shift,
                        int branches, int channels, int pixels, bool relu, float* out);
 
-  MapKernels<float> maps;
+  // data[i] = relu(data[i] * gate[i % channels])
+  void (*gate)(float* data, const float* gate, int channels, int pixels, bool relu);
+
+  // sum[c] += data[p][c] over pixels
+  void (*sum_pixels)(const float* data, int channels, int pixels, float* sum);
 
   // out[r] = bias[r] + dot(weight[r], in)
   void (*matrix_vector)(const float* weight, const float* bias, const float* in, int rows, int columns,

@@ -47,11 +47,11 @@ namespace {
 
 template <int kVectors>
 void Convolve(const Convolution& convolution, ptrdiff_t in_row, int group, int block, const Turn& turn,
-              const Pixels<float>& first, const Pixels<float>& second, int pixels, bool relu) {
+              const Pixels& first, const Pixels& second, int pixels, bool relu) {
   constexpr int kBlock = kVectors * kLanes;
-  const Pixels<float> lines[] = {first, second};
+  const Pixels lines[] = {first, second};
   if (second.in != nullptr && 2 * pixels > RowsOf(kVectors)) {
-    for (const Pixels<float>* line = lines; line < lines + 2; ++line)
+    for (const Pixels* line = lines; line < lines + 2; ++line)
       Convolve<kVectors>(convolution, in_row, group, block, turn, *line, {}, pixels, relu);
     return;
   }
@@ -82,7 +82,7 @@ void Convolve(const Convolution& convolution, ptrdiff_t in_row, int group, int b
   const int channels = left < kBlock ? left : kBlock;
   const ptrdiff_t out_offset = static_cast<ptrdiff_t>(group) * convolution.group_out + channel;
   const float* sum = sums;
-  for (const Pixels<float>& row : lines) {
+  for (const Pixels& row : lines) {
     if (row.out == nullptr) break;
     float* to = row.out + out_offset;
     for (int p = 0; p < pixels; ++p, sum += kBlock, to += convolution.out_channels) {
@@ -160,7 +160,8 @@ constexpr KernelTable kTable = {
     .winograd4x2 = {&WinogradInput<4, 2>, &WinogradOutput<4, 2>},
     .winograd4x4 = {&WinogradInput<4, 4>, &WinogradOutput<4, 4>},
     .sum_branches = &SumBranches,
-    .maps = {&Gate, &SumPixels},
+    .gate = &Gate,
+    .sum_pixels = &SumPixels,
     .matrix_vector = &MatrixVector,
 };
 

@@ -2,6 +2,7 @@
 import test from 'ava';
 import {native} from '../ts/native.ts';
 import {mean, runFused, std} from './fused_network.ts';
+import {type Case, error as networkError} from './native_networks.ts';
 import {Random} from './random.ts';
 import {type FusedBlock, forward64, relativeL2} from './reference64.ts';
 
@@ -65,4 +66,41 @@ testBf16('kernels keep their sums in a deep network', async t => {
   const worst = await error(makeBlocks(random, [32, 32, 32, 32, 32, 32, 32, 32, 32, 32]), pixels);
   t.log(worst);
   t.true(worst < 4e-4, `relative L2 ${worst}`);
+});
+
+testBf16('the first maps of a network of many blocks have two parts', async t => {
+  // The second block takes the difference of two channels that differ by a bias; the others pass it on.
+  const random = new Random('many');
+  const pixels = Uint8Array.from(random.uniform(size * size * 3, 0, 255));
+  const errorOf = (count: number) => {
+    const blocks = makeBlocks(random, [2, ...Array(count - 1).fill(1)]);
+    blocks[0]!.weight.copyWithin(27, 0, 27);
+    blocks[0]!.bias.set([2, 2.01]);
+    for (const [i, block] of blocks.slice(1).entries()) {
+      block.bias.fill(0);
+      block.weight.fill(0);
+      block.weight[4] = i === 0 ? -64 : 1;
+      if (i === 0) block.weight[13] = 64;
+    }
+    return error(blocks, pixels);
+  };
+  const [few, many] = [await errorOf(24), await errorOf(25)];
+  t.log(few, many);
+  t.true(many < 3e-3 && many < few / 4, `relative L2 ${many} of 25 blocks, ${few} of 24`);
+});
+
+testBf16('behind gates, maps and weights have two parts', async t => {
+  for (const position of ['before-relu', 'after-relu'] as const) {
+    const testCase: Case = {
+      channels: [16, 40, 48],
+      strides: [2, 1, 2],
+      groups: [1, 1, 2],
+      position,
+      height: 24,
+      width: 20,
+    };
+    const worst = await networkError(testCase, {threads: 2, precision: 'bf16'});
+    t.log(position, worst);
+    t.true(worst < 3e-5, `relative L2 ${worst}`);
+  }
 });

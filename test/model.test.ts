@@ -41,8 +41,13 @@ for (const [name, {architecture, form: storedForm, logits, embeddings}] of Objec
 
 // Seeded weights amplify rounding more than trained ones: PyTorch's own bf16 is off by 2 to 4e-2 on them.
 if (native().cpuInfo().bf16) {
-  for (const name of ['narrow.official.zip.pth', 'squeeze-excite.zip.pth', 'plus.zip.pth']) {
-    test(`${name} in bf16 stays within 3e-2 of float64`, async t => {
+  for (const [name, least, most] of [
+    ['narrow.official.zip.pth', 1e-4, 3e-2],
+    // Behind gates, everything has two parts.
+    ['squeeze-excite.zip.pth', 1e-6, 1e-4],
+    ['plus.zip.pth', 1e-6, 1e-4],
+  ] as const) {
+    test(`${name} in bf16 stays within ${most} of float64`, async t => {
       await using model = await RepVGG.load(checkpoint(name), {
         precision: 'bf16',
         device: 'cpu',
@@ -50,7 +55,7 @@ if (native().cpuInfo().bf16) {
       });
       t.is(model.precision, 'bf16');
       const actual = error(await model.logits(photos), expected.checkpoints[name]!.logits!);
-      t.true(actual < 3e-2 && actual > 1e-4, `relative L2 ${actual}`);
+      t.true(actual < most && actual > least, `relative L2 ${actual}`);
     });
   }
 }

@@ -150,7 +150,7 @@ for (const instructionSet of bf16Sets) {
     test(`bf16, ${instructionSet}: ${name}`, async t => {
       const worst = await error(testCase, {instructionSet, threads: 2, precision: 'bf16'});
       t.true(worst < 2e-2, `relative L2 ${worst}`);
-      t.true(worst > 1e-5, 'bf16 was used');
+      t.true(worst > (testCase.position ? 1e-6 : 1e-5), 'bf16 was used');
     });
   }
 

@@ -1,30 +1,19 @@
 #pragma once
 
 #include <algorithm>
-#include <vector>
 
-#include "cpu/huge_array.h"
 #include "cpu/kernels.h"
 #include "cpu/maps.h"
 #include "cpu/thread_pool.h"
 
 namespace repvgg::cpu {
 
-// Memory that convolutions need while they run, shared by all layers of a network. They grow it when they are
-// made.
-struct Scratch {
-  explicit Scratch(int threads) : of_thread(threads) {}
-  HugeArray<float> shared;
-  std::vector<HugeArray<float>> of_thread;
-};
-
 // The rows of `out` cut into pieces of equal width, and those that one thread computes. The last piece of a
 // row begins early enough to be as wide as the others: some of its pixels may be computed twice, with the
 // same result.
-template <class T>
 struct RowPieces {
-  const Maps<T>& in;
-  const Maps<T>& out;
+  const Fp32Maps& in;
+  const Fp32Maps& out;
   int stride;
   int per_row;
   int pixels;
@@ -32,7 +21,7 @@ struct RowPieces {
   bool by_blocks;     // Blocks of output channels are shared out, not rows of all blocks.
   size_t begin, end;  // This thread's rows, counted over the blocks if by_blocks.
 
-  Pixels<T> operator()(size_t index) const {
+  Pixels operator()(size_t index) const {
     const int image = index / per_row / out.size.height;
     const int y = index / per_row % out.size.height;
     const ptrdiff_t x = std::min<ptrdiff_t>(index % per_row * pixels, out.size.width - pixels);
@@ -52,8 +41,8 @@ struct RowPieces {
 
 // Calls run(pieces) on each thread. Threads have rows of their own, or blocks of output channels where
 // `weights` are more than the maps that are read: then no weight is read twice.
-template <class T, class Run>
-void ForRowPieces(ThreadPool& pool, int images, const Maps<T>& in, const Maps<T>& out, int stride,
+template <class Run>
+void ForRowPieces(ThreadPool& pool, int images, const Fp32Maps& in, const Fp32Maps& out, int stride,
                   int most_pixels, size_t blocks, size_t weights, const Run& run) {
   const int per_row = (out.size.width + most_pixels - 1) / most_pixels;
   const int pixels = (out.size.width + per_row - 1) / per_row;
@@ -64,19 +53,8 @@ void ForRowPieces(ThreadPool& pool, int images, const Maps<T>& in, const Maps<T>
   const size_t rows = static_cast<size_t>(images) * out.size.height;
   const bool by_blocks = weights > static_cast<size_t>(images) * in.image_stride();
   pool.Run(by_blocks ? rows * blocks : rows, [&](const ThreadPool::Share& share) {
-    run(RowPieces<T>{in, out, stride, per_row, pixels, rows, by_blocks, share.begin, share.end});
+    run(RowPieces{in, out, stride, per_row, pixels, rows, by_blocks, share.begin, share.end});
   });
 }
-
-// One convolution whose weights are packed, for activations of type T.
-template <class T>
-class ConvolutionLayer {
- public:
-  virtual ~ConvolutionLayer() = default;
-
-  // out = convolution(in) + bias, then ReLU if asked, for `images` images. Zeroes the border of `out`.
-  virtual void Run(ThreadPool& pool, Scratch& scratch, int images, const Maps<T>& in, const Maps<T>& out,
-                   bool relu) const = 0;
-};
 
 }  // namespace repvgg::cpu

@@ -1,0 +1,75 @@
+// Maps in bf16: blocks of 32 channels, of each a plane of lines, a line being what one pixel has of the
+// block: 64 bytes, a cache line and a row of an AMX tile. A convolution with stride 1 that reads pixel after
+// pixel reads line after line, also across the end of a row: a row is followed by one line of zeros, which is
+// the border of both it and the next.
+//
+// Where the next convolution has stride 2, pixels of even and odd rows and columns have planes of their own,
+// four of them one after another, so that it reads line after line as well.
+//
+// A map may have two parts, bf16 each, whose sum has 16 bits of precision.
+#pragma once
+
+#include <cstddef>
+
+#include "cpu/bf16.h"
+#include "engine/memory_plan.h"
+
+namespace repvgg::cpu {
+
+constexpr int kLineChannels = 32;
+
+inline int LineBlocks(int channels) { return (channels + kLineChannels - 1) / kLineChannels; }
+
+// Where the pixels of one block of channels lie.
+class Bf16Plane {
+ public:
+  Bf16Plane() = default;
+  // For a reader with that stride.
+  Bf16Plane(MapSize size, int stride)
+      : size_(size),
+        stride_(stride),
+        pitch_((size.width - 1) / stride + 2),
+        plane_lines_(((size.height - 1) / stride + 1 + 2 / stride) * pitch_ + 1) {}
+
+  MapSize size() const { return size_; }
+  int stride() const { return stride_; }
+  int pitch() const { return pitch_; }  // Lines from one row of the reader's output to the next.
+  int lines() const { return stride_ * stride_ * plane_lines_; }
+
+  // -1 <= y <= height, -1 <= x <= width: the border has lines too.
+  int Line(int y, int x) const {
+    const int plane = (y + 1) % stride_ * stride_ + (x + 1) % stride_;
+    return plane * plane_lines_ + (y + 1) / stride_ * pitch_ + (x + 1) / stride_;
+  }
+
+ private:
+  MapSize size_;
+  int stride_ = 1;
+  int pitch_ = 0;
+  int plane_lines_ = 0;
+};
+
+// The maps of a point of the network: [image][part][block][line][32].
+struct Bf16Maps {
+  using Value = Bf16;
+  // Values behind the maps that may be read: a convolution computes the last positions 32 at a time.
+  static constexpr size_t kReadAhead = 64 * kLineChannels;
+
+  Bf16* data = nullptr;
+  int pixels = 0;
+  int channels = 0;
+  int parts = 1;
+  int blocks = 0;
+  int lines = 0;  // Of a block; those that are no pixel's are zeros.
+
+  size_t block_stride() const { return static_cast<size_t>(lines) * kLineChannels; }
+  size_t part_stride() const { return blocks * block_stride(); }
+  size_t image_stride() const { return parts * part_stride(); }
+  Bf16Maps image(size_t first) const {
+    Bf16Maps maps = *this;
+    maps.data += first * image_stride();
+    return maps;
+  }
+};
+
+}  // namespace repvgg::cpu
