@@ -139,13 +139,14 @@ test('a missing tensor is named', t => {
     ({name}) => !name.startsWith('stage2.0.se.'),
   );
   refuse(t, squeezed, code, ['"stage2.0.se.down.weight"']);
-  // Fused in part.
-  const mixed = edit(
-    small,
-    'stage1.0.rbr_dense.conv.weight',
-    smallDeploy.find(({name}) => name === 'stage1.0.rbr_reparam.weight')!,
-  );
-  refuse(t, mixed, code, ['"stage0.rbr_reparam.weight"']);
+});
+
+test('a network that is fused in part is neither form', t => {
+  const blockOf = (tensors: readonly TensorInfo[], block: string): TensorInfo[] =>
+    tensors.filter(({name}) => name.startsWith(`${block}.`));
+  const others = small.filter(({name}) => !name.startsWith('stage1.0.'));
+  const received = 'but received "stage1.0.rbr_reparam.weight" and "stage0.rbr_dense.conv.weight"';
+  refuse(t, [...others, ...blockOf(smallDeploy, 'stage1.0')], 'ERR_CHECKPOINT_UNSUPPORTED', [received]);
 });
 
 test('an extra tensor is named', t => {

@@ -1,6 +1,7 @@
 /** Writing that fails half-way, by every writer: the old file stays, and nothing else. */
-import {execFile} from 'node:child_process';
-import {mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
+import {execFile, spawn} from 'node:child_process';
+import {once} from 'node:events';
+import {mkdir, readdir, readFile, stat, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
@@ -46,12 +47,42 @@ const writers: Record<string, string> = {
   },
 );
 
+test('a process that is killed while it writes leaves the old file', async t => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'old.pth');
+  await writeFile(path, 'before');
+  const script = join(folder, 'write.mts');
+  await writeFile(
+    script,
+    `import {writePyTorch} from '${fileURLToPath(new URL('../ts/checkpoint/write_pytorch.ts', import.meta.url))}';
+    const values = async () => new Float32Array(1e5);
+    async function never() {
+      console.log('half of it is written');
+      await new Promise(resolve => setTimeout(resolve, 1e9));
+    }
+    const tensor = {dtype: 'f32', shape: [1e5]};
+    await writePyTorch(process.argv[2], [{...tensor, name: 'a', values}, {...tensor, name: 'b', values: never}]);`,
+  );
+  const child = spawn(process.execPath, ['--import=tsx', script, path], {
+    cwd: fileURLToPath(new URL('..', import.meta.url)),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  await once(child.stdout, 'data');
+  const [temporary] = (await readdir(folder)).filter(name => name.endsWith('.tmp'));
+  t.true((await stat(join(folder, temporary!))).size > 4e5);
+  child.kill('SIGKILL');
+  t.is((await once(child, 'exit'))[1], 'SIGKILL');
+  t.is(await readFile(path, 'utf8'), 'before');
+});
+
 test('errors of the file system are in words', async t => {
   const folder = await temporaryFolder(t);
   const path = join(folder, 'x');
   await writeFile(path, 'before');
   for (const [code, message] of [
     ['ENOSPC', `Cannot write ${path}: the disk is full.`],
+    ['EROFS', `Cannot write ${path}: the file system is read-only.`],
     ['EDQUOT', `Cannot write ${path}: the quota of this disk is used up.`],
     ['EIO', `Cannot write ${path}: EIO: some words.`],
   ] as const) {

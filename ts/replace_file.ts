@@ -87,6 +87,7 @@ export function fileWriteError(path: string, error: unknown): RepVGGError {
   const problems: Record<string, string> = {
     ENOENT: `there is no folder ${dirname(path)}`,
     EACCES: 'permission denied',
+    EROFS: 'the file system is read-only',
     ENOSPC: 'the disk is full',
     EDQUOT: 'the quota of this disk is used up',
     EFBIG: 'it would be larger than this process or file system allows',

@@ -55,6 +55,7 @@ export function checkpointStructure(file: Checkpoint, options: StructureOptions 
   // Where all branches are there, they are what was trained, and a fused kernel beside them is what they once were.
   const isFused = named.some(({fused}) => tensors.has(fused.weight));
   const form: Form = isFused && !named.every(({dense}) => tensors.has(dense.weight)) ? 'deploy' : 'train';
+  if (form === 'deploy') refuseBranches(checkpoint, named);
   const linearNames = layerNames(dialect.linear);
   const linear = Object.values(linearNames).some(name => tensors.has(name)) ? linearNames : null;
   const inferred = inferArchitecture(checkpoint, {dialect, stages}, form, linear);
@@ -77,6 +78,17 @@ export function checkpointStructure(file: Checkpoint, options: StructureOptions 
   };
   checkTensors(checkpoint, structure);
   return structure;
+}
+
+/** In a fused network: with some of its blocks as they were trained it would be neither form. */
+function refuseBranches({path, tensors}: NamedTensors, blocks: readonly BlockNames[]): void {
+  const left = blocks.find(({fused, dense}) => !tensors.has(fused.weight) && tensors.has(dense.weight));
+  if (!left) return;
+  const fused = blocks.find(({fused}) => tensors.has(fused.weight))!.fused.weight;
+  throw new RepVGGError(
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    `Expected blocks that are all fused or all as they were trained in ${path} but received "${fused}" and "${left.dense.weight}": save the network before any is fused.`,
+  );
 }
 
 const floatingPoint: readonly DType[] = ['f64', 'f32', 'f16', 'bf16'];
