@@ -38,7 +38,7 @@ class Addon : public Napi::Addon<Addon> {
          InstanceMethod<&Addon::CudaCounters>("cudaCounters"),
          InstanceMethod<&Addon::CountInstructions>("countInstructions"),
          InstanceMethod<&Addon::LockFile>("lockFile"), InstanceMethod<&Addon::FuseRows>("fuseRows"),
-         InstanceMethod<&Addon::FuseFile>("fuseFile"),
+         InstanceMethod<&Addon::FuseFile>("fuseFile"), InstanceMethod<&Addon::JoinCrc32>("joinCrc32"),
          InstanceMethod<&Addon::PreferHugePages>("preferHugePages"),
          InstanceMethod<&Addon::Release>("release")});
     exports.Set("crc32", HasCrc32() ? Napi::Value(Napi::Function::New<Crc32Of>(env)) : env.Null());
@@ -111,6 +111,7 @@ class Addon : public Napi::Addon<Addon> {
 
   Napi::Value FuseFile(const Napi::CallbackInfo& info) { return FuseFileJob(info, *files_); }
 
+  Napi::Value JoinCrc32(const Napi::CallbackInfo& info) { return JoinCrc32Of(info); }
   void PreferHugePages(const Napi::CallbackInfo& info) { PreferHugePagesOf(info); }
   void Release(const Napi::CallbackInfo& info) { info[0].As<Napi::TypedArray>().ArrayBuffer().Detach(); }
 

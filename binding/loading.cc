@@ -59,9 +59,10 @@ Napi::Value FuseFileJob(const Napi::CallbackInfo& info, Executor& files) {
   const Napi::Env env = info.Env();
   auto target = info[0].As<Napi::Float32Array>();
   const auto scales = info[3].As<Napi::Object>();
-  const size_t channels = scales.Get("dense").As<Napi::Float64Array>().ElementLength();
-  const size_t width = channels == 0 ? 0 : target.ElementLength() / (9 * channels);
-  if (width == 0 || target.ElementLength() != 9 * width * channels) throw WrongLengths(env);
+  if (ToInt(info[4]) < 0 || ToInt(info[5]) < 1) throw WrongLengths(env);
+  const size_t first = ToInt(info[4]);
+  const size_t width = ToInt(info[5]);
+  const size_t count = target.ElementLength() / (9 * width);
   auto job = std::make_unique<Executor::Job>(env);
   job->Keep(target);
   for (const char* branch : {"dense", "pointwise", "identity"}) {
@@ -69,8 +70,8 @@ Napi::Value FuseFileJob(const Napi::CallbackInfo& info, Executor& files) {
   }
   auto fused = std::make_shared<std::optional<FusedFile>>();
   job->SetWork([=, to = target.Data(), dense = ToFileRange(info[1]), pointwise = ToFileRange(info[2]),
-                factors = ToScales(scales, channels), cancelled = ToCancelled(info[4], files, *job)] {
-    *fused = FuseFile(to, dense, pointwise, factors, channels, width, cancelled);
+                factors = ToScales(scales, first + count), cancelled = ToCancelled(info[6], files, *job)] {
+    *fused = FuseFile(to, dense, pointwise, factors, first, count, width, cancelled);
   });
   job->result = [fused](Napi::Env env, Executor::Job&) -> Napi::Value {
     if (!*fused) return env.Null();
@@ -87,6 +88,12 @@ Napi::Value Crc32Of(const Napi::CallbackInfo& info) {
   const auto bytes = info[0].As<Napi::Uint8Array>();
   const uint32_t before = info[1].As<Napi::Number>().Uint32Value();
   return Napi::Number::New(info.Env(), Crc32(before, bytes.Data(), bytes.ByteLength()));
+}
+
+Napi::Value JoinCrc32Of(const Napi::CallbackInfo& info) {
+  const auto number = [&](size_t i) { return info[i].As<Napi::Number>(); };
+  const uint32_t joined = JoinCrc32(number(0).Uint32Value(), number(1).Uint32Value(), number(2).Int64Value());
+  return Napi::Number::New(info.Env(), joined);
 }
 
 void PreferHugePagesOf(const Napi::CallbackInfo& info) {

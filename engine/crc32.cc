@@ -13,10 +13,34 @@
 
 namespace repvgg {
 
-#ifdef __x86_64__
 namespace {
 
 constexpr uint32_t kPolynomial = 0xedb88320;  // Without x^32; the lowest bit is the highest power.
+
+// The remainder of the product of two polynomials.
+uint32_t Multiply(uint32_t a, uint32_t b) {
+  uint32_t product = 0;
+  for (uint32_t bit = 0x80000000; bit != 0; bit >>= 1) {
+    if (a & bit) product ^= b;
+    b = (b >> 1) ^ ((b & 1) ? kPolynomial : 0);
+  }
+  return product;
+}
+
+}  // namespace
+
+// Bytes behind others multiply these by a power of x. What is inverted at the ends of both cancels out.
+uint32_t JoinCrc32(uint32_t before, uint32_t behind, uint64_t count) {
+  uint32_t power = 0x80000000 >> 8;  // x^8, for a byte.
+  for (; count > 0; count >>= 1) {
+    if (count & 1) before = Multiply(before, power);
+    power = Multiply(power, power);
+  }
+  return before ^ behind;
+}
+
+#ifdef __x86_64__
+namespace {
 
 // x^n modulo the polynomial, for carry-less products, which are shifted by one in this order of bits.
 constexpr int64_t PowerOfX(int n) {

@@ -12,4 +12,7 @@ bool HasCrc32();
 // fast as that of the zlib in Node, which takes its bytes from tables.
 uint32_t Crc32(uint32_t before, const uint8_t* bytes, size_t count);
 
+// The checksum of bytes with the checksum `before`, and `count` bytes behind them with the checksum `behind`.
+uint32_t JoinCrc32(uint32_t before, uint32_t behind, uint64_t count);
+
 }  // namespace repvgg

@@ -50,21 +50,21 @@ class TensorReader {
 }  // namespace
 
 std::optional<FusedFile> FuseFile(float* target, const FileRange& dense, const FileRange& pointwise,
-                                  const BranchScales& scales, size_t channels, size_t width,
+                                  const BranchScales& scales, size_t first, size_t count, size_t width,
                                   const Cancelled& cancelled) {
   const size_t row = 9 * width;
   const size_t together = std::max<size_t>(1, kBytesTogether / (row * sizeof(float)));
-  std::vector<float> points(std::min(together, channels) * width);
+  std::vector<float> points(std::min(together, count) * width);
   TensorReader dense_reader(dense), pointwise_reader(pointwise);
   bool finite = true;
-  for (size_t first = 0; first < channels; first += together) {
-    const size_t count = std::min(together, channels - first);
-    float* rows = target + first * row;
-    if (cancelled() || !dense_reader.Read(rows, count * row) ||
-        !pointwise_reader.Read(points.data(), count * width)) {
+  for (size_t done = 0; done < count; done += together) {
+    const size_t rows = std::min(together, count - done);
+    float* kernels = target + done * row;
+    if (cancelled() || !dense_reader.Read(kernels, rows * row) ||
+        !pointwise_reader.Read(points.data(), rows * width)) {
       return std::nullopt;
     }
-    finite &= FuseRows(rows, rows, points.data(), scales, first, count, width);
+    finite &= FuseRows(kernels, kernels, points.data(), scales, first + done, rows, width);
   }
   return FusedFile{finite, dense_reader.crc32(), pointwise_reader.crc32()};
 }

@@ -28,7 +28,7 @@ struct FusedFile {
 // Nothing where not all of them can be read, or it was cancelled; `target` then has anything. Throws
 // std::bad_alloc.
 std::optional<FusedFile> FuseFile(float* target, const FileRange& dense, const FileRange& pointwise,
-                                  const BranchScales& scales, size_t channels, size_t width,
+                                  const BranchScales& scales, size_t first, size_t count, size_t width,
                                   const Cancelled& cancelled);
 
 }  // namespace repvgg

@@ -147,6 +147,14 @@ const ownCrc32 = native().crc32;
   t.is(ownCrc32!(bytes, 0), crc32(bytes));
 });
 
+test('checksums of parts are joined to that of the whole', t => {
+  const bytes = Buffer.from(new Random('join').uniform(3000, 0, 256));
+  for (const at of [0, 1, 2, 255, 256, 1000, 2999, 3000]) {
+    const [before, behind] = [bytes.subarray(0, at), bytes.subarray(at)];
+    t.is(native().joinCrc32(crc32(before), crc32(behind), behind.length), crc32(bytes));
+  }
+});
+
 test('memory is used again as long as kernels do not get larger, and else freed', t => {
   const fusion = new NativeFusion();
   const [first, second] = [fusion.allocate(20), fusion.allocate(20)];

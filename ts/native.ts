@@ -233,8 +233,8 @@ export interface NativeAddon {
     width: number,
   ): boolean;
   /**
-   * Fills `target` with the 3x3 kernels of a block and fuses them in their place, as `fuseRows` does, with the 1x1 kernels.
-   * Checksums are CRC-32 of the bytes in the file, or 0. Null where not all of them can be read, or once `cancel[0]` is 1.
+   * Fills `target` with the 3x3 kernels of output channels from `first` on, and fuses them in their place, as `fuseRows` does,
+   * with the 1x1 kernels; the ranges are those of these channels. Checksums are CRC-32 of the bytes in the file, or 0. Null where not all of them can be read, or once `cancel[0]` is 1.
    * Files must stay open, and arrays must not change, until the promise settles.
    */
   fuseFile(
@@ -242,10 +242,14 @@ export interface NativeAddon {
     dense: NativeFileRange,
     pointwise: NativeFileRange,
     factors: {dense: Float64Array; pointwise: Float64Array; identity: Float64Array | null},
+    first: number,
+    width: number,
     cancel: Uint8Array,
   ): Promise<{finite: boolean; denseCrc32: number; pointwiseCrc32: number} | null>;
   /** CRC-32 behind bytes that have `before`; null where this processor has no instructions that make it fast. */
   crc32: ((bytes: Uint8Array, before: number) => number) | null;
+  /** CRC-32 of bytes that have `before`, and behind them `count` bytes that have `behind`. */
+  joinCrc32(before: number, behind: number, count: number): number;
   /** Has the system give 2 MB pages for an array to which nobody has written. */
   preferHugePages(array: Uint8Array): void;
   /** Frees an array's memory at once; garbage is collected late where it is large. Its length is 0 from then on. */

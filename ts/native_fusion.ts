@@ -10,6 +10,9 @@ import {
 } from './fuse_rows.ts';
 import {type NativeFileRange, native} from './native.ts';
 
+/** Numbers that a thread reads and fuses at a time: the largest kernels have 18 million. */
+const partLength = 2 ** 20;
+
 /**
  * Fuses by the addon, bit for bit as ts/fuse_rows.ts does it, in memory that is used again and again: the system clears
  * what it gives for the first time, which takes longer than fusing.
@@ -84,25 +87,48 @@ async function fuseFile(
 ): Promise<boolean | null> {
   const points = await pointwise.locate?.();
   const kernels = await dense.locate?.();
-  const {fuseFile, crc32} = native();
+  const {fuseFile, crc32, joinCrc32} = native();
   if (!points || !kernels || ((points.verify || kernels.verify) && !crc32)) return null;
   signal?.throwIfAborted();
   const cancel = new Uint8Array(1);
   const forget = signal && raiseOnAbort(signal, cancel);
-  const fused = await lend(kernels, from =>
-    lend(points, other => fuseFile(weight, from, other, factors, cancel)),
-  ).finally(forget);
-  if (!fused) return null;
-  points.verify?.(fused.pointwiseCrc32);
-  kernels.verify?.(fused.denseCrc32);
-  return fused.finite;
+  const channels = factors.dense.length;
+  const width = weight.length / (9 * channels);
+  const together = Math.max(1, Math.floor(partLength / (9 * width)));
+  const parts = Array.from({length: Math.ceil(channels / together)}, (_, i) => {
+    const first = i * together;
+    const target = weight.subarray(9 * width * first, 9 * width * (first + together));
+    return lend(kernels, 36 * width * first, dense =>
+      lend(points, 4 * width * first, pointwise =>
+        fuseFile(target, dense, pointwise, factors, first, width, cancel),
+      ),
+    );
+  });
+  let [finite, denseCrc32, pointwiseCrc32] = [true, 0, 0];
+  try {
+    for (const [i, part] of (await Promise.all(parts)).entries()) {
+      if (!part) return null;
+      const rows = Math.min(together, channels - i * together);
+      finite &&= part.finite;
+      denseCrc32 = joinCrc32(denseCrc32, part.denseCrc32, 36 * width * rows);
+      pointwiseCrc32 = joinCrc32(pointwiseCrc32, part.pointwiseCrc32, 4 * width * rows);
+    }
+  } finally {
+    forget?.();
+  }
+  points.verify?.(pointwiseCrc32);
+  kernels.verify?.(denseCrc32);
+  return finite;
 }
 
 function lend<Result>(
   {file, position, verify}: FileRange,
+  offset: number,
   work: (range: NativeFileRange) => Promise<Result>,
 ): Promise<Result | null> {
-  return file.lend(descriptor => work({descriptor, position, checksum: verify !== undefined}));
+  return file.lend(descriptor =>
+    work({descriptor, position: position + offset, checksum: verify !== undefined}),
+  );
 }
 
 function newBuffer(bytes: number): ArrayBuffer {
