@@ -1,4 +1,5 @@
-import {mkdir, readdir, readFile, readlink, symlink, writeFile} from 'node:fs/promises';
+import {execFileSync} from 'node:child_process';
+import {mkdir, open, readdir, readFile, readlink, symlink, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {Readable} from 'node:stream';
 import {gzipSync} from 'node:zlib';
@@ -6,6 +7,7 @@ import test from 'ava';
 import {packTar} from 'modern-tar';
 import {RepVGG} from '../../ts/model.ts';
 import type {FailedRow} from '../../ts/score.ts';
+import {countRecords} from '../../ts/sources/count.ts';
 import {checkNotSource, openSource, type SourceOptions, type SourceRecord} from '../../ts/sources/source.ts';
 import {sniffStdin} from '../../ts/sources/stdin.ts';
 import {photos} from '../fixtures.ts';
@@ -244,6 +246,20 @@ test('a quote that nobody closes ends a CSV with the rows before it', async t =>
   t.deepEqual(ids, ['a.jpg']);
   t.like(error, {code: 'ERR_SOURCE'});
   t.regex(String(error), /Quote Not Closed/);
+});
+
+test('records are counted where that is cheap, and never taken out of a pipe', async t => {
+  const root = await temporaryFolder(t);
+  await writeFile(join(root, 'list.csv'), 'path\na.jpg\nb.jpg\n');
+  t.is(await countRecords(join(root, 'list.csv')), 2);
+  t.is(await countRecords(join(root, 'list.csv'), {format: 'tar'}), undefined);
+  const pipe = join(root, 'pipe.txt');
+  execFileSync('mkfifo', [pipe]);
+  const counted = countRecords(pipe);
+  const writer = await open(pipe, 'r+'); // Which does not wait for a reader.
+  await writer.write('a.jpg\n');
+  t.is(await counted, undefined);
+  await writer.close();
 });
 
 test('an image is a source of one; what is no source is refused', async t => {
