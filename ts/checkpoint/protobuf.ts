@@ -8,7 +8,7 @@ export type ProtobufField =
   | {number: number; kind: 'bytes'; start: number; end: number};
 
 const varintBytes = 10;
-/** Of all messages that are walked: a D2se with its branches has some 40,000 as ONNX. Each takes time, and as little as two bytes. */
+/** Of all messages that are walked: a D2se with its branches has some 20,000 as ONNX. Each takes time, and as little as two bytes. */
 const maxFields = 300_000;
 
 /** Reads protocol buffers (protobuf.dev/programming-guides/encoding) that are mostly weights. */
