@@ -5,7 +5,7 @@ import test from 'ava';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import type {RepVGGErrorCode} from '../../ts/errors.ts';
 import {floats, safetensors} from './build.ts';
-import {folder, refusal} from './refusal.ts';
+import {folder, oneTensor, refusal} from './refusal.ts';
 
 const four = floats(1, 2, 3, 4);
 const x = (fields: object): object => ({x: {dtype: 'F32', shape: [4], data_offsets: [0, 16], ...fields}});
@@ -137,6 +137,13 @@ test(
   () => indexed({weight_map: {y: 'part'}}, {part: safetensors(x({}), four)}),
   'ERR_CHECKPOINT_CORRUPT',
   /tensor y in part, which has no such tensor/,
+);
+test(
+  "an index of PyTorch's parts",
+  refusal,
+  () => indexed({weight_map: {x: 'part.bin'}}, {'part.bin': oneTensor({})}),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /its index names part\.bin, which is of PyTorch: in parts, only safetensors are read, so save it in one file or/,
 );
 test(
   'an index with two members of one name',

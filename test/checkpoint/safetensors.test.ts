@@ -67,6 +67,17 @@ test('every kind of element, scalars and empty tensors, in any order', async t =
   ]);
 });
 
+test('a header whose length begins as a zip does', async t => {
+  const header = JSON.stringify({w: {dtype: 'F32', shape: [2], data_offsets: [0, 8]}});
+  for (const length of [0x4b50, 0x14b50]) {
+    const bytes = safetensors(header.padEnd(length), floats(1, 2));
+    t.is(bytes.toString('latin1', 0, 2), 'PK');
+    await using checkpoint = await openCheckpoint(await folder.write(bytes));
+    t.is(checkpoint.format, 'safetensors');
+    t.deepEqual(await checkpoint.tensors.get('w')!.read(), Float32Array.of(1, 2));
+  }
+});
+
 test('only the tensors that an index lists are taken, and other members are passed over', async t => {
   const path = await folder.path('listed/x.index.json');
   await mkdir(dirname(path));

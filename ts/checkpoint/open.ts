@@ -9,7 +9,7 @@ import {isOnnx} from './onnx_model.ts';
 import {readPlainPickle} from './plain_pickle.ts';
 import {isPyTorchLegacy, readPyTorchLegacy} from './pytorch_legacy.ts';
 import {readPyTorchTar} from './pytorch_tar.ts';
-import {readPyTorchZip} from './pytorch_zip.ts';
+import {isPyTorchZip, readPyTorchZip} from './pytorch_zip.ts';
 import {isSafetensors, readSafetensors, readSafetensorsIndex} from './safetensors.ts';
 
 /** A file format for tensors, told by how a file begins. */
@@ -27,7 +27,7 @@ const headBytes = 512;
 const containers: readonly Container[] = [
   {
     format: 'PyTorch zip',
-    matches: head => head.toString('latin1', 0, 2) === 'PK',
+    matches: isPyTorchZip,
     read: readPyTorchZip,
   },
   // Before the pickles, since the length of a header can begin with their first bytes.

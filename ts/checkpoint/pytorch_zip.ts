@@ -15,6 +15,11 @@ const [maxPickleBytes, maxStoredPickleBytes] = [2 ** 23, 2 ** 26];
 /** What PyTorch 2.13 reads (caffe2/serialize/versions.h); `torch.save` has always written 3. */
 const maxVersion = 10;
 
+/** The first entry of a zip, or its end where it is empty. "PK" alone is also the length of a header of safetensors, 19280. */
+export function isPyTorchZip(head: Buffer): boolean {
+  return ['PK\x03\x04', 'PK\x05\x06'].includes(head.toString('latin1', 0, 4));
+}
+
 /**
  * Reads the container that `torch.save` has written since PyTorch 1.6: a zip with entries PREFIX/data.pkl, a pickle;
  * PREFIX/data/KEY, a storage each; PREFIX/version; and, since 2.1, PREFIX/byteorder.

@@ -3,6 +3,7 @@ import type {RepVGGError} from '../errors.ts';
 import type {DType, StateDict} from './checkpoint.ts';
 import {CheckpointFile, printable} from './file.ts';
 import {JsonCursor} from './json_cursor.ts';
+import {isPyTorchZip} from './pytorch_zip.ts';
 import {checkTensorCount, elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
 import {nameTensors} from './unwrap.ts';
 
@@ -48,6 +49,7 @@ export async function readSafetensorsIndex(file: CheckpointFile): Promise<StateD
   let count = 0;
   for (const name of new Set(fileOf.values())) {
     const shard = await file.openSibling(name);
+    await refuseZip(shard, name, file);
     const header = await readHeader(shard);
     headerBytes += header.bytes;
     count += header.views.length;
@@ -63,6 +65,13 @@ export async function readSafetensorsIndex(file: CheckpointFile): Promise<StateD
     throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   });
   return {tensors: nameTensors(entries, file)};
+}
+
+/** PyTorch's own files have an index of the same form. */
+async function refuseZip(shard: CheckpointFile, name: string, file: CheckpointFile): Promise<void> {
+  if (!isPyTorchZip(await shard.read(0, Math.min(4, shard.size), 'its first bytes'))) return;
+  const problem = `its index names ${printable(name)}, which is of PyTorch: in parts, only safetensors are read`;
+  throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `${problem}, so save it in one file or as safetensors`);
 }
 
 /** The names of the files that an index names. */
