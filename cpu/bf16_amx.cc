@@ -100,7 +100,7 @@ void Convolve(const Bf16Convolution& convolution, const Bf16Block& block, const 
   _tile_stored(3, sums[kTilePositions] + kHalf, kRowBytes);
 }
 
-constexpr Bf16Kernels kTable = {"amx", &Begin, &End, &Convolve, &GateLines, &SumLines};
+constexpr Bf16Kernels kTable = {"amx", &Begin, &End, &Convolve, &SubtractFromBytes, &GateLines, &SumLines};
 
 }  // namespace
 

@@ -54,7 +54,8 @@ void Convolve(const Bf16Convolution& convolution, const Bf16Block& block, const 
   }
 }
 
-constexpr Bf16Kernels kTable = {"avx512bf16", &Begin, &End, &Convolve, &GateLines, &SumLines};
+constexpr Bf16Kernels kTable = {"avx512bf16",       &Begin,     &End,     &Convolve,
+                                &SubtractFromBytes, &GateLines, &SumLines};
 
 }  // namespace
 

@@ -59,6 +59,19 @@ inline void StoreSums(const Bf16Convolution& convolution, Line sums, const Line&
   StoreParts(line, convolution.out_parts == 2 ? line + convolution.out_part : nullptr, sums);
 }
 
+void SubtractFromBytes(const unsigned char* bytes, const float* middle, int used, int count, Bf16* lines) {
+  const __m512 low = _mm512_loadu_ps(middle), high = _mm512_loadu_ps(middle + kHalf);
+  const __mmask16 mask = static_cast<__mmask16>((1u << (used - kHalf)) - 1);
+  for (int i = 0; i < count; ++i, bytes += kLine, lines += kLine) {
+    const auto load = [&](int at) {
+      return _mm512_cvtepi32_ps(
+          _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + at))));
+    };
+    _mm512_storeu_si512(lines,
+                        Round({_mm512_sub_ps(load(0), low), _mm512_maskz_sub_ps(mask, load(kHalf), high)}));
+  }
+}
+
 void GateLines(Bf16* lines, Bf16* second, const float* gate, int count, bool relu) {
   const __m512 low = _mm512_loadu_ps(gate), high = _mm512_loadu_ps(gate + kHalf);
   for (int i = 0; i < count; ++i, lines += kLine) {

@@ -1,9 +1,9 @@
 #include "cpu/bf16_input.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 namespace repvgg::cpu {
 namespace {
@@ -20,42 +20,51 @@ Bf16 Border(const NetworkShape& shape, int channel) {
 
 }  // namespace
 
-Bf16Input::Bf16Input(const NetworkShape& shape)
-    : height_(shape.height), width_(shape.width), stride_(shape.blocks[0].stride) {
-  out_ = {(height_ - 1) / stride_ + 1, (width_ - 1) / stride_ + 1};
-  for (int c = 0; c < 3; ++c) {
-    middle_[c] = static_cast<float>(Middle(shape, c));
-    border_[c] = Border(shape, c);
-  }
+Bf16Input::Bf16Input(const NetworkShape& shape, const Bf16Kernels& kernels)
+    : kernels_(kernels),
+      height_(shape.height),
+      width_(shape.width),
+      stride_(shape.blocks[0].stride),
+      windows_((width_ - 1) / stride_ + 1) {
+  for (int i = 0; i < kWindowValues; ++i) middle_[i] = static_cast<float>(Middle(shape, i % 3));
+  for (int c = 0; c < 3; ++c) border_[c] = Border(shape, c);
 }
 
 void Bf16Input::WriteWindows(const uint8_t* pixels, int row, Bf16* lines) const {
-  const size_t row_values = size_t{3} * (width_ + 2);
-  thread_local std::vector<Bf16> rows;
-  rows.resize(3 * row_values);
+  constexpr int kRowValues = 9;
+  constexpr int kCopied = 12;  // Bytes, since 9 take more instructions.
+  std::vector<uint8_t> bytes(static_cast<size_t>(windows_) * kLineChannels);
+  const uint8_t* const end = pixels + static_cast<size_t>(height_) * width_ * 3;
+  const auto to = [&](int window, int r) {
+    return static_cast<size_t>(window) * kLineChannels + r * kRowValues;
+  };
   for (int r = 0; r < 3; ++r) {
-    Bf16* const to = &rows[r * row_values];
     const int y = row * stride_ + r - 1;
-    if (y < 0 || y >= height_) {
-      for (size_t i = 0; i < row_values; ++i) to[i] = border_[i % 3];
-      continue;
-    }
+    if (y < 0 || y >= height_) continue;
     const uint8_t* const from = pixels + static_cast<size_t>(y) * width_ * 3;
-    std::copy_n(border_, 3, to);
-    std::copy_n(border_, 3, to + row_values - 3);
-    for (int x = 0; x < width_; ++x) {
-      for (int c = 0; c < 3; ++c) {
-        // Exact: the lower half of these floats is zero.
-        const float value = static_cast<float>(from[x * 3 + c]) - middle_[c];
-        to[(x + 1) * 3 + c] = {static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16)};
+    for (int window = 0; window < windows_; ++window) {
+      const int x = window * stride_ - 1;
+      if (x >= 0 && x + 3 <= width_ && end - (from + x * 3) >= kCopied) {
+        std::memcpy(&bytes[to(window, r)], from + x * 3, kCopied);
+      } else {
+        for (int c = std::max(0, -x); c < std::min(3, width_ - x); ++c)
+          std::copy_n(from + (x + c) * 3, 3, &bytes[to(window, r) + c * 3]);
       }
     }
   }
-  for (int x = 0; x < out_.width; ++x, lines += kLineChannels) {
-    for (int r = 0; r < 3; ++r)
-      std::memcpy(lines + r * 9, &rows[r * row_values + static_cast<size_t>(x) * stride_ * 3],
-                  9 * sizeof(Bf16));
-    std::memset(lines + kWindowValues, 0, (kLineChannels - kWindowValues) * sizeof(Bf16));
+  kernels_.subtract(bytes.data(), middle_, kWindowValues, windows_, lines);
+
+  const auto set_border = [&](int window, int r, int c) {
+    std::copy_n(border_, 3, lines + to(window, r) + c * 3);
+  };
+  for (int r = 0; r < 3; ++r) {
+    const int y = row * stride_ + r - 1;
+    const bool outside = y < 0 || y >= height_;
+    for (int window = 0; outside && window < windows_; ++window) {
+      for (int c = 0; c < 3; ++c) set_border(window, r, c);
+    }
+    set_border(0, r, 0);
+    if ((windows_ - 1) * stride_ + 1 >= width_) set_border(windows_ - 1, r, 2);
   }
 }
 

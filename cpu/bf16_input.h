@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/bf16.h"
+#include "cpu/bf16_kernels.h"
 #include "cpu/bf16_maps.h"
 #include "engine/network.h"
 
@@ -15,19 +16,16 @@ constexpr int kWindowValues = 27;  // [row][column][channel]; the rest of a line
 
 class Bf16Input {
  public:
-  explicit Bf16Input(const NetworkShape& shape);
+  Bf16Input(const NetworkShape& shape, const Bf16Kernels& kernels);
 
   // The windows of one row of the first block's output. `pixels` is the image.
   void WriteWindows(const uint8_t* pixels, int row, Bf16* lines) const;
 
-  // Lines of an image.
-  int lines() const { return out_.height * out_.width; }
-  MapSize out() const { return out_; }
-
  private:
-  int height_, width_, stride_;
-  MapSize out_;
-  float middle_[3];
+  const Bf16Kernels& kernels_;
+  const int height_, width_, stride_;
+  const int windows_;  // Of a row.
+  float middle_[kLineChannels] = {};
   Bf16 border_[3];
 };
 

@@ -63,6 +63,10 @@ struct Bf16Kernels {
   void (*convolve)(const Bf16Convolution& convolution, const Bf16Block& block, const Bf16* in, Bf16* out,
                    const int* to, const Bf16* fetch, int fetched, Bf16Waiting& waiting);
 
+  // lines[i] = bytes[i] - middle, exact where the difference is a whole number of 8 bits. [count][32], with
+  // zeros for values of a line that are not among the first `used`, at least 16.
+  void (*subtract)(const uint8_t* bytes, const float* middle, int used, int count, Bf16* lines);
+
   // Lines of one block of channels; `second` is their second part, or null.
   // line = relu(line * gate), gate[32]
   void (*gate)(Bf16* lines, Bf16* second, const float* gate, int count, bool relu);

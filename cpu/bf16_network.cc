@@ -64,7 +64,7 @@ Bf16Network::Bf16Network(NetworkShape network, const KernelTable& kernels, const
                          std::shared_ptr<ThreadPool> pool, BackendOptions options)
     : CpuNetwork(network, kernels, std::move(pool), std::move(options), MakePlan(network)),
       bf16_(bf16),
-      input_(shape()),
+      input_(shape(), bf16),
       planes_(PlacePixels(shape())),
       blocks_(shape().blocks.size()) {}
 

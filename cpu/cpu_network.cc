@@ -88,11 +88,13 @@ void CpuNetwork<Maps>::Run(const ImageBatch& batch, Output output, float* out, c
   }
   if (output != Output::kLogits) return done(nullptr);
   pool_->Run(classes, [&](const ThreadPool::Share& share) {
-    // Images inside: a row of weights comes from memory once for all of them.
-    for (size_t row = share.begin; row < share.end; ++row) {
+    // Images inside: rows of weights come from memory once for all of them.
+    constexpr size_t kRows = 4;
+    for (size_t row = share.begin; row < share.end; row += kRows) {
+      const int rows = static_cast<int>(std::min(kRows, share.end - row));
       for (int image = 0; image < batch.count; ++image) {
         kernels_.matrix_vector(&linear_weight_[row * channels], &linear_bias_[row],
-                               embeddings + image * channels, 1, channels, out + image * classes + row);
+                               embeddings + image * channels, rows, channels, out + image * classes + row);
       }
     }
   });

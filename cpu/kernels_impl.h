@@ -121,22 +121,44 @@ void SumPixels(const float* data, int channels, int pixels, float* sum) {
   }
 }
 
-void MatrixVector(const float* weight, const float* bias, const float* in, int rows, int columns,
-                  float* out) {
-  for (int r = 0; r < rows; ++r, weight += columns) {
-    constexpr int kSums = 4;  // One chain of additions would wait for itself.
-    Vector sum[kSums] = {};
-    int c = 0;
-    for (; c + kSums * kLanes <= columns; c += kSums * kLanes) {
-      for (int i = 0; i < kSums; ++i) sum[i] += Load(weight + c + i * kLanes) * Load(in + c + i * kLanes);
+// Pairs of lanes, then pairs of pairs: one chain of additions would wait for itself.
+inline float SumOfLanes(Vector vector) {
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = vector[i];
+  for (int count = kLanes / 2; count > 0; count /= 2) {
+    for (int i = 0; i < count; ++i) lanes[i] += lanes[i + count];
+  }
+  return lanes[0];
+}
+
+// The sums of a row are the same whatever kRows is.
+template <int kRows>
+void MultiplyRows(const float* weight, const float* bias, const float* in, int columns, float* out) {
+  constexpr int kSums = 2;
+  Vector sum[kRows][kSums] = {};
+  int c = 0;
+  for (; c + kSums * kLanes <= columns; c += kSums * kLanes) {
+    for (int i = 0; i < kSums; ++i) {
+      const Vector values = Load(in + c + i * kLanes);
+      for (int r = 0; r < kRows; ++r) sum[r][i] += Load(weight + r * columns + c + i * kLanes) * values;
     }
-    for (; c + kLanes <= columns; c += kLanes) sum[0] += Load(weight + c) * Load(in + c);
-    const Vector all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    float total = bias[r];
-    for (int i = 0; i < kLanes; ++i) total += all[i];
-    for (; c < columns; ++c) total += weight[c] * in[c];
+  }
+  for (int r = 0; r < kRows; ++r, weight += columns) {
+    float total = bias[r] + SumOfLanes(sum[r][0] + sum[r][1]);
+    for (int i = c; i < columns; ++i) total += weight[i] * in[i];
     out[r] = total;
   }
+}
+
+void MatrixVector(const float* weight, const float* bias, const float* in, int rows, int columns,
+                  float* out) {
+  constexpr int kTogether = 4;
+  int r = 0;
+  for (; r + kTogether <= rows; r += kTogether) {
+    MultiplyRows<kTogether>(weight + static_cast<ptrdiff_t>(r) * columns, bias + r, in, columns, out + r);
+  }
+  for (; r < rows; ++r)
+    MultiplyRows<1>(weight + static_cast<ptrdiff_t>(r) * columns, bias + r, in, columns, out + r);
 }
 
 }  // namespace
