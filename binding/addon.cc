@@ -23,6 +23,8 @@
 namespace repvgg {
 namespace {
 
+void Release(const Napi::CallbackInfo& info) { info[0].As<Napi::TypedArray>().ArrayBuffer().Detach(); }
+
 // One instance per environment (the main thread, and each worker thread that loads the addon).
 class Addon : public Napi::Addon<Addon> {
  public:
@@ -35,12 +37,14 @@ class Addon : public Napi::Addon<Addon> {
          InstanceMethod<&Addon::ResizeCrop>("resizeCrop"), InstanceMethod<&Addon::PrepareJpeg>("prepareJpeg"),
          InstanceMethod<&Addon::DecodeJpeg>("decodeJpeg"),
          InstanceMethod<&Addon::MeasureLimits>("measureLimits"),
-         InstanceMethod<&Addon::CudaCounters>("cudaCounters"),
-         InstanceMethod<&Addon::CountInstructions>("countInstructions"),
-         InstanceMethod<&Addon::LockFile>("lockFile"), InstanceMethod<&Addon::FuseRows>("fuseRows"),
-         InstanceMethod<&Addon::FuseFile>("fuseFile"), InstanceMethod<&Addon::JoinCrc32>("joinCrc32"),
-         InstanceMethod<&Addon::PreferHugePages>("preferHugePages"),
-         InstanceMethod<&Addon::Release>("release")});
+         InstanceMethod<&Addon::FuseFile>("fuseFile")});
+    exports.Set("cudaCounters", Napi::Function::New<ReadCudaCounters>(env));
+    exports.Set("countInstructions", Napi::Function::New<CountInstructions>(env));
+    exports.Set("lockFile", Napi::Function::New<LockFile>(env));
+    exports.Set("fuseRows", Napi::Function::New<FuseRowsOf>(env));
+    exports.Set("joinCrc32", Napi::Function::New<JoinCrc32Of>(env));
+    exports.Set("preferHugePages", Napi::Function::New<PreferHugePagesOf>(env));
+    exports.Set("release", Napi::Function::New<Release>(env));
     exports.Set("crc32", HasCrc32() ? Napi::Value(Napi::Function::New<Crc32Of>(env)) : env.Null());
     exports.Set("Network", NetworkObject::Define(env, &compute_));
     env.AddCleanupHook([this] {
@@ -103,17 +107,7 @@ class Addon : public Napi::Addon<Addon> {
 
   Napi::Value MeasureLimits(const Napi::CallbackInfo& info) { return StartMeasuringLimits(info, compute_); }
 
-  Napi::Value CudaCounters(const Napi::CallbackInfo& info) { return ReadCudaCounters(info); }
-  Napi::Value CountInstructions(const Napi::CallbackInfo& info) { return repvgg::CountInstructions(info); }
-
-  Napi::Value LockFile(const Napi::CallbackInfo& info) { return repvgg::LockFile(info); }
-  Napi::Value FuseRows(const Napi::CallbackInfo& info) { return FuseRowsOf(info); }
-
   Napi::Value FuseFile(const Napi::CallbackInfo& info) { return FuseFileJob(info, *files_); }
-
-  Napi::Value JoinCrc32(const Napi::CallbackInfo& info) { return JoinCrc32Of(info); }
-  void PreferHugePages(const Napi::CallbackInfo& info) { PreferHugePagesOf(info); }
-  void Release(const Napi::CallbackInfo& info) { info[0].As<Napi::TypedArray>().ArrayBuffer().Detach(); }
 
   DeviceExecutors compute_;
   std::unique_ptr<Executor> images_;

@@ -7,7 +7,8 @@
 namespace repvgg {
 
 CodedError DescribeError(const std::exception& error) {
-  if (const auto* coded = dynamic_cast<const Error*>(&error)) return {coded->code(), coded->what()};
+  if (const auto* coded = dynamic_cast<const Error*>(&error))
+    return {std::string(coded->code()), coded->what()};
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr)
     return {"ERR_OUT_OF_MEMORY", "Not enough memory."};
   return {"ERR_OUT_OF_MEMORY", std::string("The system refused a resource: ") + error.what() + "."};
@@ -93,8 +94,8 @@ void Executor::Finish(Job* job, const std::exception_ptr& error) {
   settle_.NonBlockingCall(job, [this](Napi::Env env, Napi::Function, Job* settled) {
     const std::unique_ptr<Job> owner(settled);
     if (env == nullptr) return;
-    Settle(env, *owner);
     if (--pending_ == 0) settle_.Unref(env);
+    Settle(env, *owner);
   });
   const std::lock_guard lock(mutex_);
   --in_flight_;
@@ -103,10 +104,11 @@ void Executor::Finish(Job* job, const std::exception_ptr& error) {
 
 void Executor::Settle(Napi::Env env, Job& job) {
   Napi::HandleScope scope(env);
-  if (job.error.code.empty()) {
+  if (!job.error.code.empty()) return job.deferred.Reject(ToJavaScript(env, job.error).Value());
+  try {
     job.deferred.Resolve(job.result ? job.result(env, job) : env.Undefined());
-  } else {
-    job.deferred.Reject(ToJavaScript(env, job.error).Value());
+  } catch (const Napi::Error& error) {  // There was no memory for the result, say.
+    job.deferred.Reject(error.Value());
   }
 }
 

@@ -15,6 +15,9 @@ namespace repvgg {
 namespace {
 
 constexpr uint8_t kJpegMagic[] = {0xff, 0xd8, 0xff};
+// More than any image of as many pixels as are allowed: what a file says of its size is not to fill the
+// memory.
+constexpr off_t kMostBytes = off_t{1} << 30;
 
 struct File {
   explicit File(const std::string& path)
@@ -46,8 +49,10 @@ std::vector<uint8_t> ReadJpegFile(const std::string& path) {
   if (path.find('\0') != std::string::npos) throw JpegRefused();
   const File file(path);
   struct stat status;
-  if (file.descriptor < 0 || fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode))
+  if (file.descriptor < 0 || fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode) ||
+      status.st_size > kMostBytes) {
     throw JpegRefused();
+  }
   constexpr size_t kHead = sizeof kJpegMagic;
   std::vector<uint8_t> bytes(kHead);
   if (!file.Read(bytes.data(), kHead) || std::memcmp(bytes.data(), kJpegMagic, kHead) != 0)

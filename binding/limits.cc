@@ -43,26 +43,19 @@ DeviceLimits MeasureCuda([[maybe_unused]] const std::string& device,
                          [[maybe_unused]] const std::string& precision, [[maybe_unused]] double seconds,
                          [[maybe_unused]] bool copy) {
 #ifdef REPVGG_CUDA
-  const size_t index = std::stoul(device.substr(device.find(':') + 1));
-  const CudaStatus status = QueryCuda();
-  if (index < status.devices.size()) {
-    cuda::Precision own = cuda::Precision::kFp32;
-    for (const auto one :
-         {cuda::Precision::kTf32, cuda::Precision::kFp16, cuda::Precision::kBf16, cuda::Precision::kFp8}) {
-      if (precision == cuda::PrecisionName(one)) own = one;
-    }
-    const cuda::Limits limits = cuda::MeasureLimits(static_cast<int>(index), own, seconds, copy);
-    DeviceLimits result;
-    result.instruction_set =
-        "sm_" + std::to_string(status.devices[index].architecture) + ", " + limits.matrix_instruction;
-    result.fma_gflops = limits.fma_gflops;
-    if (limits.matrix_gflops > 0) result.matrix_gflops = limits.matrix_gflops;
-    result.copy_gbps = limits.copy_gbps;
-    if (copy) result.l2_gbps = limits.l2_gbps;
-    return result;
-  }
+  const CudaDevice gpu = FindCudaDevice(device, QueryCuda());
+  const auto own = cuda::ToPrecision(precision).value_or(cuda::Precision::kFp32);
+  const cuda::Limits limits = cuda::MeasureLimits(gpu.index, own, seconds, copy);
+  DeviceLimits result;
+  result.instruction_set = "sm_" + std::to_string(gpu.architecture) + ", " + limits.matrix_instruction;
+  result.fma_gflops = limits.fma_gflops;
+  if (limits.matrix_gflops > 0) result.matrix_gflops = limits.matrix_gflops;
+  result.copy_gbps = limits.copy_gbps;
+  if (copy) result.l2_gbps = limits.l2_gbps;
+  return result;
+#else
+  throw Error("ERR_DEVICE_UNAVAILABLE", "This build has no backend called \"" + device + "\".");
 #endif
-  throw Error("ERR_DEVICE_UNAVAILABLE", "There is no device \"" + device + "\".");
 }
 
 Napi::Value OrNull(Napi::Env env, const std::optional<double>& value) {

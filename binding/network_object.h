@@ -17,7 +17,7 @@ class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
   // `executors` must outlive the class.
   static Napi::Function Define(Napi::Env env, DeviceExecutors* executors);
 
-  // new Network(shape, {backend, batchSize, threads?, instructionSet?, algorithm?})
+  // new Network(shape, options): NativeNetworkOptions of ts/native.ts
   explicit NetworkObject(const Napi::CallbackInfo& info);
 
  private:

@@ -127,8 +127,8 @@ AlgorithmChoice ChooseAlgorithm(const KernelTable& kernels, const BlockShape& bl
   for (const Algorithm algorithm : algorithms) names.emplace_back(AlgorithmName(algorithm));
   const std::string key = LayerKey(images, in.height, in.width, block.in_channels, block.out_channels,
                                    block.stride, block.groups);
-  static Shared* const shared =
-      new Shared;  // Never destroyed: threads may load networks while the process ends.
+  // Never destroyed: threads may load networks while the process ends.
+  static Shared* const shared = new Shared;
   const std::lock_guard lock(shared->mutex);
   Pick pick = TimingsOf(*shared, kernels).Choose(key, names, 0, [&](size_t index) {
     return Microseconds(kernels, block, in, out, images, algorithms[index], weight, bias);

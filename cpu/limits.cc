@@ -28,8 +28,7 @@ constexpr int kSums = 12;
 constexpr int kSteps = 4096;
 
 // One function per instruction set: `kSteps` multiply-adds to each of the sums, which start differently since
-// equal ones would be computed once. A macro, since the target of
-// a template cannot be its parameter.
+// equal ones would be computed once. A macro, since the target of a template cannot be its parameter.
 #define REPVGG_FMA_LOOP(name, attributes, lanes)                                      \
   typedef float name##Vector __attribute__((vector_size(lanes * sizeof(float))));     \
   attributes void name(volatile float* value) {                                       \

@@ -41,8 +41,8 @@ class ThreadPool {
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable done_;
-  const std::function<void(const Share&)>* body_ =
-      nullptr;  // This and the next belong to the current generation.
+  // Of the current generation.
+  const std::function<void(const Share&)>* body_ = nullptr;
   size_t count_ = 0;
   std::atomic<size_t> generation_ = 0;  // Counts calls of Run. Changed under the mutex.
   std::atomic<int> running_ = 0;        // Workers that are not done with it.

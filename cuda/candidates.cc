@@ -309,4 +309,12 @@ const char* PrecisionName(Precision precision) {
   return kNames[static_cast<int>(precision)];
 }
 
+std::optional<Precision> ToPrecision(const std::string& name) {
+  for (const Precision precision :
+       {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16, Precision::kFp8}) {
+    if (name == PrecisionName(precision)) return precision;
+  }
+  return std::nullopt;
+}
+
 }  // namespace repvgg::cuda

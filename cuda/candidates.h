@@ -1,6 +1,7 @@
 // The ways to compute one convolution layer: algorithm and tile, behind one set of functions.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,5 +65,6 @@ cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, con
                               cudaStream_t stream);
 
 const char* PrecisionName(Precision precision);
+std::optional<Precision> ToPrecision(const std::string& name);
 
 }  // namespace repvgg::cuda

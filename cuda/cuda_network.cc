@@ -31,13 +31,7 @@ CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const Backen
       chooser_(device_, precision, WantedAlgorithm(shape(), precision, options), CacheDirectory(),
                std::move(measure), ToWinogradClass(options.winograd)),
       image_bytes_(size_t{3} * shape().height * shape().width),
-      chunk_(std::clamp(options.batch_size, 1, forward_.MostImages())) {
-  OnDevice([&] {
-    for (Stream* stream : {&upload_, &compute_, &download_}) *stream = MakeStream();
-    for (Event* event : {&uploaded_, &stem_done_, &computed_}) *event = MakeEvent(EventUse::kStream);
-    uploader_ = std::make_unique<Uploader>(chunk_ * image_bytes_, upload_.get());
-  });
-}
+      chunk_(std::clamp(options.batch_size, 1, forward_.MostImages())) {}
 
 CudaNetwork::~CudaNetwork() {
   // What a failed run left in the streams still uses the buffers.
@@ -112,6 +106,9 @@ void CudaNetwork::Run(const ImageBatch& batch, Output output, float* out, const 
 
 void CudaNetwork::Prepare() {
   chooser_.StopMeasuring();
+  for (Stream* stream : {&upload_, &compute_, &download_}) *stream = MakeStream();
+  for (Event* event : {&uploaded_, &stem_done_, &computed_}) *event = MakeEvent(EventUse::kStream);
+  uploader_ = std::make_unique<Uploader>(chunk_ * image_bytes_, upload_.get());
   for (;; chunk_ = DivideUp(chunk_, 2)) {
     try {
       Buffers buffers = Allocate(chunk_);
@@ -221,10 +218,11 @@ double CudaNetwork::MeasureRate(const ImageBatch& batch, double seconds, const C
   OnDevice([&] {
     if (buffers_ == nullptr) Prepare();
     const int images = std::min(chunk_, batch.count), graph_batch = GraphBatch(images);
-    // What can want for memory comes first: from where slots are taken, only a lost device ends this early.
     const Graph& graph = GraphFor(*buffers_, buffers_->slots[0], graph_batch);
     const Event over[2] = {MakeEvent(EventUse::kThread), MakeEvent(EventUse::kThread)};
     for (int i = 0; i < kSlots; ++i) free_slots_.acquire();  // Runs under way are over then.
+    const auto give_back = [](auto* slots) { slots->release(kSlots); };
+    const std::unique_ptr<decltype(free_slots_), decltype(give_back)> taken(&free_slots_, give_back);
     uploader_->Upload(buffers_->batch.pixels.get(), batch.pixels, images * image_bytes_);
     Check(cudaStreamSynchronize(upload_.get()), kRunning);
     const Clock::time_point start = Clock::now();
@@ -239,7 +237,6 @@ double CudaNetwork::MeasureRate(const ImageBatch& batch, double seconds, const C
     }
     Check(cudaStreamSynchronize(compute_.get()), kRunning);
     rate = runs * images / std::chrono::duration<double>(Clock::now() - start).count();
-    for (int i = 0; i < kSlots; ++i) free_slots_.release();
   });
   if (cancelled()) throw Error(kAborted, "The measurement was aborted.");
   return rate;

@@ -24,6 +24,7 @@ namespace repvgg::cuda {
 // and the algorithm of a layer is fixed when the layer is loaded.
 class CudaNetwork : public Network {
  public:
+  // Calls nothing of CUDA: that may take a second at first, and JavaScript's thread makes the network.
   // `options.batch_size` is the chunk. The chunk is halved, again and again, if the GPU has not enough memory
   // for it; Describe says what it became.
   CudaNetwork(NetworkShape shape, Precision precision, const BackendOptions& options, DeviceTraits device,
@@ -48,7 +49,7 @@ class CudaNetwork : public Network {
     Event downloaded;
     std::map<int, Graph> graphs;  // By batch size.
   };
-  // What chunks need beside the weights. Allocated at the first run.
+  // What chunks need beside the weights.
   struct Buffers {
     BatchBuffers batch;
     Slot slots[kSlots];
@@ -61,6 +62,7 @@ class CudaNetwork : public Network {
   // measuring holds.
   template <typename Work>
   void Load(Work work);
+  // Of the first run: all that runs need beside the weights.
   void Prepare();
   Buffers Allocate(int chunk) const;
   // Of one image.

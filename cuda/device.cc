@@ -2,7 +2,10 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdlib>
+
 #include "cuda/architectures.h"
+#include "engine/error.h"
 
 namespace repvgg {
 namespace {
@@ -35,6 +38,7 @@ CudaStatus QueryCuda() {
     error = cudaGetDeviceProperties(&properties, i);
     if (error != cudaSuccess) break;
     CudaDevice device;
+    device.index = i;
     device.name = properties.name;
     device.compute_capability = std::to_string(properties.major) + "." + std::to_string(properties.minor);
     device.architecture = properties.major * 10 + properties.minor;
@@ -49,6 +53,21 @@ CudaStatus QueryCuda() {
     cudaGetLastError();  // Not sticky: the next call starts clean.
   }
   return status;
+}
+
+CudaDevice FindCudaDevice(const std::string& name, const CudaStatus& status) {
+  const auto unavailable = [&](const std::string& reason) {
+    return Error("ERR_DEVICE_UNAVAILABLE", "Cannot use \"" + name + "\": " + reason + ".");
+  };
+  if (status.devices.empty()) throw unavailable("CUDA finds no GPU (" + status.error + ")");
+  const size_t index =
+      name == "cuda" ? 0 : std::strtoul(name.c_str() + std::string("cuda:").size(), nullptr, 10);
+  if (index >= status.devices.size()) {
+    throw unavailable("this machine has " + std::to_string(status.devices.size()) + " GPUs");
+  }
+  const CudaDevice& device = status.devices[index];
+  if (!device.problem.empty()) throw unavailable(device.name + " cannot run it: " + device.problem);
+  return device;
 }
 
 }  // namespace repvgg

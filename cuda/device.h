@@ -9,6 +9,7 @@
 namespace repvgg {
 
 struct CudaDevice {
+  int index = 0;
   std::string name;
   std::string compute_capability;  // "9.0"
   int architecture = 0;            // 90
@@ -26,5 +27,8 @@ struct CudaStatus {
 };
 
 CudaStatus QueryCuda();
+
+// "cuda" or "cuda:N". Throws Error{ERR_DEVICE_UNAVAILABLE} with the reason.
+CudaDevice FindCudaDevice(const std::string& name, const CudaStatus& status);
 
 }  // namespace repvgg

@@ -10,6 +10,18 @@ namespace {
 
 constexpr std::chrono::microseconds kAskingTime{200};
 
+// An error that the device does not recover from is the answer to every later call as well. Asked in relaxed
+// mode, since the call that failed may be one that was being recorded.
+bool DeviceAnswers() {
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  cudaThreadExchangeStreamCaptureMode(&mode);
+  size_t free = 0, total = 0;
+  const bool answers = cudaMemGetInfo(&free, &total) == cudaSuccess;
+  cudaThreadExchangeStreamCaptureMode(&mode);
+  cudaGetLastError();
+  return answers;
+}
+
 }  // namespace
 
 void Check(cudaError_t error, const char* doing) {
@@ -19,9 +31,19 @@ void Check(cudaError_t error, const char* doing) {
     throw Error(kOutOfMemory, std::string("The GPU has not enough memory left: it ran out while ") + doing +
                                   ". Use a smaller batchSize, or free other models.");
   }
-  throw Error(kDeviceLost, std::string("The GPU failed while ") + doing + " (" + cudaGetErrorName(error) +
-                               ": " + cudaGetErrorString(error) +
-                               "). The model is lost: load it again, in a new process if that fails too.");
+  const std::string what =
+      std::string(doing) + " (" + cudaGetErrorName(error) + ": " + cudaGetErrorString(error) + ")";
+  if (error == cudaErrorDevicesUnavailable) {
+    throw Error("ERR_DEVICE_UNAVAILABLE", "The GPU is not to be had while " + what +
+                                              ": another process may have it for itself, as its compute mode "
+                                              "in nvidia-smi would say.");
+  }
+  if (DeviceAnswers()) {
+    throw Error(kDeviceRefused, "The GPU or its driver refused a call while " + what +
+                                    ". Both are as usable as before: docs/errors.md says what may help.");
+  }
+  throw Error(kDeviceLost, "The GPU failed while " + what +
+                               ". The model is lost: load it again, in a new process if that fails too.");
 }
 
 DeviceMemory AllocateDevice(size_t bytes) {

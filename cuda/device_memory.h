@@ -11,9 +11,11 @@ namespace repvgg::cuda {
 
 inline constexpr const char* kOutOfMemory = "ERR_OUT_OF_MEMORY";
 inline constexpr const char* kDeviceLost = "ERR_DEVICE_LOST";
+inline constexpr const char* kDeviceRefused = "ERR_DEVICE_REFUSED";
 
-// Throws Error{ERR_OUT_OF_MEMORY}, after which the device is as usable as before, or Error{ERR_DEVICE_LOST}
-// for everything else: all arguments are ours and valid, so what fails is the device (or a kernel of ours).
+// Throws Error{ERR_OUT_OF_MEMORY} or Error{ERR_DEVICE_REFUSED}, after which the device is as usable as
+// before; Error{ERR_DEVICE_LOST} after what it does not recover from in this process (a kernel that failed, a
+// device that fell off the bus); Error{ERR_DEVICE_UNAVAILABLE} where another process has it for itself.
 // `doing` completes "while ...".
 void Check(cudaError_t error, const char* doing);
 

@@ -81,10 +81,9 @@ class LayerTimer {
     std::nth_element(times.begin(), times.begin() + kRepetitions / 2, times.end());
     return times[kRepetitions / 2];
   } catch (const Error& error) {
-    // Too little memory, or a launch that this device or its driver refuses: others are left. After anything
-    // else the stream fails too.
-    if (error.code() != kOutOfMemory && cudaStreamSynchronize(stream_.get()) != cudaSuccess) throw;
-    return std::nullopt;
+    if (error.code() == kDeviceLost) throw;
+    return std::nullopt;  // Too little memory, or a launch that this device or its driver refuses: others are
+                          // left.
   }
 
  private:

@@ -1,6 +1,8 @@
 // Host side of limits.cu.
 #pragma once
 
+#include <cstdint>
+
 #include "cuda/convolution.h"
 #include "cuda/runtime.h"
 
@@ -12,6 +14,15 @@ inline constexpr int kFmaChains = 16;   // Independent sums of a thread.
 
 inline constexpr int kWgmmaSharedBytes = (64 + 256) * 128;
 inline constexpr int kWmmaSharedBytes = kLimitChains / 2 * 16 * 16 * 4;
+
+// What layer_timer.cc gives the kernels: values from -0.05 to 0.05, another for each `bits`. Operands that
+// are all equal, or nearly zero, switch few transistors; a GPU that its power limits then runs at a higher
+// clock than any kernel sees, and everything held against that peak looks worse than it is.
+constexpr float LimitValue(uint32_t bits) {
+  bits *= 0x9e3779b9u;
+  bits = (bits ^ bits >> 16) * 0x85ebca6bu;
+  return static_cast<float>(static_cast<int32_t>(bits ^ bits >> 13) >> 8) * (0.05f / (1 << 23));
+}
 
 enum class MatrixUnit { kWmma, kMma, kWgmma };
 
@@ -27,6 +38,9 @@ constexpr double MatrixOperations(Precision precision, MatrixUnit unit) {
 // `out` has a float for each thread. kWmma is for fp16, kWgmma for fp16, bf16 and fp8.
 cudaError_t LaunchMatrixLimit(Precision precision, MatrixUnit unit, int blocks, int rounds, float* out,
                               cudaStream_t stream);
+// kFmaChains of a thread: sum i becomes sum * FmaFactor(thread, i / 4) + FmaAddend(thread, i % 4), from 0.
+constexpr float FmaFactor(uint32_t thread, int i) { return 20 * LimitValue(8 * thread + i); }
+constexpr float FmaAddend(uint32_t thread, int i) { return LimitValue(8 * thread + 4 + i); }
 cudaError_t LaunchFmaLimit(int blocks, int rounds, float* out, cudaStream_t stream);
 // `words` of 16 bytes, a multiple of 4 kLimitThreads, are read by every block.
 cudaError_t LaunchReadLimit(const void* in, int words, int blocks, float* out, cudaStream_t stream);

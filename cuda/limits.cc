@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cuda/device_memory.h"
+#include "cuda/gemm_sm90a.h"
 #include "cuda/limit_kernels.h"
 
 namespace repvgg::cuda {
@@ -17,10 +18,8 @@ constexpr size_t kReadBytes = size_t{16} << 20;
 constexpr const char* kUnitNames[] = {"wmma", "mma.sync", "wgmma"};
 
 // The fastest that this build has for the device.
-MatrixUnit UnitOf(int architecture, [[maybe_unused]] Precision precision) {
-#ifdef REPVGG_HAS_SM90A
-  if (architecture == 90 && precision != Precision::kTf32) return MatrixUnit::kWgmma;
-#endif
+MatrixUnit UnitOf(int architecture, Precision precision) {
+  if (architecture == 90 && HasSm90aKernels() && precision != Precision::kTf32) return MatrixUnit::kWgmma;
   return architecture < 75 ? MatrixUnit::kWmma : MatrixUnit::kMma;
 }
 

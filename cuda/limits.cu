@@ -7,22 +7,14 @@
 namespace repvgg::cuda {
 namespace {
 
-// What layer_timer.cc gives the kernels: values from -0.05 to 0.05, each of them another. Operands that are
-// all equal, or nearly zero, switch few transistors; a GPU that its power limits then runs at a higher clock
-// than any kernel sees, and everything held against that peak looks worse than it is.
 template <typename T>
 REPVGG_DEVICE uint32_t RandomOperand(uint32_t seed) {
-  const auto value = [](uint32_t bits) {
-    bits *= 0x9e3779b9u;
-    bits = (bits ^ bits >> 16) * 0x85ebca6bu;
-    return static_cast<float>(static_cast<int32_t>(bits ^ bits >> 13) >> 8) * (0.05f / (1 << 23));
-  };
   if constexpr (sizeof(T) == 4) {
-    return FloatBits(RoundToTf32(value(seed + 1)));
+    return FloatBits(RoundToTf32(LimitValue(seed + 1)));
   } else if constexpr (sizeof(T) == 2) {
-    return Pack<T>(value(2 * seed + 1), value(2 * seed + 2));
+    return Pack<T>(LimitValue(2 * seed + 1), LimitValue(2 * seed + 2));
   } else {
-    const auto normal = [&](uint32_t bits) { return 100 * value(4 * seed + bits); };
+    const auto normal = [&](uint32_t bits) { return 100 * LimitValue(4 * seed + bits); };
     return Pack<T>(normal(1), normal(2)) | Pack<T>(normal(3), normal(4)) << 16;
   }
 }
@@ -109,18 +101,25 @@ __global__ void __launch_bounds__(kLimitThreads) WmmaLimitKernel(int rounds, flo
   out[blockIdx.x * kLimitThreads + threadIdx.x] = total;
 }
 
-__global__ void __launch_bounds__(kLimitThreads) FmaLimitKernel(int rounds, float factor, float* out) {
-  float sum[kFmaChains];
+// Every chain goes to a limit of its own, so that no two multiply-adds in a row have an operand's bits in
+// common. They take three registers each, as in a convolution's loop.
+__global__ void __launch_bounds__(kLimitThreads) FmaLimitKernel(int rounds, float* out) {
+  const uint32_t thread = blockIdx.x * kLimitThreads + threadIdx.x;
+  float factor[4], addend[4], sum[kFmaChains] = {};
 #pragma unroll
-  for (int i = 0; i < kFmaChains; ++i) sum[i] = static_cast<float>(threadIdx.x + i);
+  for (int i = 0; i < 4; ++i) {
+    factor[i] = FmaFactor(thread, i);
+    addend[i] = FmaAddend(thread, i);
+  }
+#pragma unroll 16  // The loop's own instructions take the place of multiply-adds: 1 % of them, not 4.
   for (int round = 0; round < rounds; ++round) {
 #pragma unroll
-    for (int i = 0; i < kFmaChains; ++i) sum[i] = sum[i] * factor + factor;
+    for (int i = 0; i < kFmaChains; ++i) sum[i] = sum[i] * factor[i / 4] + addend[i % 4];
   }
   float total = 0;
 #pragma unroll
   for (int i = 0; i < kFmaChains; ++i) total += sum[i];
-  out[blockIdx.x * kLimitThreads + threadIdx.x] = total;
+  out[thread] = total;
 }
 
 // Each block reads all of `words` float4, beginning at a place of its own.
@@ -157,7 +156,7 @@ cudaError_t LaunchMatrixLimit(Precision precision, MatrixUnit unit, int blocks, 
 }
 
 cudaError_t LaunchFmaLimit(int blocks, int rounds, float* out, cudaStream_t stream) {
-  return Launch(FmaLimitKernel, dim3(blocks), dim3(kLimitThreads), 0, stream, rounds, 0.999f, out);
+  return Launch(FmaLimitKernel, dim3(blocks), dim3(kLimitThreads), 0, stream, rounds, out);
 }
 
 cudaError_t LaunchReadLimit(const void* in, int words, int blocks, float* out, cudaStream_t stream) {

@@ -9,8 +9,7 @@ namespace repvgg::cuda {
 struct Limits {
   const char* matrix_instruction = "";  // "wgmma", "mma.sync" or "wmma".
   double fma_gflops = 0;                // fp32 multiply-adds between registers.
-  double matrix_gflops =
-      0;                 // mma.sync (wmma before sm_75) between registers, in the given precision; 0 in fp32.
+  double matrix_gflops = 0;             // Of that instruction, in the given precision; 0 in fp32.
   double copy_gbps = 0;  // Bytes read and written by a copy from device memory to device memory.
   double l2_gbps = 0;    // Bytes read from 16 MB, again and again, by all multiprocessors.
 };

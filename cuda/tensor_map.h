@@ -1,6 +1,6 @@
 // What the tensor memory accelerator of Hopper knows of an array: its place, sizes and strides, and the box
-// that one copy takes from it or puts into it. Parts of a box beyond the array are
-// zeros when loaded and are not stored.
+// that one copy takes from it or puts into it. Parts of a box beyond the array are zeros when loaded and are
+// not stored.
 #pragma once
 
 #include "cuda/convolution.h"

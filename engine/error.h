@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace repvgg {
 
@@ -9,7 +10,7 @@ namespace repvgg {
 class Error : public std::runtime_error {
  public:
   Error(const char* code, const std::string& message) : std::runtime_error(message), code_(code) {}
-  const char* code() const { return code_; }
+  std::string_view code() const { return code_; }
 
  private:
   const char* code_;  // A string literal.

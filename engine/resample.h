@@ -10,8 +10,8 @@ namespace repvgg {
 enum class Interpolation { kBilinear, kBicubic };
 
 struct Geometry {
-  int resize =
-      0;  // The short side is scaled to this, the long side to int(resize * long / short); 0 leaves both.
+  // The short side is scaled to this, the long side to int(resize * long / short); 0 leaves both.
+  int resize = 0;
   int crop = 0;  // Side of the centre crop. A smaller image is padded with zeros.
   Interpolation interpolation = Interpolation::kBilinear;
 };

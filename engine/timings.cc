@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -107,7 +108,8 @@ void Timings::Save() const {
   if (file_.empty()) return;
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(file_).parent_path(), ignored);
-  const std::string unfinished = file_ + "." + std::to_string(getpid());
+  static std::atomic<unsigned> saved = 0;  // Threads may load models for equal GPUs at the same time.
+  const std::string unfinished = file_ + "." + std::to_string(getpid()) + "." + std::to_string(saved++);
   std::ofstream out(unfinished, std::ios::trunc);
   out << "{" << conditions_ << ", \"microseconds\": {";
   const char* separator = "\n";

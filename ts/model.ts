@@ -117,7 +117,7 @@ export class RepVGG implements AsyncDisposable {
    *
    * @param source paths, URLs, encoded images, raw pixels or records; {@link openSource} gives those of folders, tables and tars
    * @throws {RepVGGError} at once ERR_INVALID_ARGUMENT, ERR_NO_CLASSIFIER, ERR_DISPOSED; from the iteration, after the rows
-   *   before, what the source throws, ERR_DISPOSED, ERR_DEVICE_LOST, ERR_OUT_OF_MEMORY, or the reason of `signal`
+   *   before, what the source throws, ERR_DISPOSED, ERR_DEVICE_LOST, ERR_DEVICE_REFUSED, ERR_OUT_OF_MEMORY, or the reason of `signal`
    * @example
    * const rows = model.score(openSource('photos'), {topK: 3});
    * for await (const row of rows) console.log(row.id, 'error' in row ? row.error.message : row);

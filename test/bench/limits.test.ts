@@ -24,6 +24,25 @@ test('the copy is left out when it is not asked for', async t => {
   t.is((await native().measureLimits({...cpu, threads: 1, seconds: 0.01, copy: false})).copyGBps, 0);
 });
 
+test.serial(
+  'a result that JavaScript cannot be given is an error of the call, not the end of the process',
+  async t => {
+    const failure = new Error('No such property.');
+    Object.defineProperty(Object.prototype, 'fmaPerCpuSecond', {
+      configurable: true,
+      set() {
+        throw failure;
+      },
+    });
+    try {
+      const measuring = native().measureLimits({...cpu, threads: 1, seconds: 0.01, copy: false});
+      t.is(await t.throwsAsync(measuring), failure);
+    } finally {
+      Reflect.deleteProperty(Object.prototype, 'fmaPerCpuSecond');
+    }
+  },
+);
+
 test('a GPU that is not there has no limits, and says nothing of itself', async t => {
   const none = {device: 'cuda:99', precision: 'fp16', threads: 1, seconds: 0.01, copy: false} as const;
   await t.throwsAsync(native().measureLimits(none), {code: 'ERR_DEVICE_UNAVAILABLE', message: /"cuda:99"/});

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <set>
 
 #include "cuda/limit_kernels.h"
 #include "test/emulator/test.h"
@@ -17,12 +18,22 @@ TEST("limits: every thread does every multiply-add") {
   for (int i = 0; i < kBlocks * kLimitThreads; ++i) {
     double expected = 0;
     for (int chain = 0; chain < cuda::kFmaChains; ++chain) {
-      double sum = i % kLimitThreads + chain;
-      for (int round = 0; round < kRounds; ++round) sum = sum * 0.999f + 0.999f;
+      double sum = 0;
+      for (int round = 0; round < kRounds; ++round) {
+        sum = sum * cuda::FmaFactor(i, chain / 4) + cuda::FmaAddend(i, chain % 4);
+      }
       expected += sum;
     }
-    if (std::abs(out[i] - expected) > 1e-3) Fail("thread " + std::to_string(i));
+    if (std::abs(out[i] - expected) > 1e-6) Fail("thread " + std::to_string(i));
   }
+}
+
+// Equal values would take less power, and so be multiplied faster, than those of a network.
+TEST("limits: threads keep values of their own, however long they multiply") {
+  const DeviceArray<float> out(kLimitThreads);
+  if (cuda::LaunchFmaLimit(1, 20000, out.data(), nullptr) != cudaSuccess) Fail("not launched");
+  const std::set<float> values(out.data(), out.data() + kLimitThreads);
+  if (values.size() < kLimitThreads - 2) Fail(std::to_string(values.size()) + " different values");
 }
 
 TEST("limits: every block reads everything once") {

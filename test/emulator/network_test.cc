@@ -199,6 +199,31 @@ TEST("network: a device that fails loses the model, not the process") {
   CheckLogits(reference, pixels, RunNetwork(*other, pixels), NetworkBound(Precision::kFp32));
 }
 
+// The very first launch, some that are recorded, and, once all is prepared, those of a later chunk.
+TEST("network: a launch that is refused costs a run, not the model") {
+  const RestoreRuntime restore;
+  const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
+  const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 3);
+  const auto network = MakeNetwork(reference, Precision::kFp32, 1);
+  for (const int refused : {0, 12, 16}) {
+    runtime_settings().refused_launch = refused;
+    ExpectEqual(CodeOf([&] { RunNetwork(*network, pixels); }), cuda::kDeviceRefused);
+  }
+  CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
+  runtime_settings().refused_launch = 1;
+  ExpectEqual(CodeOf([&] { RunNetwork(*network, pixels); }), cuda::kDeviceRefused);
+  runtime_settings().refused_launch = 1;
+  ExpectEqual(CodeOf([&] { network->MeasureRate({pixels.data(), 1}, 0.01, Never); }), cuda::kDeviceRefused);
+  CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
+}
+
+TEST("network: a device that another process has for itself is unavailable, not lost") {
+  const RestoreRuntime restore;
+  const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
+  runtime_settings().taken = true;
+  ExpectEqual(CodeOf([&] { MakeNetwork(reference, Precision::kFp32, 1); }), "ERR_DEVICE_UNAVAILABLE");
+}
+
 // While the results of the first run are being handed over, two more are started; nothing waits for them.
 TEST("network: consecutive runs overlap") {
   const RestoreRuntime restore;

@@ -255,7 +255,7 @@ std::string CodeOf(const std::function<void()>& work) {
   try {
     work();
   } catch (const Error& error) {
-    return error.code();
+    return std::string(error.code());
   }
   return "no error";
 }

@@ -94,6 +94,11 @@ void ResetPeakMemory() { state.peak = state.in_use; }
 int GraphsMade() { return state.graphs; }
 
 cudaError_t Submit(StreamState* stream, Work work) {
+  {
+    const Lock lock;
+    int& refused = runtime_settings().refused_launch;
+    if (refused >= 0 && refused-- == 0) return Return(cudaErrorInvalidConfiguration);
+  }
   return Enqueue(stream, [work = std::move(work)] {
     int& failing = runtime_settings().failing_launch;
     if (failing == 0) state.lost = true;
@@ -110,7 +115,7 @@ using namespace repvgg::emulator;
 cudaError_t cudaSetDevice(int) {
   const Lock lock;
   if (runtime_settings().failing_launch < 0) state.lost = false;
-  return Return(cudaSuccess);
+  return Return(runtime_settings().taken ? cudaErrorDevicesUnavailable : cudaSuccess);
 }
 
 cudaError_t cudaGetDevice(int* device) {
@@ -132,6 +137,12 @@ const char* cudaGetErrorName(cudaError_t error) {
   return error == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaError";
 }
 const char* cudaGetErrorString(cudaError_t) { return "an emulated error"; }
+
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  const Lock lock;
+  *free = *total = 0;  // Only asked for whether there is an answer.
+  return Return(cudaSuccess);
+}
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   const Lock lock;
@@ -240,6 +251,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (event->stream != nullptr) event->stream->RunUntil(event->number);
   return Return(cudaSuccess);
 }
+
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   stream->recording = new GraphState;
