@@ -9,6 +9,7 @@
 //
 //   fused            each block read, checked and fused where RepVGG.load hands it to the device, in memory that is used again
 //   fused and kept   all blocks in new memory, as PyTorch has them at the end
+//   part             what of it one core does with bytes in its cache; memory that is taken, written to and given back
 //   on the CPU       RepVGG.load(..., {device: 'cpu', winograd: 'off'}): also packed as the CPU's kernels read them
 //
 // Before each, as much memory is taken, written to and given back as it needs: what nobody has used for two seconds a
@@ -58,6 +59,7 @@ async function compare(checkpoint, rounds) {
       await convertCheckpoint(checkpoint, files[name], {form: 'train'});
     }
     const {size} = await stat(files['train.pth']);
+    const deploy = await deployBytes(checkpoint);
     const memory = {from: Buffer.alloc(2 ** 28, 1), to: Buffer.alloc(2 ** 28, 2)};
     const times = {
       'plain read': () => plainRead(files['train.pth']),
@@ -69,8 +71,10 @@ async function compare(checkpoint, rounds) {
       'PyTorch zip, fused and kept': () => fuse(files['train.pth']),
       'PyTorch zip, on the CPU': () => load(files['train.pth']),
       'as given, fused': () => fuse(checkpoint, false),
+      'part: checksum': () => checksumInCache(size),
+      'part: fusion': () => fuseInCache(deploy),
+      'part: new memory': () => haveAtHand(deploy),
     };
-    const deploy = await deployBytes(checkpoint);
     const rows = [];
     const cpu = Object.fromEntries(Object.keys(times).map(name => [name, []]));
     for (let round = 0; round < rounds; round++) {
@@ -127,6 +131,22 @@ async function plainRead(path) {
 /** Copies as many bytes by memcpy, from memory to memory that has been touched before. */
 function onePass({from, to}, bytes) {
   for (let left = bytes; left > 0; left -= from.length) from.copy(to, 0, 0, Math.min(left, from.length));
+}
+
+/** As many bytes, but of 256 kB again and again. */
+function checksumInCache(bytes) {
+  const part = Buffer.alloc(2 ** 18, 1);
+  for (let left = bytes; left > 0; left -= part.length) native().crc32?.(part, 0);
+}
+
+function fuseInCache(bytes) {
+  const [channels, width] = [14, 512];
+  const dense = new Float32Array(channels * width * 9).fill(0.5);
+  const pointwise = new Float32Array(channels * width).fill(0.5);
+  const scales = new Float64Array(channels).fill(1);
+  const factors = {dense: scales, pointwise: scales, identity: null};
+  for (let left = bytes; left > 0; left -= dense.byteLength)
+    native().fuseRows(dense, dense, pointwise, factors, 0, width);
 }
 
 /** Has the system have as much memory at hand, in 2 MB pages. */
