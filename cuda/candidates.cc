@@ -97,6 +97,17 @@ int TileSide(const Candidate& candidate) {
 // all of them.
 constexpr int kFewBlocks = 16, kManyBlocks = 132;
 
+// With a workspace of this size, v and m of a chain stay in an L2 of 40 MB or more, half of which is near,
+// until the next kernel has read them.
+constexpr size_t kSmallWorkspaceBytes = size_t{16} << 20;
+bool HasLargeL2(int architecture) { return architecture == 80 || architecture >= 89; }
+
+// Whether each block of a cluster has a tile of its own.
+bool FillsClusters(const GemmSm90aTile& tile, int rows, int columns) {
+  return tile.multicast == Operand::kNone ||
+         (tile.multicast == Operand::kIn ? DivideUp(columns, tile.columns) % 2 == 0 : rows > tile.rows);
+}
+
 // Tiles whose columns divide the channels, or all where none does.
 void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<Candidate>& out) {
   const auto tiles = ConvolutionSm90aTiles(precision);
@@ -104,13 +115,15 @@ void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<C
   const bool exact = std::any_of(tiles.begin(), tiles.end(), divides);
   for (size_t i = 0; i < tiles.size(); ++i) {
     if (exact && !divides(tiles[i])) continue;
-    const std::string name = tiles[i].ping_pong ? "sm90a ping-pong" : "sm90a";
+    if (!FillsClusters(tiles[i], layer.pixels(), layer.group_out())) continue;
+    const std::string name = Sm90aName(tiles[i]);
     const int blocks = DivideUp(layer.pixels(), tiles[i].rows) *
                        DivideUp(layer.group_out(), tiles[i].columns) * layer.groups;
     for (const int splits : {1, 2, 3, 4, 6, 9}) {
-      if (splits > 1 &&
-          (precision == Precision::kFp8 || blocks * splits < kFewBlocks || blocks * splits > kManyBlocks))
+      const bool can_split = precision != Precision::kFp8 && tiles[i].multicast == Operand::kNone;
+      if (splits > 1 && (!can_split || blocks * splits < kFewBlocks || blocks * splits > kManyBlocks)) {
         continue;
+      }
       out.push_back({Algorithm::kDirectSm90a, static_cast<int>(i),
                      Name((splits == 1 ? name : name + " split " + std::to_string(splits)).c_str(),
                           tiles[i].rows, tiles[i].columns),
@@ -145,23 +158,37 @@ Convolution OfImages(const Convolution& layer, Precision precision, int first, i
   return slice;
 }
 
-// Every tile: of one chain, layers differ in nothing else.
+// Every tile: of one chain, layers differ in nothing else. Each for the largest slices of the batch, and for
+// such as may stay in L2.
 void AddChain(const Convolution& layer, Precision precision, int architecture, Algorithm algorithm,
               std::vector<Candidate>& out) {
   if (!ChainFits(layer, precision, ChainSide(algorithm))) return;
   const std::vector<ChainTile> tiles = ChainTiles(precision, architecture);
   for (size_t i = 0; i < tiles.size(); ++i) {
+    const GemmSm90aTile* const sm90a = tiles[i].sm90a;
     const std::string name = std::string(algorithm == Algorithm::kChainF2 ? "f2 chain" : "f4 chain") +
-                             (tiles[i].sm90a ? " sm90a" : "") + (tiles[i].ping_pong ? " ping-pong" : "");
+                             (sm90a == nullptr ? "" : ' ' + Sm90aName(*sm90a));
     if (tiles[i].shared_bytes > SharedLimit(architecture)) continue;
-    out.push_back({algorithm, static_cast<int>(i), Name(name.c_str(), tiles[i].tiles, tiles[i].channels)});
+    const int rows = layer.pixels() / (ChainSide(algorithm) * ChainSide(algorithm));
+    if (sm90a != nullptr && !FillsClusters(*sm90a, rows, layer.group_out())) continue;
+    Candidate candidate = {algorithm, static_cast<int>(i),
+                           Name(name.c_str(), tiles[i].tiles, tiles[i].channels)};
+    out.push_back(candidate);
+    const int largest = SliceImages(layer, candidate);
+    candidate.name += " by 16 MB";
+    candidate.workspace_bytes = kSmallWorkspaceBytes;
+    if (HasLargeL2(architecture) && SliceImages(layer, candidate) < largest) out.push_back(candidate);
   }
 }
 
 double EstimateTime(const Candidate& candidate, const Convolution& layer, Precision precision,
                     int multiprocessors) {
   // Not without a measurement.
-  if (IsChain(candidate.algorithm) || candidate.splits > 1) return std::numeric_limits<double>::infinity();
+  const bool multicast = candidate.algorithm == Algorithm::kDirectSm90a &&
+                         ConvolutionSm90aTiles(precision)[candidate.tile].multicast != Operand::kNone;
+  if (IsChain(candidate.algorithm) || candidate.splits > 1 || multicast) {
+    return std::numeric_limits<double>::infinity();
+  }
   const TileSize tile = SizeOf(candidate, precision);
   const int side = TileSide(candidate);
   const int pixels =
@@ -263,12 +290,13 @@ bool PoolsItself(const Candidate& candidate) {
 
 int SliceImages(const Convolution& layer, const Candidate& candidate, size_t limit) {
   if (!IsChain(candidate.algorithm)) return layer.batch;
-  return DivideUp(layer.batch, DivideUp(layer.batch, MostImages(layer, candidate, limit)));
+  return DivideUp(layer.batch, DivideUp(layer.batch, MostImages(layer, candidate,
+                                                                std::min(limit, candidate.workspace_bytes))));
 }
 
 size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate) {
   if (IsChain(candidate.algorithm)) {
-    return MostImages(layer, candidate, kWorkspaceBytes) * ImageWorkspace(layer, candidate);
+    return MostImages(layer, candidate, candidate.workspace_bytes) * ImageWorkspace(layer, candidate);
   }
   if (candidate.algorithm == Algorithm::kDirectSm90a) return DirectSm90aWorkspace(layer, candidate.splits);
   return candidate.algorithm == Algorithm::kWinogradF4 ? WinogradF4Workspace(layer) : 0;

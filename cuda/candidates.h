@@ -23,10 +23,12 @@ constexpr bool IsChain(Algorithm algorithm) {
 struct Candidate {
   Algorithm algorithm = Algorithm::kDirect;
   int tile = 0;  // Index into the algorithm's table of tiles.
-  // "direct 128x64", "wmma 64x64", "sm90a 256x128", "sm90a ping-pong 128x96", "sm90a split 3 128x96", "f2
-  // 32x64": pixels (of Winograd, tiles) by channels.
+  // "direct 128x64", "wmma 64x64", "sm90a 256x128", "sm90a ping-pong 128x96", "sm90a split 3 128x96", "sm90a
+  // multicast weights 256x128", "f2 32x64", "f2 chain 128x64 by 16 MB": pixels (of Winograd, tiles) by
+  // channels.
   std::string name;
-  int splits = 1;  // Parts of the reduction: kDirectSm90a.
+  int splits = 1;                            // Parts of the reduction: kDirectSm90a.
+  size_t workspace_bytes = kWorkspaceBytes;  // Chains: what their slices of the batch stay within.
 };
 
 // Which of Winograd's algorithms may be chosen, by their errors (docs/kernels.md): kAuto is all in fp32,
@@ -55,8 +57,9 @@ std::vector<unsigned char> PackConvolution(const Convolution& layer, const float
 // Whether the candidate knows Convolution::pooled.
 bool PoolsItself(const Candidate& candidate);
 
-// Images of the batch that Winograd's transforms take at a time, so that they stay within `limit` bytes or
-// are those of one image; equal parts, nearly. The whole batch where nothing needs a workspace.
+// Images of the batch that Winograd's transforms take at a time, so that they stay within `limit` bytes and
+// the candidate's, or are those of one image; equal parts, nearly. The whole batch where nothing needs a
+// workspace.
 int SliceImages(const Convolution& layer, const Candidate& candidate, size_t limit = kWorkspaceBytes);
 // Of Convolution::workspace.
 size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate);

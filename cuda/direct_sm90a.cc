@@ -91,7 +91,7 @@ cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int
                            layer.group_in(),
                            layer.in_channels,
                            layer.stride,
-                           shape.rows};
+                           shape.in_rows};
     if (const auto error = EncodePixels(in, precision, &gemm.in[group]); error != cudaSuccess) return error;
   }
   const uint64_t box = BoxChannels(precision), row = box * size;
@@ -99,13 +99,13 @@ cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int
   const TiledArray weight = {layer.weight,
                              {box, group_out, steps, groups},
                              {row, row * group_out, row * group_out * steps},
-                             {static_cast<uint32_t>(box), static_cast<uint32_t>(shape.columns), 1, 1}};
+                             {static_cast<uint32_t>(box), static_cast<uint32_t>(shape.weight_columns), 1, 1}};
   if (const auto error = EncodeTiled(weight, precision, &gemm.weight); error != cudaSuccess) return error;
   const uint64_t pixel = size * group_out * groups;
   const TiledArray out = {layer.out,
-                          {group_out, pixels, groups, 1},
-                          {pixel, size * group_out, pixel * pixels},
-                          {static_cast<uint32_t>(shape.store_columns), 64, 1, 1}};
+                          {group_out, groups, pixels, 1},
+                          {size * group_out, pixel, pixel * pixels},
+                          {static_cast<uint32_t>(shape.store_columns), 1, 64, 1}};
   if (const auto error = EncodeTiled(out, precision, &gemm.out); error != cudaSuccess) return error;
 
   gemm.bias = layer.bias;

@@ -2,6 +2,14 @@
 
 namespace repvgg::cuda {
 
+std::string Sm90aName(const GemmSm90aTile& tile) {
+  return std::string("sm90a") +
+         (tile.multicast == Operand::kIn       ? " multicast pixels"
+          : tile.multicast == Operand::kWeight ? " multicast weights"
+                                               : "") +
+         (tile.ping_pong ? " ping-pong" : "");
+}
+
 bool HasSm90aKernels() {
 #ifdef REPVGG_HAS_SM90A
   return true;

@@ -14,13 +14,17 @@
 // to the next; groups are maps of their own, so channels beyond a group are zeros. Weights come as boxes of
 // kColumns rows. Both land in rows of 128 swizzled bytes, wgmma's own layout.
 //
+// Clusters. Blocks can come in pairs whose tiles lie beside each other and have their pixels in common, or
+// below each other with common weights (Tile::kMulticast). Of what they share each loads half, for both. They
+// go through the same steps at the same time; a stage is filled again once the warps of both have read it.
+//
 // Shared memory. kStages x (kRows + kColumns) x 128 bytes, and for each consumer 64 x kColumns x 2 bytes,
 // from where TMA stores: up to 224 KB, one block on a multiprocessor. Full and empty barriers for each stage,
 // and one for each consumer's turn.
 //
 // Fp8. wgmma sums products of e4m3 with about 14 bits (DeepSeek-V3 Technical Report, section 3.3.2), so the
 // sums of each step, four wgmmas, are added to others in registers; twice the sums, half the tile. Its
-// columns are ordered so that a lane's four of sixteen are neighbours in the map (Fp8Column).
+// columns are ordered so that a lane's four of sixteen are neighbours in the map (PairColumn).
 //
 // Small batches. Few tiles leave most multiprocessors without work, so a reduction can be split into parts of
 // whole steps, each of them a tile of its own; sum_splits.cu adds them in order. The last layer can leave
@@ -32,8 +36,9 @@
 // Where time goes. Expected, not measured: L2. With 256 x 128 tiles a step has 1024 clocks of products for
 // 48 KB, 48 bytes a clock and multiprocessor where an H100 may have 39 (if its L2 gives 5120 bytes a clock,
 // as an A100's does), and 96 of 128 bytes a clock from shared memory. 256 x 96 tiles take 59 bytes a clock,
-// 128 x 192 take 53, 256 x 160 take 42, 256 x 192 take 37. Below 96 columns reading the operands from shared
-// memory limits wgmma (columns 64: 100 %, 48: 86 %, 32: 67 % of its rate).
+// 128 x 192 take 53, 256 x 160 take 42, 256 x 192 take 37; sharing an operand saves half of it. Below 96
+// columns reading the operands from shared memory limits wgmma (columns 64: 100 %, 48: 86 %, 32: 67 % of its
+// rate).
 //
 // Limits. Compute capability 9.0 exactly. Depth and columns in multiples of 8 (16 of fp8), at most four
 // groups; of fp8 neither Winograd nor split reductions.
@@ -43,34 +48,37 @@
 
 namespace repvgg::cuda {
 
-enum class Operand { kIn, kWeight };
-
 // Asks for one operand of each step.
 template <typename Tile, Operand kOperand>
-REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, uint64_t* full, uint64_t* empty) {
+REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, int rank, uint64_t* full,
+                           uint64_t* empty) {
   [[maybe_unused]] constexpr int kTaps = TilePlaceSm90a<Tile>::kTaps;
+  constexpr int kBlocks = kOperand == Tile::kMulticast ? Tile::kBlocks : 1;
   const int tiles = TilePlaceSm90a<Tile>::Count(gemm);
+  const int part = kBlocks == 1 ? 0 : rank;  // Of what the blocks of a cluster share.
   Ring<Tile> ring;
-  for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const TilePlaceSm90a<Tile> place(gemm, tile);
-    [[maybe_unused]] const int line = place.row / gemm.out_width, image = line / gemm.out_height;
-    [[maybe_unused]] const int x = (place.row - line * gemm.out_width) * gemm.stride - 1;
+  for (int tile = blockIdx.x / Tile::kBlocks; tile < tiles; tile += gridDim.x / Tile::kBlocks) {
+    const TilePlaceSm90a<Tile> place(gemm, tile, rank);
+    [[maybe_unused]] const int row = place.row + part * Tile::kInRows;
+    [[maybe_unused]] const int line = row / gemm.out_width, image = line / gemm.out_height;
+    [[maybe_unused]] const int x = (row - line * gemm.out_width) * gemm.stride - 1;
     [[maybe_unused]] const int y = (line - image * gemm.out_height) * gemm.stride - 1;
     [[maybe_unused]] const int group = place.batch % gemm.groups;
     for (int step = place.first_step; step < place.last_step; ++step) {
-      unsigned char* const in = shared + ring.stage * Tile::kStageBytes;
+      unsigned char* const stage = shared + ring.stage * Tile::kStageBytes;
       uint64_t* const barrier = full + ring.stage;
       MbarrierWait(empty + ring.stage, ring.turn ^ 1);
       MbarrierArriveExpect(barrier, kOperand == Operand::kWeight ? Tile::kWeightBytes : Tile::kInBytes);
       if constexpr (kOperand == Operand::kWeight) {
-        TmaLoad(in + Tile::kInBytes, gemm.weight, 0, place.column, step, place.batch, barrier);
+        TmaLoad<kBlocks>(stage + Tile::kInBytes + part * Tile::kWeightColumns * 128, gemm.weight, 0,
+                         place.column + part * Tile::kWeightColumns, step, place.batch, barrier);
       } else if constexpr (Tile::kConvolution) {
         const int tap = step % kTaps;
-        TmaLoadPixels(in, gemm.in[place.batch], step / kTaps * Tile::kStepChannels, x, y, image, tap % 3,
-                      tap / 3, barrier);
+        TmaLoadPixels<kBlocks>(stage + part * Tile::kInRows * 128, gemm.in[place.batch],
+                               step / kTaps * Tile::kStepChannels, x, y, image, tap % 3, tap / 3, barrier);
       } else {
-        TmaLoad(in, gemm.in[0], step * Tile::kStepChannels, place.row, group, place.batch / gemm.groups,
-                barrier);
+        TmaLoad<kBlocks>(stage + part * Tile::kInRows * 128, gemm.in[0], step * Tile::kStepChannels, group,
+                         row, place.batch / gemm.groups, barrier);
       }
       ring.Advance();
     }
@@ -95,11 +103,21 @@ REPVGG_DEVICE void MultiplyStep(uint64_t a, uint64_t b, float (&sum)[Tile::kRowB
   WgmmaCommit();
 }
 
+// What this warp has read of a stage may be filled again, by whichever block does so.
+template <typename Tile>
+REPVGG_DEVICE void ReleaseStage(uint64_t* empty) {
+  const int lane = threadIdx.x % 32;
+  if constexpr (Tile::kBlocks > 1) {
+    if (lane < Tile::kBlocks) MbarrierArriveAt(empty, lane);
+  } else {
+    if (lane == 0) MbarrierArrive(empty);
+  }
+}
+
 // `steps` steps of which kParts parts of channels are multiplied. None is in flight afterwards.
 template <typename Tile, int kParts>
 REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64_t* full, uint64_t* empty,
                                  Ring<Tile>& ring, float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
-  const bool releases = threadIdx.x % 32 == 0;
   [[maybe_unused]] int previous = 0;
 #pragma unroll 1  // Unrolled it is several times the code, which ptxas of CUDA 12 takes minutes for.
   for (int step = 0; step < steps; ++step) {
@@ -112,7 +130,7 @@ REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64
       WgmmaFence();
       MultiplyStep<Tile, kParts, false>(a, b, part);
       WgmmaWait<0>();
-      if (releases) MbarrierArrive(empty + ring.stage);
+      ReleaseStage<Tile>(empty + ring.stage);
 #pragma unroll
       for (int m = 0; m < Tile::kRowBlocks; ++m) {
 #pragma unroll
@@ -123,14 +141,14 @@ REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64
       MultiplyStep<Tile, kParts, true>(a, b, sum);
       // The last step's products are done; its stage can be filled again.
       WgmmaWait<1>();
-      if (step > 0 && releases) MbarrierArrive(empty + previous);
+      if (step > 0) ReleaseStage<Tile>(empty + previous);
       previous = ring.stage;
     }
     ring.Advance();
   }
   if constexpr (!Tile::kFp8) {
     WgmmaWait<0>();
-    if (steps > 0 && releases) MbarrierArrive(empty + previous);
+    if (steps > 0) ReleaseStage<Tile>(empty + previous);
   }
 }
 
@@ -164,27 +182,28 @@ REPVGG_DEVICE void Multiply(const GemmSm90a& gemm, const TilePlaceSm90a<Tile>& p
 }
 
 template <typename Tile>
-REPVGG_DEVICE void Consume(const GemmSm90a& gemm, unsigned char* shared, int warpgroup, uint64_t* full,
-                           uint64_t* empty) {
+REPVGG_DEVICE void Consume(const GemmSm90a& gemm, unsigned char* shared, int rank, int warpgroup,
+                           uint64_t* full, uint64_t* empty) {
   const int tiles = TilePlaceSm90a<Tile>::Count(gemm);
   using Place = TilePlaceSm90a<Tile>;
   uint64_t* const order = empty + Tile::kStages;
   Ring<Tile> ring;
-  int stride = gridDim.x, tile = blockIdx.x;
+  const int clusters = gridDim.x / Tile::kBlocks;
+  int stride = clusters, tile = blockIdx.x / Tile::kBlocks;
   unsigned turn = warpgroup ^ 1;
   if (Tile::kPingPong) {
-    if (warpgroup == 1) ring.Skip(Place(gemm, tile).steps()), tile += gridDim.x;
+    if (warpgroup == 1) ring.Skip(Place(gemm, tile, rank).steps()), tile += clusters;
     stride *= 2;
   }
   for (; tile < tiles; tile += stride, turn ^= 1) {
-    const Place place(gemm, tile);
+    const Place place(gemm, tile, rank);
     float sum[Tile::kRowBlocks][Tile::kColumns / 2];
     // One's products after the other's: also because the parity of a stage tells its turn from the next only.
     if (Tile::kPingPong) MbarrierWait(order + warpgroup, turn);
     Multiply<Tile>(gemm, place, SharedAddress(shared), warpgroup, full, empty, ring, sum);
     if (Tile::kPingPong) {
       if (threadIdx.x % 32 == 0) MbarrierArrive(order + (warpgroup ^ 1));
-      ring.Skip(Place(gemm, tile + gridDim.x).steps());
+      ring.Skip(Place(gemm, tile + clusters, rank).steps());
     }
     if (Tile::kConvolution && !Tile::kFp8 && gemm.splits > 1) {
       StoreSums<Tile>(gemm, warpgroup, place, sum);
@@ -214,20 +233,32 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
       PrefetchTensorMap(gemm.out);
       AllowNextKernel();
     }
-    __syncthreads();
+    int rank = 0;
+    if constexpr (Tile::kBlocks > 1) {
+      rank = ClusterRank();
+      __syncwarp();
+      ClusterSetupBarrier();
+    } else {
+      __syncthreads();
+    }
     const int warpgroup = WarpUniform(threadIdx.x / 128);
     if (warpgroup == Tile::kConsumers) {
       ReleaseRegisters<Tile::kProducerRegisters>();
       const int thread = threadIdx.x % 128;
       if (thread == 0) {
         WaitForPreviousKernel();
-        Produce<Tile, Operand::kIn>(gemm, shared, full, empty);
+        Produce<Tile, Operand::kIn>(gemm, shared, rank, full, empty);
       } else if (thread == 32) {
-        Produce<Tile, Operand::kWeight>(gemm, shared, full, empty);
+        Produce<Tile, Operand::kWeight>(gemm, shared, rank, full, empty);
       }
     } else {
       ClaimRegisters<Tile::kConsumerRegisters>();
-      Consume<Tile>(gemm, shared, warpgroup, full, empty);
+      Consume<Tile>(gemm, shared, rank, warpgroup, full, empty);
+    }
+    if constexpr (Tile::kBlocks > 1) {
+      // The other block arrives at this one's barriers for as long as it works.
+      __syncwarp();
+      ClusterBarrier();
     }
   }
 }
@@ -235,15 +266,20 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
 template <typename Tile>
 cudaError_t LaunchGemmSm90a(const GemmSm90a& gemm, int blocks, cudaStream_t stream) {
   const int tiles = TilePlaceSm90a<Tile>::Count(gemm);
-  return LaunchOverlapped(GemmSm90aKernel<Tile>, dim3(blocks < tiles ? blocks : tiles), dim3(Tile::kThreads),
+  if constexpr (Tile::kBlocks > 1) {
+    return LaunchClusters(GemmSm90aKernel<Tile>, Tile::kBlocks, tiles, dim3(Tile::kThreads),
                           Tile::kSharedBytes, stream, gemm);
+  } else {
+    return LaunchOverlapped(GemmSm90aKernel<Tile>, dim3(blocks < tiles ? blocks : tiles),
+                            dim3(Tile::kThreads), Tile::kSharedBytes, stream, gemm);
+  }
 }
 
 template <typename... Tiles>
 struct GemmSm90aTable {
-  static constexpr GemmSm90aTile kTiles[sizeof...(Tiles)] = {{Tiles::kRows, Tiles::kColumns, Tiles::kPingPong,
-                                                              Tiles::kSharedBytes, Tiles::kStoreColumns,
-                                                              &LaunchGemmSm90a<Tiles>}...};
+  static constexpr GemmSm90aTile kTiles[sizeof...(Tiles)] = {
+      {Tiles::kRows, Tiles::kColumns, Tiles::kPingPong, Tiles::kMulticast, Tiles::kSharedBytes,
+       Tiles::kInRows, Tiles::kWeightColumns, Tiles::kStoreColumns, &LaunchGemmSm90a<Tiles>}...};
 };
 
 // Widths are the exact divisors of the networks' channels, per group 32, 40, 48, 64, 80, 96, 128, 160, 192
@@ -267,7 +303,17 @@ struct ConvolutionTilesOf {
                                GemmTile<kPrecision, true, 2, 64, 8, true>,    //
                                GemmTile<kPrecision, true, 2, 80, 7, true>,    //
                                GemmTile<kPrecision, true, 2, 96, 6, true>,    //
-                               GemmTile<kPrecision, true, 2, 128, 6, true>>;
+                               GemmTile<kPrecision, true, 2, 128, 6, true>,
+                               GemmTile<kPrecision, true, 2, 96, 4, false, Operand::kIn>,   // Multicast.
+                               GemmTile<kPrecision, true, 2, 128, 4, false, Operand::kIn>,  //
+                               GemmTile<kPrecision, true, 2, 160, 3, false, Operand::kIn>,  //
+                               GemmTile<kPrecision, true, 2, 96, 4, false, Operand::kWeight>,
+                               GemmTile<kPrecision, true, 2, 128, 4, false, Operand::kWeight>,
+                               GemmTile<kPrecision, true, 2, 160, 3, false, Operand::kWeight>,
+                               GemmTile<kPrecision, true, 1, 192, 4, false, Operand::kWeight>,
+                               GemmTile<kPrecision, true, 1, 256, 3, false, Operand::kWeight>,
+                               GemmTile<kPrecision, true, 2, 96, 6, true, Operand::kWeight>,
+                               GemmTile<kPrecision, true, 2, 128, 6, true, Operand::kWeight>>;
 };
 // Half the sums of a tile, for those of a step.
 template <>
@@ -282,19 +328,28 @@ struct ConvolutionTilesOf<Precision::kFp8> {
                                GemmTile<Precision::kFp8, true, 2, 48, 8, true>,    //
                                GemmTile<Precision::kFp8, true, 2, 64, 8, true>,    //
                                GemmTile<Precision::kFp8, true, 2, 80, 7, true>,    //
-                               GemmTile<Precision::kFp8, true, 2, 96, 6, true>>;
+                               GemmTile<Precision::kFp8, true, 2, 96, 6, true>,
+                               GemmTile<Precision::kFp8, true, 2, 96, 4, false, Operand::kIn>,  // Multicast.
+                               GemmTile<Precision::kFp8, true, 2, 96, 4, false, Operand::kWeight>,
+                               GemmTile<Precision::kFp8, true, 1, 128, 5, false, Operand::kWeight>,
+                               GemmTile<Precision::kFp8, true, 1, 160, 5, false, Operand::kWeight>,
+                               GemmTile<Precision::kFp8, true, 1, 192, 4, false, Operand::kWeight>>;
 };
 template <Precision kPrecision>
 using ConvolutionTiles = typename ConvolutionTilesOf<kPrecision>::Table;
 
 // Of Winograd's products: the reductions are short (192 to 768), the channels many.
 template <Precision kPrecision>
-using BatchedTiles = GemmSm90aTable<GemmTile<kPrecision, false, 2, 128, 4, false>,  // Cooperative: 256 x 128
-                                    GemmTile<kPrecision, false, 1, 192, 4, false>,  // 128 x 192
-                                    GemmTile<kPrecision, false, 1, 256, 3, false>,  //
-                                    GemmTile<kPrecision, false, 2, 64, 8, true>,    // Ping-pong: 128 x 64
-                                    GemmTile<kPrecision, false, 2, 96, 6, true>,    //
-                                    GemmTile<kPrecision, false, 2, 128, 6, true>,   //
-                                    GemmTile<kPrecision, false, 1, 160, 5, true>>;
+using BatchedTiles =
+    GemmSm90aTable<GemmTile<kPrecision, false, 2, 128, 4, false>,  // Cooperative: 256 x 128
+                   GemmTile<kPrecision, false, 1, 192, 4, false>,  // 128 x 192
+                   GemmTile<kPrecision, false, 1, 256, 3, false>,  //
+                   GemmTile<kPrecision, false, 2, 64, 8, true>,    // Ping-pong: 128 x 64
+                   GemmTile<kPrecision, false, 2, 96, 6, true>,    //
+                   GemmTile<kPrecision, false, 2, 128, 6, true>,   //
+                   GemmTile<kPrecision, false, 1, 160, 5, true>,
+                   GemmTile<kPrecision, false, 2, 128, 4, false, Operand::kIn>,  // Multicast.
+                   GemmTile<kPrecision, false, 1, 192, 4, false, Operand::kWeight>,
+                   GemmTile<kPrecision, false, 1, 256, 3, false, Operand::kWeight>>;
 
 }  // namespace repvgg::cuda

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 
 #include "cuda/convolution.h"
 #include "cuda/runtime.h"
@@ -11,14 +12,17 @@ namespace repvgg::cuda {
 
 inline constexpr int kMostGroups = 4;
 
+// What two blocks of a cluster load once for both.
+enum class Operand { kNone, kIn, kWeight };
+
 // out[batch][row][column] = sum over taps and depth of in * weight, of all batches at once. A batch is a
 // group of a convolution (rows are pixels) or a position of Winograd's domain (rows are tiles).
 struct GemmSm90a {
-  TensorMap in[kMostGroups];     // Convolution: pixels of one group each. Else in[0]: depth, rows, batches %
-                                 // groups, rest.
-  TensorMap weight;              // BoxChannels, columns, blocks of depth times taps, batches.
-  TensorMap out;                 // columns, rows, batches % groups, rest.
-  const float* bias = nullptr;   // [batches][columns]
+  TensorMap in[kMostGroups];    // Convolution: pixels of one group each. Else in[0]: depth, batches % groups,
+                                // rows, rest.
+  TensorMap weight;             // BoxChannels, columns, blocks of depth times taps, batches.
+  TensorMap out;                // columns, batches % groups, rows, rest.
+  const float* bias = nullptr;  // [batches][columns]
   const float* scale = nullptr;  // The same: Convolution::scale.
   int rows = 0, columns = 0, batches = 0, groups = 1;
   int depth = 0;
@@ -35,11 +39,16 @@ struct GemmSm90a {
 struct GemmSm90aTile {
   int rows, columns;
   bool ping_pong;
+  Operand multicast;
   int shared_bytes;
-  int store_columns;  // Of the box of GemmSm90a::out; its rows are 64.
+  int in_rows, weight_columns;  // Of the boxes of GemmSm90a::in and weight.
+  int store_columns;            // Of the box of GemmSm90a::out; its rows are 64.
   // `blocks` is at most the number of multiprocessors: each block does many tiles.
   cudaError_t (*launch)(const GemmSm90a& gemm, int blocks, cudaStream_t stream);
 };
+
+// "sm90a", "sm90a ping-pong", "sm90a multicast weights": what a tile is but for its size.
+std::string Sm90aName(const GemmSm90aTile& tile);
 
 // Whether this build has these kernels: they exist in machine code for compute capability 9.0 only.
 bool HasSm90aKernels();

@@ -146,8 +146,8 @@ REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpg
     NamedBarrier(1 + warpgroup, 128);
     if (issuer) {
       for (int box = 0; box < Tile::kColumns / Tile::kStoreColumns; ++box) {
-        TmaStore(gemm.out, place.column + box * Tile::kStoreColumns, first_row + m * 64,
-                 place.batch % gemm.groups, place.batch / gemm.groups, own + box * Tile::kStoreBoxBytes);
+        TmaStore(gemm.out, place.column + box * Tile::kStoreColumns, place.batch % gemm.groups,
+                 first_row + m * 64, place.batch / gemm.groups, own + box * Tile::kStoreBoxBytes);
       }
       TmaStoreCommit();
     }

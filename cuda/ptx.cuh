@@ -307,9 +307,16 @@ cudaError_t AllowSharedMemory(void (*kernel)(Parameters...)) {
   return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
 }
 
-// kernel<<<grid, block, shared_bytes, stream>>>(arguments...)
+inline cudaLaunchAttribute ClusterAttribute(int blocks) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {static_cast<unsigned>(blocks), 1, 1};
+  return attribute;
+}
+
+// kernel<<<grid, block, shared_bytes, stream>>>(arguments...), of which each `cluster` blocks are one.
 template <typename... Parameters, typename... Arguments>
-cudaError_t LaunchAs(bool overlapped, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+cudaError_t LaunchAs(bool overlapped, int cluster, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                      size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
   if (shared_bytes > 48 * 1024) {
     if (const cudaError_t error = AllowSharedMemory(kernel); error != cudaSuccess) return error;
@@ -319,18 +326,21 @@ cudaError_t LaunchAs(bool overlapped, void (*kernel)(Parameters...), dim3 grid, 
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &attribute;
-  config.numAttrs = overlapped ? 1 : 0;
+  cudaLaunchAttribute attributes[2] = {};
+  config.attrs = attributes;
+  if (overlapped) {
+    cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (cluster > 1) attributes[config.numAttrs++] = ClusterAttribute(cluster);
   return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 }
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t stream, const Arguments&... arguments) {
-  return LaunchAs(false, kernel, grid, block, shared_bytes, stream, arguments...);
+  return LaunchAs(false, 1, kernel, grid, block, shared_bytes, stream, arguments...);
 }
 
 // Whether kernels may start while those ahead of them end: on Hopper, whose machine code waits for them, and
@@ -354,7 +364,29 @@ bool CanOverlap(void (*kernel)(Parameters...)) {
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
                              cudaStream_t stream, const Arguments&... arguments) {
-  return LaunchAs(CanOverlap(kernel), kernel, grid, block, shared_bytes, stream, arguments...);
+  return LaunchAs(CanOverlap(kernel), 1, kernel, grid, block, shared_bytes, stream, arguments...);
+}
+
+// The same for as many clusters of `cluster` blocks as the device has room for at a time, but `most` at most.
+// The multiprocessors of a part of the chip may be no multiple of `cluster`, so that not all of them are
+// used.
+template <typename... Parameters, typename... Arguments>
+cudaError_t LaunchClusters(void (*kernel)(Parameters...), int cluster, int most, dim3 block,
+                           size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
+  if (const auto error = AllowSharedMemory(kernel); error != cudaSuccess) return error;
+  cudaLaunchAttribute attribute = ClusterAttribute(cluster);
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(cluster);
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int clusters = 0;
+  const auto error = cudaOccupancyMaxActiveClusters(&clusters, kernel, &config);
+  if (error != cudaSuccess) return error;
+  if (clusters == 0) return cudaErrorInvalidConfiguration;
+  return LaunchAs(CanOverlap(kernel), cluster, kernel, dim3((clusters < most ? clusters : most) * cluster),
+                  block, shared_bytes, stream, arguments...);
 }
 
 }  // namespace repvgg::cuda

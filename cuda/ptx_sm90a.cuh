@@ -66,24 +66,71 @@ REPVGG_DEVICE void MbarrierWait(uint64_t* barrier, unsigned parity) {
       "r"(parity) : "memory");
 }
 
-// Copies of boxes; one thread asks for them. `shared` is aligned to 1024 bytes. Loads arrive at the barrier.
+// The blocks of a cluster run at the same time and reach each other's shared memory. This block's number.
+REPVGG_DEVICE int ClusterRank() {
+  uint32_t rank = 0;
+  REPVGG_SM90A("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return static_cast<int>(rank);
+}
+// Barriers of all threads of a cluster. Behind the first one, others' barriers in shared memory can be used,
+// if MbarrierInitFence is ahead of it: it does not wait for other stores. Behind the second one, what the
+// others did to this block's shared memory has been done.
+REPVGG_DEVICE void ClusterSetupBarrier() {
+  REPVGG_SM90A("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" :: : "memory");
+}
+REPVGG_DEVICE void ClusterBarrier() {
+  REPVGG_SM90A("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.aligned;" :: : "memory");
+}
+// An arrival at the barrier that block `rank` of the cluster has where this one has `barrier`. With
+// .release.cluster, ptxas has every arrival wait for all stores of the thread. CUTLASS does without it as
+// well: what is handed over is a stage that wgmma has read, for TMA to fill, and no ordinary store.
+REPVGG_DEVICE void MbarrierArriveAt(uint64_t* barrier, int rank) {
+  REPVGG_SM90A(
+      "{\n.reg .b32 remote;\n"
+      "mapa.shared::cluster.u32 remote, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::"r"(SharedAddress(barrier)),
+      "r"(rank) : "memory");
+}
+
+// Copies of boxes; one thread asks for them. `shared` is aligned to 1024 bytes. Loads arrive at the barrier;
+// in a cluster of kBlocks, in each of its blocks, and at the barrier that it has in the same place.
+template <int kBlocks = 1>
 REPVGG_DEVICE void TmaLoad(void* shared, const TensorMap& map, int c0, int c1, int c2, int c3,
                            uint64_t* barrier) {
-  REPVGG_SM90A(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, "
-      "%6}], "
-      "[%2];" ::"r"(SharedAddress(shared)),
-      "l"(&map), "r"(SharedAddress(barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3) : "memory");
+  if constexpr (kBlocks == 1) {
+    REPVGG_SM90A(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, "
+        "%6}], "
+        "[%2];" ::"r"(SharedAddress(shared)),
+        "l"(&map), "r"(SharedAddress(barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3) : "memory");
+  } else {
+    REPVGG_SM90A(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+        "[%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(SharedAddress(shared)),
+        "l"(&map), "r"(SharedAddress(barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3),
+        "h"(static_cast<uint16_t>((1 << kBlocks) - 1)) : "memory");
+  }
 }
 // (x, y) is the first tap of the first window, (-1, -1) at the top left; (tap_x, tap_y) are 0 to 2.
+template <int kBlocks = 1>
 REPVGG_DEVICE void TmaLoadPixels(void* shared, const TensorMap& map, int channel, int x, int y, int image,
                                  int tap_x, int tap_y, uint64_t* barrier) {
-  REPVGG_SM90A(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, "
-      "%4, %5, "
-      "%6}], [%2], {%7, %8};" ::"r"(SharedAddress(shared)),
-      "l"(&map), "r"(SharedAddress(barrier)), "r"(channel), "r"(x), "r"(y), "r"(image),
-      "h"(static_cast<uint16_t>(tap_x)), "h"(static_cast<uint16_t>(tap_y)) : "memory");
+  if constexpr (kBlocks == 1) {
+    REPVGG_SM90A(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, "
+        "%4, %5, "
+        "%6}], [%2], {%7, %8};" ::"r"(SharedAddress(shared)),
+        "l"(&map), "r"(SharedAddress(barrier)), "r"(channel), "r"(x), "r"(y), "r"(image),
+        "h"(static_cast<uint16_t>(tap_x)), "h"(static_cast<uint16_t>(tap_y)) : "memory");
+  } else {
+    REPVGG_SM90A(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes.multicast::"
+        "cluster "
+        "[%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8}, %9;" ::"r"(SharedAddress(shared)),
+        "l"(&map), "r"(SharedAddress(barrier)), "r"(channel), "r"(x), "r"(y), "r"(image),
+        "h"(static_cast<uint16_t>(tap_x)), "h"(static_cast<uint16_t>(tap_y)),
+        "h"(static_cast<uint16_t>((1 << kBlocks) - 1)) : "memory");
+  }
 }
 // What ordinary stores wrote has to pass FenceForTma in the threads that wrote it, and a barrier, before
 // this.

@@ -14,10 +14,10 @@ struct alignas(64) TensorMap {
 };
 
 // Sizes and boxes are in elements, innermost first; strides in bytes, of all dimensions but the innermost.
-// Base and strides are multiples of 16 bytes. The innermost size of a box is 16, 32, 64 or 128 bytes; in
-// shared memory its rows of that size follow each other, and within each aligned 1024 bytes bits 4 to 6 of an
-// address are exchanged by bits 7 to 9 (of which rows of 32 bytes use one, of 64 bytes two): see
-// SwizzledByte.
+// Base and strides are multiples of 16 bytes, and each stride is one of the stride before it. The innermost
+// size of a box is 16, 32, 64 or 128 bytes; in shared memory its rows of that size follow each other, and
+// within each aligned 1024 bytes bits 4 to 6 of an address are exchanged by bits 7 to 9 (of which rows of 32
+// bytes use one, of 64 bytes two): see SwizzledByte.
 struct TiledArray {
   const void* base = nullptr;
   uint64_t size[4] = {};

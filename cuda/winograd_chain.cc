@@ -8,7 +8,6 @@
 
 #include "cuda/direct_mma.h"
 #include "cuda/formats.h"
-#include "cuda/gemm_sm90a.h"
 
 namespace repvgg::cuda {
 
@@ -61,17 +60,17 @@ cudaError_t LaunchProductsSm90a(const ChainProducts& products, Precision precisi
   const uint64_t tiles = products.tiles, positions = products.positions;
   const uint64_t blocks = DivideUp(products.group_in, kBoxChannels), row = kBoxChannels * 2;
   const TiledArray v = {products.v,
-                        {in, tiles, groups, positions},
-                        {2 * in * groups, 2 * in, 2 * in * groups * tiles},
-                        {kBoxChannels, static_cast<uint32_t>(shape.rows), 1, 1}};
+                        {in, groups, tiles, positions},
+                        {2 * in, 2 * in * groups, 2 * in * groups * tiles},
+                        {kBoxChannels, 1, static_cast<uint32_t>(shape.in_rows), 1}};
   const TiledArray weight = {products.weight,
                              {kBoxChannels, out, blocks, positions * groups},
                              {row, row * out, row * out * blocks},
-                             {kBoxChannels, static_cast<uint32_t>(shape.columns), 1, 1}};
+                             {kBoxChannels, static_cast<uint32_t>(shape.weight_columns), 1, 1}};
   const TiledArray m = {products.m,
-                        {out, tiles, groups, positions},
-                        {2 * out * groups, 2 * out, 2 * out * groups * tiles},
-                        {static_cast<uint32_t>(shape.store_columns), 64, 1, 1}};
+                        {out, groups, tiles, positions},
+                        {2 * out, 2 * out * groups, 2 * out * groups * tiles},
+                        {static_cast<uint32_t>(shape.store_columns), 1, 64, 1}};
   GemmSm90a gemm;
   if (const auto error = EncodeTiled(v, precision, &gemm.in[0]); error != cudaSuccess) return error;
   if (const auto error = EncodeTiled(weight, precision, &gemm.weight); error != cudaSuccess) return error;
@@ -90,13 +89,13 @@ std::vector<ChainTile> ChainTiles(Precision precision, int architecture) {
   std::vector<ChainTile> tiles;
   if (architecture >= 80) {
     for (const DirectMmaTile& tile : kChainMmaTiles) {
-      tiles.push_back({tile.pixels, tile.channels, tile.shared_bytes, false, false});
+      tiles.push_back({tile.pixels, tile.channels, tile.shared_bytes, nullptr});
     }
   }
   if (architecture != 90 || !HasSm90aKernels()) return tiles;
   const auto batched = Sm90aTiles(precision);
   for (const GemmSm90aTile& tile : batched) {
-    tiles.push_back({tile.rows, tile.columns, tile.shared_bytes, true, tile.ping_pong});
+    tiles.push_back({tile.rows, tile.columns, tile.shared_bytes, &tile});
   }
   return tiles;
 }

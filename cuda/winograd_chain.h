@@ -6,8 +6,7 @@
 
 #include <vector>
 
-#include "cuda/convolution.h"
-#include "cuda/runtime.h"
+#include "cuda/gemm_sm90a.h"
 
 namespace repvgg::cuda {
 
@@ -24,8 +23,7 @@ struct ChainProducts {
 struct ChainTile {
   int tiles, channels;
   int shared_bytes;
-  bool sm90a;  // Otherwise mma.sync, from sm_80 on.
-  bool ping_pong;
+  const GemmSm90aTile* sm90a;  // Null for mma.sync, from sm_80 on.
 };
 
 // The tiles for products in fp16 or bf16 on an architecture. They all give the same sums, in the same order.

@@ -9,6 +9,7 @@ export function readableNames(mangled) {
       .replace(/^void /, '')
       .replace(/repvgg::cuda::|\(anonymous namespace\)::/g, '')
       .replace(/\(Precision\)(\d)/g, (_, precision) => ['fp32', 'tf32', 'fp16', 'bf16', 'fp8'][precision])
+      .replace(/, \(Operand\)(\d)/g, (_, operand) => ['', ', pixels', ', weights'][operand])
       .replace(/\(ChainStep\)(\d)/g, (_, step) => ['begin', 'between', 'end'][step])
       .replace(/\((int|bool)\)/g, '')
       .replace(/\(.*$/, '')

@@ -27,7 +27,7 @@ function sharedMemory(kernel) {
       return Math.max(2 * (rows + columns) * 80, rows * (columns + 8) * 4);
     case 'GemmSm90aKernel': {
       const [rowBlocks, width, stages] = numbers;
-      const consumers = words.at(-1) === 'true' ? 1 : 2; // Of one tile: its two warpgroups take turns, or halves.
+      const consumers = words[6] === 'true' ? 1 : 2; // Of one tile: its two warpgroups take turns, or halves.
       return stages * (64 * rowBlocks * consumers + width) * 128 + 256 * width + (2 * stages + 2) * 8;
     }
     case 'WinogradF2Kernel':

@@ -45,11 +45,29 @@ void EndPhaseIfComplete(Barrier& barrier) {
   Wake(barrier.waiting);
 }
 
-Barrier* Find(const void* address, const void* place) {
-  const auto found = worker->barriers.find(address);
-  if (found != worker->barriers.end()) return found->second.get();
-  Complain(Fault::kUninitialised, place, "barrier in shared memory that nobody initialised");
-  return nullptr;
+// In block `rank`, where this block has `address`.
+Barrier* Find(const void* address, int rank, const void* place) {
+  Worker& w = *worker;
+  const auto offset = static_cast<const unsigned char*>(address) - w.own_shared();
+  const auto found = w.barriers.find(w.SharedOf(rank) + offset);
+  if (found == w.barriers.end()) {
+    Complain(Fault::kUninitialised, place, "barrier in shared memory that nobody initialised");
+    return nullptr;
+  }
+  Barrier* const barrier = found->second.get();
+  if (rank != w.current->rank && w.clocks[w.current->thread / kWarp].of[barrier->maker] < barrier->made) {
+    Complain(Fault::kRace, place, "barrier of another block that may not be initialised yet");
+  }
+  return barrier;
+}
+Barrier* Find(const void* address, const void* place) { return Find(address, worker->current->rank, place); }
+
+void Arrive(Barrier& barrier, int expected_bytes, const void* place) {
+  barrier.arriving.Join(Release());
+  barrier.bytes += expected_bytes;
+  if (--barrier.missing < 0)
+    Complain(Fault::kDivergence, place, "more arrivals at a barrier than it waits for");
+  EndPhaseIfComplete(barrier);
 }
 
 // Rows that lie one after the other in shared memory, before swizzling.
@@ -124,7 +142,7 @@ void ReadRow(MmaType type, uint64_t descriptor, int row, float (&out)[kMostInner
   if (descriptor >> 62 != 1) return Complain(Fault::kMisaligned, nullptr, "descriptor of another layout");
   for (int half = 0; half < 2; ++half) {
     const int address = start + row / 8 * blocks + row % 8 * 128 + half * 16;
-    const unsigned char* const from = worker->shared + (address ^ (address >> 7 & 7) << 4);
+    const unsigned char* const from = worker->own_shared() + (address ^ (address >> 7 & 7) << 4);
     CheckAsyncRead(from, 16, false, nullptr);
     if (type == MmaType::kFp8) {
       for (int i = 0; i < 16; ++i) out[half * 16 + i] = E4m3ToFloat(from[i]);
@@ -141,8 +159,8 @@ void ReadRow(MmaType type, uint64_t descriptor, int row, float (&out)[kMostInner
 void NoteProductReads(uint64_t descriptor, int first_row, int rows) {
   Worker& w = *worker;
   const int warp = w.current->thread / kWarp;
-  const size_t start = static_cast<size_t>(descriptor & 0x3fff) << 4;
-  w.product_reads.resize((w.shared_bytes + 1023) / 1024);
+  const size_t start = w.current->rank * kMaxSharedBytes + (static_cast<size_t>(descriptor & 0x3fff) << 4);
+  w.product_reads.resize(w.words.size() * 4 / 1024 + 1);
   for (size_t at = start / 1024 + first_row / 8; at <= start / 1024 + (first_row + rows - 1) / 8; ++at) {
     if (at < w.product_reads.size()) w.product_reads[at][warp] = w.clocks[warp].of[warp];
   }
@@ -176,7 +194,8 @@ void AddCoarsely(const float (&a)[kMostInner], const float (&b)[kMostInner][kMos
 // A warp's 16 of 64 rows.
 void CarryOut(const PendingProduct& product, int first_thread) {
   Worker& w = *worker;
-  const int quarter = first_thread / kWarp % 4, columns = product.columns, inner = Inner(product.type);
+  const int quarter = first_thread % w.threads / kWarp % 4, columns = product.columns,
+            inner = Inner(product.type);
   static thread_local float b[kMostInner][kMostColumns], d[16][kMostColumns];
   for (int n = 0; n < columns; ++n) {
     float row[kMostInner];
@@ -221,7 +240,10 @@ void InitBarrier(uint64_t* address, int arrivals) {
   auto barrier = std::make_unique<Barrier>();
   barrier->index = static_cast<int>(worker->barriers.size());
   barrier->arrivals = barrier->missing = arrivals;
-  const size_t offset = reinterpret_cast<unsigned char*>(address) - worker->shared;
+  barrier->rank = worker->current->rank;
+  barrier->maker = worker->current->thread / kWarp;
+  barrier->made = worker->clocks[barrier->maker].of[barrier->maker];
+  const size_t offset = reinterpret_cast<unsigned char*>(address) - worker->own_shared();
   if (offset % 8 != 0) Complain(Fault::kMisaligned, HERE, "barrier in shared memory");
   if (offset + 8 > worker->shared_bytes || barrier->index >= kMaxBarriers) {
     return Complain(Fault::kOutOfBounds, HERE, "barrier beyond shared memory");
@@ -230,13 +252,19 @@ void InitBarrier(uint64_t* address, int arrivals) {
 }
 
 void ArriveAtBarrier(uint64_t* address, int expected_bytes) {
-  Barrier* const barrier = Find(address, HERE);
+  if (Barrier* const barrier = Find(address, HERE)) Arrive(*barrier, expected_bytes, HERE);
+}
+
+void ArriveAtBarrierOf(int rank, uint64_t* address) {
+  Worker& w = *worker;
+  if (rank < 0 || rank >= static_cast<int>(w.blocks.size())) {
+    return Complain(Fault::kOutOfBounds, HERE, "block " + std::to_string(rank) + " of a cluster");
+  }
+  Barrier* const barrier = Find(address, rank, HERE);
   if (barrier == nullptr) return;
-  barrier->arriving.Join(Release());
-  barrier->bytes += expected_bytes;
-  if (--barrier->missing < 0)
-    Complain(Fault::kDivergence, HERE, "more arrivals at a barrier than it waits for");
-  EndPhaseIfComplete(*barrier);
+  const int warp = w.current->thread / kWarp;
+  if (rank != w.current->rank) w.blocks[rank].reached[warp] = w.clocks[warp].of[warp];
+  Arrive(*barrier, 0, HERE);
 }
 
 void WaitAtBarrier(uint64_t* address, unsigned parity) {
@@ -248,7 +276,7 @@ void WaitAtBarrier(uint64_t* address, unsigned parity) {
 
 void NamedBarrier(int number, int threads) {
   Worker& w = *worker;
-  std::vector<int>& waiting = w.named[number].waiting;
+  std::vector<int>& waiting = w.block().named[number].waiting;
   if (static_cast<int>(waiting.size()) + 1 < threads) return Sleep(waiting);
   waiting.push_back(w.current->thread);
   Clock together;
@@ -266,13 +294,22 @@ void NamedBarrier(int number, int threads) {
   Wake(waiting);
 }
 
-void LoadBox(void* shared, const cuda::TensorMap& map, Coordinates at, uint64_t* address) {
-  Barrier* const barrier = Find(address, HERE);
-  if (barrier == nullptr) return;
-  const auto to = static_cast<unsigned char*>(shared);
-  if ((to - worker->shared) % 1024 != 0) Complain(Fault::kMisaligned, HERE, "TMA load");
-  BeginLoad(to, BoxBytes(map), HERE);
-  worker->loads.push_back({map, at, to, barrier, worker->PreviousEnded()});
+void LoadBox(void* shared, const cuda::TensorMap& map, Coordinates at, uint64_t* address, int blocks) {
+  Worker& w = *worker;
+  const auto offset = static_cast<unsigned char*>(shared) - w.own_shared();
+  if (offset % 1024 != 0) Complain(Fault::kMisaligned, HERE, "TMA load");
+  const bool multicast = blocks > 1;
+  if (multicast && blocks != static_cast<int>(w.blocks.size())) {
+    return Complain(Fault::kOutOfBounds, HERE, "TMA load for " + std::to_string(blocks) + " blocks");
+  }
+  for (int i = 0; i < blocks; ++i) {
+    const int rank = multicast ? i : w.current->rank;
+    Barrier* const barrier = Find(address, rank, HERE);
+    if (barrier == nullptr) return;
+    unsigned char* const to = w.SharedOf(rank) + offset;
+    BeginLoad(to, BoxBytes(map), rank, HERE);
+    w.loads.push_back({map, at, to, barrier, w.PreviousEnded()});
+  }
 }
 
 void CompleteLoad(size_t index) {
@@ -280,7 +317,7 @@ void CompleteLoad(size_t index) {
   worker->loads.erase(worker->loads.begin() + static_cast<ptrdiff_t>(index));
   const int bytes = BoxBytes(load.map);
   worker->copy_previous_ended = &load.previous_ended;
-  if (load.shared + bytes <= worker->shared + worker->shared_bytes) {
+  if (worker->InShared(load.shared, bytes)) {
     ForEachRow(load.map, load.at, [&](int row, int row_bytes, const unsigned char* from, int valid) {
       if (valid > 0) CheckAccess(from, valid, false, HERE);
       for (int byte = 0; byte < row_bytes; byte += 16) {
@@ -294,15 +331,16 @@ void CompleteLoad(size_t index) {
   }
   worker->copy_previous_ended = nullptr;
   load.barrier->bytes -= bytes;
+  load.barrier->loaded = load.barrier->phase + 1;
   EndPhaseIfComplete(*load.barrier);
 }
 
 void StoreBox(const cuda::TensorMap& map, Coordinates at, const void* shared) {
   const auto from = static_cast<const unsigned char*>(shared);
   const int bytes = BoxBytes(map);
-  if ((from - worker->shared) % 128 != 0) Complain(Fault::kMisaligned, HERE, "TMA store");
+  if ((from - worker->own_shared()) % 128 != 0) Complain(Fault::kMisaligned, HERE, "TMA store");
   CheckAsyncRead(from, bytes, true, HERE);
-  if (from + bytes > worker->shared + worker->shared_bytes) return;
+  if (!worker->InShared(from, bytes)) return;
   MarkStoring(from, bytes, 1);
   worker->current->stores.push_back({map, at, from, worker->PreviousEnded()});
 }

@@ -17,12 +17,15 @@ namespace repvgg::emulator {
 
 void InitBarrier(uint64_t* barrier, int arrivals);
 void ArriveAtBarrier(uint64_t* barrier, int expected_bytes);
+// The barrier that block `rank` of the cluster has in the same place.
+void ArriveAtBarrierOf(int rank, uint64_t* barrier);
 void WaitAtBarrier(uint64_t* barrier, unsigned parity);
 void NamedBarrier(int number, int threads);
 
 // Coordinates as the instruction has them; of pixels, then the tap's.
 using Coordinates = std::array<int, 6>;
-void LoadBox(void* shared, const cuda::TensorMap& map, Coordinates at, uint64_t* barrier);
+// With two `blocks`, to both of a cluster, each copy with a time of its own.
+void LoadBox(void* shared, const cuda::TensorMap& map, Coordinates at, uint64_t* barrier, int blocks);
 void StoreBox(const cuda::TensorMap& map, Coordinates at, const void* shared);
 void FenceProxy();
 void WaitStores();

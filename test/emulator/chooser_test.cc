@@ -52,6 +52,47 @@ TEST("chooser: F(4x4) is for fp32, and only where it is asked for or measured") 
   if (half.empty() || std::any_of(half.begin(), half.end(), is_f4)) Fail("fp16 has some, or nothing else");
 }
 
+// By part of the name.
+int CountCandidates(const cuda::Convolution& layer, int architecture, const char* part) {
+  const auto all = cuda::ListCandidates(layer, Precision::kFp16, architecture, "");
+  return static_cast<int>(std::count_if(all.begin(), all.end(), [&](const cuda::Candidate& candidate) {
+    return candidate.name.find(part) != std::string::npos;
+  }));
+}
+
+TEST("chooser: multicast is for layers that give both blocks a tile, and only measured") {
+  const cuda::Convolution stage3 = MakeLayer(384, 384, 1, 1, 14, 32);
+  for (const char* const name :
+       {"sm90a multicast pixels 256x96", "sm90a multicast weights 128x192", "f2 chain sm90a multicast"}) {
+    if (CountCandidates(stage3, 90, name) == 0) Fail(std::string("no ") + name);
+    if (CountCandidates(stage3, 80, name) > 0) Fail(std::string("sm_80 has ") + name);
+  }
+  // 96 channels are one tile of 256 x 96, and one image's 196 pixels too.
+  if (CountCandidates(MakeLayer(96, 96, 1, 1, 14, 32), 90, "multicast pixels 256x96") > 0) {
+    Fail("one tile of channels has pixels for two");
+  }
+  if (CountCandidates(MakeLayer(384, 384, 1, 1, 14), 90, "multicast weights 256") > 0) {
+    Fail("one tile of pixels has weights for two");
+  }
+  auto all = cuda::ListCandidates(stage3, Precision::kFp16, 90, "");
+  const auto is_multicast = [](const cuda::Candidate& candidate) {
+    return candidate.name.find("multicast") != std::string::npos;
+  };
+  std::stable_partition(all.begin(), all.end(),
+                        is_multicast);  // The first of two that are equally fast is taken.
+  const cuda::Candidate& best = cuda::EstimateBest(all, stage3, Precision::kFp16, 132);
+  if (is_multicast(best)) Fail(best.name + " was estimated");
+}
+
+TEST("chooser: chains in slices are for large batches on GPUs with a large L2") {
+  const cuda::Convolution small = MakeLayer(384, 384, 1, 1, 14, 8),
+                          large = MakeLayer(384, 384, 1, 1, 14, 128);
+  ExpectEqual(std::to_string(CountCandidates(small, 90, "by 16 MB")), "0");
+  ExpectEqual(std::to_string(CountCandidates(large, 86, "by 16 MB")), "0");
+  const int tiles = CountCandidates(large, 90, "f2 chain") / 2;
+  ExpectEqual(std::to_string(CountCandidates(large, 90, "by 16 MB")), std::to_string(tiles));
+}
+
 TEST("chooser: measures once, remembers on disk, and falls back on an estimate") {
   const std::filesystem::path directory =
       std::filesystem::temp_directory_path() / ("repvgg-chooser-" + std::to_string(getpid()));

@@ -178,7 +178,7 @@ inline void WaitForPreviousKernel() { emulator::WaitForPreviousKernel(); }
 inline void AllowNextKernel() {}
 
 template <typename... Parameters, typename... Arguments>
-cudaError_t LaunchAs(bool overlapped, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+cudaError_t LaunchAs(bool overlapped, int cluster, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                      size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
   constexpr unsigned kMost = 65535;  // In any dimension but the first.
   if (grid.y > kMost || grid.z > kMost) return cudaErrorInvalidConfiguration;
@@ -186,18 +186,25 @@ cudaError_t LaunchAs(bool overlapped, void (*kernel)(Parameters...), dim3 grid, 
   return emulator::Submit(stream, [=] {
     emulator::Run(
         {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
-        [&] { std::apply(kernel, copies); }, overlapped);
+        [&] { std::apply(kernel, copies); }, overlapped, cluster);
   });
 }
 template <typename... Parameters, typename... Arguments>
 cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t stream, const Arguments&... arguments) {
-  return LaunchAs(false, kernel, grid, block, shared_bytes, stream, arguments...);
+  return LaunchAs(false, 1, kernel, grid, block, shared_bytes, stream, arguments...);
 }
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
                              cudaStream_t stream, const Arguments&... arguments) {
-  return LaunchAs(true, kernel, grid, block, shared_bytes, stream, arguments...);
+  return LaunchAs(true, 1, kernel, grid, block, shared_bytes, stream, arguments...);
+}
+// Two at a time, so that persistent kernels have several tiles to do.
+template <typename... Parameters, typename... Arguments>
+cudaError_t LaunchClusters(void (*kernel)(Parameters...), int cluster, int most, dim3 block,
+                           size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
+  return LaunchAs(true, cluster, kernel, dim3((most < 2 ? most : 2) * cluster), block, shared_bytes, stream,
+                  arguments...);
 }
 
 }  // namespace repvgg::cuda

@@ -14,12 +14,19 @@ inline void MbarrierArrive(uint64_t* barrier) { emulator::ArriveAtBarrier(barrie
 inline void MbarrierArriveExpect(uint64_t* barrier, int bytes) { emulator::ArriveAtBarrier(barrier, bytes); }
 inline void MbarrierWait(uint64_t* barrier, unsigned parity) { emulator::WaitAtBarrier(barrier, parity); }
 
-inline void TmaLoad(void* shared, const TensorMap& map, int c0, int c1, int c2, int c3, uint64_t* barrier) {
-  emulator::LoadBox(shared, map, {c0, c1, c2, c3, 0, 0}, barrier);
+inline int ClusterRank() { return emulator::ClusterRank(); }
+inline void ClusterSetupBarrier() { emulator::ClusterBarrier(); }
+inline void ClusterBarrier() { emulator::ClusterBarrier(); }
+inline void MbarrierArriveAt(uint64_t* barrier, int rank) { emulator::ArriveAtBarrierOf(rank, barrier); }
+
+template <int kBlocks = 1>
+void TmaLoad(void* shared, const TensorMap& map, int c0, int c1, int c2, int c3, uint64_t* barrier) {
+  emulator::LoadBox(shared, map, {c0, c1, c2, c3, 0, 0}, barrier, kBlocks);
 }
-inline void TmaLoadPixels(void* shared, const TensorMap& map, int channel, int x, int y, int image, int tap_x,
-                          int tap_y, uint64_t* barrier) {
-  emulator::LoadBox(shared, map, {channel, x, y, image, tap_x, tap_y}, barrier);
+template <int kBlocks = 1>
+void TmaLoadPixels(void* shared, const TensorMap& map, int channel, int x, int y, int image, int tap_x,
+                   int tap_y, uint64_t* barrier) {
+  emulator::LoadBox(shared, map, {channel, x, y, image, tap_x, tap_y}, barrier, kBlocks);
 }
 inline void TmaStore(const TensorMap& map, int c0, int c1, int c2, int c3, const void* shared) {
   emulator::StoreBox(map, {c0, c1, c2, c3, 0, 0}, shared);

@@ -64,11 +64,18 @@ constexpr double kSumError = 1e-2;
 void RunTile(const Layer& layer, int tile) {
   Problem problem = MakeProblem(layer, RoundToE4m3);
   const std::vector<float> scales = ScaleChannels(layer, problem);
-  const Run run(layer, problem, scales);
-  if (cuda::LaunchDirectSm90a(run.Fill(layer), kFp8, tile, 1, nullptr) != cudaSuccess) Fail("not launched");
-  if (CountUnwritten(run.out.data()) != 0) Fail("outputs were not written");
-  ExpectWithin(Compare(run.out.Values(), problem.expected), DirectBound(kFp8));
-  ExpectNearest(run.out.Values(), problem.expected, scales, kSumError);
+  const auto values = [&](int of) {
+    const Run run(layer, problem, scales);
+    if (cuda::LaunchDirectSm90a(run.Fill(layer), kFp8, of, 1, nullptr) != cudaSuccess) Fail("not launched");
+    if (CountUnwritten(run.out.data()) != 0) Fail("outputs were not written");
+    return run.out.Values();
+  };
+  const std::vector<double> got = values(tile);
+  ExpectWithin(Compare(got, problem.expected), DirectBound(kFp8));
+  ExpectNearest(got, problem.expected, scales, kSumError);
+  const cuda::GemmSm90aTile& shape = cuda::ConvolutionSm90aTiles(kFp8)[tile];
+  if (shape.multicast == cuda::Operand::kNone) return;
+  if (got != values(tile - AheadOf(shape))) Fail("multicast changes the result");
 }
 
 // The mean over the pixels of each image, in which rounding to fp8 has no part.
@@ -101,7 +108,7 @@ std::vector<double> Means(const Layer& layer, const Problem& problem) {
   for (int tile = 0; tile < static_cast<int>(tiles.size()); ++tile) {
     const cuda::GemmSm90aTile& shape = tiles[tile];
     cases().push_back({"direct sm_90a fp8: tile " + std::to_string(shape.rows) + " x " +
-                           std::to_string(shape.columns) + (shape.ping_pong ? " ping-pong" : " cooperative"),
+                           std::to_string(shape.columns) + ' ' + cuda::Sm90aName(shape),
                        [=] {
                          // Channels that fill neither the last part of a step nor the tile; strides and
                          // groups; images that a tile ends in the midst of.

@@ -8,8 +8,7 @@ namespace {
 
 using cuda::Precision;
 
-void RunTile(Layer layer, Precision precision, int tile, int splits = 1) {
-  const Problem problem = MakeProblem(layer, RoundTo(precision));
+std::vector<double> Run(Layer layer, const Problem& problem, Precision precision, int tile, int splits) {
   const DeviceArray<unsigned char> workspace(cuda::DirectSm90aWorkspace(layer, splits), Contents::kScratch);
   const Maps in(precision, problem.in), out(precision, problem.expected.size());
   const DeviceArray<unsigned char> weight(cuda::PackDirectSm90a(layer, problem.weight.data(), precision));
@@ -21,7 +20,17 @@ void RunTile(Layer layer, Precision precision, int tile, int splits = 1) {
   layer.workspace = workspace.data();
   if (cuda::LaunchDirectSm90a(layer, precision, tile, splits, nullptr) != cudaSuccess) Fail("not launched");
   if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
-  ExpectWithin(Compare(out.Values(), problem.expected), DirectBound(precision));
+  return out.Values();
+}
+
+void RunTile(const Layer& layer, Precision precision, int tile, int splits = 1) {
+  const Problem problem = MakeProblem(layer, RoundTo(precision));
+  const std::vector<double> got = Run(layer, problem, precision, tile, splits);
+  ExpectWithin(Compare(got, problem.expected), DirectBound(precision));
+  const cuda::GemmSm90aTile& shape = cuda::ConvolutionSm90aTiles(precision)[tile];
+  if (shape.multicast == cuda::Operand::kNone) return;
+  if (got != Run(layer, problem, precision, tile - AheadOf(shape), splits))
+    Fail("multicast changes the result");
 }
 
 // The mean over the pixels of each image, by the layer itself. `images` of the problem's, from the first on.
@@ -124,10 +133,13 @@ int ExactTile(const Layer& layer, std::span<const cuda::GemmSm90aTile> tiles) {
     for (int tile = 0; tile < static_cast<int>(tiles.size()); ++tile) {
       const cuda::GemmSm90aTile& shape = tiles[tile];
       cases().push_back({name + "tile " + std::to_string(shape.rows) + " x " + std::to_string(shape.columns) +
-                             (shape.ping_pong ? " ping-pong" : " cooperative"),
+                             ' ' + cuda::Sm90aName(shape),
                          [=] {
+                           const bool twin =
+                               precision == Precision::kBf16 && shape.multicast != cuda::Operand::kNone;
                            for (const Schedule schedule :
                                 {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+                             if (twin && schedule != Schedule::kRandom) continue;  // All of them in fp16.
                              settings().schedule = schedule;
                              // Seven images, of which a tile ends in the midst of one; channels that fill
                              // neither the last sixteen nor the tile; strides, groups, odd sizes; several

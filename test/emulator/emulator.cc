@@ -93,7 +93,7 @@ void Complain(Fault fault, const void* place, const std::string& what) {
   if (reports.contains({fault, place})) return;
   char where[160] = "outside kernels";
   if (worker) {
-    const Index3& b = worker->block;
+    const Index3 b = worker->current ? worker->block().index : worker->blocks[0].index;
     std::snprintf(where, sizeof where, "block (%u, %u, %u) thread %d at %p", b.x, b.y, b.z,
                   worker->current ? worker->current->thread : -1, place);
   }
@@ -138,30 +138,37 @@ void Worker::Start(Fiber& fiber) {
 #endif
 }
 
-void Worker::RunBlock(Index3 index) {
-  block = index;
-  at_barrier = finished = 0;
-  epoch = 1;
-  // NaN in every format, should a check miss a read of it.
-  std::memset(shared, 0xff, shared_bytes);
-  words.assign((shared_bytes + 3) / 4, WordState{0, 0, 0, 0, 0, -1, -1, -1, 0, 0});
-  clocks.assign(threads / kWarp, Clock{});
-  for (int w = 0; w < threads / kWarp; ++w) clocks[w].of[w] = 1;
+void Worker::RunBlocks(int64_t first_block, int count) {
+  blocks.assign(count, BlockState{});
+  for (int rank = 0; rank < count; ++rank) {
+    const int64_t i = first_block + rank;
+    blocks[rank].index = {static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
+                          static_cast<unsigned>(i / grid.x / grid.y)};
+    // NaN in every format, should a check miss a read of it.
+    std::memset(SharedOf(rank), 0xff, shared_bytes);
+  }
+  const int all = threads * count;
+  at_cluster_barrier = finished = 0;
+  words.assign(((count - 1) * kMaxSharedBytes + shared_bytes + 3) / 4,
+               WordState{0, 0, 0, 0, 0, -1, -1, -1, 0, 0});
+  clocks.assign(all / kWarp, Clock{});
+  for (int w = 0; w < all / kWarp; ++w) clocks[w].of[w] = 1;
   barriers.clear();
-  named = {};
   loads.clear();
   product_reads.clear();
-  warps.resize(threads / kWarp);
+  warps.resize(all / kWarp);
   for (Warp& warp : warps) {
     warp.ready = ~0u;
     warp.arrived = 0;
     warp.operation = WarpOperation::kNone;
     warp.epoch = 0;
   }
-  for (int t = 0; t < threads; ++t) {
-    if (t == static_cast<int>(fibers.size())) fibers.push_back(std::make_unique<Fiber>());
-    Fiber& fiber = *fibers[t];
-    fiber.thread = t;
+  for (int i = 0; i < all; ++i) {
+    if (i == static_cast<int>(fibers.size())) fibers.push_back(std::make_unique<Fiber>());
+    Fiber& fiber = *fibers[i];
+    const int t = i % threads;
+    fiber.thread = i;
+    fiber.rank = i / threads;
     fiber.index = {t % block_size.x, t / block_size.x % block_size.y, t / block_size.x / block_size.y};
     fiber.copies.clear();
     fiber.copy_group = 0;
@@ -176,17 +183,39 @@ void Worker::RunBlock(Index3 index) {
   Fiber* first = Next();
   current = first;
   Switch(scheduler, *first);
-  if (finished < threads) {
-    int waiting = 0;
+  if (finished < all) {
+    int waiting = 0, at_barrier = at_cluster_barrier;
     for (const Warp& warp : warps) waiting += warp.arrived;
+    for (const BlockState& one : blocks) at_barrier += one.at_barrier;
     Complain(Fault::kDivergence, nullptr,
              std::to_string(finished) + " threads have ended, " + std::to_string(at_barrier) +
                  " wait at a barrier and " + std::to_string(waiting) + " in a warp operation");
   }
-  const auto waited = [](const auto& fiber) { return fiber->previous_ended; };
-  if (overlapped && std::none_of(fibers.begin(), fibers.begin() + threads, waited)) {
-    Complain(Fault::kRace, nullptr,
-             "a block of an overlapped kernel ends and has not waited for the previous one");
+  CheckEnds();
+}
+
+// Shared memory is there until the last thread of its block ends: one of them must know by then that nobody
+// else will do anything to it.
+void Worker::CheckEnds() const {
+  for (size_t rank = 0; rank < blocks.size(); ++rank) {
+    const BlockState& own = blocks[rank];
+    const auto first = fibers.begin() + static_cast<ptrdiff_t>(rank) * threads;
+    const auto waited = [](const auto& fiber) { return fiber->previous_ended; };
+    if (overlapped && std::none_of(first, first + threads, waited)) {
+      Complain(Fault::kRace, nullptr,
+               "a block of an overlapped kernel ends and has not waited for the previous one");
+    }
+    for (size_t warp = 0; warp < warps.size(); ++warp) {
+      if (own.reached[warp] > own.ended.of[warp]) {
+        Complain(Fault::kInFlight, nullptr, "a block ends before another has done its part in its memory");
+      }
+    }
+    for (const auto& [address, barrier] : barriers) {
+      if (barrier->rank == static_cast<int>(rank) &&
+          barrier->loaded > own.ended.of[kMaxWarps + barrier->index]) {
+        Complain(Fault::kInFlight, nullptr, "a block ends before a TMA load into its memory");
+      }
+    }
   }
 }
 
@@ -240,15 +269,21 @@ void Worker::Finish() {
   if (!current->products.empty()) Complain(Fault::kInFlight, nullptr, "a thread ends before its products");
   if (!current->stores.empty()) Complain(Fault::kInFlight, nullptr, "a thread ends before its TMA stores");
   ++finished;
+  block().ended.Join(clocks[current->thread / kWarp]);
   warp().ready &= ~(1u << lane());
   Block();
   std::abort();  // Nobody resumes a finished fiber.
 }
 
-void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& kernel,
-         bool overlapped) {
+void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& kernel, bool overlapped,
+         int cluster) {
   const int threads = static_cast<int>(block.x * block.y * block.z);
-  if (threads % kWarp != 0 || threads > kMaxThreads || shared_bytes > kMaxSharedBytes) {
+  if (cluster > kMaxCluster || grid.x % cluster != 0) {
+    Complain(Fault::kDivergence, nullptr,
+             std::to_string(grid.x) + " blocks in clusters of " + std::to_string(cluster));
+    return;
+  }
+  if (threads % kWarp != 0 || threads * cluster > kMaxThreads || shared_bytes > kMaxSharedBytes) {
     Complain(Fault::kDivergence, nullptr,
              "block of " + std::to_string(threads) + " threads, " + std::to_string(shared_bytes) +
                  " bytes of shared memory");
@@ -267,43 +302,66 @@ void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<voi
     own.overlapped = overlapped;
     own.settings = settings();
     worker = &own;
-    for (int64_t i; (i = next++) < blocks;) {
+    for (int64_t i; (i = next++) < blocks / cluster;) {
       own.random.seed(own.settings.seed + i);
-      own.RunBlock({static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
-                    static_cast<unsigned>(i / grid.x / grid.y)});
+      own.RunBlocks(i * cluster, cluster);
     }
     worker = nullptr;
   };
   std::vector<std::thread> helpers;
-  const int wanted = static_cast<int>(std::min<int64_t>(settings().os_threads, blocks));
+  const int wanted = static_cast<int>(std::min<int64_t>(settings().os_threads, blocks / cluster));
   for (int i = 1; i < wanted; ++i) helpers.emplace_back(work);
   work();
   for (std::thread& helper : helpers) helper.join();
 }
 
 const Index3& ThreadIndex() { return worker->current->index; }
-const Index3& BlockIndex() { return worker->block; }
+const Index3& BlockIndex() { return worker->block().index; }
 const Index3& BlockSize() { return worker->block_size; }
 const Index3& GridSize() { return worker->grid; }
-unsigned char* BlockSharedMemory() { return worker->shared; }
+int ClusterRank() { return worker->current->rank; }
+unsigned char* BlockSharedMemory() { return worker->own_shared(); }
 
 void WaitForPreviousKernel() { worker->current->previous_ended = true; }
 
-void BlockBarrier() {
+namespace {
+
+// Counts to `blocks` times the threads of one, from block `first` on.
+void Meet(int& arrived, int first, int blocks) {
   Worker& w = *worker;
-  if (++w.at_barrier < w.threads) {
+  const int begin = first * w.threads, end = begin + blocks * w.threads;
+  if (++arrived < end - begin) {
     w.warp().ready &= ~(1u << w.lane());
     w.Block();
     return;
   }
-  w.at_barrier = 0;
-  ++w.epoch;
+  arrived = 0;
+  for (int rank = first; rank < first + blocks; ++rank) ++w.blocks[rank].epoch;
   bool ended = false;
-  for (int t = 0; t < w.threads; ++t) ended |= w.fibers[t]->previous_ended;
-  for (int t = 0; t < w.threads; ++t) w.fibers[t]->previous_ended = ended;
-  for (Warp& warp : w.warps) warp.ready = ~0u;
+  for (int t = begin; t < end; ++t) ended |= w.fibers[t]->previous_ended;
+  for (int t = begin; t < end; ++t) w.fibers[t]->previous_ended = ended;
+  for (int t = begin; t < end; t += kWarp) w.warps[t / kWarp].ready = ~0u;
   // Not always the last to arrive goes first.
   w.Block();
+}
+
+}  // namespace
+
+void BlockBarrier() { Meet(worker->block().at_barrier, worker->current->rank, 1); }
+
+void ClusterBarrier() {
+  Worker& w = *worker;
+  const int all = static_cast<int>(w.blocks.size());
+  if (w.at_cluster_barrier + 1 == all * w.threads) {
+    Clock together;
+    for (const Clock& clock : w.clocks) together.Join(clock);
+    for (size_t warp = 0; warp < w.clocks.size(); ++warp) {
+      const uint32_t now = together.of[warp] + 1;
+      w.clocks[warp] = together;
+      w.clocks[warp].of[warp] = now;
+    }
+  }
+  Meet(w.at_cluster_barrier, 0, all);
 }
 
 }  // namespace repvgg::emulator

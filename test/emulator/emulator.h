@@ -17,6 +17,8 @@
 //   - in an overlapped launch, what another kernel wrote is read, or anything is written, by a thread that
 //     neither waited for the previous kernel nor met one that had at a barrier; a block that never waits
 //   - warp operation that not all 32 lanes reach, barrier that not all threads reach
+//   - in a cluster, what one block does to another's shared memory before that one has set it up, or after it
+//     may have ended
 // Not found: missing __threadfence, bank conflicts, anything about time. Sums inside mma are in another order
 // than the hardware's.
 #pragma once
@@ -76,19 +78,22 @@ void Free(void* pointer);
 // The number of bytes of an output or scratch that no kernel wrote.
 size_t CountUnwritten(const void* pointer);
 
-// `overlapped`: as if the kernel before had not ended before a thread waits for it.
+// `overlapped`: as if the kernel before had not ended before a thread waits for it. Each `cluster` blocks,
+// one or two, run at the same time.
 void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& kernel,
-         bool overlapped = false);
+         bool overlapped = false, int cluster = 1);
 
 // Seen from inside a kernel.
 const Index3& ThreadIndex();
 const Index3& BlockIndex();
 const Index3& BlockSize();
 const Index3& GridSize();
+int ClusterRank();
 unsigned char* BlockSharedMemory();
 
 void WaitForPreviousKernel();
 void BlockBarrier();
+void ClusterBarrier();
 void WarpBarrier(unsigned mask);
 uint32_t ShuffleXor(unsigned mask, uint32_t value, int lane_mask);
 

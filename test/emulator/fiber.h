@@ -1,5 +1,5 @@
-// One OS thread's current position: the block it is running and the fiber within it. Internal to the
-// emulator.
+// One OS thread's current position: the block or cluster it is running and the fiber within it. Internal to
+// the emulator.
 #pragma once
 
 #include <algorithm>
@@ -60,7 +60,8 @@ struct Fiber {
 #endif
   unsigned char* stack = nullptr;
   Index3 index;
-  int thread = 0;  // Linear index in the block.
+  int thread = 0;  // Linear index in the cluster: of its second block, behind those of the first.
+  int rank = 0;    // Of the block.
   std::vector<PendingCopy> copies;
   unsigned copy_group = 0;  // Groups committed so far.
   std::vector<PendingStore> stores;
@@ -99,6 +100,7 @@ struct Warp {
 inline constexpr int kMaxWarps = 32;
 inline constexpr int kMaxBarriers = 64;
 inline constexpr int kNamedBarriers = 16;
+inline constexpr int kMaxCluster = 2;
 inline constexpr int kPreviousKernel = kMaxWarps + kMaxBarriers;
 
 // What a warp knows to have happened, by way of barriers in shared memory and named ones: for each warp,
@@ -117,12 +119,28 @@ struct Barrier {
   int arrivals = 0, missing = 0;
   int64_t bytes = 0;  // Expected, less those that have arrived.
   uint32_t phase = 0;
+  uint32_t loaded = 0;  // Behind the last phase that a load was for.
+  int rank = 0;         // Of the block that has it.
+  int maker = 0;        // The warp that initialised it, and when.
+  uint32_t made = 0;
   Clock arriving, arrived;  // Of this phase, and of all before.
   std::vector<int> waiting;
 };
 
 struct NamedBarrierState {
   std::vector<int> waiting;
+};
+
+// What each block of a cluster has of its own.
+struct BlockState {
+  Index3 index;
+  int at_barrier = 0;
+  uint32_t epoch = 1;  // Number of __syncthreads and barriers of the cluster so far.
+  std::array<NamedBarrierState, kNamedBarriers> named;
+  // When each warp of another block last arrived here, by its clock; and what the threads of this one knew at
+  // their ends.
+  std::array<uint32_t, kMaxWarps> reached = {};
+  Clock ended;
 };
 
 struct PendingLoad {
@@ -150,26 +168,25 @@ inline constexpr int16_t kLoaded = -2;
 inline constexpr int16_t kSeveralWarps = -1;
 inline constexpr int16_t kSeveralLanes = -2;
 
-// One per OS thread; runs one block at a time.
+// One per OS thread; runs one block at a time, or those of a cluster.
 struct Worker {
-  Index3 grid, block_size, block;
-  int threads = 0;
-  size_t shared_bytes = 0;
-  unsigned char* shared = nullptr;
+  Index3 grid, block_size;
+  int threads = 0;                  // Of a block.
+  size_t shared_bytes = 0;          // Of a block.
+  unsigned char* shared = nullptr;  // Of the blocks, kMaxSharedBytes apart; so are their words.
+  std::vector<BlockState> blocks;
   std::vector<WordState> words;
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Warp> warps;
   Fiber* current = nullptr;
   Fiber scheduler;
   const std::function<void()>* kernel = nullptr;
-  int at_barrier = 0;
+  int at_cluster_barrier = 0;
   int finished = 0;
-  uint32_t epoch = 0;  // Number of __syncthreads so far.
   Settings settings;
   std::minstd_rand random;
   std::vector<Clock> clocks;  // By warp.
   std::map<const void*, std::unique_ptr<Barrier>> barriers;
-  std::array<NamedBarrierState, kNamedBarriers> named;
   std::deque<PendingLoad> loads;
   bool overlapped = false;
   const bool* copy_previous_ended = nullptr;  // Of the TMA copy that is being carried out.
@@ -181,7 +198,12 @@ struct Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  void RunBlock(Index3 index);
+  // `first` is the linear index of the first of `count` blocks.
+  void RunBlocks(int64_t first, int count);
+  BlockState& block() { return blocks[current->rank]; }
+  unsigned char* SharedOf(int rank) const;
+  unsigned char* own_shared() const { return SharedOf(current->rank); }
+  bool InShared(const unsigned char* from, size_t bytes) const;
   Warp& warp() { return warps[current->thread / kWarp]; }
   int lane() const { return current->thread % kWarp; }
   bool PreviousEnded() const {
@@ -197,6 +219,7 @@ struct Worker {
  private:
   Fiber* Next();
   Fiber* Ready();
+  void CheckEnds() const;
   void Start(Fiber& fiber);
 };
 
@@ -210,7 +233,8 @@ void Complain(Fault fault, const void* place, const std::string& what);
 void CompleteLoad(size_t index);
 
 // memory_checks.cc
-void BeginLoad(unsigned char* shared, int bytes, const void* place);
+// Into the shared memory of block `rank`.
+void BeginLoad(unsigned char* shared, int bytes, int rank, const void* place);
 void EndLoad(unsigned char* shared, int bytes, const Barrier& barrier);
 // Of shared memory, by TMA or wgmma.
 void CheckAsyncRead(const unsigned char* shared, int bytes, bool generic_writers, const void* place);
@@ -218,9 +242,15 @@ void MarkStoring(const unsigned char* shared, int bytes, int change);
 void CheckAccess(const void* address, size_t bytes, bool write, const void* place);
 void BeginCopy(unsigned char* shared, const void* global, int bytes, bool valid, const void* place);
 void EndCopy(const PendingCopy& copy);
-// The shared memory of a worker lies in its own range of addresses, with nothing near it.
+// The shared memory of a worker's blocks lies in its own range of addresses, with nothing near it.
 unsigned char* MapSharedMemory();
 void UnmapSharedMemory(unsigned char* shared);
 inline constexpr size_t kMaxSharedBytes = 256 * 1024;
+
+inline unsigned char* Worker::SharedOf(int rank) const { return shared + rank * kMaxSharedBytes; }
+inline bool Worker::InShared(const unsigned char* from, size_t bytes) const {
+  const auto offset = static_cast<size_t>(from - shared);
+  return offset / kMaxSharedBytes < blocks.size() && offset % kMaxSharedBytes + bytes <= shared_bytes;
+}
 
 }  // namespace repvgg::emulator

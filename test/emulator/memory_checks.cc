@@ -59,11 +59,13 @@ struct Now {
   explicit Now(const Worker& w)
       : thread(w.current->thread),
         warp(static_cast<unsigned>(thread) / kWarp),
-        epoch(w.epoch),
+        rank(w.current->rank),
+        threads(w.threads),
+        epoch(w.blocks[rank].epoch),
         stamp(epoch << 12 | (w.warps[warp].epoch & 0xfff)),
         clock(w.clocks[warp]) {}
 
-  const int thread, warp;
+  const int thread, warp, rank, threads;
   const uint32_t epoch, stamp;
   const Clock& clock;
 
@@ -73,12 +75,20 @@ struct Now {
   // Whether what thread `other` did at stamp `when` is ordered before this by a barrier.
   bool Follows(int other, uint32_t when, uint32_t other_clock) const {
     if (other <= kLoaded) return clock.of[kMaxWarps + kLoaded - other] >= other_clock;
-    if (other == thread || !SameInterval(when)) return true;
+    if (other == thread) return true;
+    if (other / threads != rank) return clock.of[other / kWarp] >= other_clock;
+    if (!SameInterval(when)) return true;
     if (other / kWarp != warp) return clock.of[other / kWarp] >= other_clock;
     return !SameWarpInterval(when);
   }
-  bool FollowsReads(const WordState& word) const {
-    if (word.read_stamp == 0 || !SameInterval(word.read_stamp)) return true;
+  // `of` is the block that has the word, whose threads have read it.
+  bool FollowsReads(const WordState& word, int of) const {
+    if (word.read_stamp == 0) return true;
+    if (of != rank && word.reader != kSeveralWarps) {
+      const int other = word.reader >= 0 ? word.reader / kWarp : kSeveralLanes - word.reader;
+      return clock.of[other] >= word.read_clock;
+    }
+    if (of == rank && !SameInterval(word.read_stamp)) return true;
     if (word.reader == kSeveralWarps) return false;
     if (word.reader > kSeveralWarps) return Follows(word.reader, word.read_stamp, word.read_clock);
     return kSeveralLanes - word.reader == warp && !SameWarpInterval(word.read_stamp);
@@ -99,11 +109,12 @@ struct Now {
 
 std::string Thread(int thread) { return "thread " + std::to_string(thread); }
 
-void CheckShared(size_t offset, size_t bytes, bool write, const void* place) {
-  if (offset >= worker->shared_bytes || offset + bytes > worker->shared_bytes) {
+// `offset` is from the start of the first block's shared memory, and within that of block `rank`.
+void CheckShared(size_t offset, size_t bytes, bool write, int rank, const void* place) {
+  if (!worker->InShared(worker->shared + offset, bytes) || offset / kMaxSharedBytes != size_t(rank)) {
     return Complain(Fault::kOutOfBounds, place,
                     std::to_string(bytes) + " bytes of shared memory at offset " +
-                        std::to_string(static_cast<ptrdiff_t>(offset)) + " of " +
+                        std::to_string(static_cast<ptrdiff_t>(offset - rank * kMaxSharedBytes)) + " of " +
                         std::to_string(worker->shared_bytes));
   }
   const Now now(*worker);
@@ -123,7 +134,7 @@ void CheckShared(size_t offset, size_t bytes, bool write, const void* place) {
                                  " with no barrier between them");
     }
     if (write) {
-      if (!now.FollowsReads(word))
+      if (!now.FollowsReads(word, rank))
         complain(Fault::kRace, " and reads by others with no barrier between them");
       word.writer = static_cast<int16_t>(now.thread);
       word.write_stamp = now.stamp;
@@ -166,8 +177,8 @@ void CheckAccess(const void* address, size_t bytes, bool write, const void* plac
   if (!worker || !worker->current) return;
   const auto at = static_cast<const unsigned char*>(address);
   const auto from_shared = static_cast<size_t>(at - (worker->shared - kSharedGap));
-  if (from_shared < kMaxSharedBytes + 2 * kSharedGap) {
-    return CheckShared(from_shared - kSharedGap, bytes, write, place);
+  if (from_shared < kMaxCluster * kMaxSharedBytes + 2 * kSharedGap) {
+    return CheckShared(from_shared - kSharedGap, bytes, write, worker->current->rank, place);
   }
   const auto offset = static_cast<size_t>(at - arena_memory);
   if (offset < kArenaBytes) CheckGlobal(offset, bytes, write, place);
@@ -178,9 +189,9 @@ void BeginCopy(unsigned char* shared, const void* global, int bytes, bool valid,
     Complain(Fault::kMisaligned, place, "cp.async of " + std::to_string(bytes) + " bytes");
   }
   const size_t offset = shared - worker->shared;
-  CheckShared(offset, bytes, true, place);
+  CheckShared(offset, bytes, true, worker->current->rank, place);
   if (valid) CheckAccess(global, bytes, false, place);
-  if (offset + bytes > worker->shared_bytes) return;
+  if (!worker->InShared(shared, bytes)) return;
   std::memset(shared, 0xff, bytes);
   for (int i = 0; i < bytes / 4; ++i) {
     worker->words[offset / 4 + i].in_flight = static_cast<int16_t>(worker->current->thread);
@@ -189,7 +200,7 @@ void BeginCopy(unsigned char* shared, const void* global, int bytes, bool valid,
 
 void EndCopy(const PendingCopy& copy) {
   const size_t offset = copy.shared - worker->shared;
-  if (offset + copy.bytes > worker->shared_bytes) return;
+  if (!worker->InShared(copy.shared, copy.bytes)) return;
   if (copy.valid) {
     std::memcpy(copy.shared, copy.global, copy.bytes);
   } else {
@@ -206,10 +217,10 @@ void EndCopy(const PendingCopy& copy) {
   }
 }
 
-void BeginLoad(unsigned char* shared, int bytes, const void* place) {
+void BeginLoad(unsigned char* shared, int bytes, int rank, const void* place) {
   const size_t offset = shared - worker->shared;
-  CheckShared(offset, bytes, true, place);
-  if (offset + bytes > worker->shared_bytes) return;
+  CheckShared(offset, bytes, true, rank, place);
+  if (!worker->InShared(shared, bytes)) return;
   const Now now(*worker);
   for (size_t block = offset / 1024; block < worker->product_reads.size() && block * 1024 < offset + bytes;
        ++block) {
@@ -239,7 +250,7 @@ void EndLoad(unsigned char* shared, int bytes, const Barrier& barrier) {
 // One word of each 16 bytes speaks for all: nothing smaller is written where TMA and wgmma read.
 void CheckAsyncRead(const unsigned char* shared, int bytes, bool generic_writers, const void* place) {
   const size_t offset = shared - worker->shared;
-  if (offset + bytes > worker->shared_bytes) {
+  if (!worker->InShared(shared, bytes)) {
     return Complain(Fault::kOutOfBounds, place, "asynchronous read beyond shared memory");
   }
   const Now now(*worker);
@@ -269,9 +280,11 @@ void MarkStoring(const unsigned char* shared, int bytes, int change) {
   }
 }
 
-unsigned char* MapSharedMemory() { return Arena::Map(kMaxSharedBytes + 2 * kSharedGap) + kSharedGap; }
+unsigned char* MapSharedMemory() {
+  return Arena::Map(kMaxCluster * kMaxSharedBytes + 2 * kSharedGap) + kSharedGap;
+}
 void UnmapSharedMemory(unsigned char* shared) {
-  munmap(shared - kSharedGap, kMaxSharedBytes + 2 * kSharedGap);
+  munmap(shared - kSharedGap, kMaxCluster * kMaxSharedBytes + 2 * kSharedGap);
 }
 
 void* Allocate(size_t bytes, Contents contents) {

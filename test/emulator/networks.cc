@@ -251,6 +251,15 @@ void CheckLogits(const Reference& reference, const std::vector<uint8_t>& pixels,
   ExpectWithin(Compare({logits.begin(), logits.end()}, expected), bound);
 }
 
+int AheadOf(const cuda::GemmSm90aTile& tile) {
+  const cuda::GemmSm90aTile* plain = &tile;
+  while (plain->multicast != cuda::Operand::kNone || plain->rows != tile.rows ||
+         plain->columns != tile.columns || plain->ping_pong != tile.ping_pong) {
+    --plain;
+  }
+  return static_cast<int>(&tile - plain);
+}
+
 std::string CodeOf(const std::function<void()>& work) {
   try {
     work();

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cuda/cuda_network.h"
+#include "cuda/gemm_sm90a.h"
 #include "test/emulator/maps.h"
 #include "test/emulator/test.h"
 
@@ -58,6 +59,9 @@ inline bool Never() { return false; }
 // Runs and waits for the end. Throws what the run ends with.
 std::vector<float> RunNetwork(Network& network, const std::vector<uint8_t>& pixels,
                               Output output = Output::kLogits, const Cancelled& cancelled = Never);
+
+// How far ahead of a tile the one of its shape without multicast is in their table.
+int AheadOf(const cuda::GemmSm90aTile& tile);
 
 // The code of the Error that `work` throws, or "no error".
 std::string CodeOf(const std::function<void()>& work);

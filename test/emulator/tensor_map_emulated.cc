@@ -21,6 +21,7 @@ cudaError_t EncodeTiled(const TiledArray& array, Precision precision, TensorMap*
   bool valid = Known(precision);
   valid &= Aligned(reinterpret_cast<uint64_t>(array.base));
   for (const uint64_t stride : array.stride) valid &= Aligned(stride) && stride < uint64_t{1} << 40;
+  for (int i = 1; i < 3; ++i) valid &= array.stride[i] % array.stride[i - 1] == 0;
   for (const uint64_t size : array.size) valid &= size > 0 && size <= uint64_t{1} << 32;
   for (const uint32_t box : array.box) valid &= box > 0 && box <= 256;
   const uint64_t element = ElementSize(precision), row = array.box[0] * element;

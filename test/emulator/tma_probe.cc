@@ -73,12 +73,13 @@ std::vector<TmaProbe> TmaProbes() {
   for (int tap = 0; tap < 9; ++tap) {
     const int columns = 8 << tap % 4;
     // Whole images from their beginning; from the midst of a line to beyond the last image; groups whose
-    // channels end within the box; stride 2 over even and odd sizes.
+    // channels end within the box; stride 2 over even and odd sizes; wholly beyond the last image.
     probes.push_back({2, 7, 9, 64, 64, 0, 1, 0, tap, 0, columns});
     probes.push_back({2, 7, 9, 72, 72, 0, 1, 75, tap, 64, columns});
     probes.push_back({3, 5, 4, 160, 40, 3, 1, 11, tap, 0, columns});
     probes.push_back({2, 14, 14, 64, 64, 0, 2, 40, tap, 0, columns});
     probes.push_back({3, 9, 7, 96, 48, 1, 2, 3, tap, 0, columns});
+    probes.push_back({2, 7, 9, 64, 64, 0, 1, 146, tap, 0, columns});
   }
   return probes;
 }

@@ -1,5 +1,6 @@
 #include "cuda/winograd_chain.h"
 
+#include "cuda/candidates.h"
 #include "test/emulator/networks.h"
 
 namespace repvgg::emulator {
@@ -32,8 +33,12 @@ std::vector<double> Run(Layer layer, const Problem& problem, Precision precision
 
 void RunTile(const Layer& layer, Precision precision, int tile_side, int tile) {
   const Problem problem = MakeProblem(layer, RoundTo(precision));
-  ExpectWithin(Compare(Run(layer, problem, precision, tile_side, tile), problem.expected),
-               Bound(precision, tile_side));
+  const std::vector<double> got = Run(layer, problem, precision, tile_side, tile);
+  ExpectWithin(Compare(got, problem.expected), Bound(precision, tile_side));
+  const cuda::GemmSm90aTile* const shape = cuda::ChainTiles(precision, kArchitecture)[tile].sm90a;
+  if (shape == nullptr || shape->multicast == cuda::Operand::kNone) return;
+  if (got != Run(layer, problem, precision, tile_side, tile - AheadOf(*shape)))
+    Fail("multicast changes the result");
 }
 
 // Blocks of one shape follow each other; some have groups, and what is ahead and behind has another stride.
@@ -81,6 +86,32 @@ void RunInChain(Precision precision, int tile_side) {
   if (out.Values() != expected) Fail("a chain of two layers gives other bits than the layers one by one");
 }
 
+// Whatever slices of the batch a candidate takes, they give the bits of all images at once.
+void RunInSlices(Precision precision, cuda::Algorithm algorithm) {
+  const int tile_side = algorithm == cuda::Algorithm::kChainF2 ? 2 : 4;
+  Layer layer = MakeLayer(48, 48, 1, 1, 9, 5);
+  const Problem problem = MakeProblem(layer, RoundTo(precision));
+  const std::vector<double> whole = Run(layer, problem, precision, tile_side, 0);
+  const size_t image = cuda::ChainWorkspace(MakeLayer(48, 48, 1, 1, 9, 1), tile_side);
+  cuda::Candidate candidate = {algorithm, 0, "two images at a time"};
+  candidate.workspace_bytes = 2 * image;
+  if (cuda::SliceImages(layer, candidate) != 2 || cuda::WorkspaceBytes(layer, candidate) != 2 * image) {
+    Fail("slices should be of two images");
+  }
+  const Maps in(precision, problem.in), out(precision, problem.expected.size());
+  const DeviceArray<unsigned char> weight(
+      cuda::PackChain(layer, problem.weight.data(), precision, tile_side));
+  const DeviceArray<unsigned char> workspace(2 * image, Contents::kScratch);
+  const DeviceArray<float> bias(problem.bias);
+  layer.in = in.data();
+  layer.weight = weight.data();
+  layer.bias = bias.data();
+  layer.out = out.data();
+  layer.workspace = workspace.data();
+  if (cuda::LaunchConvolution(layer, precision, candidate, nullptr) != cudaSuccess) Fail("not launched");
+  if (out.Values() != whole) Fail("slices give other bits than all images at once");
+}
+
 [[maybe_unused]] const bool registered = [] {
   for (const Precision precision : {Precision::kFp16, Precision::kBf16}) {
     const auto tiles = cuda::ChainTiles(precision, kArchitecture);
@@ -103,10 +134,13 @@ void RunInChain(Precision precision, int tile_side) {
         const cuda::ChainTile& shape = tiles[tile];
         cases().push_back({name + "tile " + std::to_string(shape.tiles) + " x " +
                                std::to_string(shape.channels) +
-                               (shape.sm90a ? shape.ping_pong ? " sm_90a ping-pong" : " sm_90a" : ""),
+                               (shape.sm90a == nullptr ? "" : ' ' + cuda::Sm90aName(*shape.sm90a)),
                            [=] {
+                             const bool twin = precision == Precision::kBf16 && shape.sm90a != nullptr &&
+                                               shape.sm90a->multicast != cuda::Operand::kNone;
                              for (const Schedule schedule :
                                   {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+                               if (twin && schedule != Schedule::kRandom) continue;  // All of them in fp16.
                                settings().schedule = schedule;
                                RunTile(MakeLayer(72, shape.channels + 8, 1, 1, 9, 5), precision, side, tile);
                                RunTile(MakeLayer(80, shape.channels * 2, 1, 2, 7, 3), precision, side, tile);
@@ -114,6 +148,10 @@ void RunInChain(Precision precision, int tile_side) {
                            }});
       }
       cases().push_back({name + "two layers in a chain", [=] { RunInChain(precision, side); }});
+      cases().push_back({name + "in slices", [=] {
+                           RunInSlices(precision,
+                                       side == 2 ? cuda::Algorithm::kChainF2 : cuda::Algorithm::kChainF4);
+                         }});
       // Without a measurement, "f2" would be the kernel that is not a chain.
       if (side == 2) continue;
       cases().push_back({name + "in a network", [=] {

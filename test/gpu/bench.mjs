@@ -16,11 +16,12 @@ const tests = process.env.REPVGG_GPU_TESTS ?? path.join(here, 'repvgg_gpu_tests'
 const repvgg = [process.execPath, path.join(here, '..', '..', 'dist', 'cli', 'main.js')];
 const python = process.env.REPVGG_PYTHON ?? 'python3';
 
-/** Step of `repvgg bench`: its report is in the line. */
-const bench = (name, precision, models, batch, more = [], {seconds = 60, env} = {}) => ({
+/** Step of `repvgg bench`: its report is in the line. `without` is a list of kernels that it leaves out. */
+const bench = (name, precision, models, batch, more = [], {seconds = 60, env, without} = {}) => ({
   name,
   seconds,
   env,
+  without,
   peers: more.includes('--peers'),
   command: [
     ...repvgg,
@@ -64,6 +65,12 @@ const steps = [
     command: [tests, 'roofline'],
     env: {REPVGG_ROOFLINE: process.env.REPVGG_ROOFLINE ?? few.join()},
   },
+  ...['fp16', 'fp8'].map(precision =>
+    bench(`${precision} without multicast`, precision, few.join(), '128', [], {
+      seconds: 120,
+      without: 'sm90a multicast,f2 chain sm90a multicast,f4 chain sm90a multicast',
+    }),
+  ),
   ...few.map(model =>
     bench(`fp16 ${model} beside torch.compile`, 'fp16', model, '128', compiled, {seconds: 300}),
   ),
@@ -124,12 +131,16 @@ function brief(output) {
 
 let failed = false;
 let withPeers = done.has('pytorch');
-for (const {name, command, seconds, env, peers: needsPeers} of steps) {
+for (const {name, command, seconds, env, without, peers: needsPeers} of steps) {
   if (only ? !only.includes(name) : done.has(name)) continue;
   if (needsPeers && !withPeers) continue;
   const start = performance.now();
   const lines = [];
-  const {problem} = await run(results, command, {env, seconds, onLine: line => lines.push(line)});
+  const {problem} = await run(results, command, {
+    env: {...env, REPVGG_EXCLUDE: [process.env.REPVGG_EXCLUDE, without].filter(Boolean).join()},
+    seconds,
+    onLine: line => lines.push(line),
+  });
   if (problem === 'no time left') {
     console.log(`no time left for "${name}" and what follows`);
     break;

@@ -58,6 +58,7 @@ void RunLayer(const Layer& layer, Precision precision) {
   const size_t bytes = problem.expected.size() * cuda::ElementSize(precision);
   const cuda::DeviceMemory out = cuda::AllocateDevice(bytes);
   std::map<cuda::Algorithm, cuda::DeviceMemory> weights;
+  std::vector<unsigned char> sm90a;  // Of whichever tile came first.
   for (const cuda::Candidate& candidate : Candidates(layer, precision)) {
     cuda::DeviceMemory& weight = weights[candidate.algorithm];
     if (weight == nullptr) {
@@ -78,6 +79,10 @@ void RunLayer(const Layer& layer, Precision precision) {
       cuda::Check(LaunchConvolution(run, precision, candidate, nullptr), "launching");
       cuda::Check(cudaDeviceSynchronize(), "running a convolution");
       bytes_of_run = Download<unsigned char>(out, bytes);
+    }
+    if (candidate.algorithm == cuda::Algorithm::kDirectSm90a && candidate.splits == 1) {
+      if (sm90a.empty()) sm90a = got[0];
+      if (got[0] != sm90a) emulator::Fail(candidate.name + " has other bits than another tile");
     }
     const Distance distance = emulator::Compare(Decode(got[0], precision), problem.expected);
     const Distance bound = Bound(precision, candidate.algorithm);

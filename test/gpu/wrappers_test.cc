@@ -2,8 +2,10 @@
 #include "test/gpu/wrappers.h"
 
 #include <cmath>
+#include <cstdio>
 
 #include "cuda/gemm_sm90a.h"
+#include "test/emulator/planted_cluster.h"
 #include "test/emulator/planted_sm90a.h"
 #include "test/gpu/gpu_test.h"
 
@@ -130,6 +132,38 @@ TEST("wrappers: TMA, barriers in shared memory, wgmma, stmatrix") {
   }
   const auto got = Download<unsigned char>(device_c, 2 * kRows * kColumns * 2);
   ExpectWithin(emulator::Compare(Decode(got, Precision::kFp16), expected), {3e-4, 4e-3});
+}
+
+// If this one hangs or is wrong, nothing that has clusters is tried.
+TEST("wrappers: multicast and barriers in a cluster") {
+  if (Architecture() != 90 || !cuda::HasSm90aKernels()) return;
+  const auto say = [](const char* what) {
+    std::printf("{\"%s\": \"sm90a multicast,f2 chain sm90a multicast,f4 chain sm90a multicast\"}\n", what);
+    std::fflush(stdout);
+  };
+  constexpr int kRows = 2 * emulator::kPlantClusterRows, kColumns = emulator::kPlantClusterColumns;
+  constexpr int kInner = emulator::kPlantClusterInner;
+  const std::vector<unsigned char> a = Encode(emulator::RandomNormal(kRows * kInner, 1, 1), Precision::kFp16);
+  const std::vector<unsigned char> b =
+      Encode(emulator::RandomNormal(kColumns * kInner, 1, 2), Precision::kFp16);
+  const std::vector<double> rounded_a = Decode(a, Precision::kFp16), rounded_b = Decode(b, Precision::kFp16);
+  const cuda::DeviceMemory device_a = UploadVector(a), device_b = UploadVector(b),
+                           device_c = cuda::AllocateDevice(kRows * kColumns * sizeof(float));
+  say("running");
+  Finish(emulator::LaunchPlantedCluster(emulator::PlantCluster::kNothing, As<cuda::Half>(device_a),
+                                        As<cuda::Half>(device_b), As<float>(device_c)));
+  const std::vector<float> got = Download<float>(device_c, kRows * kColumns);
+  std::vector<double> expected;
+  for (int i = 0; i < kRows * kColumns; ++i) {
+    double sum = 0;
+    for (int k = 0; k < kInner; ++k) {
+      sum += rounded_a[i / kColumns * kInner + k] * rounded_b[i % kColumns * kInner + k];
+    }
+    expected.push_back(sum);
+  }
+  const Distance distance = emulator::Compare({got.begin(), got.end()}, expected), bound = {1e-5, 1e-4};
+  if (!(distance.relative_l2 <= bound.relative_l2)) say("wrong");
+  ExpectWithin(distance, bound);
 }
 
 TEST("wrappers: conversions and shuffles") {
