@@ -99,7 +99,7 @@ test('the stack is printed too with --debug or REPVGG_DEBUG', async t => {
     await repvgg(['info', 'no.pth'], {env: {REPVGG_DEBUG: '1'}}),
   ]) {
     t.regex(output.stderr, /^repvgg: [^\n]* \(ERR_FILE_NOT_FOUND\)\n/);
-    t.regex(output.stderr, /\n {4}at .*file\.ts/);
+    t.regex(output.stderr, /\n {4}at .*file\.js/);
   }
 });
 
