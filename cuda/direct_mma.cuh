@@ -61,52 +61,72 @@ struct DirectMma {
   static constexpr int kSharedBytes = kStages * kStageBytes > kOutBytes ? kStages* kStageBytes : kOutBytes;
 };
 
-// Where this lane's rows of fragments lie in a stage, for each half of a step. Those of further fragments
-// have the same swizzle.
+// Where this lane's rows of the weights' fragments lie in a stage that has them `first` bytes from its start,
+// for each half of a step. Those of further fragments have the same swizzle.
 template <typename Tile>
-struct FragmentRows {
-  int pixels[2], weights[2], last_weights[2];
+struct WeightRows {
+  int four[2], two[2];  // Of four matrices at once, and of two.
 
-  REPVGG_DEVICE FragmentRows() {
+  REPVGG_DEVICE explicit WeightRows(int first) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int pixel = warp % Tile::kWarpsM * Tile::kWarpPixels + lane % 16;
     const int channel = warp / Tile::kWarpsM * Tile::kWarpChannels + lane % 8;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int chunk = half * 2 + lane / 8 % 2;
-      pixels[half] = KeepInRegister(SwizzledOffset(pixel, half * 2 + lane / 16));
-      weights[half] = Tile::Pixels::kBytes + KeepInRegister(SwizzledOffset(channel + lane / 16 * 8, chunk));
-      // Of two matrices, where the others are four.
-      last_weights[half] = Tile::Pixels::kBytes + KeepInRegister(SwizzledOffset(channel, chunk));
+      four[half] = first + KeepInRegister(SwizzledOffset(channel + lane / 16 * 8, chunk));
+      two[half] = first + KeepInRegister(SwizzledOffset(channel, chunk));
     }
   }
 };
+
+// The same of both operands.
+template <typename Tile>
+struct FragmentRows {
+  int pixels[2];
+  WeightRows<Tile> weights{Tile::Pixels::kBytes};
+
+  REPVGG_DEVICE FragmentRows() {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int pixel = warp % Tile::kWarpsM * Tile::kWarpPixels + lane % 16;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      pixels[half] = KeepInRegister(SwizzledOffset(pixel, half * 2 + lane / 16));
+    }
+  }
+};
+
+// Half a step. `pixels` is this lane's row of the first fragment, and others follow kFragmentPitch bytes
+// apart.
+template <typename Tile, int kFragmentPitch>
+REPVGG_DEVICE void MultiplyHalf(const unsigned char* pixels, const unsigned char* stage,
+                                const WeightRows<Tile>& rows, int half,
+                                float (&sum)[Tile::kTilesM][Tile::kTilesN][4]) {
+  uint32_t a[Tile::kTilesM][4], b[Tile::kTilesN][2];
+#pragma unroll
+  for (int m = 0; m < Tile::kTilesM; ++m) LdMatrixX4(a[m], pixels + m * kFragmentPitch);
+#pragma unroll
+  for (int n = 0; n + 1 < Tile::kTilesN; n += 2) {
+    uint32_t two[4];
+    LdMatrixX4(two, stage + rows.four[half] + n * 8 * kRowBytes);
+    b[n][0] = two[0], b[n][1] = two[1], b[n + 1][0] = two[2], b[n + 1][1] = two[3];
+  }
+  if constexpr (Tile::kTilesN % 2 == 1) {
+    constexpr int kLast = Tile::kTilesN - 1;
+    LdMatrixX2(b[kLast], stage + rows.two[half] + kLast * 8 * kRowBytes);
+  }
+#pragma unroll
+  for (int m = 0; m < Tile::kTilesM; ++m) {
+#pragma unroll
+    for (int n = 0; n < Tile::kTilesN; ++n) Mma<typename Tile::T>(sum[m][n], a[m], b[n]);
+  }
+}
 
 template <typename Tile>
 REPVGG_DEVICE void MultiplyStep(const unsigned char* stage, const FragmentRows<Tile>& rows,
                                 float (&sum)[Tile::kTilesM][Tile::kTilesN][4]) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    uint32_t a[Tile::kTilesM][4], b[Tile::kTilesN][2];
-#pragma unroll
-    for (int m = 0; m < Tile::kTilesM; ++m) {
-      LdMatrixX4(a[m], stage + rows.pixels[half] + m * 16 * kRowBytes);
-    }
-#pragma unroll
-    for (int n = 0; n + 1 < Tile::kTilesN; n += 2) {
-      uint32_t two[4];
-      LdMatrixX4(two, stage + rows.weights[half] + n * 8 * kRowBytes);
-      b[n][0] = two[0], b[n][1] = two[1], b[n + 1][0] = two[2], b[n + 1][1] = two[3];
-    }
-    if constexpr (Tile::kTilesN % 2 == 1) {
-      constexpr int kLast = Tile::kTilesN - 1;
-      LdMatrixX2(b[kLast], stage + rows.last_weights[half] + kLast * 8 * kRowBytes);
-    }
-#pragma unroll
-    for (int m = 0; m < Tile::kTilesM; ++m) {
-#pragma unroll
-      for (int n = 0; n < Tile::kTilesN; ++n) Mma<typename Tile::T>(sum[m][n], a[m], b[n]);
-    }
+    MultiplyHalf<Tile, 16 * kRowBytes>(stage + rows.pixels[half], stage, rows.weights, half, sum);
   }
 }
 
@@ -134,12 +154,12 @@ REPVGG_DEVICE void MultiplyPipelined(unsigned char* shared, int steps,
   }
 }
 
-// Bias (where there is one) and ReLU, then through shared memory to whole rows of channels. `out` and `bias`
-// are those of the tile's first row and channel; `rows` and `channels` are left from there on.
-template <typename Tile>
-REPVGG_DEVICE void StoreTile(unsigned char* shared, const float (&sum)[Tile::kTilesM][Tile::kTilesN][4],
-                             const float* bias, bool relu, typename Tile::T* out, int pitch, int rows,
-                             int channels) {
+// Bias (where there is one) and ReLU, then through shared memory to whole rows of channels. `bias` is that of
+// the tile's first channel; `channels` are left from there on. `row(pixel)` is where the first of them goes,
+// or null beyond the map.
+template <typename Tile, typename Row>
+REPVGG_DEVICE void StoreRows(unsigned char* shared, const float (&sum)[Tile::kTilesM][Tile::kTilesN][4],
+                             const float* bias, bool relu, int channels, Row row) {
   using T = typename Tile::T;
   __syncthreads();
   T* const tile = reinterpret_cast<T*>(shared);
@@ -167,15 +187,27 @@ REPVGG_DEVICE void StoreTile(unsigned char* shared, const float (&sum)[Tile::kTi
   constexpr int kRowChunks = Tile::kChannels / Tile::kPerChunk;
   for (int i = threadIdx.x; i < Tile::kPixels * kRowChunks; i += Tile::kThreads) {
     const int pixel = i / kRowChunks, channel = i % kRowChunks * Tile::kPerChunk;
-    if (pixel >= rows || channel >= channels) continue;
+    T* const first = row(pixel);
+    if (first == nullptr || channel >= channels) continue;
     const T* const from = tile + pixel * Tile::kOutPitch + channel;
-    T* const to = out + static_cast<size_t>(pixel) * pitch + channel;
+    T* const to = first + channel;
     if constexpr (Tile::kAligned) {
       *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
     } else {
       for (int e = 0; e < Tile::kPerChunk && channel + e < channels; ++e) to[e] = from[e];
     }
   }
+}
+
+// The same where rows of the map follow each other: `out` is the tile's first, and `rows` are left from
+// there on.
+template <typename Tile>
+REPVGG_DEVICE void StoreTile(unsigned char* shared, const float (&sum)[Tile::kTilesM][Tile::kTilesN][4],
+                             const float* bias, bool relu, typename Tile::T* out, int pitch, int rows,
+                             int channels) {
+  StoreRows<Tile>(shared, sum, bias, relu, channels, [=](int pixel) {
+    return pixel < rows ? out + static_cast<size_t>(pixel) * pitch : nullptr;
+  });
 }
 
 template <typename Tile>

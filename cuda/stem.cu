@@ -32,7 +32,6 @@ constexpr int kPatchHeight = 2 * kTileHeight + 1;
 constexpr int kPatchWidth = 2 * kTileWidth + 1;
 constexpr int kPatchPitch = 36;  // Rows start at multiples of 16 bytes.
 constexpr int kPatchPlane = kPatchHeight * kPatchPitch;
-constexpr int kPackedChannels = 64;  // Weights are filled up to a multiple of it.
 
 template <Precision kPrecision, int kChannels>
 __global__ void __launch_bounds__(kThreads) StemKernel(const Stem stem) {
@@ -55,7 +54,7 @@ __global__ void __launch_bounds__(kThreads) StemKernel(const Stem stem) {
     patch[channel * kPatchPlane + row * kPatchPitch + column] =
         inside ? stem.normalized[channel * 256 + in[(y * stem.width + x) * 3 + channel]] : 0;
   }
-  const int packed = DivideUp(stem.out_channels, kPackedChannels) * kPackedChannels;
+  const int packed = DivideUp(stem.out_channels, kStemPackedChannels) * kStemPackedChannels;
   for (int i = threadIdx.x; i < 27 * kChannels; i += kThreads) {
     weights[i] = stem.weight[i / kChannels * packed + first_channel + i % kChannels];
   }
@@ -135,7 +134,7 @@ std::vector<float> NormalizationTable(const std::array<float, 3>& mean, const st
 }
 
 std::vector<float> PackStem(const float* weight, int out_channels) {
-  const int packed_channels = DivideUp(out_channels, kPackedChannels) * kPackedChannels;
+  const int packed_channels = DivideUp(out_channels, kStemPackedChannels) * kStemPackedChannels;
   std::vector<float> packed(27 * packed_channels);
   for (int k = 0; k < out_channels; ++k) {
     for (int i = 0; i < 27; ++i) packed[i * packed_channels + k] = weight[k * 27 + i];

@@ -28,7 +28,10 @@ struct Stem {
 // (v / 255 - mean) / stddev for every channel and value, computed as the CPU backend does.
 std::vector<float> NormalizationTable(const std::array<float, 3>& mean, const std::array<float, 3>& stddev);
 
-// `weight` is [out_channels][3][3][3]. The result is [3][3][3][out_channels, filled up to a multiple of 64].
+inline constexpr int kStemPackedChannels = 64;
+
+// `weight` is [out_channels][3][3][3]. The result is [3][3][3][out_channels, filled up to a multiple of
+// kStemPackedChannels].
 std::vector<float> PackStem(const float* weight, int out_channels);
 
 // On tensor cores where StemMmaFits, stem_mma.cu, and otherwise by multiply-adds.

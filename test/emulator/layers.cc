@@ -85,12 +85,15 @@ std::vector<float> RandomNormal(size_t count, double deviation, unsigned seed) {
   return values;
 }
 
-Problem MakeProblem(const Layer& layer, Round round) {
+Problem MakeProblem(const Layer& layer, Round round, const std::vector<double>& in) {
   const int group_in = layer.group_in(), group_out = layer.group_out();
   const int height = layer.out_height(), width = layer.out_width();
   Problem problem;
-  problem.in =
-      RandomNormal(static_cast<size_t>(layer.batch) * layer.height * layer.width * layer.in_channels, 1, 1);
+  problem.in.assign(in.begin(), in.end());
+  if (in.empty()) {
+    problem.in =
+        RandomNormal(static_cast<size_t>(layer.batch) * layer.height * layer.width * layer.in_channels, 1, 1);
+  }
   for (float& value : problem.in) value = round(std::max(value, 0.0f));
   problem.weight =
       RandomNormal(static_cast<size_t>(layer.out_channels) * group_in * 9, std::sqrt(2.0 / 9 / group_in), 2);

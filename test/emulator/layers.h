@@ -32,7 +32,8 @@ struct Problem {
   std::vector<float> bias;
   std::vector<double> expected;
 };
-Problem MakeProblem(const Layer& layer, Round round);
+// With `in`, if it is not empty, as its input.
+Problem MakeProblem(const Layer& layer, Round round, const std::vector<double>& in = {});
 
 std::vector<float> RandomNormal(size_t count, double deviation, unsigned seed);
 

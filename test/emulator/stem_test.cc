@@ -1,8 +1,5 @@
-#include "cuda/stem.h"
-
-#include <cmath>
-
 #include "test/emulator/maps.h"
+#include "test/emulator/stem_problem.h"
 #include "test/emulator/test.h"
 
 namespace repvgg::emulator {
@@ -11,41 +8,18 @@ namespace {
 using cuda::Precision;
 
 void RunStem(Precision precision, int channels, int height, int width, int batch) {
-  constexpr std::array<float, 3> kMean = {0.485f, 0.456f, 0.406f}, kDeviation = {0.229f, 0.224f, 0.225f};
-  std::vector<uint8_t> pixels;
-  for (const float value : RandomNormal(static_cast<size_t>(batch) * height * width * 3, 90, 4)) {
-    pixels.push_back(static_cast<uint8_t>(std::abs(value) > 255 ? 255 : std::abs(value)));
-  }
-  const std::vector<float> weight = RandomNormal(static_cast<size_t>(channels) * 27, 0.27, 5);
-  const std::vector<float> bias = RandomNormal(channels, 0.1, 6);
-  const DeviceArray<uint8_t> in(pixels);
-  const DeviceArray<float> table(cuda::NormalizationTable(kMean, kDeviation));
-  const DeviceArray<float> packed(cuda::PackStem(weight.data(), channels)), device_bias(bias);
-  const cuda::Stem stem = {in.data(), table.data(), packed.data(), device_bias.data(), nullptr, batch,
-                           height,    width,        channels};
-  const Maps out(precision, static_cast<size_t>(batch) * stem.out_height() * stem.out_width() * channels);
-  cuda::Stem launched = stem;
-  launched.out = out.data();
-  if (cuda::LaunchStem(launched, precision, nullptr) != cudaSuccess) Fail("not launched");
+  cuda::Stem stem;
+  stem.batch = batch, stem.height = height, stem.width = width, stem.out_channels = channels;
+  const StemProblem problem = MakeStemProblem(stem);
+  const std::vector<double>& expected = problem.expected;
+  const DeviceArray<uint8_t> in(problem.pixels);
+  const DeviceArray<float> table(problem.normalized), bias(problem.bias);
+  const DeviceArray<float> packed(cuda::PackStem(problem.weight.data(), channels));
+  const Maps out(precision, expected.size());
+  stem.in = in.data(), stem.normalized = table.data();
+  stem.weight = packed.data(), stem.bias = bias.data(), stem.out = out.data();
+  if (cuda::LaunchStem(stem, precision, nullptr) != cudaSuccess) Fail("not launched");
   if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
-
-  std::vector<double> expected;
-  for (int i = 0; i < batch * stem.out_height() * stem.out_width(); ++i) {
-    const int x = i % stem.out_width() * 2, y = i / stem.out_width() % stem.out_height() * 2;
-    const int image = i / stem.out_width() / stem.out_height();
-    for (int k = 0; k < channels; ++k) {
-      double sum = bias[k];
-      for (int tap = 0; tap < 27; ++tap) {
-        const int c = tap / 9, from_y = y + tap / 3 % 3 - 1, from_x = x + tap % 3 - 1;
-        if (from_y < 0 || from_y >= height || from_x < 0 || from_x >= width) continue;
-        const int value = pixels[((static_cast<size_t>(image) * height + from_y) * width + from_x) * 3 + c];
-        // In float, as torchvision and the CPU backend do it.
-        sum += static_cast<double>((static_cast<float>(value) / 255.0f - kMean[c]) / kDeviation[c]) *
-               weight[k * 27 + tap];
-      }
-      expected.push_back(std::max(sum, 0.0));
-    }
-  }
   // Inputs are not rounded to the precision of the maps, so only the output's rounding counts.
   const std::vector<double> got = out.Values();
   ExpectWithin(Compare(got, expected), DirectBound(precision));

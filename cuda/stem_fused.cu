@@ -1,0 +1,312 @@
+// The first two layers in one kernel (mma.sync), for maps of fp16 and bf16: bytes in, normalisation, conv3x3
+// with stride 2, bias, ReLU, rounding, conv3x3 with stride 2, bias, ReLU, a map out. The map between, a third
+// of A0's and A1's traffic, stays in shared memory. The same bits as stem_mma.cu followed by direct_mma.cuh:
+// the first layer is computed by the same functions, and the second adds in the same order.
+//
+// Tiling. A block does tiles of 8 x 8 output pixels of one image, one after the other, with all channels.
+// They read 17 x 17 pixels of the map between, 13 % of which another tile computes as well, and those 35 x 35
+// pixels of the image. First each warp computes 16 of the 289 pixels at a time; then the warps, 2 along the
+// pixels and 2 along the channels, multiply: for each tap, ldmatrix finds its pixels in the patch.
+//
+// Shared memory. With C channels between and N out: the patch, 34 or 42 KB (C = 48, 64), where the epilogue
+// lays out whole rows; the image as fp16, 7 KB; the first layer's weights as fragments, 6 or 8 KB, and its
+// biases; 3 stages of the second's weights, 64 N bytes each, which cp.async fills from L2 again for each
+// tile. 58 KB for A0 (48 to 48): 3 blocks a multiprocessor on sm_80 ones of 164 KB fit 2. 73 KB for 64 to 64,
+// 97 KB for 64 to 192. Pixels of even columns lie apart from those of odd ones and are padded to an odd
+// number of 16 bytes, so that the every second pixel that a tap needs has no bank conflicts.
+//
+// Registers. First 8 of weights and 4 of sums for 8 channels, then N / 2 sums; see docs/kernels.md.
+#include "cuda/direct_mma.cuh"
+#include "cuda/stem_fused.h"
+#include "cuda/stem_mma.cuh"
+
+namespace repvgg::cuda {
+namespace {
+
+constexpr int kTileSide = 8;
+constexpr int kMiddleSide = 2 * kTileSide + 1;  // Of the map between.
+constexpr int kImageSide = 2 * kMiddleSide + 1;
+constexpr int kImagePitch = DivideUp(kImageSide * 3, 2);  // Words of two values.
+constexpr int kMostBlocks = 3;                            // Of a multiprocessor.
+
+template <Precision kPrecisionOfMaps, int kMiddleChannels, int kChannelsOfTile>
+struct FusedTile {
+  static constexpr Precision kPrecision = kPrecisionOfMaps;
+  using T = Element<kPrecision>;
+  static constexpr int kPixels = kTileSide * kTileSide;
+  static constexpr int kChannels = kChannelsOfTile;
+  static constexpr int kWarpsM = 2, kWarpsN = 2;
+  static constexpr int kStages = 3;
+  static constexpr bool kAligned = true;
+
+  static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
+  static constexpr int kWarpPixels = kPixels / kWarpsM;
+  static constexpr int kWarpChannels = kChannels / kWarpsN;
+  static constexpr int kTilesM = kWarpPixels / 16;
+  static constexpr int kTilesN = kWarpChannels / 8;
+  static_assert(kWarpPixels % 16 == 0 && kWarpChannels % 8 == 0);
+  static constexpr int kPerChunk = 8;
+  static constexpr int kOutPitch = kChannels + 8;
+  static constexpr int kStageBytes = kChannels * kRowBytes;
+
+  // The reduction in direct_mma's order: blocks of 32 channels, or what is left of them, nine taps of each.
+  static constexpr int kChunks = kMiddleChannels / kPerChunk;
+  static constexpr int kHalves = 9 * kChunks / 2;  // Of a step: 16 channels of a tap.
+  static constexpr int kSteps = DivideUp(kHalves, 2);
+  static_assert(kMiddleChannels % 16 == 0);
+
+  // The patch of the map between: a row is its even columns, then its odd ones, which begin 64 bytes further
+  // on in the banks, so that neighbours can be written at a time.
+  static constexpr int kPixelBytes = (kChunks | 1) * kChunkBytes;
+  static constexpr int kOddColumns = ((kTileSide + 1) * kPixelBytes + 63) / 128 * 128 + 64;
+  static constexpr int kRowOfPatch = kOddColumns + kTileSide * kPixelBytes;
+  static constexpr int kPatchBytes = kMiddleSide * kRowOfPatch;
+  static_assert(kOddColumns >= (kTileSide + 1) * kPixelBytes);
+  static_assert(kPatchBytes >= kPixels * kOutPitch * static_cast<int>(sizeof(T)));
+  REPVGG_DEVICE static constexpr int PatchOffset(int y, int x) {
+    return y * kRowOfPatch + x % 2 * kOddColumns + x / 2 * kPixelBytes;
+  }
+
+  using Channels = StemChannels<kChunks>;
+  using Fragments = StemFragments<kChunks>;
+  using Image = StemPatch<kImageSide, kImageSide, kImagePitch>;
+  static constexpr int kFragmentWords = sizeof(Fragments) / sizeof(uint32_t);  // Of a lane.
+  static_assert(kFragmentWords % 4 == 0);
+  static constexpr int kRing = kPatchBytes;
+  static constexpr int kWeights = kRing + kStages * kStageBytes;
+  static constexpr int kStemChannels = kWeights + kFragmentWords * 32 * 4;
+  static constexpr int kImage = kStemChannels + Channels::kWords * 4;
+  static constexpr int kSharedBytes = kImage + Image::kWords * 4;
+};
+
+// Weights of the first layer lie in shared memory as the lanes hold them, four words of each lane at a time.
+template <typename Fragments>
+REPVGG_DEVICE void StoreFragments(const Fragments& from, uint4* to) {
+  constexpr int kFours = sizeof(Fragments) / sizeof(uint4);
+  const auto* const words = reinterpret_cast<const uint32_t*>(&from);
+#pragma unroll
+  for (int i = 0; i < kFours; ++i) {
+    to[i * 32 + threadIdx.x % 32] =
+        make_uint4(words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
+  }
+}
+template <typename Fragments>
+REPVGG_DEVICE void LoadFragments(Fragments& to, const uint4* from) {
+  constexpr int kFours = sizeof(Fragments) / sizeof(uint4);
+  auto* const words = reinterpret_cast<uint32_t*>(&to);
+#pragma unroll
+  for (int i = 0; i < kFours; ++i) {
+    const uint4 four = from[i * 32 + threadIdx.x % 32];
+    words[4 * i] = four.x, words[4 * i + 1] = four.y, words[4 * i + 2] = four.z, words[4 * i + 3] = four.w;
+  }
+}
+
+// The pixels of the map between that a tile reads, from (first_y, first_x) on; 0 outside the map.
+template <typename Tile>
+REPVGG_DEVICE void FillPatch(const Stem& stem, const typename Tile::Channels& channels,
+                             const typename Tile::Image& image, const uint4* packed, int first_y, int first_x,
+                             unsigned char* patch) {
+  using T = typename Tile::T;
+  constexpr int kPixels = kMiddleSide * kMiddleSide;
+  typename Tile::Fragments weights;
+  LoadFragments(weights, packed);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  for (int first = warp * 16; first < kPixels; first += Tile::kThreads / 32 * 16) {
+    int row[2], column[2];
+    const uint32_t* window[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int pixel = first + half * 8 + lane / 4;
+      row[half] = pixel / kMiddleSide;
+      column[half] = pixel % kMiddleSide;
+      window[half] = pixel < kPixels ? image.Window(row[half], column[half]) : image.words;
+    }
+    float sum[Tile::kChunks][4] = {};
+    image.Multiply(window[0], window[1], weights, sum);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      if (row[half] >= kMiddleSide) continue;
+      const int y = first_y + row[half], x = first_x + column[half];
+      uint32_t words[Tile::kChunks] = {};
+      if (y >= 0 && y < stem.out_height() && x >= 0 && x < stem.out_width()) {
+        FinishStem<T>(stem, channels, sum, half, y, x, words);
+      }
+      T* const to = reinterpret_cast<T*>(patch + Tile::PatchOffset(row[half], column[half]));
+      StoreStem(words, to, 8 * Tile::kChunks);
+    }
+  }
+}
+
+template <typename Tile>
+__global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
+    StemFusedKernel(const Stem stem, const Convolution next) {
+  using T = typename Tile::T;
+  if (REPVGG_ARCH < 800) return;
+  unsigned char* const shared = SharedMemory();
+  unsigned char* const patch = shared;
+  unsigned char* const ring = shared + Tile::kRing;
+  uint4* const packed = reinterpret_cast<uint4*>(shared + Tile::kWeights);
+  const typename Tile::Channels channels(reinterpret_cast<float*>(shared + Tile::kStemChannels));
+  const typename Tile::Image image(reinterpret_cast<uint32_t*>(shared + Tile::kImage));
+
+  const int out_height = next.out_height(), out_width = next.out_width();
+  const int tiles_x = DivideUp(out_width, kTileSide), tiles_y = DivideUp(out_height, kTileSide);
+  const int tiles = tiles_x * tiles_y * next.batch;
+
+  // The second layer's weights are the same for every tile: the ring goes on from one to the next.
+  constexpr int kWeightChunks = Tile::kChannels * kStepChunks;
+  const int weight_chunks = next.out_channels * kStepChunks - static_cast<int>(threadIdx.x);
+  const int destination =
+      KeepInRegister(SwizzledOffset(threadIdx.x / kStepChunks, threadIdx.x % kStepChunks));
+  const auto* const weight = static_cast<const unsigned char*>(next.weight) + threadIdx.x * kChunkBytes;
+  int left = DivideUp(tiles - static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)) * Tile::kSteps;
+  int step_to_load = 0, write = 0;
+  const auto load = [&] {
+    if (left-- > 0) {
+      const auto* const from = weight + static_cast<size_t>(step_to_load) * next.out_channels * kRowBytes;
+      unsigned char* const to = ring + write * Tile::kStageBytes + destination;
+#pragma unroll
+      for (int i = 0; i < DivideUp(kWeightChunks, Tile::kThreads); ++i) {
+        const int first = i * Tile::kThreads;
+        if (kWeightChunks % Tile::kThreads == 0 || threadIdx.x + first < kWeightChunks) {
+          const bool valid = first < weight_chunks;
+          CpAsync<kChunkBytes>(to + first * kChunkBytes, valid ? from + first * kChunkBytes : weight, valid);
+        }
+      }
+      step_to_load = step_to_load + 1 == Tile::kSteps ? 0 : step_to_load + 1;
+      write = write + 1 == Tile::kStages ? 0 : write + 1;
+    }
+    CpAsyncCommit();
+  };
+#pragma unroll
+  for (int stage = 0; stage < Tile::kStages - 1; ++stage) load();
+
+  channels.Prepare(stem, 0);
+  __syncthreads();
+  if (threadIdx.x < 32) {
+    typename Tile::Fragments weights;
+    weights.Load(stem, 0, channels.scale);
+    StoreFragments(weights, packed);
+  }
+
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const WeightRows<Tile> rows(0);
+  const int row = warp % Tile::kWarpsM * Tile::kWarpPixels + lane % 16;  // Of the tile's pixels.
+  const int window =
+      KeepInRegister(Tile::PatchOffset(row / kTileSide * 2, row % kTileSide * 2) + lane / 16 * kChunkBytes);
+  int read = 0;
+  for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const int index = tile / (tiles_x * tiles_y);
+    const int first_y = tile / tiles_x % tiles_y * kTileSide, first_x = tile % tiles_x * kTileSide;
+    const int middle_y = 2 * first_y - 1, middle_x = 2 * first_x - 1;
+    image.Load(stem, index, 2 * middle_y - 1, 2 * middle_x - 1);
+    __syncthreads();  // Of the last tile, everybody has read the patch too.
+    FillPatch<Tile>(stem, channels, image, packed, middle_y, middle_x, patch);
+
+    float sum[Tile::kTilesM][Tile::kTilesN][4] = {};
+    int tap = 0, chunk = 0;
+    for (int step = 0; step < Tile::kSteps; ++step) {
+      CpAsyncWait<Tile::kStages - 2>();
+      // Everybody's weights of this step have landed, nobody still reads the stage that is filled next, and
+      // at first, the patch is complete.
+      __syncthreads();
+      load();
+      const unsigned char* const stage = ring + read * Tile::kStageBytes;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        if (Tile::kHalves % 2 == 1 && half == 1 && step + 1 == Tile::kSteps) break;
+        const int line = tap * 11 >> 5;  // tap / 3
+        const unsigned char* const pixels =
+            patch + window + Tile::PatchOffset(line, tap - 3 * line) + chunk * kChunkBytes;
+        MultiplyHalf<Tile, Tile::PatchOffset(16 / kTileSide * 2, 0)>(pixels, stage, rows, half, sum);
+        // The other half of a block of four chunks, or the next tap of it, or the next block.
+        chunk += 2;
+        if (chunk % kStepChunks == 0 || chunk == Tile::kChunks) {
+          const int block = (chunk - 1) / kStepChunks * kStepChunks;
+          if (++tap == 9) {
+            tap = 0;
+          } else {
+            chunk = block;
+          }
+        }
+      }
+      read = read + 1 == Tile::kStages ? 0 : read + 1;
+    }
+
+    T* const out =
+        static_cast<T*>(next.out) + static_cast<size_t>(index) * out_height * out_width * next.out_channels;
+    StoreRows<Tile>(patch, sum, next.bias, next.relu, next.out_channels, [&](int pixel) -> T* {
+      const int y = first_y + pixel / kTileSide, x = first_x + pixel % kTileSide;
+      return y < out_height && x < out_width
+                 ? out + static_cast<size_t>(y * out_width + x) * next.out_channels
+                 : nullptr;
+    });
+  }
+}
+
+template <typename Tile>
+cudaError_t LaunchTile(const Stem& stem, const Convolution& next, cudaStream_t stream) {
+  int device = 0, multiprocessors = 0, shared_bytes = 0;
+  if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
+  auto error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  if (error != cudaSuccess) return error;
+  error = cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+  if (error != cudaSuccess) return error;
+  constexpr int kReserved = 1024;  // Shared memory of each block that is the system's.
+  const int fitting = shared_bytes / (Tile::kSharedBytes + kReserved);
+  const int of_each = fitting < 1 ? 1 : fitting < kMostBlocks ? fitting : kMostBlocks;
+  const int tiles =
+      DivideUp(next.out_height(), kTileSide) * DivideUp(next.out_width(), kTileSide) * next.batch;
+  const int blocks = multiprocessors * of_each;
+  return Launch(StemFusedKernel<Tile>, dim3(blocks < tiles ? blocks : tiles), dim3(Tile::kThreads),
+                Tile::kSharedBytes, stream, stem, next);
+}
+
+// Channels of the map between and of a tile: those of the networks.
+struct Width {
+  int middle, out;
+};
+constexpr Width kWidths[] = {{48, 48}, {64, 64}, {64, 96}, {64, 128}, {64, 160}, {64, 192}};
+constexpr int kWidthCount = sizeof kWidths / sizeof kWidths[0];
+
+// The narrowest that holds the layers' channels; kWidthCount without one.
+int WidthFor(int middle, int out) {
+  int width = 0;
+  while (width < kWidthCount && (kWidths[width].middle != middle || kWidths[width].out < out)) ++width;
+  return width;
+}
+
+template <Precision kPrecision, int kWidth = 0>
+cudaError_t LaunchWidth(const Stem& stem, const Convolution& next, int width, cudaStream_t stream) {
+  if constexpr (kWidth == kWidthCount) {
+    return cudaErrorInvalidValue;
+  } else {
+    if (width != kWidth) return LaunchWidth<kPrecision, kWidth + 1>(stem, next, width, stream);
+    return LaunchTile<FusedTile<kPrecision, kWidths[kWidth].middle, kWidths[kWidth].out>>(stem, next, stream);
+  }
+}
+
+}  // namespace
+
+bool StemFusedFits(const Stem& stem, const Convolution& next, Precision precision) {
+  const bool halves = precision == Precision::kFp16 || precision == Precision::kBf16;
+  const bool follows = next.in_channels == stem.out_channels && next.height == stem.out_height() &&
+                       next.width == stem.out_width() && next.stride == 2 && next.groups == 1;
+  return halves && follows && next.out_channels % 8 == 0 &&
+         WidthFor(stem.out_channels, next.out_channels) < kWidthCount &&
+         MachineCode(StemFusedKernel<FusedTile<Precision::kFp16, 48, 48>>) >= 80;
+}
+
+int StemFusedChannels(const Stem& stem, const Convolution& next) {
+  return kWidths[WidthFor(stem.out_channels, next.out_channels)].out;
+}
+
+cudaError_t LaunchStemFused(const Stem& stem, const Convolution& next, Precision precision,
+                            cudaStream_t stream) {
+  if (!StemFusedFits(stem, next, precision) || !next.fits()) return cudaErrorInvalidValue;
+  const int width = WidthFor(stem.out_channels, next.out_channels);
+  return precision == Precision::kFp16 ? LaunchWidth<Precision::kFp16>(stem, next, width, stream)
+                                       : LaunchWidth<Precision::kBf16>(stem, next, width, stream);
+}
+
+}  // namespace repvgg::cuda
