@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "cuda/squeeze_excite.h"
-#include "cuda/stem.h"
 #include "cuda/train_form.h"
 
 namespace repvgg::cuda {
@@ -45,6 +44,15 @@ Convolution Block::Layer(int batch) const {
   layer.stride = shape_.stride;
   layer.groups = shape_.groups;
   return layer;
+}
+
+Stem Block::StemLayer(int batch) const {
+  Stem stem;
+  stem.batch = batch;
+  stem.height = in_.height;
+  stem.width = in_.width;
+  stem.out_channels = shape_.out_channels;
+  return stem;
 }
 
 size_t Block::GateScratch(int batch) const {
@@ -120,6 +128,8 @@ bool Block::LeadsInto(const Block& next) const {
   return IsChain(own) && own == next.choice_->candidate.algorithm;
 }
 
+bool Block::ComputesFirst() const { return !first_ && choice_->candidate.algorithm == Algorithm::kStemFused; }
+
 bool Block::CanPool() const {
   return !first_ && form_ == Form::kDeploy && squeeze_excite_ == SqueezeExcitePosition::kNone &&
          PoolsItself(choice_->candidate);
@@ -142,23 +152,29 @@ void Block::Enqueue(const BlockBuffers& buffers, int batch, cudaStream_t stream)
         "running squeeze-and-excite");
 }
 
+Stem Block::StemFrom(const void* pixels, void* out, bool relu, int batch) const {
+  Stem stem = StemLayer(batch);
+  stem.in = static_cast<const uint8_t*>(pixels);
+  stem.normalized = AsFloats(normalized_);
+  stem.weight = AsFloats(weight_);
+  stem.bias = AsFloats(bias_);
+  stem.out = out;
+  stem.relu = relu;
+  return stem;
+}
+
 void Block::EnqueueConvolution(const BlockBuffers& buffers, void* out, bool relu, int batch,
                                cudaStream_t stream) const {
   if (first_) {
-    const Stem stem = {static_cast<const uint8_t*>(buffers.in),
-                       AsFloats(normalized_),
-                       AsFloats(weight_),
-                       AsFloats(bias_),
-                       out,
-                       batch,
-                       in_.height,
-                       in_.width,
-                       shape_.out_channels,
-                       relu};
-    Check(LaunchStem(stem, precision_, stream), "running the first layer");
+    Check(LaunchStem(StemFrom(buffers.in, out, relu, batch), precision_, stream), "running the first layer");
     return;
   }
   Convolution layer = Layer(batch);
+  Stem stem;
+  if (buffers.ahead != nullptr) {
+    stem = buffers.ahead->StemFrom(buffers.in, nullptr, relu, batch);
+    layer.stem = &stem;
+  }
   layer.in = buffers.in;
   layer.weight = weight_.get();
   layer.bias = AsFloats(bias_);

@@ -3,14 +3,19 @@
 
 #include "cuda/chooser.h"
 #include "cuda/device_memory.h"
+#include "cuda/stem.h"
 #include "engine/memory_plan.h"
 #include "engine/network.h"
 
 namespace repvgg::cuda {
 
+class Block;
+
 // Where a block reads and writes. All of it belongs to the network.
 struct BlockBuffers {
   const void* in = nullptr;  // The images' bytes for the first block, a map for the others.
+  // The block ahead, where this one computes it as well: then `in` is what that one reads.
+  const Block* ahead = nullptr;
   void* out = nullptr;
   void* dense = nullptr;        // Train form: a map of the block's output size.
   void* sampled = nullptr;      // Train form, first block: every second pixel, normalised.
@@ -28,12 +33,14 @@ class Block {
   // Winograd's transforms of a batch get `workspace_limit` bytes at a time, or what an image needs.
   Block(const NetworkShape& network, size_t index, MapSize in, Precision precision, size_t workspace_limit);
 
-  // `choice` must stay valid; the first block has none.
+  // `choice` must stay valid. The first block's is that of the first two together, or null.
   void Set(const DeployBlock& block, const Choice* choice);
   void Set(const TrainBlock& block, const Choice* choice);
 
   // The 3x3 convolution without pointers, as the chooser wants it.
   Convolution Layer(int batch) const;
+  // Of the first block.
+  Stem StemLayer(int batch) const;
   const Choice* choice() const { return choice_; }
   // Floats that BlockBuffers::gates needs.
   size_t GateScratch(int batch) const;
@@ -42,6 +49,8 @@ class Block {
   // Bytes that BlockBuffers::workspace needs.
   size_t Workspace(int batch) const;
 
+  // Whether this block computes the one ahead of it, the first, as well.
+  bool ComputesFirst() const;
   // Whether this block can hand its output on to `next` in Winograd's domain.
   bool LeadsInto(const Block& next) const;
   // Whether this block, as the last one, can give sums over pixels.
@@ -56,6 +65,7 @@ class Block {
   void SetConvolution(Floats weight, Floats bias, const Choice* choice);
   void SetGate(const SqueezeExcite& gate);
   static DeviceAffine MakeAffine(const BatchNorm& batch_norm);
+  Stem StemFrom(const void* pixels, void* out, bool relu, int batch) const;
   void EnqueueConvolution(const BlockBuffers& buffers, void* out, bool relu, int batch,
                           cudaStream_t stream) const;
   void EnqueueBranches(const BlockBuffers& buffers, bool relu, int batch, cudaStream_t stream) const;

@@ -11,6 +11,7 @@
 #include "cuda/direct_sm90a.h"
 #include "cuda/direct_wmma.h"
 #include "cuda/formats.h"
+#include "cuda/stem_fused.h"
 #include "cuda/winograd_chain.h"
 #include "cuda/winograd_f2.h"
 #include "cuda/winograd_f4.h"
@@ -264,6 +265,19 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   return WithoutExcluded(direct);
 }
 
+std::vector<Candidate> ListFirstTwo(const Convolution& layer, const Candidate& second, Precision precision,
+                                    int architecture, const std::string& algorithm) {
+  std::vector<Candidate> candidates = {second};
+  candidates[0].name = "stem, " + second.name;
+  const bool wanted = algorithm.empty() || algorithm == "fused";
+  if (!wanted || architecture < 80 || !StemFusedFits(*layer.stem, layer, precision)) return candidates;
+  candidates.push_back(
+      {Algorithm::kStemFused, 0, Name("fused", kStemFusedPixels, StemFusedChannels(*layer.stem, layer))});
+  candidates = WithoutExcluded(candidates);
+  if (!algorithm.empty() && candidates.size() > 1) candidates.erase(candidates.begin());
+  return candidates;
+}
+
 const Candidate& EstimateBest(const std::vector<Candidate>& candidates, const Convolution& layer,
                               Precision precision, int multiprocessors) {
   return *std::min_element(candidates.begin(), candidates.end(), [&](const auto& a, const auto& b) {
@@ -304,6 +318,13 @@ size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate) {
 
 cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, const Candidate& candidate,
                               cudaStream_t stream) {
+  if (candidate.algorithm == Algorithm::kStemFused) {
+    return LaunchStemFused(*layer.stem, layer, precision, stream);
+  }
+  if (layer.stem != nullptr) {
+    const cudaError_t error = LaunchStem(*layer.stem, precision, stream);
+    if (error != cudaSuccess) return error;
+  }
   if (candidate.algorithm == Algorithm::kWinogradF2) {
     return LaunchWinogradF2(layer, precision, candidate.tile, stream);
   }

@@ -13,7 +13,16 @@ namespace repvgg::cuda {
 // Of Convolution::workspace, unless one image needs more.
 inline constexpr size_t kWorkspaceBytes = size_t{48} << 20;
 
-enum class Algorithm { kDirect, kDirectWmma, kDirectSm90a, kWinogradF2, kWinogradF4, kChainF2, kChainF4 };
+enum class Algorithm {
+  kDirect,
+  kDirectWmma,
+  kDirectSm90a,
+  kWinogradF2,
+  kWinogradF4,
+  kChainF2,
+  kChainF4,
+  kStemFused,  // With the first layer, in one kernel.
+};
 
 // Winograd through device memory: layers that follow each other can leave the map between them out.
 constexpr bool IsChain(Algorithm algorithm) {
@@ -24,8 +33,8 @@ struct Candidate {
   Algorithm algorithm = Algorithm::kDirect;
   int tile = 0;  // Index into the algorithm's table of tiles.
   // "direct 128x64", "wmma 64x64", "sm90a 256x128", "sm90a ping-pong 128x96", "sm90a split 3 128x96", "sm90a
-  // multicast weights 256x128", "f2 32x64", "f2 chain 128x64 by 16 MB": pixels (of Winograd, tiles) by
-  // channels.
+  // multicast weights 256x128", "f2 32x64", "f2 chain 128x64 by 16 MB", "fused 64x48": pixels (of
+  // Winograd, tiles) by channels.
   std::string name;
   int splits = 1;                            // Parts of the reduction: kDirectSm90a.
   size_t workspace_bytes = kWorkspaceBytes;  // Chains: what their slices of the batch stay within.
@@ -43,6 +52,12 @@ WinogradClass ToWinogradClass(const std::string& name);
 std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision, int architecture,
                                       const std::string& algorithm,
                                       WinogradClass winograd = WinogradClass::kAuto);
+
+// The ways to compute the first two layers: one after the other, the second (`layer`, whose `stem` is set) by
+// `second`; and, where one kernel can do both, that. `algorithm` ("fused") leaves only the latter, as long as
+// there is one; any other leaves it out.
+std::vector<Candidate> ListFirstTwo(const Convolution& layer, const Candidate& second, Precision precision,
+                                    int architecture, const std::string& algorithm);
 
 // The candidate of least estimated time on a GPU of so many multiprocessors: whole waves of tiles, the values
 // that a tile loads for each of its products, and no measurement.
@@ -64,6 +79,7 @@ int SliceImages(const Convolution& layer, const Candidate& candidate, size_t lim
 // Of Convolution::workspace.
 size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate);
 
+// Where `layer.stem` is set, with the first layer ahead of it.
 cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, const Candidate& candidate,
                               cudaStream_t stream);
 

@@ -14,6 +14,11 @@ std::string Conditions(const DeviceTraits& device, Precision precision, Winograd
          "\", \"winograd\": " + std::to_string(static_cast<int>(winograd));
 }
 
+std::string Key(const Convolution& layer) {
+  return LayerKey(layer.batch, layer.height, layer.width, layer.in_channels, layer.out_channels, layer.stride,
+                  layer.groups);
+}
+
 }  // namespace
 
 Chooser::Chooser(DeviceTraits device, Precision precision, std::string algorithm,
@@ -27,8 +32,7 @@ Chooser::Chooser(DeviceTraits device, Precision precision, std::string algorithm
       measure_(unused_measure_) {}
 
 const Choice& Chooser::Choose(const Convolution& layer) {
-  const std::string key = LayerKey(layer.batch, layer.height, layer.width, layer.in_channels,
-                                   layer.out_channels, layer.stride, layer.groups);
+  const std::string key = Key(layer);
   const auto known = choices_.find(key);
   if (known != choices_.end()) return known->second;
 
@@ -40,10 +44,27 @@ const Choice& Chooser::Choose(const Convolution& layer) {
                     " to " + std::to_string(layer.group_out()) + " channels in " + PrecisionName(precision_) +
                     ": use \"" + (precision_ == Precision::kFp8 ? "fp16" : "fp32") + "\".");
   }
-  std::vector<std::string> names;
-  for (const Candidate& candidate : candidates) names.push_back(candidate.name);
   const size_t estimated =
       &EstimateBest(candidates, layer, precision_, device_.multiprocessors) - candidates.data();
+  return ChooseAmong(key, layer, candidates, estimated);
+}
+
+const Choice* Chooser::ChooseFirstTwo(const Convolution& layer) {
+  Convolution alone = layer;
+  alone.stem = nullptr;
+  const std::vector<Candidate> candidates =
+      ListFirstTwo(layer, Choose(alone).candidate, precision_, device_.architecture, algorithm_);
+  if (candidates.size() == 1 && candidates[0].algorithm != Algorithm::kStemFused) return nullptr;
+  const std::string key = Key(layer) + " from pixels";
+  const auto known = choices_.find(key);
+  // Not without a measurement, unless it is the only one.
+  return known != choices_.end() ? &known->second : &ChooseAmong(key, layer, candidates, 0);
+}
+
+const Choice& Chooser::ChooseAmong(const std::string& key, const Convolution& layer,
+                                   const std::vector<Candidate>& candidates, size_t estimated) {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : candidates) names.push_back(candidate.name);
   Timings::Measure measure;
   if (measure_) measure = [&](size_t candidate) { return measure_(layer, candidates[candidate]); };
   Pick pick = timings_.Choose(key, names, estimated, measure);

@@ -44,6 +44,9 @@ class Chooser {
 
   // `layer.batch` is the batch to be fast at. The same layer always has the same answer.
   const Choice& Choose(const Convolution& layer);
+  // Whether one kernel is to compute the first two layers, of which `layer` is the second, with its `stem`.
+  // Null where nothing can be chosen.
+  const Choice* ChooseFirstTwo(const Convolution& layer);
   // Frees what measuring holds until it goes on.
   void FreeMeasuring() {
     if (measure_) measure_ = unused_measure_;
@@ -52,6 +55,9 @@ class Chooser {
   void StopMeasuring() { measure_ = nullptr; }
 
  private:
+  const Choice& ChooseAmong(const std::string& key, const Convolution& layer,
+                            const std::vector<Candidate>& candidates, size_t estimated);
+
   DeviceTraits device_;
   Precision precision_;
   std::string algorithm_;

@@ -8,6 +8,8 @@
 
 namespace repvgg::cuda {
 
+struct Stem;  // cuda/stem.h
+
 // out = ReLU(conv3x3(in) + bias), padding 1. Maps are NHWC without borders, in the kernel's own element type,
 // and must start at multiples of 16 bytes. No more than 2^31 - 1 elements in a map: a launch beyond that
 // returns cudaErrorInvalidValue.
@@ -32,6 +34,8 @@ struct Convolution {
   double* pooled = nullptr;
   // Of Winograd's chains: the workspace holds the inputs, transformed; it is to hold those of the next layer.
   bool transformed_in = false, transformed_out = false;
+  // Of the second layer, where it is measured or run together with the first: that one, whose map is `in`.
+  const Stem* stem = nullptr;
 
   constexpr int out_height() const { return (height + stride - 1) / stride; }
   constexpr int out_width() const { return (width + stride - 1) / stride; }

@@ -64,21 +64,29 @@ void CudaNetwork::Load(Work work) {
   });
 }
 
+const Choice* CudaNetwork::ChoiceFor(size_t index) {
+  const bool plain = shape().form == Form::kDeploy && shape().squeeze_excite == SqueezeExcitePosition::kNone;
+  const Choice* first_two = nullptr;
+  if (index <= 1 && plain && shape().blocks.size() > 1) {
+    Convolution second = forward_.block(1).Layer(chunk_);
+    const Stem stem = forward_.block(0).StemLayer(chunk_);
+    second.stem = &stem;
+    first_two = chooser_.ChooseFirstTwo(second);
+  }
+  if (index == 0) return first_two;
+  const bool fused = first_two != nullptr && first_two->candidate.algorithm == Algorithm::kStemFused;
+  return fused ? first_two : &chooser_.Choose(forward_.block(index).Layer(chunk_));
+}
+
 void CudaNetwork::SetBlock(size_t index, const DeployBlock& block) {
   if (precision_ == Precision::kFp8 && block.scale.empty()) {
     return SetBlock(index, QuantizeBlock(shape(), index, block).view());
   }
-  Load([&] {
-    Block& own = forward_.block(index);
-    own.Set(block, index == 0 ? nullptr : &chooser_.Choose(own.Layer(chunk_)));
-  });
+  Load([&] { forward_.block(index).Set(block, ChoiceFor(index)); });
 }
 
 void CudaNetwork::SetBlock(size_t index, const TrainBlock& block) {
-  Load([&] {
-    Block& own = forward_.block(index);
-    own.Set(block, index == 0 ? nullptr : &chooser_.Choose(own.Layer(chunk_)));
-  });
+  Load([&] { forward_.block(index).Set(block, ChoiceFor(index)); });
 }
 
 void CudaNetwork::SetLinear(const Linear& linear) {
@@ -246,13 +254,14 @@ std::string CudaNetwork::Describe() const {
   std::string text = "{\"batchSize\": " + std::to_string(chunk_) + ", \"layers\": [";
   for (size_t i = 0; i < shape().blocks.size(); ++i) {
     const Choice* const choice = forward_.block(i).choice();
+    const bool fused = choice != nullptr && choice->candidate.algorithm == Algorithm::kStemFused;
     text += i == 0 ? "\n" : ",\n";
-    if (choice == nullptr) {
-      text += "{\"algorithm\": \"stem\", \"source\": \"only\", \"microseconds\": {}}";
-      continue;
-    }
-    text += "{\"algorithm\": \"" + choice->candidate.name + "\", \"source\": \"" + choice->source +
-            "\", \"microseconds\": " + ToJson(choice->timings) + "}";
+    text += "{\"algorithm\": \"" +
+            (i > 0   ? choice->candidate.name
+             : fused ? "fused"
+                     : "stem") +
+            "\", \"source\": \"" + (choice == nullptr ? "only" : choice->source) +
+            "\", \"microseconds\": " + (choice == nullptr ? "{}" : ToJson(choice->timings)) + "}";
   }
   return text + "\n]}";
 }

@@ -62,6 +62,8 @@ class CudaNetwork : public Network {
   // measuring holds.
   template <typename Work>
   void Load(Work work);
+  // Of a block, for Block::Set.
+  const Choice* ChoiceFor(size_t index);
   // Of the first run: all that runs need beside the weights.
   void Prepare();
   Buffers Allocate(int chunk) const;

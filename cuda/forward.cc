@@ -43,7 +43,9 @@ BatchBuffers Forward::Allocate(int batch, cudaStream_t stream) const {
   const size_t pixels = images * shape_.height * shape_.width * 3;
   buffers.pixels = AllocateDevice(pixels);
   Check(cudaMemsetAsync(buffers.pixels.get(), 0, pixels, stream), "clearing pixels");
-  const BufferPlan maps = PlanBuffers(plan_, images, element, workspaces);
+  MemoryPlan plan = plan_;
+  if (Reader() == 1) plan.elements[1] = 0;  // Nobody writes the map between.
+  const BufferPlan maps = PlanBuffers(plan, images, element, workspaces);
   for (int i = 0; i < 2; ++i) buffers.maps[i] = AllocateDevice(maps.bytes[i]);
   buffers.workspace =
       static_cast<unsigned char*>(buffers.maps[maps.workspace_buffer].get()) + maps.workspace_offset;
@@ -60,14 +62,14 @@ BatchBuffers Forward::Allocate(int batch, cudaStream_t stream) const {
 }
 
 void Forward::EnqueueFirst(const BatchBuffers& buffers, int batch, cudaStream_t stream) const {
-  EnqueueBlock(buffers, 0, 0, batch, stream);
+  EnqueueBlock(buffers, Reader(), 0, batch, stream);
 }
 
 // Blocks that hand the workspace on do so for as many images as it has room for: a few images go through all
 // of them before the next ones do.
 void Forward::EnqueueRest(const BatchBuffers& buffers, int batch, float* embeddings, float* logits,
                           cudaStream_t stream) const {
-  for (size_t first = 1, end; first < blocks_.size(); first = end) {
+  for (size_t first = Reader() + 1, end; first < blocks_.size(); first = end) {
     int most = batch;
     for (end = first + 1; end < blocks_.size() && blocks_[end - 1].LeadsInto(blocks_[end]); ++end) {
       most = std::min({most, blocks_[end - 1].SliceImages(batch), blocks_[end].SliceImages(batch)});
@@ -102,7 +104,8 @@ void Forward::EnqueueBlock(const BatchBuffers& buffers, size_t index, int first,
            plan_.elements[map] * first * ElementSize(precision_);
   };
   BlockBuffers own;
-  own.in = index == 0 ? buffers.pixels.get() : image_of(index);
+  own.in = index == Reader() ? buffers.pixels.get() : image_of(index);
+  if (index == 1 && Reader() == 1) own.ahead = &blocks_[0];
   own.out = image_of(index + 1);
   own.dense = buffers.dense.get();
   own.sampled = buffers.sampled.get();

@@ -28,14 +28,17 @@ class Forward {
   // Zeroes the pixels on `stream`: a graph may be for more images than a run has, and computes those from
   // whatever is there.
   BatchBuffers Allocate(int batch, cudaStream_t stream) const;
-  // The first block, from the pixels.
+  // The first block, from the pixels, or the first two, if one kernel computes them.
   void EnqueueFirst(const BatchBuffers& buffers, int batch, cudaStream_t stream) const;
   // All others, and the head; `logits` only where there is a classifier.
   void EnqueueRest(const BatchBuffers& buffers, int batch, float* embeddings, float* logits,
                    cudaStream_t stream) const;
 
  private:
-  // Images `first` to `first + batch`, which all but the first block can do alone.
+  // The block that reads the pixels: the first, or the second where that computes both.
+  size_t Reader() const { return blocks_.size() > 1 && blocks_[1].ComputesFirst() ? 1 : 0; }
+  // Images `first` to `first + batch`, which all but the one that reads the pixels can do
+  // alone.
   void EnqueueBlock(const BatchBuffers& buffers, size_t index, int first, int batch,
                     cudaStream_t stream) const;
 

@@ -6,6 +6,7 @@
 
 #include "cuda/device_memory.h"
 #include "cuda/formats.h"
+#include "cuda/stem.h"
 #include "engine/e4m3.h"
 #include "engine/error.h"
 
@@ -43,7 +44,9 @@ class LayerTimer {
 
   std::optional<double> Measure(const Convolution& layer, const Candidate& candidate) try {
     const size_t size = ElementSize(precision_);
-    const size_t in = Align(size * layer.batch * layer.height * layer.width * layer.in_channels);
+    const size_t map = Align(size * layer.batch * layer.height * layer.width * layer.in_channels);
+    const size_t in =
+        layer.stem == nullptr ? map : Align(size_t{3} * layer.batch * layer.stem->height * layer.stem->width);
     const size_t out = Align(size * layer.pixels() * layer.out_channels);
     // More than the weights of any packing: F(4x4) has 36 values where the kernel has 9, and depths are
     // filled up.
@@ -52,6 +55,12 @@ class LayerTimer {
     Reserve(sets * (in + weight) + sizeof(float) * layer.out_channels, inputs_);
     Reserve(sets * out, outputs_);
     Reserve(WorkspaceBytes(layer, candidate), workspace_);
+    Stem stem;
+    if (layer.stem != nullptr) {
+      stem = *layer.stem;
+      PrepareStem(stem);
+      if (candidate.algorithm != Algorithm::kStemFused) Reserve(map, between_);
+    }
 
     Convolution run = layer;
     run.workspace = workspace_.memory.get();
@@ -60,6 +69,11 @@ class LayerTimer {
     const auto launch = [&] {
       const size_t set = next++ % sets;
       run.in = inputs_.at(set * (in + weight));
+      if (layer.stem != nullptr) {
+        stem.in = static_cast<const uint8_t*>(run.in);
+        run.in = stem.out = between_.at(0);
+        run.stem = &stem;
+      }
       run.weight = inputs_.at(set * (in + weight) + in);
       run.out = outputs_.at(set * out);
       Check(LaunchConvolution(run, precision_, candidate, stream_.get()), "measuring a layer");
@@ -105,6 +119,28 @@ class LayerTimer {
     }
   }
 
+  // Random parameters, of as many channels as the fused kernel can have.
+  void PrepareStem(Stem& stem) {
+    if (stem_bias_ == nullptr) {
+      std::mt19937 random(1);
+      std::uniform_real_distribution<float> uniform(-0.5f, 0.5f);
+      const auto make = [&](size_t count) {
+        std::vector<float> values(count);
+        for (float& value : values) value = uniform(random);
+        return values;
+      };
+      const auto upload = [](const std::vector<float>& values) {
+        return Upload(values.data(), values.size() * sizeof(float));
+      };
+      normalized_ = upload(NormalizationTable({0.45f, 0.45f, 0.45f}, {0.25f, 0.25f, 0.25f}));
+      stem_weight_ = upload(PackStem(make(27 * kStemPackedChannels).data(), kStemPackedChannels));
+      stem_bias_ = upload(make(kStemPackedChannels));
+    }
+    stem.normalized = static_cast<const float*>(normalized_.get());
+    stem.weight = static_cast<const float*>(stem_weight_.get());
+    stem.bias = static_cast<const float*>(stem_bias_.get());
+  }
+
   template <typename Enqueue>
   double Time(Enqueue enqueue) {
     Check(cudaEventRecord(start_.get(), stream_.get()), "measuring a layer");
@@ -121,7 +157,8 @@ class LayerTimer {
   const std::vector<unsigned char> pattern_;
   const Stream stream_ = MakeStream();
   const Event start_ = MakeEvent(EventUse::kTime), end_ = MakeEvent(EventUse::kTime);
-  Arena inputs_, outputs_, workspace_;
+  Arena inputs_, outputs_, workspace_, between_;
+  DeviceMemory normalized_, stem_weight_, stem_bias_;  // Of the first layer.
   // A GPU that had nothing to do takes a while to raise its clock; the first candidates would look slow.
   double warm_up_ = kWarmUpMicroseconds;
 };

@@ -1,21 +1,32 @@
 // The first two layers in one kernel (mma.sync), for maps of fp16 and bf16: bytes in, normalisation, conv3x3
 // with stride 2, bias, ReLU, rounding, conv3x3 with stride 2, bias, ReLU, a map out. The map between, a third
-// of A0's and A1's traffic, stays in shared memory. The same bits as stem_mma.cu followed by direct_mma.cuh:
-// the first layer is computed by the same functions, and the second adds in the same order.
+// of A0's and A1's traffic, stays in shared memory. The bits are those of stem_mma.cu followed by
+// direct_mma.cuh: the first layer is computed by the same functions, and the second adds in the same order.
 //
-// Tiling. A block does tiles of 8 x 8 output pixels of one image, one after the other, with all channels.
-// They read 17 x 17 pixels of the map between, 13 % of which another tile computes as well, and those 35 x 35
-// pixels of the image. First each warp computes 16 of the 289 pixels at a time; then the warps, 2 along the
-// pixels and 2 along the channels, multiply: for each tap, ldmatrix finds its pixels in the patch.
+// Tiling. A block does tiles of 8 x 8 output pixels of one image, one after the other, with all N channels.
+// They read 17 x 17 pixels of the map between, 13 % of which another tile computes as well, and for those
+// 35 x 35 of the image. A warp first computes 16 of the 289 pixels at a time, five times; then the warps, 2
+// along the pixels and 2 along the channels, multiply. A tap's pixels are found in the patch by ldmatrix.
 //
-// Shared memory. With C channels between and N out: the patch, 34 or 42 KB (C = 48, 64), where the epilogue
-// lays out whole rows; the image as fp16, 7 KB; the first layer's weights as fragments, 6 or 8 KB, and its
-// biases; 3 stages of the second's weights, 64 N bytes each, which cp.async fills from L2 again for each
-// tile. 58 KB for A0 (48 to 48): 3 blocks a multiprocessor on sm_80 ones of 164 KB fit 2. 73 KB for 64 to 64,
-// 97 KB for 64 to 192. Pixels of even columns lie apart from those of odd ones and are padded to an odd
-// number of 16 bytes, so that the every second pixel that a tap needs has no bank conflicts.
+// Shared memory. With C channels between: the patch, 33 KB (C = 48) or 41 KB (C = 64), where the epilogue
+// lays out whole rows; 35 x 35 pixels as fp16, 7 KB; the first layer's weights as fragments, 6 or 8 KB, its
+// scales and biases, 2 or 3 KB; 3 stages (2 from N = 96 on) of the second's weights, 64 N bytes each, which
+// cp.async brings from L2 again for each tile, also under the first layer of the next. 57 KB for 48 to 48,
+// 71 KB for 64 to 64, 83 KB for 64 to 192: of sm_80 a multiprocessor has 2 blocks (with N = 192 1), of sm_86
+// and sm_89 1, of sm_90 3 (2 from N = 128 on). Even columns of the patch lie apart from odd ones, a pixel at
+// an odd multiple of 16 bytes, so that every second pixel, which is what a tap needs, has no bank conflict.
 //
-// Registers. First 8 of weights and 4 of sums for 8 channels, then N / 2 sums; see docs/kernels.md.
+// Registers. The first layer has weights, C of them, and C / 2 sums, the second N / 2 sums; 168, of three
+// blocks.
+//
+// Where time goes. Expected, not measured: tensor cores. For each 16 output pixels and 8 channels the second
+// layer has 9 C / 16 products and the first, which has two for each weight and 4.75 pixels for one, 19 C / N:
+// 36 and 19 for 64 to 64. docs/kernels.md has the times that this predicts. Where two or three blocks share a
+// multiprocessor, the image of one is loaded while others multiply.
+//
+// Limits. sm_80. 48 channels between and up to 48 out, or 64 and up to 192, in multiples of 8. Not the train
+// form and no squeeze-and-excite, which work on the map between; fp32, tf32 and fp8 have separate kernels
+// only.
 #include "cuda/direct_mma.cuh"
 #include "cuda/stem_fused.h"
 #include "cuda/stem_mma.cuh"
@@ -36,7 +47,7 @@ struct FusedTile {
   static constexpr int kPixels = kTileSide * kTileSide;
   static constexpr int kChannels = kChannelsOfTile;
   static constexpr int kWarpsM = 2, kWarpsN = 2;
-  static constexpr int kStages = 3;
+  static constexpr int kStages = kChannels <= 64 ? 3 : 2;  // So that more blocks fit a multiprocessor.
   static constexpr bool kAligned = true;
 
   static constexpr int kThreads = 32 * kWarpsM * kWarpsN;

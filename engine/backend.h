@@ -70,9 +70,9 @@ class Network {
 
 struct BackendOptions {
   std::string precision = "fp32";
-  int threads = 0;                // CPU: 0 takes every core that the process may use.
-  std::string instruction_set;    // CPU: empty takes the best that the processor has.
-  std::string algorithm;          // "direct", "f2", "f4x2" or "f4" wherever it can be used; empty chooses.
+  int threads = 0;              // CPU: 0 takes every core that the process may use.
+  std::string instruction_set;  // CPU: empty takes the best that the processor has.
+  std::string algorithm;  // "direct", "f2", "f4x2", "f4" or "fused" wherever it can be used; empty chooses.
   std::string winograd = "auto";  // What may be chosen: "auto", "off", "f2" or "f4" (docs/kernels.md).
   int batch_size = 1;             // Images that a run will usually have. Any number works.
 };

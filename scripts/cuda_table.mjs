@@ -39,6 +39,11 @@ function sharedMemory(kernel) {
       return (3 * 17 * 36 + 27 * rows) * 4;
     case 'StemMmaKernel':
       return (11 * 8 * rows + 33 * 50) * 4;
+    case 'StemFusedKernel': {
+      const pixel = ((rows / 8) | 1) * 16; // Of the patch: 17 rows of 9 even columns, filled up, and 8 odd ones.
+      const patch = 17 * (Math.floor((9 * pixel + 63) / 128) * 128 + 64 + 8 * pixel);
+      return patch + (columns <= 64 ? 3 : 2) * columns * 64 + rows * 128 + 11 * rows * 4 + 35 * 53 * 4;
+    }
     case 'PoolKernel':
       return 8 * 32 * 2 * 4;
     case 'SoftmaxTopKKernel':

@@ -91,7 +91,7 @@ export interface NativeNetwork {
 
 /** What a network's `describe` tells of each block. */
 export interface LayerDescription {
-  /** "direct", "f2", "f4x2" or "f4" (Winograd), with the tile on a GPU. */
+  /** "direct", "f2", "f4x2" or "f4" (Winograd), with the tile on a GPU; "stem" or "fused" of the first layer there. */
   algorithm: string;
   /**
    * Where that comes from: "measured" when the network was loaded, "cached" from an earlier measurement, "estimated",
@@ -124,7 +124,7 @@ export interface NativeNetworkOptions {
   threads?: number;
   instructionSet?: string;
   /** Wherever it can be used; by default the backend chooses for each block. */
-  algorithm?: 'direct' | 'f2' | 'f4x2' | 'f4';
+  algorithm?: 'direct' | 'f2' | 'f4x2' | 'f4' | 'fused';
   /** What the backend may choose. */
   winograd?: Winograd;
 }

@@ -16,15 +16,15 @@ import type {BlockParameters, Form, TrainBlock} from './network.ts';
 import {NetworkGroup} from './network_group.ts';
 import type {Preprocessing} from './preprocessing.ts';
 
-/** Without parameters. The environment's `REPVGG_ALGORITHM` ("direct", "f2", "f4x2" or "f4") is used wherever it can be. */
+/** Without parameters. The environment's `REPVGG_ALGORITHM` ("direct", "f2", "f4x2", "f4" or "fused") is used wherever it can be. */
 export function createNetwork(
   shape: NativeNetworkShape,
   {device, precision}: Placement,
   options: Pick<NativeNetworkOptions, 'batchSize' | 'threads' | 'winograd'>,
 ): NativeNetwork {
   const algorithm = process.env.REPVGG_ALGORITHM as NativeNetworkOptions['algorithm'];
-  if (algorithm && !['direct', 'f2', 'f4x2', 'f4'].includes(algorithm)) {
-    throw invalidArgument('REPVGG_ALGORITHM', '"direct", "f2", "f4x2" or "f4"', algorithm);
+  if (algorithm && !['direct', 'f2', 'f4x2', 'f4', 'fused'].includes(algorithm)) {
+    throw invalidArgument('REPVGG_ALGORITHM', '"direct", "f2", "f4x2", "f4" or "fused"', algorithm);
   }
   const members = device.members.map(name => ({
     name,

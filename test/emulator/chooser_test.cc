@@ -93,6 +93,43 @@ TEST("chooser: chains in slices are for large batches on GPUs with a large L2") 
   ExpectEqual(std::to_string(CountCandidates(large, 90, "by 16 MB")), std::to_string(tiles));
 }
 
+TEST("chooser: the first two layers in one kernel where that measures faster, or is pinned") {
+  cuda::Stem stem;
+  stem.batch = 8;
+  stem.height = stem.width = 28;
+  stem.out_channels = 64;
+  cuda::Convolution layer = MakeLayer(64, 96, 2, 1, 14, 8);
+  layer.stem = &stem;
+  const auto choose = [&](double fused, const char* algorithm, Precision precision = Precision::kFp16) {
+    cuda::MeasureLayer measure;
+    if (fused > 0) {
+      measure = [=](const cuda::Convolution& of, const cuda::Candidate& candidate) {
+        if (candidate.algorithm == cuda::Algorithm::kStemFused) return std::optional(fused);
+        return std::optional(of.stem != nullptr ? 5.0 : 3.0);
+      };
+    }
+    cuda::Chooser chooser(EmulatedDevice(), precision, algorithm, "", std::move(measure));
+    const cuda::Choice* const choice = chooser.ChooseFirstTwo(layer);
+    if (choice == nullptr) return std::string("none");
+    // The separate one's tile is of no interest here.
+    return choice->source + (' ' + choice->candidate.name.substr(0, 9)) + ' ' + ToJson(choice->timings);
+  };
+  cuda::Convolution alone = layer;
+  alone.stem = nullptr;
+  cuda::Chooser others(EmulatedDevice(), Precision::kFp16, "", "",
+                       [](const cuda::Convolution&, const cuda::Candidate&) { return std::optional(3.0); });
+  const std::string separate = "stem, " + others.Choose(alone).candidate.name;
+  ExpectEqual(choose(4, ""), "measured fused 64x {\"" + separate + "\": 5, \"fused 64x96\": 4}");
+  ExpectEqual(choose(6, ""), "measured stem, dir {\"" + separate + "\": 5, \"fused 64x96\": 6}");
+  ExpectEqual(choose(0, "").substr(0, 19), "estimated stem, dir");
+  ExpectEqual(choose(0, "fused"), "estimated fused 64x {}");
+  ExpectEqual(choose(4, "direct"), "none");
+  ExpectEqual(choose(4, "", Precision::kTf32), "none");
+  setenv("REPVGG_EXCLUDE", "fused", 1);
+  ExpectEqual(choose(4, ""), "none");
+  unsetenv("REPVGG_EXCLUDE");
+}
+
 TEST("chooser: measures once, remembers on disk, and falls back on an estimate") {
   const std::filesystem::path directory =
       std::filesystem::temp_directory_path() / ("repvgg-chooser-" + std::to_string(getpid()));

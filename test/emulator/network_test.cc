@@ -83,6 +83,48 @@ TEST("network: an image's results do not depend on its batch") {
   CheckLogits(reference, pixels, first, NetworkBound(Precision::kFp16));
 }
 
+// Pixels are replaced while the other streams work, so a wait for the wrong block would show.
+TEST("network: the first two layers in one kernel give the same bits, and their map takes no memory") {
+  const RestoreRuntime restore;
+  NetworkShape shape = MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone);
+  shape.blocks = {{3, 48, 2, 1, false, 0}, {48, 48, 2, 1, false, 0}, {48, 32, 2, 1, false, 0}};
+  shape.height = 70, shape.width = 41;
+  const Reference reference(shape);
+  const std::vector<uint8_t> pixels = RandomImages(shape, 5);
+  for (const Precision precision : {Precision::kFp16, Precision::kBf16}) {
+    for (const unsigned eager : {0, 1, 2, 4, 7}) {
+      runtime_settings().eager = eager;
+      size_t memory[2];
+      std::vector<float> logits[2];
+      for (const bool fused : {false, true}) {
+        const size_t before = DeviceMemoryInUse();
+        const auto network = MakeNetwork(reference, precision, 2, fused ? "fused" : "direct");
+        logits[fused] = RunNetwork(*network, pixels);
+        memory[fused] = DeviceMemoryInUse() - before;
+        const std::string text = network->Describe();
+        const bool told =
+            text.find("\"fused\"") != std::string::npos && text.find("\"fused 64x48\"") != std::string::npos;
+        if (told != fused) Fail(text);
+        if (!(network->MeasureRate({pixels.data(), 2}, 0.001, Never) > 0)) Fail("no rate");
+      }
+      CheckLogits(reference, pixels, logits[1], NetworkBound(precision));
+      if (logits[0] != logits[1]) Fail("other results");
+      if (memory[1] >= memory[0]) Fail("the map between takes memory");
+    }
+  }
+  // What cannot be fused runs separately, whatever is asked for.
+  for (const auto& [precision, position] : {std::pair(Precision::kFp32, SqueezeExcitePosition::kNone),
+                                            {Precision::kFp16, SqueezeExcitePosition::kAfterRelu}}) {
+    shape.squeeze_excite = position;
+    for (BlockShape& block : shape.blocks)
+      block.squeeze_channels = position == SqueezeExcitePosition::kNone ? 0 : 5;
+    const Reference other(shape);
+    const auto network = MakeNetwork(other, precision, 2, "fused");
+    CheckLogits(other, pixels, RunNetwork(*network, pixels), NetworkBound(precision));
+    if (network->Describe().find("fused") != std::string::npos) Fail(network->Describe());
+  }
+}
+
 TEST("network: embeddings of a backbone") {
   NetworkShape shape = MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone);
   shape.num_classes = 0;

@@ -83,6 +83,7 @@ const steps = [
       }),
     ),
   ),
+  bench('fp16, fused', 'fp16', dense.join(), '128', [], {seconds: 120, env: {REPVGG_ALGORITHM: 'fused'}}),
   ...['bf16', 'tf32', 'fp32'].map(precision =>
     bench(`${precision} beside PyTorch`, precision, few.join(), '128', peers, {seconds: 240}),
   ),

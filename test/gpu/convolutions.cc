@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <map>
 
-#include "cuda/stem.h"
+#include "test/emulator/stem_problem.h"
 #include "test/gpu/gpu_test.h"
 
 namespace repvgg::gpu {
@@ -47,11 +47,15 @@ std::vector<cuda::Candidate> Candidates(const Layer& layer, Precision precision)
   return candidates;
 }
 
-// A kernel that does not end or breaks the device is the last one that was said to be running.
-void RunLayer(const Layer& layer, Precision precision) {
+emulator::Round RoundTo(Precision precision) {
   constexpr emulator::Round kRounds[] = {emulator::AsFloat, emulator::AsTf32, emulator::AsHalf,
                                          emulator::AsBFloat16, RoundToE4m3};
-  const Problem problem = emulator::MakeProblem(layer, kRounds[static_cast<int>(precision)]);
+  return kRounds[static_cast<int>(precision)];
+}
+
+// A kernel that does not end or breaks the device is the last one that was said to be running.
+void RunLayer(const Layer& layer, Precision precision) {
+  const Problem problem = emulator::MakeProblem(layer, RoundTo(precision));
   const cuda::DeviceMemory in = UploadVector(Encode(problem.in, precision)),
                            bias = UploadVector(problem.bias),
                            scale = UploadVector(std::vector<float>(layer.out_channels, 1.0f));
@@ -121,53 +125,107 @@ const bool added = [] {
   return true;
 }();
 
-TEST("stem: every precision, 224 x 224 and an odd size") {
-  for (const Precision precision : kPrecisions) {
-    if (!Has(precision)) continue;
-    for (const int size : {224, 31}) {
-      cuda::Stem stem;
-      stem.batch = 2;
-      stem.height = size;
-      stem.width = size + 1;
-      stem.out_channels = 48;
-      std::vector<uint8_t> pixels(size_t{2} * size * (size + 1) * 3);
-      for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * 2654435761u >> 13);
-      const std::vector<float> table =
-          cuda::NormalizationTable({0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f});
-      const std::vector<float> weight = emulator::RandomNormal(48 * 27, 0.27, 4);
-      const std::vector<float> bias = emulator::RandomNormal(48, 0.1, 5);
-      const cuda::DeviceMemory device_pixels = UploadVector(pixels), device_table = UploadVector(table),
-                               device_weight = UploadVector(cuda::PackStem(weight.data(), 48)),
-                               device_bias = UploadVector(bias);
-      const size_t count = size_t{2} * stem.out_height() * stem.out_width() * 48;
-      const cuda::DeviceMemory out = cuda::AllocateDevice(count * cuda::ElementSize(precision));
-      stem.in = static_cast<const uint8_t*>(device_pixels.get());
-      stem.normalized = static_cast<const float*>(device_table.get());
-      stem.weight = static_cast<const float*>(device_weight.get());
-      stem.bias = static_cast<const float*>(device_bias.get());
-      stem.out = out.get();
-      cuda::Check(LaunchStem(stem, precision, nullptr), "launching");
-      cuda::Check(cudaDeviceSynchronize(), "running the stem");
+// Images and parameters of the first layer, on the device.
+class FirstLayer {
+ public:
+  FirstLayer(int channels, int height, int width, int batch)
+      : shape_(MakeShape(channels, height, width, batch)),
+        problem_(emulator::MakeStemProblem(shape_)),
+        pixels_(UploadVector(problem_.pixels)),
+        normalized_(UploadVector(problem_.normalized)),
+        weight_(UploadVector(cuda::PackStem(problem_.weight.data(), channels))),
+        bias_(UploadVector(problem_.bias)) {}
 
-      std::vector<double> expected(count);
-      for (size_t i = 0; i < count; ++i) {
-        const int k = i % 48, x = i / 48 % stem.out_width();
-        const int y = i / 48 / stem.out_width() % stem.out_height();
-        const size_t image = i / 48 / stem.out_width() / stem.out_height();
-        double sum = bias[k];
-        for (int tap = 0; tap < 9; ++tap) {
-          const int from_y = 2 * y + tap / 3 - 1, from_x = 2 * x + tap % 3 - 1;
-          if (from_y < 0 || from_y >= stem.height || from_x < 0 || from_x >= stem.width) continue;
-          for (int c = 0; c < 3; ++c) {
-            const uint8_t value = pixels[((image * stem.height + from_y) * stem.width + from_x) * 3 + c];
-            sum += static_cast<double>(table[c * 256 + value]) * weight[(k * 3 + c) * 9 + tap];
-          }
-        }
-        expected[i] = std::max(sum, 0.0);
+  const std::vector<double>& expected() const { return problem_.expected; }
+  cuda::Stem To(void* out) const {
+    cuda::Stem stem = shape_;
+    stem.in = static_cast<const uint8_t*>(pixels_.get());
+    stem.normalized = static_cast<const float*>(normalized_.get());
+    stem.weight = static_cast<const float*>(weight_.get());
+    stem.bias = static_cast<const float*>(bias_.get());
+    stem.out = out;
+    return stem;
+  }
+
+ private:
+  static cuda::Stem MakeShape(int channels, int height, int width, int batch) {
+    cuda::Stem stem;
+    stem.batch = batch;
+    stem.height = height;
+    stem.width = width;
+    stem.out_channels = channels;
+    return stem;
+  }
+
+  const cuda::Stem shape_;
+  const emulator::StemProblem problem_;
+  const cuda::DeviceMemory pixels_, normalized_, weight_, bias_;
+};
+
+TEST("stem: every precision, 224 x 224 and an odd size") {
+  for (const int size : {224, 31}) {
+    const FirstLayer layer(48, size, size + 1, 2);
+    for (const Precision precision : kPrecisions) {
+      if (!Has(precision)) continue;
+      const size_t bytes = layer.expected().size() * cuda::ElementSize(precision);
+      const cuda::DeviceMemory out = cuda::AllocateDevice(bytes);
+      cuda::Check(LaunchStem(layer.To(out.get()), precision, nullptr), "launching");
+      cuda::Check(cudaDeviceSynchronize(), "running the stem");
+      ExpectWithin(
+          emulator::Compare(Decode(Download<unsigned char>(out, bytes), precision), layer.expected()),
+          Bound(precision, cuda::Algorithm::kDirect));
+    }
+  }
+}
+
+// Against float64, and to the bit against the kernels that it replaces.
+void RunFirstTwo(const FirstLayer& first, int channels, Precision precision) {
+  const cuda::Stem shape = first.To(nullptr);
+  Layer layer = emulator::MakeLayer(shape.out_channels, channels, 2, 1, shape.out_height(), shape.batch);
+  layer.width = shape.out_width();
+  layer.stem = &shape;
+  const cuda::Candidate direct = {cuda::Algorithm::kDirect, 1, "direct"};
+  const auto candidates = ListFirstTwo(layer, direct, precision, Architecture(), "");
+  if (candidates.size() < 2) return;  // Not here, or excluded: it did not end, or broke the device.
+
+  std::vector<double> middle;
+  for (const double value : first.expected()) middle.push_back(RoundTo(precision)(static_cast<float>(value)));
+  const Problem problem = emulator::MakeProblem(layer, RoundTo(precision), middle);
+  const cuda::DeviceMemory bias = UploadVector(problem.bias),
+                           weight = UploadVector(PackConvolution(layer, problem.weight.data(), precision,
+                                                                 cuda::Algorithm::kStemFused));
+  const size_t bytes = problem.expected.size() * cuda::ElementSize(precision);
+  const cuda::DeviceMemory between = cuda::AllocateDevice(middle.size() * cuda::ElementSize(precision)),
+                           out = cuda::AllocateDevice(bytes);
+  const cuda::Stem stem = first.To(between.get());
+  layer.stem = &stem;
+  layer.in = between.get();
+  layer.weight = weight.get();
+  layer.bias = static_cast<const float*>(bias.get());
+  layer.out = out.get();
+  std::vector<unsigned char> got[2];
+  for (int i = 0; i < 2; ++i) {
+    if (i == 1) Say("running", candidates[i]);
+    cuda::Check(cudaMemset(out.get(), 0xff, bytes), "poisoning");
+    cuda::Check(LaunchConvolution(layer, precision, candidates[i], nullptr), "launching");
+    cuda::Check(cudaDeviceSynchronize(), "running the first two layers");
+    got[i] = Download<unsigned char>(out, bytes);
+  }
+  const Distance distance = emulator::Compare(Decode(got[1], precision), problem.expected);
+  const Distance bound = Bound(precision, cuda::Algorithm::kDirect);
+  ExpectWithin(distance, bound);
+  if (distance.relative_l2 > bound.relative_l2 || distance.max > bound.max) Say("wrong", candidates[1]);
+  if (got[0] != got[1]) emulator::Fail("other bits than the two layers by themselves");
+}
+
+TEST("stem: the first two layers in one kernel, 224 x 224 and an odd size") {
+  for (const auto& [middle, channels] :
+       {std::pair(48, 48), {64, 64}, {64, 96}, {64, 128}, {64, 160}, {64, 192}}) {
+    for (const int size : {224, 31}) {
+      const FirstLayer first(middle, size, size + 2, size < 100 ? 3 : 1);
+      for (const Precision precision : {Precision::kFp16, Precision::kBf16}) {
+        if (Has(precision)) RunFirstTwo(first, channels, precision);
       }
-      const auto got = Download<unsigned char>(out, count * cuda::ElementSize(precision));
-      ExpectWithin(emulator::Compare(Decode(got, precision), expected),
-                   Bound(precision, cuda::Algorithm::kDirect));
     }
   }
 }

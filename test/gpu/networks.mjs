@@ -111,6 +111,7 @@ const networks = [
   ['A2', 'deploy', ''],
   ['A2', 'deploy', 'f2'],
   ['A2', 'deploy', 'f4'],
+  ['A2', 'deploy', 'fused'],
   ['B1g4', 'deploy', ''],
   ['A0', 'train', ''],
   ['D2se', 'deploy', ''],
