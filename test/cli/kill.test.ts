@@ -53,13 +53,13 @@ for (const [format, read] of Object.entries(readers)) {
     };
     const moments = {start: 0, rows: 0, end: 0};
     let saved = 0;
-    let [killed, completed] = [0, 0];
+    let [attempts, killed, completed] = [0, 0, 0];
     while (killed < kills) {
       const child = run();
       const done = finish(child);
       const before = saved;
       const isRunning = (): boolean => child.exitCode === null;
-      const moment = killed % 5;
+      const moment = attempts++ % 5; // Not of those that were killed: a short moment may be missed.
       if (moment === 0) {
         await sleep(Math.random() * 3000); // From the start of the process on.
       } else if (moment === 4) {
