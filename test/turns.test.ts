@@ -72,8 +72,8 @@ test('a block fused in slices is the block fused in one go, and others have thei
     t.deepEqual(deploy[i]!.bias, bias);
     t.true(Buffer.from(deploy[i]!.weight.buffer).equals(Buffer.from(weight.buffer)));
   }
-  // Fusing each of the three wide kernels takes at least four turns, and there is one before each of the nine blocks.
-  t.true(turns >= 20, `${turns} turns`);
+  // Each of the three wide kernels takes at least four turns, and two kernels may have them together.
+  t.true(turns >= 12, `${turns} turns`);
 });
 
 test('an abort ends reading between blocks', async t => {
