@@ -29,7 +29,7 @@ class Bf16Plane {
       : size_(size),
         stride_(stride),
         pitch_((size.width - 1) / stride + 2),
-        plane_lines_(((size.height - 1) / stride + 1 + 2 / stride) * pitch_ + 1) {}
+        plane_lines_(((size.height - 1) / stride + (stride == 1 ? 3 : 2)) * pitch_ + 1) {}
 
   MapSize size() const { return size_; }
   int stride() const { return stride_; }
