@@ -122,6 +122,12 @@ const cases: [what: string, bytes: () => Buffer, code: RepVGGErrorCode, message:
     /strides \[2, 1\]/,
   ],
   [
+    'a stride of 3',
+    () => onnx([onnxNode('Conv', ['x', 'w'], 'c', {...down, strides: [3, 3]})], [w]),
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    /strides \[3, 3\], which no RepVGG has/,
+  ],
+  [
     'no padding',
     () => onnx([onnxNode('Conv', ['x', 'w'], 'c', {strides: [2, 2]})], [w]),
     'ERR_CHECKPOINT_UNSUPPORTED',

@@ -265,7 +265,8 @@ class Graph {
     const all = (values: readonly number[], wanted: number): boolean =>
       values.every(value => value === wanted);
     const padding = Math.trunc(size / 2);
-    const ordinary = all(pads, padding) && all(list('dilations', 2, 1), 1) && all(strides, strides[0]!);
+    const ordinary =
+      all(pads, padding) && all(list('dilations', 2, 1), 1) && (all(strides, 1) || all(strides, 2));
     if (!ordinary || weight.shape[3] !== size) {
       throw this.#unsupported(
         `its convolution into ${printable(outputs[0]!)} has padding [${pads.join(', ')}] and strides [${strides.join(', ')}], ` +
