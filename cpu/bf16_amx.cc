@@ -6,32 +6,24 @@
 // The lines of a step are nearly those of the step before (the next tap), so that most come from the
 // first-level cache; weights come from the second-level cache, 2 KB a step.
 //
-// Sums leave the tiles through memory. What is done to them then would keep the tiles waiting for longer than
-// nine steps take, so it is left for the next call, which does it between its products.
+// Sums leave the tiles through memory. What is done to them then would keep the tiles waiting as long as some
+// 16 steps take, so it is left for the next call, which does it between its products.
 #include "cpu/bf16_kernels.h"
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__)
 
+#include "cpu/amx_tiles.h"
 #include "cpu/bf16_avx512_impl.h"
 
 namespace repvgg::cpu {
 namespace {
 
 // Tiles 0 to 3 hold sums [16 positions][half of the block], 4 and 5 lines, 6 and 7 weights.
-struct alignas(64) TileConfig {
-  unsigned char palette = 1;
-  unsigned char start_row = 0;
-  unsigned char reserved[14] = {};
-  unsigned short row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  unsigned char rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
 constexpr int kTilePositions = 16;
 constexpr int kLineBytes = kLine * sizeof(Bf16);
 
 void Begin() {
   const TileConfig config;
-  // GCC 12 believes that the instruction reads 8 bytes only, and would drop the stores of the rest.
   __asm__ volatile("" : : "m"(config) : "memory");
   _tile_loadconfig(&config);
 }

@@ -9,14 +9,14 @@
 #include <memory>
 #include <vector>
 
+#include "cpu/amx_tiles.h"
+#include "cpu/bf16_kernels.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
 
 #if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) || __GNUC__ >= 11)
 #define REPVGG_AMX
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace repvgg::cpu {
@@ -67,38 +67,20 @@ Loop FmaLoop(const std::string& instruction_set) {
 }
 
 #ifdef REPVGG_AMX
-struct alignas(64) TileConfiguration {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-// Static, as are the numbers below: GCC 12 does not see that the instruction reads more than its first eight
-// bytes.
-const TileConfiguration kTileConfiguration;
+// Static, so that all of it is in memory.
+const TileConfig kTileConfig;
 const std::array<uint16_t, 16 * 32> kNumbers = [] {
   std::array<uint16_t, 16 * 32> numbers;
   for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = 0x3f00 + i % 128;  // 0.5 to 1
   return numbers;
 }();
 
-// Linux gives a process the tile registers only when it asks for them.
-bool AmxAvailable() {
-  constexpr int kArchRequestPermission = 0x1023;
-  constexpr int kTileData = 18;
-  uint32_t a, b, c, d;
-  __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
-  const bool tiles_and_bf16 = (d >> 24 & 1) && (d >> 22 & 1);
-  return tiles_and_bf16 && syscall(SYS_arch_prctl, kArchRequestPermission, kTileData) == 0;
-}
-
 // Each instruction multiplies 16 x 32 by 32 x 16 numbers of bf16.
 constexpr int kTileSteps = 512;
 constexpr double kTileOperations = 4.0 * kTileSteps * 2 * 16 * 16 * 32;
 
 __attribute__((target("amx-tile,amx-bf16"))) void TileProducts(volatile float*) {
-  _tile_loadconfig(&kTileConfiguration);
+  _tile_loadconfig(&kTileConfig);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -189,7 +171,8 @@ Limits MeasureLimits(int threads, double seconds, bool copy) {
   limits.instruction_set = SelectKernels("").name;
   limits.fma = LoopRate(pool, seconds, FmaLoop(limits.instruction_set));
 #ifdef REPVGG_AMX
-  if (AmxAvailable()) limits.matrix = LoopRate(pool, seconds, {TileProducts, kTileOperations});
+  if (SelectBf16Kernels("amx") != nullptr)
+    limits.matrix = LoopRate(pool, seconds, {TileProducts, kTileOperations});
 #endif
   if (copy) limits.copy_gbps = CopyRate(pool, seconds);
   return limits;
