@@ -32,16 +32,17 @@ inline constexpr bool kHasMma = REPVGG_ARCH >= 800;
 template <>
 inline constexpr bool kHasMma<Half> = REPVGG_ARCH >= 750;
 
+// A block's tile of kPixels output pixels x kChannels channels and how its warps share it: what the functions
+// below have to know.
 template <Precision kPrecisionOfMaps, int kPixelsOfTile, int kChannelsOfTile, int kWarpsAlongM,
-          int kWarpsAlongN, int kStagesOfPipeline, bool kAlignedChannels>
-struct DirectMma {
+          int kWarpsAlongN, bool kAlignedChannels>
+struct WarpTiling {
   static constexpr Precision kPrecision = kPrecisionOfMaps;
   using T = Element<kPrecision>;
   static constexpr int kPixels = kPixelsOfTile;
   static constexpr int kChannels = kChannelsOfTile;
   static constexpr int kWarpsM = kWarpsAlongM;
   static constexpr int kWarpsN = kWarpsAlongN;
-  static constexpr int kStages = kStagesOfPipeline;
   static constexpr bool kAligned = kAlignedChannels;
 
   static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
@@ -50,15 +51,23 @@ struct DirectMma {
   static constexpr int kTilesM = kWarpPixels / 16;
   static constexpr int kTilesN = kWarpChannels / 8;
   static_assert(kWarpPixels % 16 == 0 && kWarpChannels % 8 == 0);
-
-  using Pixels = PixelTile<T, kPixels, kThreads, kAligned>;
-  static constexpr int kPerChunk = Pixels::kPerChunk;
-  static constexpr int kWeightBytes = kChannels * kRowBytes;
-  static constexpr int kStageBytes = Pixels::kBytes + kWeightBytes;
+  static constexpr int kPerChunk = kChunkBytes / static_cast<int>(sizeof(T));
+  static constexpr int kWeightBytes = kChannels * kRowBytes;  // Of a step.
   // Eight elements more than a row: the rows that a warp writes at a time then lie in different banks.
   static constexpr int kOutPitch = kChannels + 8;
   static constexpr int kOutBytes = kPixels * kOutPitch * static_cast<int>(sizeof(T));
-  static constexpr int kSharedBytes = kStages * kStageBytes > kOutBytes ? kStages* kStageBytes : kOutBytes;
+};
+
+template <Precision kPrecisionOfMaps, int kPixelsOfTile, int kChannelsOfTile, int kWarpsAlongM,
+          int kWarpsAlongN, int kStagesOfPipeline, bool kAlignedChannels>
+struct DirectMma : WarpTiling<kPrecisionOfMaps, kPixelsOfTile, kChannelsOfTile, kWarpsAlongM, kWarpsAlongN,
+                              kAlignedChannels> {
+  using Tiling = typename DirectMma::WarpTiling;
+  static constexpr int kStages = kStagesOfPipeline;
+  using Pixels = PixelTile<typename Tiling::T, kPixelsOfTile, Tiling::kThreads, kAlignedChannels>;
+  static constexpr int kStageBytes = Pixels::kBytes + Tiling::kWeightBytes;
+  static constexpr int kSharedBytes =
+      kStages * kStageBytes > Tiling::kOutBytes ? kStages* kStageBytes : Tiling::kOutBytes;
 };
 
 // Where this lane's rows of the weights' fragments lie in a stage that has them `first` bytes from its start,

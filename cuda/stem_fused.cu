@@ -41,27 +41,12 @@ constexpr int kImagePitch = DivideUp(kImageSide * 3, 2);  // Words of two values
 constexpr int kMostBlocks = 3;                            // Of a multiprocessor.
 
 template <Precision kPrecisionOfMaps, int kMiddleChannels, int kChannelsOfTile>
-struct FusedTile {
-  static constexpr Precision kPrecision = kPrecisionOfMaps;
-  using T = Element<kPrecision>;
-  static constexpr int kPixels = kTileSide * kTileSide;
-  static constexpr int kChannels = kChannelsOfTile;
-  static constexpr int kWarpsM = 2, kWarpsN = 2;
-  static constexpr int kStages = kChannels <= 64 ? 3 : 2;  // So that more blocks fit a multiprocessor.
-  static constexpr bool kAligned = true;
-
-  static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
-  static constexpr int kWarpPixels = kPixels / kWarpsM;
-  static constexpr int kWarpChannels = kChannels / kWarpsN;
-  static constexpr int kTilesM = kWarpPixels / 16;
-  static constexpr int kTilesN = kWarpChannels / 8;
-  static_assert(kWarpPixels % 16 == 0 && kWarpChannels % 8 == 0);
-  static constexpr int kPerChunk = 8;
-  static constexpr int kOutPitch = kChannels + 8;
-  static constexpr int kStageBytes = kChannels * kRowBytes;
+struct FusedTile : WarpTiling<kPrecisionOfMaps, kTileSide * kTileSide, kChannelsOfTile, 2, 2, true> {
+  using Tiling = typename FusedTile::WarpTiling;
+  static constexpr int kStages = kChannelsOfTile <= 64 ? 3 : 2;  // So that more blocks fit a multiprocessor.
 
   // The reduction in direct_mma's order: blocks of 32 channels, or what is left of them, nine taps of each.
-  static constexpr int kChunks = kMiddleChannels / kPerChunk;
+  static constexpr int kChunks = kMiddleChannels / Tiling::kPerChunk;
   static constexpr int kHalves = 9 * kChunks / 2;  // Of a step: 16 channels of a tap.
   static constexpr int kSteps = DivideUp(kHalves, 2);
   static_assert(kMiddleChannels % 16 == 0);
@@ -73,7 +58,7 @@ struct FusedTile {
   static constexpr int kRowOfPatch = kOddColumns + kTileSide * kPixelBytes;
   static constexpr int kPatchBytes = kMiddleSide * kRowOfPatch;
   static_assert(kOddColumns >= (kTileSide + 1) * kPixelBytes);
-  static_assert(kPatchBytes >= kPixels * kOutPitch * static_cast<int>(sizeof(T)));
+  static_assert(kPatchBytes >= Tiling::kOutBytes);
   REPVGG_DEVICE static constexpr int PatchOffset(int y, int x) {
     return y * kRowOfPatch + x % 2 * kOddColumns + x / 2 * kPixelBytes;
   }
@@ -84,7 +69,7 @@ struct FusedTile {
   static constexpr int kFragmentWords = sizeof(Fragments) / sizeof(uint32_t);  // Of a lane.
   static_assert(kFragmentWords % 4 == 0);
   static constexpr int kRing = kPatchBytes;
-  static constexpr int kWeights = kRing + kStages * kStageBytes;
+  static constexpr int kWeights = kRing + kStages * Tiling::kWeightBytes;
   static constexpr int kStemChannels = kWeights + kFragmentWords * 32 * 4;
   static constexpr int kImage = kStemChannels + Channels::kWords * 4;
   static constexpr int kSharedBytes = kImage + Image::kWords * 4;
@@ -175,7 +160,7 @@ __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
   const auto load = [&] {
     if (left-- > 0) {
       const auto* const from = weight + static_cast<size_t>(step_to_load) * next.out_channels * kRowBytes;
-      unsigned char* const to = ring + write * Tile::kStageBytes + destination;
+      unsigned char* const to = ring + write * Tile::kWeightBytes + destination;
 #pragma unroll
       for (int i = 0; i < DivideUp(kWeightChunks, Tile::kThreads); ++i) {
         const int first = i * Tile::kThreads;
@@ -222,7 +207,7 @@ __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
       // at first, the patch is complete.
       __syncthreads();
       load();
-      const unsigned char* const stage = ring + read * Tile::kStageBytes;
+      const unsigned char* const stage = ring + read * Tile::kWeightBytes;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         if (Tile::kHalves % 2 == 1 && half == 1 && step + 1 == Tile::kSteps) break;
