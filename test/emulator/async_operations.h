@@ -15,6 +15,7 @@
 
 namespace repvgg::emulator {
 
+// mbarrier.cc
 void InitBarrier(uint64_t* barrier, int arrivals);
 void ArriveAtBarrier(uint64_t* barrier, int expected_bytes);
 // The barrier that block `rank` of the cluster has in the same place.
@@ -22,6 +23,7 @@ void ArriveAtBarrierOf(int rank, uint64_t* barrier);
 void WaitAtBarrier(uint64_t* barrier, unsigned parity);
 void NamedBarrier(int number, int threads);
 
+// tma.cc
 // Coordinates as the instruction has them; of pixels, then the tap's.
 using Coordinates = std::array<int, 6>;
 // With two `blocks`, to both of a cluster, each copy with a time of its own.
@@ -30,8 +32,7 @@ void StoreBox(const cuda::TensorMap& map, Coordinates at, const void* shared);
 void FenceProxy();
 void WaitStores();
 
-void StoreMatrices(void* row, Words4 values, int count);
-
+// wgmma.cc
 void FenceProducts();
 void CommitProducts();
 void WaitProducts(int pending);

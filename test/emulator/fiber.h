@@ -227,9 +227,19 @@ struct Worker {
 // initialised.
 extern constinit thread_local Worker* worker;
 
+// Where a kernel has called the function that says this.
+#define HERE __builtin_return_address(0)
+
+// `place` is an address in the code.
 void Complain(Fault fault, const void* place, const std::string& what);
 
-// async_operations.cc
+// mbarrier.cc
+// The barrier of block `rank` that has the place of this block's `address`; null, with a report, if there is
+// none.
+Barrier* FindBarrier(const void* address, int rank, const void* place);
+void EndPhaseIfComplete(Barrier& barrier);
+
+// tma.cc
 void CompleteLoad(size_t index);
 
 // memory_checks.cc

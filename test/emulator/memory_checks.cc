@@ -326,7 +326,6 @@ size_t CountUnwritten(const void* pointer) {
 using repvgg::emulator::CheckAccess;
 using repvgg::emulator::Complain;
 using repvgg::emulator::Fault;
-#define HERE __builtin_return_address(0)
 #define REPVGG_HOOKS(bytes)                                                                      \
   void __tsan_read##bytes(void* address) { CheckAccess(address, bytes, false, HERE); }           \
   void __tsan_write##bytes(void* address) { CheckAccess(address, bytes, true, HERE); }           \

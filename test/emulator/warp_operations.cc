@@ -85,10 +85,9 @@ Words4 LoadMatrices(const void* row, int count, bool transposed) {
   const auto bytes = static_cast<const unsigned char*>(row);
   if (worker->lane() < 8 * count) {
     if (reinterpret_cast<uintptr_t>(row) % 16 != 0) {
-      Complain(Fault::kMisaligned, __builtin_return_address(0),
-               "ldmatrix of a row that is not aligned to 16 bytes");
+      Complain(Fault::kMisaligned, HERE, "ldmatrix of a row that is not aligned to 16 bytes");
     }
-    CheckAccess(row, 16, false, __builtin_return_address(0));
+    CheckAccess(row, 16, false, HERE);
   }
   Together(
       WarpOperation::kLoadMatrices, ~0u, [&](Warp& warp, int lane) { warp.in.row[lane] = bytes; },
@@ -112,6 +111,26 @@ Words4 LoadMatrices(const void* row, int count, bool transposed) {
   return worker->warp().out.words[worker->lane()];
 }
 
+void StoreMatrices(void* row, Words4 values, int count) {
+  const auto bytes = static_cast<unsigned char*>(row);
+  if (worker->lane() < 8 * count) {
+    if (reinterpret_cast<uintptr_t>(row) % 16 != 0) Complain(Fault::kMisaligned, HERE, "stmatrix");
+    CheckAccess(row, 16, true, HERE);
+  }
+  static thread_local unsigned char* rows[kMaxWarps][kWarp];
+  const int warp = worker->current->thread / kWarp;
+  rows[warp][worker->lane()] = bytes;
+  Together(
+      WarpOperation::kStoreMatrices, ~0u, [&](Warp& own, int lane) { own.out.words[lane] = values; },
+      [&](Warp& own) {
+        for (int lane = 0; lane < kWarp; ++lane) {
+          for (int i = 0; i < count; ++i) {
+            std::memcpy(rows[warp][8 * i + lane / 4] + lane % 4 * 4, &own.out.words[lane].word[i], 4);
+          }
+        }
+      });
+}
+
 MmaResult MultiplyMatrices(MmaType type, MmaOperands operands) {
   Together(
       WarpOperation::kMma, ~0u, [&](Warp& warp, int lane) { warp.in.mma[lane] = operands; },
@@ -132,12 +151,12 @@ MmaResult MultiplyMatrices(MmaType type, MmaOperands operands) {
 
 MatrixPart LoadMatrixPart(const void* first, int pitch_bytes) {
   if (reinterpret_cast<uintptr_t>(first) % 32 != 0 || pitch_bytes % 16 != 0) {
-    Complain(Fault::kMisaligned, __builtin_return_address(0), "matrix of wmma");
+    Complain(Fault::kMisaligned, HERE, "matrix of wmma");
   }
   const int lane = worker->lane();
   const unsigned char* const own =
       static_cast<const unsigned char*>(first) + lane / 2 * pitch_bytes + lane % 2 * 16;
-  CheckAccess(own, 16, false, __builtin_return_address(0));
+  CheckAccess(own, 16, false, HERE);
   ShareAddress(first);
   MatrixPart part;
   std::memcpy(&part, own, sizeof part);
@@ -175,18 +194,18 @@ SumPart MultiplyParts(MatrixPart pixels, MatrixPart weights, SumPart sum) {
 
 void StoreSumPart(float* first, SumPart sum, int pitch) {
   if (reinterpret_cast<uintptr_t>(first) % 32 != 0 || pitch % 4 != 0) {
-    Complain(Fault::kMisaligned, __builtin_return_address(0), "matrix of wmma");
+    Complain(Fault::kMisaligned, HERE, "matrix of wmma");
   }
   const int lane = worker->lane();
   float* const own = first + lane / 2 * pitch + lane % 2 * 8;
-  CheckAccess(own, sizeof sum, true, __builtin_return_address(0));
+  CheckAccess(own, sizeof sum, true, HERE);
   ShareAddress(first);
   std::memcpy(own, &sum, sizeof sum);
 }
 
 void CopyAsync(void* shared, const void* global, int bytes, bool valid) {
   Fiber& fiber = *worker->current;
-  BeginCopy(static_cast<unsigned char*>(shared), global, bytes, valid, __builtin_return_address(0));
+  BeginCopy(static_cast<unsigned char*>(shared), global, bytes, valid, HERE);
   fiber.copies.push_back({static_cast<unsigned char*>(shared), global, bytes, valid, fiber.copy_group});
 }
 

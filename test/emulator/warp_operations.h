@@ -9,12 +9,11 @@ template <typename Leave, typename Compute>
 void Together(WarpOperation operation, unsigned mask, Leave leave, Compute compute) {
   Worker& w = *worker;
   Warp& warp = w.warp();
-  if (mask != ~0u)
-    Complain(Fault::kDivergence, __builtin_return_address(0), "warp operation with a partial mask");
+  if (mask != ~0u) Complain(Fault::kDivergence, HERE, "warp operation with a partial mask");
   if (warp.arrived == 0) {
     warp.operation = operation;
   } else if (warp.operation != operation) {
-    Complain(Fault::kDivergence, __builtin_return_address(0), "lanes of a warp are in different operations");
+    Complain(Fault::kDivergence, HERE, "lanes of a warp are in different operations");
   }
   leave(warp, w.lane());
   if (++warp.arrived < kWarp) {
