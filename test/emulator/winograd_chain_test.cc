@@ -15,30 +15,60 @@ Distance Bound(Precision precision, int tile_side) {
   return tile_side == 2 ? Distance{7e-3, 5e-2} : Distance{2e-2, 2e-1};
 }
 
-std::vector<double> Run(Layer layer, const Problem& problem, Precision precision, int tile_side, int tile) {
-  const Maps in(precision, problem.in), out(precision, problem.expected.size());
-  const DeviceArray<unsigned char> weight(
-      cuda::PackChain(layer, problem.weight.data(), precision, tile_side));
-  const DeviceArray<unsigned char> workspace(cuda::ChainWorkspace(layer, tile_side), Contents::kScratch);
-  const DeviceArray<float> bias(problem.bias);
-  layer.in = in.data();
-  layer.weight = weight.data();
-  layer.bias = bias.data();
-  layer.out = out.data();
-  layer.workspace = workspace.data();
-  if (cuda::LaunchChain(layer, precision, tile_side, tile, nullptr) != cudaSuccess) Fail("not launched");
-  if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
-  return out.Values();
+cuda::Candidate CandidateOf(int tile_side, int tile) {
+  return {tile_side == 2 ? cuda::Algorithm::kChainF2 : cuda::Algorithm::kChainF4, tile, "chain"};
+}
+
+// A layer and its arrays.
+class DeviceLayer {
+ public:
+  DeviceLayer(const Layer& layer, const Problem& problem, Precision precision,
+              const cuda::Candidate& candidate)
+      : in_(precision, problem.in),
+        out_(precision, problem.expected.size()),
+        weight_(cuda::PackConvolution(layer, problem.weight.data(), precision, candidate.algorithm)),
+        workspace_(cuda::WorkspaceBytes(layer, candidate), Contents::kScratch),
+        bias_(problem.bias),
+        layer_(layer) {
+    layer_.in = in_.data();
+    layer_.weight = weight_.data();
+    layer_.bias = bias_.data();
+    layer_.out = out_.data();
+    layer_.workspace = workspace_.data();
+  }
+
+  const Layer& layer() const { return layer_; }
+  std::vector<double> Values() const {
+    if (CountUnwritten(out_.data()) != 0) Fail("outputs were not written");
+    return out_.Values();
+  }
+
+ private:
+  Maps in_, out_;
+  DeviceArray<unsigned char> weight_, workspace_;
+  DeviceArray<float> bias_;
+  Layer layer_;
+};
+
+void Launch(const Layer& layer, Precision precision, const cuda::Candidate& candidate) {
+  if (cuda::LaunchConvolution(layer, precision, candidate, nullptr) != cudaSuccess) Fail("not launched");
+}
+
+std::vector<double> Run(const Layer& layer, const Problem& problem, Precision precision,
+                        const cuda::Candidate& candidate) {
+  const DeviceLayer device(layer, problem, precision, candidate);
+  Launch(device.layer(), precision, candidate);
+  return device.Values();
 }
 
 void RunTile(const Layer& layer, Precision precision, int tile_side, int tile) {
   const Problem problem = MakeProblem(layer, RoundTo(precision));
-  const std::vector<double> got = Run(layer, problem, precision, tile_side, tile);
+  const std::vector<double> got = Run(layer, problem, precision, CandidateOf(tile_side, tile));
   ExpectWithin(Compare(got, problem.expected), Bound(precision, tile_side));
   const cuda::GemmSm90aTile* const shape = cuda::ChainTiles(precision, kArchitecture)[tile].sm90a;
   if (shape == nullptr || shape->multicast == cuda::Operand::kNone) return;
-  if (got != Run(layer, problem, precision, tile_side, tile - AheadOf(*shape)))
-    Fail("multicast changes the result");
+  const cuda::Candidate alone = CandidateOf(tile_side, tile - AheadOf(*shape));
+  if (got != Run(layer, problem, precision, alone)) Fail("multicast changes the result");
 }
 
 // Blocks of one shape follow each other; some have groups, and what is ahead and behind has another stride.
@@ -58,58 +88,39 @@ NetworkShape ChainShape() {
 // A chain must give the bits of its layers one by one.
 void RunInChain(Precision precision, int tile_side) {
   const Layer layer = MakeLayer(48, 48, 1, 1, 9, 3);
+  const cuda::Candidate candidate = CandidateOf(tile_side, 0);
   const Problem problem = MakeProblem(layer, RoundTo(precision));
-  std::vector<float> map;
-  for (const double value : Run(layer, problem, precision, tile_side, 0))
-    map.push_back(static_cast<float>(value));
+  const std::vector<double> between = Run(layer, problem, precision, candidate);
   Problem second = problem;
-  second.in = map;
-  const std::vector<double> expected = Run(layer, second, precision, tile_side, 0);
+  second.in.assign(between.begin(), between.end());
+  const std::vector<double> expected = Run(layer, second, precision, candidate);
 
-  const Maps in(precision, problem.in), out(precision, problem.expected.size());
-  const DeviceArray<unsigned char> weight(
-      cuda::PackChain(layer, problem.weight.data(), precision, tile_side));
-  const DeviceArray<unsigned char> workspace(cuda::ChainWorkspace(layer, tile_side), Contents::kScratch);
-  const DeviceArray<float> bias(problem.bias);
-  Layer own = layer;
-  own.weight = weight.data();
-  own.bias = bias.data();
-  own.workspace = workspace.data();
-  own.in = in.data();
-  own.transformed_out = true;
-  if (cuda::LaunchChain(own, precision, tile_side, 0, nullptr) != cudaSuccess) Fail("not launched");
-  own.in = nullptr;
-  own.out = out.data();
-  own.transformed_in = true;
-  own.transformed_out = false;
-  if (cuda::LaunchChain(own, precision, tile_side, 0, nullptr) != cudaSuccess) Fail("not launched");
-  if (out.Values() != expected) Fail("a chain of two layers gives other bits than the layers one by one");
+  const DeviceLayer device(layer, problem, precision, candidate);
+  Layer half = device.layer();
+  half.out = nullptr;
+  half.transformed_out = true;
+  Launch(half, precision, candidate);
+  half = device.layer();
+  half.in = nullptr;
+  half.transformed_in = true;
+  Launch(half, precision, candidate);
+  if (device.Values() != expected) Fail("a chain of two layers gives other bits than the layers one by one");
 }
 
 // Whatever slices of the batch a candidate takes, they give the bits of all images at once.
-void RunInSlices(Precision precision, cuda::Algorithm algorithm) {
-  const int tile_side = algorithm == cuda::Algorithm::kChainF2 ? 2 : 4;
-  Layer layer = MakeLayer(48, 48, 1, 1, 9, 5);
+void RunInSlices(Precision precision, int tile_side) {
+  const Layer layer = MakeLayer(48, 48, 1, 1, 9, 5);
   const Problem problem = MakeProblem(layer, RoundTo(precision));
-  const std::vector<double> whole = Run(layer, problem, precision, tile_side, 0);
-  const size_t image = cuda::ChainWorkspace(MakeLayer(48, 48, 1, 1, 9, 1), tile_side);
-  cuda::Candidate candidate = {algorithm, 0, "two images at a time"};
-  candidate.workspace_bytes = 2 * image;
-  if (cuda::SliceImages(layer, candidate) != 2 || cuda::WorkspaceBytes(layer, candidate) != 2 * image) {
+  const cuda::Candidate whole = CandidateOf(tile_side, 0);
+  cuda::Candidate sliced = whole;
+  sliced.workspace_bytes = 2 * cuda::ChainWorkspace(MakeLayer(48, 48, 1, 1, 9, 1), tile_side);
+  if (cuda::SliceImages(layer, sliced) != 2 ||
+      cuda::WorkspaceBytes(layer, sliced) != sliced.workspace_bytes) {
     Fail("slices should be of two images");
   }
-  const Maps in(precision, problem.in), out(precision, problem.expected.size());
-  const DeviceArray<unsigned char> weight(
-      cuda::PackChain(layer, problem.weight.data(), precision, tile_side));
-  const DeviceArray<unsigned char> workspace(2 * image, Contents::kScratch);
-  const DeviceArray<float> bias(problem.bias);
-  layer.in = in.data();
-  layer.weight = weight.data();
-  layer.bias = bias.data();
-  layer.out = out.data();
-  layer.workspace = workspace.data();
-  if (cuda::LaunchConvolution(layer, precision, candidate, nullptr) != cudaSuccess) Fail("not launched");
-  if (out.Values() != whole) Fail("slices give other bits than all images at once");
+  if (Run(layer, problem, precision, sliced) != Run(layer, problem, precision, whole)) {
+    Fail("slices give other bits than all images at once");
+  }
 }
 
 [[maybe_unused]] const bool registered = [] {
@@ -138,8 +149,7 @@ void RunInSlices(Precision precision, cuda::Algorithm algorithm) {
                            [=] {
                              const bool twin = precision == Precision::kBf16 && shape.sm90a != nullptr &&
                                                shape.sm90a->multicast != cuda::Operand::kNone;
-                             for (const Schedule schedule :
-                                  {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+                             for (const Schedule schedule : kSchedules) {
                                if (twin && schedule != Schedule::kRandom) continue;  // All of them in fp16.
                                settings().schedule = schedule;
                                RunTile(MakeLayer(72, shape.channels + 8, 1, 1, 9, 5), precision, side, tile);
@@ -148,10 +158,7 @@ void RunInSlices(Precision precision, cuda::Algorithm algorithm) {
                            }});
       }
       cases().push_back({name + "two layers in a chain", [=] { RunInChain(precision, side); }});
-      cases().push_back({name + "in slices", [=] {
-                           RunInSlices(precision,
-                                       side == 2 ? cuda::Algorithm::kChainF2 : cuda::Algorithm::kChainF4);
-                         }});
+      cases().push_back({name + "in slices", [=] { RunInSlices(precision, side); }});
       // Without a measurement, "f2" would be the kernel that is not a chain.
       if (side == 2) continue;
       cases().push_back({name + "in a network", [=] {
