@@ -50,8 +50,7 @@ int ExactTile(const Layer& layer) {
     cases().push_back({"direct fp32: tile " + std::to_string(tiles[tile].pixels) + " x " +
                            std::to_string(tiles[tile].channels) + (aligned ? "" : " element-wise"),
                        [layer, tile] {
-                         for (const Schedule schedule :
-                              {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+                         for (const Schedule schedule : kSchedules) {
                            settings().schedule = schedule;
                            RunTile(layer, tile);
                          }

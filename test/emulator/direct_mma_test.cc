@@ -98,8 +98,7 @@ void RegisterCases(const Family& family) {
     cases().push_back({name + "tile " + std::to_string(shape.pixels) + " x " +
                            std::to_string(shape.channels) + (shape.aligned ? "" : " element-wise"),
                        [=] {
-                         for (const Schedule schedule :
-                              {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+                         for (const Schedule schedule : kSchedules) {
                            settings().schedule = schedule;
                            RunTile<T>(family, layer, tile);
                          }

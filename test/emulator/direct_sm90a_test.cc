@@ -67,7 +67,7 @@ void RunPooledEverywhere(Precision precision, const Layer& layer) {
   const auto tiles = cuda::ConvolutionSm90aTiles(precision);
   const std::vector<float> first = RunPooled(layer, problem, precision, 0, 0, layer.batch);
   ExpectWithin(Compare({first.begin(), first.end()}, expected), DirectBound(precision));
-  for (const Schedule schedule : {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+  for (const Schedule schedule : kSchedules) {
     settings().schedule = schedule;
     for (int tile = 0; tile < static_cast<int>(tiles.size()); ++tile) {
       if (RunPooled(layer, problem, precision, tile, 0, layer.batch) != first) Fail("tiles differ");
@@ -137,8 +137,7 @@ int ExactTile(const Layer& layer, std::span<const cuda::GemmSm90aTile> tiles) {
                          [=] {
                            const bool twin =
                                precision == Precision::kBf16 && shape.multicast != cuda::Operand::kNone;
-                           for (const Schedule schedule :
-                                {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+                           for (const Schedule schedule : kSchedules) {
                              if (twin && schedule != Schedule::kRandom) continue;  // All of them in fp16.
                              settings().schedule = schedule;
                              // Seven images, of which a tile ends in the midst of one; channels that fill

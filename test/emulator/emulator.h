@@ -36,6 +36,7 @@ struct Index3 {
 };
 
 enum class Schedule { kAscending, kDescending, kRandom };
+inline constexpr Schedule kSchedules[] = {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom};
 
 enum class Fault {
   kOutOfBounds,

@@ -2,61 +2,20 @@
 // mistake is seen.
 #include "test/emulator/planted_sm90a.h"
 
-#include <random>
-
-#include "cuda/ptx.cuh"
-#include "test/emulator/test.h"
+#include "test/emulator/planted_test.h"
 
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Half;
-
 Distance RunPlanted(PlantSm90a plant) {
-  std::minstd_rand random(1);
-  std::vector<Half> a(kPlantSm90aRows * kPlantSm90aInner), b(kPlantSm90aColumns * kPlantSm90aInner);
-  for (Half& value : a) value.bits = FloatToHalf(static_cast<int>(random() % 5) / 2.0f - 1);
-  for (Half& value : b) value.bits = FloatToHalf(static_cast<int>(random() % 5) / 2.0f - 1);
-  const DeviceArray<Half> device_a(a), device_b(b), c(2 * kPlantSm90aRows * kPlantSm90aColumns);
-  LaunchPlantedSm90a(plant, device_a.data(), device_b.data(), c.data());
-  std::vector<double> got, expected;
-  for (size_t i = 0; i < c.size(); ++i) {
-    const int m = static_cast<int>(i) / kPlantSm90aColumns % kPlantSm90aRows;
-    const int n = static_cast<int>(i) % kPlantSm90aColumns;
-    double sum = 0;
-    for (int k = 0; k < kPlantSm90aInner; ++k) {
-      sum += double{HalfToFloat(a[m * kPlantSm90aInner + k].bits)} *
-             HalfToFloat(b[n * kPlantSm90aInner + k].bits);
-    }
-    expected.push_back(sum);
-    got.push_back(HalfToFloat(c[i].bits));
-  }
-  return Compare(got, expected);
+  const PlantedProduct product(kPlantSm90aRows, kPlantSm90aColumns, kPlantSm90aInner);
+  const DeviceArray<cuda::Half> c(2 * kPlantSm90aRows * kPlantSm90aColumns);
+  LaunchPlantedSm90a(plant, product.a(), product.b(), c.data());
+  return product.DistanceOf(c);
 }
 
-template <typename Test>
-void UnderEverySchedule(Test test) {
-  for (const Schedule schedule : {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
-    for (uint64_t seed = 1; seed <= (schedule == Schedule::kRandom ? 8 : 1); ++seed) {
-      settings().schedule = schedule;
-      settings().seed = seed;
-      test();
-    }
-  }
-}
-
-// Whatever the timing was: a mistake that shows only when a copy is late or early is found all the same.
 void ExpectSeen(PlantSm90a plant, std::initializer_list<Fault> faults) {
-  UnderEverySchedule([&] {
-    RunPlanted(plant);
-    bool seen = false;
-    std::string others;
-    for (const Report& report : TakeReports()) {
-      for (const Fault fault : faults) seen |= report.fault == fault;
-      others += "\n  " + report.message;
-    }
-    if (!seen) Fail("not seen" + (others.empty() ? "" : "; seen:" + others));
-  });
+  ExpectReports([&] { RunPlanted(plant); }, faults);
 }
 
 void ExpectWrong(PlantSm90a plant) {
@@ -68,7 +27,6 @@ void ExpectWrong(PlantSm90a plant) {
 }
 
 TEST("emulator: a correct kernel with TMA and wgmma passes") {
-  // Small integers and halves: no rounding.
   UnderEverySchedule([] { ExpectWithin(RunPlanted(PlantSm90a::kNothing), {0, 0}); });
 }
 // Under some schedules what was not waited for is not there at all, or still on its way.

@@ -137,7 +137,7 @@ void Run(Precision precision, const Size& size) {
     }
   }
   add(Precision::kFp16, {64, 64, 40, 66, 1}, [](Precision precision, const Size& size) {
-    for (const Schedule schedule : {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+    for (const Schedule schedule : kSchedules) {
       settings().schedule = schedule;
       Run(precision, size);
     }

@@ -44,8 +44,7 @@ void RunTile(Layer layer, Precision precision, int tile) {
       const auto& shape = cuda::WinogradF2TileTable(precision)[tile];
       cases().push_back(
           {name + "tile " + std::to_string(shape.tiles) + " x " + std::to_string(shape.channels), [=] {
-             for (const Schedule schedule :
-                  {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+             for (const Schedule schedule : kSchedules) {
                settings().schedule = schedule;
                // Odd and even sizes, a partial tile in every dimension, a partial step, several images.
                RunTile(MakeLayer(40, shape.channels + 8, 1, 1, 7, 5), precision, tile);

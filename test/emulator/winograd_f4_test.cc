@@ -39,7 +39,7 @@ void RunTile(Layer layer, int tile) {
     cases().push_back(
         {name + "tile " + std::to_string(tiles[tile].tiles) + " x " + std::to_string(tiles[tile].channels),
          [=] {
-           for (const Schedule schedule : {Schedule::kAscending, Schedule::kDescending, Schedule::kRandom}) {
+           for (const Schedule schedule : kSchedules) {
              settings().schedule = schedule;
              // All remainders of sizes by 4, a partial tile in every dimension, a partial step, several
              // images.
