@@ -152,7 +152,8 @@ export function run(results, [command, ...parameters], options) {
 /**
  * Runs the cases of a program such as repvgg_gpu_tests whose names contain one of `filters`, each to tests.jsonl. A kernel
  * that hangs, crashes or breaks the device ends its process: it goes to `excluded`, and the cases go on without it in
- * another. One that is only wrong goes there for later steps.
+ * another. One that is only wrong goes there for later steps. One that was running when the time was over does not: it
+ * need not be to blame, and nobody would measure it any more.
  */
 export async function runCases(results, program, filters, {seconds, stallSeconds, excluded}) {
   const end = performance.now() + seconds * 1000;
@@ -187,6 +188,7 @@ export async function runCases(results, program, filters, {seconds, stallSeconds
     });
     if (next === names.length) break;
     problem = fatal || ended.problem || 'ended too early';
+    if (left() <= 0 || results.secondsLeft <= 0) break;
     if (running && !without.has(running)) {
       excluded.add(running);
       record(`${names[next]}, ${running}`, problem);
