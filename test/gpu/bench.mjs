@@ -71,6 +71,7 @@ const steps = [
       without: 'sm90a multicast,f2 chain sm90a multicast,f4 chain sm90a multicast',
     }),
   ),
+  bench('fp16 without overlap', 'fp16', few.join(), '128', [], {seconds: 120, env: {REPVGG_OVERLAP: 'off'}}),
   ...few.map(model =>
     bench(`fp16 ${model} beside torch.compile`, 'fp16', model, '128', compiled, {seconds: 300}),
   ),
