@@ -107,6 +107,21 @@ test('a second row with an id is an error where ids are unique; skipped records 
   t.is(all.filter(row => 'error' in row).length, 0);
 });
 
+test('fields that no record has had are known while it goes on', async t => {
+  await using model = await load();
+  const source = [
+    {id: 'a', image: raw(0), fields: {width: 3}},
+    {id: 'b', error: new Error('none')} as never,
+    {id: 'c', image: raw(1), label: 'cat', fields: {height: null}},
+  ];
+  const fields = ['width', 'heigth', 'height', 'label'];
+  const scores = model.score(source, {fields, batchSize: 1, skip: id => id === 'c'});
+  t.deepEqual(scores.summary.missingFields, fields);
+  for await (const row of scores) t.not(row.id, 'c');
+  t.deepEqual(scores.summary.missingFields, ['heigth']);
+  t.deepEqual(model.score([]).summary.missingFields, []);
+});
+
 test('a source of an unreadable record and one that fails: its rows are given before its error', async t => {
   await using model = await load({batchSize: 2});
   const list = join(await temporaryFolder(t), 'list.ndjson');

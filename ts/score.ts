@@ -93,6 +93,8 @@ export interface ScoreSummary {
   prepareMilliseconds: number;
   /** Time in which at least one batch was on the device. */
   computeMilliseconds: number;
+  /** Which of the `fields` that were asked for no record has had: misspelt ones, perhaps. */
+  missingFields: readonly string[];
 }
 
 /** Rows as they are ready, in the order of the source, and a summary that is up to date after each of them. */
@@ -167,6 +169,7 @@ export function scoreRecords(
     skipped: 0,
     prepareMilliseconds: 0,
     computeMilliseconds: 0,
+    missingFields: options.fields ?? [],
   };
   return Object.assign(rows(source, options, run, summary), {summary});
 }
@@ -214,6 +217,9 @@ async function* toItems(
   let position = 0;
   for await (const input of source) {
     const {id, name, image, label, fields: all} = toRecord(input, position++);
+    const own =
+      fields && Object.fromEntries(fields.map(name => [name, name === 'label' ? label : all?.[name]]));
+    if (own) summary.missingFields = summary.missingFields.filter(field => own[field] === undefined);
     const isNew = ids?.add(id) ?? true;
     if (skip?.(id)) {
       summary.skipped++;
@@ -224,8 +230,7 @@ async function* toItems(
       id,
       name,
       image: isNew ? image : new RepVGGError('ERR_DUPLICATE_ID', message),
-      fields:
-        fields && Object.fromEntries(fields.map(name => [name, name === 'label' ? label : all?.[name]])),
+      fields: own,
     };
   }
 }

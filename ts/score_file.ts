@@ -85,7 +85,14 @@ export async function scoreToFile(
   return {...scores.summary, complete, alreadyComplete: false, failedInFile};
 }
 
-const nothing: ScoreSummary = {ok: 0, failed: 0, skipped: 0, prepareMilliseconds: 0, computeMilliseconds: 0};
+const nothing: ScoreSummary = {
+  ok: 0,
+  failed: 0,
+  skipped: 0,
+  prepareMilliseconds: 0,
+  computeMilliseconds: 0,
+  missingFields: [],
+};
 
 function settingsOf(model: RepVGG, score: ScoreOptions): Record<string, unknown> {
   const {output = 'labels', topK = 5, fields = [], timing = false} = score;

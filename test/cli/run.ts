@@ -39,11 +39,16 @@ function needBuilt(): void {
   isBuilt = true;
 }
 
-/** Starts `repvgg`, as it was built, in a process of its own. */
+/** What runs `repvgg`, as it was built. */
+export function commandOf(args: readonly string[]): string[] {
+  needBuilt();
+  return [process.execPath, main, ...args];
+}
+
+/** Starts `repvgg` in a process of its own. */
 export function start(args: readonly string[], settings: RunSettings = {}): ChildProcess {
   const {cwd, env, stdin, stdinFile, maxFileKib, timeout = 60_000} = settings;
-  needBuilt();
-  const command = [process.execPath, main, ...args];
+  const command = commandOf(args);
   const limited = maxFileKib
     ? ['bash', '-c', `ulimit -f ${maxFileKib}; exec "$@"`, 'bash', ...command]
     : command;

@@ -5,7 +5,7 @@ import test from 'ava';
 import {asyncBufferFromFile, parquetReadObjects} from 'hyparquet';
 import {digits} from '../../ts/digits.ts';
 import {image, photos} from '../fixtures.ts';
-import {finish, jsonLines, repvgg, start, temporaryFolder} from './run.ts';
+import {commandOf, finish, jsonLines, repvgg, start, temporaryFolder} from './run.ts';
 
 const options = ['--checkpoint', 'digits', '--device', 'cpu', '--threads', '1'];
 
@@ -134,6 +134,31 @@ test('an output that would replace the source, a column that is not there', asyn
   t.deepEqual(await readdir(folder), ['list.csv']);
 });
 
+test('fields that no record has: refused where they cannot be, else a warning and the rows', async t => {
+  const folder = await temporaryFolder(t);
+  const run = (source: string, ...args: string[]) =>
+    repvgg(['score', source, ...options, '-k', '1', ...args], {cwd: folder});
+  const refused = await run(digits.images, '--fields', 'sku', '-o', 'out.csv');
+  t.deepEqual([refused.code, refused.stdout], [3, '']);
+  t.regex(refused.stderr, /expected a field sku but a folder has only label\. \(ERR_SOURCE\)/);
+  const images = (await readdir(digits.images)).map(name => join(digits.images, name));
+  const lines = (many: number, width: string) =>
+    Array.from({length: many}, (_, i) => JSON.stringify({id: `${i}`, image: images[i % 360], [width]: 1}));
+  await writeFile(join(folder, 'few.ndjson'), lines(3, 'width').join('\n'));
+  const few = await run('few.ndjson', '--fields', 'width,heigth');
+  t.deepEqual([few.code, few.stderr], [0, 'repvgg: warning: none of the 3 records has a field heigth.\n']);
+  t.deepEqual(
+    jsonLines<Row>(few).map(({fields}) => fields),
+    Array(3).fill({width: 1}),
+  );
+  await writeFile(join(folder, 'many.ndjson'), [...lines(1100, 'width'), ...lines(1, 'x')].join('\n'));
+  const many = await run('many.ndjson', '--fields', 'x', '-o', 'out.ndjson');
+  t.deepEqual(
+    [many.code, many.stderr],
+    [1, 'repvgg: warning: none of the first 1,000 records has a field x.\n'],
+  );
+});
+
 test('a disk that is full: the error says so, what was saved stays, and --resume goes on', async t => {
   const folder = await temporaryFolder(t);
   const names = (await readdir(digits.images)).slice(0, 200).map(name => join(digits.images, name));
@@ -153,15 +178,13 @@ test('a disk that is full: the error says so, what was saved stays, and --resume
   );
 });
 
-test('in a terminal: a line with rates and what there is to come, and a summary at the end', t => {
-  const command = `${process.execPath} --import=tsx ts/cli/main.ts score assets/digits/images ${options.join(' ')} -o /dev/shm/none/x.ndjson`;
-  const run = (text: string): string =>
-    execFileSync('script', ['-qec', text, '/dev/null'], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-  const out = join('/tmp', `repvgg-terminal-${process.pid}.csv`);
-  const shown = run(`${command.replace(/\S+$/, out)}; rm -f ${out}`);
+test('in a terminal: a line with rates and what there is to come, and a summary at the end', async t => {
+  const out = join(await temporaryFolder(t), 'out.csv');
+  const command = commandOf(['score', 'assets/digits/images', ...options, '-o', out]).join(' ');
+  const shown = execFileSync('script', ['-qec', command, '/dev/null'], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   t.regex(shown, /360 scored, 0 failed in \d+:\d\d: [\d.,]+ images\/s/);
 });
 

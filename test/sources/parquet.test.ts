@@ -152,4 +152,6 @@ test('a Parquet file that is cut short, or none at all, is refused', async t => 
       message: /^Cannot read source .*cut\.parquet as Parquet: /,
     });
   }
+  await writeFile(file, '');
+  await t.throwsAsync(all(file), {message: /as Parquet: it has 0 bytes\.$/});
 });

@@ -53,6 +53,9 @@ test('a glob matches files of any kind, each read as its own', async t => {
     (await all(join(root, pattern))).map(({id}) => id.replace(`${root}/`, ''));
   t.deepEqual(await ids('**/*'), ['a/1.jpg', 'x.jpg', 'y.jpg']);
   t.deepEqual(await ids('a/*.{jpg,png}'), ['a/1.jpg']);
+  await mkdir(join(root, '[b]'));
+  await writeFile(join(root, '[b]', 'x*.jpg'), '');
+  t.deepEqual(await ids('\\[b\\]/*.jpg'), ['[b]/x*.jpg']);
   await t.throwsAsync(ids('a/*.gif'), {code: 'ERR_FILE_NOT_FOUND', message: /no file matches it/});
   await t.throwsAsync(ids('a/*.md'), {code: 'ERR_SOURCE', message: /no file that matches it is an image/});
 });
@@ -78,6 +81,12 @@ test('an output that would take the place of its source is seen', async t => {
 
 test('what standard input looks like', async t => {
   const photo = await readFile(photos[0]!);
+  // As of Unix version 7: without "ustar", and so with a smaller sum.
+  const oldTar = Buffer.from(await packTar([member('a.jpg', photo)]));
+  const mark = oldTar.subarray(257, 265);
+  const sum = Number.parseInt(oldTar.toString('latin1', 148, 154), 8) - mark.reduce((a, b) => a + b);
+  oldTar.write(sum.toString(8).padStart(6, '0'), 148);
+  mark.fill(0);
   for (const [bytes, expected] of [
     [photo, 'image'],
     [Buffer.from('PAR1'.padEnd(600)), 'parquet'],
@@ -90,6 +99,8 @@ test('what standard input looks like', async t => {
     [Buffer.from(''), 'list'],
     [gzipSync('x'), 'tar'],
     [await packTar([member('a.jpg', photo)]), 'tar'],
+    [oldTar, 'tar'],
+    [Buffer.concat([oldTar.subarray(0, 148), Buffer.from('0000001'), oldTar.subarray(155)]), 'list'],
   ] as const) {
     const {stream, sniffed} = await sniffStdin(Readable.from([bytes]));
     t.is(sniffed, expected);
@@ -115,13 +126,44 @@ test('a list: paths start at its folder, URLs stay, empty lines are skipped', as
   t.is((await all(list, {root: '/elsewhere'}))[0]!.image, '/elsewhere/a b.jpg');
 });
 
-test('a line as long as no path ends the source', async t => {
-  const list = join(await temporaryFolder(t), 'list.txt');
-  await writeFile(list, `a.jpg\n${'x'.repeat(2 ** 24 + 2 ** 19)}`);
-  const {ids, error} = await untilError(list);
-  t.deepEqual(ids, ['a.jpg']);
-  t.like(error, {code: 'ERR_SOURCE'});
-  t.regex(String(error), /line 2 has more than 16 MiB/);
+test('a line that is too long to be held is the error of its own row', async t => {
+  const root = await temporaryFolder(t);
+  const long = 'x'.repeat(2 ** 24 + 2 ** 19);
+  for (const [name, line, others] of [
+    ['list.txt', long, ['a.jpg', 'b.jpg']],
+    ['list.ndjson', `{"path": "c.jpg", "long": "${long}"}`, ['{"path": "a.jpg"}', '{"path": "b.jpg"}']],
+  ] as const) {
+    const file = join(root, name);
+    await writeFile(file, [others[0], line, others[1], line].join('\n'));
+    t.deepEqual(
+      (await all(file)).map(({id, message}) => [id, message]),
+      [
+        ['a.jpg', undefined],
+        [`${file}:2`, `Cannot read ${file}:2: it has more than 16 MiB.`],
+        ['b.jpg', undefined],
+        [`${file}:4`, `Cannot read ${file}:4: it has more than 16 MiB.`],
+      ],
+    );
+  }
+});
+
+test('fields that a source cannot have are refused before its first record', async t => {
+  const root = await temporaryFolder(t);
+  await mkdir(join(root, 'cat'));
+  await writeFile(join(root, 'cat', 'a.jpg'), '');
+  await writeFile(join(root, 'list.txt'), 'a.jpg');
+  await writeFile(join(root, 'list.csv'), ['path', ...Array(99).keys()].join(','));
+  t.like(await all(root, {fields: ['label']}), [{label: 'cat'}]);
+  const refused = (source: string, fields: string[], message: RegExp) =>
+    t.throwsAsync(all(join(root, source), {fields}), {code: 'ERR_SOURCE', message}, source);
+  await refused('.', ['label', 'sku'], /expected a field sku but a folder has only label\.$/);
+  await refused('cat/a.jpg', ['label'], /expected a field label but an image has none\.$/);
+  await refused('list.txt', ['sku'], /expected a field sku but a list has none\.$/);
+  await refused(
+    'list.csv',
+    ['sku'],
+    /expected a column sku but its columns are path, 0, .*, 18 and 80 more\.$/,
+  );
 });
 
 test('NDJSON: ids, labels and fields; a bad line is the error of its own row', async t => {

@@ -3,8 +3,9 @@ import {createReadStream} from 'node:fs';
 import {pipeline} from 'node:stream/promises';
 import {type Command, Option} from 'commander';
 import type {RepVGG} from '../model.ts';
-import type {ScoreOptions} from '../score.ts';
+import type {ScoreOptions, ScoreSummary} from '../score.ts';
 import type {SourceOptions} from '../sources/source.ts';
+import {FieldCheck} from './field_check.ts';
 import {Interruption} from './interruption.ts';
 import {loadModel} from './load.ts';
 import {
@@ -122,22 +123,28 @@ async function run(
   using interruption = new Interruption();
   using progress = new ScoreProgress(source, sourceOptions);
   const records = openSource(source, sourceOptions);
+  const check = new FieldCheck();
+  const onProgress = (summary: Readonly<ScoreSummary>): void => {
+    progress.show(summary);
+    check.during(summary);
+  };
   let complete = true;
   let failed = 0;
   if (output === '-') {
     const scores = model.score(untilStopped(records, interruption.stop), {...scoreOptions, uniqueIds: true});
     for await (const row of scores) {
       await print(toJsonLine(row).trimEnd());
-      progress.show(scores.summary);
+      onProgress(scores.summary);
     }
     complete = !interruption.stop.aborted;
     failed = scores.summary.failed;
+    check.atEnd(scores.summary);
   } else {
     const settings = {source, ...sourceOptions, checkpoint: await hashOf(checkpoint), eps};
-    const onProgress = progress.show.bind(progress);
     const options = {...scoreOptions, resume, settings, stop: interruption.stop, onProgress};
     const result = await scoreToFile(model, records, output, options);
     ({complete, failedInFile: failed} = result);
+    check.atEnd(result);
     if (result.alreadyComplete) {
       console.error(
         oneLine(`${output} is complete already: nothing was done (without --resume it is written anew).`),

@@ -4,6 +4,7 @@ import {join, normalize, resolve} from 'node:path';
 import picomatch from 'picomatch';
 import {fileError, RepVGGError} from '../errors.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
+import {checkFields} from './table.ts';
 
 export function isImageName(name: string): boolean {
   return /\.(jpe?g|jpe|jfif|png|webp|avif|tiff?|gif)$/i.test(name);
@@ -23,10 +24,9 @@ export function matchesGlob(pattern: string, path: string): boolean {
  * is labelled with the name of the folder's own subfolder that it is in, as torchvision's ImageFolder does. Symbolic links are
  * followed, but not to a folder that they are in.
  */
-export async function* findImages({
-  path,
-  signal,
-}: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
+export async function* findImages(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
+  const {path, signal} = file;
+  checkFields(file, 'a folder', ['label']);
   let none = true;
   for await (const record of imagesBelow(path, [], signal)) {
     if (!('error' in record)) none = false;
@@ -56,7 +56,7 @@ export async function* imagesBelow(
 
 /** The files that a glob matches, in the order of their names. Names that begin with a dot match only a pattern that has it. */
 export async function* matchFiles(pattern: string, signal?: AbortSignal): AsyncGenerator<string> {
-  const {base} = picomatch.scan(pattern);
+  const base = picomatch.scan(pattern).base.replace(/\\(.)/g, '$1'); // A folder, in which nothing is escaped.
   const matches = picomatch(normalize(pattern));
   let none = true;
   for await (const found of walk(base || '.', signal)) {

@@ -3,25 +3,28 @@ import {RepVGGError} from '../errors.ts';
 import {fromJson} from '../plain_text.ts';
 import {readStream} from './read_stream.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
-import {imageColumnOf, locate, toRecord} from './table.ts';
+import {checkFields, imageColumnOf, locate, toRecord} from './table.ts';
 
-/** Longer lines are no paths and no rows, but a file of another kind. */
+/** Longer lines are not held: they are the error of their own rows. */
 const maxLineBytes = 2 ** 24;
 
 interface Line {
+  /** Of a line that is too long, its beginning. */
   text: string;
-  isUtf8: boolean;
+  /** Why it cannot be used, if it cannot. */
+  problem: string | undefined;
   /** From 1 on. */
   number: number;
 }
 
 /** A path or URL in each line. Empty lines are skipped. */
 export async function* readList(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
+  checkFields(file, 'a list', []);
   for await (const line of readLines(file)) {
-    const {text, isUtf8, number} = line;
+    const {text, problem, number} = line;
     if (text.trim() === '') continue;
     const place = `${file.path}:${number}`;
-    const id = isUtf8 ? text : place; // Others could read the same.
+    const id = problem === undefined ? text : place; // Others could read the same.
     yield attempt(id, () => ({id, image: locate(textOf(line, place), file)}));
   }
 }
@@ -39,9 +42,9 @@ export async function* readNdjson(file: SourceFile): AsyncGenerator<SourceRecord
   }
 }
 
-function textOf({text, isUtf8}: Line, place: string): string {
-  if (isUtf8) return text;
-  throw new RepVGGError('ERR_SOURCE', `Cannot read ${place}: it is not UTF-8.`);
+function textOf({text, problem}: Line, place: string): string {
+  if (problem === undefined) return text;
+  throw new RepVGGError('ERR_SOURCE', `Cannot read ${place}: ${problem}.`);
 }
 
 function attempt(id: string, make: () => SourceRecord | UnreadableRecord): SourceRecord | UnreadableRecord {
@@ -70,25 +73,30 @@ function parseObject(text: string, place: string): Record<string, unknown> {
 async function* readLines(file: SourceFile): AsyncGenerator<Line> {
   let [number, rest] = [0, [] as Uint8Array[]];
   let restBytes = 0;
+  const hold = (bytes: Uint8Array): void => {
+    if (restBytes <= maxLineBytes) rest.push(bytes);
+    restBytes += bytes.length;
+  };
   const finish = (): Line => {
     const bytes = Buffer.concat(rest);
+    const isTooLong = restBytes > maxLineBytes;
     [rest, restBytes] = [[], 0];
-    const text = bytes.toString('utf8').replace(/\r$/, '');
-    return {text: number++ === 0 ? text.replace(/^\uFEFF/, '') : text, isUtf8: isUtf8(bytes), number};
+    const text = bytes.toString('utf8', 0, maxLineBytes).replace(/\r$/, '');
+    const problem = isTooLong
+      ? `it has more than ${maxLineBytes / 2 ** 20} MiB`
+      : isUtf8(bytes)
+        ? undefined
+        : 'it is not UTF-8';
+    return {text: number++ === 0 ? text.replace(/^\uFEFF/, '') : text, problem, number};
   };
   for await (const chunk of readStream(file)) {
     let start = 0;
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-      rest.push(chunk.subarray(start, end));
+      hold(chunk.subarray(start, end));
       start = end + 1;
       yield finish();
     }
-    rest.push(chunk.subarray(start));
-    restBytes += chunk.length - start;
-    if (restBytes > maxLineBytes) {
-      const problem = `line ${number + 1} has more than ${maxLineBytes / 2 ** 20} MiB`;
-      throw new RepVGGError('ERR_SOURCE', `Cannot read source ${file.path}: ${problem}.`);
-    }
+    hold(chunk.subarray(start));
   }
   if (restBytes > 0) yield finish();
 }

@@ -12,6 +12,9 @@ import {parsers, takeDecimals} from './parquet_values.ts';
 import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
 import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
 
+/** Its mark at either end, and the length of what it says of itself. */
+const leastBytes = 12;
+
 /** A row group is read as a whole; a larger one would not fit into an ArrayBuffer for certain. */
 const maxRowGroupBytes = 2 ** 31;
 
@@ -36,7 +39,10 @@ export async function* readParquet(file: SourceFile): AsyncGenerator<SourceRecor
       return bytes.buffer;
     },
   };
-  const metadata = await attempt(path, () => parquetMetadataAsync(buffer));
+  const metadata = await attempt(path, async () => {
+    if (opened.size < leastBytes) throw new Error(`it has ${opened.size} bytes`);
+    return parquetMetadataAsync(buffer);
+  });
   const top = topColumns(metadata);
   const all = [...top.keys()];
   const imageColumn = imageColumnOf(all, file);

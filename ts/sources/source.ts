@@ -8,6 +8,7 @@ import type {ImageInput} from '../images.ts';
 import {findImages, isGlob, isImageName, matchesGlob, matchFiles} from './folder.ts';
 import {readList, readNdjson} from './lines.ts';
 import {sniffStdin} from './stdin.ts';
+import {checkFields} from './table.ts';
 
 /** One image to score, and what is known of it. */
 export interface SourceRecord {
@@ -52,7 +53,10 @@ export interface SourceOptions {
   idColumn?: string | undefined;
   /** The column with the known class. Default "label". */
   labelColumn?: string | undefined;
-  /** Columns that are needed as fields: a table without one is refused, and of a Parquet file no others are read. Default: all that there are. */
+  /**
+   * Columns that are needed as fields: a table without one is refused, and so is what cannot have it, as a folder, which has "label"
+   * alone. Of a Parquet file no others are read. Default: all that there are.
+   */
   fields?: readonly string[] | undefined;
   /** The folder that relative paths in a list or table start from. Default: the file's own; for "-" the current one. */
   root?: string | undefined;
@@ -170,7 +174,9 @@ const readers: Readonly<
   Record<SourceFormat, (file: SourceFile) => AsyncIterable<SourceRecord | UnreadableRecord>>
 > = {
   folder: findImages,
-  image: async function* ({path, stream}) {
+  image: async function* (file) {
+    const {path, stream} = file;
+    checkFields(file, 'an image', []);
     yield {id: path, image: stream ? await bytesOf(stream) : path};
   },
   list: readList,

@@ -17,14 +17,13 @@ export async function sniffStdin(
 
 const tarHeaderBytes = 512;
 const tarMagic = {word: 'ustar', offset: 257};
+const tarChecksum = {begin: 148, end: 156};
 
 const beginsAsText = (head: Buffer): boolean => /^[\t\n\r\x20-\x7e]*\n/.test(head.toString('latin1'));
 
 function formatOf(head: Buffer): SourceFormat {
-  const {word, offset} = tarMagic;
-  const isTar = head.toString('latin1', offset, offset + word.length) === word;
   const isGzip = head[0] === 0x1f && head[1] === 0x8b;
-  if (isTar || isGzip) return 'tar';
+  if (isGzip || isTar(head)) return 'tar';
   if (isImage(head)) return 'image';
   if (head.toString('latin1', 0, 4) === 'PAR1') return 'parquet';
   const text = head.toString('utf8').replace(/^\ufeff/, '');
@@ -32,6 +31,18 @@ function formatOf(head: Buffer): SourceFormat {
   const firstLine = text.split(/\r?\n/, 1)[0]!;
   if (hasImageColumn(firstLine, ',')) return 'csv';
   return hasImageColumn(firstLine, '\t') ? 'tsv' : 'list';
+}
+
+/** By its mark, or as tars before POSIX had none, by the sum of the header's bytes, with blanks in its own place. */
+function isTar(head: Buffer): boolean {
+  const {word, offset} = tarMagic;
+  if (head.toString('latin1', offset, offset + word.length) === word) return true;
+  if (head.length < tarHeaderBytes) return false;
+  const {begin, end} = tarChecksum;
+  const digits = /^ *([0-7]+)[ \0]*$/.exec(head.toString('latin1', begin, end))?.[1];
+  let sum = (end - begin) * 0x20;
+  for (let i = 0; i < tarHeaderBytes; i++) if (i < begin || i >= end) sum += head[i]!;
+  return digits !== undefined && Number.parseInt(digits, 8) === sum;
 }
 
 function hasImageColumn(line: string, delimiter: string): boolean {

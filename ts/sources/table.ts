@@ -7,6 +7,15 @@ import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
 /** What the column with the image is usually called. */
 export const imageColumns: readonly string[] = ['image', 'path', 'file', 'filename', 'url', 'uri'];
 
+/** Names of columns, as many as a line of text is good for. */
+const mostNames = 20;
+
+function listed(columns: readonly string[]): string {
+  if (columns.length === 0) return 'none';
+  const more = columns.length - mostNames;
+  return `${columns.slice(0, mostNames).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
 /** Which of a table's columns holds the image. */
 export function imageColumnOf(columns: readonly string[], file: SourceFile): string {
   const {path, imageColumn} = file;
@@ -16,10 +25,9 @@ export function imageColumnOf(columns: readonly string[], file: SourceFile): str
       : columns.find(name => name === imageColumn);
   if (found !== undefined) return found;
   const expected = imageColumn === undefined ? `one of ${imageColumns.join(', ')}` : imageColumn;
-  const received = columns.length > 0 ? columns.join(', ') : 'none';
   throw new RepVGGError(
     'ERR_SOURCE',
-    `Cannot find the images of ${path}: expected a column ${expected} but its columns are ${received}.`,
+    `Cannot find the images of ${path}: expected a column ${expected} but its columns are ${listed(columns)}.`,
   );
 }
 
@@ -31,7 +39,15 @@ export function checkColumns(columns: readonly string[], {path, idColumn, ...fil
     name => name !== undefined && !columns.includes(name),
   );
   if (missing === undefined) return;
-  const problem = `expected a column ${missing} but its columns are ${columns.join(', ')}`;
+  const problem = `expected a column ${missing} but its columns are ${listed(columns)}`;
+  throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
+}
+
+/** Of what is no table: no fields but some that its kind has can be asked for. */
+export function checkFields({path, fields = []}: SourceFile, kind: string, known: readonly string[]): void {
+  const missing = fields.find(name => !known.includes(name));
+  if (missing === undefined) return;
+  const problem = `expected a field ${missing} but ${kind} has ${known.length > 0 ? `only ${known.join(', ')}` : 'none'}`;
   throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
 }
 
