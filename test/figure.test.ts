@@ -12,7 +12,8 @@ const count = (list: readonly string[], wanted: string): number =>
   list.filter(text => text === wanted).length;
 
 test('every run of blocks is drawn once in both forms, with an identity only where there is one', t => {
-  const labels = texts(drawNetwork(architectureByName('B1g4'), 224, 'RepVGG-B1g4-train.pth'));
+  const svg = drawNetwork(architectureByName('B1g4'), 224, 'RepVGG-B1g4-train.pth');
+  const labels = texts(svg);
   for (const [label, times] of [
     ['3x3, BN', 8],
     ['1x1, BN', 8],
@@ -27,6 +28,14 @@ test('every run of blocks is drawn once in both forms, with an identity only whe
     ['36,125,416 parameters', 1],
   ] as const)
     t.is(count(labels, label), times, label);
+  const counts = [...svg.matchAll(/<text x="(\d+)" y="([\d.]+)"[^>]*>\d+ ×</g)].filter(
+    ([, x]) => Number(x) > 600,
+  );
+  t.is(counts.length, 3);
+  for (const [, x, y] of counts) {
+    const [, end] = svg.match(new RegExp(`,${Number(y) - 5} H(\\d+)" [^>]*stroke-dasharray`))!;
+    t.true(Number(end) < Number(x) - 20, `a line goes to ${end} through a text around ${x}`);
+  }
 });
 
 test("squeeze-and-excite has its place, a backbone no linear layer, and a file's name is text", t => {

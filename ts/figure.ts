@@ -165,7 +165,7 @@ function drawRun({shape, layers}: Run, {squeezeExcite}: Architecture, top: numbe
       fill: colours.soft,
       fontSize: 11,
     }),
-    `<path d="M${identity + 40},${middle} H${deploy - 80}" stroke="${colours.soft}" stroke-dasharray="3 4" fill="none"/>`,
+    `<path d="M${identity + 40},${middle} H${deploy - (layers.length > 1 ? 110 : 80)}" stroke="${colours.soft}" stroke-dasharray="3 4" fill="none"/>`,
   ].join('\n');
 }
 

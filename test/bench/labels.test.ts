@@ -12,6 +12,15 @@ test('a label is on the side that is preferred, where it covers nothing', t => {
   t.not(second, 'start 7');
   // It would begin left of the axis.
   t.not(anchors(dot(50, 100, 'left'))[0], 'end -7');
+  // ResNeXt-50 of the same figure, between RegNetX-3.2GF and ResNet-101.
+  const crowd = [
+    {...dot(583, 171, 'left'), text: 'RegNetX-3.2GF'},
+    {...dot(602, 179)},
+
+    {...dot(531, 200, 'left'), text: 'ResNet-101'},
+    {...dot(546, 191, 'left'), text: 'ResNeXt-50'},
+  ];
+  t.like(placeLabels(crowd, 40).at(-1), {textAnchor: 'start', dy: 6});
   // Where everything is taken, it is somewhere all the same.
   t.is(anchors(...Array.from({length: 9}, () => dot(100, 100))).length, 9);
 });

@@ -32,9 +32,16 @@ test('every result has its mark', t => {
   t.is(renderReport(fullReport()).match(/<circle/g)?.length, 23 + 4 + 2 * 12 + 6);
 });
 
-test('the first chart has the paper and this machine', t => {
+test('the first chart has the paper and what was measured, and says on what', t => {
   const html = renderReport(fullReport());
   for (const name of ['B3g4', 'ResNet-50', 'A2']) t.true(html.includes(`>${name}</text>`), name);
+  for (const [name, device] of [
+    ['repvgg fp32, cpu, 2 threads', 'cpu'],
+    ['repvgg fp32, cuda:0', 'cuda:0'],
+  ] as const) {
+    const legend = renderReport(reportOf([result(100, {device})]));
+    t.true(legend.includes(`</b> ${name}</span>`), name);
+  }
 });
 
 test('the chart of the pipeline says how much of each stage it uses', t => {

@@ -22,7 +22,9 @@ export function accuracyChart(results: readonly BenchResult[]): Chart | null {
     const top1 = publishedTop1(result.model!);
     if (top1 === undefined) return [];
     const rate = result.imagesPerSecond.median;
-    return [{model: result.model!, top1, rate, series: `${seriesOf(result)}, this machine`}];
+    return [
+      {model: result.model!, top1, rate, series: placedSeries(result), isNamed: result.runner === 'repvgg'},
+    ];
   });
   if (here.length === 0) return null;
   const paper = paperPoints.map(({model, top1, imagesPerSecond, family}) => ({
@@ -30,13 +32,15 @@ export function accuracyChart(results: readonly BenchResult[]): Chart | null {
     top1,
     rate: imagesPerSecond,
     series: family === 'RepVGG' ? 'RepVGG, GTX 1080 Ti (paper)' : 'other networks, GTX 1080 Ti (paper)',
+    isNamed: true,
   }));
-  const {domain, range} = colours([...best.values()]);
+  const ours = [...best.values()];
+  const {domain, range} = colours(ours);
   const color = {
     domain: [
       'RepVGG, GTX 1080 Ti (paper)',
       'other networks, GTX 1080 Ti (paper)',
-      ...domain.map(name => `${name}, this machine`),
+      ...domain.map(name => placedSeries(ours.find(result => seriesOf(result) === name)!)),
     ],
     range: ['#555', '#aaa', ...range],
   };
@@ -53,12 +57,10 @@ export function accuracyChart(results: readonly BenchResult[]): Chart | null {
     range: [height - margins.marginBottom, margins.marginTop],
   };
   const [toX, toY] = [Plot.scale({x}), Plot.scale({y})];
-  // Of this machine's points only ours have names: the others are beside them.
-  const named = points.filter(({series}) => !series.endsWith('this machine') || series.startsWith('repvgg'));
   const dots = points.map(point => ({
     x: toX.apply(point.rate),
     y: toY.apply(point.top1),
-    text: named.includes(point) ? shortName(point.model) : '',
+    text: point.isNamed ? shortName(point.model) : '', // Those of peers are at the height of ours.
     prefer: point.series.startsWith('other') ? ('left' as const) : ('right' as const),
   }));
   const placed = placeLabels(dots, margins.marginLeft);
@@ -66,7 +68,7 @@ export function accuracyChart(results: readonly BenchResult[]): Chart | null {
     title: 'Speed and accuracy',
     caption:
       'ImageNet top-1 as published, against images per second: on a GTX 1080 Ti as in figure 1 of the RepVGG paper ' +
-      '(fp32, batch 128), and on this machine at the batch size that is fastest.',
+      '(fp32, batch 128), and as measured here at the batch size that is fastest. The dot of a peer has the height of its network.',
     html:
       legend(color) +
       draw({
@@ -93,4 +95,11 @@ export function accuracyChart(results: readonly BenchResult[]): Chart | null {
         ],
       }),
   };
+}
+
+/** A series with where it ran, as "repvgg fp32, cpu, 1 thread". */
+function placedSeries(result: BenchResult): string {
+  const {device, threads} = result;
+  const place = device === 'cpu' ? `cpu, ${threads} ${threads === 1 ? 'thread' : 'threads'}` : device;
+  return `${seriesOf(result)}, ${place}`;
 }

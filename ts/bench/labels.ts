@@ -19,10 +19,11 @@ const right: Side = {dx: 7, dy: -5, textAnchor: 'start'};
 const left: Side = {dx: -7, dy: 0, textAnchor: 'end'};
 const above: Side = {dx: 0, dy: -11, textAnchor: 'middle'};
 const diagonal: Side = {dx: 4, dy: -13, textAnchor: 'start'};
+const corner: Side = {dx: 7, dy: 6, textAnchor: 'start'};
 const below: Side = {dx: 0, dy: 11, textAnchor: 'middle'};
 
 /** All there are: labels whose sides are the same object can be drawn together. */
-export const sides: readonly Side[] = [right, diagonal, above, below, left];
+export const sides: readonly Side[] = [right, diagonal, above, corner, below, left];
 
 interface Box {
   x1: number;

@@ -44,7 +44,10 @@ export function createProgram(): Command {
     .exitOverride()
     .addHelpText(
       'after',
-      '\nExit codes: 0 success, 1 some images failed or differ, 2 wrong usage, 3 any other error (a file, a checkpoint, the machine).',
+      '\nExamples:\n' +
+        '  $ repvgg demo\n' +
+        '  $ repvgg score photos --checkpoint RepVGG-A0-train.pth --output labels.parquet --resume\n' +
+        '\nExit codes: 0 success, 1 some images failed or differ, 2 wrong usage, 3 any other error (a file, a checkpoint, the machine).',
     );
   for (const add of commands) add(program);
   return program;
