@@ -86,6 +86,23 @@ test('what was scored before an error of the source or an abort counts', async t
   t.deepEqual(await ids(path), numbers(60));
 });
 
+test('an error that comes while rows are being saved leaves what can be resumed', async t => {
+  await using model = await load();
+  const path = join(await temporaryFolder(t), 'rows.ndjson');
+  const broken = (): never => {
+    throw new Error('the source broke');
+  };
+  const onProgress = ({ok}: {ok: number}): void => {
+    // It is time to save then, and the error is there already.
+    if (ok === 10) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1100);
+  };
+  await t.throwsAsync(scoreToFile(model, records(10, broken), path, {onProgress}), {
+    message: 'the source broke',
+  });
+  t.like(await scoreToFile(model, records(20), path, {resume: true}), {skipped: 10, ok: 10, complete: true});
+  t.deepEqual(await ids(path), numbers(20));
+});
+
 test('what is behind the marker is cut off; a journal that is too short, and a damaged marker, are refused', async t => {
   await using model = await load();
   const path = join(await temporaryFolder(t), 'rows.ndjson');

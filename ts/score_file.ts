@@ -164,21 +164,16 @@ async function writeRows(
     savedAt = performance.now();
     isUnsaved = false;
   };
-  const next = async (): Promise<IteratorResult<ScoreRow, unknown>> => {
-    try {
-      return await scores.next();
-    } catch (error) {
-      await save(); // What was scored before counts.
-      throw error;
-    }
-  };
   try {
     for (;;) {
-      const pending = unwatched(next());
+      const pending = unwatched(scores.next());
       // A source may be silent for long, and what was scored before should not be lost with it.
       const due = savedAt + saveMilliseconds;
       if (isUnsaved && (performance.now() >= due || !(await settlesBy(pending, due)))) await save();
-      const result = await pending;
+      const result = await pending.catch(async error => {
+        await save(); // What was scored before counts. Not earlier: two at a time would write the same lines twice.
+        throw error;
+      });
       if (result.done) break;
       const row = result.value;
       lines.push(toLine(row, format, columns));
