@@ -247,7 +247,7 @@ void CompleteLoad(size_t index);
 void BeginLoad(unsigned char* shared, int bytes, int rank, const void* place);
 void EndLoad(unsigned char* shared, int bytes, const Barrier& barrier);
 // Of shared memory, by TMA or wgmma.
-void CheckAsyncRead(const unsigned char* shared, int bytes, bool generic_writers, const void* place);
+void CheckAsyncRead(const unsigned char* shared, int bytes, const void* place);
 void MarkStoring(const unsigned char* shared, int bytes, int change);
 void CheckAccess(const void* address, size_t bytes, bool write, const void* place);
 void BeginCopy(unsigned char* shared, const void* global, int bytes, bool valid, const void* place);

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include "cuda/limit_kernels.h"
 #include "test/emulator/test.h"
@@ -47,7 +48,7 @@ TEST("limits: every block reads everything once") {
   }
 }
 
-// A round takes off what the last one added; by wmma, all rounds add the same.
+// A round takes off what the last one added; by wmma and wgmma, all rounds add the same.
 TEST("limits: every warp makes every product") {
   const auto run = [](Precision precision, cuda::MatrixUnit unit, int rounds) {
     const DeviceArray<float> out(kLimitThreads);
@@ -66,8 +67,11 @@ TEST("limits: every warp makes every product") {
     compare(run(precision, cuda::MatrixUnit::kMma, 2), once, 0);
     compare(run(precision, cuda::MatrixUnit::kMma, 3), once, 1);
   }
-  compare(run(Precision::kFp16, cuda::MatrixUnit::kWmma, 3),
-          run(Precision::kFp16, cuda::MatrixUnit::kWmma, 1), 3);
+  for (const auto& [precision, unit] : {std::pair(Precision::kFp16, cuda::MatrixUnit::kWmma),
+                                        {Precision::kFp16, cuda::MatrixUnit::kWgmma},
+                                        {Precision::kBf16, cuda::MatrixUnit::kWgmma}}) {
+    compare(run(precision, unit, 3), run(precision, unit, 1), 3);
+  }
 }
 
 }  // namespace

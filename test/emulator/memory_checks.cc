@@ -248,7 +248,7 @@ void EndLoad(unsigned char* shared, int bytes, const Barrier& barrier) {
 }
 
 // One word of each 16 bytes speaks for all: nothing smaller is written where TMA and wgmma read.
-void CheckAsyncRead(const unsigned char* shared, int bytes, bool generic_writers, const void* place) {
+void CheckAsyncRead(const unsigned char* shared, int bytes, const void* place) {
   const size_t offset = shared - worker->shared;
   if (!worker->InShared(shared, bytes)) {
     return Complain(Fault::kOutOfBounds, place, "asynchronous read beyond shared memory");
@@ -263,8 +263,7 @@ void CheckAsyncRead(const unsigned char* shared, int bytes, bool generic_writers
     if (!now.Follows(word.writer, word.write_stamp, word.write_clock)) {
       return Complain(Fault::kRace, place, "asynchronous read of what was not waited for");
     }
-    if (word.writer >= 0 &&
-        (!generic_writers || worker->fibers[word.writer]->proxy_fences <= word.writer_fences)) {
+    if (word.writer >= 0 && worker->fibers[word.writer]->proxy_fences <= word.writer_fences) {
       return Complain(Fault::kRace, place, "asynchronous read of an ordinary write without a fence");
     }
   }

@@ -111,7 +111,7 @@ void StoreBox(const cuda::TensorMap& map, Coordinates at, const void* shared) {
   const auto from = static_cast<const unsigned char*>(shared);
   const int bytes = BoxBytes(map);
   if ((from - worker->own_shared()) % 128 != 0) Complain(Fault::kMisaligned, HERE, "TMA store");
-  CheckAsyncRead(from, bytes, true, HERE);
+  CheckAsyncRead(from, bytes, HERE);
   if (!worker->InShared(from, bytes)) return;
   MarkStoring(from, bytes, 1);
   worker->current->stores.push_back({map, at, from, worker->PreviousEnded()});

@@ -30,7 +30,7 @@ void ReadRow(MmaType type, uint64_t descriptor, int row, float (&out)[kMostInner
   for (int half = 0; half < 2; ++half) {
     const int address = start + row / 8 * blocks + row % 8 * 128 + half * 16;
     const unsigned char* const from = worker->own_shared() + (address ^ (address >> 7 & 7) << 4);
-    CheckAsyncRead(from, 16, false, nullptr);
+    CheckAsyncRead(from, 16, nullptr);
     if (type == MmaType::kFp8) {
       for (int i = 0; i < 16; ++i) out[half * 16 + i] = E4m3ToFloat(from[i]);
       continue;
