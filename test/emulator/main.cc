@@ -39,6 +39,8 @@ std::vector<Case>& cases() {
 
 void Fail(const std::string& why) { failure += (failure.empty() ? "" : "\n") + why; }
 
+void Note(const std::string& text) { note = text; }
+
 void ExpectNoFaults() {
   for (const Report& report : TakeReports()) Fail(report.message);
 }
@@ -63,7 +65,7 @@ void ExpectWithin(const Distance& distance, const Distance& bound) {
   worst.max = std::max(worst.max, distance.max);
   char text[120];
   std::snprintf(text, sizeof text, "relL2 %.1e, max %.1e", worst.relative_l2, worst.max);
-  note = text;
+  Note(text);
   if (distance.relative_l2 <= bound.relative_l2 && distance.max <= bound.max) return;
   std::snprintf(text, sizeof text, "relL2 %.2e and max %.2e should be within %.2e and %.2e",
                 distance.relative_l2, distance.max, bound.relative_l2, bound.max);

@@ -24,6 +24,8 @@ struct Registration {
 
 // Marks the running case as failed.
 void Fail(const std::string& why);
+// What is shown beside the running case's name.
+void Note(const std::string& text);
 // Fails with the reports of memory faults, if there are any.
 void ExpectNoFaults();
 
