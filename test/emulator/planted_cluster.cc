@@ -99,10 +99,10 @@ cudaError_t LaunchPlantedCluster(PlantCluster plant, const Half* a, const Half* 
   cudaSetDevice(0);  // The one that a test of failures may have lost.
   constexpr uint64_t kInner = kPlantClusterInner, kRow = 2 * kInner;
   Maps maps;
-  EncodeTiled({a, {kInner, 128, 1, 1}, {kRow, 128 * kRow, 128 * kRow}, {64, 64, 1, 1}}, Precision::kFp16,
-              &maps.a);
-  EncodeTiled({b, {kInner, 64, 1, 1}, {kRow, 64 * kRow, 64 * kRow}, {64, 32, 1, 1}}, Precision::kFp16,
-              &maps.b);
+  const TiledArray rows = {a, {kInner, 128, 1, 1}, {kRow, 128 * kRow, 128 * kRow}, {64, 64, 1, 1}};
+  const TiledArray columns = {b, {kInner, 64, 1, 1}, {kRow, 64 * kRow, 64 * kRow}, {64, 32, 1, 1}};
+  if (const auto error = EncodeTiled(rows, Precision::kFp16, &maps.a); error != cudaSuccess) return error;
+  if (const auto error = EncodeTiled(columns, Precision::kFp16, &maps.b); error != cudaSuccess) return error;
   return LaunchClusters(Plants::kKernels[static_cast<int>(plant)], kBlocks, 1, dim3(kThreads), kSharedBytes,
                         cudaStream_t{}, maps, c);
 }

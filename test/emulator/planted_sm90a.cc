@@ -1,5 +1,7 @@
 #include "test/emulator/planted_sm90a.h"
 
+#include <utility>
+
 #include "cuda/ptx_sm90a.cuh"
 
 namespace repvgg::emulator {
@@ -106,17 +108,20 @@ using Plants =
 
 }  // namespace
 
-void LaunchPlantedSm90a(PlantSm90a plant, const Half* a, const Half* b, Half* c) {
+cudaError_t LaunchPlantedSm90a(PlantSm90a plant, const Half* a, const Half* b, Half* c) {
   cudaSetDevice(0);  // The one that a test of failures may have lost.
   constexpr uint64_t kInner = kPlantSm90aInner, kRow = 2 * kInner;
   Maps maps;
-  EncodeTiled({a, {kInner, 64, 1, 1}, {kRow, 64 * kRow, 64 * kRow}, {64, 64, 1, 1}}, Precision::kFp16,
-              &maps.a);
-  EncodeTiled({b, {kInner, 64, 1, 1}, {kRow, 64 * kRow, 64 * kRow}, {64, 64, 1, 1}}, Precision::kFp16,
-              &maps.b);
-  EncodeTiled({c, {64, 64, 2, 1}, {128, 64 * 128, 2 * 64 * 128}, {64, 64, 1, 1}}, Precision::kFp16, &maps.c);
-  Launch(Plants::kKernels[static_cast<int>(plant)], dim3(1), dim3(kThreads), kBarrierOffset + 2 * kStages * 8,
-         cudaStream_t{}, maps);
+  const auto operand = [](const Half* base) {
+    return TiledArray{base, {kInner, 64, 1, 1}, {kRow, 64 * kRow, 64 * kRow}, {64, 64, 1, 1}};
+  };
+  const TiledArray product = {c, {64, 64, 2, 1}, {128, 64 * 128, 2 * 64 * 128}, {64, 64, 1, 1}};
+  for (const auto& [array, map] :
+       {std::pair(operand(a), &maps.a), {operand(b), &maps.b}, {product, &maps.c}}) {
+    if (const auto error = EncodeTiled(array, Precision::kFp16, map); error != cudaSuccess) return error;
+  }
+  return Launch(Plants::kKernels[static_cast<int>(plant)], dim3(1), dim3(kThreads),
+                kBarrierOffset + 2 * kStages * 8, cudaStream_t{}, maps);
 }
 
 }  // namespace repvgg::emulator

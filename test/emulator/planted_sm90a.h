@@ -2,6 +2,8 @@
 // what planted_faults.h is for older instructions.
 #pragma once
 
+#include "cuda/runtime.h"
+
 namespace repvgg::cuda {
 struct Half;
 }
@@ -29,6 +31,6 @@ inline constexpr int kPlantSm90aColumns = 64;
 inline constexpr int kPlantSm90aInner = 320;
 
 // c = a * b; a is [rows][inner], b is [columns][inner], c is [2][rows][columns]: twice the same.
-void LaunchPlantedSm90a(PlantSm90a plant, const cuda::Half* a, const cuda::Half* b, cuda::Half* c);
+cudaError_t LaunchPlantedSm90a(PlantSm90a plant, const cuda::Half* a, const cuda::Half* b, cuda::Half* c);
 
 }  // namespace repvgg::emulator

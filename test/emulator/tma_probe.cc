@@ -91,7 +91,7 @@ std::vector<uint16_t> TmaProbeMap(const TmaProbe& probe) {
   return map;
 }
 
-void LaunchTmaProbe(const TmaProbe& probe, const uint16_t* in, uint16_t* out) {
+cudaError_t LaunchTmaProbe(const TmaProbe& probe, const uint16_t* in, uint16_t* out) {
   const int out_width = Down(probe.width, probe.stride), out_height = Down(probe.height, probe.stride);
   const int line = probe.first_window / out_width;
   const Place place = {probe.first_channel,
@@ -101,17 +101,24 @@ void LaunchTmaProbe(const TmaProbe& probe, const uint16_t* in, uint16_t* out) {
                        probe.tap % 3,
                        probe.tap / 3,
                        probe.store_columns};
-  TensorMap load, store;
-  EncodePixels({in + probe.group * probe.group_channels, probe.batch, probe.height, probe.width,
-                probe.group_channels, probe.pixel_elements, probe.stride, kTmaProbeRows},
-               Precision::kFp16, &load);
+  const PixelArray pixels = {in + probe.group * probe.group_channels,
+                             probe.batch,
+                             probe.height,
+                             probe.width,
+                             probe.group_channels,
+                             probe.pixel_elements,
+                             probe.stride,
+                             kTmaProbeRows};
   const uint64_t columns = probe.store_columns, row = 2 * columns;
-  EncodeTiled({out,
-               {columns, kTmaProbeRows, 1, 1},
-               {row, row * kTmaProbeRows, row * kTmaProbeRows},
-               {static_cast<uint32_t>(columns), kTmaProbeRows, 1, 1}},
-              Precision::kFp16, &store);
-  Launch(TmaProbeKernel, dim3(1), dim3(kThreads), kBarrierOffset + 8, cudaStream_t{}, load, store, place);
+  const TiledArray stored = {out,
+                             {columns, kTmaProbeRows, 1, 1},
+                             {row, row * kTmaProbeRows, row * kTmaProbeRows},
+                             {static_cast<uint32_t>(columns), kTmaProbeRows, 1, 1}};
+  TensorMap load, store;
+  if (const auto error = EncodePixels(pixels, Precision::kFp16, &load); error != cudaSuccess) return error;
+  if (const auto error = EncodeTiled(stored, Precision::kFp16, &store); error != cudaSuccess) return error;
+  return Launch(TmaProbeKernel, dim3(1), dim3(kThreads), kBarrierOffset + 8, cudaStream_t{}, load, store,
+                place);
 }
 
 std::string CheckTmaProbe(const TmaProbe& probe, const std::vector<uint16_t>& out) {

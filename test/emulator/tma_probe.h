@@ -26,7 +26,7 @@ std::vector<TmaProbe> TmaProbes();
 std::vector<uint16_t> TmaProbeMap(const TmaProbe& probe);
 
 // `in` is TmaProbeMap on the device; out[kTmaProbeRows][store_columns] is written.
-void LaunchTmaProbe(const TmaProbe& probe, const uint16_t* in, uint16_t* out);
+cudaError_t LaunchTmaProbe(const TmaProbe& probe, const uint16_t* in, uint16_t* out);
 
 // What is wrong with `out`, or nothing.
 std::string CheckTmaProbe(const TmaProbe& probe, const std::vector<uint16_t>& out);

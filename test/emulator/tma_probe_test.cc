@@ -11,7 +11,7 @@ TEST("emulator: TMA's im2col mode, and its stores, as convolutions use them") {
   for (const TmaProbe& probe : TmaProbes()) {
     const DeviceArray<uint16_t> in(TmaProbeMap(probe));
     const DeviceArray<uint16_t> out(static_cast<size_t>(kTmaProbeRows) * probe.store_columns);
-    LaunchTmaProbe(probe, in.data(), out.data());
+    if (LaunchTmaProbe(probe, in.data(), out.data()) != cudaSuccess) Fail("not launched");
     const std::string wrong = CheckTmaProbe(probe, {out.data(), out.data() + out.size()});
     if (!wrong.empty()) Fail(wrong);
   }

@@ -1,7 +1,10 @@
 #pragma once
 
 #include <bit>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "cuda/candidates.h"
@@ -30,6 +33,26 @@ inline bool Has(Precision precision) {
   if (precision == Precision::kFp8) return Architecture() == 90 && cuda::HasSm90aKernels();
   return precision == Precision::kFp32 || precision == Precision::kFp16 || Architecture() >= 80;
 }
+
+// What runs these tests (run.mjs) is told of kernels, by the beginnings of their names between commas: one
+// that is "running" when its process dies is left out from then on, one that is "wrong" in later steps.
+inline void Say(const char* what, const std::string& kernels) {
+  std::printf("{\"%s\": \"%s\"}\n", what, kernels.c_str());
+  std::fflush(stdout);
+}
+
+// Kernels that stand or fall with what is run next. False if that was their end before.
+inline bool Try(const std::string& kernels) {
+  const char* const excluded = std::getenv("REPVGG_EXCLUDE");
+  const std::string list = excluded == nullptr ? "" : ',' + std::string(excluded) + ',';
+  if (list.find(',' + kernels + ',') != std::string::npos) return false;
+  Say("running", kernels);
+  return true;
+}
+
+inline constexpr const char* kSm90aKernels = "sm90a,f2 chain sm90a,f4 chain sm90a";
+inline constexpr const char* kMulticastKernels =
+    "sm90a multicast,f2 chain sm90a multicast,f4 chain sm90a multicast";
 
 template <typename T>
 cuda::DeviceMemory UploadVector(const std::vector<T>& values) {

@@ -1,24 +1,41 @@
-// TMA's im2col mode on the GPU against what the emulator takes it to do; failures name the pixel that came.
+// What kernels take TMA and wgmma to do, on the GPU against what the emulator takes them to do; failures name
+// the pixel that came.
 #include "test/emulator/tma_probe.h"
 
 #include "cuda/gemm_sm90a.h"
+#include "test/emulator/descriptor_probe.h"
 #include "test/gpu/gpu_test.h"
 
 namespace repvgg::gpu {
 namespace {
 
 TEST("wrappers: TMA's im2col mode, and its stores, as convolutions use them") {
-  if (Architecture() != 90 || !cuda::HasSm90aKernels()) return;
+  if (Architecture() != 90 || !cuda::HasSm90aKernels() || !Try("sm90a")) return;
   for (const emulator::TmaProbe& probe : emulator::TmaProbes()) {
     const size_t count = static_cast<size_t>(emulator::kTmaProbeRows) * probe.store_columns;
     const cuda::DeviceMemory in = UploadVector(TmaProbeMap(probe)), out = cuda::AllocateDevice(2 * count);
     cuda::Check(cudaMemset(out.get(), 0xff, 2 * count), "poisoning");
-    LaunchTmaProbe(probe, static_cast<const uint16_t*>(in.get()), static_cast<uint16_t*>(out.get()));
-    cuda::Check(cudaGetLastError(), "launching");
+    cuda::Check(
+        LaunchTmaProbe(probe, static_cast<const uint16_t*>(in.get()), static_cast<uint16_t*>(out.get())),
+        "launching");
     cuda::Check(cudaDeviceSynchronize(), "running a probe");
     const std::string wrong = CheckTmaProbe(probe, Download<uint16_t>(out, count));
     if (!wrong.empty()) emulator::Fail(wrong);
   }
+}
+
+// Says which descriptors work, for a kernel that is not written yet; none of those that are shifts rows.
+TEST("wrappers: what wgmma reads from any row on") {
+  if (Architecture() != 90 || !cuda::HasSm90aKernels()) return;
+  const std::vector<emulator::DescriptorProbe> probes = emulator::DescriptorProbes();
+  const size_t count = probes.size() * emulator::kDescriptorProbeRows * 2;
+  const cuda::DeviceMemory device_probes = UploadVector(probes),
+                           out = cuda::AllocateDevice(count * sizeof(float));
+  cuda::Check(LaunchDescriptorProbes(static_cast<const emulator::DescriptorProbe*>(device_probes.get()),
+                                     static_cast<int>(probes.size()), static_cast<float*>(out.get())),
+              "launching");
+  cuda::Check(cudaDeviceSynchronize(), "running the probes");
+  emulator::Note(emulator::DescribeDescriptorProbes(Download<float>(out, count)));
 }
 
 }  // namespace

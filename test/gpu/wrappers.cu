@@ -71,4 +71,6 @@ cudaError_t RunConvert(const float* in, Converted* out, int warps) {
   return Launch(ConvertKernel, dim3(warps), dim3(32), 0, nullptr, in, out);
 }
 
+bool MayOverlap() { return CanOverlap(ConvertKernel); }
+
 }  // namespace repvgg::gpu

@@ -26,4 +26,7 @@ struct Converted {
 };
 cudaError_t RunConvert(const float* in, Converted* out, int warps);
 
+// What LaunchOverlapped does with a kernel of this build.
+bool MayOverlap();
+
 }  // namespace repvgg::gpu
