@@ -81,13 +81,20 @@ struct JpegSource {
   std::vector<uint8_t> bytes;
 };
 
-// The reader's rows, until the environment goes away.
-ReadRow RowsOf(JpegReader& reader, const Executor& images) {
-  return [&reader, &images](uint8_t* row) {
-    if (images.stopping()) throw Error(kAborted, "The environment is closing.");
-    reader.ReadRow(row);
-  };
-}
+// Reads until the environment goes away.
+class InterruptibleReader final : public JpegReader {
+ public:
+  InterruptibleReader(const JpegSource& source, bool orient, const Executor& images)
+      : JpegReader(source.bytes.data(), source.bytes.size(), orient), images_(images) {}
+
+  const uint8_t* Next() override {
+    if (images_.stopping()) throw Error(kAborted, "The environment is closing.");
+    return JpegReader::Next();
+  }
+
+ private:
+  const Executor& images_;
+};
 
 }  // namespace
 
@@ -117,8 +124,8 @@ Napi::Value PrepareJpegJob(const Napi::CallbackInfo& info, Executor& images) {
                 to = out.Data() + info[4].As<Napi::Number>().Int64Value()] {
     try {
       source->Load();
-      JpegReader reader(source->bytes.data(), source->bytes.size(), orient);
-      ResizeCrop(reader.width(), reader.height(), geometry, RowsOf(reader, images), to);
+      InterruptibleReader reader(*source, orient, images);
+      ResizeCrop(reader.width(), reader.height(), geometry, reader, to);
       reader.Finish();
       *done = true;
     } catch (const JpegRefused&) {
@@ -141,11 +148,11 @@ Napi::Value DecodeJpegJob(const Napi::CallbackInfo& info, Executor& images) {
       [&images, image, source = std::make_shared<JpegSource>(info[0]), orient = info[1].ToBoolean().Value()] {
         try {
           source->Load();
-          JpegReader reader(source->bytes.data(), source->bytes.size(), orient);
+          InterruptibleReader reader(*source, orient, images);
           const size_t length = size_t{3} * reader.width();
           std::vector<uint8_t> pixels(length * reader.height());
-          const ReadRow read = RowsOf(reader, images);
-          for (int y = 0; y < reader.height(); ++y) read(&pixels[y * length]);
+          reader.Select({0, 0, reader.width(), reader.height()});
+          for (int y = 0; y < reader.height(); ++y) std::memcpy(&pixels[y * length], reader.Next(), length);
           reader.Finish();
           *image = {std::move(pixels), reader.width(), reader.height()};
         } catch (const JpegRefused&) {

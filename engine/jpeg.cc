@@ -4,6 +4,7 @@
 
 #include <jpeglib.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -15,10 +16,13 @@
 namespace repvgg {
 namespace {
 
+constexpr int kChannels = 3;
 constexpr uint64_t kMostPixels = uint64_t{0x3fff} * 0x3fff;  // sharp's limit.
 constexpr int kMostScans = 100;                              // libvips' limit.
 constexpr long kMostMemory = 256 << 20;
 constexpr int kExif = JPEG_APP0 + 1;
+// The library makes as many rows at a time as the largest sampling factor.
+constexpr int kMostRowsAtOnce = MAX_SAMP_FACTOR;
 
 // The orientation in an EXIF block (TIFF 6.0: header, then the entries of the first directory), 1 if there is
 // none.
@@ -55,6 +59,13 @@ struct JpegReader::State {
   jpeg_error_mgr errors;
   jpeg_progress_mgr progress;
   std::jmp_buf refused;
+
+  // The rows of one call.
+  std::vector<uint8_t> rows;
+  uint8_t* row[kMostRowsAtOnce];
+  JDIMENSION next = 0;
+  JDIMENSION available = 0;
+  size_t skipped = 0;  // Bytes of a row that come before the region.
 
   [[noreturn]] static void Refuse(j_common_ptr jpeg) {
     std::longjmp(static_cast<State*>(jpeg->client_data)->refused, 1);
@@ -107,18 +118,54 @@ JpegReader::JpegReader(const uint8_t* data, size_t size, bool orient) : state_(s
 
 JpegReader::~JpegReader() { jpeg_destroy_decompress(&state_->jpeg); }
 
-int JpegReader::width() const { return static_cast<int>(state_->jpeg.output_width); }
-int JpegReader::height() const { return static_cast<int>(state_->jpeg.output_height); }
+int JpegReader::width() const { return static_cast<int>(state_->jpeg.image_width); }
+int JpegReader::height() const { return static_cast<int>(state_->jpeg.image_height); }
 
-void JpegReader::ReadRow(uint8_t* row) {
-  state_->Guard([&] { jpeg_read_scanlines(&state_->jpeg, &row, 1); });
+void JpegReader::Select(const Region& region) {
+  State& state = *state_;
+  jpeg_decompress_struct& jpeg = state.jpeg;
+  // The region's edge would be taken for that of the image. Interpolation of chroma looks at the next sample,
+  // smoothing of a progressive JPEG that lacks scans at the next two blocks.
+  const int margin = (jpeg.progressive_mode ? 3 * DCTSIZE : 2) * jpeg.max_h_samp_factor;
+  auto left = static_cast<JDIMENSION>(std::max(0, region.left - margin));
+  JDIMENSION width = std::min(this->width(), region.right + margin) - left;
+  state.Guard([&] {
+    jpeg_crop_scanline(&jpeg, &left, &width);  // Moves `left` to the left, to where a block begins.
+    if (region.top > 0) jpeg_skip_scanlines(&jpeg, region.top);
+  });
+  state.skipped = (region.left - left) * kChannels;
+
+  // The library's SIMD code writes to aligned addresses past the caches, where these rows are read from next.
+  constexpr size_t kAligned = 64;
+  constexpr size_t kOff = 8;
+  const size_t length = kOff + size_t{jpeg.output_width} * kChannels + kReadableBeyond;
+  const size_t stride = (length + kAligned - 1) / kAligned * kAligned;
+  state.rows.resize(kAligned + kMostRowsAtOnce * stride);
+  uint8_t* const begin =
+      state.rows.data() + kAligned - reinterpret_cast<uintptr_t>(state.rows.data()) % kAligned;
+  for (int i = 0; i < kMostRowsAtOnce; ++i) state.row[i] = begin + i * stride + kOff;
+}
+
+const uint8_t* JpegReader::Next() {
+  State& state = *state_;
+  if (state.next == state.available) {
+    state.Guard([&] { state.available = jpeg_read_scanlines(&state.jpeg, state.row, kMostRowsAtOnce); });
+    state.next = 0;
+  }
+  return state.row[state.next++] + state.skipped;
 }
 
 void JpegReader::Finish() {
-  jpeg_decompress_struct& jpeg = state_->jpeg;
-  std::vector<uint8_t> row(size_t{jpeg.output_width} * 3);
-  while (jpeg.output_scanline < jpeg.output_height) ReadRow(row.data());
-  state_->Guard([&] { jpeg_finish_decompress(&jpeg); });
+  State& state = *state_;
+  jpeg_decompress_struct& jpeg = state.jpeg;
+  state.Guard([&] {
+    // Only the entropy code can be damaged. To skip the last row too would be to skip that as well.
+    for (int i = 0; i < jpeg.num_components; ++i) jpeg.comp_info[i].component_needed = FALSE;
+    if (jpeg.output_scanline + 1 < jpeg.output_height)
+      jpeg_skip_scanlines(&jpeg, jpeg.output_height - jpeg.output_scanline - 1);
+    if (jpeg.output_scanline < jpeg.output_height) jpeg_read_scanlines(&jpeg, state.row, 1);
+    jpeg_finish_decompress(&jpeg);
+  });
 }
 
 }  // namespace repvgg
@@ -134,7 +181,8 @@ JpegReader::JpegReader(const uint8_t*, size_t, bool) { throw JpegRefused(); }
 JpegReader::~JpegReader() = default;
 int JpegReader::width() const { return 0; }
 int JpegReader::height() const { return 0; }
-void JpegReader::ReadRow(uint8_t*) {}
+void JpegReader::Select(const Region&) {}
+const uint8_t* JpegReader::Next() { return nullptr; }
 void JpegReader::Finish() {}
 
 }  // namespace repvgg

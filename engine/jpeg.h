@@ -6,6 +6,8 @@
 #include <exception>
 #include <memory>
 
+#include "engine/row_source.h"
+
 namespace repvgg {
 
 // The library that this build has, such as "libjpeg-turbo 2.1.5"; null if it has none.
@@ -17,21 +19,21 @@ const char* JpegLibrary();
 class JpegRefused : public std::exception {};
 
 // A JPEG in memory, decoded from the top down while only a few rows of it are held.
-class JpegReader {
+class JpegReader : public RowSource {
  public:
   // `data` must outlive the reader. With `orient`, an image that is stored rotated or mirrored is refused.
   JpegReader(const uint8_t* data, size_t size, bool orient);
-  ~JpegReader();
+  ~JpegReader() override;
   JpegReader(const JpegReader&) = delete;
   JpegReader& operator=(const JpegReader&) = delete;
 
   int width() const;
   int height() const;
 
-  // Writes the next row, [width][3].
-  void ReadRow(uint8_t* row);
+  void Select(const Region& region) override;
+  const uint8_t* Next() override;
 
-  // Reads what is left, so that damage there is noticed too.
+  // Looks at what is left, so that damage there is noticed too.
   void Finish();
 
  private:

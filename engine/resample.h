@@ -3,7 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+
+#include "engine/row_source.h"
 
 namespace repvgg {
 
@@ -16,13 +17,10 @@ struct Geometry {
   Interpolation interpolation = Interpolation::kBilinear;
 };
 
-// Writes the next row of an image, [width][3], from the top down.
-using ReadRow = std::function<void(uint8_t* row)>;
-
-// `out` is [crop][crop][3]. Only the part of the resized image that the crop keeps is computed, and of the
-// image no more is kept than the crop's columns: cost and memory of a large or a long thin image stay
-// bounded. Rows below the last one that the crop depends on are not read.
-void ResizeCrop(int width, int height, const Geometry& geometry, const ReadRow& read, uint8_t* out);
+// `out` is [crop][crop][3]. Only the part of the resized image that the crop keeps is computed, only what
+// that depends on is asked of the source, and of it no more rows are kept than one row of the crop is made
+// of: cost and memory of a large or a long thin image stay bounded.
+void ResizeCrop(int width, int height, const Geometry& geometry, RowSource& source, uint8_t* out);
 
 // The same of `pixels`, [height][width][3].
 void ResizeCrop(const uint8_t* pixels, int width, int height, const Geometry& geometry, uint8_t* out);

@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import anyTest, {type TestFn} from 'ava';
 import sharp from 'sharp';
 import {decodeImage, prepareImage} from '../ts/images.ts';
-import {native} from '../ts/native.ts';
+import {type NativeGeometry, native} from '../ts/native.ts';
 import type {Preprocessing} from '../ts/preprocessing.ts';
 import {temporaryFolder} from './cli/run.ts';
 import {expected, image, jpeg, photo, photos} from './fixtures.ts';
@@ -103,6 +103,79 @@ test('prepared straight from the file: the pixels of decoding, then resizing and
       t.deepEqual([out[0], out.at(-1)], [77, 77]);
     }
   }
+});
+
+/** What `prepareJpeg` must make of a JPEG: all of it is decoded, then resized and cropped. */
+async function decodedFirst(bytes: Uint8Array, geometry: NativeGeometry): Promise<Uint8Array | null> {
+  const whole = await native().decodeJpeg(bytes, false);
+  if (!whole) return null;
+  const out = new Uint8Array(geometry.crop ** 2 * 3);
+  await native().resizeCrop(whole.data, whole.width, whole.height, geometry, out, 0);
+  return out;
+}
+
+async function prepared(bytes: Uint8Array, geometry: NativeGeometry): Promise<Uint8Array | null> {
+  const out = new Uint8Array(geometry.crop ** 2 * 3);
+  return (await native().prepareJpeg(bytes, false, geometry, out, 0)) ? out : null;
+}
+
+function randomGeometry(random: Random): NativeGeometry {
+  return {
+    resize: random.pick([0, random.integer(1, 20), random.integer(1, 100)]),
+    crop: random.pick([1, random.integer(1, 12), random.integer(1, 70)]),
+    interpolation: random.pick(['bilinear', 'bicubic'] as const),
+  };
+}
+
+// What lies outside of the crop is not decoded: its edges are not to be taken for those of the image.
+test('any crop of any JPEG: the pixels of decoding all of it first', async t => {
+  const random = new Random('crops');
+  const images = new Map<string, Buffer>();
+  for (const name of Object.keys(golden)) images.set(name, await readFile(jpeg(name)));
+  // Without its last scans, which is no damage: what they would say is guessed from the blocks around.
+  const progressive = images.get('progressive.jpg')!;
+  const startOfScan = Buffer.from([0xff, 0xda]);
+  for (
+    let end = progressive.indexOf(startOfScan, progressive.indexOf(startOfScan) + 1);
+    end >= 0;
+    end = progressive.indexOf(startOfScan, end + 1)
+  ) {
+    const endOfImage = Buffer.from([0xff, 0xd9]);
+    images.set(`${end} bytes`, Buffer.concat([progressive.subarray(0, end), endOfImage]));
+  }
+  for (let i = 0; i < 120; i++) {
+    const [width, height] = [random.integer(1, 64), random.integer(1, 64)];
+    const chromaSubsampling = random.pick(['4:4:4', '4:2:0']);
+    const data = Uint8Array.from({length: width * height * 3}, () => random.next() * 256);
+    const picture = sharp(data, {raw: {width, height, channels: 3}});
+    const bytes = await picture.jpeg({chromaSubsampling, progressive: i % 3 === 0}).toBuffer();
+    images.set(`${width} x ${height}, ${chromaSubsampling}`, bytes);
+  }
+  for (const [name, bytes] of images) {
+    for (let i = 0; i < 12; i++) {
+      const geometry = randomGeometry(random);
+      const message = `${name} ${JSON.stringify(geometry)}`;
+      t.deepEqual(await prepared(bytes, geometry), await decodedFirst(bytes, geometry), message);
+    }
+  }
+});
+
+test('damage is noticed wherever it is, also where nothing of the crop is', async t => {
+  const random = new Random('damage outside');
+  const verdicts = {left: 0, decoded: 0};
+  for (const name of Object.keys(golden)) {
+    const whole = await readFile(jpeg(name));
+    for (let i = 0; i < 40; i++) {
+      const bytes = Buffer.from(whole);
+      for (let flips = i % 3; flips >= 0; flips--)
+        bytes[Math.floor(random.next() * bytes.length)] = random.next() * 256;
+      const geometry = {resize: 0, crop: random.integer(1, 30), interpolation: 'bilinear'} as const;
+      const ours = await prepared(bytes, geometry);
+      t.deepEqual(ours, await decodedFirst(bytes, geometry), `${name} ${i}`);
+      verdicts[ours ? 'decoded' : 'left']++;
+    }
+  }
+  t.true(verdicts.left > 100 && verdicts.decoded > 50, JSON.stringify(verdicts));
 });
 
 test('CMYK, no JPEG, nothing and what is no file are not for this decoder', async t => {

@@ -11,6 +11,8 @@ import {native} from '../ts/native.ts';
 import {checkPreprocessing, defaultPreprocessing, type Interpolation} from '../ts/preprocessing.ts';
 import {temporaryFolder} from './cli/run.ts';
 import {expected, image as odd, photo} from './fixtures.ts';
+import {pillowResizeCrop} from './pillow.ts';
+import {Random} from './random.ts';
 
 const sha256 = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex');
 
@@ -63,6 +65,26 @@ for (const [width, height, resize, crop, interpolation, hash] of golden) {
     t.is(sha256(out).slice(0, 16), hash);
   });
 }
+
+test('images of any shape, resized and cropped in any way: the pixels of Pillow', async t => {
+  const random = new Random('geometries');
+  for (let i = 0; i < 500; i++) {
+    const side = random.pick([4, 20, 80]);
+    const width = random.integer(1, side);
+    const height = i % 10 === 0 ? width * 100 + random.integer(-1, 40) : random.integer(1, side);
+    const data = Uint8Array.from({length: width * height * 3}, () =>
+      random.pick([0, 255, random.next() * 256]),
+    );
+    const resize = i % 8 === 0 ? 0 : random.integer(1, random.pick([3, 20, 60]));
+    const crop = random.integer(1, random.pick([3, 20, 60]));
+    const interpolation = random.pick(['bilinear', 'bicubic'] as const);
+    const image = {data, width, height};
+    const wanted = pillowResizeCrop(image, resize, crop, interpolation);
+    const message = `${width} x ${height} to ${resize}, ${crop}, ${interpolation}`;
+    if (sha256(await resizeCrop(image, resize, crop, interpolation)) !== sha256(wanted)) t.fail(message);
+  }
+  t.pass();
+});
 
 test('photographs are decoded, resized and cropped to the same pixels as Pillow and torchvision', async t => {
   for (const [name, photograph] of Object.entries(expected.photos)) {

@@ -15,7 +15,7 @@ import type {Form} from '../network.ts';
 import {officialStateDict} from '../official_state_dict.ts';
 import {defaultPreprocessing, type Preprocessing} from '../preprocessing.ts';
 import {type Contestant, repeat, stream} from './measure.ts';
-import {randomJpegs, randomNetwork, randomPixels} from './workload.ts';
+import {jpegSize, randomJpegs, randomNetwork, randomPixels} from './workload.ts';
 
 export interface NetworkCase extends Placement {
   architecture: Architecture;
@@ -98,13 +98,15 @@ export async function openPipeline(network: NetworkCase, folder: string): Promis
   };
 }
 
-/** JPEG bytes to pixels, as many at a time as the pipeline decodes. Of the pixels one is kept: this is without resizing. */
+/** JPEG bytes to the pixels that the network's crop is made of, as many at a time as the pipeline decodes. */
 export async function openDecode(preprocessing: Preprocessing): Promise<Contestant> {
   const pool = await jpegPool();
-  const out = new Uint8Array(pool.length * 3);
-  const onePixel = {...preprocessing, resize: 0, crop: 1};
+  const crop = Math.ceil((preprocessing.crop * jpegSize.height) / preprocessing.resize);
+  const unresized = {...preprocessing, resize: 0, crop};
+  const size = crop ** 2 * 3;
+  const out = new Uint8Array(pool.length * size);
   const all = (): Promise<unknown> =>
-    inFlight(pool.length, i => prepareImage(pool[i]!, `image ${i}`, onePixel, out, i * 3));
+    inFlight(pool.length, i => prepareImage(pool[i]!, `image ${i}`, unresized, out, i * size));
   return {sample: seconds => repeat(all, pool.length, seconds), close: async () => {}};
 }
 

@@ -105,9 +105,12 @@ export function randomPixels(count: number, size: number): Uint8Array {
   return Uint8Array.from({length: count * size * size * 3}, () => 128 + 127 * noise.next());
 }
 
-/** JPEGs of ImageNet's most frequent size, 500 x 375: gradients and soft noise, about 40 kB each as photographs are. */
+/** ImageNet's most frequent size. */
+export const jpegSize = {width: 500, height: 375} as const;
+
+/** JPEGs of {@link jpegSize}: gradients and soft noise, about 40 kB each as photographs are. */
 export async function randomJpegs(count: number): Promise<Buffer[]> {
-  const [width, height] = [500, 375];
+  const {width, height} = jpegSize;
   const jpegs: Buffer[] = [];
   for (let image = 0; image < count; image++) {
     const noise = new Noise(100 + image);
