@@ -143,8 +143,43 @@ test('a deploy form is read as it is, and cannot be had as train', async t => {
   t.deepEqual(blocks[2]!.bias as unknown, await read('stage1.1.rbr_reparam.bias'));
   t.throws(() => network.blocks('train'), {
     code: 'ERR_INVALID_ARGUMENT',
-    message: /memory\.pth is already fused/,
+    message: /all blocks of memory\.pth are already fused/,
   });
+});
+
+test('a network that is fused in part is read block by block, each in its own form', async t => {
+  for (const project of ['official', 'timm'] as const) {
+    const [train, deploy] = (['train', 'deploy'] as const).map(form => stateDict(smallSe, project, form)) as [
+      TensorInfo[],
+      TensorInfo[],
+    ];
+    const fused = project === 'official' ? /^(stage0|stage2\.1)\./ : /^(stem|stages\.1\.1)\./;
+    const of = (tensors: TensorInfo[], isFused: boolean): TensorInfo[] =>
+      tensors.filter(({name}) => fused.test(name) === isFused);
+    const tensors = [...of(deploy, true), ...of(train, false)];
+    const network = load(tensors, {eps: 1e-3});
+    t.is(network.storedForm, 'deploy');
+    t.deepEqual(network.architecture, smallSe);
+    const expected = [
+      await collect(load(train, {eps: 1e-3}).blocks('deploy')),
+      await collect(load(deploy).blocks('deploy')),
+    ];
+    const isFused = [0, 4];
+    t.deepEqual(
+      await collect(network.blocks('deploy')),
+      expected[0]!.map((block, i) => (isFused.includes(i) ? expected[1]![i]! : block)),
+    );
+    t.throws(() => network.blocks('train'), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: /"deploy" \(2 of 9 blocks of memory\.pth are already fused\)/,
+    });
+    // The blocks that are as they were trained are held to it, and the others have nothing but what is fused.
+    const [first] = of(deploy, true);
+    const lacking = tensors.filter(({name}) => name !== first!.name);
+    t.throws(() => load(lacking), {code: 'ERR_CHECKPOINT_MISSING_TENSOR'});
+    const both = of(train, true).find(({name}) => /(dense|kxk)\.conv\.weight$/.test(name))!;
+    t.throws(() => load([...tensors, both]), {code: 'ERR_CHECKPOINT_EXTRA_TENSOR'});
+  }
 });
 
 test('modules that all tensors are within are no part of their names', async t => {

@@ -141,14 +141,6 @@ test('a missing tensor is named', t => {
   refuse(t, squeezed, code, ['"stage2.0.se.down.weight"']);
 });
 
-test('a network that is fused in part is neither form', t => {
-  const blockOf = (tensors: readonly TensorInfo[], block: string): TensorInfo[] =>
-    tensors.filter(({name}) => name.startsWith(`${block}.`));
-  const others = small.filter(({name}) => !name.startsWith('stage1.0.'));
-  const received = 'but received "stage1.0.rbr_reparam.weight" and "stage0.rbr_dense.conv.weight"';
-  refuse(t, [...others, ...blockOf(smallDeploy, 'stage1.0')], 'ERR_CHECKPOINT_UNSUPPORTED', [received]);
-});
-
 test('an extra tensor is named', t => {
   const code = 'ERR_CHECKPOINT_EXTRA_TENSOR';
   for (const name of [

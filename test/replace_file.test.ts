@@ -6,7 +6,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test from 'ava';
-import {append, replaceFile} from '../ts/replace_file.ts';
+import {append, removeTemporaries, replaceFile} from '../ts/replace_file.ts';
 import {temporaryFolder} from './cli/run.ts';
 import {checkpoint} from './fixtures.ts';
 
@@ -107,4 +107,30 @@ test('what is appended follows what was written before', async t => {
     for (const part of ['one', '', ' two', ' three']) await append(file, Buffer.from(part));
   });
   t.is(await readFile(path, 'utf8'), 'one two three');
+});
+
+test('a name may be as long as the file system allows', async t => {
+  const folder = await temporaryFolder(t);
+  const [path, other] = ['a', 'b'].map(end => join(folder, `${'ü'.repeat(127)}${end}`)) as [string, string];
+  await replaceFile(path, async file => {
+    const [temporary] = await readdir(folder);
+    t.true(temporary!.startsWith('.') && temporary!.endsWith('.tmp'));
+    await append(file, Buffer.from('old'));
+  });
+  // What a killed process leaves of one file is told from what is written of another.
+  await replaceFile(other, async () => {
+    await removeTemporaries(path);
+    t.is((await readdir(folder)).length, 2);
+    await removeTemporaries(other);
+    t.is((await readdir(folder)).length, 1);
+  }).catch(error => t.is(error.code, 'ERR_FILE_WRITE'));
+  t.is(await readFile(path, 'utf8'), 'old');
+  const tooLong = join(folder, 'x'.repeat(256));
+  await t.throwsAsync(
+    replaceFile(tooLong, async () => {}),
+    {
+      code: 'ERR_FILE_WRITE',
+      message: `Cannot write ${tooLong}: its name is longer than this file system allows.`,
+    },
+  );
 });

@@ -1,9 +1,10 @@
 import {stat} from 'node:fs/promises';
 import {extname} from 'node:path';
-import {type Architecture, blockShapes} from './architecture.ts';
+import type {Architecture} from './architecture.ts';
 import {checkOptions, checkSignal} from './arguments.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
+import {checkpointStructure} from './checkpoint/structure.ts';
 import {writePyTorch} from './checkpoint/write_pytorch.ts';
 import {writeSafetensors} from './checkpoint/write_safetensors.ts';
 import {invalidArgument} from './errors.ts';
@@ -27,7 +28,7 @@ export interface ConvertOptions {
 /** What {@link convertCheckpoint} did. */
 export interface Conversion {
   architecture: Architecture;
-  /** The form of the checkpoint that was read. */
+  /** The form of the checkpoint that was read: 'deploy' where any of its blocks was fused. */
   storedForm: Form;
   /** The form that was written. */
   form: Form;
@@ -75,18 +76,25 @@ export async function convertCheckpoint(
   checkSignal(signal);
   signal?.throwIfAborted();
   await using file = await openCheckpoint(await locateCheckpoint(from, {signal}));
-  const network = networkFromCheckpoint(file, {architecture: options.architecture, eps: options.eps});
+  const structureOptions = {architecture: options.architecture, eps: options.eps};
+  const {blocks} = checkpointStructure(file, structureOptions);
+  const network = networkFromCheckpoint(file, structureOptions);
   const {architecture, storedForm} = network;
   const writeStateDict = extension === '.safetensors' ? writeSafetensors : writePyTorch;
   await writeStateDict(to, await officialStateDict(network, form, signal), signal);
-  const {total} = layerTable(architecture, {height: 224, width: 224});
+  const {layers, total} = layerTable(architecture, {height: 224, width: 224});
   const parameters = {train: total.trainParameters, deploy: total.deployParameters};
+  const withBranches = blocks.flatMap(({form}, i) => (form === 'train' ? [layers[i]!] : []));
+  const branches = withBranches.reduce(
+    (sum, {trainParameters, deployParameters}) => sum + trainParameters - deployParameters,
+    0,
+  );
   return {
     architecture,
     storedForm,
     form,
-    fusedBlocks: storedForm === 'train' && form === 'deploy' ? blockShapes(architecture).length : 0,
-    parameters: {before: parameters[storedForm], after: parameters[form]},
+    fusedBlocks: form === 'deploy' ? withBranches.length : 0,
+    parameters: {before: total.deployParameters + branches, after: parameters[form]},
     bytes: (await stat(to)).size,
   };
 }

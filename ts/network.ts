@@ -55,7 +55,10 @@ export interface LinearParameters {
 /** The parameters of one network, whatever file they come from. Read once, in order, block by block. */
 export interface NetworkParameters {
   readonly architecture: Architecture;
-  /** The form the parameters are stored in. A stored train form can be had as 'deploy' (fused), never the reverse. */
+  /**
+   * The form the parameters are stored in, 'deploy' where any block is. A stored train form can be had as 'deploy' (fused),
+   * never the reverse.
+   */
   readonly storedForm: Form;
   /**
    * Neither reading nor fusing holds the event loop for more than some milliseconds. Once the signal is aborted, the

@@ -1,4 +1,4 @@
-import {randomUUID} from 'node:crypto';
+import {createHash, randomUUID} from 'node:crypto';
 import {
   access,
   constants,
@@ -67,7 +67,16 @@ export async function checkReplaceable(path: string): Promise<Destination> {
   }
 }
 
-const temporaryPrefix = (target: string): string => `.${basename(target)}.`;
+/** Bytes of a name that leave room for what is put around it: file systems allow 255. */
+const mostNameBytes = 200;
+
+/** A longer name is told by its hash, so that no two files share one. */
+function temporaryPrefix(target: string): string {
+  const name = basename(target);
+  if (Buffer.byteLength(name) <= mostNameBytes) return `.${name}.`;
+  return `.${createHash('sha256').update(name).digest('hex')}.`;
+}
+
 const temporarySuffix = '.tmp';
 
 /** Removes what {@link replaceFile} leaves of a file where the process is killed. Nobody else may be writing the file. */
@@ -90,6 +99,7 @@ export function fileWriteError(path: string, error: unknown): RepVGGError {
     EROFS: 'the file system is read-only',
     ENOSPC: 'the disk is full',
     EDQUOT: 'the quota of this disk is used up',
+    ENAMETOOLONG: 'its name is longer than this file system allows',
     EFBIG: 'it would be larger than this process or file system allows',
   };
   const problem = problems[code ?? ''] ?? message;

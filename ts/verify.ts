@@ -69,7 +69,7 @@ export async function verifyCheckpoint(train: string, options: VerifyOptions = {
   if (inputs !== undefined && !(Array.isArray(inputs) && inputs.length > 0))
     throw invalidArgument('inputs', 'at least one image', inputs);
   if ((await storedForm(train)) === 'deploy') {
-    const message = `Expected a checkpoint as it was trained for train but ${train} is fused already.`;
+    const message = `Expected a checkpoint as it was trained for train but ${train} is fused already, at least in part.`;
     throw new RepVGGError('ERR_INVALID_ARGUMENT', message);
   }
   // Noise is made at the size of the crop.

@@ -18,21 +18,24 @@ import {missing, type NamedTensors, tensorOf, wrongShape} from './named_tensors.
  * Reads the numbers of an architecture off the shapes that determine them: the widths from the first block of each
  * stage, the groups from block 2, the first that may have them. Whether all other shapes agree is not
  * looked at here.
+ *
+ * @param forms of the blocks
  */
 export function inferArchitecture(
   checkpoint: NamedTensors,
   {dialect, stages}: NamedBlocks,
-  form: Form,
+  forms: readonly Form[],
   linear: LayerNames | null,
 ): Architecture {
-  const kernelName = (names: BlockNames): string => (form === 'deploy' ? names.fused : names.dense).weight;
+  const names = stages.flat();
+  const kernelNames = names.map(({fused, dense}, i) => (forms[i] === 'deploy' ? fused : dense).weight);
+  let index = 0;
   const kernels = stages.map((blocks, stage) => {
     if (blocks.length === 0) throw missing(checkpoint, `${dialect.stages[stage - 1]![0]}.0.*`);
-    return blocks.map(names => kernelShape(checkpoint, kernelName(names)));
+    return blocks.map(() => kernelShape(checkpoint, kernelNames[index++]!));
   });
   const [, before, grouped] = kernels.flat();
   const [, stage1, stage2, stage3, stage4] = kernels;
-  const names = stages.flat();
   const architecture: Architecture = {
     name: 'custom',
     numBlocks: [stage1!.length, stage2!.length, stage3!.length, stage4!.length],
@@ -43,7 +46,7 @@ export function inferArchitecture(
   };
   for (const {index, inChannels, outChannels, groups} of blockShapes(architecture)) {
     if (inChannels % groups === 0 && outChannels % groups === 0) continue;
-    const kernel = tensorOf(checkpoint, kernelName(names[index]!));
+    const kernel = tensorOf(checkpoint, kernelNames[index]!);
     throw wrongShape(
       checkpoint,
       kernel,

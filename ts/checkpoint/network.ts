@@ -22,7 +22,7 @@ import type {
 import {inSlices} from '../turns.ts';
 import type {BatchNormNames, BlockNames, LayerNames} from './block_names.ts';
 import type {Checkpoint, TensorInfo} from './checkpoint.ts';
-import {checkpointStructure, type Structure, type StructureOptions} from './structure.ts';
+import {checkpointStructure, type StoredBlock, type Structure, type StructureOptions} from './structure.ts';
 
 /** Blocks that are read at a time: the small tensors of one while the kernels of another are fused. Each is memory. */
 const blocksAhead = 2;
@@ -50,7 +50,11 @@ export function networkFromCheckpoint(
     storedForm,
     blocks(form, signal) {
       if (form === 'train' && storedForm === 'deploy') {
-        throw invalidArgument('form', `"deploy" (${checkpoint.path} is already fused)`, form);
+        throw invalidArgument(
+          'form',
+          `"deploy" (${describeFused(structure)} of ${checkpoint.path} are already fused)`,
+          form,
+        );
       }
       return readBlocks(reader, structure, form === 'deploy' ? kernels : null, signal);
     },
@@ -60,13 +64,19 @@ export function networkFromCheckpoint(
   };
 }
 
+/** "all blocks", "3 of 28 blocks" */
+function describeFused({blocks}: Structure): string {
+  const fused = blocks.filter(({form}) => form === 'deploy').length;
+  return `${fused === blocks.length ? 'all' : `${fused} of ${blocks.length}`} blocks`;
+}
+
 function readBlocks(
   reader: TensorReader,
   structure: Structure,
   kernels: FusionKernels | null,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<BlockParameters> {
-  async function* inTurns(): AsyncGenerator<Structure['blocks'][number]> {
+  async function* inTurns(): AsyncGenerator<StoredBlock> {
     for (const block of structure.blocks) {
       // A checkpoint need not be a file that is waited for.
       await nextTurn();
@@ -74,21 +84,19 @@ function readBlocks(
       yield block;
     }
   }
-  const read = (block: Structure['blocks'][number]): Promise<BlockParameters> =>
-    readBlock(reader, structure, block, kernels, signal);
+  const read = (block: StoredBlock): Promise<BlockParameters> => readBlock(reader, block, kernels, signal);
   return workAhead(inTurns(), blocksAhead, read, () => {});
 }
 
 async function readBlock(
   reader: TensorReader,
-  {form, sumIsNormalised}: Structure,
-  {shape, names}: Structure['blocks'][number],
+  {shape, names, form, sum: sumNames}: StoredBlock,
   kernels: FusionKernels | null,
   signal: AbortSignal | undefined,
 ): Promise<BlockParameters> {
   const squeezeExcite = shape.squeezeChannels > 0 ? await reader.squeezeExcite(names) : null;
   const channels = shape.outChannels;
-  const sum = sumIsNormalised ? await reader.batchNorm(names.sum, channels) : null;
+  const sum = sumNames && (await reader.batchNorm(sumNames, channels));
   if (form === 'deploy') {
     const convolution = sum
       ? await normalised(reader, names, sum, signal)

@@ -16,15 +16,23 @@ import {inferArchitecture, settleArchitecture} from './infer_architecture.ts';
 import {type NamedTensors, tensorOf, wrongShape} from './named_tensors.ts';
 import {plainTensors} from './plain_tensors.ts';
 
+/** A block of a checkpoint. */
+export interface StoredBlock {
+  shape: BlockShape;
+  names: BlockNames;
+  form: Form;
+  /** The batch normalisation of the sum of its branches, or behind its fused convolution. */
+  sum: BatchNormNames | null;
+}
+
 export interface Structure {
   architecture: Architecture;
+  /** 'deploy' where any block is fused, since that one cannot be had as it was trained. */
   form: Form;
   dialect: Dialect;
   /** The checkpoint's tensors under their own names, in the layouts of the official network. */
   tensors: ReadonlyMap<string, TensorInfo>;
-  blocks: readonly {shape: BlockShape; names: BlockNames}[];
-  /** Whether a batch normalisation stands behind the sum of the branches, or behind the fused convolution. */
-  sumIsNormalised: boolean;
+  blocks: readonly StoredBlock[];
   /** What batch normalisations add to the variance; null where none is left. */
   eps: number | null;
   linear: LayerNames | null;
@@ -52,42 +60,45 @@ export function checkpointStructure(file: Checkpoint, options: StructureOptions 
   const tensors = plainTensors(unwrapped, dialect);
   const checkpoint: NamedTensors = {path: file.path, tensors};
   const named = stages.flat();
-  // Where all branches are there, they are what was trained, and a fused kernel beside them is what they once were.
-  const isFused = named.some(({fused}) => tensors.has(fused.weight));
-  const form: Form = isFused && !named.every(({dense}) => tensors.has(dense.weight)) ? 'deploy' : 'train';
-  if (form === 'deploy') refuseBranches(checkpoint, named);
+  const forms = storedForms(checkpoint, named);
+  const form: Form = forms.includes('deploy') ? 'deploy' : 'train';
   const linearNames = layerNames(dialect.linear);
   const linear = Object.values(linearNames).some(name => tensors.has(name)) ? linearNames : null;
-  const inferred = inferArchitecture(checkpoint, {dialect, stages}, form, linear);
-  // Behind a fused convolution it can be fused too.
-  const sumIsNormalised = named.some(({sum}) => sum && (form === 'train' || tensors.has(sum.gamma)));
-  if (form === 'train' && sumIsNormalised && inferred.squeezeExcite)
-    throw gatedSum(checkpoint, dialect, named);
+  const inferred = inferArchitecture(checkpoint, {dialect, stages}, forms, linear);
   const architecture = settleArchitecture(checkpoint, inferred, expected);
   const shapes = blockShapes(architecture);
-  const blocks = named.map((names, index) => ({names, shape: shapes[index]!}));
+  // Behind a fused convolution it can be fused too, and then is in all of these.
+  const fusedKeepSum = named.some(({sum}, i) => sum && forms[i] === 'deploy' && tensors.has(sum.gamma));
+  const blocks = named.map((names, index): StoredBlock => {
+    const ownForm = forms[index]!;
+    const sum = ownForm === 'train' || fusedKeepSum ? names.sum : null;
+    if (ownForm === 'train' && sum && inferred.squeezeExcite) throw gatedSum(checkpoint, dialect, named);
+    return {shape: shapes[index]!, names, form: ownForm, sum};
+  });
+  const hasNorms = blocks.some(({form, sum}) => form === 'train' || sum);
   const structure = {
     architecture,
     form,
     dialect,
     tensors,
     blocks,
-    sumIsNormalised,
-    eps: form === 'train' || sumIsNormalised ? (file.eps ?? eps ?? dialect.batchNorm.eps) : null,
+    eps: hasNorms ? (file.eps ?? eps ?? dialect.batchNorm.eps) : null,
     linear,
   };
   checkTensors(checkpoint, structure);
   return structure;
 }
 
-/** In a fused network: with some of its blocks as they were trained it would be neither form. */
-function refuseBranches({path, tensors}: NamedTensors, blocks: readonly BlockNames[]): void {
-  const left = blocks.find(({fused, dense}) => !tensors.has(fused.weight) && tensors.has(dense.weight));
-  if (!left) return;
-  const fused = blocks.find(({fused}) => tensors.has(fused.weight))!.fused.weight;
-  throw new RepVGGError(
-    'ERR_CHECKPOINT_UNSUPPORTED',
-    `Expected blocks that are all fused or all as they were trained in ${path} but received "${fused}" and "${left.dense.weight}": save the network before any is fused.`,
+/**
+ * Each block has a form of its own: a network may be fused in part. Where all blocks have branches, they are what was
+ * trained, and a fused kernel beside them is what they once were.
+ */
+function storedForms({tensors}: NamedTensors, blocks: readonly BlockNames[]): Form[] {
+  const hasBranches = blocks.every(({dense}) => tensors.has(dense.weight));
+  const isFused = blocks.some(({fused}) => tensors.has(fused.weight));
+  if (!isFused || hasBranches) return blocks.map(() => 'train');
+  return blocks.map(({dense, fused}) =>
+    tensors.has(dense.weight) && !tensors.has(fused.weight) ? 'train' : 'deploy',
   );
 }
 
@@ -120,9 +131,7 @@ function checkTensors(checkpoint: NamedTensors, structure: Structure): void {
 function* tensorShapes({
   tensors,
   architecture,
-  form,
   blocks,
-  sumIsNormalised,
   linear,
 }: Structure): Generator<[name: string, shape: number[]]> {
   function* convolution(names: LayerNames, shape: number[]): Generator<[string, number[]]> {
@@ -133,10 +142,10 @@ function* tensorShapes({
     if (!names) return;
     for (const name of [names.gamma, names.beta, names.mean, names.variance]) yield [name, [channels]];
   }
-  for (const {names, shape} of blocks) {
+  for (const {names, shape, form, sum} of blocks) {
     const {inChannels, outChannels, groups, identity, squeezeChannels} = shape;
     const kernel = [outChannels, inChannels / groups, 3, 3];
-    if (form === 'deploy' && !sumIsNormalised) {
+    if (form === 'deploy' && !sum) {
       yield [names.fused.weight, kernel];
       yield [names.fused.bias, [outChannels]];
     } else if (form === 'deploy') {
@@ -148,7 +157,7 @@ function* tensorShapes({
       yield* batchNorm(names.pointwise.batchNorm, outChannels);
       if (identity) yield* batchNorm(names.identity, outChannels);
     }
-    if (sumIsNormalised) yield* batchNorm(names.sum, outChannels);
+    yield* batchNorm(sum, outChannels);
     if (squeezeChannels > 0) {
       const {down, up} = names.squeezeExcite;
       yield [down.weight, [squeezeChannels, outChannels, 1, 1]];

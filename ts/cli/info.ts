@@ -51,6 +51,8 @@ interface CheckpointInfo {
   /** Whose parameter names it has. */
   names: string;
   form: Form;
+  /** Blocks that are stored fused. */
+  fusedBlocks: number;
   /** What its batch normalisations add to the variance; null where none is left. */
   eps: number | null;
   tensors: number;
@@ -116,11 +118,13 @@ async function identify(
   await using file = await openCheckpoint(await locateCheckpoint(model));
   const structure = checkpointStructure(file, {eps});
   const {path, format, tensors} = file;
-  const {architecture, dialect, form} = structure;
+  const {architecture, dialect, form, blocks, eps: ownEps} = structure;
+  const fusedBlocks = blocks.filter(({form}) => form === 'deploy').length;
+  const names = dialect.name;
   return {
     architecture,
     crop: preprocessingOf(file, architecture).crop,
-    checkpoint: {path, format, names: dialect.name, form, eps: structure.eps, tensors: tensors.size},
+    checkpoint: {path, format, names, form, fusedBlocks, eps: ownEps, tensors: tensors.size},
   };
 }
 
@@ -143,12 +147,18 @@ async function printSummary(
       ? [
           ['file', oneLine(`${checkpoint.path} (${checkpoint.format}, ${checkpoint.tensors} tensors)`)],
           ['names', checkpoint.names],
-          ['form', checkpoint.form === 'train' ? 'train (three branches)' : 'deploy (fused)'],
+          ['form', describeForm(checkpoint, architecture)],
           ...(checkpoint.eps === null ? [] : [['epsilon', checkpoint.eps.toExponential()]]),
         ]
       : []),
   ]);
   await print();
+}
+
+function describeForm({form, fusedBlocks}: CheckpointInfo, {numBlocks}: Architecture): string {
+  if (form === 'train') return 'train (three branches)';
+  const blocks = numBlocks.reduce((a, b) => a + b, 1);
+  return fusedBlocks === blocks ? 'deploy (fused)' : `deploy (${fusedBlocks} of ${blocks} blocks fused)`;
 }
 
 async function printLayers(
