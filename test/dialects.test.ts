@@ -192,8 +192,8 @@ test('modules that all tensors are within are no part of their names', async t =
     t.is(network.architecture.numClasses, smallNetwork.numClasses);
   }
   t.throws(() => load(renamed(name => (name.startsWith('linear') ? name : `model.${name}`))), {
-    code: 'ERR_CHECKPOINT_UNSUPPORTED',
-    message: /such as "model\.stage0\./,
+    code: 'ERR_CHECKPOINT_EXTRA_TENSOR',
+    message: /beside those of "model\." received also "linear\.weight"/,
   });
   const [first] = small;
   t.throws(() => load([...small.slice(1).map(info => ({...info, name: `model.${info.name}`})), first!]), {

@@ -113,6 +113,36 @@ test('a quantised network is refused', t => {
   refuse(t, edit(smallDeploy, name, int8), 'ERR_CHECKPOINT_UNSUPPORTED', [name, 'received i8']);
 });
 
+test('tensors that something else has made of the network’s are told what of', t => {
+  const missing = 'ERR_CHECKPOINT_MISSING_TENSOR';
+  const name = 'stage2.0.rbr_dense.conv.weight';
+  const replaced = (...names: string[]): TensorInfo[] => [
+    ...edit(small, name, null),
+    ...names.map(name => randomTensor(name, [12, 8, 3, 3])),
+  ];
+  const module = 'stage2.0.rbr_dense.conv';
+  refuse(t, replaced(`${module}.weight_orig`, `${module}.weight_mask`), missing, [name, 'prune.remove(']);
+  const parametrised = [0, 1].map(i => `${module}.parametrizations.weight.original${i}`);
+  refuse(t, replaced(...parametrised), missing, [name, 'remove_parametrizations(']);
+  refuse(t, replaced(`${module}.weight_g`, `${module}.weight_v`), missing, [name, 'remove_weight_norm(']);
+  const observed = randomTensor('stage0.rbr_reparam.weight_fake_quant.scale', [1]);
+  const before = 'of training for quantisation: save the network as it was before';
+  refuse(t, [...smallDeploy, observed], 'ERR_CHECKPOINT_EXTRA_TENSOR', [observed.name, before]);
+  const gathered = ['received [0]', 'ZeRO-3', 'zero_to_fp32.py FOLDER OUT'];
+  const empty = randomTensor('stage0.rbr_dense.conv.weight', [0]);
+  refuse(t, edit(small, empty.name, empty), 'ERR_CHECKPOINT_SHAPE', gathered);
+});
+
+test('a network within a module, beside whatever else that has', t => {
+  const code = 'ERR_CHECKPOINT_EXTRA_TENSOR';
+  const within = (prefix: string): TensorInfo[] =>
+    small.map(info => ({...info, name: `${prefix}${info.name}`}));
+  const save = '{k.removeprefix("model."): v for k, v in state_dict.items() if k.startswith("model.")}';
+  const loss = randomTensor('criterion.weight', [10]);
+  refuse(t, [...within('model.'), loss], code, ['beside those of "model."', '"criterion.weight"', save]);
+  refuse(t, [...within('model.'), ...within('ema.')], code, ['"ema.stage0.rbr_dense.conv.weight"', save]);
+});
+
 test('a missing tensor is named', t => {
   const code = 'ERR_CHECKPOINT_MISSING_TENSOR';
   for (const name of [

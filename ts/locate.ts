@@ -1,20 +1,44 @@
 import {existsSync} from 'node:fs';
+import {readdir} from 'node:fs/promises';
+import {join} from 'node:path';
+import {printable} from './checkpoint/file.ts';
+import {foreignFolder} from './checkpoint/foreign.ts';
 import {digits} from './digits.ts';
+import {RepVGGError} from './errors.ts';
 import type {FetchOptions} from './hub/fetch.ts';
 import {isHubId} from './hub/id.ts';
+import {chooseWeights, usualWeights, weightFile} from './weight_files.ts';
 
 /**
- * The file of a checkpoint: itself, the embedded one for "digits", or where there is no such file and it has the form of
- * "owner/name", the weights of that model of the Hugging Face hub, fetched into its cache.
+ * The file of a checkpoint: itself, the embedded one for "digits", the weights in a folder, or where there is no such file
+ * and it has the form of "owner/name", the weights of that model of the Hugging Face hub, fetched into its cache.
  *
- * @throws {RepVGGError} ERR_DOWNLOAD, or the signal's reason once it is aborted
+ * @throws {RepVGGError} ERR_DOWNLOAD, ERR_FILE_READ or ERR_CHECKPOINT_UNSUPPORTED for a folder that does not say which of its
+ *   files, or the signal's reason once it is aborted
  */
 export async function locateCheckpoint(
   checkpoint: string,
   options: Pick<FetchOptions, 'onProgress' | 'signal'> = {},
 ): Promise<string> {
   if (checkpoint === 'digits') return digits.checkpoint;
-  if (!isHubId(checkpoint) || existsSync(checkpoint)) return checkpoint;
+  if (!isHubId(checkpoint) || existsSync(checkpoint)) return (await inFolder(checkpoint)) ?? checkpoint;
   const {fetchModel} = await import('./hub/fetch.ts');
   return (await fetchModel(checkpoint, options)).path;
+}
+
+/** The weights in a folder, as libraries save a model and as repositories of the hub have it. */
+async function inFolder(folder: string): Promise<string | undefined> {
+  // What is no folder, or cannot be looked into, is for whoever opens it to say.
+  const names = await readdir(folder).catch(() => undefined);
+  if (!names) return undefined;
+  const foreign = usualWeights(names) === undefined ? foreignFolder(names) : undefined;
+  const chosen = chooseWeights(names);
+  if (foreign === undefined && chosen !== undefined) return join(folder, chosen);
+  const fail = (code: 'ERR_FILE_READ' | 'ERR_CHECKPOINT_UNSUPPORTED', problem: string): RepVGGError =>
+    new RepVGGError(code, `Cannot read checkpoint ${folder}: ${problem}.`);
+  if (foreign !== undefined) throw fail('ERR_CHECKPOINT_UNSUPPORTED', foreign);
+  const weights = names.filter(name => weightFile.test(name)).toSorted();
+  const shown = weights.slice(0, 5).map(printable).join(', ');
+  const files = weights.length > 0 ? `${shown}${weights.length > 5 ? ', …' : ''}` : 'no file of weights';
+  throw fail('ERR_FILE_READ', `it is a directory with ${files}, so name the file`);
 }

@@ -7,6 +7,7 @@ import {
   Folder,
   floats,
   int,
+  list,
   pickle,
   tensor,
   text,
@@ -194,7 +195,113 @@ test('the classes of a legacy file come with their source code, which is passed 
   t.deepEqual([...checkpoint.tensors.keys()], ['weight']);
 });
 
+test('what torch.compile, FSDP and DataParallel put around modules is no part of their names', async t => {
+  const names = {
+    'module._orig_mod.a.weight': weight,
+    '_orig_mod.b._orig_mod.weight': weight,
+    '_fsdp_wrapped_module.c.0._checkpoint_wrapped_module._orig_mod.weight': weight,
+    'my_orig_mod.module.weight': weight,
+  };
+  const kept = ['a.weight', 'b.weight', 'c.0.weight', 'my_orig_mod.module.weight'];
+  t.deepEqual(Object.keys(await readAll(pickle(dict(names)))), kept);
+});
+
+test('a compiled module is the module', async t => {
+  // torch.save(torch.compile(model)) of PyTorch 2.13; other modules may be compiled within it.
+  const compiled = (module: Buffer): Buffer => {
+    const compiler = object('torch._dynamo.convert_frame\nCatchErrorsWrapper', dict({_hooks: concat('N')}));
+    const context = concat('ctorch._dynamo.eval_frame\nOptimizeContext\n', tuple(compiler, '\x89'), 'R');
+    return concat('ctorch._dynamo.eval_frame\nOptimizedModule\n', tuple(module, context), 'R');
+  };
+  const inner = torchModule({parameters: {weight: parameter}});
+  const whole = compiled(torchModule({modules: {a: compiled(inner), b: inner}}));
+  t.deepEqual(await readAll(pickle(whole)), {'a.weight': [1, 2], 'b.weight': [1, 2]});
+});
+
+test('a network under any other name is found beside single tensors and other objects', async t => {
+  const module = torchModule({parameters: {weight: parameter}, buffers: {mean: bias}});
+  const rows = {weight: [1, 2], mean: [3]};
+  for (const network of [module, dict({weight, mean: bias})]) {
+    const optimizer = dict({state: dict({}), param_groups: list(dict({lr: int(1)}))});
+    t.deepEqual(await readAll(pickle(dict({loss: bias, optimizer, net: network, epoch: int(3)}))), rows);
+    const again = concat(network, 'q\x05');
+    t.deepEqual(await readAll(pickle(dict({net: again, copy: 'h\x05'}))), rows);
+    // What torch.distributed.checkpoint has of an application, as one file.
+    t.deepEqual(await readAll(pickle(dict({app: dict({model: network, optim: optimizer})}))), rows);
+  }
+});
+
 // Modules that are not what they should be.
+
+test(
+  'two networks under names of their own',
+  refusal,
+  () =>
+    folder.write(
+      torchZip(pickle(dict({student: dict({weight}), teacher: dict({weight, bias})})), {
+        0: floats(1, 2),
+        1: floats(3),
+      }),
+    ),
+  'ERR_CHECKPOINT_FORMAT',
+  /expected one state dict but found 2, under student, teacher, so save the one .*torch\.load\(path\)\["student"\], out\)/,
+);
+
+const wrapper = (type: string): Buffer => {
+  const layout = concat('ctorch.serialization\n_get_layout\n', tuple(text('torch.strided')), 'R');
+  const name = `c${type}\n`;
+  const args = tuple(name, 'ctorch\nfloat32\n', tuple(int(2)), tuple(int(1)), int(0), layout);
+  const rebuild = 'ctorch._utils\n_rebuild_wrapper_subclass\n';
+  const state = dict({inner: weight});
+  return concat('ctorch._tensor\n_rebuild_from_type_v2\n', tuple(rebuild, name, args, state), 'R');
+};
+for (const [type, expected] of [
+  [
+    'torchao.dtypes.affine\nQuantizedTensor',
+    /tensors of the class torchao\.dtypes\.affine\.QuantizedTensor, which/,
+  ],
+  ['torch.distributed.tensor\nDTensor', /of which other processes have a part, .*full_state_dict=True/],
+  ['torch.distributed._tensor.api\nDTensor', /of which other processes have a part, .*full_state_dict=True/],
+] as const) {
+  test(
+    `a tensor of the class ${type.replace('\n', '.')}`,
+    refusal,
+    () => folder.write(torchZip(pickle(dict({weight: wrapper(type)})), {0: floats(1, 2)})),
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    expected,
+  );
+}
+test(
+  'a tensor that a call makes which is not on the list',
+  refusal,
+  () => {
+    const args = tuple('cos\nsystem\n', 'ctorch\nTensor\n', tuple(text('touch x')), '}');
+    const made = concat('ctorch._tensor\n_rebuild_from_type_v2\n', args, 'R');
+    return folder.write(torchZip(pickle(dict({weight: made})), {}));
+  },
+  'ERR_CHECKPOINT_UNSAFE',
+  /its pickle calls os\.system/,
+);
+test(
+  'the index of a folder of torch.distributed.checkpoint',
+  refusal,
+  () => folder.write(pickle(object('torch.distributed.checkpoint.metadata\nMetadata', dict({})))),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /torch\.distributed\.checkpoint, so make one file of it: python -m .*dcp_to_torch FOLDER OUT\.pth/,
+);
+test(
+  'many modules of the same parts',
+  refusal,
+  () => {
+    const parts = dict(Object.fromEntries(Array.from({length: 5000}, (_, i) => [`p${i}`, concat('N')])));
+    const state = dict({_parameters: parts, _modules: concat('}'), _buffers: concat('}')});
+    const first = object('my\nNet', concat(state, 'q\x05'));
+    const others = Array.from({length: 200}, (_, i) => [`n${i}`, object('my\nNet', concat('h\x05'))]);
+    return folder.write(torchZip(pickle(dict({first, ...Object.fromEntries(others)})), {}));
+  },
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /a module of more than 20000 parts/,
+);
 
 const endless = concat(
   'cmy\nNet\n)\x81q\x01',

@@ -35,7 +35,7 @@ test(
 test(
   'another zip',
   refusal,
-  () => zip([{name: 'a/b.npy', data: floats(1)}]),
+  () => zip([{name: 'a/b.txt', data: floats(1)}]),
   'ERR_CHECKPOINT_FORMAT',
   /one entry \*\/data\.pkl, but found none/,
 );

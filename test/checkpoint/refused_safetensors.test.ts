@@ -4,8 +4,8 @@ import {dirname, join} from 'node:path';
 import test from 'ava';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import type {RepVGGErrorCode} from '../../ts/errors.ts';
-import {floats, safetensors} from './build.ts';
-import {folder, oneTensor, refusal} from './refusal.ts';
+import {dict, floats, list, pickle, safetensors, tensor} from './build.ts';
+import {folder, inZip, refusal} from './refusal.ts';
 
 const four = floats(1, 2, 3, 4);
 const x = (fields: object): object => ({x: {dtype: 'F32', shape: [4], data_offsets: [0, 16], ...fields}});
@@ -139,12 +139,23 @@ test(
   /tensor y in part, which has no such tensor/,
 );
 test(
-  "an index of PyTorch's parts",
+  'an index of two names that are one without those of wrappers',
   refusal,
-  () => indexed({weight_map: {x: 'part.bin'}}, {'part.bin': oneTensor({})}),
-  'ERR_CHECKPOINT_UNSUPPORTED',
-  /its index names part\.bin, which is of PyTorch: in parts, only safetensors are read, so save it in one file or/,
+  () => indexed({weight_map: {x: 'part', 'module.x': 'part'}}, {part: safetensors(x({}), four)}),
+  'ERR_CHECKPOINT_CORRUPT',
+  /it has two tensors named x/,
 );
+test('an index whose parts are pickles of very many values together', async t => {
+  const parts = Array.from({length: 6}, (_, i): [string, Buffer] => [
+    `${i}.bin`,
+    inZip(pickle(dict({[`x${i}`]: tensor({length: 4, shape: [4]}), y: list('N'.repeat(2e5))}))),
+  ]);
+  const weight_map = Object.fromEntries(parts.map(([name], i) => [`x${i}`, name]));
+  await t.throwsAsync(openCheckpoint(await indexed({weight_map}, Object.fromEntries(parts))), {
+    code: 'ERR_CHECKPOINT_UNSUPPORTED',
+    message: /[34]\.bin: its pickle makes more than 1,000,000 values/,
+  });
+});
 test(
   'an index with two members of one name',
   refusal,

@@ -5,7 +5,7 @@ import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import type {TensorToWrite} from '../../ts/checkpoint/state_dict.ts';
 import {writeSafetensors} from '../../ts/checkpoint/write_safetensors.ts';
 import {checkpoint as fixture} from '../fixtures.ts';
-import {Folder, floats, safetensors} from './build.ts';
+import {dict, Folder, floats, pickle, safetensors, tensor, torchZip} from './build.ts';
 
 const folder = new Folder();
 test.after.always(() => folder.remove());
@@ -32,6 +32,26 @@ test('the files of the safetensors library hold what PyTorch files hold', async 
 test('the parts of a sharded checkpoint are read beside its index', async t => {
   const index = fixture('sharded/model.safetensors.index.json');
   t.deepEqual(byName(await readAll(index)), byName(await readAll(fixture('narrow.timm.zip.pth'))));
+});
+
+test("the parts of a sharded checkpoint may be PyTorch's files, or some of them", async t => {
+  const part = (key: string): Buffer =>
+    torchZip(pickle(dict({[key]: tensor({length: 2, shape: [2]})})), {0: floats(1, 2)});
+  const parts = {
+    '1.bin': part('module.a'),
+    '2.bin': part('b'),
+    '3.safetensors': safetensors({c: {dtype: 'F32', shape: [2], data_offsets: [0, 8]}}, floats(3, 4)),
+  };
+  const weight_map = {'module.a': '1.bin', b: '2.bin', c: '3.safetensors'};
+  const index = await folder.path('parts/pytorch_model.bin.index.json');
+  await mkdir(dirname(index), {recursive: true});
+  await writeFile(index, JSON.stringify({metadata: {total_size: 24}, weight_map}));
+  for (const [name, bytes] of Object.entries(parts)) await writeFile(join(dirname(index), name), bytes);
+  t.deepEqual(await readAll(index), [
+    ['a', 'f32', [2], [1, 2]],
+    ['b', 'f32', [2], [1, 2]],
+    ['c', 'f32', [2], [3, 4]],
+  ]);
 });
 
 test('every kind of element, scalars and empty tensors, in any order', async t => {

@@ -104,7 +104,7 @@ test('an index of safetensors comes with its files, and is a checkpoint', async 
   t.deepEqual(progress.at(-1), [bytes - sizes[0]!, bytes - sizes[0]!]);
   await using checkpoint = await openCheckpoint(fetched.path);
   for (const tensor of checkpoint.tensors.values()) await tensor.read();
-  t.is(checkpoint.format, 'sharded safetensors');
+  t.is(checkpoint.format, 'index of several files');
 
   const {length} = hub.requests;
   const offline = {...environment, offline: true};

@@ -87,6 +87,7 @@ export function recogniseBlocks({
     }
   }
   if (!best) {
+    refuseCompany(path, [...tensors.keys()]);
     const [first] = tensors.keys();
     const received =
       first === undefined ? 'no tensor' : `${tensors.size} tensors such as "${printable(first)}"`;
@@ -109,6 +110,29 @@ export function recogniseBlocks({
     stages: [[blockNames(dialect, dialect.stem)], ...stages],
     tensors: prefix === '' ? tensors : withoutPrefix(tensors, prefix),
   };
+}
+
+/** The first tensors of networks within modules, beside which others are: a loss, a metric, a second network. */
+function refuseCompany(path: string, names: readonly string[]): void {
+  const stems = dialects.flatMap(dialect => {
+    const {dense, fused} = blockNames(dialect, dialect.stem);
+    return [`.${dense.weight}`, `.${fused.weight}`];
+  });
+  const prefixes = new Set(
+    names.flatMap(name => {
+      const stem = stems.find(stem => name.endsWith(stem));
+      return stem === undefined ? [] : [name.slice(0, 1 - stem.length)];
+    }),
+  );
+  const [prefix] = prefixes;
+  if (prefix === undefined) return;
+  const other = names.find(name => !name.startsWith(prefix))!;
+  const shown = JSON.stringify(printable(prefix));
+  throw new RepVGGError(
+    'ERR_CHECKPOINT_EXTRA_TENSOR',
+    `Expected the tensors of one network in ${path} but beside those of ${shown} received also "${printable(other)}"; ` +
+      `save its own alone, {k.removeprefix(${shown}): v for k, v in state_dict.items() if k.startswith(${shown})}.`,
+  );
 }
 
 /** What all names begin with, module by module: "", "model.", "model.net.". */

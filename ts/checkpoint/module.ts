@@ -25,19 +25,23 @@ export interface ModuleContent {
  * saved, and those of its modules, with names as torch.nn.Module.state_dict gives them. Neither its classes nor their
  * code are needed.
  *
+ * @param count of the parts of all modules of a file, which are as many as of one
  * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when it has too many parts, as a module within itself has, or batch
  *   normalisations that add different numbers
  */
-export function moduleContent(root: PythonObject, file: CheckpointFile): ModuleContent {
+export function moduleContent(
+  root: PythonObject,
+  file: CheckpointFile,
+  count: {members: number},
+): ModuleContent {
   const tensors = new Map<string, unknown>();
   let eps: number | undefined;
-  let count = 0;
 
   function* members(dict: unknown, prefix: string): Generator<[name: string, value: unknown]> {
     for (const [key, value] of dict instanceof Map ? dict : []) {
       if (typeof key !== 'string') continue;
       const name = prefix + key;
-      if (++count > maxMembers || name.length > maxNameLength) {
+      if (++count.members > maxMembers || name.length > maxNameLength) {
         const problem = `it is a module of more than ${maxMembers} parts, or of modules within each other without end`;
         throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
       }

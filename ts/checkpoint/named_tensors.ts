@@ -12,15 +12,43 @@ export function tensorOf(checkpoint: NamedTensors, name: string): TensorInfo {
 }
 
 export function missing({path, tensors}: NamedTensors, name: string): RepVGGError {
+  const advice =
+    reparametrisations.find(([stored]) => tensors.has(stored(name)))?.[1] ??
+    (/-\d+-of-\d+\.\w+$/.test(path)
+      ? 'it is one file of several, so load the index of them, *.index.json'
+      : 'save the whole state dict of the network');
   return new RepVGGError(
     'ERR_CHECKPOINT_MISSING_TENSOR',
-    `Expected tensor "${printable(name)}" in ${path} but its ${tensors.size} tensors do not include it; save the whole state dict of the network.`,
+    `Expected tensor "${printable(name)}" in ${path} but its ${tensors.size} tensors do not include it; ${advice}.`,
   );
 }
 
+/** What PyTorch has in the place of a weight that it computes from others, and how to have it computed for good. */
+const reparametrisations: readonly [stored: (name: string) => string, advice: string][] = [
+  [
+    name => `${name}_orig`,
+    'it is pruned, so make that permanent before it is saved: torch.nn.utils.prune.remove(module, name)',
+  ],
+  [
+    name => name.replace(/([^.]+)$/, 'parametrizations.$1.original0'),
+    'it is parametrised, so end that before it is saved: torch.nn.utils.parametrize.remove_parametrizations(module, name)',
+  ],
+  [
+    name => name.replace(/([^.]+)$/, 'parametrizations.$1.original'),
+    'it is parametrised, so end that before it is saved: torch.nn.utils.parametrize.remove_parametrizations(module, name)',
+  ],
+  [
+    name => `${name}_g`,
+    'its weight is normalised, so end that before it is saved: torch.nn.utils.remove_weight_norm(module)',
+  ],
+];
+
 export function wrongShape({path}: NamedTensors, {name, shape}: TensorInfo, expected: string): RepVGGError {
+  const advice = shape.includes(0)
+    ? ", since its numbers are in other files, as DeepSpeed's ZeRO-3 leaves them: gather them, python zero_to_fp32.py FOLDER OUT"
+    : '';
   return new RepVGGError(
     'ERR_CHECKPOINT_SHAPE',
-    `Expected shape ${expected} for tensor "${printable(name)}" of ${path} but received [${shape.join(', ')}].`,
+    `Expected shape ${expected} for tensor "${printable(name)}" of ${path} but received [${shape.join(', ')}]${advice}.`,
   );
 }

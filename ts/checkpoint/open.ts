@@ -2,6 +2,7 @@ import {setImmediate as nextTurn} from 'node:timers/promises';
 import type {PreprocessingOptions} from '../preprocessing.ts';
 import type {Checkpoint, StateDict} from './checkpoint.ts';
 import {CheckpointFile} from './file.ts';
+import {foreignFile} from './foreign.ts';
 import {isMindSpore, readMindSpore} from './mindspore.ts';
 import {readOnnx} from './onnx.ts';
 import {readOnnxPreprocessing} from './onnx_metadata.ts';
@@ -10,7 +11,8 @@ import {readPlainPickle} from './plain_pickle.ts';
 import {isPyTorchLegacy, readPyTorchLegacy} from './pytorch_legacy.ts';
 import {readPyTorchTar} from './pytorch_tar.ts';
 import {isPyTorchZip, readPyTorchZip} from './pytorch_zip.ts';
-import {isSafetensors, readSafetensors, readSafetensorsIndex} from './safetensors.ts';
+import {isSafetensors, readSafetensors} from './safetensors.ts';
+import {readSharded} from './sharded.ts';
 
 /** A file format for tensors, told by how a file begins. */
 interface Container {
@@ -60,9 +62,9 @@ const containers: readonly Container[] = [
     preprocessing: readOnnxPreprocessing,
   },
   {
-    format: 'sharded safetensors',
+    format: 'index of several files',
     matches: head => /^\s*\{\s*"(metadata|weight_map)"/.test(head.toString('latin1')),
-    read: readSafetensorsIndex,
+    read: readSharded,
   },
 ];
 
@@ -83,7 +85,7 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
   try {
     const head = await file.read(0, Math.min(headBytes, file.size), 'its first bytes');
     const container = containers.find(({matches}) => matches(head));
-    if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', describeUnknown(head));
+    if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', foreignFile(head) ?? describeUnknown(head));
     const {tensors, eps} = await container.read(file);
     const preprocessing = await container.preprocessing?.(file);
     await nextTurn(); // The pickle and what the caller does with its tensors take some milliseconds each.

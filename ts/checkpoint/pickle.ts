@@ -241,12 +241,12 @@ class Unpickler implements PickleContext {
         case op.INST: {
           const module = reader.line();
           const callee = this.#global(module, reader.line());
-          stack.push(this.#call(callee, stack.popMark()));
+          stack.push(this.call(callee, stack.popMark()));
           break;
         }
         case op.REDUCE: {
           const args = stack.pop();
-          stack.push(this.#call(stack.pop(), args));
+          stack.push(this.call(stack.pop(), args));
           break;
         }
         case op.NEWOBJ: {
@@ -289,6 +289,16 @@ class Unpickler implements PickleContext {
     }
   }
 
+  call(callee: unknown, args: unknown): unknown {
+    if (callee instanceof PickleGlobal && isArray(args)) return callee.call(args, this);
+    if (!(callee instanceof PythonName)) throw this.corrupt('has a malformed call');
+    throw this.#options.fail(
+      'ERR_CHECKPOINT_UNSAFE',
+      `its pickle calls ${printable(callee.name)}, which weights have no need of, and nothing was run; ` +
+        'where you trust the file, save its weights alone in Python: torch.save(model.state_dict(), path)',
+    );
+  }
+
   corrupt(problem: string): RepVGGError {
     return this.#reader.corrupt(problem);
   }
@@ -318,19 +328,9 @@ class Unpickler implements PickleContext {
     return map;
   }
 
-  #call(callee: unknown, args: unknown): unknown {
-    if (callee instanceof PickleGlobal && isArray(args)) return callee.call(args, this);
-    if (!(callee instanceof PythonName)) throw this.corrupt('has a malformed call');
-    throw this.#options.fail(
-      'ERR_CHECKPOINT_UNSAFE',
-      `its pickle calls ${printable(callee.name)}, which weights have no need of, and nothing was run; ` +
-        'where you trust the file, save its weights alone in Python: torch.save(model.state_dict(), path)',
-    );
-  }
-
   /** What `class.__new__(class, ...)` makes: of an unknown class, an object without attributes. */
   #create(callee: unknown, args: unknown): unknown {
-    if (callee instanceof PickleGlobal) return this.#call(callee, args);
+    if (callee instanceof PickleGlobal) return this.call(callee, args);
     if (callee instanceof PythonName) return new PythonObject(callee.name);
     throw this.corrupt('has a malformed call');
   }

@@ -5,6 +5,8 @@ import type {RepVGGError} from '../errors.ts';
 export interface PickleContext {
   /** Accounts for values that a call makes beyond those on the stack, so that small pickles stay small. */
   count(values: number): void;
+  /** Calls what is on the allow-list, and refuses all else. */
+  call(callee: unknown, args: unknown): unknown;
   /** The error for wrong arguments. */
   corrupt(problem: string): RepVGGError;
   /** The error for what is sound, but not read. */

@@ -1,7 +1,8 @@
 import {ByteWindow} from './byte_window.ts';
 import type {StateDict} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
-import {unpickle} from './pickle.ts';
+import {foreignZip, toTorchSave} from './foreign.ts';
+import {type PickleOptions, unpickle} from './pickle.ts';
 import {elementTypes, Storage} from './storage.ts';
 import {type StorageId, torchPickle} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
@@ -23,9 +24,19 @@ export function isPyTorchZip(head: Buffer): boolean {
 /**
  * Reads the container that `torch.save` has written since PyTorch 1.6: a zip with entries PREFIX/data.pkl, a pickle;
  * PREFIX/data/KEY, a storage each; PREFIX/version; and, since 2.1, PREFIX/byteorder.
+ *
+ * @param made by the pickles of all files that are one checkpoint
  */
-export async function readPyTorchZip(file: CheckpointFile): Promise<StateDict> {
-  const zip = await ZipArchive.open(file);
+export async function readPyTorchZip(
+  file: CheckpointFile,
+  made: PickleOptions['made'] = {values: 0},
+): Promise<StateDict> {
+  const zip = await ZipArchive.open(file).catch((cause: unknown) => {
+    // Several zips, one behind another.
+    if (!file.path.endsWith('.distcp')) throw cause;
+    const problem = `it is of a folder of torch.distributed.checkpoint, ${toTorchSave}`;
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem, cause);
+  });
   const prefix = findPrefix(zip, file);
   if (zip.has(`${prefix}constants.pkl`)) {
     throw file.fail(
@@ -49,19 +60,15 @@ export async function readPyTorchZip(file: CheckpointFile): Promise<StateDict> {
   const name = `${prefix}data.pkl`;
   const bytes = await zip.read(name, zip.isStored(name) ? maxStoredPickleBytes : maxPickleBytes);
   const pickle = new ByteWindow(bytes, 'its pickle');
-  return unwrapStateDict(await unpickle(pickle, torchPickle(file, makeStorage)), file);
+  return unwrapStateDict(await unpickle(pickle, {...torchPickle(file, makeStorage), made}), file);
 }
 
 /** The prefix is the stem of the file name at the time of saving, or "archive". */
 function findPrefix(zip: ZipArchive, file: CheckpointFile): string {
   const pickles = zip.names.filter(name => /^[^/]*\/data\.pkl$/.test(name));
   if (pickles.length === 1) return pickles[0]!.slice(0, -'data.pkl'.length);
-  if (zip.names.some(name => /(^|\/)archive_format$/.test(name))) {
-    throw file.fail(
-      'ERR_CHECKPOINT_UNSUPPORTED',
-      'it is a program of torch.export, so save its weights in Python: torch.save(torch.export.load(path).state_dict, out)',
-    );
-  }
+  const foreign = pickles.length === 0 ? foreignZip(zip.names) : undefined;
+  if (foreign !== undefined) throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', foreign);
   const problem = `expected a PyTorch zip, with one entry */data.pkl, but found ${pickles.length || 'none'}`;
   throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
 }

@@ -1,9 +1,8 @@
 import {isUtf8} from 'node:buffer';
 import type {RepVGGError} from '../errors.ts';
 import type {DType, StateDict} from './checkpoint.ts';
-import {CheckpointFile, printable} from './file.ts';
+import {type CheckpointFile, printable} from './file.ts';
 import {JsonCursor} from './json_cursor.ts';
-import {isPyTorchZip} from './pytorch_zip.ts';
 import {checkTensorCount, elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
 import {nameTensors} from './unwrap.ts';
 
@@ -11,9 +10,7 @@ import {nameTensors} from './unwrap.ts';
  * Of a header, of those of all files of an index together, and of the index. The header of the largest RepVGG has 160 kB;
  * the format allows 100 MB, in which hostile JSON would keep a machine busy for long.
  */
-const maxHeaderBytes = 2 ** 22;
-/** Files of one index. */
-const maxShards = 256;
+export const maxHeaderBytes: number = 2 ** 22;
 
 const dtypes: Readonly<Record<string, DType>> = {
   F64: 'f64',
@@ -36,80 +33,13 @@ export function isSafetensors(head: Buffer): boolean {
 /**
  * Reads the format of github.com/huggingface/safetensors: the length of a header as uint64, the header as a JSON object
  * of names to dtype, shape and offsets, and the tensors, row-major and little-endian, without gaps.
+ *
+ * @param headers of all files that are one checkpoint
  */
-export async function readSafetensors(file: CheckpointFile): Promise<StateDict> {
-  return {tensors: nameTensors((await readHeader(file)).views, file)};
-}
-
-/** Reads the index of weights that are in several files beside it: `weight_map` has the file of each tensor. */
-export async function readSafetensorsIndex(file: CheckpointFile): Promise<StateDict> {
-  const fileOf = await readIndex(file);
-  const shards = new Map<string, Map<string, TensorView>>();
-  let headerBytes = 0;
-  let count = 0;
-  for (const name of new Set(fileOf.values())) {
-    const shard = await file.openSibling(name);
-    await refuseZip(shard, name, file);
-    const header = await readHeader(shard);
-    headerBytes += header.bytes;
-    count += header.views.length;
-    if (headerBytes > maxHeaderBytes)
-      throw tooLong('the headers of its files together have', headerBytes, file);
-    checkTensorCount(count, file);
-    shards.set(name, new Map(header.views));
-  }
-  const entries = [...fileOf].map(([tensor, name]): [string, TensorView] => {
-    const view = shards.get(name)!.get(tensor);
-    if (view) return [tensor, view];
-    const problem = `its index has tensor ${printable(tensor)} in ${printable(name)}, which has no such tensor`;
-    throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
-  });
-  return {tensors: nameTensors(entries, file)};
-}
-
-/** PyTorch's own files have an index of the same form. */
-async function refuseZip(shard: CheckpointFile, name: string, file: CheckpointFile): Promise<void> {
-  if (!isPyTorchZip(await shard.read(0, Math.min(4, shard.size), 'its first bytes'))) return;
-  const problem = `its index names ${printable(name)}, which is of PyTorch: in parts, only safetensors are read`;
-  throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `${problem}, so save it in one file or as safetensors`);
-}
-
-/** The names of the files that an index names. */
-export async function shardNames(path: string): Promise<string[]> {
-  const file = await CheckpointFile.open(path);
-  try {
-    return [...new Set((await readIndex(file)).values())];
-  } finally {
-    await file.close();
-  }
-}
-
-/** The file of each tensor. */
-async function readIndex(file: CheckpointFile): Promise<Map<string, string>> {
-  if (file.size > maxHeaderBytes) throw tooLong('its index has', file.size, file);
-  const fileOf = parseIndex(await file.read(0, file.size, 'its index'), file);
-  if (new Set(fileOf.values()).size > maxShards) {
-    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `its index names more than ${maxShards} files`);
-  }
-  return fileOf;
-}
-
-function parseIndex(bytes: Buffer, file: CheckpointFile): Map<string, string> {
-  const fileOf = new Map<string, string>();
-  let found = false;
-  const json = cursor(bytes, 'index', file);
-  json.object(name => {
-    if (name !== 'weight_map') return json.skip();
-    found = true;
-    json.object(tensor => {
-      fileOf.set(tensor, json.string());
-      checkTensorCount(fileOf.size, file);
-    });
-  });
-  json.end();
-  if (found) return fileOf;
-  const problem = 'expected the index of a checkpoint in several files, but its JSON has no "weight_map"';
-  throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
+export async function readSafetensors(file: CheckpointFile, headers = {bytes: 0}): Promise<StateDict> {
+  const {bytes, views} = await readHeader(file);
+  headers.bytes += bytes;
+  return {tensors: nameTensors(views, file)};
 }
 
 async function readHeader(file: CheckpointFile): Promise<{bytes: number; views: [string, TensorView][]}> {
@@ -209,12 +139,12 @@ function checkRanges(entries: readonly Entry[], file: CheckpointFile): number {
   return position;
 }
 
-function tooLong(what: string, bytes: number | bigint, file: CheckpointFile): RepVGGError {
+export function tooLong(what: string, bytes: number | bigint, file: CheckpointFile): RepVGGError {
   const problem = `${what} ${bytes} bytes, where at most ${maxHeaderBytes} are supported`;
   return file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
 }
 
-function cursor(bytes: Buffer, what: string, file: CheckpointFile): JsonCursor {
+export function cursor(bytes: Buffer, what: string, file: CheckpointFile): JsonCursor {
   if (!isUtf8(bytes)) throw file.fail('ERR_CHECKPOINT_CORRUPT', `its ${what} is not UTF-8`);
   return new JsonCursor(bytes.toString(), problem =>
     file.fail('ERR_CHECKPOINT_CORRUPT', `its ${what} ${problem}`),

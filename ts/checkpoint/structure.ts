@@ -102,6 +102,9 @@ function storedForms({tensors}: NamedTensors, blocks: readonly BlockNames[]): Fo
   );
 }
 
+/** What PyTorch's quantisation puts beside weights to learn or imitate rounding. */
+const observed = /fake_quant|activation_post_process/;
+
 const floatingPoint: readonly DType[] = ['f64', 'f32', 'f16', 'bf16'];
 
 function checkTensors(checkpoint: NamedTensors, structure: Structure): void {
@@ -120,9 +123,12 @@ function checkTensors(checkpoint: NamedTensors, structure: Structure): void {
   }
   for (const name of tensors.keys()) {
     if (shapes.has(name) || dialect.ignored.test(name)) continue;
+    const advice = observed.test(name)
+      ? ', of training for quantisation: save the network as it was before that was prepared'
+      : '';
     throw new RepVGGError(
       'ERR_CHECKPOINT_EXTRA_TENSOR',
-      `Expected only the tensors of a ${architecture.name} network (${dialect.name} names, ${form} form) in ${path} but received also "${printable(name)}".`,
+      `Expected only the tensors of a ${architecture.name} network (${dialect.name} names, ${form} form) in ${path} but received also "${printable(name)}"${advice}.`,
     );
   }
 }

@@ -1,6 +1,7 @@
 import type {RepVGGError} from '../errors.ts';
 import type {DType} from './checkpoint.ts';
-import type {CheckpointFile} from './file.ts';
+import {type CheckpointFile, printable} from './file.ts';
+import {toTorchSave} from './foreign.ts';
 import {numpyGlobals} from './numpy_pickle.ts';
 import type {PickleOptions} from './pickle.ts';
 import {type PickleContext, PickleGlobal, PythonName, pythonGlobals} from './python_objects.ts';
@@ -44,6 +45,11 @@ const globals: ReadonlyMap<string, PickleGlobal> = new Map(
     new PickleGlobal('torch._utils._rebuild_parameter', ([tensor]) => tensor),
     new PickleGlobal('torch._utils._rebuild_parameter_with_state', ([tensor]) => tensor),
     new PickleGlobal('torch._tensor._rebuild_from_type_v2', rebuildFromType),
+    new PickleGlobal('torch._utils._rebuild_wrapper_subclass', refuseSubclass),
+    new PickleGlobal('torch.serialization._get_layout', () => null),
+    // torch.save(torch.compile(model)): the model, and how to compile it.
+    new PickleGlobal('torch._dynamo.eval_frame.OptimizedModule', ([module]) => module),
+    new PickleGlobal('torch._dynamo.eval_frame.OptimizeContext', () => null),
     ...[...storageTypes.keys(), ...dtypeNames.map(name => `torch.${name}`)].map(
       name =>
         new PickleGlobal(name, (_args, context) => {
@@ -74,6 +80,15 @@ const unsupported: readonly [names: RegExp, problem: string][] = [
   [
     /^torch\._utils\._rebuild_meta_tensor\w+$/,
     'it has tensors of the meta device, which have no values, so save the network after its weights are loaded',
+  ],
+  [
+    /^torch\.distributed\.(tensor|_tensor|_shard)\.([\w.]+\.)?(DTensor|ShardedTensor)$/,
+    'it has tensors of which other processes have a part, so save whole ones: ' +
+      'get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)) of torch.distributed.checkpoint.state_dict',
+  ],
+  [
+    /^torch\.distributed\.checkpoint\.metadata\.Metadata$/,
+    `it is of a folder of torch.distributed.checkpoint, ${toTorchSave}`,
   ],
   [
     /^torch\.storage\._load_from_bytes$/,
@@ -168,8 +183,13 @@ export function isSizes(value: unknown): value is number[] {
 }
 
 /** `_rebuild_from_type_v2(function, type, args, state)`: a tensor that has attributes. */
-function rebuildFromType(args: readonly unknown[], context: PickleContext): unknown {
-  const [callee, , calleeArgs] = args;
-  if (callee instanceof PickleGlobal && Array.isArray(calleeArgs)) return callee.call(calleeArgs, context);
-  throw context.corrupt('has a malformed tensor');
+function rebuildFromType([callee, , args]: readonly unknown[], context: PickleContext): unknown {
+  return context.call(callee, args);
+}
+
+/** `_rebuild_wrapper_subclass(class, dtype, size, ...)`: a tensor whose numbers are in what its class makes of others. */
+function refuseSubclass([type]: readonly unknown[], context: PickleContext): never {
+  const name = type instanceof PythonName ? printable(type.name) : 'of another library';
+  const advice = 'so save the network as it was before they were made, where they are quantised before that';
+  throw context.unsupported(`it has tensors of the class ${name}, which are no plain numbers, ${advice}`);
 }

@@ -21,11 +21,16 @@ const wrappers = [
   'model_state_dict',
 ];
 
+/** A training checkpoint has some ten entries, among which a state dict of whatever name is looked for. */
+const maxCompany = 256;
+
 /** How often an average was taken, beside its weights: torch.optim.swa_utils.AveragedModel's, and mmengine's. */
 const counters = ['n_averaged', 'steps'];
 
-/** DistributedDataParallel and torch.compile put these before every name. */
-const prefixes = /^(?:module\.|_orig_mod\.)+/;
+/** What torch.compile, FSDP and activation checkpointing call a module within them, which any module may be. */
+const wrapperModules = /(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\./g;
+/** What DataParallel and DistributedDataParallel put before every name. */
+const prefixes = /^(?:module\.)+/;
 
 /**
  * Finds the state dict in what a checkpoint's pickle holds: a dict of tensors or of arrays, or the parameters and buffers
@@ -43,11 +48,16 @@ export function nameTensors(entries: Iterable<TensorEntry>, file: CheckpointFile
   const tensors = new Map<string, TensorInfo>();
   for (const [key, value] of entries) {
     if (counters.includes(key)) continue;
-    const name = key.replace(prefixes, '');
+    const name = plainName(key);
     const view = value instanceof NumpyArray ? value.view(printable(name), file) : value;
     addTensor(tensors, name, view, file);
   }
   return tensors;
+}
+
+/** The name of a tensor without those of what PyTorch puts around modules. */
+export function plainName(name: string): string {
+  return name.replace(wrapperModules, '').replace(prefixes, '');
 }
 
 export type TensorEntry = [name: string, value: TensorView | NumpyArray];
@@ -57,34 +67,48 @@ interface Found {
   eps?: number | undefined;
 }
 
-function findStateDict(root: unknown, file: CheckpointFile): Found {
-  const dict = dictOf(root);
-  for (const candidate of [...wrappers.map(key => dict?.get(key)), root]) {
+function findStateDict(whole: unknown, file: CheckpointFile): Found {
+  let root = whole;
+  // Of one entry alone is what torch.distributed.checkpoint makes of an application's state.
+  for (let depth = 0; depth < 4 && root instanceof Map && root.size === 1; depth++) {
+    const [only] = root.values();
+    if (!(only instanceof Map)) break;
+    root = only;
+  }
+  const dict = dictOf(root) ?? new Map<unknown, unknown>();
+  const count = {members: 0};
+  const find = (candidate: unknown): Found | undefined => {
     const {tensors, eps} = isModule(candidate)
-      ? moduleContent(candidate, file)
+      ? moduleContent(candidate, file, count)
       : {tensors: dictOf(candidate)};
     const entries = tensorEntries(tensors);
-    if (entries.length > 0) return {entries, eps};
+    return entries.length > 0 ? {entries, eps} : undefined;
+  };
+  for (const key of wrappers) {
+    const found = find(dict.get(key));
+    if (found) return found;
   }
-  const alone = onlyTensorEntries(dict);
-  if (alone) return {entries: alone};
+  const own = find(root);
+  // Beside a state dict of another name there may be single tensors, such as a loss.
+  const others = new Map<unknown, {key: unknown; found: Found}>();
+  for (const [key, value] of dict.size <= maxCompany ? dict : []) {
+    const found = others.has(value) ? undefined : find(value);
+    if (found && found.entries.length > (own?.entries.length ?? 0)) others.set(value, {key, found});
+  }
+  const [first, ...more] = others.values();
+  if (first && more.length === 0) return first.found;
+  if (!first && own) return own;
+  if (first) {
+    const keys = [first, ...more].map(({key}) => shownKey(key));
+    const advice = `save the one that you want: torch.save(torch.load(path)[${JSON.stringify(keys[0])}], out)`;
+    const problem = `expected one state dict but found ${others.size}, under ${listOf(keys)}, so ${advice}`;
+    throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
+  }
   throw file.fail(
     'ERR_CHECKPOINT_FORMAT',
     `expected a state dict, that is a dict of tensors, at the top, under ${wrappers.join(', ')}, or one alone, ` +
       `but found ${describe(root)}`,
   );
-}
-
-/** Of the one dict of tensors that there is, whatever its name. Each is looked at once, however often it is referred to. */
-function onlyTensorEntries(dict: ReadonlyMap<unknown, unknown> = new Map()): TensorEntry[] | undefined {
-  let only: TensorEntry[] | undefined;
-  for (const value of new Set(dict.values())) {
-    const found = tensorEntries(dictOf(value));
-    if (found.length === 0) continue;
-    if (only) return undefined;
-    only = found;
-  }
-  return only;
 }
 
 function tensorEntries(entries: ReadonlyMap<unknown, unknown> = new Map()): TensorEntry[] {
@@ -114,8 +138,11 @@ function describe(root: unknown): string {
   if (Array.isArray(root)) return `a list of ${root.length}`;
   if (!(root instanceof Map)) return root === null ? 'None' : `a ${typeof root}`;
   if (root.size === 0) return 'an empty dict';
-  const keys = [...root.keys()].slice(0, 5).map(shownKey);
-  return `a dict with the keys ${keys.join(', ')}${root.size > keys.length ? ', …' : ''}`;
+  return `a dict with the keys ${listOf([...root.keys()].map(shownKey))}`;
+}
+
+function listOf(keys: readonly string[]): string {
+  return `${keys.slice(0, 5).join(', ')}${keys.length > 5 ? ', …' : ''}`;
 }
 
 function shownKey(key: unknown): string {

@@ -1,7 +1,8 @@
 import {stat} from 'node:fs/promises';
 import {printable} from '../checkpoint/file.ts';
-import {shardNames} from '../checkpoint/safetensors.ts';
+import {shardNames} from '../checkpoint/sharded.ts';
 import {RepVGGError} from '../errors.ts';
+import {chooseWeights, indexFile, weightFile} from '../weight_files.ts';
 import {HubCache, isCommit, isFile} from './cache.ts';
 import {downloadBlob, type RemoteBlob} from './download.ts';
 import {type HubEnvironment, hubEnvironment} from './environment.ts';
@@ -29,14 +30,9 @@ export interface FetchedFile {
   downloaded: number;
 }
 
-/** Where repositories keep weights, best first. */
-const usualFiles = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin'];
-const weightFile = /^[^/]+\.(safetensors|pth|pt|bin|ckpt)$/;
-const indexFile = /\.safetensors\.index\.json$/;
-
 /**
  * Fetches the weights of a model of the Hugging Face hub into the cache that all its clients share, unless they are
- * there; with an index of safetensors, all files that it names. A download that was interrupted goes on where it ended, and its checksum is verified before it counts.
+ * there; with an index, all files that it names. A download that was interrupted goes on where it ended, and its checksum is verified before it counts.
  * The environment variables HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN are honoured.
  *
  * @param id "owner/name", or "owner/name@revision"
@@ -75,7 +71,7 @@ async function findInCache(
   options: FetchOptions,
 ): Promise<FetchedFile | null> {
   const commit = await cache.commit(revision);
-  const file = commit && (options.file ?? chooseFile(await cache.files(commit)));
+  const file = commit && (options.file ?? chooseWeights(await cache.files(commit)));
   if (!file) return null;
   const path = cache.snapshot(commit, file);
   if (!(await isFile(path))) return null;
@@ -98,7 +94,7 @@ async function fetchOnline(
   const hub = {hubUrl: endpoint, fetch: signalled, ...(token && {accessToken: token})};
   const info = await modelInfo({...hub, name, revision, additionalFields: ['sha', 'filePaths']});
   const {sha: commit, filePaths} = info;
-  const chosen = options.file ?? chooseFile(filePaths);
+  const chosen = options.file ?? chooseWeights(filePaths);
   if (!chosen || !filePaths.includes(chosen)) {
     const wanted = options.file ?? 'file of weights';
     throw new Error(`it has no ${wanted} among its files: ${filePaths.join(', ')}`);
@@ -137,11 +133,6 @@ async function fetchOnline(
   if (missing !== undefined) throw new Error(`${chosen} names ${printable(missing)}, which it has not`);
   const shards = await fetchFiles(names);
   return {...fetched, bytes: bytes + shards.bytes, downloaded: downloaded + shards.downloaded};
-}
-
-function chooseFile(files: readonly string[]): string | undefined {
-  const weights = files.filter(file => weightFile.test(file));
-  return usualFiles.find(file => files.includes(file)) ?? (weights.length === 1 ? weights[0] : undefined);
 }
 
 /** What fetch throws where no answer came; an answer of the hub has its status. */

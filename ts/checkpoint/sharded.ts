@@ -1,0 +1,82 @@
+import type {StateDict, TensorInfo} from './checkpoint.ts';
+import {CheckpointFile, printable} from './file.ts';
+import {isPyTorchZip, readPyTorchZip} from './pytorch_zip.ts';
+import {cursor, maxHeaderBytes, readSafetensors, tooLong} from './safetensors.ts';
+import {checkTensorCount} from './storage.ts';
+import {plainName} from './unwrap.ts';
+
+/** Files of one index. */
+const maxShards = 256;
+
+/**
+ * Reads weights that are in several files, safetensors or of PyTorch, beside the index that Hugging Face's libraries write:
+ * `weight_map` has the file of each tensor.
+ */
+export async function readSharded(file: CheckpointFile): Promise<StateDict> {
+  const fileOf = await readIndex(file);
+  const shards = new Map<string, StateDict['tensors']>();
+  // What one file may have, all have together.
+  const [headers, made] = [{bytes: 0}, {values: 0}];
+  let count = 0;
+  for (const name of new Set(fileOf.values())) {
+    const shard = await file.openSibling(name);
+    const isZip = isPyTorchZip(await shard.read(0, Math.min(4, shard.size), 'its first bytes'));
+    const {tensors} = isZip ? await readPyTorchZip(shard, made) : await readSafetensors(shard, headers);
+    if (headers.bytes > maxHeaderBytes)
+      throw tooLong('the headers of its files together have', headers.bytes, file);
+    count += tensors.size;
+    checkTensorCount(count, file);
+    shards.set(name, tensors);
+  }
+  const tensors = new Map<string, TensorInfo>();
+  for (const [given, shard] of fileOf) {
+    const name = plainName(given);
+    const tensor = shards.get(shard)!.get(name);
+    if (!tensor) {
+      const problem = `its index has tensor ${printable(given)} in ${printable(shard)}, which has no such tensor`;
+      throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+    }
+    if (tensors.has(name))
+      throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has two tensors named ${printable(name)}`);
+    tensors.set(name, tensor);
+  }
+  return {tensors};
+}
+
+/** The names of the files that an index names. */
+export async function shardNames(path: string): Promise<string[]> {
+  const file = await CheckpointFile.open(path);
+  try {
+    return [...new Set((await readIndex(file)).values())];
+  } finally {
+    await file.close();
+  }
+}
+
+/** The file of each tensor. */
+async function readIndex(file: CheckpointFile): Promise<Map<string, string>> {
+  if (file.size > maxHeaderBytes) throw tooLong('its index has', file.size, file);
+  const fileOf = parseIndex(await file.read(0, file.size, 'its index'), file);
+  if (new Set(fileOf.values()).size > maxShards) {
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `its index names more than ${maxShards} files`);
+  }
+  return fileOf;
+}
+
+function parseIndex(bytes: Buffer, file: CheckpointFile): Map<string, string> {
+  const fileOf = new Map<string, string>();
+  let found = false;
+  const json = cursor(bytes, 'index', file);
+  json.object(name => {
+    if (name !== 'weight_map') return json.skip();
+    found = true;
+    json.object(tensor => {
+      fileOf.set(tensor, json.string());
+      checkTensorCount(fileOf.size, file);
+    });
+  });
+  json.end();
+  if (found) return fileOf;
+  const problem = 'expected the index of a checkpoint in several files, but its JSON has no "weight_map"';
+  throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
+}
