@@ -23,6 +23,8 @@ export interface Preprocessing {
 /** The fields that are to differ from those of the variant. */
 export type PreprocessingOptions = {[Field in keyof Preprocessing]?: Preprocessing[Field] | undefined};
 
+/** Of a resized or cropped image, on a side. */
+const mostPixels = 4096;
 /** Bounds on mean and std: beyond them inputs are of no network, or overflow float32. */
 const [least, most] = [1e-6, 1e6];
 
@@ -40,12 +42,18 @@ export function defaultPreprocessing(architecture: Architecture): Preprocessing 
   return architecture.squeezeExcite ? {...imageNet, resize: 320, crop: 320} : {...imageNet};
 }
 
-/** What a checkpoint says of its own preprocessing, and what its variant was published with where it says nothing. */
+/**
+ * What a checkpoint says of its own preprocessing, and what its variant was published with where it says nothing. Where it
+ * says the size of its input alone, images are resized in the proportion of the variant's.
+ */
 export function preprocessingOf(
   {preprocessing}: {preprocessing?: PreprocessingOptions | undefined},
   architecture: Architecture,
 ): Preprocessing {
-  return completePreprocessing(preprocessing, defaultPreprocessing(architecture));
+  const defaults = defaultPreprocessing(architecture);
+  const {crop = defaults.crop} = preprocessing ?? {};
+  const resize = Math.min(mostPixels, Math.round((crop * defaults.resize) / defaults.crop));
+  return completePreprocessing(preprocessing, {...defaults, resize});
 }
 
 /** Fills in the fields that are not given. */
@@ -72,8 +80,8 @@ export function checkPreprocessing(options: PreprocessingOptions = {}): void {
   checkOptions(options, 'preprocessing');
   const {resize, crop, interpolation, autoOrient, mean, std} = options;
   const size = (value: number | undefined, name: string, least: number): void => {
-    if (value !== undefined && !(Number.isInteger(value) && value >= least && value <= 4096)) {
-      throw invalidArgument(name, `an integer from ${least} to 4096`, value);
+    if (value !== undefined && !(Number.isInteger(value) && value >= least && value <= mostPixels)) {
+      throw invalidArgument(name, `an integer from ${least} to ${mostPixels}`, value);
     }
   };
   size(resize, 'preprocessing.resize', 0);

@@ -217,11 +217,15 @@ export function onnxTensor(
 }
 
 /** A model with the input "x" and the output "y". */
-export function onnx(nodes: readonly Buffer[], tensors: readonly Buffer[]): Buffer {
+export function onnx(
+  nodes: readonly Buffer[],
+  tensors: readonly Buffer[],
+  input: Buffer = field(1, 'x'),
+): Buffer {
   const graph = concat(
     ...nodes.map(node => field(1, node)),
     ...tensors.map(tensor => field(5, tensor)),
-    field(11, field(1, 'x')),
+    field(11, input),
     field(12, field(1, 'y')),
   );
   return concat(field(1, 8), field(2, 'test'), field(7, graph), field(8, field(2, 17)));

@@ -7,6 +7,7 @@ import {convertCheckpoint} from '../../ts/convert.ts';
 import {exportOnnx} from '../../ts/export.ts';
 import {RepVGG} from '../../ts/model.ts';
 import type {DeployBlock} from '../../ts/network.ts';
+import {preprocessingOf} from '../../ts/preprocessing.ts';
 import {collect} from '../checkpoints.ts';
 import {temporaryFolder} from '../cli/run.ts';
 import {expected, checkpoint as fixture, photos} from '../fixtures.ts';
@@ -62,6 +63,7 @@ function chain({
   tensors = [] as Buffer[],
   w0 = onnxTensor('w0', [2, 3, 3, 3], kernel(2, 3, 0)),
   lw = onnxTensor('lw', [3, 2], [1, 2, 3, 4, 5, 6]),
+  input = field(1, 'x'),
 } = {}): Buffer {
   const nodes = [...first('x'), onnxNode('Relu', ['c0'], 'r0')];
   const weights = [w0, onnxTensor('b0', [2], [0.5, -0.5]), lw, onnxTensor('lb', [3], [7, 8, 9]), ...tensors];
@@ -69,7 +71,7 @@ function chain({
     nodes.push(onnxNode('Conv', [`r${i - 1}`, `w${i}`], `c${i}`, down), onnxNode('Relu', [`c${i}`], `r${i}`));
     weights.push(onnxTensor(`w${i}`, [2, 2, 3, 3], kernel(2, 2, i)));
   }
-  return onnx([...nodes, ...end], weights);
+  return onnx([...nodes, ...end], weights, input);
 }
 
 async function read(bytes: Buffer): Promise<Record<string, number[]>> {
@@ -198,7 +200,6 @@ test('batch normalisation with its own epsilon, behind a fused convolution and i
     batchNorm('q', 'qn', 1e-5),
     onnxNode('Sum', ['qn', 'kn'], 'c0'),
   ];
-  // One block of branches among fused ones is no network that anybody has; its tensors are what is looked at.
   await using file = await openCheckpoint(await folder.write(chain({first: branches, tensors: norm})));
   const values = async (name: string): Promise<number[]> =>
     Array.from(await file.tensors.get(`stage0.${name}`)!.read());
@@ -206,6 +207,67 @@ test('batch normalisation with its own epsilon, behind a fused convolution and i
   t.deepEqual(await values('rbr_dense.bn.running_var'), [0.5 + (eps - 1e-5), 1 + (eps - 1e-5)]);
   t.deepEqual(await values('rbr_1x1.bn.running_var'), [0.5, 1]);
   t.deepEqual(await values('rbr_1x1.bn.running_mean'), [6, 7]);
+});
+
+test('an epsilon below the usual one, and a variance of 0', async t => {
+  const eps = Math.fround(1e-7);
+  const names = ['g', 'be', 'm', 'v'];
+  const norm = (name: string): Buffer[] => [
+    onnxTensor(`g${name}`, [2], [1, 1]),
+    onnxTensor(`be${name}`, [2], [0, 0]),
+    onnxTensor(`m${name}`, [2], [0, 0]),
+    onnxTensor(`v${name}`, [2], [0, 1]),
+  ];
+  const first = (input: string): Buffer[] => [
+    onnxNode('Conv', [input, 'w0'], 'k', down),
+    onnxNode('BatchNormalization', ['k', ...names.map(x => `${x}0`)], 'kn', {epsilon: {float: 1e-7}}),
+    onnxNode('Conv', [input, 'p0'], 'q', {strides: [2, 2]}),
+    onnxNode('BatchNormalization', ['q', ...names.map(x => `${x}1`)], 'qn', {epsilon: {float: 1e-5}}),
+    onnxNode('Sum', ['qn', 'kn'], 'c0'),
+  ];
+  const tensors = [...norm('0'), ...norm('1'), onnxTensor('p0', [2, 3, 1, 1], [0, 0, 0, 0, 0, 0])];
+  await using file = await openCheckpoint(await folder.write(chain({first, tensors})));
+  t.is(file.eps, eps);
+  const [block] = (await collect(networkFromCheckpoint(file).blocks('deploy'))) as DeployBlock[];
+  const scales = [1 / Math.sqrt(eps), 1 / Math.sqrt(1 + eps)];
+  t.deepEqual(
+    block!.weight,
+    Float32Array.from(kernel(2, 3, 0), (value, i) => Math.fround(value) * scales[Math.trunc(i / 27)]!),
+  );
+});
+
+test('an input of one size is that of the images', async t => {
+  const input = (...dims: (number | string)[]): Buffer => {
+    const dim = (size: number | string): Buffer =>
+      field(1, typeof size === 'number' ? field(1, size) : field(2, size));
+    return concat(field(1, 'x'), field(2, field(1, concat(field(1, 1), field(2, concat(...dims.map(dim)))))));
+  };
+  for (const [dims, preprocessing] of [
+    [['N', 3, 64, 64], {crop: 64}],
+    [[1, 3, 320, 320], {crop: 320}],
+    [['N', 3, 'H', 'W'], undefined],
+    [['N', 3, 64, 96], undefined],
+    [['N', 64, 64, 3], undefined],
+    [[1, 3, 8192, 8192], undefined],
+    [[], undefined],
+  ] as const) {
+    await using file = await openCheckpoint(await folder.write(chain({input: input(...dims)})));
+    t.deepEqual(file.preprocessing, preprocessing);
+    const {architecture} = networkFromCheckpoint(file);
+    const {crop, resize} = preprocessingOf(file, architecture);
+    // In the proportion of 224 of 256 pixels.
+    t.is(crop, preprocessing?.crop ?? 224);
+    t.is(
+      resize,
+      new Map([
+        [64, 73],
+        [224, 256],
+        [320, 366],
+      ]).get(crop)!,
+    );
+  }
+  await using file = await openCheckpoint(fixture('narrow.deploy.onnx'));
+  t.deepEqual(file.preprocessing, {crop: 56});
 });
 
 test('folded branches have batch normalisation that changes nothing, to the last bit', async t => {

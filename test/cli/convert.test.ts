@@ -1,5 +1,6 @@
 import {copyFile, readdir, readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import {type Architecture, defineArchitecture} from '../../ts/architecture.ts';
 import type {TensorInfo} from '../../ts/checkpoint/checkpoint.ts';
@@ -85,6 +86,30 @@ test("timm's deploy form gets the official names, and keeps every value", async 
   );
   for (const [i, name] of names.entries())
     t.deepEqual(await file.tensors.get(name)!.read(), await source[i]!.read());
+});
+
+test('of a network that is fused in part the rest is fused', async t => {
+  const folder = new URL('../fixtures/dialects/', import.meta.url);
+  const [partly, train] = ['plain.partly-fused.pth', 'plain.official.pth'].map(name =>
+    fileURLToPath(new URL(name, folder)),
+  ) as [string, string];
+  const to = join(await temporaryFolder(t), 'deploy.pth');
+  const {storedForm, fusedBlocks, parameters} = await convertCheckpoint(partly, to);
+  t.deepEqual([storedForm, fusedBlocks], ['deploy', 5]);
+  const ofAll = await convertCheckpoint(train, to);
+  t.is(ofAll.fusedBlocks, 8);
+  t.is(parameters.after, ofAll.parameters.after);
+  await using file = await openCheckpoint(partly);
+  // PyTorch counts no statistics among parameters.
+  const stored = [...file.tensors.values()].filter(({name}) => !/running_|num_batches/.test(name));
+  t.is(
+    parameters.before,
+    stored.reduce((sum, {shape}) => sum + shape.reduce((a, b) => a * b, 1), 0),
+  );
+  await t.throwsAsync(convertCheckpoint(partly, to, {form: 'train'}), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message: /"deploy" \(3 of 8 blocks of .*plain\.partly-fused\.pth are already fused\)/,
+  });
 });
 
 test('a file can be converted onto itself, and a failure leaves what was there', async t => {

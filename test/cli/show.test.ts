@@ -1,3 +1,4 @@
+import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import {picture} from '../../ts/cli/picture.ts';
 import {checkpoint} from '../fixtures.ts';
@@ -61,6 +62,20 @@ test('info says what a file is: container, names, form and layers', async t => {
   t.deepEqual(input, {height: 64, width: 64});
   t.is(layers.length, 10);
   t.is(total.deployParameters, 13445);
+});
+
+test('info of an ONNX file is at the size of its input', async t => {
+  const {stdout} = await repvgg(['info', checkpoint('narrow.deploy.onnx'), '--json']);
+  const {input, checkpoint: found} = JSON.parse(stdout);
+  t.deepEqual(input, {height: 56, width: 56});
+  t.like(found, {form: 'deploy', fusedBlocks: 10});
+});
+
+test('info of a network that is fused in part says in how much of it', async t => {
+  const file = fileURLToPath(new URL('../fixtures/dialects/plain.partly-fused.pth', import.meta.url));
+  const {stdout} = await repvgg(['info', file]);
+  t.regex(stdout, /^form +deploy \(3 of 8 blocks fused\)$/m);
+  t.regex(stdout, /^epsilon +1e-5$/m);
 });
 
 test('info of "digits" is at its own input size', async t => {

@@ -149,6 +149,8 @@ def make_official(folder: Path) -> dict[str, State]:
             # Weights of 2021: no counters, and the container of before PyTorch 1.6.
             save(without_counters(states[name]), 'plain.2021.pth', name, dialect, 'official code', legacy=True)
             make_containers(states[name], model)
+            make_compiled(states[name], model)
+            make_partly_fused(model)
             # From float64, so that rounding is all that fusion does.
             deploy = repvgg.repvgg_model_convert(model.double()).float().state_dict()
             save(deploy, 'plain.official-deploy.pth', name, dialect, 'official code')
@@ -206,6 +208,36 @@ def make_containers(state: State, model: nn.Module) -> None:
     make_epsilon(model)
     write_big_endian(state, add('plain.big-endian.pth', 'plain', 'official', 'torch.save, storages swapped here'))
     write_tar(without_counters(state), add('plain.tar.pth', 'plain', 'official', 'written here, read by torch.load'))
+
+
+def make_compiled(state: State, model: nn.Module) -> None:
+    """What torch.compile makes of a model, whole; and of its stages, whose names it then is in."""
+    save(torch.compile(model), 'plain.compiled.pth', 'plain', 'official', 'torch.save of the compiled official model')
+    stages = OrderedDict((re.sub(r'^(stage\d)\.', r'\1._orig_mod.', key), value) for key, value in state.items())
+    expected = copy.deepcopy(model)
+    for name, stage in list(expected.named_children()):
+        if name.startswith('stage'):
+            setattr(expected, name, torch.compile(stage))
+    assert list(expected.state_dict()) == list(stages)
+    folder = OUT / 'sharded'
+    folder.mkdir(exist_ok=True)
+    parts = {f'pytorch_model-{i + 1:05}-of-00002.bin': OrderedDict(list(stages.items())[i::2]) for i in range(2)}
+    weight_map = {}
+    for name, part in parts.items():
+        torch.save(part, folder / name)
+        weight_map |= dict.fromkeys(part, name)
+    index = {'metadata': {'total_size': sum(value.nbytes for value in state.values())}, 'weight_map': weight_map}
+    made_by = 'torch.save, compiled by stages; index written here'
+    path = add('sharded/pytorch_model.bin.index.json', 'plain', 'official', made_by)
+    path.write_text(json.dumps(index, indent=2) + '\n')
+
+
+def make_partly_fused(model: nn.Module) -> None:
+    """From float64, so that rounding is all that fusion does."""
+    partly = copy.deepcopy(model).double()
+    for block in (partly.stage0, partly.stage2[1], partly.stage4[0]):
+        block.switch_to_deploy()
+    save(partly.float().state_dict(), 'plain.partly-fused.pth', 'plain', 'official', 'official code')
 
 
 def make_averages(state: State, other: State) -> None:

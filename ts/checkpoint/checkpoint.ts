@@ -29,6 +29,8 @@ export interface StateDict {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** What batch normalisation adds to variances, where the file says it: ONNX, and whole modules of PyTorch. */
   readonly eps?: number | undefined;
+  /** How images become the network's input, in files that say so: ONNX. */
+  readonly preprocessing?: PreprocessingOptions | undefined;
 }
 
 /** An open checkpoint file. Tensors are read one by one, so memory stays near the largest tensor. */
@@ -38,7 +40,5 @@ export interface Checkpoint extends StateDict, AsyncDisposable {
   readonly format: string;
   /** The tensors of the state dict, wrappers (`state_dict`, `model`, EMA) and `module.` prefixes removed. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /** How images become the network's input, in files that say so. */
-  readonly preprocessing?: PreprocessingOptions | undefined;
   close(): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import {type BatchNorm, type Floats, fuseBatchNorm} from '../fusion.ts';
+import type {PreprocessingOptions} from '../preprocessing.ts';
 import type {StateDict, TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {
@@ -9,6 +10,7 @@ import {
   onnxNetwork,
   type Tensor,
 } from './onnx_blocks.ts';
+import {readOnnxPreprocessing} from './onnx_metadata.ts';
 import {parseOnnx} from './onnx_model.ts';
 
 /**
@@ -21,7 +23,14 @@ import {parseOnnx} from './onnx_model.ts';
  * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when the graph is not a chain of RepVGG blocks; also those of `parseOnnx`
  */
 export async function readOnnx(file: CheckpointFile): Promise<StateDict> {
-  const {blocks, head} = onnxNetwork(await parseOnnx(file), file);
+  const {inputSize, blocks, head} = onnxNetwork(await parseOnnx(file), file);
+  const norms = blocks.flatMap(({dense, pointwise, identity}) => [
+    dense.batchNorm,
+    pointwise?.batchNorm,
+    identity,
+  ]);
+  // One number for all, the least, so that no variance is shifted below 0.
+  const eps = Math.min(onnxEps, ...norms.map(norm => norm?.eps ?? onnxEps));
   const tensors = new Map<string, TensorInfo>();
   const add = (name: string, tensor: Omit<TensorInfo, 'name'>): void => {
     tensors.set(name, {...tensor, name});
@@ -42,15 +51,21 @@ export async function readOnnx(file: CheckpointFile): Promise<StateDict> {
       addFused(`${module}.rbr_reparam`, dense, add);
       continue;
     }
-    if (identity) addBatchNorm(`${module}.rbr_identity`, identity, add);
-    addBranch(`${module}.rbr_dense`, dense, add);
-    if (pointwise) addBranch(`${module}.rbr_1x1`, pointwise, add);
+    if (identity) addBatchNorm(`${module}.rbr_identity`, identity, eps, add);
+    addBranch(`${module}.rbr_dense`, dense, eps, add);
+    if (pointwise) addBranch(`${module}.rbr_1x1`, pointwise, eps, add);
   }
   if (head) {
     add('linear.weight', head.weight);
     add('linear.bias', head.bias ?? constant(head.weight.shape[0]!, 0));
   }
-  return {tensors, eps: onnxEps};
+  const preprocessing = (await readOnnxPreprocessing(file)) ?? ofSize(inputSize);
+  return {tensors, eps, preprocessing};
+}
+
+/** What takes images of one size alone, and says nothing else of them. */
+function ofSize(size: number | null): PreprocessingOptions | undefined {
+  return size !== null && size > 0 && size <= 4096 ? {crop: size} : undefined;
 }
 
 type Add = (name: string, tensor: Tensor) => void;
@@ -70,20 +85,22 @@ function moduleNames(blocks: readonly Block[], isPlus: boolean, file: Checkpoint
   throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `${problem}, where five have 2, the first two among them`);
 }
 
-function addBranch(module: string, {weight, bias, batchNorm, channels}: Convolution, add: Add): void {
+function addBranch(
+  module: string,
+  {weight, bias, batchNorm, channels}: Convolution,
+  eps: number,
+  add: Add,
+): void {
   add(`${module}.conv.weight`, weight);
   if (bias) add(`${module}.conv.bias`, bias);
-  addBatchNorm(`${module}.bn`, batchNorm ?? neutral(channels), add);
+  addBatchNorm(`${module}.bn`, batchNorm ?? neutral(channels, eps), eps, add);
 }
 
-function addBatchNorm(module: string, norm: Normalisation, add: Add): void {
+function addBatchNorm(module: string, norm: Normalisation, eps: number, add: Add): void {
   add(`${module}.weight`, norm.gamma);
   add(`${module}.bias`, norm.beta);
   add(`${module}.running_mean`, norm.mean);
-  add(
-    `${module}.running_var`,
-    norm.eps === onnxEps ? norm.variance : shifted(norm.variance, norm.eps - onnxEps),
-  );
+  add(`${module}.running_var`, norm.eps === eps ? norm.variance : shifted(norm.variance, norm.eps - eps));
 }
 
 /** A convolution alone in its block is a fused one, even where a batch normalisation follows it. */
@@ -112,16 +129,11 @@ function addFused(module: string, convolution: Convolution, add: Add): void {
   add(`${module}.bias`, {dtype: 'f64', shape: [channels], read: async () => (await fuse()).bias});
 }
 
-/** Batch normalisation that returns its input: in float64, 1 - onnxEps and onnxEps make 1. */
-function neutral(channels: number): Normalisation {
+/** Batch normalisation that returns its input: in float64, 1 - eps and eps make 1. */
+function neutral(channels: number, eps: number): Normalisation {
   const zeros = constant(channels, 0);
-  return {
-    gamma: constant(channels, 1),
-    beta: zeros,
-    mean: zeros,
-    variance: constant(channels, 1 - onnxEps),
-    eps: onnxEps,
-  };
+  const variance = constant(channels, 1 - eps);
+  return {gamma: constant(channels, 1), beta: zeros, mean: zeros, variance, eps};
 }
 
 function constant(length: number, value: number): Tensor {

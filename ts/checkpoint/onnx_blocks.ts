@@ -5,7 +5,7 @@ import {type CheckpointFile, printable} from './file.ts';
 import type {OnnxModel, OnnxNode} from './onnx_model.ts';
 import {type TensorView, tensorInfo} from './storage.ts';
 
-/** PyTorch's. Variances of nodes with another epsilon are shifted, so that one number is right for all. */
+/** PyTorch's, and what the graph has where it says nothing. */
 export const onnxEps = 1e-5;
 
 /** Nodes that change no value: they stand for tensors that are equal, or of another type. */
@@ -57,6 +57,8 @@ interface Linear {
 }
 
 export interface OnnxNetwork {
+  /** Side of the images that it takes, in pixels; null where it takes any, or says nothing. */
+  inputSize: number | null;
   blocks: Block[];
   head: Linear | null;
 }
@@ -98,7 +100,9 @@ class Graph {
     if (inputs.length !== 1)
       throw this.#unsupported(`it has ${inputs.length} inputs, where a network has one`);
     const blocks: Block[] = [];
-    let features = inputs[0]!;
+    const [, depth, height, width] = inputs[0]!.shape;
+    const inputSize = depth === 3 && height === width && height ? height : null;
+    let features = inputs[0]!.name;
     let channels = 3;
     while (this.#uses(features).some(node => this.#isConvolution(node, 3))) {
       const {block, output} = this.#block(features, channels);
@@ -112,7 +116,7 @@ class Graph {
         `its input goes into ${this.#goesInto(features)}, not into a 3x3 convolution, ${advice}`,
       );
     }
-    return {blocks, head: this.#head(features)};
+    return {inputSize, blocks, head: this.#head(features)};
   }
 
   #block(input: string, channels: number): {block: Block; output: string} {

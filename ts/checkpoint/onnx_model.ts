@@ -19,13 +19,19 @@ export type OnnxTensor = TensorView | string;
 /** Texts and graphs are left out. */
 export type OnnxAttribute = number | readonly number[] | OnnxTensor;
 
+export interface OnnxInput {
+  name: string;
+  /** Empty where it is not said; null for a size that is free. */
+  shape: readonly (number | null)[];
+}
+
 export interface OnnxModel {
   /** In an order in which each comes after those whose outputs it takes. */
   nodes: readonly OnnxNode[];
   /** Initializers. */
   tensors: ReadonlyMap<string, OnnxTensor>;
   /** Inputs that are not initializers. */
-  inputs: readonly string[];
+  inputs: readonly OnnxInput[];
   outputs: readonly string[];
 }
 
@@ -44,7 +50,9 @@ const tensorField = {
   external: 13,
   location: 14,
 } as const;
-const nameField = 1;
+const inputField = {name: 1, type: 2} as const;
+/** Of a type, of a tensor's type, and of a shape. */
+const shapeField = {tensor: 1, shape: 2, dim: 1, size: 1} as const;
 const entryField = {key: 1, value: 2} as const;
 
 const dtypes: ReadonlyMap<number, DType> = new Map([
@@ -104,7 +112,7 @@ class Parser {
   async #graph(end: number): Promise<OnnxModel> {
     const nodes: OnnxNode[] = [];
     const tensors = new Map<string, OnnxTensor>();
-    const inputs: string[] = [];
+    const inputs: OnnxInput[] = [];
     const outputs: string[] = [];
     for await (const field of this.#fields(end, 'its graph')) {
       if (field.kind !== 'bytes') continue;
@@ -114,15 +122,19 @@ class Parser {
         if (tensors.has(name)) throw this.#corrupt(`it has two tensors named ${printable(name)}`);
         tensors.set(name, view);
       }
-      if (field.number === graphField.input) inputs.push(await this.#name(field.end));
-      if (field.number === graphField.output) outputs.push(await this.#name(field.end));
+      if (field.number === graphField.input) inputs.push(await this.#input(field.end));
+      if (field.number === graphField.output) outputs.push((await this.#input(field.end)).name);
       if (field.number === graphField.sparseInitializer) throw this.#unsupported('it has sparse tensors');
       if (Math.max(nodes.length, tensors.size, inputs.length, outputs.length) > maxNodes) {
         throw this.#unsupported(`its graph has more than ${maxNodes} nodes or tensors`);
       }
     }
-    this.#checkOrder(nodes, tensors, inputs);
-    return {nodes, tensors, inputs: inputs.filter(name => !tensors.has(name)), outputs};
+    this.#checkOrder(
+      nodes,
+      tensors,
+      inputs.map(({name}) => name),
+    );
+    return {nodes, tensors, inputs: inputs.filter(({name}) => !tensors.has(name)), outputs};
   }
 
   /** What a node takes has been made before it, and only once; so nothing goes round in circles. */
@@ -274,12 +286,36 @@ class Parser {
     if (list.length > maxParts) throw this.#corrupt('it has a list of too many numbers');
   }
 
-  async #name(end: number): Promise<string> {
+  async #input(end: number): Promise<OnnxInput> {
     let name = '';
+    let shape: OnnxInput['shape'] = [];
     for await (const field of this.#fields(end, 'an input or output')) {
-      if (field.number === nameField && field.kind === 'bytes') name = await this.#text(field);
+      if (field.kind !== 'bytes') continue;
+      if (field.number === inputField.name) name = await this.#text(field);
+      if (field.number === inputField.type) shape = await this.#shape(field.end);
     }
-    return name;
+    return {name, shape};
+  }
+
+  async #shape(end: number): Promise<OnnxInput['shape']> {
+    const shape: (number | null)[] = [];
+    for await (const type of this.#fields(end, 'the type of an input or output')) {
+      if (type.kind !== 'bytes' || type.number !== shapeField.tensor) continue;
+      for await (const part of this.#fields(type.end, 'the type of an input or output')) {
+        if (part.kind !== 'bytes' || part.number !== shapeField.shape) continue;
+        for await (const dim of this.#fields(part.end, 'the shape of an input or output')) {
+          if (dim.kind !== 'bytes' || dim.number !== shapeField.dim) continue;
+          if (shape.length === maxParts)
+            throw this.#corrupt('it has an input or output of too many dimensions');
+          let size: number | null = null;
+          for await (const value of this.#fields(dim.end, 'a dimension')) {
+            if (value.kind === 'integer' && value.number === shapeField.size) size = signed(value.value);
+          }
+          shape.push(size);
+        }
+      }
+    }
+    return shape;
   }
 
   async #text({start, end}: {start: number; end: number}): Promise<string> {

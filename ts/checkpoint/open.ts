@@ -1,11 +1,9 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
-import type {PreprocessingOptions} from '../preprocessing.ts';
 import type {Checkpoint, StateDict} from './checkpoint.ts';
 import {CheckpointFile} from './file.ts';
 import {foreignFile} from './foreign.ts';
 import {isMindSpore, readMindSpore} from './mindspore.ts';
 import {readOnnx} from './onnx.ts';
-import {readOnnxPreprocessing} from './onnx_metadata.ts';
 import {isOnnx} from './onnx_model.ts';
 import {readPlainPickle} from './plain_pickle.ts';
 import {isPyTorchLegacy, readPyTorchLegacy} from './pytorch_legacy.ts';
@@ -19,8 +17,6 @@ interface Container {
   format: string;
   matches(head: Buffer): boolean;
   read(file: CheckpointFile): Promise<StateDict>;
-  /** Where the format may tell it. */
-  preprocessing?(file: CheckpointFile): Promise<PreprocessingOptions | undefined>;
 }
 
 /** Bytes that are enough to tell containers apart: the first header of a tar has its mark at 257. */
@@ -59,7 +55,6 @@ const containers: readonly Container[] = [
     format: 'ONNX',
     matches: isOnnx,
     read: readOnnx,
-    preprocessing: readOnnxPreprocessing,
   },
   {
     format: 'index of several files',
@@ -86,8 +81,7 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
     const head = await file.read(0, Math.min(headBytes, file.size), 'its first bytes');
     const container = containers.find(({matches}) => matches(head));
     if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', foreignFile(head) ?? describeUnknown(head));
-    const {tensors, eps} = await container.read(file);
-    const preprocessing = await container.preprocessing?.(file);
+    const {tensors, eps, preprocessing} = await container.read(file);
     await nextTurn(); // The pickle and what the caller does with its tensors take some milliseconds each.
     const close = (): Promise<void> => file.close();
     const {format} = container;
