@@ -42,7 +42,7 @@ std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const NetworkShape& shape, Precis
     const std::vector<float> weight = emulator::RandomNormal(
         size_t{9} * block.in_channels * block.out_channels, std::sqrt(2.0 / 9 / block.in_channels), 20 + i);
     const std::vector<float> bias = emulator::RandomNormal(block.out_channels, 0.1, 60 + i);
-    network->SetBlock(i, DeployBlock{weight, bias, {}});
+    network->SetBlock(i, DeployBlock{weight, bias, {}, {}});
   }
   const int channels = shape.embedding_channels();
   const std::vector<float> weight = emulator::RandomNormal(size_t{1000} * channels, 0.03, 98);
