@@ -1,21 +1,19 @@
 #include "binding/network_object.h"
 
-#include <vector>
-
 #include "binding/arguments.h"
 #include "engine/error.h"
 #include "engine/registry.h"
-#include "engine/topk.h"
 
 namespace repvgg {
 namespace {
 
+int ToCount(const Napi::Value& batch) { return ToInt(batch.As<Napi::Object>().Get("count")); }
+
 // {pixels: Uint8Array, count}
 ImageBatch ToBatch(const Napi::Value& value, Executor::Job& job) {
-  const auto batch = value.As<Napi::Object>();
-  const auto pixels = batch.Get("pixels").As<Napi::Uint8Array>();
+  const auto pixels = value.As<Napi::Object>().Get("pixels").As<Napi::Uint8Array>();
   job.Keep(pixels);
-  return {pixels.Data(), ToInt(batch.Get("count"))};
+  return {pixels.Data(), ToCount(value)};
 }
 
 std::string GetString(const Napi::Object& object, const char* name) {
@@ -79,54 +77,40 @@ Napi::Value NetworkObject::SetLinear(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NetworkObject::Run(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  auto job = std::make_unique<Executor::Job>(env);
-  const ImageBatch batch = ToBatch(info[0], *job);
   const std::string name = info[1].As<Napi::String>().Utf8Value();
-  const Output output = name == "logits"   ? Output::kLogits
-                        : name == "ranges" ? Output::kRanges
-                                           : Output::kEmbedding;
-  const NetworkShape& shape = (*network_)->shape();
-  const size_t values = output == Output::kRanges   ? shape.total_channels()
-                        : output == Output::kLogits ? shape.num_classes * size_t(batch.count)
-                                                    : shape.embedding_channels() * size_t(batch.count);
-  auto out = Napi::Float32Array::New(env, values);
-  job->Keep(out);
-  const size_t out_slot = job->kept.size() - 1;
-  job->start = [network = network_, batch, output, to = out.Data(),
-                cancelled = ToCancelled(info[2], *compute_, *job)](const Done& done) {
-    (*network)->Run(batch, output, to, cancelled, done);
-  };
-  job->result = [out_slot](Napi::Env, Executor::Job& done) { return done.kept[out_slot].Value(); };
-  return compute_->Post(env, std::move(job));
+  Results results;
+  results.output = name == "logits"   ? Output::kLogits
+                   : name == "ranges" ? Output::kRanges
+                                      : Output::kEmbedding;
+  const auto out = Napi::Float32Array::New(info.Env(), results.Count((*network_)->shape(), ToCount(info[0])));
+  results.values = out.Data();
+  return Start(info, results, out);
 }
 
 Napi::Value NetworkObject::RunTopK(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  auto job = std::make_unique<Executor::Job>(env);
+  Results results{Output::kTopK, ToInt(info[1])};
+  const size_t count = results.Count((*network_)->shape(), ToCount(info[0]));
+  const auto indices = Napi::Int32Array::New(env, count);
+  const auto scores = Napi::Float32Array::New(env, count);
+  results.indices = indices.Data();
+  results.values = scores.Data();
+  const auto out = Napi::Object::New(env);
+  out.Set("indices", indices);
+  out.Set("scores", scores);
+  return Start(info, results, out);
+}
+
+Napi::Value NetworkObject::Start(const Napi::CallbackInfo& info, const Results& results,
+                                 const Napi::Object& out) {
+  auto job = std::make_unique<Executor::Job>(info.Env());
   const ImageBatch batch = ToBatch(info[0], *job);
-  const int k = ToInt(info[1]);
-  auto result = Napi::Object::New(env);
-  auto indices = Napi::Int32Array::New(env, static_cast<size_t>(batch.count) * k);
-  auto scores = Napi::Float32Array::New(env, static_cast<size_t>(batch.count) * k);
-  result.Set("indices", indices);
-  result.Set("scores", scores);
-  job->Keep(result);
-  const size_t result_slot = job->kept.size() - 1;
-  job->start = [network = network_, batch, k, index = indices.Data(), score = scores.Data(),
-                cancelled = ToCancelled(info[2], *compute_, *job)](const Done& done) {
-    const size_t classes = (*network)->shape().num_classes;
-    const auto logits = std::make_shared<std::vector<float>>(classes * batch.count);
-    const auto rank = [=](const std::exception_ptr& error) {
-      for (size_t i = 0; i < static_cast<size_t>(batch.count) && !error; ++i) {
-        SoftmaxTopK(logits->data() + i * classes, classes, k, index + i * k, score + i * k);
-      }
-      done(error);
-    };
-    (*network)->Run(batch, Output::kLogits, logits->data(), cancelled, rank);
-  };
-  job->result = [result_slot](Napi::Env, Executor::Job& done) { return done.kept[result_slot].Value(); };
-  return compute_->Post(env, std::move(job));
+  job->Keep(out);
+  const size_t out_slot = job->kept.size() - 1;
+  job->start = [network = network_, batch, results, cancelled = ToCancelled(info[2], *compute_, *job)](
+                   const Done& done) { (*network)->Run(batch, results, cancelled, done); };
+  job->result = [out_slot](Napi::Env, Executor::Job& done) { return done.kept[out_slot].Value(); };
+  return compute_->Post(info.Env(), std::move(job));
 }
 
 Napi::Value NetworkObject::MeasureRate(const Napi::CallbackInfo& info) {

@@ -21,6 +21,8 @@ class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
   explicit NetworkObject(const Napi::CallbackInfo& info);
 
  private:
+  // Of run and runTopK: `out` has the arrays of `results`.
+  Napi::Value Start(const Napi::CallbackInfo& info, const Results& results, const Napi::Object& out);
   // setBlock(index, parameters): Promise<void>
   Napi::Value SetBlock(const Napi::CallbackInfo& info);
   // setLinear({weight, bias}): Promise<void>

@@ -7,6 +7,7 @@
 #include "cpu/bf16_maps.h"
 #include "cpu/maps.h"
 #include "engine/error.h"
+#include "engine/topk.h"
 
 namespace repvgg::cpu {
 namespace {
@@ -64,29 +65,33 @@ void CpuNetwork<Maps>::SetLinear(const Linear& linear) {
 }
 
 template <class Maps>
-void CpuNetwork<Maps>::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+void CpuNetwork<Maps>::Run(const ImageBatch& batch, const Results& results, const Cancelled& cancelled,
                            const Done& done) {
-  if (output == Output::kRanges && options_.precision != "fp32") {
+  const bool measuring = results.output == Output::kRanges, ranking = results.output == Output::kTopK;
+  const bool classifying = ranking || results.output == Output::kLogits;
+  if (measuring && options_.precision != "fp32") {
     throw Error("ERR_PRECISION_UNSUPPORTED", "Ranges of values are measured in fp32 only.");
   }
   AllocateMaps();
-  ranges_ = output == Output::kRanges ? out : nullptr;
-  if (ranges_ != nullptr) std::fill_n(out, shape().total_channels(), 0.0f);
+  ranges_ = measuring ? results.values : nullptr;
+  if (measuring) std::fill_n(ranges_, shape().total_channels(), 0.0f);
   const size_t image_size = static_cast<size_t>(shape().height) * shape().width * 3;
   const size_t channels = shape().embedding_channels();
   const size_t classes = shape().num_classes;
-  std::vector<float> pooled(output == Output::kLogits ? batch.count * channels : 0);
-  float* embeddings = output == Output::kLogits ? pooled.data() : out;
+  std::vector<float> pooled(classifying ? batch.count * channels : 0);
+  std::vector<float> unranked(ranking ? batch.count * classes : 0);
+  float* const embeddings = classifying ? pooled.data() : results.values;
+  float* const logits = ranking ? unranked.data() : results.values;
   for (int first = 0; first < batch.count; first += images_together_) {
     const int images = std::min(images_together_, batch.count - first);
     const Maps last = RunImages({batch.pixels + first * image_size, images}, cancelled);
-    if (ranges_ != nullptr) continue;
+    if (measuring) continue;
     pool_->Run(images, [&](const ThreadPool::Share& share) {
       for (size_t i = share.begin; i < share.end; ++i)
         PoolImage(last, i, embeddings + (first + i) * channels);
     });
   }
-  if (output != Output::kLogits) return done(nullptr);
+  if (!classifying) return done(nullptr);
   pool_->Run(classes, [&](const ThreadPool::Share& share) {
     // Images inside: rows of weights come from memory once for all of them.
     constexpr size_t kRows = 4;
@@ -94,10 +99,15 @@ void CpuNetwork<Maps>::Run(const ImageBatch& batch, Output output, float* out, c
       const int rows = static_cast<int>(std::min(kRows, share.end - row));
       for (int image = 0; image < batch.count; ++image) {
         kernels_.matrix_vector(&linear_weight_[row * channels], &linear_bias_[row],
-                               embeddings + image * channels, rows, channels, out + image * classes + row);
+                               embeddings + image * channels, rows, channels, logits + image * classes + row);
       }
     }
   });
+  for (int image = 0; ranking && image < batch.count; ++image) {
+    const size_t at = results.Count(shape(), image);
+    SoftmaxTopK(logits + image * classes, shape().num_classes, results.k, results.indices + at,
+                results.values + at);
+  }
   done(nullptr);
 }
 

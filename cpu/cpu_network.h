@@ -30,7 +30,7 @@ template <class Maps>
 class CpuNetwork : public Network {
  public:
   void SetLinear(const Linear& linear) override;
-  void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+  void Run(const ImageBatch& batch, const Results& results, const Cancelled& cancelled,
            const Done& done) override;
   std::string Describe() const override;
 

@@ -93,9 +93,9 @@ void CudaNetwork::SetLinear(const Linear& linear) {
   Load([&] { forward_.SetLinear(linear); });
 }
 
-void CudaNetwork::Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+void CudaNetwork::Run(const ImageBatch& batch, const Results& results, const Cancelled& cancelled,
                       const Done& done) {
-  if (output == Output::kRanges) {
+  if (results.output == Output::kRanges) {
     throw Error("ERR_PRECISION_UNSUPPORTED", "Ranges of values are measured in fp32 on the CPU.");
   }
   const auto failure = std::make_shared<std::exception_ptr>();  // Of handing a chunk over.
@@ -103,12 +103,12 @@ void CudaNetwork::Run(const ImageBatch& batch, Output output, float* out, const 
   try {
     OnDevice([&] {
       if (buffers_ == nullptr) Prepare();
-      RunChunks(batch, output, out, cancelled, failure);
+      RunChunks(batch, results, cancelled, failure);
     });
   } catch (...) {
     refused = std::current_exception();
   }
-  // Behind the chunks that were enqueued, which write to `out`.
+  // Behind the chunks that were enqueued, which write to the run's arrays.
   collector_.Post([=] { done(refused ? refused : *failure); });
 }
 
@@ -125,6 +125,7 @@ void CudaNetwork::Prepare() {
       Check(cudaStreamSynchronize(upload_.get()), kLoading);
       forward_.EnqueueFirst(buffers.batch, 1, compute_.get());
       EnqueueRest(buffers, buffers.slots[0], 1);
+      if (shape().num_classes > 0) EnqueueTopK(buffers.slots[0], 1, 1);
       Check(cudaStreamSynchronize(compute_.get()), kLoading);
       for (Slot& slot : buffers.slots) GraphFor(buffers, slot, chunk_);
       buffers_ = std::make_unique<Buffers>(std::move(buffers));
@@ -142,14 +143,16 @@ CudaNetwork::Buffers CudaNetwork::Allocate(int chunk) const {
   for (Slot& slot : buffers.slots) {
     slot.embeddings = AllocateDevice(images * channels * sizeof(float));
     slot.logits = AllocateDevice(images * classes * sizeof(float));
-    slot.results = AllocatePinned(images * std::max(channels, classes) * sizeof(float));
+    slot.ranking = AllocateDevice(images * classes * (sizeof(float) + sizeof(int32_t)));
+    slot.downloads = AllocatePinned(images * std::max(channels, 2 * classes) * sizeof(float));
     slot.downloaded = MakeEvent(EventUse::kThread);
   }
   return buffers;
 }
 
-size_t CudaNetwork::Values(Output output) const {
-  return output == Output::kLogits ? shape().num_classes : shape().embedding_channels();
+size_t CudaNetwork::Bytes(const Results& results, int images) const {
+  const size_t indices = results.output == Output::kTopK ? sizeof(int32_t) : 0;
+  return results.Count(shape(), images) * (sizeof(float) + indices);
 }
 
 int CudaNetwork::GraphBatch(int images) const {
@@ -167,25 +170,43 @@ void CudaNetwork::EnqueueRest(const Buffers& buffers, const Slot& slot, int batc
                        static_cast<float*>(slot.logits.get()), compute_.get());
 }
 
-// From the pixels that are uploaded to the slot's results.
-void CudaNetwork::EnqueueChunk(int images, Output output, Slot& slot) {
+void CudaNetwork::EnqueueTopK(const Slot& slot, int images, int k) const {
+  auto* const scores = static_cast<float*>(slot.ranking.get());
+  forward_.EnqueueTopK(static_cast<const float*>(slot.logits.get()), images, k,
+                       reinterpret_cast<int32_t*>(scores + static_cast<size_t>(images) * k), scores,
+                       compute_.get());
+}
+
+// From the pixels that are uploaded to the slot's downloads.
+void CudaNetwork::EnqueueChunk(int images, const Results& results, Slot& slot) {
   const int graph_batch = GraphBatch(images);
   const Graph& graph = GraphFor(*buffers_, slot, graph_batch);
   Check(cudaStreamWaitEvent(compute_.get(), uploaded_.get(), 0), kRunning);
   forward_.EnqueueFirst(buffers_->batch, graph_batch, compute_.get());
   Check(cudaEventRecord(stem_done_.get(), compute_.get()), kRunning);
   Check(cudaGraphLaunch(graph.get(), compute_.get()), kRunning);
+  if (results.output == Output::kTopK) EnqueueTopK(slot, images, results.k);
   Check(cudaEventRecord(computed_.get(), compute_.get()), kRunning);
 
   Check(cudaStreamWaitEvent(download_.get(), computed_.get(), 0), kRunning);
-  const DeviceMemory& result = output == Output::kLogits ? slot.logits : slot.embeddings;
-  Check(cudaMemcpyAsync(slot.results.get(), result.get(), images * Values(output) * sizeof(float),
-                        cudaMemcpyDeviceToHost, download_.get()),
+  const DeviceMemory& from = results.output == Output::kTopK     ? slot.ranking
+                             : results.output == Output::kLogits ? slot.logits
+                                                                 : slot.embeddings;
+  Check(cudaMemcpyAsync(slot.downloads.get(), from.get(), Bytes(results, images), cudaMemcpyDeviceToHost,
+                        download_.get()),
         kRunning);
   Check(cudaEventRecord(slot.downloaded.get(), download_.get()), kRunning);
 }
 
-void CudaNetwork::RunChunks(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+void CudaNetwork::HandOver(const Slot& slot, const Results& results, int first, int images) const {
+  const size_t begin = results.Count(shape(), first), count = results.Count(shape(), images);
+  const auto* const values = static_cast<const float*>(slot.downloads.get());
+  std::memcpy(results.values + begin, values, count * sizeof(float));
+  if (results.output != Output::kTopK) return;
+  std::memcpy(results.indices + begin, values + count, count * sizeof(int32_t));
+}
+
+void CudaNetwork::RunChunks(const ImageBatch& batch, const Results& results, const Cancelled& cancelled,
                             const std::shared_ptr<std::exception_ptr>& failure) {
   for (int first = 0; first < batch.count; first += chunk_) {
     if (cancelled()) throw Error(kAborted, "The run was aborted.");
@@ -199,17 +220,16 @@ void CudaNetwork::RunChunks(const ImageBatch& batch, Output output, float* out, 
     free_slots_.acquire();  // Slots become free in the order in which they were taken.
     Slot& slot = buffers_->slots[next_slot_ % kSlots];
     try {
-      EnqueueChunk(images, output, slot);
+      EnqueueChunk(images, results, slot);
     } catch (...) {
       free_slots_.release();
       throw;
     }
     ++next_slot_;
-    collector_.Post([this, &slot, failure, to = out + first * Values(output),
-                     bytes = images * Values(output) * sizeof(float)] {
+    collector_.Post([this, &slot, results, failure, first, images] {
       try {
         OnDevice([&] { Wait(slot.downloaded, kRunning); });
-        std::memcpy(to, slot.results.get(), bytes);
+        HandOver(slot, results, first, images);
       } catch (...) {
         *failure = std::current_exception();
       }

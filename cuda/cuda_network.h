@@ -34,7 +34,7 @@ class CudaNetwork : public Network {
   void SetBlock(size_t index, const DeployBlock& block) override;
   void SetBlock(size_t index, const TrainBlock& block) override;
   void SetLinear(const Linear& linear) override;
-  void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+  void Run(const ImageBatch& batch, const Results& results, const Cancelled& cancelled,
            const Done& done) override;
   double MeasureRate(const ImageBatch& batch, double seconds, const Cancelled& cancelled) override;
   std::string Describe() const override;
@@ -45,7 +45,8 @@ class CudaNetwork : public Network {
   static constexpr int kSlots = 2;
   struct Slot {
     DeviceMemory embeddings, logits;
-    PinnedMemory results;
+    DeviceMemory ranking;    // For any k: scores, and indices behind them.
+    PinnedMemory downloads;  // Of any of these.
     Event downloaded;
     std::map<int, Graph> graphs;  // By batch size.
   };
@@ -67,15 +68,19 @@ class CudaNetwork : public Network {
   // Of the first run: all that runs need beside the weights.
   void Prepare();
   Buffers Allocate(int chunk) const;
-  // Of one image.
-  size_t Values(Output output) const;
+  // What is downloaded of so many images.
+  size_t Bytes(const Results& results, int images) const;
   // The smallest of the chunk, and the powers of two below it, that holds so many images.
   int GraphBatch(int images) const;
   const Graph& GraphFor(const Buffers& buffers, Slot& slot, int batch) const;
   // What the graphs hold.
   void EnqueueRest(const Buffers& buffers, const Slot& slot, int batch) const;
-  void EnqueueChunk(int images, Output output, Slot& slot);
-  void RunChunks(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+  // Beside the graphs, which would have to be recorded for each k.
+  void EnqueueTopK(const Slot& slot, int images, int k) const;
+  void EnqueueChunk(int images, const Results& results, Slot& slot);
+  // What was downloaded of the images from `first` on.
+  void HandOver(const Slot& slot, const Results& results, int first, int images) const;
+  void RunChunks(const ImageBatch& batch, const Results& results, const Cancelled& cancelled,
                  const std::shared_ptr<std::exception_ptr>& failure);
 
   const Precision precision_;

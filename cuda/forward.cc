@@ -96,6 +96,12 @@ void Forward::EnqueueRest(const BatchBuffers& buffers, int batch, float* embeddi
         "running the classifier");
 }
 
+void Forward::EnqueueTopK(const float* logits, int batch, int k, int32_t* indices, float* scores,
+                          cudaStream_t stream) const {
+  Check(LaunchSoftmaxTopK(logits, batch, shape_.num_classes, k, indices, scores, stream),
+        "ranking the classes");
+}
+
 // Map i, the input of block i, lies in buffer (i - 1) % 2.
 void Forward::EnqueueBlock(const BatchBuffers& buffers, size_t index, int first, int batch,
                            cudaStream_t stream) const {

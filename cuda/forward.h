@@ -33,6 +33,9 @@ class Forward {
   // All others, and the head; `logits` only where there is a classifier.
   void EnqueueRest(const BatchBuffers& buffers, int batch, float* embeddings, float* logits,
                    cudaStream_t stream) const;
+  // What engine/topk.h gives of the logits: [batch][k].
+  void EnqueueTopK(const float* logits, int batch, int k, int32_t* indices, float* scores,
+                   cudaStream_t stream) const;
 
  private:
   // The block that reads the pixels: the first, or the second where that computes both.

@@ -29,8 +29,8 @@ struct LinearLayer {
 };
 cudaError_t LaunchLinear(const LinearLayer& layer, cudaStream_t stream);
 
-// The `k` largest of each image's `count` logits in descending order (equal ones: lower index first, NaN
-// last) and their softmax probabilities over all of them. Arrays are [batch][count], and [batch][k].
+// SoftmaxTopK of engine/topk.h for each image, with scores to a relative 5e-6: they are computed in fp32.
+// Arrays are [batch][count], and [batch][k].
 cudaError_t LaunchSoftmaxTopK(const float* logits, int batch, int count, int k, int32_t* indices,
                               float* scores, cudaStream_t stream);
 

@@ -22,7 +22,25 @@ struct ImageBatch {
 enum class Output {
   kEmbedding,  // The globally average-pooled features of the last block: [count][embedding_channels].
   kLogits,     // The classifier's output: [count][num_classes].
+  kTopK,       // The k likeliest classes, as engine/topk.h ranks them: [count][k].
   kRanges,     // NetworkShape::ranges of all images together: [total_channels]. The CPU's fp32 only.
+};
+
+// What a run gives of its images, and where to.
+struct Results {
+  Output output = Output::kLogits;
+  int k = 0;                   // Of kTopK: 1 to num_classes.
+  float* values = nullptr;     // Of kTopK the softmax probabilities.
+  int32_t* indices = nullptr;  // Of kTopK.
+
+  // How many values there are of so many images.
+  size_t Count(const NetworkShape& shape, int images) const {
+    if (output == Output::kRanges) return shape.total_channels();
+    const int each = output == Output::kTopK     ? k
+                     : output == Output::kLogits ? shape.num_classes
+                                                 : shape.embedding_channels();
+    return static_cast<size_t>(images) * each;
+  }
 };
 
 // Asked between layers; true ends the run with Error{kAborted}.
@@ -47,11 +65,11 @@ class Network {
   virtual void SetBlock(size_t index, const TrainBlock& block) = 0;
   virtual void SetLinear(const Linear& linear) = 0;
 
-  // Writes `output` of every image to `out`, in order. Results do not depend on how images are split into
-  // batches. Throws, or calls `done` once `out` is complete. A backend that overlaps runs returns before
-  // that, as soon as another run can be started; pixels and `out` must stay until `done`. Runs end in their
-  // order, and the destructor waits for them.
-  virtual void Run(const ImageBatch& batch, Output output, float* out, const Cancelled& cancelled,
+  // Writes the results of every image, in order. They do not depend on how images are split into batches.
+  // Throws, or calls `done` once they are complete. A backend that overlaps runs returns before that, as soon
+  // as another run can be started; pixels and arrays must stay until `done`. Runs end in their order, and the
+  // destructor waits for them.
+  virtual void Run(const ImageBatch& batch, const Results& results, const Cancelled& cancelled,
                    const Done& done) = 0;
 
   // The speed of the network alone: runs the batch again and again for about so many seconds, with pixels and

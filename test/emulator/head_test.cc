@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <numeric>
 
 #include "cuda/squeeze_excite.h"
 #include "test/emulator/maps.h"
+#include "test/emulator/ranking.h"
 #include "test/emulator/test.h"
 
 namespace repvgg::emulator {
@@ -72,30 +71,14 @@ void RunLinear(cuda::Activation activation, int batch, int rows, int columns) {
                kFloatBound);
 }
 
-void RunTopK(const std::vector<float>& logits, int batch, int k) {
-  const int count = static_cast<int>(logits.size()) / batch;
-  const DeviceArray<float> in(logits), scores(static_cast<size_t>(batch) * k);
-  const DeviceArray<int32_t> indices(static_cast<size_t>(batch) * k);
-  cuda::LaunchSoftmaxTopK(in.data(), batch, count, k, indices.data(), scores.data(), nullptr);
-  for (int image = 0; image < batch; ++image) {
-    const float* const own = &logits[image * count];
-    std::vector<int> order(count);
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-      if (std::isnan(own[a]) || std::isnan(own[b])) return !std::isnan(own[a]) && std::isnan(own[b]);
-      return own[a] > own[b];
-    });
-    double sum = 0;
-    for (int i = 0; i < count; ++i) sum += std::exp(double{own[i]} - own[order[0]]);
-    for (int i = 0; i < k; ++i) {
-      const double expected = std::exp(double{own[order[i]]} - own[order[0]]) / sum;
-      const float score = scores[image * k + i];
-      if (indices[image * k + i] != order[i]) Fail("wrong index at place " + std::to_string(i));
-      if (std::isnan(expected) ? !std::isnan(score) : !(std::abs(score - expected) <= 1e-6)) {
-        Fail("score " + std::to_string(score) + " should be " + std::to_string(expected));
-      }
-    }
-  }
+void RunTopK(const RankingProblem& problem) {
+  const int classes = static_cast<int>(problem.logits.size()) / problem.images;
+  const size_t count = static_cast<size_t>(problem.images) * problem.k;
+  const DeviceArray<float> in(problem.logits), scores(count);
+  const DeviceArray<int32_t> indices(count);
+  cuda::LaunchSoftmaxTopK(in.data(), problem.images, classes, problem.k, indices.data(), scores.data(),
+                          nullptr);
+  CheckRanking(problem, {{scores.data(), scores.data() + count}, {indices.data(), indices.data() + count}});
 }
 
 void RunSqueezeExcite(Precision precision, int channels, int squeezed, bool relu) {
@@ -143,13 +126,10 @@ TEST("head: linear layer") {
 }
 
 TEST("head: softmax and top-k") {
-  RunTopK(RandomNormal(3 * 1000, 3, 16), 3, 5);
-  RunTopK(RandomNormal(10, 1, 17), 1, 10);
-  // Equal values, infinities and NaN.
-  const float infinity = std::numeric_limits<float>::infinity(),
-              nan = std::numeric_limits<float>::quiet_NaN();
-  RunTopK({1, 2, 2, -0.0f, 0.0f, 2, 1, -infinity, -5, -5}, 1, 10);
-  RunTopK({nan, -infinity, 3, nan, 7, -1}, 1, 6);
+  for (const Schedule schedule : {Schedule::kAscending, Schedule::kRandom}) {
+    settings().schedule = schedule;
+    for (const RankingProblem& problem : RankingProblems()) RunTopK(problem);
+  }
 }
 
 TEST("squeeze-and-excite") {

@@ -125,6 +125,42 @@ TEST("network: the first two layers in one kernel give the same bits, and their 
   }
 }
 
+// Runs with other results follow each other without a wait, through both slots and a last chunk that is not
+// full. Scores and indices of all 40 classes are more than logits or embeddings have.
+TEST("network: the device ranks the classes, for any k and while other runs are under way") {
+  const RestoreRuntime restore;
+  NetworkShape shape = MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone);
+  shape.num_classes = 40;
+  const Reference reference(shape);
+  const std::vector<uint8_t> pixels = RandomImages(shape, 5);
+  const std::vector<float> logits = RunNetwork(*MakeNetwork(reference, Precision::kFp16, 2), pixels);
+  for (const unsigned eager : {0, 1, 2, 4, 7}) {
+    runtime_settings().eager = eager;
+    const int graphs = GraphsMade();
+    auto network = MakeNetwork(reference, Precision::kFp16, 2);
+    std::vector<float> between(logits.size(), NAN);
+    std::vector<Ranking> rankings;
+    std::vector<int> order;
+    for (const int k : {40, 0, 1, 5, 40}) {
+      const size_t count = size_t{5} * k;
+      Ranking& own = rankings.emplace_back(std::vector<float>(count, NAN), std::vector<int32_t>(count, -1));
+      const Results results{k == 0 ? Output::kLogits : Output::kTopK, k,
+                            k == 0 ? between.data() : own.scores.data(), own.indices.data()};
+      network->Run({pixels.data(), 5}, results, Never, [&order, k](const std::exception_ptr& error) {
+        if (error) Fail("a run failed");
+        order.push_back(k);
+      });
+    }
+    network.reset();  // Waits for the runs.
+    if (order != std::vector<int>{40, 0, 1, 5, 40}) Fail("runs did not end in their order");
+    if (between != logits) Fail("other logits between rankings");
+    for (size_t i = 0; i < order.size(); ++i) {
+      if (order[i] > 0) CheckRanking({logits, 5, order[i]}, rankings[i]);
+    }
+    if (GraphsMade() != graphs + 4) Fail("ranking should need no graphs");
+  }
+}
+
 TEST("network: embeddings of a backbone") {
   NetworkShape shape = MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone);
   shape.num_classes = 0;
@@ -142,7 +178,7 @@ TEST("network: ranges are the CPU's business") {
   std::vector<float> out(reference.shape().total_channels());
   const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 1);
   ExpectEqual(CodeOf([&] {
-                network->Run({pixels.data(), 1}, Output::kRanges, out.data(), Never,
+                network->Run({pixels.data(), 1}, {Output::kRanges, 0, out.data()}, Never,
                              [](const std::exception_ptr&) {});
               }),
               "ERR_PRECISION_UNSUPPORTED");
@@ -254,6 +290,9 @@ TEST("network: a launch that is refused costs a run, not the model") {
   CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
   runtime_settings().refused_launch = 1;
   ExpectEqual(CodeOf([&] { RunNetwork(*network, pixels); }), cuda::kDeviceRefused);
+  runtime_settings().refused_launch = 3;  // Behind the graph of the second chunk.
+  ExpectEqual(CodeOf([&] { RankNetwork(*network, pixels, 2); }), cuda::kDeviceRefused);
+  CheckRanking({RunNetwork(*network, pixels), 3, 2}, RankNetwork(*network, pixels, 2));
   runtime_settings().refused_launch = 1;
   ExpectEqual(CodeOf([&] { network->MeasureRate({pixels.data(), 1}, 0.01, Never); }), cuda::kDeviceRefused);
   CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
@@ -282,7 +321,7 @@ TEST("network: consecutive runs overlap") {
     std::future<void> may_go = go.get_future();
     bool waited = true;
     for (int run = 0; run < 3; ++run) {
-      network->Run({&pixels[run * 2 * image], 2}, Output::kLogits, &out[run * 2 * classes], Never,
+      network->Run({&pixels[run * 2 * image], 2}, {Output::kLogits, 0, &out[run * 2 * classes]}, Never,
                    [&, run](const std::exception_ptr& error) {
                      if (error) Fail("a run failed");
                      if (run == 0)
@@ -320,7 +359,7 @@ TEST("network: runs that a failing device cuts short end with an error, all of t
   std::atomic<int> lost = 0;
   runtime_settings().failing_launch = 5;
   for (int run = 0; run < 4; ++run) {
-    network->Run({pixels.data(), 2}, Output::kLogits, out.data(), Never,
+    network->Run({pixels.data(), 2}, {Output::kLogits, 0, out.data()}, Never,
                  [&](const std::exception_ptr& error) {
                    if (error && CodeOf([&] { std::rethrow_exception(error); }) == cuda::kDeviceLost) ++lost;
                  });

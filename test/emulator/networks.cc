@@ -54,6 +54,23 @@ std::vector<double> Convolve(const BlockShape& block, int size, Floats weight, F
   return out;
 }
 
+int CountImages(const NetworkShape& shape, const std::vector<uint8_t>& pixels) {
+  return static_cast<int>(pixels.size() / 3 / shape.height / shape.width);
+}
+
+void RunAndWait(Network& network, const std::vector<uint8_t>& pixels, const Results& results,
+                const Cancelled& cancelled) {
+  std::promise<void> over;
+  network.Run({pixels.data(), CountImages(network.shape(), pixels)}, results, cancelled,
+              [&](const std::exception_ptr& error) {
+                if (error)
+                  over.set_exception(error);
+                else
+                  over.set_value();
+              });
+  over.get_future().get();
+}
+
 }  // namespace
 
 NetworkShape MakeShape(Form form, SqueezeExcitePosition position) {
@@ -225,19 +242,18 @@ std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, cuda:
 
 std::vector<float> RunNetwork(Network& network, const std::vector<uint8_t>& pixels, Output output,
                               const Cancelled& cancelled) {
-  const NetworkShape& shape = network.shape();
-  const int count = static_cast<int>(pixels.size() / 3 / shape.height / shape.width);
-  std::vector<float> out(count * (output == Output::kLogits ? shape.num_classes : shape.embedding_channels()),
-                         NAN);
-  std::promise<void> over;
-  network.Run({pixels.data(), count}, output, out.data(), cancelled, [&](const std::exception_ptr& error) {
-    if (error)
-      over.set_exception(error);
-    else
-      over.set_value();
-  });
-  over.get_future().get();
+  Results results{output};
+  std::vector<float> out(results.Count(network.shape(), CountImages(network.shape(), pixels)), NAN);
+  results.values = out.data();
+  RunAndWait(network, pixels, results, cancelled);
   return out;
+}
+
+Ranking RankNetwork(Network& network, const std::vector<uint8_t>& pixels, int k) {
+  const size_t count = static_cast<size_t>(CountImages(network.shape(), pixels)) * k;
+  Ranking ranking{std::vector<float>(count, NAN), std::vector<int32_t>(count, -1)};
+  RunAndWait(network, pixels, {Output::kTopK, k, ranking.scores.data(), ranking.indices.data()}, Never);
+  return ranking;
 }
 
 void CheckLogits(const Reference& reference, const std::vector<uint8_t>& pixels,

@@ -9,6 +9,7 @@
 #include "cuda/cuda_network.h"
 #include "cuda/gemm_sm90a.h"
 #include "test/emulator/maps.h"
+#include "test/emulator/ranking.h"
 #include "test/emulator/test.h"
 
 namespace repvgg::emulator {
@@ -59,6 +60,7 @@ inline bool Never() { return false; }
 // Runs and waits for the end. Throws what the run ends with.
 std::vector<float> RunNetwork(Network& network, const std::vector<uint8_t>& pixels,
                               Output output = Output::kLogits, const Cancelled& cancelled = Never);
+Ranking RankNetwork(Network& network, const std::vector<uint8_t>& pixels, int k);
 
 // How far ahead of a tile the one of its shape without multicast is in their table.
 int AheadOf(const cuda::GemmSm90aTile& tile);

@@ -43,7 +43,7 @@ struct EventState {
 namespace {
 
 struct {
-  std::map<void*, size_t> allocations;
+  std::map<void*, size_t> allocations, pinned;
   size_t in_use = 0, peak = 0;
   int graphs = 0;
   int streams = 0;
@@ -79,6 +79,19 @@ cudaError_t Enqueue(StreamState* stream, Work work) {
     if (runtime_settings().eager >> stream->index % 3 & 1) stream->RunUntil(stream->submitted);
   }
   return Return(cudaSuccess);
+}
+
+// Whether so many bytes are within the allocation in which they begin, if that is one of these.
+bool Fits(const std::map<void*, size_t>& allocations, const void* from, size_t bytes) {
+  auto found = allocations.upper_bound(const_cast<void*>(from));
+  if (found == allocations.begin()) return true;
+  const auto& [begin, size] = *--found;
+  const size_t offset = static_cast<const char*>(from) - static_cast<const char*>(begin);
+  return offset >= size || offset + bytes <= size;
+}
+bool Fits(const void* from, size_t bytes) {
+  const Lock lock;
+  return Fits(state.allocations, from, bytes) && Fits(state.pinned, from, bytes);
 }
 
 }  // namespace
@@ -169,12 +182,16 @@ cudaError_t cudaFree(void* memory) {
 }
 
 cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+  const Lock lock;
   *memory = std::malloc(bytes);
+  state.pinned[*memory] = bytes;
   std::memset(*memory, 0xff, bytes);
   return Return(cudaSuccess);
 }
 
 cudaError_t cudaFreeHost(void* memory) {
+  const Lock lock;
+  state.pinned.erase(memory);
   std::free(memory);
   return Return(cudaSuccess);
 }
@@ -191,6 +208,7 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind 
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  if (!Fits(to, bytes) || !Fits(from, bytes)) return Return(cudaErrorInvalidValue);
   return Enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }
 

@@ -57,7 +57,7 @@ std::vector<float> RunImages(cuda::CudaNetwork& network, int count) {
   std::vector<float> out(size_t{1000} * count, NAN);
   std::promise<void> over;
   network.Run(
-      {pixels.data(), count}, Output::kLogits, out.data(), [] { return false; },
+      {pixels.data(), count}, {Output::kLogits, 0, out.data()}, [] { return false; },
       [&](const std::exception_ptr& error) {
         if (error)
           over.set_exception(error);
