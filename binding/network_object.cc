@@ -82,7 +82,7 @@ Napi::Value NetworkObject::Run(const Napi::CallbackInfo& info) {
   results.output = name == "logits"   ? Output::kLogits
                    : name == "ranges" ? Output::kRanges
                                       : Output::kEmbedding;
-  const auto out = Napi::Float32Array::New(info.Env(), results.Count((*network_)->shape(), ToCount(info[0])));
+  auto out = Napi::Float32Array::New(info.Env(), results.Count((*network_)->shape(), ToCount(info[0])));
   results.values = out.Data();
   return Start(info, results, out);
 }
@@ -91,8 +91,8 @@ Napi::Value NetworkObject::RunTopK(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Results results{Output::kTopK, ToInt(info[1])};
   const size_t count = results.Count((*network_)->shape(), ToCount(info[0]));
-  const auto indices = Napi::Int32Array::New(env, count);
-  const auto scores = Napi::Float32Array::New(env, count);
+  auto indices = Napi::Int32Array::New(env, count);
+  auto scores = Napi::Float32Array::New(env, count);
   results.indices = indices.Data();
   results.values = scores.Data();
   const auto out = Napi::Object::New(env);

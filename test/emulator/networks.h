@@ -56,6 +56,14 @@ std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, cuda:
                                                int architecture = 80, cuda::MeasureLayer measure = nullptr,
                                                size_t workspace_bytes = cuda::kWorkspaceBytes);
 
+// Takes back what a test has set, at its end.
+struct RestoreRuntime {
+  ~RestoreRuntime() {
+    runtime_settings() = {};
+    cudaSetDevice(0);  // Which is then no longer lost.
+  }
+};
+
 inline bool Never() { return false; }
 // Runs and waits for the end. Throws what the run ends with.
 std::vector<float> RunNetwork(Network& network, const std::vector<uint8_t>& pixels,

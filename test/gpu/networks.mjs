@@ -1,5 +1,5 @@
 // Whole networks on the GPU against the CPU's fp32: logits of seeded A0, A2 and B1g4, D2se and the train form of A0, in
-// every precision. One line of JSON each; takes --list and --from as repvgg_gpu_tests does. Exit code 1 if one failed. With
+// every precision, and their ranking against the host's. One line of JSON each; takes --list and --from as repvgg_gpu_tests does. Exit code 1 if one failed. With
 // --device it says only whether there is a GPU, and ends with exit code 2 if not.
 import {parseArgs} from 'node:util';
 import {architectureByName, blockShapes} from '../../dist/architecture.js';
@@ -72,8 +72,8 @@ function makeNetwork(name, form) {
   return {name, form, architecture, blocks, linear};
 }
 
-/** Of `parts` images after each other. */
-async function run({architecture, form, blocks, linear}, options, parts, output = 'logits') {
+/** Of `parts` images after each other; `top` are the `k` likeliest classes of all images together. */
+async function run({architecture, form, blocks, linear}, options, parts, output = 'logits', k = 0) {
   const shape = {
     ...toNativeShape(architecture, form, {
       crop: 224,
@@ -92,9 +92,26 @@ async function run({architecture, form, blocks, linear}, options, parts, output 
     out.push(...(await network.run({pixels: own, count}, output, new Uint8Array(1))));
     first += count;
   }
+  const top = k > 0 ? await network.runTopK({pixels, count}, k, new Uint8Array(1)) : null;
   const layers = JSON.parse(await network.describe());
   await network.dispose();
-  return {out, layers};
+  return {out, top, layers};
+}
+
+/** Whether these are the likeliest `k` classes of each image, with their softmax probabilities. */
+function ranksRight({indices, scores}, logits, k) {
+  for (let image = 0; image < count; image++) {
+    const own = logits.slice(image * 1000, (image + 1) * 1000);
+    const order = [...own.keys()].sort((a, b) => own[b] - own[a] || a - b);
+    const exp = index => Math.exp(own[index] - own[order[0]]);
+    const sum = order.reduce((total, index) => total + exp(index), 0);
+    for (let i = 0; i < k; i++) {
+      const expected = exp(order[i]) / sum;
+      if (indices[image * k + i] !== order[i]) return false;
+      if (!(Math.abs(scores[image * k + i] - expected) <= 5e-6 * expected)) return false;
+    }
+  }
+  return true;
 }
 
 // Four times what rounding maps and weights alone does to these networks, or more. With gates (D2se) that is less: 1.3e-7,
@@ -155,7 +172,7 @@ for (const {title, name, form, algorithm, precision} of cases.slice(first)) {
       ranges = Float32Array.from(ranges);
       ({out: reference} = await run(network, {...cpu, precision}, [count]));
     }
-    const {out, layers} = await run(network, options, [count]);
+    const {out, top, layers} = await run(network, options, [count], 'logits', 5);
     const split = await run(network, options, [1, 3, 5]);
     let error = 0;
     let square = 0;
@@ -167,8 +184,10 @@ for (const {title, name, form, algorithm, precision} of cases.slice(first)) {
     // Another load may choose other algorithms only if it measures again; the cache says it does not.
     const same = out.every((value, i) => value === split.out[i]);
     const bound = (network.architecture.squeezeExcite === null ? bounds : gatedBounds)[precision];
-    result.ok = relative <= bound && same;
-    result.detail = `relL2 ${relative.toExponential(1)} (at most ${bound})${same ? '' : ', depends on batches'}`;
+    const ranked = ranksRight(top, out, 5);
+    result.ok = relative <= bound && same && ranked;
+    const problems = `${same ? '' : ', depends on batches'}${ranked ? '' : ', classes wrongly ranked'}`;
+    result.detail = `relL2 ${relative.toExponential(1)} (at most ${bound})${problems}`;
     result.layers = layers;
   } catch (error) {
     result.ok = error.code === 'ERR_PRECISION_UNSUPPORTED';

@@ -25,10 +25,12 @@ const add = line => results.add('tests.jsonl', line);
 const ofEach = name => ['fp32', 'fp16', 'bf16', 'tf32', 'fp8'].map(precision => `${name}: ${precision}`);
 const cases = (program, filters, limits) => runCases(results, program, filters, {...limits, excluded});
 
+const small = ['small layers', 'stem', 'head: '];
+
 /** The instructions first, then each kernel on small layers, so that one that hangs or is wrong is found within seconds. */
 const steps = {
   wrappers: () => cases(tests, ['wrappers'], {seconds: 60, stallSeconds: 15}),
-  small: () => cases(tests, ['small layers', 'stem'], {seconds: 90, stallSeconds: 15}),
+  small: () => cases(tests, small, {seconds: 90, stallSeconds: 15}),
   // References are computed on the CPU: one process for each precision.
   convolutions: () =>
     Promise.all(ofEach('convolutions').map(name => cases(tests, [name], {seconds: 240, stallSeconds: 30}))),
@@ -44,7 +46,7 @@ async function sanitize(tool) {
   const seconds = 90;
   let found = '';
   const command = ['compute-sanitizer', '--tool', tool, '--error-exitcode', '9'];
-  const {problem} = await run(results, [...command, ...tests, 'small layers', 'stem', 'wrappers'], {
+  const {problem} = await run(results, [...command, ...tests, ...small, 'wrappers'], {
     env: {REPVGG_EXCLUDE: [...excluded].join(',')},
     seconds,
     onLine(line) {
