@@ -10,6 +10,9 @@ if (!output)
   throw new Error('usage: node parquet-embeddings.mjs INPUT OUTPUT.parquet [CHECKPOINT] [COLUMN...]');
 
 const model = await RepVGG.load(checkpoint);
-const {ok, failed} = await scoreToFile(model, openSource(input), output, {output: 'embeddings', fields});
+const {ok, failed} = await scoreToFile(model, openSource(input, {fields}), output, {
+  output: 'embeddings',
+  fields,
+});
 await model.dispose();
 console.log(`${ok} embeddings of ${model.architecture.widths[4]} numbers, ${failed} images failed`);

@@ -121,7 +121,14 @@ test('what is behind the marker is cut off; a journal that is too short, and a d
     code: 'ERR_RESUME',
     message: /has \d+ bytes, of the \d+ that were written/,
   });
-  for (const text of ['', '{}', '{"rows": -1, "bytes": 0, "ok": 0, "failed": 0}']) {
+  const counts = '"rows": 1, "bytes": 1, "ok": 1, "failed": 0';
+  for (const text of [
+    '',
+    '{}',
+    `{"settings": {}, ${counts.replace('1', '-1')}}`,
+    `{"settings": null, ${counts}}`,
+    `{${counts}}`,
+  ]) {
     await writeFile(marker, text);
     await t.throwsAsync(scoreToFile(model, records(40), path, {resume: true}), {
       code: 'ERR_RESUME',

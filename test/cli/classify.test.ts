@@ -1,6 +1,8 @@
 import {once} from 'node:events';
-import {readdirSync} from 'node:fs';
+import {createReadStream, readdirSync} from 'node:fs';
 import {copyFile, writeFile} from 'node:fs/promises';
+import {createServer} from 'node:http';
+import type {AddressInfo} from 'node:net';
 import {join} from 'node:path';
 import test from 'ava';
 import {type PreprocessingFlags, toPreprocessing} from '../../ts/cli/options.ts';
@@ -72,6 +74,21 @@ test('--crop alone resizes to the crop, and to 256 for 224, as the official -r d
   t.deepEqual(given({crop: 224}), {resize: 256, crop: 224});
   t.deepEqual(given({crop: 224, resize: 0}), {resize: 0, crop: 224});
   t.deepEqual(given({interpolation: 'bicubic'}), {interpolation: 'bicubic'});
+});
+
+test('an image may be a URL', async t => {
+  const server = createServer((request, response) => {
+    if (request.url === '/a.jpg') createReadStream(photos[0]!).pipe(response);
+    else response.writeHead(404).end();
+  }).listen(0, '127.0.0.1');
+  t.teardown(() => server.close());
+  await once(server, 'listening');
+  const root = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const output = await repvgg([...model, '-k', '1', `${root}/a.jpg`, `${root}/b.jpg`, photos[0]!]);
+  t.is(output.code, 1, output.stderr);
+  const [found, missing, same] = output.stdout.split('\n');
+  t.is(found!.replace(`${root}/a.jpg`, photos[0]!), same!);
+  t.regex(missing!, /\/b\.jpg: error: .*404.* \(ERR_IMAGE_FETCH\)$/);
 });
 
 test('a row stays one line whatever the file is called', async t => {

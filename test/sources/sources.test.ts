@@ -309,6 +309,10 @@ test('an image is a source of one; what is no source is refused', async t => {
   const odd = join(await temporaryFolder(t), 'odd.xyz');
   await writeFile(odd, '');
   await t.throwsAsync(all(odd), {code: 'ERR_SOURCE', message: /Cannot tell what source/});
+  for (const url of ['https://example.com/list.csv?a=1', 's3://images/*']) {
+    const message = `Cannot read source ${url}: expected a file, a folder or "-", in which the images may be URLs.`;
+    await t.throwsAsync(all(url), {code: 'ERR_SOURCE', message});
+  }
   t.throws(() => openSource(''), {code: 'ERR_INVALID_ARGUMENT'});
   t.throws(() => openSource(odd, {format: 'xml' as 'csv'}), {
     code: 'ERR_INVALID_ARGUMENT',

@@ -27,7 +27,10 @@ export function addClassify(program: Command): void {
   const command = program
     .command('classify')
     .description('print the likeliest classes of each image, in order, as batches finish')
-    .argument('<images...>', 'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), or folders of them');
+    .argument(
+      '<images...>',
+      'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), their URLs, or folders of them',
+    );
   addNetworkOptions(command);
   command
     .option('-k, --top-k <k>', 'classes to print for each image', positiveInteger, 5)

@@ -2,12 +2,12 @@ import {stat} from 'node:fs/promises';
 import {RepVGGError} from '../errors.ts';
 import type {SourceRecord, UnreadableRecord} from '../sources/source.ts';
 
-/** The images that are named on the command line, and those in folders. What cannot be read has its row too. */
+/** The images that are named on the command line, by their paths or URLs, and those in folders. What cannot be read has its row too. */
 export async function* openImages(paths: readonly string[]): AsyncGenerator<SourceRecord | UnreadableRecord> {
   for (const path of paths) {
     const stats = await stat(path).catch(() => undefined);
     if (!stats?.isDirectory()) {
-      yield {id: path, image: path};
+      yield {id: path, image: /^https?:\/\//i.test(path) && URL.canParse(path) ? new URL(path) : path};
       continue;
     }
     const {openSource} = await import('../sources/source.ts');

@@ -31,7 +31,10 @@ export function addInfer(program: Command): void {
   const command = program
     .command('infer')
     .description("write the class of each image to a JSON file, as MindSpore's infer.py does")
-    .argument('<images...>', 'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), or folders of them');
+    .argument(
+      '<images...>',
+      'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), their URLs, or folders of them',
+    );
   addNetworkOptions(command);
   command
     .option('-o, --output <file>', 'the file to write', endsIn('.json'), 'predictions.json')

@@ -208,7 +208,8 @@ async function readMarker(path: string): Promise<Marker | undefined> {
   try {
     const marker = JSON.parse(text) as Marker;
     const counts = [marker.bytes, marker.rows, marker.ok, marker.failed];
-    if (counts.every(count => Number.isInteger(count) && count >= 0)) return marker;
+    const isWhole = typeof marker.settings === 'object' && marker.settings !== null;
+    if (isWhole && counts.every(count => Number.isInteger(count) && count >= 0)) return marker;
   } catch {
     // Said below.
   }

@@ -221,6 +221,10 @@ export async function sourceKind(
   try {
     if ((await stat(path)).isDirectory()) return 'folder';
   } catch (cause) {
+    if (/^[a-z][a-z\d+.-]*:\/\//i.test(path)) {
+      const problem = 'expected a file, a folder or "-", in which the images may be URLs';
+      throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
+    }
     if (isGlob(path)) return 'glob';
     throw fileError(`read source ${path}`, cause);
   }
