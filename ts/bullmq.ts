@@ -43,7 +43,7 @@ const chunkBytes = 2 ** 16;
  *   `maxStalledCount` says otherwise.
  *
  * @example
- * await using model = await RepVGG.load('RepVGG-A0-train.pth');
+ * const model = await RepVGG.load('RepVGG-A0-train.pth'); // Not `await using`: a module ends long before its worker does.
  * const worker = createShardWorker('shards', model, {connection: {host: 'redis'}});
  */
 export function createShardWorker(queue: string, model: RepVGG, options: WorkerOptions): ShardWorker {
