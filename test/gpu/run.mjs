@@ -29,7 +29,8 @@ const small = ['small layers', 'stem', 'head: '];
 
 /** The instructions first, then each kernel on small layers, so that one that hangs or is wrong is found within seconds. */
 const steps = {
-  wrappers: () => cases(tests, ['wrappers'], {seconds: 60, stallSeconds: 15}),
+  // The first process to use a GPU waits for it to wake up.
+  wrappers: () => cases(tests, ['wrappers'], {seconds: 90, stallSeconds: 25}),
   small: () => cases(tests, small, {seconds: 90, stallSeconds: 15}),
   // References are computed on the CPU: one process for each precision.
   convolutions: () =>
