@@ -187,16 +187,6 @@ REPVGG_DEVICE void LdMatrixX2(uint32_t (&out)[2], const void* row) {
 #endif
 }
 
-// The same with each matrix of 16-bit values transposed: lane (g, t) receives rows 2t, 2t + 1 of column g.
-REPVGG_DEVICE void LdMatrixX4Transposed(uint32_t (&out)[4], const void* row) {
-#if REPVGG_ARCH >= 750
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-               : "r"(SharedAddress(row))
-               : "memory");
-#endif
-}
-
 // d += a * b with products and sums in float. The 16-bit types multiply 16x16 by 16x8; float multiplies 16x8
 // by 8x8 and uses the 19 upper bits of every value (TF32). Half needs sm_75, the others sm_80.
 template <typename T>

@@ -1,7 +1,6 @@
 // The emulator's half of cuda/ptx.cuh: the same names, for the host compiler.
 #pragma once
 
-#include <cmath>
 #include <cstring>
 #include <tuple>
 
@@ -125,16 +124,12 @@ void CpAsyncWait() {
 
 // Operands go by value: an array whose address leaves the kernel would be instrumented and kept in memory.
 inline void LdMatrixX4(uint32_t (&out)[4], const void* row) {
-  const emulator::Words4 words = emulator::LoadMatrices(row, 4, false);
+  const emulator::Words4 words = emulator::LoadMatrices(row, 4);
   for (int i = 0; i < 4; ++i) out[i] = words.word[i];
 }
 inline void LdMatrixX2(uint32_t (&out)[2], const void* row) {
-  const emulator::Words4 words = emulator::LoadMatrices(row, 2, false);
+  const emulator::Words4 words = emulator::LoadMatrices(row, 2);
   for (int i = 0; i < 2; ++i) out[i] = words.word[i];
-}
-inline void LdMatrixX4Transposed(uint32_t (&out)[4], const void* row) {
-  const emulator::Words4 words = emulator::LoadMatrices(row, 4, true);
-  for (int i = 0; i < 4; ++i) out[i] = words.word[i];
 }
 
 template <typename T>

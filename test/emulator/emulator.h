@@ -105,7 +105,7 @@ void WaitCopies(int pending);
 struct Words4 {
   uint32_t word[4];
 };
-Words4 LoadMatrices(const void* row, int count, bool transposed);
+Words4 LoadMatrices(const void* row, int count);
 void StoreMatrices(void* row, Words4 values, int count);
 
 enum class MmaType { kHalf, kBFloat16, kTf32, kFp8 };

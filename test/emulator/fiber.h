@@ -82,7 +82,8 @@ struct Warp {
   uint32_t epoch = 0;  // Number of __syncwarp so far.
   union {
     uint32_t value[kWarp];
-    const unsigned char* row[kWarp];
+    Words4 row[kWarp];
+    const void* matrix[kWarp];
     MmaOperands mma[kWarp];
     struct {
       MatrixPart pixels, weights;

@@ -58,11 +58,10 @@ void MultiplyTf32(Warp& warp) {
 // Lanes of a wmma load or store must agree on the matrix.
 void ShareAddress(const void* first) {
   Together(
-      WarpOperation::kWmma, ~0u,
-      [&](Warp& warp, int lane) { warp.in.row[lane] = static_cast<const unsigned char*>(first); },
+      WarpOperation::kWmma, ~0u, [&](Warp& warp, int lane) { warp.in.matrix[lane] = first; },
       [](Warp& warp) {
-        for (const unsigned char* row : warp.in.row) {
-          if (row != warp.in.row[0])
+        for (const void* matrix : warp.in.matrix) {
+          if (matrix != warp.in.matrix[0])
             Complain(Fault::kDivergence, nullptr, "lanes give wmma different matrices");
         }
       });
@@ -81,32 +80,25 @@ uint32_t ShuffleXor(unsigned mask, uint32_t value, int lane_mask) {
   return worker->warp().out.value[(worker->lane() ^ lane_mask) & (kWarp - 1)];
 }
 
-Words4 LoadMatrices(const void* row, int count, bool transposed) {
-  const auto bytes = static_cast<const unsigned char*>(row);
+// Each lane reads its row itself: where lanes of a warp are in different operations, what the others have
+// left is no address.
+Words4 LoadMatrices(const void* row, int count) {
+  Words4 own = {};
   if (worker->lane() < 8 * count) {
     if (reinterpret_cast<uintptr_t>(row) % 16 != 0) {
       Complain(Fault::kMisaligned, HERE, "ldmatrix of a row that is not aligned to 16 bytes");
     }
     CheckAccess(row, 16, false, HERE);
+    std::memcpy(&own, row, sizeof own);
   }
   Together(
-      WarpOperation::kLoadMatrices, ~0u, [&](Warp& warp, int lane) { warp.in.row[lane] = bytes; },
+      WarpOperation::kLoadMatrices, ~0u, [&](Warp& warp, int lane) { warp.in.row[lane] = own; },
       [&](Warp& warp) {
-        Words4 out[kWarp] = {};
         for (int lane = 0; lane < kWarp; ++lane) {
-          const int g = lane / 4, t = lane % 4;
           for (int i = 0; i < count; ++i) {
-            const unsigned char* const* rows = &warp.in.row[8 * i];
-            if (transposed) {
-              uint16_t pair[2];
-              for (int h = 0; h < 2; ++h) std::memcpy(&pair[h], rows[2 * t + h] + 2 * g, 2);
-              out[lane].word[i] = pair[0] | static_cast<uint32_t>(pair[1]) << 16;
-            } else {
-              std::memcpy(&out[lane].word[i], rows[g] + 4 * t, 4);
-            }
+            warp.out.words[lane].word[i] = warp.in.row[8 * i + lane / 4].word[lane % 4];
           }
         }
-        std::memcpy(warp.out.words, out, sizeof out);
       });
   return worker->warp().out.words[worker->lane()];
 }

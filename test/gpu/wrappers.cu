@@ -22,15 +22,11 @@ __global__ void LdMatrixKernel(const uint32_t* matrices, uint32_t* out) {
   const int lane = threadIdx.x;
   for (int i = 0; i < 4; ++i) shared[i * 32 + lane] = matrices[i * 32 + lane];
   __syncthreads();
-  uint32_t plain[4], transposed[4], two[2];
-  LdMatrixX4(plain, shared + lane * 4);
-  LdMatrixX4Transposed(transposed, shared + lane * 4);
+  uint32_t four[4], two[2];
+  LdMatrixX4(four, shared + lane * 4);
   LdMatrixX2(two, shared + lane % 16 * 4);
-  for (int i = 0; i < 4; ++i) {
-    out[lane * 10 + i] = plain[i];
-    out[lane * 10 + 4 + i] = transposed[i];
-  }
-  for (int i = 0; i < 2; ++i) out[lane * 10 + 8 + i] = two[i];
+  for (int i = 0; i < 4; ++i) out[lane * 6 + i] = four[i];
+  for (int i = 0; i < 2; ++i) out[lane * 6 + 4 + i] = two[i];
 }
 
 __global__ void CpAsyncKernel(const uint32_t* in, uint32_t* out) {

@@ -11,8 +11,7 @@ namespace repvgg::gpu {
 // d[lane][4] += a[lane][4] * b[lane][2], as fragments of `precision` (not fp32).
 cudaError_t RunMma(cuda::Precision precision, const uint32_t* a, const uint32_t* b, float* d);
 
-// Four 8x8 matrices of 16-bit values, one after the other, in words. out[lane]: 4 words of X4, 4 of
-// X4Transposed, 2 of X2.
+// Four 8x8 matrices of 16-bit values, one after the other, in words. out[lane]: 4 words of X4, 2 of X2.
 cudaError_t RunLdMatrix(const uint32_t* matrices, uint32_t* out);
 
 // Through CpAsync<16> and shared memory; of each second group of 4 words, zeros arrive.
