@@ -37,7 +37,7 @@ class Executor {
   struct Job {
     explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
 
-    // Keeps `value` (an argument whose memory `work` reads, or an array it writes) from being collected.
+    // Keeps `value` (an argument whose memory `start` reads, or an array it writes) from being collected.
     void Keep(const Napi::Object& value) { kept.push_back(Napi::Persistent(value)); }
 
     Napi::Promise::Deferred deferred;

@@ -24,7 +24,7 @@ class CpuBackend : public Backend {
     const cpu::Bf16Kernels* bf16 = cpu::SelectBf16Kernels(options_.instruction_set);
     if (bf16 == nullptr) {
       throw Error("ERR_PRECISION_UNSUPPORTED",
-                  "This processor has no bf16 instructions (AMX or AVX-512 BF16).");
+                  "This processor has no bf16 instructions (AMX or AVX-512 BF16): use \"fp32\".");
     }
     if (shape.form == Form::kTrain) {
       throw Error("ERR_PRECISION_UNSUPPORTED", "The train form runs in fp32 only.");

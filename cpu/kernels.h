@@ -1,5 +1,5 @@
 // The CPU's inner loops, behind a table of functions: kernels_impl.h is compiled once per instruction set,
-// and dispatch.cc picks a table at run time.
+// and SelectKernels picks a table at run time.
 //
 // Layout of activations: NHWC with a border of one zero pixel around every map, [height + 2][width +
 // 2][channels]. A 3x3 window with padding 1 then never leaves the map, and needs no test at its edges.

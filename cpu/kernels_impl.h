@@ -8,7 +8,6 @@
 //
 // The order of additions for one output is always tap, then input channel: it does not depend on the tile,
 // the thread or the batch, so results are equal to the bit however work is split.
-#include <cmath>
 #include <cstddef>
 #include <cstring>
 

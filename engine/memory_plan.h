@@ -16,7 +16,7 @@ struct MapSize {
   int width = 0;
 };
 
-// maps[0] is the input, maps[i + 1] the output of block i.
+// Of each map: the first is the input, and the others the outputs of the blocks.
 struct MemoryPlan {
   std::vector<MapSize> sizes;
   std::vector<size_t> elements;  // Of one image, with the halo.
