@@ -19,32 +19,25 @@
 namespace repvgg::cuda {
 namespace {
 
-// Output pixels, channels and threads of one block.
-struct TileSize {
+// Output pixels and channels of one block.
+struct BlockSize {
   int pixels, channels;
 };
 
-template <typename Tile>
-TileSize SizeOf(const Tile& tile) {
-  return {tile.pixels, tile.channels};
-}
-
-TileSize SizeOf(const Candidate& candidate, Precision precision) {
-  if (candidate.algorithm == Algorithm::kWinogradF2) {
-    const WinogradTile& tile = WinogradF2TileTable(precision)[candidate.tile];
-    return {tile.tiles * 4, tile.channels};
-  }
-  if (candidate.algorithm == Algorithm::kWinogradF4) {
-    const WinogradF4Tile& tile = WinogradF4TileTable()[candidate.tile];
-    return {tile.tiles * 16, tile.channels};
-  }
-  if (candidate.algorithm == Algorithm::kDirectWmma) return SizeOf(DirectWmmaTileTable()[candidate.tile]);
+BlockSize SizeOf(const Candidate& candidate, Precision precision) {
+  const auto size = [](const TileShape& tile, int pixels_of_row = 1) {
+    return BlockSize{tile.rows * pixels_of_row, tile.channels};
+  };
+  const int tile = candidate.tile;
+  if (candidate.algorithm == Algorithm::kWinogradF2) return size(WinogradF2TileTable(precision)[tile], 4);
+  if (candidate.algorithm == Algorithm::kWinogradF4) return size(WinogradF4TileTable()[tile], 16);
+  if (candidate.algorithm == Algorithm::kDirectWmma) return size(DirectWmmaTileTable()[tile]);
   if (candidate.algorithm == Algorithm::kDirectSm90a) {
-    const GemmSm90aTile& tile = ConvolutionSm90aTiles(precision)[candidate.tile];
-    return {tile.rows, tile.columns};
+    const GemmSm90aTile& sm90a = ConvolutionSm90aTiles(precision)[tile];
+    return {sm90a.rows, sm90a.columns};
   }
-  return precision == Precision::kFp32 ? SizeOf(DirectFp32TileTable()[candidate.tile])
-                                       : SizeOf(DirectMmaTileTable(precision)[candidate.tile]);
+  return size(precision == Precision::kFp32 ? DirectFp32TileTable()[tile]
+                                            : DirectMmaTileTable(precision)[tile]);
 }
 
 std::string Name(const char* algorithm, int rows, int channels, bool aligned = true) {
@@ -60,24 +53,12 @@ int SharedLimit(int architecture) {
   return architecture < 90 || architecture >= 120 ? 99 << 10 : 227 << 10;
 }
 
-template <typename Tile>
-void AddDirect(Algorithm algorithm, std::span<const Tile> tiles, bool aligned, int architecture,
-               std::vector<Candidate>& out) {
-  const char* const name = algorithm == Algorithm::kDirectWmma ? "wmma" : "direct";
+void AddTiles(Algorithm algorithm, const char* name, std::span<const TileShape> tiles, bool aligned,
+              int architecture, std::vector<Candidate>& out) {
   for (size_t i = 0; i < tiles.size(); ++i) {
     // The tile for odd channels can do any layer and is never the fastest where another can.
     if (tiles[i].aligned != aligned || tiles[i].shared_bytes > SharedLimit(architecture)) continue;
-    out.push_back(
-        {algorithm, static_cast<int>(i), Name(name, tiles[i].pixels, tiles[i].channels, tiles[i].aligned)});
-  }
-}
-
-template <typename Tile>
-void AddWinograd(Algorithm algorithm, const char* name, std::span<const Tile> tiles, int architecture,
-                 std::vector<Candidate>& out) {
-  for (size_t i = 0; i < tiles.size(); ++i) {
-    if (tiles[i].shared_bytes > SharedLimit(architecture)) continue;
-    out.push_back({algorithm, static_cast<int>(i), Name(name, tiles[i].tiles, tiles[i].channels)});
+    out.push_back({algorithm, static_cast<int>(i), Name(name, tiles[i].rows, tiles[i].channels, aligned)});
   }
 }
 
@@ -190,7 +171,7 @@ double EstimateTime(const Candidate& candidate, const Convolution& layer, Precis
   if (IsChain(candidate.algorithm) || candidate.splits > 1 || multicast) {
     return std::numeric_limits<double>::infinity();
   }
-  const TileSize tile = SizeOf(candidate, precision);
+  const BlockSize tile = SizeOf(candidate, precision);
   const int side = TileSide(candidate);
   const int pixels =
       layer.batch * DivideUp(layer.out_height(), side) * DivideUp(layer.out_width(), side) * side * side;
@@ -234,12 +215,12 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   // Before the others, so that it is taken where an estimate finds them equal: on Turing, which has both but
   // no cp.async, only this one loads ahead.
   if (precision == Precision::kFp16 && architecture < 80) {
-    AddDirect(Algorithm::kDirectWmma, DirectWmmaTileTable(), aligned, architecture, direct);
+    AddTiles(Algorithm::kDirectWmma, "wmma", DirectWmmaTileTable(), aligned, architecture, direct);
   }
   if (precision == Precision::kFp32) {
-    AddDirect(Algorithm::kDirect, DirectFp32TileTable(), aligned, architecture, direct);
+    AddTiles(Algorithm::kDirect, "direct", DirectFp32TileTable(), aligned, architecture, direct);
   } else if (architecture >= 75 && precision != Precision::kFp8) {
-    AddDirect(Algorithm::kDirect, DirectMmaTileTable(precision), aligned, architecture, direct);
+    AddTiles(Algorithm::kDirect, "direct", DirectMmaTileTable(precision), aligned, architecture, direct);
   }
   if (architecture == 90 && HasSm90aKernels() && DirectSm90aFits(layer, precision)) {
     AddDirectSm90a(layer, precision, direct);
@@ -247,10 +228,10 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   const bool halves = precision == Precision::kFp16 || precision == Precision::kBf16;
   const bool has_f2 = precision == Precision::kFp32 || (halves && architecture >= 80);
   if (has_f2 && WinogradF2Fits(layer, precision)) {
-    AddWinograd(Algorithm::kWinogradF2, "f2", WinogradF2TileTable(precision), architecture, f2);
+    AddTiles(Algorithm::kWinogradF2, "f2", WinogradF2TileTable(precision), true, architecture, f2);
   }
   if (precision == Precision::kFp32 && WinogradF4Fits(layer)) {
-    AddWinograd(Algorithm::kWinogradF4, "f4", WinogradF4TileTable(), architecture, f4);
+    AddTiles(Algorithm::kWinogradF4, "f4", WinogradF4TileTable(), true, architecture, f4);
   }
   AddChain(layer, precision, architecture, Algorithm::kChainF2, f2);
   AddChain(layer, precision, architecture, Algorithm::kChainF4, f4);

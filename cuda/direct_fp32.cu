@@ -109,8 +109,8 @@ cudaError_t LaunchTile(const Convolution& layer, cudaStream_t stream) {
 
 template <typename... Tiles>
 struct Table {
-  static constexpr DirectFp32Tile kTiles[sizeof...(Tiles)] = {
-      {Tiles::kPixels, Tiles::kChannels, Tiles::kThreads, Tiles::kSharedBytes, Tiles::kAligned}...};
+  static constexpr TileShape kTiles[sizeof...(Tiles)] = {
+      {Tiles::kPixels, Tiles::kChannels, Tiles::kSharedBytes, Tiles::kAligned}...};
   static constexpr cudaError_t (*kLaunch[sizeof...(Tiles)])(const Convolution&,
                                                             cudaStream_t) = {&LaunchTile<Tiles>...};
 };
@@ -131,7 +131,7 @@ using Tiles = Table<Tile<64, 64, 8, false>,   //
 
 }  // namespace
 
-std::span<const DirectFp32Tile> DirectFp32TileTable() { return Tiles::kTiles; }
+std::span<const TileShape> DirectFp32TileTable() { return Tiles::kTiles; }
 
 std::vector<float> PackDirectFp32(const Convolution& layer, const float* weight) {
   const int group_in = layer.group_in(), group_out = layer.group_out();

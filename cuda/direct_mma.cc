@@ -17,7 +17,7 @@ const DirectMmaFamily& Family(Precision precision) {
 
 }  // namespace
 
-std::span<const DirectMmaTile> DirectMmaTileTable(Precision precision) { return Family(precision).tiles; }
+std::span<const TileShape> DirectMmaTileTable(Precision precision) { return Family(precision).tiles; }
 
 std::vector<unsigned char> PackDirectMma(const Convolution& layer, const float* weight, Precision precision) {
   const int size = precision == Precision::kTf32 ? 4 : 2;

@@ -284,8 +284,8 @@ cudaError_t LaunchDirectMmaTile(const Convolution& layer, cudaStream_t stream) {
 
 template <typename... Tiles>
 struct DirectMmaTable {
-  static constexpr DirectMmaTile kTiles[sizeof...(Tiles)] = {
-      {Tiles::kPixels, Tiles::kChannels, Tiles::kThreads, Tiles::kSharedBytes, Tiles::kAligned}...};
+  static constexpr TileShape kTiles[sizeof...(Tiles)] = {
+      {Tiles::kPixels, Tiles::kChannels, Tiles::kSharedBytes, Tiles::kAligned}...};
   static constexpr cudaError_t (*kLaunch[sizeof...(Tiles)])(const Convolution&,
                                                             cudaStream_t) = {&LaunchDirectMmaTile<Tiles>...};
 };

@@ -159,8 +159,8 @@ cudaError_t LaunchTile(const Convolution& layer, cudaStream_t stream) {
 
 template <typename... Tiles>
 struct Table {
-  static constexpr DirectMmaTile kTiles[sizeof...(Tiles)] = {
-      {Tiles::kPixels, Tiles::kChannels, Tiles::kThreads, Tiles::kSharedBytes, true}...};
+  static constexpr TileShape kTiles[sizeof...(Tiles)] = {
+      {Tiles::kPixels, Tiles::kChannels, Tiles::kSharedBytes}...};
   static constexpr cudaError_t (*kLaunch[sizeof...(Tiles)])(const Convolution&,
                                                             cudaStream_t) = {&LaunchTile<Tiles>...};
 };
@@ -171,7 +171,7 @@ using Tiles = Table<Tile<64, 64, 2, 2>, Tile<128, 32, 4, 1>, Tile<128, 48, 4, 1>
 
 }  // namespace
 
-std::span<const DirectMmaTile> DirectWmmaTileTable() { return Tiles::kTiles; }
+std::span<const TileShape> DirectWmmaTileTable() { return Tiles::kTiles; }
 
 cudaError_t LaunchDirectWmma(const Convolution& layer, int tile, cudaStream_t stream) {
   return Tiles::kLaunch[tile](layer, stream);

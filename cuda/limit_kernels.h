@@ -1,4 +1,4 @@
-// Host side of limits.cu.
+// Host side of limit_kernels.cu.
 #pragma once
 
 #include <cstdint>

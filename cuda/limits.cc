@@ -14,6 +14,7 @@ constexpr const char* kMeasuring = "measuring its limits";
 constexpr int kBlocksOfMultiprocessor = 4;
 constexpr size_t kCopyBytes = size_t{256} << 20;
 constexpr size_t kReadBytes = size_t{16} << 20;
+constexpr int kMostRounds = 1 << 28;
 
 constexpr const char* kUnitNames[] = {"wmma", "mma.sync", "wgmma"};
 
@@ -44,9 +45,9 @@ class Clock {
       float milliseconds = 0;
       Check(cudaEventElapsedTime(&milliseconds, start_.get(), end_.get()), kMeasuring);
       const double took = milliseconds / 1000;
-      if (took >= seconds_ / 2 || rounds >= (1 << 28)) return took / rounds;
+      if (took >= seconds_ / 2 || rounds >= kMostRounds) return took / rounds;
       rounds = static_cast<int>(std::min<double>(
-          1 << 28, std::ceil(rounds * std::clamp(seconds_ / std::max(took, 1e-6), 2.0, 1000.0))));
+          kMostRounds, std::ceil(rounds * std::clamp(seconds_ / std::max(took, 1e-6), 2.0, 1000.0))));
     }
   }
 

@@ -6,13 +6,13 @@
 #include <cmath>
 #include <cstring>
 
-#include "cuda/direct_mma.h"
 #include "cuda/formats.h"
+#include "cuda/tile_shape.h"
 
 namespace repvgg::cuda {
 
 extern const std::span<const GemmSm90aTile> kBatchedSm90aFp16, kBatchedSm90aBf16;
-extern const std::span<const DirectMmaTile> kChainMmaTiles;
+extern const std::span<const TileShape> kChainMmaTiles;
 
 namespace {
 
@@ -88,8 +88,8 @@ cudaError_t LaunchProductsSm90a(const ChainProducts& products, Precision precisi
 std::vector<ChainTile> ChainTiles(Precision precision, int architecture) {
   std::vector<ChainTile> tiles;
   if (architecture >= 80) {
-    for (const DirectMmaTile& tile : kChainMmaTiles) {
-      tiles.push_back({tile.pixels, tile.channels, tile.shared_bytes, nullptr});
+    for (const TileShape& tile : kChainMmaTiles) {
+      tiles.push_back({tile.rows, tile.channels, tile.shared_bytes, nullptr});
     }
   }
   if (architecture != 90 || !HasSm90aKernels()) return tiles;

@@ -94,8 +94,7 @@ template <typename Table>
 struct TilesOf;
 template <typename... Tiles>
 struct TilesOf<ProductsTable<Tiles...>> {
-  static constexpr DirectMmaTile kTiles[] = {
-      {Tiles::kPixels, Tiles::kChannels, Tiles::kThreads, Tiles::kSharedBytes, Tiles::kAligned}...};
+  static constexpr TileShape kTiles[] = {{Tiles::kPixels, Tiles::kChannels, Tiles::kSharedBytes}...};
 };
 
 template <Precision kPrecision>
@@ -106,8 +105,8 @@ using ChainMmaTiles = ProductsTable<DirectMma<kPrecision, 64, 64, 2, 2, 4, true>
 
 }  // namespace
 
-extern const std::span<const DirectMmaTile> kChainMmaTiles;
-const std::span<const DirectMmaTile> kChainMmaTiles = TilesOf<ChainMmaTiles<Precision::kFp16>>::kTiles;
+extern const std::span<const TileShape> kChainMmaTiles;
+const std::span<const TileShape> kChainMmaTiles = TilesOf<ChainMmaTiles<Precision::kFp16>>::kTiles;
 
 cudaError_t LaunchChainProductsMma(const ChainProducts& products, Precision precision, int tile,
                                    cudaStream_t stream) {

@@ -29,7 +29,7 @@ void TransformKernel(const float* w, double (&u)[kPositions]) {
 
 }  // namespace
 
-std::span<const WinogradTile> WinogradF2TileTable(Precision precision) { return Family(precision).tiles; }
+std::span<const TileShape> WinogradF2TileTable(Precision precision) { return Family(precision).tiles; }
 
 bool WinogradF2Fits(const Convolution& layer, Precision precision) {
   const int multiple = precision == Precision::kFp32 ? 4 : 8;

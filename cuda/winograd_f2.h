@@ -2,10 +2,9 @@
 // winograd.cuh.
 #pragma once
 
-#include <span>
-
 #include "cuda/convolution.h"
 #include "cuda/runtime.h"
+#include "cuda/tile_shape.h"
 
 namespace repvgg::cuda {
 
@@ -13,15 +12,8 @@ namespace repvgg::cuda {
 // are a quarter and weights four times of what they would be: that is exact, but for inputs below 2^-12.
 constexpr float InputScale(Precision precision) { return precision == Precision::kFp16 ? 0.25f : 1.0f; }
 
-struct WinogradTile {
-  int tiles;  // Of 2x2 output pixels.
-  int channels;
-  int threads;
-  int shared_bytes;
-};
-
 // `precision` is kFp32, kFp16 or kBf16.
-std::span<const WinogradTile> WinogradF2TileTable(Precision precision);
+std::span<const TileShape> WinogradF2TileTable(Precision precision);
 
 // Whether the kernels can do the layer at all: stride 1, and channels of a group, in and out, that are
 // multiples of 4 (fp32) or 8.

@@ -6,7 +6,7 @@
 namespace repvgg::cuda {
 
 struct WinogradFamily {
-  std::span<const WinogradTile> tiles;
+  std::span<const TileShape> tiles;
   cudaError_t (*const* launch)(const Convolution&, cudaStream_t);
   int depth;  // Input channels of a step.
 };

@@ -181,8 +181,7 @@ cudaError_t LaunchShape(const Convolution& layer, cudaStream_t stream) {
   return Launch(WinogradF2Kernel<S>, dim3(blocks), dim3(kThreads), S::kSharedBytes, stream, layer);
 }
 
-constexpr WinogradTile kTiles[] = {{32, 64, kThreads, Shape<4>::kSharedBytes},
-                                   {64, 32, kThreads, Shape<8>::kSharedBytes}};
+constexpr TileShape kTiles[] = {{32, 64, Shape<4>::kSharedBytes}, {64, 32, Shape<8>::kSharedBytes}};
 constexpr cudaError_t (*kLaunch[])(const Convolution&, cudaStream_t) = {&LaunchShape<Shape<4>>,
                                                                         &LaunchShape<Shape<8>>};
 

@@ -177,7 +177,7 @@ cudaError_t LaunchMma(const Convolution& layer, cudaStream_t stream) {
   return Launch(WinogradF2MmaKernel<kPrecision>, dim3(blocks), dim3(kThreads), kSharedBytes, stream, layer);
 }
 
-constexpr WinogradTile kTable[] = {{kTiles, kChannels, kThreads, kSharedBytes}};
+constexpr TileShape kTable[] = {{kTiles, kChannels, kSharedBytes}};
 constexpr cudaError_t (*kLaunchFp16[])(const Convolution&, cudaStream_t) = {&LaunchMma<Precision::kFp16>};
 constexpr cudaError_t (*kLaunchBf16[])(const Convolution&, cudaStream_t) = {&LaunchMma<Precision::kBf16>};
 

@@ -1,21 +1,13 @@
 // Host side of winograd_f4_fp32.cu: Winograd's F(4x4, 3x3) in fp32, stride 1. See winograd.cuh.
 #pragma once
 
-#include <span>
-
 #include "cuda/convolution.h"
 #include "cuda/runtime.h"
+#include "cuda/tile_shape.h"
 
 namespace repvgg::cuda {
 
-struct WinogradF4Tile {
-  int tiles;  // Of 4x4 output pixels.
-  int channels;
-  int threads;
-  int shared_bytes;
-};
-
-std::span<const WinogradF4Tile> WinogradF4TileTable();
+std::span<const TileShape> WinogradF4TileTable();
 
 // Whether the kernels can do the layer at all: stride 1, channels of a group in multiples of 4, and an image
 // whose transforms fit the workspace.

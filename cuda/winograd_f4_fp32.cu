@@ -164,8 +164,8 @@ cudaError_t LaunchTile(const Convolution& layer, cudaStream_t stream) {
 
 template <typename... Tiles>
 struct Table {
-  static constexpr WinogradF4Tile kTiles[sizeof...(Tiles)] = {
-      {Tiles::kPixels, Tiles::kChannels, Tiles::kThreads, Tiles::kSharedBytes}...};
+  static constexpr TileShape kTiles[sizeof...(Tiles)] = {
+      {Tiles::kPixels, Tiles::kChannels, Tiles::kSharedBytes}...};
   static constexpr cudaError_t (*kLaunch[sizeof...(Tiles)])(const Convolution&,
                                                             cudaStream_t) = {&LaunchTile<Tiles>...};
 };
@@ -182,7 +182,7 @@ using Tiles = Table<Fp32Tile<64, 64, 8>,    //
 
 }  // namespace
 
-std::span<const WinogradF4Tile> WinogradF4TileTable() { return Tiles::kTiles; }
+std::span<const TileShape> WinogradF4TileTable() { return Tiles::kTiles; }
 
 cudaError_t LaunchWinogradF4(const Convolution& layer, int tile, cudaStream_t stream) {
   return Tiles::kLaunch[tile](layer, stream);

@@ -4,6 +4,7 @@
 
 #include "cuda/direct_sm90a.h"
 #include "cuda/head.h"
+#include "engine/e4m3.h"
 #include "test/emulator/networks.h"
 
 namespace repvgg::emulator {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cuda/convolution.h"
+#include "test/emulator/test.h"
 
 namespace repvgg::emulator {
 
@@ -37,9 +38,12 @@ Problem MakeProblem(const Layer& layer, Round round, const std::vector<double>& 
 
 std::vector<float> RandomNormal(size_t count, double deviation, unsigned seed);
 
-float AsFloat(float value);
-float AsTf32(float value);
-float AsHalf(float value);
-float AsBFloat16(float value);
+// The nearest value of a precision's format.
+Round RoundTo(cuda::Precision precision);
+
+// How far a convolution of rounded inputs may be from float64, as docs/kernels.md has it: direct, or by
+// Winograd's F(2x2) or F(4x4), whose `tile_side` is 2 or 4.
+Distance DirectBound(cuda::Precision precision);
+Distance WinogradBound(cuda::Precision precision, int tile_side);
 
 }  // namespace repvgg::emulator

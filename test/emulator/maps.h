@@ -1,9 +1,8 @@
 // Activations of any precision, for the tests of kernels that take them all.
 #pragma once
 
-#include "cuda/convolution.h"
+#include "cuda/candidates.h"
 #include "cuda/ptx.cuh"
-#include "engine/e4m3.h"
 #include "test/emulator/layers.h"
 #include "test/emulator/test.h"
 
@@ -13,21 +12,7 @@ namespace repvgg::emulator {
 inline constexpr cuda::Precision kPrecisions[] = {cuda::Precision::kFp32, cuda::Precision::kTf32,
                                                   cuda::Precision::kFp16, cuda::Precision::kBf16};
 
-inline const char* PrecisionName(cuda::Precision precision) {
-  constexpr const char* kNames[] = {"fp32", "tf32", "fp16", "bf16", "fp8"};
-  return kNames[static_cast<int>(precision)];
-}
-
-inline Round RoundTo(cuda::Precision precision) {
-  constexpr Round kRounds[] = {AsFloat, AsTf32, AsHalf, AsBFloat16, RoundToE4m3};
-  return kRounds[static_cast<int>(precision)];
-}
-
-// How far a direct convolution of rounded inputs may be from float64.
-inline Distance DirectBound(cuda::Precision precision) {
-  constexpr Distance kBounds[] = {{6e-7, 1e-5}, {6e-4, 4e-3}, {3e-4, 4e-3}, {2.5e-3, 3e-2}, {4e-2, 1}};
-  return kBounds[static_cast<int>(precision)];
-}
+using cuda::PrecisionName;
 
 class Maps {
  public:

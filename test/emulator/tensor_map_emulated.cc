@@ -1,6 +1,8 @@
 // The driver's rules for tensor maps (CUDA driver API, "Tensor Map Object Management").
 #include "test/emulator/tensor_map_emulated.h"
 
+#include <cstring>
+
 namespace repvgg::cuda {
 namespace {
 

@@ -1,8 +1,6 @@
 // What cuda/tensor_map.h encodes, for the emulator to read.
 #pragma once
 
-#include <cstring>
-
 #include "cuda/tensor_map.h"
 
 namespace repvgg::emulator {

@@ -10,11 +10,6 @@ using cuda::Precision;
 
 constexpr int kArchitecture = 90;
 
-Distance Bound(Precision precision, int tile_side) {
-  if (precision == Precision::kFp16) return tile_side == 2 ? Distance{9e-4, 8e-3} : Distance{2.5e-3, 2.5e-2};
-  return tile_side == 2 ? Distance{7e-3, 5e-2} : Distance{2e-2, 2e-1};
-}
-
 cuda::Candidate CandidateOf(int tile_side, int tile) {
   return {tile_side == 2 ? cuda::Algorithm::kChainF2 : cuda::Algorithm::kChainF4, tile, "chain"};
 }
@@ -64,7 +59,7 @@ std::vector<double> Run(const Layer& layer, const Problem& problem, Precision pr
 void RunTile(const Layer& layer, Precision precision, int tile_side, int tile) {
   const Problem problem = MakeProblem(layer, RoundTo(precision));
   const std::vector<double> got = Run(layer, problem, precision, CandidateOf(tile_side, tile));
-  ExpectWithin(Compare(got, problem.expected), Bound(precision, tile_side));
+  ExpectWithin(Compare(got, problem.expected), WinogradBound(precision, tile_side));
   const cuda::GemmSm90aTile* const shape = cuda::ChainTiles(precision, kArchitecture)[tile].sm90a;
   if (shape == nullptr || shape->multicast == cuda::Operand::kNone) return;
   const cuda::Candidate alone = CandidateOf(tile_side, tile - AheadOf(*shape));

@@ -10,11 +10,6 @@ using cuda::Precision;
 
 constexpr Precision kWinogradPrecisions[] = {Precision::kFp32, Precision::kFp16, Precision::kBf16};
 
-Distance Bound(Precision precision) {
-  if (precision == Precision::kFp32) return {1.5e-6, 1e-5};
-  return precision == Precision::kFp16 ? Distance{9e-4, 8e-3} : Distance{7e-3, 5e-2};
-}
-
 void RunTile(Layer layer, Precision precision, int tile) {
   const Problem problem = MakeProblem(layer, RoundTo(precision));
   const Maps in(precision, problem.in), out(precision, problem.expected.size());
@@ -26,7 +21,7 @@ void RunTile(Layer layer, Precision precision, int tile) {
   layer.out = out.data();
   if (cuda::LaunchWinogradF2(layer, precision, tile, nullptr) != cudaSuccess) Fail("not launched");
   if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
-  ExpectWithin(Compare(out.Values(), problem.expected), Bound(precision));
+  ExpectWithin(Compare(out.Values(), problem.expected), WinogradBound(precision, 2));
 }
 
 [[maybe_unused]] const bool registered = [] {
@@ -43,7 +38,7 @@ void RunTile(Layer layer, Precision precision, int tile) {
     for (int tile = 0; tile < tiles; ++tile) {
       const auto& shape = cuda::WinogradF2TileTable(precision)[tile];
       cases().push_back(
-          {name + "tile " + std::to_string(shape.tiles) + " x " + std::to_string(shape.channels), [=] {
+          {name + "tile " + std::to_string(shape.rows) + " x " + std::to_string(shape.channels), [=] {
              for (const Schedule schedule : kSchedules) {
                settings().schedule = schedule;
                // Odd and even sizes, a partial tile in every dimension, a partial step, several images.

@@ -9,7 +9,7 @@ namespace {
 using cuda::Precision;
 
 void RunTile(Layer layer, int tile) {
-  const Problem problem = MakeProblem(layer, AsFloat);
+  const Problem problem = MakeProblem(layer, RoundTo(Precision::kFp32));
   const Maps in(Precision::kFp32, problem.in), out(Precision::kFp32, problem.expected.size());
   const DeviceArray<float> weight(cuda::PackWinogradF4(layer, problem.weight.data())), bias(problem.bias);
   const DeviceArray<unsigned char> workspace(cuda::WinogradF4Workspace(layer), Contents::kScratch);
@@ -20,7 +20,7 @@ void RunTile(Layer layer, int tile) {
   layer.workspace = workspace.data();
   if (cuda::LaunchWinogradF4(layer, tile, nullptr) != cudaSuccess) Fail("not launched");
   if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
-  ExpectWithin(Compare(out.Values(), problem.expected), {5e-6, 1e-4});
+  ExpectWithin(Compare(out.Values(), problem.expected), WinogradBound(Precision::kFp32, 4));
 }
 
 [[maybe_unused]] const bool registered = [] {
@@ -37,7 +37,7 @@ void RunTile(Layer layer, int tile) {
   }
   for (size_t tile = 0; tile < tiles.size(); ++tile) {
     cases().push_back(
-        {name + "tile " + std::to_string(tiles[tile].tiles) + " x " + std::to_string(tiles[tile].channels),
+        {name + "tile " + std::to_string(tiles[tile].rows) + " x " + std::to_string(tiles[tile].channels),
          [=] {
            for (const Schedule schedule : kSchedules) {
              settings().schedule = schedule;

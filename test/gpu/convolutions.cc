@@ -10,17 +10,19 @@ namespace {
 
 using emulator::Layer;
 using emulator::Problem;
+using emulator::RoundTo;
 
-// How far a layer of rounded inputs may be from float64.
 Distance Bound(Precision precision, cuda::Algorithm algorithm) {
-  constexpr Distance kDirect[] = {{6e-7, 1e-5}, {6e-4, 4e-3}, {3e-4, 4e-3}, {2.5e-3, 3e-2}, {4e-2, 1}};
-  constexpr Distance kF2[] = {{1.5e-6, 1e-5}, {1e-3, 8e-3}, {9e-4, 8e-3}, {7e-3, 5e-2}};
-  if (algorithm == cuda::Algorithm::kWinogradF4) return {5e-6, 1e-4};
-  if (algorithm == cuda::Algorithm::kChainF4) {
-    return precision == Precision::kFp16 ? Distance{2.5e-3, 2.5e-2} : Distance{2e-2, 2e-1};
+  switch (algorithm) {
+    case cuda::Algorithm::kWinogradF2:
+    case cuda::Algorithm::kChainF2:
+      return emulator::WinogradBound(precision, 2);
+    case cuda::Algorithm::kWinogradF4:
+    case cuda::Algorithm::kChainF4:
+      return emulator::WinogradBound(precision, 4);
+    default:
+      return emulator::DirectBound(precision);
   }
-  if (algorithm == cuda::Algorithm::kChainF2) return kF2[static_cast<int>(precision)];
-  return (algorithm == cuda::Algorithm::kWinogradF2 ? kF2 : kDirect)[static_cast<int>(precision)];
 }
 
 // At 224 x 224 the sides of the maps follow from the channels, nearly.
@@ -40,12 +42,6 @@ std::vector<cuda::Candidate> Candidates(const Layer& layer, Precision precision)
                          : std::vector<cuda::Candidate>();
   candidates.insert(candidates.end(), volta.begin(), volta.end());
   return candidates;
-}
-
-emulator::Round RoundTo(Precision precision) {
-  constexpr emulator::Round kRounds[] = {emulator::AsFloat, emulator::AsTf32, emulator::AsHalf,
-                                         emulator::AsBFloat16, RoundToE4m3};
-  return kRounds[static_cast<int>(precision)];
 }
 
 // Twice. A kernel that does not end or breaks the device is the last one that was said to be running.
@@ -180,7 +176,7 @@ TEST("stem: every precision, 224 x 224 and an odd size") {
       cuda::Check(cudaDeviceSynchronize(), "running the stem");
       ExpectWithin(
           emulator::Compare(Decode(Download<unsigned char>(out, bytes), precision), layer.expected()),
-          Bound(precision, cuda::Algorithm::kDirect));
+          emulator::DirectBound(precision));
     }
   }
 }
@@ -219,7 +215,7 @@ void RunFirstTwo(const FirstLayer& first, int channels, Precision precision) {
     got[i] = Download<unsigned char>(out, bytes);
   }
   const Distance distance = emulator::Compare(Decode(got[1], precision), problem.expected);
-  const Distance bound = Bound(precision, cuda::Algorithm::kDirect);
+  const Distance bound = emulator::DirectBound(precision);
   ExpectWithin(distance, bound);
   const bool right = distance.relative_l2 <= bound.relative_l2 && distance.max <= bound.max;
   if (!right) Say("wrong", candidates[1].name);

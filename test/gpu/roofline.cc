@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
-#include <map>
 
 #include "cuda/layer_timer.h"
 #include "cuda/limits.h"
