@@ -145,7 +145,18 @@ void VerticalPass::Run(int y, const uint8_t* const* rows, size_t length, uint8_t
 
 #ifdef __x86_64__
 
+// One block is enough for images that become no smaller than a half, most of them: compiled without its loop.
 REPVGG_AVX2 void HorizontalPass::Avx2(const uint8_t* row, uint8_t* out) const {
+  if (blocks_ == 1) {
+    Avx2Blocks(row, 1, out);
+  } else {
+    Avx2Blocks(row, blocks_, out);
+  }
+}
+
+REPVGG_AVX2 __attribute__((always_inline)) inline void HorizontalPass::Avx2Blocks(const uint8_t* row,
+                                                                                  int blocks,
+                                                                                  uint8_t* out) const {
   // The bytes of four pixels to words: r0 r1 g0 g1 b0 b1 0 0, and the same of pixels 2 and 3.
   const __m256i spread = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,  //
                                           6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
@@ -157,7 +168,7 @@ REPVGG_AVX2 void HorizontalPass::Avx2(const uint8_t* row, uint8_t* out) const {
     __m256i high[kOutputsAtOnce] = {};
     __m256i low[kOutputsAtOnce] = {};
     const uint8_t* block = row;
-    for (int i = 0; i < blocks_; ++i, block += kTapsAtOnce * kChannels) {
+    for (int i = 0; i < blocks; ++i, block += kTapsAtOnce * kChannels) {
 #pragma GCC unroll 4
       for (int output = 0; output < kOutputsAtOnce; ++output, ++weights) {
         const auto* from = reinterpret_cast<const __m128i*>(block + first_[x + output]);

@@ -40,6 +40,7 @@ class HorizontalPass {
   };
 
   void Avx2(const uint8_t* row, uint8_t* out) const;
+  void Avx2Blocks(const uint8_t* row, int blocks, uint8_t* out) const;
 
   const Axis& axis_;
   int blocks_ = 0;                      // Of taps, for each output.
