@@ -1,6 +1,7 @@
 import {existsSync} from 'node:fs';
 import {readdir} from 'node:fs/promises';
 import {join} from 'node:path';
+import {architectureNames} from './architecture.ts';
 import {printable} from './checkpoint/file.ts';
 import {foreignFolder} from './checkpoint/foreign.ts';
 import {digits} from './digits.ts';
@@ -13,7 +14,7 @@ import {chooseWeights, usualWeights, weightFile} from './weight_files.ts';
  * The file of a checkpoint: itself, the embedded one for "digits", the weights in a folder, or where there is no such file
  * and it has the form of "owner/name", the weights of that model of the Hugging Face hub, fetched into its cache.
  *
- * @throws {RepVGGError} ERR_DOWNLOAD, ERR_FILE_READ or ERR_CHECKPOINT_UNSUPPORTED for a folder that does not say which of its
+ * @throws {RepVGGError} ERR_DOWNLOAD, ERR_FILE_NOT_FOUND for the name of an architecture, ERR_FILE_READ or ERR_CHECKPOINT_UNSUPPORTED for a folder that does not say which of its
  *   files, or the signal's reason once it is aborted
  */
 export async function locateCheckpoint(
@@ -21,7 +22,15 @@ export async function locateCheckpoint(
   options: Pick<FetchOptions, 'onProgress' | 'signal'> = {},
 ): Promise<string> {
   if (checkpoint === 'digits') return digits.checkpoint;
-  if (!isHubId(checkpoint) || existsSync(checkpoint)) return (await inFolder(checkpoint)) ?? checkpoint;
+  const isThere = existsSync(checkpoint);
+  if (!isThere && architectureNames.some(name => name === checkpoint || name === `RepVGG-${checkpoint}`)) {
+    throw new RepVGGError(
+      'ERR_FILE_NOT_FOUND',
+      `Cannot read checkpoint ${checkpoint}: no such file; that is an architecture, so name a file with its weights, or a model of the ` +
+        'Hugging Face hub such as timm/repvgg_a0.rvgg_in1k.',
+    );
+  }
+  if (!isHubId(checkpoint) || isThere) return (await inFolder(checkpoint)) ?? checkpoint;
   const {fetchModel} = await import('./hub/fetch.ts');
   return (await fetchModel(checkpoint, options)).path;
 }
