@@ -90,18 +90,20 @@ function findStateDict(whole: unknown, file: CheckpointFile): Found {
   }
   const own = find(root);
   // Beside a state dict of another name there may be single tensors, such as a loss.
-  const others = new Map<unknown, {key: unknown; found: Found}>();
+  const others: {key: unknown; found: Found}[] = [];
+  const seen = new Set<unknown>();
   for (const [key, value] of dict.size <= maxCompany ? dict : []) {
-    const found = others.has(value) ? undefined : find(value);
-    if (found && found.entries.length > (own?.entries.length ?? 0)) others.set(value, {key, found});
+    const found = seen.has(value) ? undefined : find(value);
+    seen.add(value);
+    if (found && found.entries.length > (own?.entries.length ?? 0)) others.push({key, found});
   }
-  const [first, ...more] = others.values();
+  const [first, ...more] = others;
   if (first && more.length === 0) return first.found;
   if (!first && own) return own;
   if (first) {
-    const keys = [first, ...more].map(({key}) => shownKey(key));
-    const advice = `save the one that you want: torch.save(torch.load(path)[${JSON.stringify(keys[0])}], out)`;
-    const problem = `expected one state dict but found ${others.size}, under ${listOf(keys)}, so ${advice}`;
+    const keys = listOf(others.map(({key}) => key));
+    const advice = `save the one that you want: torch.save(torch.load(path)[${JSON.stringify(shownKey(first.key))}], out)`;
+    const problem = `expected one state dict but found ${others.length}, under ${keys}, so ${advice}`;
     throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
   }
   throw file.fail(
@@ -138,14 +140,14 @@ function describe(root: unknown): string {
   if (Array.isArray(root)) return `a list of ${root.length}`;
   if (!(root instanceof Map)) return root === null ? 'None' : `a ${typeof root}`;
   if (root.size === 0) return 'an empty dict';
-  return `a dict with the keys ${listOf([...root.keys()].map(shownKey))}`;
+  return `a dict with the keys ${listOf([...root.keys()])}`;
 }
 
-function listOf(keys: readonly string[]): string {
-  return `${keys.slice(0, 5).join(', ')}${keys.length > 5 ? ', …' : ''}`;
+function listOf(keys: readonly unknown[]): string {
+  return `${keys.slice(0, 5).map(shownKey).join(', ')}${keys.length > 5 ? ', …' : ''}`;
 }
 
 function shownKey(key: unknown): string {
   if (typeof key === 'string') return printable(key);
-  return key instanceof NumberKey ? `${key.value} (a number)` : `(a ${typeof key})`;
+  return key instanceof NumberKey ? `${key.value} (a number)` : '(neither a text nor a number)';
 }
