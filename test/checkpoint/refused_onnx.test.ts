@@ -30,6 +30,19 @@ const cases: [what: string, bytes: () => Buffer, code: RepVGGErrorCode, message:
     /takes a, which nothing/,
   ],
   [
+    'a node without an output',
+    () => {
+      const layers = Array.from({length: 5}, (_, i) => [
+        onnxNode('Conv', [i === 0 ? 'x' : `r${i - 1}`, i === 0 ? 'w' : 'v'], `c${i}`, down),
+        onnxNode('Relu', [`c${i}`], `r${i}`),
+      ]);
+      const end = concat(field(1, 'r4'), field(4, 'GlobalAveragePool'));
+      return onnx([...layers.flat(), end], [w, onnxTensor('v', [1, 1, 3, 3], Array(9).fill(1))]);
+    },
+    'ERR_CHECKPOINT_CORRUPT',
+    /a node GlobalAveragePool makes nothing/,
+  ],
+  [
     'an output that is made twice',
     () => onnx([onnxNode('Relu', ['x'], 'a'), onnxNode('Relu', ['x'], 'a')], []),
     'ERR_CHECKPOINT_CORRUPT',

@@ -145,6 +145,7 @@ class Parser {
   ): void {
     const made = new Set(['', ...tensors.keys(), ...inputs]);
     for (const {type, inputs, outputs} of nodes) {
+      if (outputs.length === 0) throw this.#corrupt(`a node ${printable(type)} makes nothing`);
       const early = inputs.find(name => !made.has(name));
       if (early !== undefined) {
         throw this.#corrupt(
