@@ -15,13 +15,6 @@ namespace {
 
 uint8_t Round(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255)); }
 
-int BlocksOf(const Axis& axis) { return (axis.taps + kTapsAtOnce - 1) / kTapsAtOnce; }
-
-// Products of 16 bits cost half of those of 32. Sums of the halves make the same sum modulo 2^32, which fits
-// 32 bits: as 255 * weight does, `high` fits 16.
-int16_t High(int32_t weight) { return static_cast<int16_t>(weight >> SplitWeights::kLowBits); }
-int16_t Low(int32_t weight) { return static_cast<int16_t>(weight & ((1 << SplitWeights::kLowBits) - 1)); }
-
 void HorizontalBaseline(const uint8_t* row, const Axis& axis, uint8_t* out) {
   for (int x = 0; x < axis.outputs(); ++x) {
     const uint8_t* from = row + static_cast<size_t>(axis.first[x]) * kChannels;
@@ -46,6 +39,13 @@ void VerticalBaseline(const uint8_t* const* rows, size_t length, const int32_t* 
 #ifdef __x86_64__
 
 const bool has_avx2 = __builtin_cpu_supports("avx2");
+
+int BlocksOf(const Axis& axis) { return (axis.taps + kTapsAtOnce - 1) / kTapsAtOnce; }
+
+// Products of 16 bits cost half of those of 32. Sums of the halves make the same sum modulo 2^32, which fits
+// 32 bits: as 255 * weight does, `high` fits 16.
+int16_t High(int32_t weight) { return static_cast<int16_t>(weight >> SplitWeights::kLowBits); }
+int16_t Low(int32_t weight) { return static_cast<int16_t>(weight & ((1 << SplitWeights::kLowBits) - 1)); }
 
 REPVGG_AVX2 inline __m256i Load(const void* from) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(from));
