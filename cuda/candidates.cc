@@ -98,18 +98,20 @@ void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<C
   for (size_t i = 0; i < tiles.size(); ++i) {
     if (exact && !divides(tiles[i])) continue;
     if (!FillsClusters(tiles[i], layer.pixels(), layer.group_out())) continue;
-    const std::string name = Sm90aName(tiles[i]);
     const int blocks = DivideUp(layer.pixels(), tiles[i].rows) *
                        DivideUp(layer.group_out(), tiles[i].columns) * layer.groups;
-    for (const int splits : {1, 2, 3, 4, 6, 9}) {
-      const bool can_split = precision != Precision::kFp8 && tiles[i].multicast == Operand::kNone;
-      if (splits > 1 && (!can_split || blocks * splits < kFewBlocks || blocks * splits > kManyBlocks)) {
-        continue;
-      }
+    const auto add = [&](Parts parts) {
+      const std::string split = (parts.in_cluster ? " cluster " : " split ") + std::to_string(parts.count);
+      const std::string name = Sm90aName(tiles[i], parts.count == 1 ? "" : split);
       out.push_back({Algorithm::kDirectSm90a, static_cast<int>(i),
-                     Name((splits == 1 ? name : name + " split " + std::to_string(splits)).c_str(),
-                          tiles[i].rows, tiles[i].columns),
-                     splits});
+                     Name(name.c_str(), tiles[i].rows, tiles[i].columns), parts});
+    };
+    add({});
+    const bool can_split = precision != Precision::kFp8 && tiles[i].multicast == Operand::kNone;
+    for (const int count : {2, 3, 4, 6, 8, 9}) {
+      if (!can_split || blocks * count < kFewBlocks || blocks * count > kManyBlocks) continue;
+      if (count != kMostBlocksOfCluster) add({count, false});
+      if (count <= kMostBlocksOfCluster && tiles[i].adds_parts) add({count, true});
     }
   }
 }
@@ -168,7 +170,7 @@ double EstimateTime(const Candidate& candidate, const Convolution& layer, Precis
   // Not without a measurement.
   const bool multicast = candidate.algorithm == Algorithm::kDirectSm90a &&
                          ConvolutionSm90aTiles(precision)[candidate.tile].multicast != Operand::kNone;
-  if (IsChain(candidate.algorithm) || candidate.splits > 1 || multicast) {
+  if (IsChain(candidate.algorithm) || candidate.parts.count > 1 || multicast) {
     return std::numeric_limits<double>::infinity();
   }
   const BlockSize tile = SizeOf(candidate, precision);
@@ -280,7 +282,7 @@ std::vector<unsigned char> PackConvolution(const Convolution& layer, const float
 }
 
 bool PoolsItself(const Candidate& candidate) {
-  return candidate.algorithm == Algorithm::kDirectSm90a && candidate.splits == 1;
+  return candidate.algorithm == Algorithm::kDirectSm90a && candidate.parts.count == 1;
 }
 
 int SliceImages(const Convolution& layer, const Candidate& candidate, size_t limit) {
@@ -293,7 +295,7 @@ size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate) {
   if (IsChain(candidate.algorithm)) {
     return MostImages(layer, candidate, candidate.workspace_bytes) * ImageWorkspace(layer, candidate);
   }
-  if (candidate.algorithm == Algorithm::kDirectSm90a) return DirectSm90aWorkspace(layer, candidate.splits);
+  if (candidate.algorithm == Algorithm::kDirectSm90a) return DirectSm90aWorkspace(layer, candidate.parts);
   return candidate.algorithm == Algorithm::kWinogradF4 ? WinogradF4Workspace(layer) : 0;
 }
 
@@ -312,7 +314,7 @@ cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, con
   if (candidate.algorithm == Algorithm::kWinogradF4) return LaunchWinogradF4(layer, candidate.tile, stream);
   if (candidate.algorithm == Algorithm::kDirectWmma) return LaunchDirectWmma(layer, candidate.tile, stream);
   if (candidate.algorithm == Algorithm::kDirectSm90a) {
-    return LaunchDirectSm90a(layer, precision, candidate.tile, candidate.splits, stream);
+    return LaunchDirectSm90a(layer, precision, candidate.tile, candidate.parts, stream);
   }
   if (IsChain(candidate.algorithm)) {
     const int most = SliceImages(layer, candidate);

@@ -33,10 +33,10 @@ struct Candidate {
   Algorithm algorithm = Algorithm::kDirect;
   int tile = 0;  // Index into the algorithm's table of tiles.
   // "direct 128x64", "wmma 64x64", "sm90a 256x128", "sm90a ping-pong 128x96", "sm90a split 3 128x96", "sm90a
-  // multicast weights 256x128", "f2 32x64", "f2 chain 128x64 by 16 MB", "fused 64x48": pixels (of
-  // Winograd, tiles) by channels.
+  // cluster 4 ping-pong 64x64", "sm90a multicast weights 256x128", "f2 32x64", "f2 chain 128x64 by 16 MB",
+  // "fused 64x48": pixels (of Winograd, tiles) by channels.
   std::string name;
-  int splits = 1;                            // Parts of the reduction: kDirectSm90a.
+  Parts parts = {};                          // kDirectSm90a.
   size_t workspace_bytes = kWorkspaceBytes;  // Chains: what their slices of the batch stay within.
 };
 

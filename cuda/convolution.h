@@ -49,6 +49,14 @@ struct Convolution {
   }
 };
 
+// Of how many parts, of whole steps, the sum of a reduction is, in order; and who adds them: a second kernel,
+// by way of the workspace, or the blocks of a cluster, which compute one each.
+struct Parts {
+  int count = 1;
+  bool in_cluster = false;
+};
+inline constexpr int kMostBlocksOfCluster = 8;
+
 inline constexpr int kPooledRows = 64;
 // The most parts that an image of so many pixels has.
 constexpr int PooledParts(int pixels) { return (pixels + kPooledRows - 2) / kPooledRows + 1; }

@@ -68,17 +68,21 @@ std::vector<unsigned char> PackDirectSm90a(const Convolution& layer, const float
   return packed;
 }
 
-size_t DirectSm90aWorkspace(const Convolution& layer, int splits) {
-  return splits == 1 ? 0 : sizeof(float) * splits * layer.pixels() * layer.out_channels;
+size_t DirectSm90aWorkspace(const Convolution& layer, Parts parts) {
+  if (parts.count == 1 || parts.in_cluster) return 0;
+  return sizeof(float) * parts.count * layer.pixels() * layer.out_channels;
 }
 
-cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, int splits,
+cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, Parts parts,
                               cudaStream_t stream) {
   if (!layer.fits() || !DirectSm90aFits(layer, precision)) return cudaErrorInvalidValue;
-  const bool plain = layer.pooled == nullptr && precision != Precision::kFp8;
-  if (splits > 1 && (layer.workspace == nullptr || !plain)) return cudaErrorInvalidValue;
-  if (precision == Precision::kFp8 && layer.scale == nullptr) return cudaErrorInvalidValue;
   const GemmSm90aTile& shape = ConvolutionSm90aTiles(precision)[tile];
+  if (parts.count > 1) {
+    const bool can_add = parts.in_cluster ? shape.adds_parts && parts.count <= kMostBlocksOfCluster
+                                          : layer.workspace != nullptr;
+    if (!can_add || layer.pooled != nullptr || precision == Precision::kFp8) return cudaErrorInvalidValue;
+  }
+  if (precision == Precision::kFp8 && layer.scale == nullptr) return cudaErrorInvalidValue;
   const uint64_t group_in = layer.group_in(), group_out = layer.group_out(), groups = layer.groups;
   const uint64_t pixels = layer.pixels(), size = ElementSize(precision);
 
@@ -118,11 +122,16 @@ cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int
   gemm.out_width = layer.out_width();
   gemm.out_height = layer.out_height();
   gemm.stride = layer.stride;
-  gemm.splits = splits;
-  gemm.sums = static_cast<float*>(layer.workspace);
+  gemm.splits = parts.count;
+  if (parts.in_cluster) {
+    gemm.map = layer.out;
+  } else {
+    gemm.sums = static_cast<float*>(layer.workspace);
+  }
   gemm.pooled = layer.pooled;
-  if (const auto error = LaunchOnEveryMultiprocessor(shape, gemm, stream); error != cudaSuccess) return error;
-  return splits == 1 ? cudaSuccess : LaunchSumSplits(layer, precision, splits, stream);
+  const auto error = LaunchOnEveryMultiprocessor(shape, gemm, stream);
+  if (error != cudaSuccess || parts.count == 1 || parts.in_cluster) return error;
+  return LaunchSumSplits(layer, precision, parts.count, stream);
 }
 
 }  // namespace repvgg::cuda

@@ -17,11 +17,11 @@ std::vector<unsigned char> PackDirectSm90a(const Convolution& layer, const float
                                            Precision precision);
 
 // Of Convolution::workspace.
-size_t DirectSm90aWorkspace(const Convolution& layer, int splits);
+size_t DirectSm90aWorkspace(const Convolution& layer, Parts parts);
 
-// `tile` is an index of ConvolutionSm90aTiles. The reduction is computed in `splits` parts, added in order:
-// with more than one by a second kernel, by way of the workspace. That kernel neither pools nor knows fp8.
-cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, int splits,
+// `tile` is an index of ConvolutionSm90aTiles: in a cluster, of one that adds parts. Split reductions neither
+// pool nor know fp8.
+cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int tile, Parts parts,
                               cudaStream_t stream);
 
 }  // namespace repvgg::cuda

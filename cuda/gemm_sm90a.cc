@@ -2,8 +2,8 @@
 
 namespace repvgg::cuda {
 
-std::string Sm90aName(const GemmSm90aTile& tile) {
-  return std::string("sm90a") +
+std::string Sm90aName(const GemmSm90aTile& tile, const std::string& parts) {
+  return "sm90a" + parts +
          (tile.multicast == Operand::kIn       ? " multicast pixels"
           : tile.multicast == Operand::kWeight ? " multicast weights"
                                                : "") +

@@ -20,14 +20,17 @@
 //
 // Shared memory. kStages x (kRows + kColumns) x 128 bytes, and for each consumer 64 x kColumns x 2 bytes,
 // from where TMA stores: up to 224 KB, one block on a multiprocessor. Full and empty barriers for each stage,
-// and one for each consumer's turn.
+// and one for each consumer's turn. Parts that a cluster adds, kRows x (kColumns + 8) x 4 bytes, 18 to 136
+// KB, have to fit where the stages are: all but 256 x 160 and 256 x 192 do.
 //
 // Fp8. wgmma sums products of e4m3 with about 14 bits (DeepSeek-V3 Technical Report, section 3.3.2), so the
 // sums of each step, four wgmmas, are added to others in registers; twice the sums, half the tile. Its
 // columns are ordered so that a lane's four of sixteen are neighbours in the map (PairColumn).
 //
 // Small batches. Few tiles leave most multiprocessors without work, so a reduction can be split into parts of
-// whole steps, each of them a tile of its own; sum_splits.cu adds them in order. The last layer can leave
+// whole steps, each of them a tile of its own; sum_splits.cu adds them in order. Or the parts of a tile are
+// the blocks of a cluster, up to 8: each does its part and nothing else, leaves it in fp32 where its stages
+// were, and adds a share of the tile's pixels from all of them, in the same order. The last layer can leave
 // sums over the pixels of each image instead of its map (gemm_sm90a_store.cuh).
 //
 // Registers. kRowBlocks x kColumns / 2 sums, 192 at most, of fp8 with those of a step; setmaxnreg leaves the
@@ -206,9 +209,16 @@ REPVGG_DEVICE void Consume(const GemmSm90a& gemm, unsigned char* shared, int ran
       ring.Skip(Place(gemm, tile + clusters, rank).steps());
     }
     if (Tile::kConvolution && !Tile::kFp8 && gemm.splits > 1) {
-      StoreSums<Tile>(gemm, warpgroup, place, sum);
+      StoreSums<Tile>(gemm, shared, warpgroup, place, sum);
     } else {
       Store<Tile>(gemm, shared, warpgroup, place, sum);
+    }
+  }
+  if constexpr (Tile::kAddsParts) {
+    if (AddsParts<Tile>(gemm)) {
+      __syncwarp();
+      ClusterBarrier();
+      AddParts<Tile>(gemm, shared);
     }
   }
   if (threadIdx.x % 128 == 0) TmaStoreWait();
@@ -251,12 +261,16 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
       } else if (thread == 32) {
         Produce<Tile, Operand::kWeight>(gemm, shared, rank, full, empty);
       }
+      if (AddsParts<Tile>(gemm)) {
+        __syncwarp();
+        ClusterBarrier();  // The consumers' as well, ahead of AddParts.
+      }
     } else {
       ClaimRegisters<Tile::kConsumerRegisters>();
       Consume<Tile>(gemm, shared, rank, warpgroup, full, empty);
     }
-    if constexpr (Tile::kBlocks > 1) {
-      // The other block arrives at this one's barriers for as long as it works.
+    if (Tile::kBlocks > 1 || AddsParts<Tile>(gemm)) {
+      // Others arrive at this block's barriers, or read its part, for as long as they work.
       __syncwarp();
       ClusterBarrier();
     }
@@ -269,6 +283,9 @@ cudaError_t LaunchGemmSm90a(const GemmSm90a& gemm, int blocks, cudaStream_t stre
   if constexpr (Tile::kBlocks > 1) {
     return LaunchClusters(GemmSm90aKernel<Tile>, Tile::kBlocks, tiles, dim3(Tile::kThreads),
                           Tile::kSharedBytes, stream, gemm);
+  } else if (gemm.map != nullptr) {
+    return LaunchAs(CanOverlap(GemmSm90aKernel<Tile>), gemm.splits, GemmSm90aKernel<Tile>, dim3(tiles),
+                    dim3(Tile::kThreads), Tile::kSharedBytes, stream, gemm);
   } else {
     return LaunchOverlapped(GemmSm90aKernel<Tile>, dim3(blocks < tiles ? blocks : tiles),
                             dim3(Tile::kThreads), Tile::kSharedBytes, stream, gemm);
@@ -279,7 +296,8 @@ template <typename... Tiles>
 struct GemmSm90aTable {
   static constexpr GemmSm90aTile kTiles[sizeof...(Tiles)] = {
       {Tiles::kRows, Tiles::kColumns, Tiles::kPingPong, Tiles::kMulticast, Tiles::kSharedBytes,
-       Tiles::kInRows, Tiles::kWeightColumns, Tiles::kStoreColumns, &LaunchGemmSm90a<Tiles>}...};
+       Tiles::kInRows, Tiles::kWeightColumns, Tiles::kStoreColumns, Tiles::kAddsParts,
+       &LaunchGemmSm90a<Tiles>}...};
 };
 
 // Widths are the exact divisors of the networks' channels, per group 32, 40, 48, 64, 80, 96, 128, 160, 192

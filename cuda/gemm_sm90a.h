@@ -30,9 +30,11 @@ struct GemmSm90a {
   // Convolution only.
   int out_width = 1, out_height = 1, stride = 1;
   // With more than one, `sums` gets each part of the reduction, [split][row][channel], and nothing else is
-  // done.
+  // done; or, where `map` is set, the parts of a tile are the blocks of a cluster, which add them and write
+  // it, [row][channel].
   int splits = 1;
   float* sums = nullptr;
+  void* map = nullptr;
   double* pooled = nullptr;  // Instead of `out`: see Convolution.
 };
 
@@ -43,12 +45,14 @@ struct GemmSm90aTile {
   int shared_bytes;
   int in_rows, weight_columns;  // Of the boxes of GemmSm90a::in and weight.
   int store_columns;            // Of the box of GemmSm90a::out; its rows are 64.
+  bool adds_parts;              // Knows GemmSm90a::map.
   // `blocks` is at most the number of multiprocessors: each block does many tiles.
   cudaError_t (*launch)(const GemmSm90a& gemm, int blocks, cudaStream_t stream);
 };
 
-// "sm90a", "sm90a ping-pong", "sm90a multicast weights": what a tile is but for its size.
-std::string Sm90aName(const GemmSm90aTile& tile);
+// "sm90a", "sm90a ping-pong", "sm90a multicast weights": what a tile is but for its size; `parts`, such as
+// " split 3", behind "sm90a".
+std::string Sm90aName(const GemmSm90aTile& tile, const std::string& parts = "");
 
 // Whether this build has these kernels: they exist in machine code for compute capability 9.0 only.
 bool HasSm90aKernels();

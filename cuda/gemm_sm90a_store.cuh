@@ -1,10 +1,11 @@
 // What gemm_sm90a.cuh does with the sums of a tile: 64 rows at a time through shared memory to TMA, or summed
-// over the pixels of each image, or as they are.
+// over the pixels of each image, or as they are: parts of a split reduction.
 #pragma once
 
 #include <type_traits>
 
 #include "cuda/gemm_sm90a_tile.cuh"
+#include "cuda/sum_parts.cuh"
 
 namespace repvgg::cuda {
 
@@ -44,28 +45,54 @@ REPVGG_DEVICE void StorePooled(const GemmSm90a& gemm, int first_row, const TileP
   }
 }
 
-// The sums themselves, of one part of a reduction.
+// The sums themselves, of one part of a reduction: to global memory, or for AddParts.
 template <typename Tile>
-REPVGG_DEVICE void StoreSums(const GemmSm90a& gemm, int warpgroup, const TilePlaceSm90a<Tile>& place,
+REPVGG_DEVICE void StoreSums(const GemmSm90a& gemm, unsigned char* shared, int warpgroup,
+                             const TilePlaceSm90a<Tile>& place,
                              const float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-  const int first_row = place.row + (Tile::kPingPong ? 0 : warpgroup * Tile::kRowBlocks * 64);
-  const int channels = gemm.columns * gemm.groups;
-  float* const to = gemm.sums + static_cast<size_t>(place.split) * gemm.rows * channels +
-                    place.batch * gemm.columns + place.column + lane % 4 * 2;
+  const int first_row = Tile::kPingPong ? 0 : warpgroup * Tile::kRowBlocks * 64;
+  const bool in_cluster = AddsParts<Tile>(gemm);
+  const int channels = gemm.columns * gemm.groups, pitch = in_cluster ? Tile::kPartPitch : channels;
+  float* const tile = in_cluster ? reinterpret_cast<float*>(shared)
+                          : gemm.sums + place.column + place.batch * gemm.columns +
+                                (static_cast<size_t>(place.split) * gemm.rows + place.row) * channels;
+  float* const to = tile + lane % 4 * 2;
+  // All that was loaded has been waited for, and behind this, all warps' products have been made of it.
+  if (in_cluster) NamedBarrier(1 + Tile::kConsumers, (Tile::kPingPong ? 1 : Tile::kConsumers) * 128);
 #pragma unroll
   for (int m = 0; m < Tile::kRowBlocks; ++m) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = first_row + m * 64 + warp * 16 + half * 8 + lane / 4;
-      if (row >= gemm.rows) continue;
+      if (place.row + row >= gemm.rows) continue;
 #pragma unroll
       for (int block = 0; block < Tile::kColumns / 8; ++block) {
         if (place.column + block * 8 >= gemm.columns) continue;
-        *reinterpret_cast<float2*>(to + static_cast<size_t>(row) * channels + block * 8) =
+        *reinterpret_cast<float2*>(to + static_cast<size_t>(row) * pitch + block * 8) =
             make_float2(sum[m][block * 4 + half * 2], sum[m][block * 4 + half * 2 + 1]);
       }
     }
+  }
+}
+
+// This block's share of the tile whose parts the blocks of its cluster have.
+template <typename Tile>
+REPVGG_DEVICE void AddParts(const GemmSm90a& gemm, const unsigned char* shared) {
+  using T = typename Tile::T;
+  const TilePlaceSm90a<Tile> place(gemm, blockIdx.x, 0);
+  const int channels = gemm.columns * gemm.groups, rows = gemm.rows - place.row;
+  const int columns = gemm.columns - place.column;
+  const int fours = (columns < Tile::kColumns ? columns : Tile::kColumns) / 4;
+  const int all = (rows < Tile::kRows ? rows : Tile::kRows) * fours;
+  const int end = all * (place.split + 1) / gemm.splits;
+  for (int i = all * place.split / gemm.splits + threadIdx.x; i < end; i += Tile::kConsumers * 128) {
+    const int row = i / fours, channel = place.batch * gemm.columns + place.column + i % fours * 4;
+    const float4* const from =
+        reinterpret_cast<const float4*>(shared) + row * (Tile::kPartPitch / 4) + i % fours;
+    StoreSumOfParts(static_cast<T*>(gemm.map) + static_cast<size_t>(place.row + row) * channels + channel,
+                    gemm.bias + channel, gemm.relu, gemm.splits,
+                    [&](int block) { return LoadFromBlock(from, block); });
   }
 }
 

@@ -57,6 +57,11 @@ struct GemmTile {
   static constexpr int kStoreOffset = kStages * kStageBytes;
   static constexpr int kBarrierOffset = kStoreOffset + kConsumers * kStoreBytes;
   static constexpr int kSharedBytes = kBarrierOffset + (2 * kStages + kConsumers) * 8;
+  // A part of a split reduction, in place of the stages, so that the blocks of a cluster can add theirs. A
+  // row is eight floats longer than need be: a warp's rows lie in different banks.
+  static constexpr int kPartPitch = kColumns + 8;
+  static constexpr bool kAddsParts =
+      kConvolution && !kFp8 && kBlocks == 1 && kRows * kPartPitch * 4 <= kStoreOffset;
   static_assert(kStageBytes % 1024 == 0 && kStoreBytes % 1024 == 0 && kSharedBytes <= 227 * 1024);
 };
 
@@ -102,6 +107,12 @@ struct TilePlaceSm90a {
            gemm.batches * gemm.splits;
   }
 };
+
+// Whether the blocks of a cluster have the parts of one tile: each that one, and no other.
+template <typename Tile>
+REPVGG_DEVICE bool AddsParts(const GemmSm90a& gemm) {
+  return Tile::kAddsParts && gemm.map != nullptr;
+}
 
 // The stage in use, and the parity of its turn.
 template <typename Tile>

@@ -74,12 +74,23 @@ REPVGG_DEVICE int ClusterRank() {
 }
 // Barriers of all threads of a cluster. Behind the first one, others' barriers in shared memory can be used,
 // if MbarrierInitFence is ahead of it: it does not wait for other stores. Behind the second one, what the
-// others did to this block's shared memory has been done.
+// others wrote can be read, and what they did to this block's shared memory has been done.
 REPVGG_DEVICE void ClusterSetupBarrier() {
   REPVGG_SM90A("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" :: : "memory");
 }
 REPVGG_DEVICE void ClusterBarrier() {
   REPVGG_SM90A("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.aligned;" :: : "memory");
+}
+// What block `rank` of the cluster has where this one has `from`: behind a ClusterBarrier after that block
+// wrote it, and ahead of one before it ends.
+REPVGG_DEVICE float4 LoadFromBlock(const float4* from, int rank) {
+  float4 value = make_float4(0, 0, 0, 0);
+  REPVGG_SM90A(
+      "{\n.reg .b32 remote;\n"
+      "mapa.shared::cluster.u32 remote, %4, %5;\n"
+      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [remote];\n}" : "=f"(value.x),
+      "=f"(value.y), "=f"(value.z), "=f"(value.w) : "r"(SharedAddress(from)), "r"(rank) : "memory");
+  return value;
 }
 // An arrival at the barrier that block `rank` of the cluster has where this one has `barrier`. With
 // .release.cluster, ptxas has every arrival wait for all stores of the thread. CUTLASS does without it as

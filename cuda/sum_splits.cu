@@ -5,7 +5,7 @@
 // few MB in L2.
 //
 // Limits. Fp16 and bf16, channels in multiples of 4.
-#include "cuda/element.cuh"
+#include "cuda/sum_parts.cuh"
 #include "cuda/sum_splits.h"
 
 namespace repvgg::cuda {
@@ -21,16 +21,10 @@ __global__ void __launch_bounds__(kThreads) SumSplitsKernel(const Convolution la
   const int at = (blockIdx.x * kThreads + threadIdx.x) * 4;
   if (at >= elements) return;
   const float* const parts = static_cast<const float*>(layer.workspace) + at;
-  float4 sum = *reinterpret_cast<const float4*>(layer.bias + at % layer.out_channels);
-#pragma unroll 4
-  for (int split = 0; split < splits; ++split) {
-    const float4 part = *reinterpret_cast<const float4*>(parts + static_cast<size_t>(split) * elements);
-    sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
-  }
-  if (layer.relu) sum = make_float4(Relu(sum.x), Relu(sum.y), Relu(sum.z), Relu(sum.w));
-  using T = Element<kPrecision>;
-  *reinterpret_cast<uint2*>(static_cast<T*>(layer.out) + at) =
-      make_uint2(Pack<T>(sum.x, sum.y), Pack<T>(sum.z, sum.w));
+  StoreSumOfParts(static_cast<Element<kPrecision>*>(layer.out) + at, layer.bias + at % layer.out_channels,
+                  layer.relu, splits, [&](int split) {
+                    return *reinterpret_cast<const float4*>(parts + static_cast<size_t>(split) * elements);
+                  });
 }
 
 }  // namespace

@@ -84,6 +84,33 @@ TEST("chooser: multicast is for layers that give both blocks a tile, and only me
   if (is_multicast(best)) Fail(best.name + " was estimated");
 }
 
+TEST(
+    "chooser: reductions are split where tiles are few, in a cluster without a workspace, and only "
+    "measured") {
+  const cuda::Convolution one = MakeLayer(384, 384, 1, 1, 14), many = MakeLayer(384, 384, 1, 1, 14, 128);
+  for (const char* const name : {"sm90a split 4 ping-pong 64x64", "sm90a cluster 4 ping-pong 64x64",
+                                 "sm90a cluster 8 256x96", "sm90a split 9 256x96"}) {
+    if (CountCandidates(one, 90, name) != 1) Fail(std::string("no ") + name);
+  }
+  // More blocks than there are in a cluster, and parts that do not fit where the stages are.
+  for (const char* const name : {"sm90a cluster 9", "sm90a cluster 8 256x192"}) {
+    if (CountCandidates(one, 90, name) > 0) Fail(name);
+  }
+  for (const char* const name : {"sm90a split", "sm90a cluster"}) {
+    if (CountCandidates(many, 90, name) > 0) Fail(std::string(name) + " of many tiles");
+  }
+  const auto all = cuda::ListCandidates(one, Precision::kFp16, 90, "");
+  for (const cuda::Candidate& candidate : all) {
+    const bool by_memory = candidate.parts.count > 1 && !candidate.parts.in_cluster;
+    if (candidate.algorithm == cuda::Algorithm::kDirectSm90a &&
+        (WorkspaceBytes(one, candidate) > 0) != by_memory) {
+      Fail(candidate.name + " has the wrong workspace");
+    }
+  }
+  const cuda::Candidate& best = cuda::EstimateBest(all, one, Precision::kFp16, 132);
+  if (best.parts.count > 1) Fail(best.name + " was estimated");
+}
+
 TEST("chooser: chains in slices are for large batches on GPUs with a large L2") {
   const cuda::Convolution small = MakeLayer(384, 384, 1, 1, 14, 8),
                           large = MakeLayer(384, 384, 1, 1, 14, 128);

@@ -169,6 +169,10 @@ template <typename... Parameters>
 int MachineCode(void (*)(Parameters...)) {
   return REPVGG_ARCH / 10;
 }
+template <typename... Parameters>
+bool CanOverlap(void (*)(Parameters...)) {
+  return true;
+}
 inline void WaitForPreviousKernel() { emulator::WaitForPreviousKernel(); }
 inline void AllowNextKernel() {}
 

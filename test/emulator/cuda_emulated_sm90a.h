@@ -17,6 +17,11 @@ inline void MbarrierWait(uint64_t* barrier, unsigned parity) { emulator::WaitAtB
 inline int ClusterRank() { return emulator::ClusterRank(); }
 inline void ClusterSetupBarrier() { emulator::ClusterBarrier(); }
 inline void ClusterBarrier() { emulator::ClusterBarrier(); }
+inline float4 LoadFromBlock(const float4* from, int rank) {
+  float4 value;
+  emulator::LoadFromBlock(&value, from, rank);
+  return value;
+}
 inline void MbarrierArriveAt(uint64_t* barrier, int rank) { emulator::ArriveAtBarrierOf(rank, barrier); }
 
 template <int kBlocks = 1>

@@ -67,7 +67,7 @@ void RunTile(const Layer& layer, int tile) {
   const std::vector<float> scales = ScaleChannels(layer, problem);
   const auto values = [&](int of) {
     const Run run(layer, problem, scales);
-    if (cuda::LaunchDirectSm90a(run.Fill(layer), kFp8, of, 1, nullptr) != cudaSuccess) Fail("not launched");
+    if (cuda::LaunchDirectSm90a(run.Fill(layer), kFp8, of, {}, nullptr) != cudaSuccess) Fail("not launched");
     if (CountUnwritten(run.out.data()) != 0) Fail("outputs were not written");
     return run.out.Values();
   };
@@ -90,7 +90,7 @@ std::vector<double> RunPooled(const Layer& layer, const Problem& problem, const 
   Layer filled = run.Fill(layer);
   filled.out = nullptr;
   filled.pooled = parts.data();
-  if (cuda::LaunchDirectSm90a(filled, kFp8, tile, 1, nullptr) != cudaSuccess) Fail("not launched");
+  if (cuda::LaunchDirectSm90a(filled, kFp8, tile, {}, nullptr) != cudaSuccess) Fail("not launched");
   cuda::LaunchPoolParts(parts.data(), layer.batch, pixels, layer.out_channels, mean.data(), nullptr);
   return {mean.data(), mean.data() + mean.size()};
 }

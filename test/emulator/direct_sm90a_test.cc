@@ -8,8 +8,10 @@ namespace {
 
 using cuda::Precision;
 
-std::vector<double> Run(Layer layer, const Problem& problem, Precision precision, int tile, int splits) {
-  const DeviceArray<unsigned char> workspace(cuda::DirectSm90aWorkspace(layer, splits), Contents::kScratch);
+using cuda::Parts;
+
+std::vector<double> Run(Layer layer, const Problem& problem, Precision precision, int tile, Parts parts) {
+  const DeviceArray<unsigned char> workspace(cuda::DirectSm90aWorkspace(layer, parts), Contents::kScratch);
   const Maps in(precision, problem.in), out(precision, problem.expected.size());
   const DeviceArray<unsigned char> weight(cuda::PackDirectSm90a(layer, problem.weight.data(), precision));
   const DeviceArray<float> bias(problem.bias);
@@ -18,18 +20,22 @@ std::vector<double> Run(Layer layer, const Problem& problem, Precision precision
   layer.bias = bias.data();
   layer.out = out.data();
   layer.workspace = workspace.data();
-  if (cuda::LaunchDirectSm90a(layer, precision, tile, splits, nullptr) != cudaSuccess) Fail("not launched");
+  if (cuda::LaunchDirectSm90a(layer, precision, tile, parts, nullptr) != cudaSuccess) Fail("not launched");
   if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
   return out.Values();
 }
 
-void RunTile(const Layer& layer, Precision precision, int tile, int splits = 1) {
+void RunTile(const Layer& layer, Precision precision, int tile, Parts parts = {}) {
   const Problem problem = MakeProblem(layer, RoundTo(precision));
-  const std::vector<double> got = Run(layer, problem, precision, tile, splits);
+  const std::vector<double> got = Run(layer, problem, precision, tile, parts);
   ExpectWithin(Compare(got, problem.expected), DirectBound(precision));
   const cuda::GemmSm90aTile& shape = cuda::ConvolutionSm90aTiles(precision)[tile];
+  if (shape.adds_parts && parts.count > 1 && parts.count <= cuda::kMostBlocksOfCluster &&
+      got != Run(layer, problem, precision, tile, {parts.count, true})) {
+    Fail("a cluster adds other bits than a second kernel");
+  }
   if (shape.multicast == cuda::Operand::kNone) return;
-  if (got != Run(layer, problem, precision, tile - AheadOf(shape), splits))
+  if (got != Run(layer, problem, precision, tile - AheadOf(shape), parts))
     Fail("multicast changes the result");
 }
 
@@ -49,7 +55,7 @@ std::vector<float> RunPooled(Layer layer, const Problem& problem, Precision prec
   layer.weight = weight.data();
   layer.bias = bias.data();
   layer.pooled = parts.data();
-  if (cuda::LaunchDirectSm90a(layer, precision, tile, 1, nullptr) != cudaSuccess) Fail("not launched");
+  if (cuda::LaunchDirectSm90a(layer, precision, tile, {}, nullptr) != cudaSuccess) Fail("not launched");
   cuda::LaunchPoolParts(parts.data(), images, pixels, layer.out_channels, mean.data(), nullptr);
   if (CountUnwritten(mean.data()) != 0) Fail("means were not written");
   return {mean.data(), mean.data() + mean.size()};
@@ -85,18 +91,23 @@ NetworkShape EvenShape() {
   return shape;
 }
 
-// Twice the same network, of which one has split reductions.
+// The same network three times: with split reductions, added in both ways, and without.
 void RunNetworks(Precision precision) {
   const Reference reference(EvenShape());
   const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 5);
   const size_t image = pixels.size() / 5, classes = reference.shape().num_classes;
-  for (const bool split : {false, true}) {
+  for (const Parts wanted : {Parts{}, Parts{2, false}, Parts{2, true}}) {
     const auto measure = [&](const cuda::Convolution&, const cuda::Candidate& candidate) {
       const bool sm90a = candidate.algorithm == cuda::Algorithm::kDirectSm90a;
-      return std::optional(sm90a && (candidate.splits > 1) == split ? 1.0 : sm90a ? 2.0 : 3.0);
+      const bool split = candidate.parts.count > 1, in_cluster = candidate.parts.in_cluster;
+      const bool is_wanted = sm90a && split == (wanted.count > 1) && in_cluster == wanted.in_cluster;
+      return std::optional(is_wanted ? 1.0 : sm90a ? 2.0 : 3.0);
     };
     const auto network = MakeNetwork(reference, precision, 2, "", 90, measure);
-    if (network->Describe().find(split ? "\"sm90a split" : "\"sm90a") == std::string::npos) {
+    const char* const name = wanted.in_cluster  ? "\"sm90a cluster"
+                             : wanted.count > 1 ? "\"sm90a split"
+                                                : "\"sm90a";
+    if (network->Describe().find(name) == std::string::npos) {
       Fail(network->Describe());
     }
     const std::vector<float> together = RunNetwork(*network, pixels);
@@ -149,9 +160,10 @@ int ExactTile(const Layer& layer, std::span<const cuda::GemmSm90aTile> tiles) {
                              RunTile(MakeLayer(160, 160, 2, 4, 5, 3), precision, tile);
                              // The last sixteen of a step, half of it.
                              RunTile(MakeLayer(56, shape.columns, 1, 1, 5, 3), precision, tile);
-                             // Parts of 4 or 5 and of 2 steps, of the second one not all channels.
-                             RunTile(MakeLayer(72, shape.columns + 8, 1, 1, 9, 3), precision, tile, 4);
-                             RunTile(MakeLayer(80, shape.columns * 2, 2, 2, 7, 3), precision, tile, 9);
+                             // Parts of 4 or 5, of 1 or 2 and of 1 step, of the first not all channels.
+                             RunTile(MakeLayer(72, shape.columns + 8, 1, 1, 9, 3), precision, tile, {4});
+                             RunTile(MakeLayer(80, shape.columns * 2, 2, 2, 7, 3), precision, tile, {8});
+                             RunTile(MakeLayer(16, shape.columns, 2, 1, 7, 3), precision, tile, {9});
                            }
                          }});
     }

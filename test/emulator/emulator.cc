@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t kStackBytes = 128 * 1024;
 constexpr size_t kGuardBytes = 4096;
-constexpr int kMaxThreads = 1024;
+constexpr int kMaxThreads = 1024;  // Of a block.
 
 std::mutex reports_mutex;
 std::map<std::pair<Fault, const void*>, Report> reports;
@@ -150,7 +150,7 @@ void Worker::RunBlocks(int64_t first_block, int count) {
   const int all = threads * count;
   at_cluster_barrier = finished = 0;
   words.assign(((count - 1) * kMaxSharedBytes + shared_bytes + 3) / 4,
-               WordState{0, 0, 0, 0, 0, -1, -1, -1, 0, 0});
+               WordState{0, 0, 0, 0, 0, -1, -1, -1, 0, 0, 0});
   clocks.assign(all / kWarp, Clock{});
   for (int w = 0; w < all / kWarp; ++w) clocks[w].of[w] = 1;
   barriers.clear();
@@ -283,7 +283,8 @@ void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<voi
              std::to_string(grid.x) + " blocks in clusters of " + std::to_string(cluster));
     return;
   }
-  if (threads % kWarp != 0 || threads * cluster > kMaxThreads || shared_bytes > kMaxSharedBytes) {
+  if (threads % kWarp != 0 || threads > kMaxThreads || threads * cluster > kMaxWarps * kWarp ||
+      shared_bytes > kMaxSharedBytes) {
     Complain(Fault::kDivergence, nullptr,
              "block of " + std::to_string(threads) + " threads, " + std::to_string(shared_bytes) +
                  " bytes of shared memory");

@@ -17,8 +17,9 @@
 //   - in an overlapped launch, what another kernel wrote is read, or anything is written, by a thread that
 //     neither waited for the previous kernel nor met one that had at a barrier; a block that never waits
 //   - warp operation that not all 32 lanes reach, barrier that not all threads reach
-//   - in a cluster, what one block does to another's shared memory before that one has set it up, or after it
-//     may have ended
+//   - in a cluster, what one block does to or reads of another's shared memory before that one has set it up
+//   or
+//     written it, or after it may have ended
 // Not found: missing __threadfence, bank conflicts, anything about time. Sums inside mma are in another order
 // than the hardware's.
 #pragma once
@@ -80,7 +81,7 @@ void Free(void* pointer);
 size_t CountUnwritten(const void* pointer);
 
 // `overlapped`: as if the kernel before had not ended before a thread waits for it. Each `cluster` blocks,
-// one or two, run at the same time.
+// eight at most, run at the same time.
 void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& kernel,
          bool overlapped = false, int cluster = 1);
 
@@ -91,6 +92,8 @@ const Index3& BlockSize();
 const Index3& GridSize();
 int ClusterRank();
 unsigned char* BlockSharedMemory();
+// 16 bytes that block `rank` of the cluster has where this one has `from`.
+void LoadFromBlock(void* to, const void* from, int rank);
 
 void WaitForPreviousKernel();
 void BlockBarrier();

@@ -60,7 +60,7 @@ struct Fiber {
 #endif
   unsigned char* stack = nullptr;
   Index3 index;
-  int thread = 0;  // Linear index in the cluster: of its second block, behind those of the first.
+  int thread = 0;  // Linear index in the cluster: of each block, behind those of the one before.
   int rank = 0;    // Of the block.
   std::vector<PendingCopy> copies;
   unsigned copy_group = 0;  // Groups committed so far.
@@ -98,10 +98,10 @@ struct Warp {
   } out;
 };
 
-inline constexpr int kMaxWarps = 32;
-inline constexpr int kMaxBarriers = 64;
+inline constexpr int kMaxCluster = 8;
+inline constexpr int kMaxWarps = 12 * kMaxCluster;  // Of a cluster, as barriers are; a block has 32 at most.
+inline constexpr int kMaxBarriers = 20 * kMaxCluster;
 inline constexpr int kNamedBarriers = 16;
-inline constexpr int kMaxCluster = 2;
 inline constexpr int kPreviousKernel = kMaxWarps + kMaxBarriers;
 
 // What a warp knows to have happened, by way of barriers in shared memory and named ones: for each warp,
@@ -138,8 +138,8 @@ struct BlockState {
   int at_barrier = 0;
   uint32_t epoch = 1;  // Number of __syncthreads and barriers of the cluster so far.
   std::array<NamedBarrierState, kNamedBarriers> named;
-  // When each warp of another block last arrived here, by its clock; and what the threads of this one knew at
-  // their ends.
+  // When each warp of another block last arrived or read here, by its clock; and what the threads of this one
+  // knew at their ends.
   std::array<uint32_t, kMaxWarps> reached = {};
   Clock ended;
 };
@@ -163,7 +163,8 @@ struct WordState {
   int16_t reader;          // Thread, kSeveralWarps, or kSeveralLanes - warp.
   int16_t in_flight;       // Thread whose copy is filling the word, or -1.
   int8_t written;
-  int8_t storing;  // TMA stores that have yet to read it.
+  int8_t storing;         // TMA stores that have yet to read it.
+  int8_t read_by_others;  // By another block.
 };
 inline constexpr int16_t kLoaded = -2;
 inline constexpr int16_t kSeveralWarps = -1;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <mutex>
 
@@ -93,6 +94,17 @@ struct Now {
     if (word.reader > kSeveralWarps) return Follows(word.reader, word.read_stamp, word.read_clock);
     return kSeveralLanes - word.reader == warp && !SameWarpInterval(word.read_stamp);
   }
+  // Whether all of these actions of warps, by their clocks, are ordered before this.
+  bool FollowsWarps(const std::array<uint32_t, kMaxWarps>& when) const {
+    return std::equal(when.begin(), when.end(), clock.of.begin(), std::less_equal());
+  }
+  bool FollowsProducts(size_t offset, size_t bytes) const {
+    const auto& reads = worker->product_reads;
+    for (size_t block = offset / 1024; block < reads.size() && block * 1024 < offset + bytes; ++block) {
+      if (!FollowsWarps(reads[block])) return false;
+    }
+    return true;
+  }
   void NoteRead(WordState& word) const {
     if (word.reader == kSeveralWarps && word.read_stamp != 0 && SameInterval(word.read_stamp)) return;
     if (word.read_stamp == 0 || !SameInterval(word.read_stamp)) {
@@ -118,6 +130,9 @@ void CheckShared(size_t offset, size_t bytes, bool write, int rank, const void* 
                         std::to_string(worker->shared_bytes));
   }
   const Now now(*worker);
+  if (write && !now.FollowsProducts(offset, bytes)) {
+    Complain(Fault::kRace, place, "write of shared memory that a product may still read");
+  }
   for (size_t i = offset / 4; i <= (offset + bytes - 1) / 4; ++i) {
     WordState& word = worker->words[i];
     const auto complain = [&](Fault fault, const std::string& why) {
@@ -134,8 +149,10 @@ void CheckShared(size_t offset, size_t bytes, bool write, int rank, const void* 
                                  " with no barrier between them");
     }
     if (write) {
-      if (!now.FollowsReads(word, rank))
+      if (!now.FollowsReads(word, rank) ||
+          (word.read_by_others && !now.FollowsWarps(worker->blocks[rank].reached))) {
         complain(Fault::kRace, " and reads by others with no barrier between them");
+      }
       word.writer = static_cast<int16_t>(now.thread);
       word.write_stamp = now.stamp;
       word.write_clock = now.clock.of[now.warp];
@@ -143,7 +160,11 @@ void CheckShared(size_t offset, size_t bytes, bool write, int rank, const void* 
       word.written = 1;
     } else {
       if (!word.written) complain(Fault::kUninitialised, " that nobody wrote");
-      now.NoteRead(word);
+      if (rank == now.rank) {
+        now.NoteRead(word);
+      } else {
+        word.read_by_others = 1;
+      }
     }
   }
 }
@@ -184,6 +205,22 @@ void CheckAccess(const void* address, size_t bytes, bool write, const void* plac
   if (offset < kArenaBytes) CheckGlobal(offset, bytes, write, place);
 }
 
+void LoadFromBlock(void* to, const void* from, int rank) {
+  Worker& w = *worker;
+  constexpr int kBytes = 16;
+  if (rank < 0 || rank >= static_cast<int>(w.blocks.size())) {
+    return Complain(Fault::kOutOfBounds, HERE, "block " + std::to_string(rank) + " of a cluster");
+  }
+  const unsigned char* const at =
+      w.SharedOf(rank) + (static_cast<const unsigned char*>(from) - w.own_shared());
+  if (reinterpret_cast<uintptr_t>(at) % kBytes != 0) Complain(Fault::kMisaligned, HERE, "load from a block");
+  CheckShared(at - w.shared, kBytes, false, rank, HERE);
+  if (!w.InShared(at, kBytes)) return;
+  std::memcpy(to, at, kBytes);
+  const int warp = w.current->thread / kWarp;
+  if (rank != w.current->rank) w.blocks[rank].reached[warp] = w.clocks[warp].of[warp];
+}
+
 void BeginCopy(unsigned char* shared, const void* global, int bytes, bool valid, const void* place) {
   if (reinterpret_cast<uintptr_t>(shared) % bytes != 0 || reinterpret_cast<uintptr_t>(global) % bytes != 0) {
     Complain(Fault::kMisaligned, place, "cp.async of " + std::to_string(bytes) + " bytes");
@@ -221,15 +258,6 @@ void BeginLoad(unsigned char* shared, int bytes, int rank, const void* place) {
   const size_t offset = shared - worker->shared;
   CheckShared(offset, bytes, true, rank, place);
   if (!worker->InShared(shared, bytes)) return;
-  const Now now(*worker);
-  for (size_t block = offset / 1024; block < worker->product_reads.size() && block * 1024 < offset + bytes;
-       ++block) {
-    for (size_t warp = 0; warp < worker->warps.size(); ++warp) {
-      if (now.clock.of[warp] < worker->product_reads[block][warp]) {
-        Complain(Fault::kRace, place, "TMA load into a stage that a product may still read");
-      }
-    }
-  }
   std::memset(shared, 0xff, bytes);
   for (int i = 0; i < bytes / 4; ++i) {
     worker->words[offset / 4 + i].in_flight = static_cast<int16_t>(worker->current->thread);

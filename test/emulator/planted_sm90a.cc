@@ -71,10 +71,12 @@ __global__ void Planted(const __grid_constant__ Maps maps) {
     if (step + 1 < kSteps) WgmmaFence();
   }
 
-  unsigned char* const tile = shared + kStoreOffset;
+  constexpr bool kOver = kPlant == PlantSm90a::kStoreOverOperand;
+  unsigned char* const tile =
+      shared + (kOver ? (kSteps - 1) % kStages * kStageBytes + kOperandBytes : kStoreOffset);
   for (int copy = 0; copy < 2; ++copy) {
     if (kPlant != PlantSm90a::kMissingStoreWait && threadIdx.x == 0) TmaStoreWaitRead();
-    NamedBarrier(1, 128);
+    if (!kOver || copy > 0) NamedBarrier(1, 128);
     for (int block = 0; block < 8; block += 2) {
       const int row = warp * 16 + lane % 16;
       StMatrixX4(tile + SwizzledByte(row * 128 + (block + lane / 16) * 16, 128),
@@ -104,7 +106,7 @@ using Plants =
           PlantSm90a::kMissingEmptyWait, PlantSm90a::kMissingProductWait, PlantSm90a::kEarlyRelease,
           PlantSm90a::kMissingProductFence, PlantSm90a::kWrongDescriptor, PlantSm90a::kWrongBlocks,
           PlantSm90a::kWrongBytes, PlantSm90a::kMissingProxyFence, PlantSm90a::kMissingStoreBarrier,
-          PlantSm90a::kMissingStoreWait>;
+          PlantSm90a::kMissingStoreWait, PlantSm90a::kStoreOverOperand>;
 
 }  // namespace
 

@@ -24,6 +24,7 @@ enum class PlantSm90a {
   kMissingProxyFence,    // TMA stores what ordinary stores have just written.
   kMissingStoreBarrier,  // The same before other threads have written it.
   kMissingStoreWait,     // What TMA stores from is overwritten.
+  kStoreOverOperand,     // Sums go where an operand is that other warps may still multiply.
 };
 
 inline constexpr int kPlantSm90aRows = 64;

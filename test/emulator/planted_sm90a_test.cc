@@ -64,6 +64,9 @@ TEST("emulator: sees a missing barrier before a TMA store") {
 TEST("emulator: sees an overwritten source of a TMA store") {
   ExpectSeen(PlantSm90a::kMissingStoreWait, {Fault::kInFlight});
 }
+TEST("emulator: sees an operand that is overwritten before all warps have multiplied") {
+  ExpectSeen(PlantSm90a::kStoreOverOperand, {Fault::kRace});
+}
 
 }  // namespace
 }  // namespace repvgg::emulator

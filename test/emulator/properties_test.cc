@@ -41,7 +41,7 @@ cudaError_t LaunchMma(const Layer& layer, Precision precision, cudaStream_t stre
   return cuda::LaunchDirectMma(layer, precision, 1, stream);
 }
 cudaError_t LaunchSm90a(const Layer& layer, Precision precision, cudaStream_t stream) {
-  return cuda::LaunchDirectSm90a(layer, precision, 1, 1, stream);
+  return cuda::LaunchDirectSm90a(layer, precision, 1, {}, stream);
 }
 cudaError_t LaunchF2(const Layer& layer, Precision precision, cudaStream_t stream) {
   return cuda::LaunchWinogradF2(layer, precision, 0, stream);
@@ -110,7 +110,7 @@ void SameBitsInEveryTile(Kernel kernel, int tiles) {
     };
   } else {
     kernel.launch = [](const Layer& l, Precision p, cudaStream_t s) {
-      return cuda::LaunchDirectSm90a(l, p, tile, 1, s);
+      return cuda::LaunchDirectSm90a(l, p, tile, {}, s);
     };
   }
   std::vector<double> first;

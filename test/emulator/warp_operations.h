@@ -14,6 +14,7 @@ void Together(WarpOperation operation, unsigned mask, Leave leave, Compute compu
     warp.operation = operation;
   } else if (warp.operation != operation) {
     Complain(Fault::kDivergence, HERE, "lanes of a warp are in different operations");
+    warp.operation = WarpOperation::kNone;  // Whose operands are of different kinds.
   }
   leave(warp, w.lane());
   if (++warp.arrived < kWarp) {
@@ -23,7 +24,7 @@ void Together(WarpOperation operation, unsigned mask, Leave leave, Compute compu
   }
   warp.arrived = 0;
   warp.ready = ~0u;
-  compute(warp);
+  if (warp.operation == operation) compute(warp);
 }
 
 }  // namespace repvgg::emulator

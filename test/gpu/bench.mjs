@@ -72,6 +72,10 @@ const steps = [
     }),
   ),
   bench('fp16 without overlap', 'fp16', few.join(), '128', [], {seconds: 120, env: {REPVGG_OVERLAP: 'off'}}),
+  bench('fp16, latency without sums in clusters', 'fp16', few.join(), '1', [], {
+    seconds: 120,
+    without: 'sm90a cluster',
+  }),
   ...few.map(model =>
     bench(`fp16 ${model} beside torch.compile`, 'fp16', model, '128', compiled, {seconds: 300}),
   ),

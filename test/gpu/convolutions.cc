@@ -64,7 +64,7 @@ void RunLayer(const Layer& layer, Precision precision) {
   const size_t bytes = problem.expected.size() * cuda::ElementSize(precision);
   const cuda::DeviceMemory out = cuda::AllocateDevice(bytes);
   std::map<cuda::Algorithm, cuda::DeviceMemory> weights;
-  std::vector<unsigned char> sm90a;  // Of whichever tile came first.
+  std::map<int, std::vector<unsigned char>> sm90a;  // By parts of the reduction: of the tile that came first.
   for (const cuda::Candidate& candidate : Candidates(layer, precision)) {
     cuda::DeviceMemory& weight = weights[candidate.algorithm];
     if (weight == nullptr) {
@@ -87,9 +87,9 @@ void RunLayer(const Layer& layer, Precision precision) {
       Say("wrong", candidate.name);
       continue;
     }
-    if (candidate.algorithm == cuda::Algorithm::kDirectSm90a && candidate.splits == 1) {
-      if (sm90a.empty()) sm90a = got[0];
-      if (got[0] != sm90a) emulator::Fail(candidate.name + " has other bits than another tile");
+    if (candidate.algorithm == cuda::Algorithm::kDirectSm90a) {
+      const std::vector<unsigned char>& first = sm90a.emplace(candidate.parts.count, got[0]).first->second;
+      if (got[0] != first) emulator::Fail(candidate.name + " has other bits than another tile");
     }
     const Distance distance = emulator::Compare(Decode(got[0], precision), problem.expected);
     const Distance bound = Bound(precision, candidate.algorithm);

@@ -5,6 +5,7 @@
 
 #include "cuda/gemm_sm90a.h"
 #include "test/emulator/planted_cluster.h"
+#include "test/emulator/planted_reduction.h"
 #include "test/emulator/planted_sm90a.h"
 #include "test/gpu/gpu_test.h"
 
@@ -162,6 +163,29 @@ TEST("wrappers: kernels may start before the ones ahead of them end") {
   int driver = 0;
   cuda::Check(cudaDriverGetVersion(&driver), "asking for the driver's version");
   if (Architecture() == 90 && driver >= 12030 && !MayOverlap()) emulator::Fail("they may not");
+}
+
+// If this one hangs or is wrong, no reduction is added in a cluster.
+TEST("wrappers: memory of other blocks of a cluster") {
+  if (Architecture() != 90 || !cuda::HasSm90aKernels()) return;
+  const auto say = [](const char* what) {
+    std::printf("{\"%s\": \"sm90a cluster\"}\n", what);
+    std::fflush(stdout);
+  };
+  constexpr int kValues = emulator::kPlantReductionValues, kBlocks = emulator::kPlantReductionBlocks;
+  const std::vector<float> in = emulator::RandomNormal(kBlocks * kValues, 1, 1);
+  const cuda::DeviceMemory device_in = UploadVector(in), out = cuda::AllocateDevice(sizeof(float) * kValues);
+  say("running");
+  Finish(emulator::LaunchPlantedReduction(emulator::PlantReduction::kNothing, As<float>(device_in),
+                                          As<float>(out)));
+  const std::vector<float> got = Download<float>(out, kValues);
+  for (int i = 0; i < kValues; ++i) {
+    float sum = 0;
+    for (int block = 0; block < kBlocks; ++block) sum += in[block * kValues + i];
+    if (got[i] == sum) continue;
+    say("wrong");
+    return emulator::Fail("sum " + std::to_string(i));
+  }
 }
 
 TEST("wrappers: conversions and shuffles") {
