@@ -55,8 +55,8 @@ REPVGG_DEVICE void StoreSums(const GemmSm90a& gemm, unsigned char* shared, int w
   const bool in_cluster = AddsParts<Tile>(gemm);
   const int channels = gemm.columns * gemm.groups, pitch = in_cluster ? Tile::kPartPitch : channels;
   float* const tile = in_cluster ? reinterpret_cast<float*>(shared)
-                          : gemm.sums + place.column + place.batch * gemm.columns +
-                                (static_cast<size_t>(place.split) * gemm.rows + place.row) * channels;
+                                 : gemm.sums + place.column + place.batch * gemm.columns +
+                                       (static_cast<size_t>(place.split) * gemm.rows + place.row) * channels;
   float* const to = tile + lane % 4 * 2;
   // All that was loaded has been waited for, and behind this, all warps' products have been made of it.
   if (in_cluster) NamedBarrier(1 + Tile::kConsumers, (Tile::kPingPong ? 1 : Tile::kConsumers) * 128);
