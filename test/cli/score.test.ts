@@ -179,13 +179,34 @@ test('a disk that is full: the error says so, what was saved stays, and --resume
 });
 
 test('in a terminal: a line with rates and what there is to come, and a summary at the end', async t => {
+  const run = (columns: number, ...args: string[]): string => {
+    const command = commandOf(['score', digits.images, ...options, ...args]).join(' ');
+    return execFileSync('script', ['-qec', `stty cols ${columns}; ${command}`, '/dev/null'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+  };
+  const summary = /360 scored, 0 failed in \d+:\d\d: [\d.,]+ images\/s/;
   const out = join(await temporaryFolder(t), 'out.csv');
-  const command = commandOf(['score', 'assets/digits/images', ...options, '-o', out]).join(' ');
-  const shown = execFileSync('script', ['-qec', command, '/dev/null'], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  t.regex(shown, /360 scored, 0 failed in \d+:\d\d: [\d.,]+ images\/s/);
+  const linesOf = (shown: string): string[] => shown.replaceAll('\x1b[K', '').split(/[\r\n]+/);
+  for (const [columns, bar] of [
+    [120, /^\[#*-*\] \d+ of 360 {2}.* images\/s {2}.*decode \d+% {2}device \d+%$/],
+    [60, /^\d+ of 360 {2}.* images\/s/],
+  ] as const) {
+    const shown = run(columns, '-o', out, '--batch-size', '128');
+    t.regex(shown, summary);
+    t.true(
+      linesOf(shown).some(line => bar.test(line)),
+      shown,
+    );
+    t.true(
+      linesOf(shown).every(line => line.length < columns),
+      shown,
+    );
+  }
+  const rows = run(120);
+  t.regex(rows, summary);
+  t.is(linesOf(rows).filter(line => line.startsWith('{"id":')).length, 360);
 });
 
 test('what cannot be is refused', async t => {

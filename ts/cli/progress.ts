@@ -1,7 +1,10 @@
-/** Writes what goes on over the last such line of standard error, where that is a terminal. */
+/** Writes what goes on over the last such line of standard error, where that is a terminal. What does not fit would be a line of its own. */
 export function showProgress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text.slice(0, progressWidth())}`);
 }
+
+/** Characters that fit. Some pseudo-terminals have no width. */
+export const progressWidth = (): number => (process.stderr.columns || 80) - 1;
 
 /** Takes the line away, so that what follows begins at its own. */
 export function endProgress(): void {

@@ -121,7 +121,7 @@ async function run(
 ): Promise<void> {
   const {openSource, scoreToFile, untilStopped, toJsonLine} = await loadScoring();
   using interruption = new Interruption();
-  using progress = new ScoreProgress(source, sourceOptions);
+  using progress = new ScoreProgress(source, sourceOptions, output);
   const records = openSource(source, sourceOptions);
   const check = new FieldCheck();
   const onProgress = (summary: Readonly<ScoreSummary>): void => {

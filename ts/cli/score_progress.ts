@@ -2,7 +2,7 @@ import {availableParallelism} from 'node:os';
 import type {ScoreSummary} from '../score.ts';
 import type {SourceOptions} from '../sources/source.ts';
 import {count} from './output.ts';
-import {endProgress, showProgress} from './progress.ts';
+import {endProgress, progressWidth, showProgress} from './progress.ts';
 
 const interval = 200;
 const barWidth = 20;
@@ -11,22 +11,24 @@ const windowMilliseconds = 3000;
 
 type Sample = ScoreSummary & {time: number};
 
-/** A line on standard error, where that is a terminal, of how far a run is and what it waits for. */
+/** A line on standard error, where that is a terminal without the rows, of how far a run is and what it waits for. */
 export class ScoreProgress implements Disposable {
   readonly #begin = performance.now();
   readonly #leaving = new AbortController();
+  readonly #isShown: boolean;
   #samples: Sample[] = [];
   #total: number | undefined;
   #last: Readonly<ScoreSummary> | undefined;
 
-  constructor(source: string, options: SourceOptions) {
-    if (process.stderr.isTTY) void this.#count(source, options);
+  constructor(source: string, options: SourceOptions, output: string) {
+    this.#isShown = process.stderr.isTTY && !(output === '-' && process.stdout.isTTY);
+    if (this.#isShown) void this.#count(source, options);
   }
 
   show(summary: Readonly<ScoreSummary>): void {
     this.#last = summary;
     const time = performance.now();
-    if (!process.stderr.isTTY || time - (this.#samples.at(-1)?.time ?? 0) < interval) return;
+    if (!this.#isShown || time - (this.#samples.at(-1)?.time ?? 0) < interval) return;
     this.#samples.push({...summary, time});
     this.#samples = this.#samples.filter(sample => time - sample.time <= windowMilliseconds);
     showProgress(this.#line({...summary, time}));
@@ -54,15 +56,18 @@ export class ScoreProgress implements Disposable {
     const percent = (value: number): string => `${Math.min(100, Math.round(100 * value))}%`;
     const decode = (now.prepareMilliseconds - first.prepareMilliseconds) / elapsed / availableParallelism();
     const device = (now.computeMilliseconds - first.computeMilliseconds) / elapsed;
-    const parts = [count(done), rate(perSecond), `decode ${percent(decode)}`, `device ${percent(device)}`];
-    if (this.#total !== undefined) {
-      const filled = Math.min(barWidth, Math.round((barWidth * done) / this.#total));
-      const bar = `[${'#'.repeat(filled)}${'-'.repeat(barWidth - filled)}]`;
-      parts.splice(0, 1, `${bar} ${count(done)} of ${count(this.#total)}`);
-      if (perSecond > 0) parts.splice(2, 0, `ETA ${clock((this.#total - done) / perSecond)}`);
-    }
-    if (now.failed > 0) parts.push(`${count(now.failed)} failed`);
-    return parts.join('  ');
+    const total = this.#total;
+    const parts = [
+      total === undefined ? count(done) : `${count(done)} of ${count(total)}`,
+      ...(now.failed > 0 ? [`${count(now.failed)} failed`] : []),
+      rate(perSecond),
+      ...(total !== undefined && perSecond > 0 ? [`ETA ${clock((total - done) / perSecond)}`] : []),
+      `decode ${percent(decode)}`,
+      `device ${percent(device)}`,
+    ];
+    const line = parts.join('  ');
+    const bar = total === undefined ? '' : `${barOf(done / total)} `;
+    return bar.length + line.length <= progressWidth() ? bar + line : line;
   }
 
   /** Counts the records on the side. What has no count that is cheap to know, a tar or standard input, has no ETA. */
@@ -74,6 +79,11 @@ export class ScoreProgress implements Disposable {
       // Reading the records tells what is wrong with them.
     }
   }
+}
+
+function barOf(share: number): string {
+  const filled = Math.min(barWidth, Math.round(barWidth * share));
+  return `[${'#'.repeat(filled)}${'-'.repeat(barWidth - filled)}]`;
 }
 
 function rate(perSecond: number): string {
