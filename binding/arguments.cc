@@ -82,6 +82,16 @@ Geometry ToGeometry(const Napi::Object& value) {
           bicubic ? Interpolation::kBicubic : Interpolation::kBilinear};
 }
 
+Napi::Value FromKernelSink(Napi::Env env, const std::shared_ptr<KernelSink>& sink) {
+  if (sink == nullptr) return env.Null();
+  const auto finalize = [](Napi::Env, std::weak_ptr<KernelSink>* made) { delete made; };
+  return Napi::External<std::weak_ptr<KernelSink>>::New(env, new std::weak_ptr<KernelSink>(sink), finalize);
+}
+
+std::shared_ptr<KernelSink> ToKernelSink(const Napi::Value& value) {
+  return value.As<Napi::External<std::weak_ptr<KernelSink>>>().Data()->lock();
+}
+
 DeployBlock ToDeployBlock(const Napi::Object& value, Executor::Job& job) {
   return {GetFloats(value, "weight", job), GetFloats(value, "bias", job), GetSqueezeExcite(value, job), {}};
 }

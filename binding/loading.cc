@@ -57,21 +57,29 @@ Napi::Value FuseRowsOf(const Napi::CallbackInfo& info) {
 
 Napi::Value FuseFileJob(const Napi::CallbackInfo& info, Executor& files) {
   const Napi::Env env = info.Env();
-  auto target = info[0].As<Napi::Float32Array>();
   const auto scales = info[3].As<Napi::Object>();
-  if (ToInt(info[4]) < 0 || ToInt(info[5]) < 1) throw WrongLengths(env);
+  if (ToInt(info[4]) < 0 || ToInt(info[5]) < 0 || ToInt(info[6]) < 1) throw WrongLengths(env);
   const size_t first = ToInt(info[4]);
-  const size_t width = ToInt(info[5]);
-  const size_t count = target.ElementLength() / (9 * width);
+  const size_t count = ToInt(info[5]);
+  const size_t width = ToInt(info[6]);
   auto job = std::make_unique<Executor::Job>(env);
-  job->Keep(target);
+  FusionTarget target = {};
+  if (info[0].IsExternal()) {
+    target.sink = ToKernelSink(info[0]);
+    if (!target.sink || width != target.sink->width || first + count > target.sink->channels) {
+      throw WrongLengths(env);
+    }
+  } else {
+    target.kernels = Numbers<Napi::Float32Array>(info[0], count * 9 * width);
+    job->Keep(info[0].As<Napi::Object>());
+  }
   for (const char* branch : {"dense", "pointwise", "identity"}) {
     if (!scales.Get(branch).IsNull()) job->Keep(scales.Get(branch).As<Napi::Object>());
   }
   auto fused = std::make_shared<std::optional<FusedFile>>();
-  job->SetWork([=, to = target.Data(), dense = ToFileRange(info[1]), pointwise = ToFileRange(info[2]),
-                factors = ToScales(scales, first + count), cancelled = ToCancelled(info[6], files, *job)] {
-    *fused = FuseFile(to, dense, pointwise, factors, first, count, width, cancelled);
+  job->SetWork([=, dense = ToFileRange(info[1]), pointwise = ToFileRange(info[2]),
+                factors = ToScales(scales, first + count), cancelled = ToCancelled(info[7], files, *job)] {
+    *fused = FuseFile(target, dense, pointwise, factors, first, count, width, cancelled);
   });
   job->result = [fused](Napi::Env env, Executor::Job&) -> Napi::Value {
     if (!*fused) return env.Null();

@@ -10,8 +10,9 @@ namespace repvgg {
 // (target, dense, pointwise, {dense, pointwise, identity}, first, width) -> boolean; see engine/fuse_rows.h.
 Napi::Value FuseRowsOf(const Napi::CallbackInfo& info);
 
-// (target, dense, pointwise, {dense, pointwise, identity}, first, width, cancel) -> Promise<{finite,
-// denseCrc32, pointwiseCrc32} | null>, of ranges {descriptor, position, checksum}; see engine/fuse_file.h.
+// (target, dense, pointwise, {dense, pointwise, identity}, first, count, width, cancel) -> Promise<{finite,
+// denseCrc32, pointwiseCrc32} | null>, of ranges {descriptor, position, checksum}, into an array or a sink;
+// see engine/fuse_file.h.
 Napi::Value FuseFileJob(const Napi::CallbackInfo& info, Executor& files);
 
 // (bytes, before) -> number; see engine/crc32.h.

@@ -27,6 +27,7 @@ Napi::Function NetworkObject::Define(Napi::Env env, DeviceExecutors* executors) 
   return DefineClass(
       env, "Network",
       {InstanceMethod<&NetworkObject::SetBlock>("setBlock"),
+       InstanceMethod<&NetworkObject::MakeSink>("makeSink"),
        InstanceMethod<&NetworkObject::SetLinear>("setLinear"), InstanceMethod<&NetworkObject::Run>("run"),
        InstanceMethod<&NetworkObject::RunTopK>("runTopK"),
        InstanceMethod<&NetworkObject::MeasureRate>("measureRate"),
@@ -66,6 +67,14 @@ Napi::Value NetworkObject::SetBlock(const Napi::CallbackInfo& info) {
     });
   }
   return compute_->Post(info.Env(), std::move(job));
+}
+
+Napi::Value NetworkObject::MakeSink(const Napi::CallbackInfo& info) {
+  try {
+    return FromKernelSink(info.Env(), (*network_)->MakeSink(ToInt(info[0])));
+  } catch (const std::exception& error) {
+    throw ToJavaScript(info.Env(), DescribeError(error));
+  }
 }
 
 Napi::Value NetworkObject::SetLinear(const Napi::CallbackInfo& info) {

@@ -25,6 +25,8 @@ class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
   Napi::Value Start(const Napi::CallbackInfo& info, const Results& results, const Napi::Object& out);
   // setBlock(index, parameters): Promise<void>
   Napi::Value SetBlock(const Napi::CallbackInfo& info);
+  // makeSink(index): sink | null
+  Napi::Value MakeSink(const Napi::CallbackInfo& info);
   // setLinear({weight, bias}): Promise<void>
   Napi::Value SetLinear(const Napi::CallbackInfo& info);
   // run(batch, output, cancel): Promise<Float32Array>

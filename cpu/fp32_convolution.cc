@@ -1,6 +1,7 @@
 #include "cpu/fp32_convolution.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace repvgg::cpu {
 namespace {
@@ -33,6 +34,22 @@ WinogradTile TileOf(Algorithm algorithm) {
   return {algorithm == Algorithm::kWinograd2x2 ? 2 : 4, algorithm == Algorithm::kWinograd4x4 ? 4 : 2};
 }
 
+PackedConvolution Fp32ConvolutionLayer::MakePacked(const KernelTable& kernels, const BlockShape& block,
+                                                   int width, int taps) {
+  const BlockKernels& blocks = SelectBlocks(kernels, block.out_channels / block.groups, width);
+  return cpu::MakePacked(taps, block.in_channels, block.out_channels, block.stride, block.groups,
+                         blocks.width);
+}
+
+Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width,
+                                           PackedConvolution packed, Floats bias)
+    : kernels_(kernels),
+      blocks_(SelectBlocks(kernels, block.out_channels / block.groups, width)),
+      algorithm_(Algorithm::kDirect),
+      direct_(std::move(packed)) {
+  if (!bias.empty()) PackBias(direct_, bias.data());
+}
+
 Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width,
                                            int taps, Algorithm algorithm, Floats weight, Floats bias,
                                            Scratch& scratch)
@@ -41,8 +58,9 @@ Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const Blo
                            algorithm == Algorithm::kDirect ? width : 0)),
       algorithm_(algorithm) {
   if (algorithm == Algorithm::kDirect) {
-    direct_ = Pack(weight.data(), bias.data(), taps, block.in_channels, block.out_channels, block.stride,
-                   block.groups, blocks_.width);
+    direct_ = MakePacked(kernels, block, width, taps);
+    PackWeights(direct_, weight.data(), 0, block.out_channels);
+    if (!bias.empty()) PackBias(direct_, bias.data());
     return;
   }
   winograd_ = PackWinograd(TileOf(algorithm), weight.data(), bias.data(), block.in_channels,

@@ -29,9 +29,17 @@ struct Scratch {
 class Fp32ConvolutionLayer {
  public:
   // `weight` is [out_channels][in_channels / groups][taps]; 9 taps are 3x3 with padding 1, 1 tap is 1x1.
-  // `width` is that of the maps it will write.
+  // `width` is that of the maps it will write. An empty bias means zeros.
   Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width, int taps,
                        Algorithm algorithm, Floats weight, Floats bias, Scratch& scratch);
+
+  // A direct one, of weights that are packed already.
+  Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width,
+                       PackedConvolution packed, Floats bias);
+
+  // What a direct one is packed into: zeros as yet.
+  static PackedConvolution MakePacked(const KernelTable& kernels, const BlockShape& block, int width,
+                                      int taps);
 
   // out = convolution(in) + bias, then ReLU if asked, for `images` images. Zeroes the border of `out`.
   void Run(ThreadPool& pool, Scratch& scratch, int images, const Fp32Maps& in, const Fp32Maps& out,

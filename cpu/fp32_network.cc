@@ -2,15 +2,29 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "cpu/fp8_simulation.h"
 
 namespace repvgg::cpu {
 
+// Of direct convolution, whose packed weights are numbers of single channels.
+class Fp32Network::DirectSink : public KernelSink {
+ public:
+  DirectSink(const BlockShape& block, PackedConvolution packed)
+      : KernelSink(block.out_channels, block.in_channels / block.groups), packed(std::move(packed)) {}
+  void Put(const float* kernels, size_t first, size_t count) override {
+    PackWeights(packed, kernels, first, count);
+  }
+
+  PackedConvolution packed;
+};
+
 Fp32Network::Fp32Network(NetworkShape network, const KernelTable& kernels, std::shared_ptr<ThreadPool> pool,
                          BackendOptions options)
     : CpuNetwork(network, kernels, std::move(pool), std::move(options), PlanMemory(network, 1)),
       blocks_(shape().blocks.size()),
+      sinks_(shape().blocks.size()),
       scratch_(pool_->threads()) {}
 
 Fp32Network::Affine Fp32Network::MakeAffine(const BatchNorm& batch_norm) {
@@ -23,22 +37,38 @@ Fp32Network::Affine Fp32Network::MakeAffine(const BatchNorm& batch_norm) {
   return affine;
 }
 
-std::unique_ptr<Fp32ConvolutionLayer> Fp32Network::MakeDense(size_t index, Floats weight, Floats bias) {
-  // Not images_together_, which the number of threads can raise: results must not depend on it.
-  const int together = std::clamp(options_.batch_size, 1, kMostImagesTogether);
+std::string Fp32Network::WantedAlgorithm() const {
   // Gates amplify rounding errors. With F(4x4) the logits of D2se (seeded weights, four photographs together)
   // are off by 1.6e-5 in relative L2, with direct convolution by 9.3e-6; PyTorch's own fp32 is off by 1.0e-5.
   const bool gated = shape().squeeze_excite != SqueezeExcitePosition::kNone;
   const std::string& winograd = options_.winograd;
-  std::string wanted = options_.algorithm;
-  if (wanted.empty() && winograd == "f2") wanted = "f2";
-  if (wanted.empty() && (winograd == "off" || (gated && winograd != "f4"))) wanted = "direct";
+  if (!options_.algorithm.empty()) return options_.algorithm;
+  if (winograd == "f2") return "f2";
+  return winograd == "off" || (gated && winograd != "f4") ? "direct" : "";
+}
+
+std::unique_ptr<Fp32ConvolutionLayer> Fp32Network::MakeDense(size_t index, Floats weight, Floats bias) {
+  // Not images_together_, which the number of threads can raise: results must not depend on it.
+  const int together = std::clamp(options_.batch_size, 1, kMostImagesTogether);
   const BlockShape& block = shape().blocks[index];
   AlgorithmChoice& choice = choices_[index];
   choice = ChooseAlgorithm(kernels_, block, plan_.sizes[index], plan_.sizes[index + 1],
-                           index < first_late_block_ ? 1 : together, wanted, weight, bias);
-  return std::make_unique<Fp32ConvolutionLayer>(kernels_, block, plan_.sizes[index + 1].width, 9,
-                                                choice.algorithm, weight, bias, scratch_);
+                           index < first_late_block_ ? 1 : together, WantedAlgorithm(), weight, bias);
+  const int width = plan_.sizes[index + 1].width;
+  const std::shared_ptr<DirectSink> sink = std::move(sinks_[index]);
+  if (sink != nullptr && weight.empty()) {
+    return std::make_unique<Fp32ConvolutionLayer>(kernels_, block, width, std::move(sink->packed), bias);
+  }
+  return std::make_unique<Fp32ConvolutionLayer>(kernels_, block, width, 9, choice.algorithm, weight, bias,
+                                                scratch_);
+}
+
+std::shared_ptr<KernelSink> Fp32Network::MakeSink(size_t index) {
+  if (WantedAlgorithm() != "direct" || options_.precision == "fp8") return nullptr;
+  const BlockShape& block = shape().blocks[index];
+  sinks_[index] = std::make_shared<DirectSink>(
+      block, Fp32ConvolutionLayer::MakePacked(kernels_, block, plan_.sizes[index + 1].width, 9));
+  return sinks_[index];
 }
 
 void Fp32Network::SetBlock(size_t index, const DeployBlock& from) {

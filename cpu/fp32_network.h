@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "cpu/cpu_network.h"
@@ -17,6 +18,7 @@ class Fp32Network : public CpuNetwork<Fp32Maps> {
 
   void SetBlock(size_t index, const DeployBlock& block) override;
   void SetBlock(size_t index, const TrainBlock& block) override;
+  std::shared_ptr<KernelSink> MakeSink(size_t index) override;
 
  private:
   // Batch normalisation at inference, per channel: y = scale * x + shift.
@@ -38,11 +40,15 @@ class Fp32Network : public CpuNetwork<Fp32Maps> {
   void PoolImage(const Fp32Maps& maps, int image, float* mean) const override;
   void GateImage(const Fp32Maps& maps, int image, const float* gate, bool relu) const override;
 
+  class DirectSink;
+
+  std::string WantedAlgorithm() const;
   std::unique_ptr<Fp32ConvolutionLayer> MakeDense(size_t index, Floats weight, Floats bias);
   void AllocateBranches();
   void RunBranches(const Block& block, int images, const Fp32Maps& in, const Fp32Maps& out, bool relu);
 
   std::vector<Block> blocks_;
+  std::vector<std::shared_ptr<DirectSink>> sinks_;  // Of blocks that are not set yet.
   HugeArray<float> branches_[2];
   Scratch scratch_;
 };

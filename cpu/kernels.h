@@ -155,9 +155,13 @@ std::vector<std::string> SupportedInstructionSets();
 // kernels with few of them, as wide ones load less for a multiplication.
 const BlockKernels& SelectBlocks(const KernelTable& kernels, int group_out, int width);
 
-// Packs `weight`, [out_channels][in_channels / groups][taps], for blocks of that width. An empty bias means
-// zeros.
-PackedConvolution Pack(const float* weight, const float* bias, int taps, int in_channels, int out_channels,
-                       int stride, int groups, int block_width);
+// A convolution whose weights and biases are zeros, for blocks of that width.
+PackedConvolution MakePacked(int taps, int in_channels, int out_channels, int stride, int groups,
+                             int block_width);
+
+// Packs weights, [count][in_channels / groups][taps], of output channels from `first` on.
+void PackWeights(const PackedConvolution& packed, const float* weight, size_t first, size_t count);
+
+void PackBias(const PackedConvolution& packed, const float* bias);
 
 }  // namespace repvgg::cpu

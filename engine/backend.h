@@ -65,6 +65,10 @@ class Network {
   virtual void SetBlock(size_t index, const TrainBlock& block) = 0;
   virtual void SetLinear(const Linear& linear) = 0;
 
+  // Where the kernels of a block of the deploy form can be put before it is set, beside which other blocks
+  // may be set; null where the backend needs all of them at a time.
+  virtual std::shared_ptr<KernelSink> MakeSink(size_t) { return nullptr; }
+
   // Writes the results of every image, in order. They do not depend on how images are split into batches.
   // Throws, or calls `done` once they are complete. A backend that overlaps runs returns before that, as soon
   // as another run can be started; pixels and arrays must stay until `done`. Runs end in their order, and the

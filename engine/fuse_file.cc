@@ -14,6 +14,9 @@ namespace {
 // Of rows that are worked on together: they stay in a core's own cache beside what else is used.
 constexpr size_t kBytesTogether = 256 << 10;
 
+// Rows that a sink is given: what it writes for them are whole cache lines, each once.
+constexpr size_t kRowsOfSink = 16;
+
 // Reads a tensor from its beginning on.
 class TensorReader {
  public:
@@ -49,22 +52,25 @@ class TensorReader {
 
 }  // namespace
 
-std::optional<FusedFile> FuseFile(float* target, const FileRange& dense, const FileRange& pointwise,
-                                  const BranchScales& scales, size_t first, size_t count, size_t width,
-                                  const Cancelled& cancelled) {
+std::optional<FusedFile> FuseFile(const FusionTarget& target, const FileRange& dense,
+                                  const FileRange& pointwise, const BranchScales& scales, size_t first,
+                                  size_t count, size_t width, const Cancelled& cancelled) {
   const size_t row = 9 * width;
-  const size_t together = std::max<size_t>(1, kBytesTogether / (row * sizeof(float)));
+  const size_t together =
+      target.sink != nullptr ? kRowsOfSink : std::max<size_t>(1, kBytesTogether / (row * sizeof(float)));
   std::vector<float> points(std::min(together, count) * width);
+  std::vector<float> own(target.sink != nullptr ? points.size() * 9 : 0);
   TensorReader dense_reader(dense), pointwise_reader(pointwise);
   bool finite = true;
   for (size_t done = 0; done < count; done += together) {
     const size_t rows = std::min(together, count - done);
-    float* kernels = target + done * row;
+    float* kernels = target.sink != nullptr ? own.data() : target.kernels + done * row;
     if (cancelled() || !dense_reader.Read(kernels, rows * row) ||
         !pointwise_reader.Read(points.data(), rows * width)) {
       return std::nullopt;
     }
     finite &= FuseRows(kernels, kernels, points.data(), scales, first + done, rows, width);
+    if (target.sink != nullptr) target.sink->Put(kernels, first + done, rows);
   }
   return FusedFile{finite, dense_reader.crc32(), pointwise_reader.crc32()};
 }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "engine/backend.h"
@@ -23,12 +24,17 @@ struct FusedFile {
   uint32_t pointwise_crc32;
 };
 
-// Fills `target` with the kernels of a block, [channels][width][3][3], and fuses them in their place with
-// those of its 1x1 branch, [channels][width]: a few at a time, while they are in the processor's cache.
-// Nothing where not all of them can be read, or it was cancelled; `target` then has anything. Throws
-// std::bad_alloc.
-std::optional<FusedFile> FuseFile(float* target, const FileRange& dense, const FileRange& pointwise,
-                                  const BranchScales& scales, size_t first, size_t count, size_t width,
-                                  const Cancelled& cancelled);
+// Where fused kernels go.
+struct FusionTarget {
+  float* kernels;  // Those of the first output channel that is read; null if there is a sink.
+  std::shared_ptr<KernelSink> sink;
+};
+
+// Reads kernels of a block, [count][width][3][3], and fuses them with those of its 1x1 branch,
+// [count][width]: a few at a time, while they are in the processor's cache. Nothing where not all of them can
+// be read, or it was cancelled; the target then has anything. Throws std::bad_alloc.
+std::optional<FusedFile> FuseFile(const FusionTarget& target, const FileRange& dense,
+                                  const FileRange& pointwise, const BranchScales& scales, size_t first,
+                                  size_t count, size_t width, const Cancelled& cancelled);
 
 }  // namespace repvgg

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <span>
 #include <vector>
 
@@ -59,9 +60,25 @@ struct SqueezeExcite {
   Floats up_bias;
 };
 
+// The fused kernels of a block where a backend keeps them, which come there some output channels at a time:
+// they are packed while they are in cache, and nobody needs memory for all of them in between.
+class KernelSink {
+ public:
+  KernelSink(size_t channels, size_t width) : channels(channels), width(width) {}
+  virtual ~KernelSink() = default;
+  KernelSink(const KernelSink&) = delete;
+  KernelSink& operator=(const KernelSink&) = delete;
+
+  // Takes [count][width][3][3], of output channels from `first` on: each once, on any thread.
+  virtual void Put(const float* kernels, size_t first, size_t count) = 0;
+
+  const size_t channels;  // Output channels.
+  const size_t width;     // Input channels of a group.
+};
+
 // Kernels are [out_channels][in_channels / groups][size][size].
 struct DeployBlock {
-  Floats weight;
+  Floats weight;  // Empty where the kernels have been put in the sink that the backend made for them.
   Floats bias;
   SqueezeExcite squeeze_excite;  // Empty where the shape has none.
   Floats scale;                  // Of fp8, once quantised (engine/fp8.h).

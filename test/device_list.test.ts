@@ -16,6 +16,9 @@ class Device implements NativeNetwork {
   async setBlock(): Promise<void> {
     this.blocks++;
   }
+  makeSink(): null {
+    return null;
+  }
   async setLinear(): Promise<void> {}
   async run({count}: NativeBatch): Promise<Float32Array> {
     this.batches.push(count);

@@ -24,12 +24,14 @@ export interface BlockFactors {
 /** How the kernels of a block are fused: as {@link fuseRows} does it, by whatever means. */
 export interface FusionKernels {
   /**
+   * @param index of the block
    * @param dense the 3x3 kernels, [outChannels][inChannels / groups][3][3]
    * @param pointwise [outChannels][inChannels / groups]
    * @returns the fused kernels, and whether all numbers of them are finite, as `fuseRows` tells it
    * @throws what reading these throws; the signal's reason
    */
   fuse(
+    index: number,
     dense: TensorInfo,
     pointwise: TensorInfo,
     factors: BlockFactors,
@@ -38,7 +40,7 @@ export interface FusionKernels {
 }
 
 export interface FusedKernels {
-  /** In the layout of the 3x3 kernels. */
+  /** In the layout of the 3x3 kernels. Empty where the network that they are for has them already. */
   weight: Float32Array;
   finite: boolean;
 }
@@ -137,7 +139,7 @@ export async function fuseInTurns(
 
 /** Without the addon. */
 export const plainFusion: FusionKernels = {
-  async fuse(dense, pointwise, factors, signal) {
+  async fuse(_index, dense, pointwise, factors, signal) {
     const points = await pointwise.read();
     const values = await dense.read();
     const weight = values instanceof Float32Array ? values : new Float32Array(values.length);

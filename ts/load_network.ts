@@ -161,6 +161,7 @@ export async function setParameters(
   form: Form,
   {signal, fusion = new NativeFusion()}: {signal?: AbortSignal | undefined; fusion?: NativeFusion} = {},
 ): Promise<void> {
+  fusion.target = network;
   try {
     let packed: Promise<void> = Promise.resolve();
     for await (const block of parameters.blocks(form, signal)) {

@@ -41,7 +41,13 @@ export interface NativeBatchNorm {
   eps: number;
 }
 
+/** Of one block and its network, which has what `fuseFile` puts there; of no use once that is disposed of. */
+export interface NativeKernelSink {
+  readonly isKernelSink: never;
+}
+
 export interface NativeDeployBlock {
+  /** Empty where all kernels have been put in a sink. */
   weight: Float32Array;
   bias: Float32Array;
   squeezeExcite: NativeSqueezeExcite | null;
@@ -78,6 +84,8 @@ export type NativeOutput = 'logits' | 'embedding' | 'ranges';
 /** Arrays that are handed over must not change until the promise settles. `cancel[0] = 1` ends a run early. */
 export interface NativeNetwork {
   setBlock(index: number, block: NativeDeployBlock | NativeTrainBlock): Promise<void>;
+  /** For the kernels of a block of the deploy form; null where the backend needs all of them at a time. */
+  makeSink(index: number): NativeKernelSink | null;
   setLinear(linear: {weight: Float32Array; bias: Float32Array}): Promise<void>;
   /** 'ranges' (the CPU's fp32 only) gives {@link NativeNetworkShape.ranges} of the batch. */
   run(batch: NativeBatch, output: NativeOutput, cancel: Uint8Array): Promise<Float32Array>;
@@ -233,16 +241,17 @@ export interface NativeAddon {
     width: number,
   ): boolean;
   /**
-   * Fills `target` with the 3x3 kernels of output channels from `first` on, and fuses them in their place, as `fuseRows` does,
-   * with the 1x1 kernels; the ranges are those of these channels. Checksums are CRC-32 of the bytes in the file, or 0. Null where not all of them can be read, or once `cancel[0]` is 1.
+   * Reads the 3x3 kernels of `count` output channels from `first` on and fuses them, as `fuseRows` does, with the 1x1 kernels; the
+   * ranges are those of these channels. They come into an array of their own, or into a sink. Checksums are CRC-32 of the bytes in the file, or 0. Null where not all of them can be read, or once `cancel[0]` is 1.
    * Files must stay open, and arrays must not change, until the promise settles.
    */
   fuseFile(
-    target: Float32Array,
+    target: Float32Array | NativeKernelSink,
     dense: NativeFileRange,
     pointwise: NativeFileRange,
     factors: {dense: Float64Array; pointwise: Float64Array; identity: Float64Array | null},
     first: number,
+    count: number,
     width: number,
     cancel: Uint8Array,
   ): Promise<{finite: boolean; denseCrc32: number; pointwiseCrc32: number} | null>;

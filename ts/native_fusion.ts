@@ -8,7 +8,7 @@ import {
   fuseInTurns,
   fuseRows,
 } from './fuse_rows.ts';
-import {type NativeFileRange, native} from './native.ts';
+import {type NativeFileRange, type NativeKernelSink, type NativeNetwork, native} from './native.ts';
 
 /** Numbers that a thread reads and fuses at a time: the largest kernels have 18 million. */
 const partLength = 2 ** 20;
@@ -24,14 +24,22 @@ export class NativeFusion implements FusionKernels {
   /** In bytes, of all there were. */
   #largest = 0;
 
+  /** The network that kernels are for, where it can take them while they are fused. */
+  target: NativeNetwork | null = null;
+
   /** Where the file has the kernels as they are in memory, they are fused where and while they are read. */
   async fuse(
+    index: number,
     dense: TensorInfo,
     pointwise: TensorInfo,
     factors: BlockFactors,
     signal?: AbortSignal | undefined,
   ): Promise<FusedKernels> {
-    const weight = this.allocate(9 * pointwise.shape.reduce((product, size) => product * size));
+    const sink = this.target?.makeSink(index);
+    if (sink && (await fuseFile(sink, dense, pointwise, factors, signal)))
+      return {weight: new Float32Array(), finite: true};
+    signal?.throwIfAborted();
+    const weight = this.allocate(9 * lengthOf(pointwise));
     const finite = await fuseFile(weight, dense, pointwise, factors, signal);
     signal?.throwIfAborted();
     if (finite !== null) return {weight, finite};
@@ -79,7 +87,7 @@ export class NativeFusion implements FusionKernels {
  * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT for a wrong checksum
  */
 async function fuseFile(
-  weight: Float32Array,
+  target: Float32Array | NativeKernelSink,
   dense: TensorInfo,
   pointwise: TensorInfo,
   factors: BlockFactors,
@@ -93,14 +101,15 @@ async function fuseFile(
   const cancel = new Uint8Array(1);
   const forget = signal && raiseOnAbort(signal, cancel);
   const channels = factors.dense.length;
-  const width = weight.length / (9 * channels);
-  const together = Math.max(1, Math.floor(partLength / (9 * width)));
+  const width = lengthOf(pointwise) / channels;
+  const together = Math.max(16, Math.floor(partLength / (9 * 16 * width)) * 16);
   const parts = Array.from({length: Math.ceil(channels / together)}, (_, i) => {
     const first = i * together;
-    const target = weight.subarray(9 * width * first, 9 * width * (first + together));
+    const count = Math.min(together, channels - first);
+    const part = target instanceof Float32Array ? target.subarray(9 * width * first) : target;
     return lend(kernels, 36 * width * first, dense =>
       lend(points, 4 * width * first, pointwise =>
-        fuseFile(target, dense, pointwise, factors, first, width, cancel),
+        fuseFile(part, dense, pointwise, factors, first, count, width, cancel),
       ),
     );
   });
@@ -129,6 +138,10 @@ function lend<Result>(
   return file.lend(descriptor =>
     work({descriptor, position: position + offset, checksum: verify !== undefined}),
   );
+}
+
+function lengthOf({shape}: TensorInfo): number {
+  return shape.reduce((product, size) => product * size);
 }
 
 function newBuffer(bytes: number): ArrayBuffer {

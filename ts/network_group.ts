@@ -32,6 +32,11 @@ export class NetworkGroup implements NativeNetwork {
     return this.#onAll(network => network.setBlock(index, block));
   }
 
+  /** What is fused once is for all devices. */
+  makeSink(): null {
+    return null;
+  }
+
   setLinear(linear: {weight: Float32Array; bias: Float32Array}): Promise<void> {
     return this.#onAll(network => network.setLinear(linear));
   }

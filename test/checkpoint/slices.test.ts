@@ -1,14 +1,20 @@
 /** Kernels that are fused while they are read from a file. */
 import {readFile, truncate, writeFile} from 'node:fs/promises';
 import test from 'ava';
+import {type Architecture, blockShapes} from '../../ts/architecture.ts';
 import type {TensorInfo} from '../../ts/checkpoint/checkpoint.ts';
+import type {FileRange} from '../../ts/checkpoint/file.ts';
 import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {writeSafetensors} from '../../ts/checkpoint/write_safetensors.ts';
+import {chooseDevice} from '../../ts/device.ts';
 import {type FusionKernels, plainFusion} from '../../ts/fuse_rows.ts';
+import {setParameters} from '../../ts/load_network.ts';
+import {type NativeFileRange, type NativeNetwork, native, type Winograd} from '../../ts/native.ts';
 import {NativeFusion} from '../../ts/native_fusion.ts';
-import type {DeployBlock} from '../../ts/network.ts';
+import {createNetwork, toNativeShape} from '../../ts/native_network.ts';
+import type {BlockParameters, DeployBlock} from '../../ts/network.ts';
 import {collect, edit, memoryCheckpoint, smallNetwork, stateDict, tensor} from '../checkpoints.ts';
 import {dict, Folder, floats, pickle, tensor as pickledTensor, torchZip} from './build.ts';
 
@@ -16,8 +22,9 @@ const folder = new Folder();
 test.after.always(() => folder.remove());
 
 /** 1.3 million numbers in the widest kernel: some dozens of slices, the last not full. */
-const wide = {...smallNetwork, widths: [8, 8, 12, 380, 380] as const, groups: 1};
+const wide: Architecture = {...smallNetwork, widths: [8, 8, 12, 380, 380], groups: 1};
 const widest = 'stage4.0.rbr_dense.conv.weight';
+const indexOfWidest = 8;
 const tensors = stateDict(wide, 'official', 'train').filter(({dtype}) => dtype === 'f32');
 
 async function write(name: string, list: readonly TensorInfo[]): Promise<string> {
@@ -35,6 +42,19 @@ const means = (): Record<string, FusionKernels> => ({
   TypeScript: plainFusion,
   'the addon': new NativeFusion(),
 });
+
+function makeNetwork(architecture = wide, winograd: Winograd = 'off'): NativeNetwork {
+  const picture = {crop: 32, mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]} as const;
+  const shape = toNativeShape(architecture, 'deploy', picture);
+  return createNetwork(shape, chooseDevice('cpu', 'fp32'), {batchSize: 1, winograd});
+}
+
+/** Also where the network has kernels as they are fused. */
+const allMeans = (): Record<string, FusionKernels> => {
+  const fusion = new NativeFusion();
+  fusion.target = makeNetwork();
+  return {...means(), 'the addon, into a network': fusion};
+};
 
 async function fuse(path: string, kernels: FusionKernels): Promise<DeployBlock[]> {
   await using file = await openCheckpoint(path);
@@ -74,6 +94,71 @@ test('the addon reads the kernels of a file itself', async t => {
   await t.notThrowsAsync(collect(network.blocks('deploy')));
 });
 
+test('a network has what is fused into it as if it had been given it', async t => {
+  const pixels = new Uint8Array(32 * 32 * 3).map((_, i) => (i * 7919) % 251);
+  const run = async (network: NativeNetwork): Promise<Buffer> =>
+    Buffer.from((await network.run({pixels, count: 1}, 'logits', new Uint8Array(1))).buffer);
+  const architectures: Architecture[] = [
+    wide,
+    {...wide, widths: [5, 7, 16, 33, 100]},
+    {...wide, widths: [8, 8, 12, 48, 132], groups: 2},
+  ];
+  for (const architecture of architectures) {
+    const {widths} = architecture;
+    const state = stateDict(architecture, 'official', 'train').filter(({dtype}) => dtype === 'f32');
+    await using file = await openCheckpoint(await write(`network ${widths}.pth`, state));
+    const [given, filled] = [makeNetwork(architecture), makeNetwork(architecture)];
+    await setParameters(given, networkFromCheckpoint(file), 'deploy');
+    const fusion = new NativeFusion();
+    let sinks = 0;
+    const noted = {
+      ...networkFromCheckpoint(file, {}, fusion),
+      async *blocks(): AsyncGenerator<BlockParameters> {
+        for await (const block of networkFromCheckpoint(file, {}, fusion).blocks('deploy')) {
+          if ((block as DeployBlock).weight.length === 0) sinks++;
+          yield block;
+        }
+      },
+    };
+    await setParameters(filled, noted, 'deploy', {fusion});
+    t.is(sinks, blockShapes(architecture).length);
+    t.true((await run(filled)).equals(await run(given)), `${widths}`);
+    await Promise.all([given.dispose(), filled.dispose()]);
+  }
+});
+
+test('only a network that convolves directly takes kernels one by one', async t => {
+  for (const winograd of ['auto', 'f2', 'f4'] as const) t.is(makeNetwork(wide, winograd).makeSink(0), null);
+  const network = makeNetwork();
+  await using file = await openCheckpoint(await write('sink.safetensors', tensors));
+  const [dense, pointwise] = await Promise.all(
+    [widest, 'stage4.0.rbr_1x1.conv.weight'].map(name => file.tensors.get(name)!.locate!()),
+  );
+  const ones = new Float64Array(380).fill(1);
+  const factors = {dense: ones, pointwise: ones, identity: null};
+  const sink = network.makeSink(indexOfWidest)!;
+  const fuse = (first: number, count: number, width: number): Promise<unknown> | null =>
+    file.tensors.get(widest)!.locate!().then(({file}) =>
+      file.lend(descriptor => {
+        const of = ({position}: FileRange): NativeFileRange => ({descriptor, position, checksum: false});
+        const cancel = new Uint8Array(1);
+        return native().fuseFile(sink, of(dense!), of(pointwise!), factors, first, count, width, cancel);
+      }),
+    );
+  t.like(await fuse(10, 370, 380), {finite: true});
+  const message = 'Expected arrays of the lengths of one block.';
+  for (const [first, count, width] of [
+    [11, 370, 380],
+    [0, 381, 380],
+    [-1, 2, 380],
+    [0, -1, 380],
+    [0, 1, 379],
+  ] as const)
+    await t.throwsAsync(async () => fuse(first, count, width), {message});
+  await network.dispose();
+  await t.throwsAsync(async () => fuse(0, 1, 380), {message});
+});
+
 for (const name of [widest, 'stage4.0.rbr_1x1.conv.weight']) {
   test(`the checksum of ${name} is verified`, async t => {
     const path = await write(`damaged ${name}.pth`, tensors);
@@ -83,7 +168,7 @@ for (const name of [widest, 'stage4.0.rbr_1x1.conv.weight']) {
     const at = content.indexOf(values.subarray(-64));
     content[at + 1]! ^= 1;
     await writeFile(path, content);
-    for (const kernels of Object.values(means())) {
+    for (const kernels of Object.values(allMeans())) {
       const error = {code: 'ERR_CHECKPOINT_CORRUPT', message: /does not match its checksum/};
       await t.throwsAsync(fuse(path, kernels), error);
     }
@@ -99,7 +184,7 @@ test('a value that is not finite is named with its tensor, wherever it is', asyn
     const values = await info.read();
     values[index] = NaN;
     const path = await write('nan.safetensors', edit(tensors, name, tensor(name, info.shape, values)));
-    for (const kernels of Object.values(means())) {
+    for (const kernels of Object.values(allMeans())) {
       await t.throwsAsync(fuse(path, kernels), {
         code: 'ERR_CHECKPOINT_VALUE',
         message: new RegExp(`tensor "${name.replaceAll('.', '\\.')}" .* received NaN at index ${index}`),
@@ -110,7 +195,7 @@ test('a value that is not finite is named with its tensor, wherever it is', asyn
 
 test('a file that is cut or closed while it is read is told', async t => {
   const path = await write('cut.safetensors', tensors);
-  for (const kernels of Object.values(means())) {
+  for (const kernels of Object.values(allMeans())) {
     await using file = await openCheckpoint(path);
     const blocks = networkFromCheckpoint(file, {}, kernels).blocks('deploy');
     const closeAndGoOn = async (): Promise<void> => {
@@ -118,7 +203,7 @@ test('a file that is cut or closed while it is read is told', async t => {
     };
     await t.throwsAsync(closeAndGoOn(), {code: 'ERR_DISPOSED'});
   }
-  for (const [i, kernels] of Object.values(means()).entries()) {
+  for (const [i, kernels] of Object.values(allMeans()).entries()) {
     const other = await write(`cut${i}.safetensors`, tensors);
     await using file = await openCheckpoint(other);
     await truncate(other, 1e6);
@@ -128,7 +213,7 @@ test('a file that is cut or closed while it is read is told', async t => {
 });
 
 test('a signal ends the reading of a block', async t => {
-  for (const kernels of Object.values(means())) {
+  for (const kernels of Object.values(allMeans())) {
     await using file = await openCheckpoint(await write('signal.safetensors', tensors));
     const controller = new AbortController();
     const factors = {
@@ -138,7 +223,7 @@ test('a signal ends the reading of a block', async t => {
       bias: new Float32Array(380),
     };
     const [dense, pointwise] = [widest, 'stage4.0.rbr_1x1.conv.weight'].map(name => file.tensors.get(name)!);
-    const fusing = kernels.fuse(dense!, pointwise!, factors, controller.signal);
+    const fusing = kernels.fuse(indexOfWidest, dense!, pointwise!, factors, controller.signal);
     controller.abort(new Error('enough'));
     await t.throwsAsync(fusing, {message: 'enough'});
   }

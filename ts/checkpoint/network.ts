@@ -110,7 +110,12 @@ async function readBlock(
   };
   const norms = sum ? distributeBatchNorm(branches, sum) : branches;
   if (kernels)
-    return {form: 'deploy', shape, ...(await fused(reader, names, norms, kernels, signal)), squeezeExcite};
+    return {
+      form: 'deploy',
+      shape,
+      ...(await fused(reader, shape.index, names, norms, kernels, signal)),
+      squeezeExcite,
+    };
   const {dense, pointwise, identity} = norms;
   return {
     form,
@@ -125,6 +130,7 @@ async function readBlock(
 /** Fuses the branches of a block. */
 async function fused(
   reader: TensorReader,
+  index: number,
   names: BlockNames,
   norms: BranchNorms,
   kernels: FusionKernels,
@@ -133,7 +139,7 @@ async function fused(
   const factors = blockFactors(norms);
   const dense = reader.tensor(names.dense.weight);
   const pointwise = reader.tensor(names.pointwise.weight);
-  const {weight, finite} = await kernels.fuse(dense, pointwise, factors, signal);
+  const {weight, finite} = await kernels.fuse(index, dense, pointwise, factors, signal);
   if (!finite) {
     // The tensor to blame is the first that has such a number; or else it is the sum that is too large.
     await reader.values(names.dense.weight);
