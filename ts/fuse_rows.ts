@@ -49,12 +49,12 @@ const mostFloat32 = (2 - 2 ** -23) * 2 ** 127;
 
 export function blockFactors({dense, pointwise, identity}: BranchNorms): BlockFactors {
   const scaleOf = ({gamma, variance, eps}: BatchNorm): Float64Array =>
-    Float64Array.from(gamma, (value, i) => value / Math.sqrt(variance[i]! + eps));
+    new Float64Array(gamma).map((value, i) => value / Math.sqrt(variance[i]! + eps));
   const scales = {dense: scaleOf(dense.batchNorm), pointwise: scaleOf(pointwise.batchNorm)};
   const identityScale = identity && scaleOf(identity);
   const shift = (i: number, {beta, mean}: BatchNorm, scale: Float64Array, bias: Floats | null): number =>
     beta[i]! + ((bias ? bias[i]! : 0) - mean[i]!) * scale[i]!;
-  const bias = Float32Array.from(scales.dense, (_, i) => {
+  const bias = new Float32Array(scales.dense.length).map((_, i) => {
     const sum =
       shift(i, dense.batchNorm, scales.dense, dense.bias) +
       shift(i, pointwise.batchNorm, scales.pointwise, pointwise.bias);

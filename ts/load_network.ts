@@ -1,3 +1,4 @@
+import {unwatched} from './ahead.ts';
 import type {Architecture} from './architecture.ts';
 import {checkOptions, checkSignal, positiveInteger} from './arguments.ts';
 import {mostImages} from './batches.ts';
@@ -163,6 +164,7 @@ export async function setParameters(
 ): Promise<void> {
   fusion.target = network;
   try {
+    const linear = unwatched(parameters.linear()); // Read and checked beside the blocks.
     let packed: Promise<void> = Promise.resolve();
     for await (const block of parameters.blocks(form, signal)) {
       await packed;
@@ -171,11 +173,11 @@ export async function setParameters(
       packed = network.setBlock(block.shape.index, given).then(() => {
         for (const kernel of kernelsOf(given)) fusion.release(kernel);
       });
-      packed.catch(() => {}); // Seen when it is awaited, unless reading fails first.
+      unwatched(packed); // Seen when it is awaited, unless reading fails first.
     }
     await packed;
-    const linear = await parameters.linear();
-    if (linear) await network.setLinear(linear);
+    const last = await linear;
+    if (last) await network.setLinear(last);
     signal?.throwIfAborted();
   } catch (error) {
     await network.dispose();

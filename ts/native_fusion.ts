@@ -38,6 +38,7 @@ export class NativeFusion implements FusionKernels {
     const sink = this.target?.makeSink(index);
     if (sink && (await fuseFile(sink, dense, pointwise, factors, signal)))
       return {weight: new Float32Array(), finite: true};
+    // Numbers that are not finite are looked for in an array.
     signal?.throwIfAborted();
     const weight = this.allocate(9 * lengthOf(pointwise));
     const finite = await fuseFile(weight, dense, pointwise, factors, signal);

@@ -67,6 +67,6 @@ export interface NetworkParameters {
    * @throws {RepVGGError} ERR_INVALID_ARGUMENT for 'train' when the stored form is 'deploy'
    */
   blocks(form: Form, signal?: AbortSignal): AsyncIterable<BlockParameters>;
-  /** The classifier, or null for a backbone without one. */
+  /** The classifier, or null for a backbone without one. It may be read beside the blocks. */
   linear(): Promise<LinearParameters | null>;
 }
