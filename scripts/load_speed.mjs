@@ -7,10 +7,11 @@
 // fusion of the official convert.py in PyTorch, and safetensors' load_file with the same fusion. The files are in the page
 // cache, and ours run in a process that has loaded before.
 //
-//   fused            each block read, checked and fused where RepVGG.load hands it to the device, in memory that is used again
+//   fused            each block read, checked and fused as RepVGG.load hands it to devices that want all of its kernels, in
+//                    memory that is used again
 //   fused and kept   all blocks in new memory, as PyTorch has them at the end
 //   part             what of it one core does with bytes in its cache; memory that is taken, written to and given back
-//   on the CPU       RepVGG.load(..., {device: 'cpu', winograd: 'off'}): also packed as the CPU's kernels read them
+//   on the CPU       RepVGG.load(..., {device: 'cpu', winograd: 'off'}): packed as the CPU's kernels read them while they are fused
 //
 // Before each, as much memory is taken, written to and given back as it needs: what nobody has used for two seconds a
 // virtual machine may have returned to its host, and to have a gigabyte of it back can take that seconds.
