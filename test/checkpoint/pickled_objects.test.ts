@@ -231,6 +231,12 @@ test('a network under any other name is found beside single tensors and other ob
   }
 });
 
+test('a dict of fewer tensors than any network has is none, beside one that may be', async t => {
+  const network = dict(Object.fromEntries(Array.from({length: 10}, (_, i) => [`w${i}`, weight])));
+  const all = await readAll(pickle(dict({metrics: dict({top1: bias, top5: bias}), net: network})));
+  t.deepEqual(Object.keys(all).length, 10);
+});
+
 // Modules that are not what they should be.
 
 test(

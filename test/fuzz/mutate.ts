@@ -1,5 +1,6 @@
 /** Cheap mutations that know a little of the formats: numbers of every width, tokens, and what has to be put right again. */
 import type {Random} from '../random.ts';
+import {mutateFields} from './mutate_fields.ts';
 import type {Seed} from './seeds.ts';
 
 const numbers = [
@@ -28,6 +29,8 @@ const bytes = [0, 1, 2, 3, 4, 8, 0x28, 0x2e, 0x52, 0x7f, 0x80, 0x93, 0xff];
 /** One to four mutations of a seed. */
 export function mutate(seed: Seed, seeds: readonly Seed[], random: Random): Buffer {
   let mutant: Buffer = seed.bytes;
+  if (['onnx', 'mindspore'].includes(seed.format) && random.next() < 0.5)
+    return mutateFields(mutant, random) ?? mutant;
   const count = random.pick([1, 1, 1, 2, 2, 3, 4]);
   for (let i = 0; i < count && mutant.length > 0; i++) mutant = mutateOnce(mutant, seed, seeds, random);
   return seed.repair && random.next() < 0.7 ? seed.repair(Buffer.from(mutant)) : mutant;

@@ -87,6 +87,10 @@ const pickleTokens = [
   'N',
   '\x88',
   'ctorch.nn.modules.conv\nConv2d\n)\x81',
+  'ctorch._dynamo.eval_frame\nOptimizedModule\n',
+  'ctorch._tensor\n_rebuild_from_type_v2\n',
+  'ctorch._utils\n_rebuild_wrapper_subclass\n',
+  'ctorch._utils\n_rebuild_parameter\n',
 ];
 const zipTokens = [
   ...pickleTokens,
@@ -262,11 +266,32 @@ const onnxWithData = onnx(
   ],
 );
 
+/** Modules within a compiled one, in a training checkpoint. */
+function modules(): Buffer {
+  const module = (parts: Record<string, Buffer>, within: Record<string, Buffer>): Buffer => {
+    const state = {_parameters: dict(parts), _buffers: '}', _modules: dict(within)};
+    return concat('cmy\nNet\n)\x81', dict(state), 'b');
+  };
+  const weight = tensor({length: 6, shape: [6]});
+  const compiled = concat(
+    'ctorch._dynamo.eval_frame\nOptimizedModule\n',
+    tuple(module({weight}, {_orig_mod: module({bias: weight, mean: weight}, {})}), concat('N')),
+    'R',
+  );
+  return pickle(dict({net: compiled, ema: 'N', epoch: int(3)}));
+}
+
 export const seeds: readonly Seed[] = [
   {
     name: 'zip',
     format: 'zip',
     bytes: torchZip(object, {0: a, 1: b}, {'data.pkl': unchecked, 'data/0': unchecked, 'data/1': unchecked}),
+    tokens: zipTokens,
+  },
+  {
+    name: 'zip of modules',
+    format: 'zip',
+    bytes: torchZip(modules(), {0: a}, {'data.pkl': unchecked, 'data/0': unchecked}),
     tokens: zipTokens,
   },
   {

@@ -24,6 +24,9 @@ const wrappers = [
 /** A training checkpoint has some ten entries, among which a state dict of whatever name is looked for. */
 const maxCompany = 256;
 
+/** Of five blocks, fused and without a classifier. A dict of fewer is of something else: losses, scores. */
+const leastTensors = 10;
+
 /** How often an average was taken, beside its weights: torch.optim.swa_utils.AveragedModel's, and mmengine's. */
 const counters = ['n_averaged', 'steps'];
 
@@ -97,13 +100,15 @@ function findStateDict(whole: unknown, file: CheckpointFile): Found {
     seen.add(value);
     if (found && found.entries.length > (own?.entries.length ?? 0)) others.push({key, found});
   }
-  const [first, ...more] = others;
+  const networks = others.filter(({found}) => found.entries.length >= leastTensors);
+  const candidates = networks.length > 0 ? networks : others;
+  const [first, ...more] = candidates;
   if (first && more.length === 0) return first.found;
   if (!first && own) return own;
   if (first) {
-    const keys = listOf(others.map(({key}) => key));
+    const keys = listOf(candidates.map(({key}) => key));
     const advice = `save the one that you want: torch.save(torch.load(path)[${JSON.stringify(shownKey(first.key))}], out)`;
-    const problem = `expected one state dict but found ${others.length}, under ${keys}, so ${advice}`;
+    const problem = `expected one state dict but found ${candidates.length}, under ${keys}, so ${advice}`;
     throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
   }
   throw file.fail(
