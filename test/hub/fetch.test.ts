@@ -2,6 +2,7 @@ import {existsSync, readFileSync} from 'node:fs';
 import {mkdir, readlink, rm, writeFile} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
 import test, {type ExecutionContext} from 'ava';
+import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {digits} from '../../ts/digits.ts';
 import {type HubEnvironment, hubEnvironment} from '../../ts/hub/environment.ts';
@@ -112,6 +113,19 @@ test('an index of safetensors comes with its files, and is a checkpoint', async 
   t.is(hub.requests.length, length);
   await rm(join(dirname(fetched.path), shardNames[1]!));
   await t.throwsAsync(fetchModel(id, {}, offline), {message: /not in the cache/});
+});
+
+test("an index of PyTorch's files comes with these", async t => {
+  const names = ['pytorch_model.bin.index.json', ...[1, 2].map(i => `pytorch_model-0000${i}-of-00002.bin`)];
+  const part = (name: string): Buffer =>
+    readFileSync(new URL(`../fixtures/dialects/sharded/${name}`, import.meta.url));
+  const files = Object.fromEntries(names.map(name => [name, part(name)]));
+  const {environment} = await setUp(t, {files});
+  const fetched = await fetchModel(id, {}, environment);
+  const bytes = Object.values(files).reduce((sum, {length}) => sum + length, 0);
+  t.like(fetched, {file: names[0]!, bytes, downloaded: bytes});
+  await using checkpoint = await openCheckpoint(fetched.path);
+  t.is(networkFromCheckpoint(checkpoint).storedForm, 'train');
 });
 
 test('an index that names what is not in its repository', async t => {
