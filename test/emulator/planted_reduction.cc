@@ -8,7 +8,7 @@ namespace {
 using namespace cuda;
 
 constexpr int kBlocks = kPlantReductionBlocks;
-constexpr int kThreads = 64;
+constexpr int kThreads = 32;
 constexpr int kFours = kPlantReductionValues / 4;
 constexpr int kShare = kFours / kBlocks;
 
@@ -23,7 +23,11 @@ __global__ void Planted(const float4* in, float4* out) {
   } else {
     ClusterBarrier();
   }
-  for (int i = rank * kShare + threadIdx.x; i < (rank + 1) * kShare; i += kThreads) {
+  const bool reuses = kPlant == PlantReduction::kEarlyReuse && rank + 1 < kBlocks;
+  if (reuses) {
+    for (int i = threadIdx.x; i < kFours; i += kThreads) part[i] = make_float4(0, 0, 0, 0);
+  }
+  for (int i = rank * kShare + threadIdx.x; i < (rank + 1) * kShare && !reuses; i += kThreads) {
     float4 sum = make_float4(0, 0, 0, 0);
     for (int block = 0; block < kBlocks; ++block) {
       const int from = kPlant == PlantReduction::kWrongRank       ? rank
@@ -34,9 +38,6 @@ __global__ void Planted(const float4* in, float4* out) {
       sum.x += one.x, sum.y += one.y, sum.z += one.z, sum.w += one.w;
     }
     out[i] = sum;
-  }
-  if constexpr (kPlant == PlantReduction::kEarlyReuse) {
-    for (int i = threadIdx.x; i < kFours; i += kThreads) part[i] = make_float4(0, 0, 0, 0);
   }
   if constexpr (kPlant != PlantReduction::kMissingEndBarrier) {
     __syncwarp();

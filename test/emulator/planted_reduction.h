@@ -10,7 +10,7 @@ enum class PlantReduction {
   kNothing,
   kMissingBarrier,     // Another block's part is read, and may not have been written.
   kMissingEndBarrier,  // A block ends, and others still read its part.
-  kEarlyReuse,         // A block writes over its part, which others still read.
+  kEarlyReuse,         // Blocks write over their parts, which the last may have read or not.
   kBeyondCluster,      // Of a block that the cluster does not have.
   kWrongRank,          // This block's part is read instead of each.
   kWrongOrder,         // Every block begins with its own.
