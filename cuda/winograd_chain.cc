@@ -114,7 +114,6 @@ std::vector<unsigned char> PackChain(const Convolution& layer, const float* weig
   const int group_in = layer.group_in(), group_out = layer.group_out(), side = tile_side + 2;
   const size_t blocks = DivideUp(group_in, kBoxChannels);
   const auto rows = WeightTransform(tile_side);
-  const double scale = 1.0 / ChainInputScale(tile_side);
   std::vector<unsigned char> packed(size_t{2} * Positions(tile_side) * layer.groups * blocks * group_out *
                                     kBoxChannels);
   for (int k = 0; k < layer.out_channels; ++k) {
@@ -123,7 +122,7 @@ std::vector<unsigned char> PackChain(const Convolution& layer, const float* weig
       for (int p = 0; p < Positions(tile_side); ++p) {
         double sum = 0;
         for (int tap = 0; tap < 9; ++tap) sum += rows[p / side][tap / 3] * w[tap] * rows[p % side][tap % 3];
-        const float value = static_cast<float>(sum * scale);
+        const float value = static_cast<float>(sum / kChainInputScale);
         const uint16_t bits =
             precision == Precision::kFp16 ? FloatToHalfBits(value) : FloatToBFloat16Bits(value);
         const size_t block =

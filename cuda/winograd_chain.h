@@ -55,9 +55,9 @@ cudaError_t LaunchChainTransform(const Convolution& layer, Precision precision, 
 cudaError_t LaunchChainProductsMma(const ChainProducts& products, Precision precision, int tile,
                                    cudaStream_t stream);
 
-// F(4x4)'s transform makes inputs up to 26 times larger. A quarter of that is stored, and four times the
-// weights: exact, and it keeps fp16 inputs up to 10000 from overflowing. F(2x2)'s makes them four times
-// larger.
-constexpr float ChainInputScale(int tile_side) { return tile_side == 4 ? 0.25f : 1.0f; }
+// The transform makes inputs larger, F(2x2)'s up to 4 times and F(4x4)'s up to 26 times. A quarter of that is
+// stored, and four times the weights: exact, and it keeps fp16 inputs from overflowing, for F(2x2) all that
+// fp16 holds, for F(4x4) those up to 10000.
+constexpr float kChainInputScale = 0.25f;
 
 }  // namespace repvgg::cuda

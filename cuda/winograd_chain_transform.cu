@@ -34,7 +34,6 @@ __global__ void __launch_bounds__(kThreads)
   AllowNextKernel();
   WaitForPreviousKernel();
   constexpr int kSide = kTile + 2, kPositions = kPositionsOf<kTile>;
-  constexpr float kScale = ChainInputScale(kTile);
   const int channels = kStep == ChainStep::kBegin ? layer.in_channels : layer.out_channels;
   const int pairs = channels / 2, slices = DivideUp(pairs, kPairs);
   const int image = blockIdx.x / slices, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -96,7 +95,8 @@ __global__ void __launch_bounds__(kThreads)
       TransformInput<kTile>(other);
       uint32_t* const to = v + static_cast<size_t>(image * tiles + tile) * pairs + pair;
 #pragma unroll
-      for (int p = 0; p < kPositions; ++p) to[p * plane] = Pack<T>(one[p] * kScale, other[p] * kScale);
+      for (int p = 0; p < kPositions; ++p)
+        to[p * plane] = Pack<T>(one[p] * kChainInputScale, other[p] * kChainInputScale);
     }
   }
 }

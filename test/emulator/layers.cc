@@ -157,4 +157,14 @@ Problem MakeProblem(const Layer& layer, Round round, const std::vector<double>& 
   return problem;
 }
 
+Problem MakeLargeProblem(const Layer& layer, Round round) {
+  Problem problem = MakeProblem(layer, round);
+  const float largest = *std::max_element(problem.in.begin(), problem.in.end());
+  // Powers of two scale everything, and the result, exactly.
+  const float scale = std::exp2(std::floor(std::log2(65000 / largest)));
+  for (float& value : problem.in) value *= scale;
+  for (float& value : problem.weight) value = round(value / scale);
+  return problem;
+}
+
 }  // namespace repvgg::emulator

@@ -36,6 +36,10 @@ struct Problem {
 // With `in`, if it is not empty, as its input.
 Problem MakeProblem(const Layer& layer, Round round, const std::vector<double>& in = {});
 
+// The same with inputs up to the largest value of fp16 and weights as much smaller, so that `expected` is as
+// large as before. Weights in fp16 are subnormal then, and lose bits.
+Problem MakeLargeProblem(const Layer& layer, Round round);
+
 std::vector<float> RandomNormal(size_t count, double deviation, unsigned seed);
 
 // The nearest value of a precision's format.
@@ -45,5 +49,7 @@ Round RoundTo(cuda::Precision precision);
 // Winograd's F(2x2) or F(4x4), whose `tile_side` is 2 or 4.
 Distance DirectBound(cuda::Precision precision);
 Distance WinogradBound(cuda::Precision precision, int tile_side);
+// Of a large problem in fp16.
+inline constexpr Distance kLargeHalfBound = {1e-2, 5e-2};
 
 }  // namespace repvgg::emulator
