@@ -13,7 +13,8 @@ namespace {
 constexpr const char* kMeasuring = "measuring its limits";
 constexpr int kBlocksOfMultiprocessor = 4;
 constexpr size_t kCopyBytes = size_t{256} << 20;
-constexpr size_t kReadBytes = size_t{16} << 20;
+constexpr size_t kMegabyte = size_t{1} << 20;
+constexpr size_t kMostReadBytes = 16 * kMegabyte;
 constexpr int kMostRounds = 1 << 28;
 
 constexpr const char* kUnitNames[] = {"wmma", "mma.sync", "wgmma"};
@@ -92,10 +93,13 @@ Limits MeasureLimits(int index, Precision precision, double seconds, bool memory
         }
         return error;
       });
-  limits.l2_gbps = static_cast<double>(kReadBytes) * blocks / 1e9 / measure([&](int rounds) {
+  // Half of the second-level cache, which a V100 or an RTX 3090 has 6 MB of.
+  const size_t half = static_cast<size_t>(Attribute(cudaDevAttrL2CacheSize, index)) / 2;
+  const size_t read_bytes = std::clamp(half / kMegabyte * kMegabyte, kMegabyte, kMostReadBytes);
+  limits.l2_gbps = static_cast<double>(read_bytes) * blocks / 1e9 / measure([&](int rounds) {
                      cudaError_t error = cudaSuccess;
                      for (int i = 0; i < rounds && error == cudaSuccess; ++i) {
-                       error = LaunchReadLimit(from.get(), kReadBytes / 16, blocks, sums, stream.get());
+                       error = LaunchReadLimit(from.get(), read_bytes / 16, blocks, sums, stream.get());
                      }
                      return error;
                    });

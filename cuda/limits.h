@@ -11,7 +11,7 @@ struct Limits {
   double fma_gflops = 0;                // fp32 multiply-adds between registers.
   double matrix_gflops = 0;             // Of that instruction, in the given precision; 0 in fp32.
   double copy_gbps = 0;  // Bytes read and written by a copy from device memory to device memory.
-  double l2_gbps = 0;    // Bytes read from 16 MB, again and again, by all multiprocessors.
+  double l2_gbps = 0;  // Bytes read by all multiprocessors, again and again, from half of L2, 16 MB at most.
 };
 
 // Of device `index`. Each loop runs for about `seconds`; `memory` asks for the last two as well. Throws

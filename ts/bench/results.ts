@@ -78,7 +78,7 @@ export interface BenchLimits {
   matrixTflops: number | null;
   /** A copy of 128 MiB, on a GPU of 256 from device memory to device memory: bytes read and written. */
   copyGBps: number;
-  /** Reading 16 MB again and again, on a GPU; null elsewhere. */
+  /** Reading half of what the second-level cache holds, 16 MB at most, again and again, on a GPU; null elsewhere. */
   l2GBps: number | null;
 }
 
