@@ -1,6 +1,6 @@
 // Fetches the source of libjpeg-turbo from Debian and builds it as build-libjpeg/libjpeg.a, which CMakeLists.txt links.
 // Debian's own static library is not position independent, and no package of npm has one. Where it cannot be had, the addon
-// is built without it, and sharp decodes JPEGs at about half of the speed: docs/decoding.md has both.
+// is built without it, and sharp decodes JPEGs at about a third of the speed: docs/decoding.md has both.
 import {copyFileSync, existsSync, mkdirSync} from 'node:fs';
 import path from 'node:path';
 import {withDebian} from './debian.mjs';

@@ -107,7 +107,7 @@ async function printReport(report: Report): Promise<void> {
 
 function jpegRow({addon, jpeg}: Report): string {
   if (addon.error !== null) return 'unknown';
-  return jpeg ?? 'not built in: sharp decodes them, at about half of the speed';
+  return jpeg ?? 'not built in: sharp decodes them, at about a third of the speed';
 }
 
 function cudaRows({built, runtimeVersion, driverVersion, devices}: NativeCudaInfo): string[][] {
