@@ -7,6 +7,7 @@ import {
   Folder,
   floats,
   int,
+  ints,
   list,
   pickle,
   tensor,
@@ -41,11 +42,19 @@ interface Module {
   buffers?: Record<string, Buffer>;
   modules?: Record<string, Buffer>;
   others?: Record<string, Buffer | string>;
+  /** Its module and its name. */
+  of?: string;
 }
 
-function torchModule({parameters = {}, buffers = {}, modules = {}, others = {}}: Module): Buffer {
+function torchModule({
+  parameters = {},
+  buffers = {},
+  modules = {},
+  others = {},
+  of = 'my_project.models\nMyNet',
+}: Module): Buffer {
   const members = {_parameters: dict(parameters), _buffers: dict(buffers), _modules: dict(modules)};
-  return object('my_project.models\nMyNet', dict({training: '\x89', ...members, ...others}));
+  return object(of, dict({training: '\x89', ...members, ...others}));
 }
 
 test('the weights of a module are those of its state dict', async t => {
@@ -95,6 +104,26 @@ test('a module says what its batch normalisations add to the variance, and wheth
     code: 'ERR_CHECKPOINT_UNSUPPORTED',
     message: /its batch normalisations add 0\.001 to the variance, but b adds 0\.00001\.$/,
   });
+});
+
+test('a module that computes something else than its tensors look like is refused', async t => {
+  const convolution = (dilation: number, padding: string): Buffer =>
+    torchModule({
+      parameters: {weight: parameter},
+      others: {dilation: ints([dilation, dilation]), padding_mode: text(padding)},
+    });
+  const activation = (name: string): Buffer => torchModule({of: `torch.nn.modules.activation\n${name}`});
+  const read = async (module: Buffer): Promise<unknown> =>
+    readAll(pickle(torchModule({modules: {plain: convolution(1, 'zeros'), own: module}})));
+  for (const name of ['ReLU', 'Sigmoid', 'LogSoftmax']) await t.notThrowsAsync(read(activation(name)));
+  const others: [Buffer, RegExp][] = [
+    [activation('GELU'), /its module own is GELU, where/],
+    [activation('ReLU6'), /its module own is ReLU6, where/],
+    [convolution(2, 'zeros'), /its module own has dilation 2,2, where/],
+    [convolution(1, 'reflect'), /its module own has padding reflect, where/],
+  ];
+  for (const [module, message] of others)
+    await t.throwsAsync(read(module), {code: 'ERR_CHECKPOINT_UNSUPPORTED', message});
 });
 
 test('one module under two names has its weights under both', async t => {

@@ -6,6 +6,10 @@ const maxMembers = 20_000;
 /** Characters of a name with those of the modules around it. */
 const maxNameLength = 512;
 
+const activation = /^torch\.nn\.modules\.activation\.(.*)$/;
+/** Those of RepVGG and its squeeze-and-excite, and what people put behind a classifier. */
+const activations = ['ReLU', 'Sigmoid', 'Softmax', 'LogSoftmax'];
+
 /** An object of whatever class that has what torch.nn.Module keeps its parameters in. */
 export function isModule(value: unknown): value is PythonObject {
   if (!(value instanceof PythonObject)) return false;
@@ -27,7 +31,7 @@ export interface ModuleContent {
  *
  * @param count of the parts of all modules of a file, which are as many as of one
  * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when it has too many parts, as a module within itself has, or batch
- *   normalisations that add different numbers
+ *   normalisations that add different numbers, or computes what no RepVGG does
  */
 export function moduleContent(
   root: PythonObject,
@@ -59,8 +63,25 @@ export function moduleContent(
     eps = own;
   }
 
-  function visit({attributes}: PythonObject, prefix: string): void {
+  /** Names and shapes of tensors are those of a RepVGG whatever its convolutions and activations are. */
+  function checkKind({className, attributes}: PythonObject, name: string): void {
+    const [dilation, padding] = [attributes.get('dilation'), attributes.get('padding_mode') ?? 'zeros'];
+    const own = activation.exec(className)?.[1];
+    const isForeign =
+      (own !== undefined && !activations.includes(own)) ||
+      (Array.isArray(dilation) && dilation.some(step => step !== 1)) ||
+      padding !== 'zeros';
+    if (!isForeign) return;
+    const kind =
+      own ?? (padding === 'zeros' ? `dilation ${dilation}` : `padding ${printable(String(padding))}`);
+    const problem = `its module ${printable(name)} ${own ? 'is' : 'has'} ${kind}, where RepVGG has plain convolutions and ReLU`;
+    throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+  }
+
+  function visit(module: PythonObject, prefix: string): void {
+    const {attributes} = module;
     noteEps(attributes, prefix.slice(0, -1));
+    checkKind(module, prefix.slice(0, -1));
     const transient = attributes.get('_non_persistent_buffers_set');
     const isTransient = (name: string): boolean =>
       transient instanceof Set && transient.has(name.slice(prefix.length));
