@@ -2,12 +2,12 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <future>
 
 #include "engine/e4m3.h"
 #include "engine/error.h"
 #include "engine/fp8.h"
 #include "test/emulator/layers.h"
+#include "test/run_and_wait.h"
 
 namespace repvgg::emulator {
 namespace {
@@ -58,17 +58,8 @@ int CountImages(const NetworkShape& shape, const std::vector<uint8_t>& pixels) {
   return static_cast<int>(pixels.size() / 3 / shape.height / shape.width);
 }
 
-void RunAndWait(Network& network, const std::vector<uint8_t>& pixels, const Results& results,
-                const Cancelled& cancelled) {
-  std::promise<void> over;
-  network.Run({pixels.data(), CountImages(network.shape(), pixels)}, results, cancelled,
-              [&](const std::exception_ptr& error) {
-                if (error)
-                  over.set_exception(error);
-                else
-                  over.set_value();
-              });
-  over.get_future().get();
+ImageBatch BatchOf(const NetworkShape& shape, const std::vector<uint8_t>& pixels) {
+  return {pixels.data(), CountImages(shape, pixels)};
 }
 
 }  // namespace
@@ -245,14 +236,15 @@ std::vector<float> RunNetwork(Network& network, const std::vector<uint8_t>& pixe
   Results results{output};
   std::vector<float> out(results.Count(network.shape(), CountImages(network.shape(), pixels)), NAN);
   results.values = out.data();
-  RunAndWait(network, pixels, results, cancelled);
+  RunAndWait(network, BatchOf(network.shape(), pixels), results, cancelled);
   return out;
 }
 
 Ranking RankNetwork(Network& network, const std::vector<uint8_t>& pixels, int k) {
   const size_t count = static_cast<size_t>(CountImages(network.shape(), pixels)) * k;
   Ranking ranking{std::vector<float>(count, NAN), std::vector<int32_t>(count, -1)};
-  RunAndWait(network, pixels, {Output::kTopK, k, ranking.scores.data(), ranking.indices.data()}, Never);
+  RunAndWait(network, BatchOf(network.shape(), pixels),
+             {Output::kTopK, k, ranking.scores.data(), ranking.indices.data()}, Never);
   return ranking;
 }
 

@@ -1,11 +1,11 @@
 // What a network takes of the device's memory, by the device's own count, and what happens when there is
 // none.
 #include <cmath>
-#include <future>
 
 #include "cuda/cuda_network.h"
 #include "engine/error.h"
 #include "test/gpu/gpu_test.h"
+#include "test/run_and_wait.h"
 
 namespace repvgg::gpu {
 namespace {
@@ -55,16 +55,7 @@ std::vector<float> RunImages(cuda::CudaNetwork& network, int count) {
   std::vector<uint8_t> pixels(size_t{224} * 224 * 3 * count);
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * 2654435761u >> 13);
   std::vector<float> out(size_t{1000} * count, NAN);
-  std::promise<void> over;
-  network.Run(
-      {pixels.data(), count}, {Output::kLogits, 0, out.data()}, [] { return false; },
-      [&](const std::exception_ptr& error) {
-        if (error)
-          over.set_exception(error);
-        else
-          over.set_value();
-      });
-  over.get_future().get();
+  RunAndWait(network, {pixels.data(), count}, {Output::kLogits, 0, out.data()}, [] { return false; });
   return out;
 }
 
