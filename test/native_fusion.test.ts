@@ -1,7 +1,8 @@
 /** What loading leaves to the addon: the same, to the bit, as what TypeScript and Node do. */
 import {crc32} from 'node:zlib';
 import test from 'ava';
-import {type BlockFactors, fuseRows} from '../ts/fuse_rows.ts';
+import {fuseRows} from '../ts/fuse_rows.ts';
+import type {BlockFactors} from '../ts/fusion.ts';
 import {native} from '../ts/native.ts';
 import {NativeFusion} from '../ts/native_fusion.ts';
 import {Random} from './random.ts';

@@ -5,7 +5,6 @@ import type {TensorInfo} from '../ts/checkpoint/checkpoint.ts';
 import {networkFromCheckpoint} from '../ts/checkpoint/network.ts';
 import type {StructureOptions} from '../ts/checkpoint/structure.ts';
 import type {RepVGGErrorCode} from '../ts/errors.ts';
-import {fuseBlock, roundToFloat32} from '../ts/fusion.ts';
 import type {DeployBlock, NetworkParameters, TrainBlock} from '../ts/network.ts';
 import {officialStateDict} from '../ts/official_state_dict.ts';
 import {
@@ -17,6 +16,7 @@ import {
   stateDict,
   tensor,
 } from './checkpoints.ts';
+import {fuseBlock, roundToFloat32} from './fusion_algebra.ts';
 import {relativeL2} from './reference64.ts';
 
 function load(tensors: Iterable<TensorInfo>, options?: StructureOptions): NetworkParameters {

@@ -3,8 +3,7 @@
  * held against. One image at a time, channels first.
  */
 import type {BlockShape, SqueezeExcitePosition} from '../ts/architecture.ts';
-import type {BatchNorm, Floats} from '../ts/fusion.ts';
-import type {SqueezeExciteParameters, TrainBlock} from '../ts/network.ts';
+import type {BatchNorm, Floats, SqueezeExciteParameters, TrainBlock} from '../ts/network.ts';
 
 export interface Size {
   height: number;

@@ -1,10 +1,10 @@
 import {setImmediate as turn} from 'node:timers/promises';
 import test from 'ava';
 import {networkFromCheckpoint} from '../ts/checkpoint/network.ts';
-import {fuseBlock, roundToFloat32} from '../ts/fusion.ts';
 import type {DeployBlock, TrainBlock} from '../ts/network.ts';
 import {inSlices} from '../ts/turns.ts';
 import {collect, memoryCheckpoint, smallNetwork, stateDict} from './checkpoints.ts';
+import {fuseBlock, roundToFloat32} from './fusion_algebra.ts';
 
 /** Counts the turns of the event loop that others get while something runs. */
 async function turnsDuring(run: Promise<unknown>): Promise<number> {

@@ -1,25 +1,11 @@
 /**
- * What `fuseBlock` and `roundToFloat32` compute, bit for bit, in one pass over the kernels and without memory of its own:
- * for networks of some hundred million numbers.
+ * Fusion of kernels, in one pass over them and without memory of its own: for networks of some hundred million numbers. Each
+ * is computed in float64 and rounded to float32 as it is stored.
  */
 import type {TensorInfo} from './checkpoint/checkpoint.ts';
-import type {BatchNorm, Floats} from './fusion.ts';
+import type {BlockFactors} from './fusion.ts';
+import type {Floats} from './network.ts';
 import {inSlices} from './turns.ts';
-
-/** The branches of a block, but for their kernels. */
-export interface BranchNorms {
-  dense: {bias: Floats | null; batchNorm: BatchNorm};
-  pointwise: {bias: Floats | null; batchNorm: BatchNorm};
-  identity: BatchNorm | null;
-}
-
-/** What the kernels of a block are multiplied with, per output channel, and the bias of their sum. */
-export interface BlockFactors {
-  dense: Float64Array;
-  pointwise: Float64Array;
-  identity: Float64Array | null;
-  bias: Float32Array;
-}
 
 /** How the kernels of a block are fused: as {@link fuseRows} does it, by whatever means. */
 export interface FusionKernels {
@@ -46,22 +32,6 @@ export interface FusedKernels {
 }
 
 const mostFloat32 = (2 - 2 ** -23) * 2 ** 127;
-
-export function blockFactors({dense, pointwise, identity}: BranchNorms): BlockFactors {
-  const scaleOf = ({gamma, variance, eps}: BatchNorm): Float64Array =>
-    new Float64Array(gamma).map((value, i) => value / Math.sqrt(variance[i]! + eps));
-  const scales = {dense: scaleOf(dense.batchNorm), pointwise: scaleOf(pointwise.batchNorm)};
-  const identityScale = identity && scaleOf(identity);
-  const shift = (i: number, {beta, mean}: BatchNorm, scale: Float64Array, bias: Floats | null): number =>
-    beta[i]! + ((bias ? bias[i]! : 0) - mean[i]!) * scale[i]!;
-  const bias = new Float32Array(scales.dense.length).map((_, i) => {
-    const sum =
-      shift(i, dense.batchNorm, scales.dense, dense.bias) +
-      shift(i, pointwise.batchNorm, scales.pointwise, pointwise.bias);
-    return identity ? sum + shift(i, identity, identityScale!, null) : sum;
-  });
-  return {...scales, identity: identityScale, bias};
-}
 
 /**
  * Fuses the kernels of the output channels from `first` on.
@@ -147,16 +117,21 @@ export const plainFusion: FusionKernels = {
   },
 };
 
-/** Whether all numbers from `first` to before `end` are finite. */
-export function allFinite(values: Floats, first: number, end: number): boolean {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  let i = first;
-  for (; i + 3 < end; i += 4) {
-    a += values[i]! * 0;
-    b += values[i + 1]! * 0;
-    c += values[i + 2]! * 0;
-    d += values[i + 3]! * 0;
-  }
-  for (; i < end; i++) a += values[i]! * 0;
-  return a + b + c + d === 0;
+/** Kernels of which each output channel is multiplied with its scale, rounded once; in turns too. */
+export async function scaleKernels(
+  weight: Floats,
+  scale: Float64Array,
+  signal?: AbortSignal | undefined,
+): Promise<Float32Array> {
+  const taps = weight.length / scale.length;
+  const scaled = new Float32Array(weight.length);
+  const work = (first: number, end: number): void => {
+    for (let channel = first; channel < end; channel++) {
+      const factor = scale[channel]!;
+      const stop = (channel + 1) * taps;
+      for (let i = channel * taps; i < stop; i++) scaled[i] = weight[i]! * factor;
+    }
+  };
+  await inSlices(scale.length, work, {itemLength: taps, signal});
+  return scaled;
 }

@@ -1,13 +1,8 @@
 import {raiseOnAbort} from './cancellation.ts';
 import type {TensorInfo} from './checkpoint/checkpoint.ts';
 import type {FileRange} from './checkpoint/file.ts';
-import {
-  type BlockFactors,
-  type FusedKernels,
-  type FusionKernels,
-  fuseInTurns,
-  fuseRows,
-} from './fuse_rows.ts';
+import {type FusedKernels, type FusionKernels, fuseInTurns, fuseRows} from './fuse_rows.ts';
+import type {BlockFactors} from './fusion.ts';
 import {type NativeFileRange, type NativeKernelSink, type NativeNetwork, native} from './native.ts';
 
 /** Numbers that a thread reads and fuses at a time: the largest kernels have 18 million. */

@@ -1,7 +1,6 @@
 import {type Architecture, blockShapes} from './architecture.ts';
 import type {Placement, Precision} from './device.ts';
 import {invalidArgument} from './errors.ts';
-import type {BatchNorm} from './fusion.ts';
 import {
   type NativeBatchNorm,
   type NativeDeployBlock,
@@ -12,7 +11,7 @@ import {
   type NativeTrainBranch,
   native,
 } from './native.ts';
-import type {BlockParameters, Form, TrainBlock} from './network.ts';
+import type {BatchNorm, BlockParameters, Form, TrainBlock} from './network.ts';
 import {NetworkGroup} from './network_group.ts';
 import type {Preprocessing} from './preprocessing.ts';
 

@@ -1,5 +1,7 @@
+/** What a network is made of: its parameters block by block, whatever file they come from and whatever is done with them. */
 import type {Architecture, BlockShape} from './architecture.ts';
-import type {BatchNorm, Floats} from './fusion.ts';
+
+export type Floats = Float32Array | Float64Array;
 
 /** The form a network runs in: one fused convolution per block, or the three training-time branches. */
 export type Form = 'deploy' | 'train';
@@ -24,6 +26,16 @@ export interface DeployBlock {
   squeezeExcite: SqueezeExciteParameters | null;
 }
 
+/** The inference-time statistics of a batch normalisation over C channels: y = gamma * (x - mean) / sqrt(variance + eps) + beta. */
+export interface BatchNorm {
+  gamma: Floats;
+  beta: Floats;
+  mean: Floats;
+  variance: Floats;
+  /** No checkpoint stores it: it comes from the project that the checkpoint is of (see checkpoint/dialects.ts). */
+  eps: number;
+}
+
 /** A convolution of a block as trained, at the precision of the checkpoint, and the batch normalisation behind it. */
 export interface ConvolutionBranch {
   /** [outChannels][inChannels / groups][k][k], k = 3 for the dense branch and 1 for the pointwise */
@@ -31,6 +43,13 @@ export interface ConvolutionBranch {
   /** [outChannels]; null in the official networks */
   bias: Floats | null;
   batchNorm: BatchNorm;
+}
+
+/** The branches of a block as trained, but for their kernels. */
+export interface BranchNorms {
+  dense: Omit<ConvolutionBranch, 'weight'>;
+  pointwise: Omit<ConvolutionBranch, 'weight'>;
+  identity: BatchNorm | null;
 }
 
 /** A block as trained: ReLU(BN(conv3x3(x)) + BN(conv1x1(x)) + BN(x)), the last only where the shape has an identity. */

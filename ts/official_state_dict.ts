@@ -1,8 +1,15 @@
 /** A network under the names, shapes and order of the official code: repvgg.py, and repvggplus.py where it is one of those. */
 import {type Architecture, type BlockShape, blockName, blockShapes} from './architecture.ts';
 import type {TensorToWrite} from './checkpoint/state_dict.ts';
-import type {BatchNorm, Floats} from './fusion.ts';
-import type {BlockParameters, ConvolutionBranch, DeployBlock, Form, NetworkParameters} from './network.ts';
+import type {
+  BatchNorm,
+  BlockParameters,
+  ConvolutionBranch,
+  DeployBlock,
+  Floats,
+  Form,
+  NetworkParameters,
+} from './network.ts';
 
 /** What PyTorch's BatchNorm2d adds to the variance, and so what a file without it is read with. */
 const officialEps = 1e-5;

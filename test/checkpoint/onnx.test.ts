@@ -187,8 +187,8 @@ test('batch normalisation with its own epsilon, behind a fused convolution and i
   const eps = Math.fround(0.5);
   const scale = [2 / Math.sqrt(0.5 + eps), 3 / Math.sqrt(1 + eps)];
   const fused = await read(chain({first: single, tensors: norm}));
-  const wanted = (await bare)['stage0.rbr_reparam.weight']!.map(
-    (value, i) => value * scale[Math.trunc(i / 27)]!,
+  const wanted = (await bare)['stage0.rbr_reparam.weight']!.map((value, i) =>
+    Math.fround(value * scale[Math.trunc(i / 27)]!),
   );
   t.deepEqual(fused['stage0.rbr_reparam.weight'], wanted);
   t.deepEqual(fused['stage0.rbr_reparam.bias'], [4 + (0.5 - 6) * scale[0]!, 5 + (-0.5 - 7) * scale[1]!]);

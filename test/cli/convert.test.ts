@@ -9,9 +9,8 @@ import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import type {TensorToWrite} from '../../ts/checkpoint/state_dict.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {convertCheckpoint} from '../../ts/convert.ts';
-import {type BatchNorm, fuseBlock} from '../../ts/fusion.ts';
 import {RepVGG} from '../../ts/model.ts';
-import type {BlockParameters, DeployBlock, TrainBlock} from '../../ts/network.ts';
+import type {BatchNorm, BlockParameters, DeployBlock, TrainBlock} from '../../ts/network.ts';
 import {officialStateDict} from '../../ts/official_state_dict.ts';
 import {
   collect,
@@ -23,6 +22,7 @@ import {
   tensor,
 } from '../checkpoints.ts';
 import {checkpoint, expected, photos} from '../fixtures.ts';
+import {fuseBlock} from '../fusion_algebra.ts';
 import {repvgg, temporaryFolder} from './run.ts';
 
 const outline = (tensors: Iterable<TensorInfo>): [string, readonly number[], string][] =>

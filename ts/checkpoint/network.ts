@@ -1,28 +1,13 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
 import {workAhead} from '../ahead.ts';
-import {invalidArgument, RepVGGError} from '../errors.ts';
-import {allFinite, type BranchNorms, blockFactors, type FusionKernels, plainFusion} from '../fuse_rows.ts';
-import {
-  type BatchNorm,
-  type Convolution,
-  channelsOfBranch,
-  distributeBatchNorm,
-  type Floats,
-  fuseBatchNorm,
-  roundToFloat32,
-  unitBatchNorm,
-} from '../fusion.ts';
-import type {
-  BlockParameters,
-  ConvolutionBranch,
-  DeployBlock,
-  NetworkParameters,
-  SqueezeExciteParameters,
-} from '../network.ts';
-import {inSlices} from '../turns.ts';
-import type {BatchNormNames, BlockNames, LayerNames} from './block_names.ts';
-import type {Checkpoint, TensorInfo} from './checkpoint.ts';
+import {invalidArgument} from '../errors.ts';
+import {type FusionKernels, plainFusion, scaleKernels} from '../fuse_rows.ts';
+import {blockFactors, distributeBatchNorm, fusedBias, scaleOf} from '../fusion.ts';
+import type {BatchNorm, BlockParameters, BranchNorms, DeployBlock, NetworkParameters} from '../network.ts';
+import type {BlockNames} from './block_names.ts';
+import type {Checkpoint} from './checkpoint.ts';
 import {checkpointStructure, type StoredBlock, type Structure, type StructureOptions} from './structure.ts';
+import {TensorReader} from './tensor_reader.ts';
 
 /** Blocks that are read at a time: the small tensors of one while the kernels of another are fused. Each is memory. */
 const blocksAhead = 2;
@@ -157,121 +142,10 @@ async function normalised(
   batchNorm: BatchNorm,
   signal: AbortSignal | undefined,
 ): Promise<Pick<DeployBlock, 'weight' | 'bias'>> {
-  const branch = {...(await reader.convolution(fused)), batchNorm};
-  const channels = batchNorm.gamma.length;
-  const fuse = (first: number, end: number): Convolution => {
-    const part = channelsOfBranch(branch, channels, first, end);
-    return fuseBatchNorm({kernelSize: 3, weight: part.weight, bias: part.bias}, part.batchNorm);
-  };
-  return fuseChannels(reader, fused, branch.weight.length, channels, fuse, signal);
-}
-
-/** Fuses a few channels at a time, so that others get their turn. */
-async function fuseChannels(
-  reader: TensorReader,
-  fused: LayerNames,
-  length: number,
-  channels: number,
-  fuse: (first: number, end: number) => Convolution,
-  signal: AbortSignal | undefined,
-): Promise<Pick<DeployBlock, 'weight' | 'bias'>> {
-  const weight = new Float32Array(length);
-  const bias = new Float32Array(channels);
-  const taps = length / channels;
-  const fuseSlice = (first: number, end: number): void => {
-    const part = roundToFloat32(fuse(first, end));
-    weight.set(part.weight, first * taps);
-    bias.set(part.bias, first);
-  };
-  await inSlices(channels, fuseSlice, {itemLength: taps, signal});
+  const scale = scaleOf(batchNorm);
+  const weight = await scaleKernels(await reader.values(fused.weight), scale, signal);
+  const bias = new Float32Array(fusedBias(batchNorm, scale, await reader.bias(fused)));
   await reader.checkFinite(fused.weight, weight);
   await reader.checkFinite(fused.bias, bias);
   return {weight, bias};
-}
-
-/** Reads tensors and refuses values that no network can have. */
-class TensorReader {
-  readonly #path: string;
-  readonly #tensors: Structure['tensors'];
-  readonly #eps: Structure['eps'];
-
-  constructor(path: string, {tensors, eps}: Structure) {
-    this.#path = path;
-    this.#tensors = tensors;
-    this.#eps = eps;
-  }
-
-  async values(name: string): Promise<Floats> {
-    const values = await this.tensor(name).read();
-    await this.checkFinite(name, values);
-    return values;
-  }
-
-  tensor(name: string): TensorInfo {
-    return this.#tensors.get(name)!;
-  }
-
-  async float32(name: string): Promise<Float32Array> {
-    const values = await this.values(name);
-    if (values instanceof Float32Array) return values;
-    const rounded = new Float32Array(values.length);
-    await inSlices(values.length, (first, end) => rounded.set(values.subarray(first, end), first));
-    await this.checkFinite(name, rounded);
-    return rounded;
-  }
-
-  /** A branch without its kernel. */
-  async norms(
-    {bias, batchNorm}: BlockNames['dense'],
-    channels: number,
-  ): Promise<Omit<ConvolutionBranch, 'weight'>> {
-    return {
-      bias: this.#tensors.has(bias) ? await this.values(bias) : null,
-      batchNorm: await this.batchNorm(batchNorm, channels),
-    };
-  }
-
-  async convolution({weight, bias}: LayerNames): Promise<Pick<ConvolutionBranch, 'weight' | 'bias'>> {
-    return {
-      weight: await this.values(weight),
-      bias: this.#tensors.has(bias) ? await this.values(bias) : null,
-    };
-  }
-
-  /** Where there is none, one that changes nothing. */
-  async batchNorm(names: BatchNormNames | null, channels: number): Promise<BatchNorm> {
-    if (!names) return unitBatchNorm(channels);
-    const eps = this.#eps!;
-    const variance = await this.values(names.variance);
-    const bad = variance.findIndex(value => value < 0);
-    if (bad >= 0) throw this.#badValue(names.variance, 'variances of 0 or more', variance[bad]!, bad);
-    const gamma = await this.values(names.gamma);
-    return {gamma, beta: await this.values(names.beta), mean: await this.values(names.mean), variance, eps};
-  }
-
-  async squeezeExcite({squeezeExcite}: BlockNames): Promise<SqueezeExciteParameters> {
-    const {down, up} = squeezeExcite;
-    return {
-      downWeight: await this.float32(down.weight),
-      downBias: await this.float32(down.bias),
-      upWeight: await this.float32(up.weight),
-      upBias: await this.float32(up.bias),
-    };
-  }
-
-  async checkFinite(name: string, values: Floats): Promise<void> {
-    await inSlices(values.length, (first, end) => {
-      if (allFinite(values, first, end)) return;
-      for (let i = first; i < end; i++) {
-        if (!Number.isFinite(values[i]!)) throw this.#badValue(name, 'finite float32 numbers', values[i]!, i);
-      }
-    });
-  }
-
-  #badValue(name: string, expected: string, value: number, index: number): RepVGGError {
-    return new RepVGGError(
-      'ERR_CHECKPOINT_VALUE',
-      `Expected ${expected} for tensor "${name}" of ${this.#path} but received ${value} at index ${index}.`,
-    );
-  }
 }

@@ -1,4 +1,6 @@
-import {type BatchNorm, type Floats, fuseBatchNorm} from '../fusion.ts';
+import {scaleKernels} from '../fuse_rows.ts';
+import {fusedBias, scaleOf} from '../fusion.ts';
+import type {BatchNorm} from '../network.ts';
 import type {PreprocessingOptions} from '../preprocessing.ts';
 import type {StateDict, TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
@@ -111,22 +113,29 @@ function addFused(module: string, convolution: Convolution, add: Add): void {
     add(`${module}.bias`, bias ?? constant(channels, 0));
     return;
   }
-  const fuse = async (): Promise<{weight: Floats; bias: Floats}> => {
-    const {gamma, beta, mean, variance} = batchNorm;
-    const norm: BatchNorm = {
-      gamma: await gamma.read(),
-      beta: await beta.read(),
-      mean: await mean.read(),
-      variance: await variance.read(),
-      eps: batchNorm.eps,
-    };
-    return fuseBatchNorm(
-      {kernelSize: 3, weight: await weight.read(), bias: bias && (await bias.read())},
-      norm,
-    );
+  add(`${module}.weight`, {
+    dtype: 'f32',
+    shape: weight.shape,
+    read: async () => scaleKernels(await weight.read(), scaleOf(await valuesOf(batchNorm))),
+  });
+  add(`${module}.bias`, {
+    dtype: 'f64',
+    shape: [channels],
+    async read() {
+      const norm = await valuesOf(batchNorm);
+      return fusedBias(norm, scaleOf(norm), bias && (await bias.read()));
+    },
+  });
+}
+
+async function valuesOf({gamma, beta, mean, variance, eps}: Normalisation): Promise<BatchNorm> {
+  return {
+    gamma: await gamma.read(),
+    beta: await beta.read(),
+    mean: await mean.read(),
+    variance: await variance.read(),
+    eps,
   };
-  add(`${module}.weight`, {dtype: 'f64', shape: weight.shape, read: async () => (await fuse()).weight});
-  add(`${module}.bias`, {dtype: 'f64', shape: [channels], read: async () => (await fuse()).bias});
 }
 
 /** Batch normalisation that returns its input: in float64, 1 - eps and eps make 1. */

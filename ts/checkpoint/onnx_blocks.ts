@@ -1,5 +1,5 @@
 /** The blocks of a RepVGG network, found by following the graph of an ONNX model. */
-import type {Floats} from '../fusion.ts';
+import type {Floats} from '../network.ts';
 import type {TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import type {OnnxModel, OnnxNode} from './onnx_model.ts';

@@ -1,0 +1,100 @@
+import {RepVGGError} from '../errors.ts';
+import {unitBatchNorm} from '../fusion.ts';
+import type {BatchNorm, BranchNorms, Floats, SqueezeExciteParameters} from '../network.ts';
+import {inSlices} from '../turns.ts';
+import type {BatchNormNames, BlockNames, LayerNames} from './block_names.ts';
+import type {TensorInfo} from './checkpoint.ts';
+import type {Structure} from './structure.ts';
+
+/** Reads tensors and refuses values that no network can have. */
+export class TensorReader {
+  readonly #path: string;
+  readonly #tensors: Structure['tensors'];
+  readonly #eps: Structure['eps'];
+
+  constructor(path: string, {tensors, eps}: Structure) {
+    this.#path = path;
+    this.#tensors = tensors;
+    this.#eps = eps;
+  }
+
+  async values(name: string): Promise<Floats> {
+    const values = await this.tensor(name).read();
+    await this.checkFinite(name, values);
+    return values;
+  }
+
+  tensor(name: string): TensorInfo {
+    return this.#tensors.get(name)!;
+  }
+
+  async float32(name: string): Promise<Float32Array> {
+    const values = await this.values(name);
+    if (values instanceof Float32Array) return values;
+    const rounded = new Float32Array(values.length);
+    await inSlices(values.length, (first, end) => rounded.set(values.subarray(first, end), first));
+    await this.checkFinite(name, rounded);
+    return rounded;
+  }
+
+  /** A branch without its kernel. */
+  async norms(names: BlockNames['dense'], channels: number): Promise<BranchNorms['dense']> {
+    return {bias: await this.bias(names), batchNorm: await this.batchNorm(names.batchNorm, channels)};
+  }
+
+  /** Of a convolution, which need not have one. */
+  async bias({bias}: LayerNames): Promise<Floats | null> {
+    return this.#tensors.has(bias) ? this.values(bias) : null;
+  }
+
+  /** Where there is none, one that changes nothing. */
+  async batchNorm(names: BatchNormNames | null, channels: number): Promise<BatchNorm> {
+    if (!names) return unitBatchNorm(channels);
+    const eps = this.#eps!;
+    const variance = await this.values(names.variance);
+    const bad = variance.findIndex(value => value < 0);
+    if (bad >= 0) throw this.#badValue(names.variance, 'variances of 0 or more', variance[bad]!, bad);
+    const gamma = await this.values(names.gamma);
+    return {gamma, beta: await this.values(names.beta), mean: await this.values(names.mean), variance, eps};
+  }
+
+  async squeezeExcite({squeezeExcite}: BlockNames): Promise<SqueezeExciteParameters> {
+    const {down, up} = squeezeExcite;
+    return {
+      downWeight: await this.float32(down.weight),
+      downBias: await this.float32(down.bias),
+      upWeight: await this.float32(up.weight),
+      upBias: await this.float32(up.bias),
+    };
+  }
+
+  async checkFinite(name: string, values: Floats): Promise<void> {
+    await inSlices(values.length, (first, end) => {
+      if (allFinite(values, first, end)) return;
+      for (let i = first; i < end; i++) {
+        if (!Number.isFinite(values[i]!)) throw this.#badValue(name, 'finite float32 numbers', values[i]!, i);
+      }
+    });
+  }
+
+  #badValue(name: string, expected: string, value: number, index: number): RepVGGError {
+    return new RepVGGError(
+      'ERR_CHECKPOINT_VALUE',
+      `Expected ${expected} for tensor "${name}" of ${this.#path} but received ${value} at index ${index}.`,
+    );
+  }
+}
+
+/** Whether all numbers from `first` to before `end` are finite. */
+function allFinite(values: Floats, first: number, end: number): boolean {
+  let [a, b, c, d] = [0, 0, 0, 0];
+  let i = first;
+  for (; i + 3 < end; i += 4) {
+    a += values[i]! * 0;
+    b += values[i + 1]! * 0;
+    c += values[i + 2]! * 0;
+    d += values[i + 3]! * 0;
+  }
+  for (; i < end; i++) a += values[i]! * 0;
+  return a + b + c + d === 0;
+}
