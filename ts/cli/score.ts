@@ -20,7 +20,7 @@ import {
   type SourceFlags,
   takePreprocessing,
 } from './options.ts';
-import {oneLine, print} from './output.ts';
+import {count, oneLine, print} from './output.ts';
 import {ScoreProgress} from './score_progress.ts';
 
 interface Flags extends NetworkFlags, SourceFlags {
@@ -153,7 +153,13 @@ async function run(
   }
   if (source === '-') process.stdin.destroy(); // Else the process would wait for the end of it.
   if (!complete) process.exitCode = interruption.exitCode;
-  else if (failed > 0) process.exitCode = exitCode.rowsFailed;
+  else if (failed > 0) {
+    // A log without a terminal has no other sign of why the exit code is not 0.
+    console.error(
+      oneLine(`repvgg: rows with an error${output === '-' ? '' : ` in ${output}`}: ${count(failed)}`),
+    );
+    process.exitCode = exitCode.rowsFailed;
+  }
 }
 
 /** Not in {@link run}: TypeScript 5.9 forgets to rewrite imports in functions that have a `using`. */
