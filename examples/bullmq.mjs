@@ -16,7 +16,10 @@ const [command, ...rest] = process.argv.slice(2);
 
 if (command === 'work') await work(rest[0] ?? 'digits');
 else if (command === 'add' && rest.length > 1) await add(rest[0], rest.slice(1));
-else throw new Error('usage: node bullmq.mjs work [CHECKPOINT] | add OUTPUT-FOLDER SHARD...');
+else {
+  console.error('usage: node bullmq.mjs work [CHECKPOINT] | add OUTPUT-FOLDER SHARD...');
+  process.exitCode = 2;
+}
 
 async function work(checkpoint) {
   const model = await RepVGG.load(checkpoint);

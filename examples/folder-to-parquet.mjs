@@ -7,7 +7,10 @@
 import {openSource, RepVGG, scoreToFile} from 'repvgg';
 
 const [folder, output, checkpoint = 'digits'] = process.argv.slice(2);
-if (!output) throw new Error('usage: node folder-to-parquet.mjs FOLDER OUTPUT.parquet [CHECKPOINT]');
+if (!output) {
+  console.error('usage: node folder-to-parquet.mjs FOLDER OUTPUT.parquet [CHECKPOINT]');
+  process.exit(2);
+}
 
 const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => interrupt.abort());

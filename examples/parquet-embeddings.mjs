@@ -6,8 +6,10 @@
 import {openSource, RepVGG, scoreToFile} from 'repvgg';
 
 const [input, output, checkpoint = 'digits', ...fields] = process.argv.slice(2);
-if (!output)
-  throw new Error('usage: node parquet-embeddings.mjs INPUT OUTPUT.parquet [CHECKPOINT] [COLUMN...]');
+if (!output) {
+  console.error('usage: node parquet-embeddings.mjs INPUT OUTPUT.parquet [CHECKPOINT] [COLUMN...]');
+  process.exit(2);
+}
 
 const model = await RepVGG.load(checkpoint);
 const {ok, failed} = await scoreToFile(model, openSource(input, {fields}), output, {

@@ -10,14 +10,18 @@ import {RepVGG} from 'repvgg';
 
 const model = await RepVGG.load(process.argv[2] ?? 'digits');
 const scores = model.scoreStream({topK: 1});
-await pipeline(
-  createInterface({input: process.stdin}),
-  scores,
-  async function* (rows) {
-    for await (const row of rows) yield `${JSON.stringify(row)}\n`;
-  },
-  process.stdout,
-);
+try {
+  await pipeline(
+    createInterface({input: process.stdin}),
+    scores,
+    async function* (rows) {
+      for await (const row of rows) yield `${JSON.stringify(row)}\n`;
+    },
+    process.stdout,
+  );
+} catch (error) {
+  if (error.code !== 'EPIPE') throw error; // Its reader has had enough, as with `| head`.
+}
 const {ok, failed} = scores.summary;
 console.error(`${ok} images scored, ${failed} failed`);
 await model.dispose();

@@ -2,7 +2,7 @@
 // thread only keeps the JavaScript around it apart.)
 //
 //   npm install repvgg
-//   node worker-threads.mjs [CHECKPOINT] IMAGE...
+//   node worker-threads.mjs CHECKPOINT IMAGE...
 import {on, once} from 'node:events';
 import {isMainThread, parentPort, Worker, workerData} from 'node:worker_threads';
 import {RepVGG} from 'repvgg';
@@ -11,32 +11,37 @@ if (isMainThread) await main();
 else await serve();
 
 async function main() {
-  const [checkpoint = 'digits', ...images] = process.argv.slice(2);
+  const [checkpoint, ...images] = process.argv.slice(2);
+  if (images.length === 0) {
+    console.error('usage: node worker-threads.mjs CHECKPOINT IMAGE...');
+    process.exit(2);
+  }
+  process.stdout.on('error', error => {
+    if (error.code === 'EPIPE') process.exit(); // Its reader has had enough, as with `| head`.
+    throw error;
+  });
   const worker = new Worker(new URL(import.meta.url), {workerData: {checkpoint}});
-  worker.on('message', ({image, predictions, error}) => {
-    console.log(`${image}: ${error ?? `${predictions[0].label} ${predictions[0].score.toFixed(3)}`}`);
+  worker.on('message', ({id, label, score, error}) => {
+    console.log(`${id}: ${error?.message ?? `${label} ${score.toFixed(3)}`}`);
   });
   for (const image of images) worker.postMessage(image);
   worker.postMessage(null);
   await once(worker, 'exit');
 }
 
-/** Answers paths with {image, predictions} or {image, error}, as they are ready, until it is sent null. */
+/** Answers paths with their rows, in order, until it is sent null. */
 async function serve() {
   const messages = on(parentPort, 'message'); // From now on, so that none is missed.
   const model = await RepVGG.load(workerData.checkpoint);
-  const answers = [];
-  for await (const [image] of messages) {
-    if (image === null) break;
-    answers.push(answer(model, image));
-  }
-  await Promise.all(answers);
+  // One that waits for others to come does so for 10 ms.
+  const rows = model.score(paths(messages), {topK: 1, maxWait: 10});
+  for await (const row of rows) parentPort.postMessage(row);
   await model.dispose();
 }
 
-async function answer(model, image) {
-  const [result] = await model.classifySettled([image]);
-  parentPort.postMessage(
-    result instanceof Error ? {image, error: result.message} : {image, predictions: result},
-  );
+async function* paths(messages) {
+  for await (const [path] of messages) {
+    if (path === null) return;
+    yield path;
+  }
 }

@@ -150,6 +150,36 @@ test('a stream of paths becomes one of rows', async t => {
   );
 });
 
+for (const [name, args] of [
+  ['stream-pipeline.mjs', []],
+  ['worker-threads.mjs', ['digits', ...Array.from({length: 40}, () => paths).flat()]],
+] as const) {
+  test(`${name} ends quietly when its reader goes away, as head does`, async t => {
+    const child = start(t, name, args);
+    const exited = new Promise(resolve => child.once('exit', resolve));
+    const errors: Buffer[] = [];
+    child.stderr!.on('data', (chunk: Buffer) => errors.push(chunk));
+    child.stdin!.on('error', () => {}); // It is not read to its end.
+    child.stdin!.end(Array.from({length: 40}, () => paths.join('\n')).join('\n'));
+    child.stdout!.once('data', () => child.stdout!.destroy());
+    t.is(await exited, 0);
+    t.regex(Buffer.concat(errors).toString(), /^(\d+ images scored, 0 failed\n)?$/);
+  });
+}
+
+test('examples that need to be told more say what, without a stack', async t => {
+  for (const name of [
+    'folder-to-parquet.mjs',
+    'parquet-embeddings.mjs',
+    'worker-threads.mjs',
+    'bullmq.mjs',
+  ]) {
+    const {code, stdout, stderr} = await run(t, name, []);
+    t.deepEqual([code, stdout], [2, ''], name);
+    t.regex(stderr, new RegExp(`^usage: node ${name} .*\n$`));
+  }
+});
+
 test('a model in a worker thread', async t => {
   const {code, stdout, stderr} = await run(t, 'worker-threads.mjs', ['digits', ...paths, 'none.png']);
   t.deepEqual([code, stderr], [0, '']);
