@@ -1,3 +1,4 @@
+import {once} from 'node:events';
 import {readdirSync} from 'node:fs';
 import {copyFile, mkdir, readdir, readFile} from 'node:fs/promises';
 import {join} from 'node:path';
@@ -5,7 +6,7 @@ import test from 'ava';
 import sharp from 'sharp';
 import {digits} from '../../ts/digits.ts';
 import {image} from '../fixtures.ts';
-import {repvgg, temporaryFolder} from './run.ts';
+import {repvgg, start, temporaryFolder} from './run.ts';
 
 const [first] = readdirSync(digits.images).sort();
 
@@ -87,6 +88,18 @@ test('--top-k is of the rows: alone it is a usage error', async t => {
   t.is((await repvgg(['infer', path, '-c', 'digits', '-k', '2', '--rows'], {cwd: folder})).code, 0);
   const [row] = JSON.parse(await readFile(join(folder, 'predictions.json'), 'utf8'));
   t.is(row.topK.length, 2);
+});
+
+test('whoever does not read the failures to their end loses no result', async t => {
+  const folder = await temporaryFolder(t);
+  const names = Array.from({length: 1000}, (_, i) => `no such image ${i}${'.'.repeat(100)}`);
+  const child = start(['infer', join(digits.images, first!), ...names, '-c', 'digits'], {cwd: folder});
+  child.stdout!.resume();
+  child.stderr!.once('data', () => child.stderr!.destroy());
+  const [code] = await once(child, 'exit');
+  t.is(code, 1);
+  const written = JSON.parse(await readFile(join(folder, 'predictions.json'), 'utf8'));
+  t.deepEqual(Object.keys(written), [join(digits.images, first!)]);
 });
 
 test('an image that comes twice has not failed, and "__proto__" is a name like any other', async t => {

@@ -20,6 +20,9 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit();
 });
 
+// What goes wrong is for whoever reads it, and nobody has to: the work goes on.
+process.stderr.on('error', () => {});
+
 try {
   await program.parseAsync();
 } catch (error) {
