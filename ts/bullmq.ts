@@ -4,7 +4,9 @@ import type {RepVGG} from './model.ts';
 import {append, replaceFile} from './replace_file.ts';
 import type {ScoreOptions, ScoreSummary} from './score.ts';
 import {toJsonLine} from './sinks/lines.ts';
-import {checkNotSource, openSource, type SourceOptions} from './sources/source.ts';
+import type {SourceOptions} from './sources/options.ts';
+import {checkNotSource} from './sources/overwrite.ts';
+import {openSource} from './sources/source.ts';
 
 /** A part of a source that one worker scores at a time. Paths are those of the worker's machine. */
 export interface ShardJob {

@@ -1,5 +1,6 @@
 import {setTimeout as sleep} from 'node:timers/promises';
 import {followSignal} from './cancellation.ts';
+import {mostImageBytes} from './encoded_image.ts';
 import {RepVGGError} from './errors.ts';
 
 /** What every call that takes images has. */
@@ -19,9 +20,6 @@ const passingStatuses: readonly unknown[] = [429, 500, 502, 503, 504];
 const passingCodes: readonly unknown[] = ['ECONNRESET', 'UND_ERR_SOCKET', 'EAI_AGAIN'];
 /** Before the second and the third try. */
 const pauses = [500, 2000];
-
-/** No encoded image that may be decoded is as large. */
-const maxBytes = 2 ** 29;
 
 /**
  * The bytes that an http:, https: or data: URL names.
@@ -52,7 +50,7 @@ export async function fetchImage(
     let length = 0;
     for await (const chunk of response.body) {
       length += chunk.length;
-      if (length > maxBytes) throw fail(`it has more than ${maxBytes / 2 ** 20} MiB`);
+      if (length > mostImageBytes) throw fail(`it has more than ${mostImageBytes / 2 ** 20} MiB`);
       chunks.push(chunk);
     }
     return Buffer.concat(chunks);

@@ -1,4 +1,5 @@
 import {fileURLToPath} from 'node:url';
+import {isImage} from './encoded_image.ts';
 import {fileError, invalidArgument, RepVGGError} from './errors.ts';
 import {fetchImage, type RunOptions} from './fetch_image.ts';
 import {openRegularFile} from './files.ts';
@@ -30,13 +31,6 @@ export interface RgbImage {
   height: number;
 }
 
-/**
- * How JPEG, PNG, WebP, AVIF, TIFF and GIF begin, in hexadecimal. libvips would decode others too, among them SVG, which
- * can name further files; its own list of what it may decode is one for the whole process.
- */
-const formats =
-  /^(?:ffd8ff|89504e470d0a1a0a|52494646.{8}57454250|.{8}66747970|49492[ab]00|4d4d002[ab]|474946383[79]61)/;
-const headBytes = 12;
 /** sharp's own limit, which raw pixels have too. */
 const maxPixels = 0x3fff ** 2;
 
@@ -153,11 +147,6 @@ async function decodeBytes(bytes: Uint8Array, name: string, autoOrient: boolean)
       throw new RepVGGError('ERR_IMAGE_DECODE', `Cannot decode ${name}: ${reason}.`, {cause});
     }
   }
-}
-
-/** Whether bytes begin as an image does that can be decoded. */
-export function isImage(bytes: Uint8Array): boolean {
-  return formats.test(Buffer.from(bytes.subarray(0, headBytes)).toString('hex'));
 }
 
 function tooLarge(name: string, cause?: unknown): RepVGGError {

@@ -41,13 +41,8 @@ export type {
 } from './score.ts';
 export {type ScoreFileOptions, type ScoreFileSummary, scoreToFile} from './score_file.ts';
 export type {ScoreDuplex, ScoreTransformStream} from './score_streams.ts';
-export {
-  openSource,
-  type SourceFormat,
-  type SourceOptions,
-  type SourceRecord,
-  sourceFormats,
-  type UnreadableRecord,
-} from './sources/source.ts';
+export {type SourceFormat, type SourceOptions, sourceFormats} from './sources/options.ts';
+export type {SourceRecord, UnreadableRecord} from './sources/record.ts';
+export {openSource} from './sources/source.ts';
 export {type Counts, type LayerStatistics, layerTable, type NetworkStatistics} from './statistics.ts';
 export {type Verification, type VerifyOptions, verifyCheckpoint} from './verify.ts';

@@ -6,7 +6,7 @@ import {IdSet} from './id_set.ts';
 import type {ImageInput} from './images.ts';
 import {toText} from './plain_text.ts';
 import type {Prediction} from './predictions.ts';
-import type {SourceRecord, UnreadableRecord} from './sources/source.ts';
+import type {SourceRecord, UnreadableRecord} from './sources/record.ts';
 
 /** An image, or a record with an id and more. */
 export type ScoreInput = ImageInput | SourceRecord | UnreadableRecord;

@@ -12,7 +12,7 @@ import {type SinkFormat, sinkFormat} from './sinks/formats.ts';
 import {Journal, type Marker} from './sinks/journal.ts';
 import {csvHeader, fromJournalLine, toCsvLine, toJournalLine, toJsonLine} from './sinks/lines.ts';
 import {writeParquet} from './sinks/parquet.ts';
-import {checkNotSource} from './sources/source.ts';
+import {checkNotSource} from './sources/overwrite.ts';
 
 /** Of {@link scoreToFile}. */
 export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds'> {

@@ -1,5 +1,6 @@
 import type {TarEntry} from 'modern-tar';
-import {openSource, type SourceOptions} from '../../ts/sources/source.ts';
+import type {SourceOptions} from '../../ts/sources/options.ts';
+import {openSource} from '../../ts/sources/source.ts';
 
 export interface Outcome {
   id: string;

@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import test from 'ava';
 import type {SchemaElement} from 'hyparquet';
 import {parquetWriteBuffer} from 'hyparquet-writer';
-import type {SourceOptions} from '../../ts/sources/source.ts';
+import type {SourceOptions} from '../../ts/sources/options.ts';
 import {photos} from '../fixtures.ts';
 import {temporaryFolder} from '../folder.ts';
 import {all, bytesOf} from './outcomes.ts';

@@ -1,5 +1,5 @@
 import {execFileSync} from 'node:child_process';
-import {mkdir, open, readdir, readFile, readlink, symlink, writeFile} from 'node:fs/promises';
+import {mkdir, open, readdir, readFile, readlink, rm, symlink, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {Readable} from 'node:stream';
 import {gzipSync} from 'node:zlib';
@@ -8,7 +8,10 @@ import {packTar} from 'modern-tar';
 import {RepVGG} from '../../ts/model.ts';
 import type {FailedRow} from '../../ts/score.ts';
 import {countRecords} from '../../ts/sources/count.ts';
-import {checkNotSource, openSource, type SourceOptions, type SourceRecord} from '../../ts/sources/source.ts';
+import type {SourceOptions} from '../../ts/sources/options.ts';
+import {checkNotSource} from '../../ts/sources/overwrite.ts';
+import type {SourceRecord} from '../../ts/sources/record.ts';
+import {openSource} from '../../ts/sources/source.ts';
 import {sniffStdin} from '../../ts/sources/stdin.ts';
 import {photos} from '../fixtures.ts';
 import {temporaryFolder} from '../folder.ts';
@@ -56,8 +59,36 @@ test('a glob matches files of any kind, each read as its own', async t => {
   await mkdir(join(root, '[b]'));
   await writeFile(join(root, '[b]', 'x*.jpg'), '');
   t.deepEqual(await ids('\\[b\\]/*.jpg'), ['[b]/x*.jpg']);
+  await mkdir(join(root, '{c,d}'));
+  await writeFile(join(root, '{c,d}', 'y{1}.jpg'), '');
+  for (const pattern of ['\\{c,d\\}/*', '\\{c,d\\}/y{1}*', '{e,\\{c\\,d\\}}/y\\{1\\}*', '*/*{1}.jpg']) {
+    t.deepEqual(await ids(pattern), ['{c,d}/y{1}.jpg'], pattern);
+  }
   await t.throwsAsync(ids('a/*.gif'), {code: 'ERR_FILE_NOT_FOUND', message: /no file matches it/});
   await t.throwsAsync(ids('a/*.md'), {code: 'ERR_SOURCE', message: /no file that matches it is an image/});
+});
+
+test('a glob looks only into folders that may have matches; one that cannot be read is the error of its own row', async t => {
+  for (const [pattern, rest] of [
+    ['*.jpg', []],
+    ['a*/*.jpg', []],
+    ['**/*.jpg', ['b']],
+    ['{b/*,*}.jpg', ['b']],
+    ['?/*.jpg', ['b']],
+  ] as const) {
+    const root = await temporaryFolder(t);
+    for (const folder of ['a', 'b']) await mkdir(join(root, folder));
+    for (const name of ['a.jpg', 'a/1.jpg', 'b/1.jpg']) await writeFile(join(root, name), '');
+    const records = openSource(join(root, pattern))[Symbol.asyncIterator]();
+    const first = await records.next();
+    t.false('error' in first.value);
+    await rm(join(root, 'b'), {recursive: true});
+    const found: string[] = [];
+    for (let next = await records.next(); !next.done; next = await records.next()) {
+      if ('error' in next.value) found.push(next.value.id.replace(`${root}/`, ''));
+    }
+    t.deepEqual(found, [...rest], pattern);
+  }
 });
 
 test('an output that would take the place of its source is seen', async t => {

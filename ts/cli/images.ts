@@ -1,6 +1,6 @@
 import {stat} from 'node:fs/promises';
 import {RepVGGError} from '../errors.ts';
-import type {SourceRecord, UnreadableRecord} from '../sources/source.ts';
+import type {SourceRecord, UnreadableRecord} from '../sources/record.ts';
 
 /** The images that are named on the command line, by their paths or URLs, and those in folders. What cannot be read has its row too. */
 export async function* openImages(paths: readonly string[]): AsyncGenerator<SourceRecord | UnreadableRecord> {

@@ -3,7 +3,7 @@ import {type DeviceList, type DeviceName, type Precision, precisions} from '../d
 import {type Winograd, winogradClasses} from '../native.ts';
 import type {Form} from '../network.ts';
 import type {Interpolation, Preprocessing, PreprocessingOptions} from '../preprocessing.ts';
-import {type SourceFormat, sourceFormats} from '../sources/source.ts';
+import {type SourceFormat, sourceFormats} from '../sources/options.ts';
 
 /** Exit codes. 0 is success. */
 export const exitCode = {rowsFailed: 1, usage: 2, failure: 3} as const;

@@ -4,7 +4,7 @@ import {pipeline} from 'node:stream/promises';
 import {type Command, Option} from 'commander';
 import type {RepVGG} from '../model.ts';
 import type {ScoreOptions, ScoreSummary} from '../score.ts';
-import type {SourceOptions} from '../sources/source.ts';
+import type {SourceOptions} from '../sources/options.ts';
 import {FieldCheck} from './field_check.ts';
 import {Interruption} from './interruption.ts';
 import {loadModel} from './load.ts';

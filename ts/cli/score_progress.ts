@@ -1,6 +1,6 @@
 import {availableParallelism} from 'node:os';
 import type {ScoreSummary} from '../score.ts';
-import type {SourceOptions} from '../sources/source.ts';
+import type {SourceOptions} from '../sources/options.ts';
 import {count} from './output.ts';
 import {endProgress, progressWidth, showProgress} from './progress.ts';
 

@@ -2,11 +2,14 @@ import type {Dirent} from 'node:fs';
 import {readdir, stat} from 'node:fs/promises';
 import {basename, dirname, extname, join} from 'node:path';
 import {digits} from '../digits.ts';
+import {isImageName} from '../encoded_image.ts';
 import {fileError, RepVGGError} from '../errors.ts';
 import type {ImageInput} from '../images.ts';
 import type {ClassLabel} from '../labels.ts';
-import {imagesBelow, isImageName} from '../sources/folder.ts';
-import {openSource, type SourceOptions, type SourceRecord, type UnreadableRecord} from '../sources/source.ts';
+import {imagesBelow} from '../sources/folder.ts';
+import type {SourceOptions} from '../sources/options.ts';
+import type {SourceRecord, UnreadableRecord} from '../sources/record.ts';
+import {openSource} from '../sources/source.ts';
 import {type GroundTruth, readGroundTruth} from './ground_truth.ts';
 
 /** An image and the class that it is. */

@@ -1,5 +1,7 @@
 import {stat} from 'node:fs/promises';
-import {openSource, type SourceOptions, sourceKind} from './source.ts';
+import {sourceKind} from './format.ts';
+import type {SourceOptions} from './options.ts';
+import {openSource} from './source.ts';
 
 /** Their records are known without the images being read. */
 const cheap: readonly string[] = ['folder', 'image', 'list', 'ndjson', 'csv', 'tsv'];

@@ -1,18 +1,16 @@
 import {Readable} from 'node:stream';
 import {type CsvError, parse} from 'csv-parse';
 import {RepVGGError} from '../errors.ts';
+import type {SourceFile} from './options.ts';
 import {readStream} from './read_stream.ts';
-import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
+import type {Records} from './record.ts';
 import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
 
 /** A row has to fit; more is a quote that nobody closed. */
 const maxRecordBytes = 2 ** 24;
 
 /** A row with the names of the columns, and then a row an image (RFC 4180). */
-export async function* readCsv(
-  file: SourceFile,
-  delimiter: ',' | '\t',
-): AsyncGenerator<SourceRecord | UnreadableRecord> {
+export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records {
   const input = Readable.from(readStream(file));
   const parser = parse({
     delimiter,

@@ -1,8 +1,9 @@
 import {isUtf8} from 'node:buffer';
 import {RepVGGError} from '../errors.ts';
 import {fromJson} from '../plain_text.ts';
+import type {SourceFile} from './options.ts';
 import {readStream} from './read_stream.ts';
-import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
+import type {Records, SourceRecord, UnreadableRecord} from './record.ts';
 import {checkFields, imageColumnOf, locate, toRecord} from './table.ts';
 
 /** Longer lines are not held: they are the error of their own rows. */
@@ -18,7 +19,7 @@ interface Line {
 }
 
 /** A path or URL in each line. Empty lines are skipped. */
-export async function* readList(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
+export async function* readList(file: SourceFile): Records {
   checkFields(file, 'a list', []);
   for await (const line of readLines(file)) {
     const {text, problem, number} = line;
@@ -30,7 +31,7 @@ export async function* readList(file: SourceFile): AsyncGenerator<SourceRecord |
 }
 
 /** A JSON object in each line. Empty lines are skipped. */
-export async function* readNdjson(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
+export async function* readNdjson(file: SourceFile): Records {
   for await (const line of readLines(file)) {
     if (line.text.trim() === '') continue;
     const place = `${file.path}:${line.number}`;

@@ -8,8 +8,9 @@ import {
 import {compressors} from 'hyparquet-compressors';
 import {fileError, RepVGGError} from '../errors.ts';
 import {openRegularFile} from '../files.ts';
+import type {SourceFile} from './options.ts';
 import {parsers, takeDecimals} from './parquet_values.ts';
-import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
+import type {Records} from './record.ts';
 import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
 
 /** Its mark at either end, and the length of what it says of itself. */
@@ -19,7 +20,7 @@ const leastBytes = 12;
 const maxRowGroupBytes = 2 ** 31;
 
 /** A row an image, with a column of its path, URL or bytes, or of {bytes, path} as in Hugging Face's datasets. One row group is in memory at a time. */
-export async function* readParquet(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
+export async function* readParquet(file: SourceFile): Records {
   const {path, signal} = file;
   if (file.stream) {
     throw new RepVGGError('ERR_SOURCE', 'Cannot read Parquet from standard input: name its file instead.');

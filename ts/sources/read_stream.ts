@@ -1,6 +1,6 @@
 import {createReadStream} from 'node:fs';
 import {fileError} from '../errors.ts';
-import type {SourceFile} from './source.ts';
+import type {SourceFile} from './options.ts';
 
 /** The bytes of a file from its beginning, as they are asked for. It is closed when the caller has enough. */
 export async function* readStream({path, stream, signal}: SourceFile): AsyncGenerator<Uint8Array> {

@@ -1,6 +1,6 @@
-import {isImage} from '../images.ts';
+import {isImage} from '../encoded_image.ts';
+import type {SourceFormat} from './options.ts';
 import {peek} from './read_stream.ts';
-import type {SourceFormat} from './source.ts';
 import {imageColumns} from './table.ts';
 
 /**

@@ -2,7 +2,8 @@ import {dirname, resolve} from 'node:path';
 import {RepVGGError} from '../errors.ts';
 import type {ImageInput} from '../images.ts';
 import {toText} from '../plain_text.ts';
-import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
+import type {SourceFile} from './options.ts';
+import type {SourceRecord, UnreadableRecord} from './record.ts';
 
 /** What the column with the image is usually called. */
 export const imageColumns: readonly string[] = ['image', 'path', 'file', 'filename', 'url', 'uri'];

@@ -1,11 +1,11 @@
 import {createTarDecoder, type ParsedTarEntry} from 'modern-tar';
+import {isImageName, mostImageBytes} from '../encoded_image.ts';
 import {RepVGGError} from '../errors.ts';
 import {fromJson} from '../plain_text.ts';
-import {isImageName} from './folder.ts';
+import type {SourceFile} from './options.ts';
 import {peek, readStream} from './read_stream.ts';
-import type {SourceFile, SourceRecord, UnreadableRecord} from './source.ts';
+import type {Records, SourceRecord, UnreadableRecord} from './record.ts';
 
-const maxImageBytes = 2 ** 29;
 const maxTextBytes = 2 ** 20;
 
 /** Of the images of one sample that are held until its label is known; a sample of more is cut in two. */
@@ -15,7 +15,7 @@ const maxSampleBytes = 2 ** 26;
  * The images of a tar, plain or gzipped. Members that differ only in what follows the first dot of their name and that come
  * one after the other are one sample, as in WebDataset: its images have their label from "cls" and their fields from "json".
  */
-export async function* readTar(file: SourceFile): AsyncGenerator<SourceRecord | UnreadableRecord> {
+export async function* readTar(file: SourceFile): Records {
   const imageColumn = file.imageColumn?.toLowerCase();
   let sample: Sample | undefined;
   try {
@@ -103,7 +103,7 @@ class Sample {
   async addImage(member: Member, id: string): Promise<void> {
     this.bytes += member.size + 1024;
     try {
-      this.#images.push({id, image: await bytesOf(member, maxImageBytes)});
+      this.#images.push({id, image: await bytesOf(member, mostImageBytes)});
     } catch (cause) {
       // Where it is the tar that ends, the next member cannot be read either, which ends the source.
       this.#images.push(unreadable(id, cause));
