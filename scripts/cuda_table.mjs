@@ -70,7 +70,8 @@ const shown = kernel => kernel.replace(/\b(bf16|tf32|fp32|BFloat16)\b/, word => 
 
 /**
  * Markdown. `cells` is Map(kernel -> Map(architecture -> {registers, spills})). Kernels of other precisions than fp16 are left
- * out where they spill no more than fp16's. Kernels that an architecture cannot run are empty there.
+ * out where they spill no more than fp16's, and kernels of one name that differ in nothing but shared memory share a row.
+ * Kernels that an architecture cannot run are empty there.
  */
 export function table(cells, archs) {
   const empty = 8; // Registers: with more, a kernel does something.
@@ -82,16 +83,28 @@ export function table(cells, archs) {
     return archs.some(arch => (own.get(arch)?.spills ?? 0) > (like.get(arch)?.spills ?? 0));
   });
   rows.sort(([a], [b]) => a.localeCompare(b, 'en', {numeric: true}));
+  const alike = new Map();
+  for (const [kernel, own] of rows) {
+    const key = [parts(kernel).name, ...archs.map(arch => text(own.get(arch)))].join(' | ');
+    alike.set(key, [...(alike.get(key) ?? []), kernel]);
+  }
   const lines = [
     `| kernel | shared memory | ${archs.map(arch => `sm_${arch}`).join(' | ')} |`,
     `|---|---|${archs.map(() => '---').join('|')}|`,
   ];
-  for (const [kernel, own] of rows) {
-    const bytes = sharedMemory(kernel);
-    const size = typeof bytes === 'string' ? bytes : `${(bytes / 1024).toFixed(1)} KB`;
-    lines.push(`| \`${kernel}\` | ${size} | ${archs.map(arch => text(own.get(arch))).join(' | ')} |`);
+  for (const [key, kernels] of alike) {
+    const registers = key.slice(key.indexOf(' | '));
+    const few = kernels.map(kernel => `\`${kernel}\``).join(', ');
+    const label = kernels.length > 3 ? `\`${parts(kernels[0]).name}\`, ${kernels.length} variants` : few;
+    lines.push(`| ${label} | ${sizes(kernels.map(sharedMemory))}${registers} |`);
   }
   return lines.join('\n');
+}
+
+function sizes(bytes) {
+  if (typeof bytes[0] === 'string') return bytes[0];
+  const [least, most] = [Math.min(...bytes), Math.max(...bytes)].map(size => (size / 1024).toFixed(1));
+  return least === most ? `${least} KB` : `${least} to ${most} KB`;
 }
 
 /** The largest difference in registers between a kernel that `table` leaves out and its like in fp16. */
