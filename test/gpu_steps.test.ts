@@ -18,8 +18,8 @@ interface Line {
   detail: string;
 }
 
-/** Three cases of four kernels; `body` runs for each kernel of each case, "none" before them, and may end the case as failed. */
-async function program(t: ExecutionContext, body: string): Promise<string> {
+/** Three cases of some kernels; `body` runs for each kernel of each case, "none" before them, and may end the case as failed. */
+async function program(t: ExecutionContext, body: string, kernels: readonly string[]): Promise<string> {
   const file = path.join(await temporaryFolder(t), 'tests.mjs');
   writeFileSync(
     file,
@@ -34,8 +34,8 @@ if (argv.includes('--list')) {
 const say = line => console.log(JSON.stringify(line));
 for (const name of names.slice(argv.includes('--from') ? names.indexOf(argv[argv.indexOf('--from') + 1]) : 0)) {
   let ok = true;
-  for (const kernel of ['none', 'a', 'b', 'c', 'd']) {
-    if (env.REPVGG_EXCLUDE.split(',').includes(kernel)) continue;
+  for (const kernel of ${JSON.stringify(['none', ...kernels])}) {
+    if (env.REPVGG_EXCLUDE.split(',').some(begins => begins && kernel.startsWith(begins))) continue;
     if (kernel !== 'none') say({running: kernel});
     ${body}
   }
@@ -47,10 +47,10 @@ for (const name of names.slice(argv.includes('--from') ? names.indexOf(argv[argv
   return file;
 }
 
-async function outcome(t: ExecutionContext, body: string, seconds = 60) {
+async function outcome(t: ExecutionContext, body: string, seconds = 60, kernels = ['a', 'b', 'c', 'd']) {
   const results = new Results(await temporaryFolder(t), 60);
   const excluded = new Set<string>();
-  await runCases(results, [await program(t, body)], ['case'], {seconds, stallSeconds, excluded});
+  await runCases(results, [await program(t, body, kernels)], ['case'], {seconds, stallSeconds, excluded});
   const lines = results.read('tests.jsonl') as unknown as Line[];
   return {
     excluded: [...excluded],
@@ -84,6 +84,28 @@ test('a kernel that crashes is named, and so is one that breaks the device', asy
     excluded: ['b', 'd'],
     passed: all,
     failed: ['case 1, b: ended with SIGSEGV', 'case 3, d: the GPU failed'],
+  });
+});
+
+test('a family of kernels that end their process one after the other is left out', async t => {
+  const body = `if (kernel.startsWith('x chain')) process.kill(process.pid, 'SIGSEGV');`;
+  const kernels = ['x 64x64', ...[1, 2, 3, 4, 5].map(size => `x chain ${size}x64`), 'y 64x64'];
+  const {excluded, passed, failed} = await outcome(t, body, 60, kernels);
+  t.deepEqual(excluded, ['x chain 1x64', 'x chain 2x64', 'x chain 3x64', 'x chain']);
+  t.deepEqual(passed, all);
+  t.is(failed.length, 3);
+});
+
+test('a program in which starting kernels early hung runs without it', async t => {
+  const body = `
+    if (kernel === 'none' && env.REPVGG_OVERLAP !== 'off') {
+      say({running: 'overlap'});
+      process.kill(process.pid, 'SIGSEGV');
+    }`;
+  t.deepEqual(await outcome(t, body), {
+    excluded: ['overlap'],
+    passed: all,
+    failed: ['case 1, overlap: ended with SIGSEGV'],
   });
 });
 

@@ -130,29 +130,39 @@ Problem MakeProblem(const Layer& layer, Round round, const std::vector<double>& 
     }
   }
   problem.expected.resize(static_cast<size_t>(layer.batch) * height * width * layer.out_channels);
-  double* out = problem.expected.data();
-  for (int i = 0; i < layer.batch * height * width; ++i, out += layer.out_channels) {
-    const int x = i % width * layer.stride, y = i / width % height * layer.stride, image = i / width / height;
-    std::copy(problem.bias.begin(), problem.bias.end(), out);
+  // A few pixels at a time, so that rows of weights, of which large layers have more than caches hold, are
+  // read once for all of them.
+  constexpr int kPixels = 16;
+  for (int first = 0; first < layer.pixels(); first += kPixels) {
+    const int end = std::min(first + kPixels, layer.pixels());
+    double* const out = &problem.expected[static_cast<size_t>(first) * layer.out_channels];
+    for (int i = first; i < end; ++i) {
+      std::copy(problem.bias.begin(), problem.bias.end(), out + (i - first) * layer.out_channels);
+    }
     for (int tap = 0; tap < 9; ++tap) {
-      const int from_y = y + tap / 3 - 1, from_x = x + tap % 3 - 1;
-      if (from_y < 0 || from_y >= layer.height || from_x < 0 || from_x >= layer.width) continue;
-      const float* in =
-          &problem.in[((static_cast<size_t>(image) * layer.height + from_y) * layer.width + from_x) *
-                      layer.in_channels];
-      for (int group = 0; group < layer.groups; ++group) {
-        for (int c = 0; c < group_in; ++c) {
-          const double value = in[group * group_in + c];
+      const float* from[kPixels] = {};  // Null outside the map.
+      for (int i = first; i < end; ++i) {
+        const int x = i % width * layer.stride + tap % 3 - 1,
+                  y = i / width % height * layer.stride + tap / 3 - 1;
+        if (y < 0 || y >= layer.height || x < 0 || x >= layer.width) continue;
+        const size_t pixel = (static_cast<size_t>(i / width / height) * layer.height + y) * layer.width + x;
+        from[i - first] = &problem.in[pixel * layer.in_channels];
+      }
+      for (int channel = 0; channel < layer.in_channels; ++channel) {
+        const int group = channel / group_in, c = channel % group_in;
+        const double* const row =
+            &weight[((static_cast<size_t>(group) * 9 + tap) * group_in + c) * group_out];
+        for (int i = 0; i < end - first; ++i) {
+          const double value = from[i] == nullptr ? 0 : from[i][channel];
           if (value == 0) continue;
-          const double* row = &weight[((static_cast<size_t>(group) * 9 + tap) * group_in + c) * group_out];
-          double* sums = out + group * group_out;
+          double* const sums = out + i * layer.out_channels + group * group_out;
           for (int k = 0; k < group_out; ++k) sums[k] += value * row[k];
         }
       }
     }
-    if (layer.relu) {
-      for (int k = 0; k < layer.out_channels; ++k) out[k] = std::max(out[k], 0.0);
-    }
+  }
+  if (layer.relu) {
+    for (double& value : problem.expected) value = std::max(value, 0.0);
   }
   return problem;
 }

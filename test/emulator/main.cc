@@ -108,6 +108,7 @@ int main(int argc, char** argv) {
       test.run();
     } catch (const std::exception& error) {
       std::printf("{\"fatal\": %s}\n", Quoted(error.what()).c_str());
+      std::fflush(stdout);  // Ending may hang on a device that is lost.
       return 3;
     }
     ExpectNoFaults();

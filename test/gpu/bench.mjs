@@ -5,7 +5,7 @@
 import {tmpdir} from 'node:os';
 import path from 'node:path';
 import {parseArgs} from 'node:util';
-import {findDevice, Results, run} from './steps.mjs';
+import {findDevice, leavingOut, Results, run} from './steps.mjs';
 
 const {values: given, positionals} = parseArgs({
   options: {seconds: {type: 'string', default: '540'}, only: {type: 'string'}, list: {type: 'boolean'}},
@@ -106,7 +106,7 @@ if (positionals.length !== 1) {
 }
 const results = new Results(positionals[0], Number(given.seconds));
 process.env.REPVGG_CACHE_DIR ??= results.file('cache');
-process.env.REPVGG_EXCLUDE ??= results.excluded().join(',');
+const excluded = process.env.REPVGG_EXCLUDE?.split(',') ?? results.excluded();
 if (!(await findDevice(results))) process.exit(2);
 const only = given.only?.split(',');
 const done = new Set(results.read('bench.jsonl').flatMap(({name, ok}) => (ok ? [name] : [])));
@@ -143,7 +143,7 @@ for (const {name, command, seconds, env, without, peers: needsPeers} of steps) {
   const start = performance.now();
   const lines = [];
   const {problem} = await run(results, command, {
-    env: {...env, REPVGG_EXCLUDE: [process.env.REPVGG_EXCLUDE, without].filter(Boolean).join()},
+    env: {...leavingOut([...excluded, without].filter(Boolean)), ...env},
     seconds,
     onLine: line => lines.push(line),
   });

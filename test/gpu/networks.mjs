@@ -151,7 +151,6 @@ let network;
 let expected;
 let ranges;
 let failed = false;
-let lost = false;
 const first = given.from === undefined ? 0 : cases.findIndex(({title}) => title === given.from);
 for (const {title, name, form, algorithm, precision} of cases.slice(first)) {
   const start = performance.now();
@@ -172,6 +171,8 @@ for (const {title, name, form, algorithm, precision} of cases.slice(first)) {
       ranges = Float32Array.from(ranges);
       ({out: reference} = await run(network, {...cpu, precision}, [count]));
     }
+    // By itself no kernel hung or broke the device: suspected first is what is new here.
+    if (process.env.REPVGG_OVERLAP !== 'off') console.log(JSON.stringify({running: 'overlap'}));
     const {out, top, layers} = await run(network, options, [count], 'logits', 5);
     const split = await run(network, options, [1, 3, 5]);
     let error = 0;
@@ -192,11 +193,14 @@ for (const {title, name, form, algorithm, precision} of cases.slice(first)) {
   } catch (error) {
     result.ok = error.code === 'ERR_PRECISION_UNSUPPORTED';
     result.detail = `${error.code}: ${error.message}`;
-    lost = error.code === 'ERR_DEVICE_LOST';
+    if (error.code === 'ERR_DEVICE_LOST') {
+      // Whatever this process asks of the device would fail from here on.
+      console.log(JSON.stringify({fatal: error.message}));
+      process.exit(3);
+    }
   }
   result.ms = Math.round(performance.now() - start);
   failed ||= !result.ok;
   console.log(JSON.stringify(result));
-  if (lost) break; // Whatever this process asks of the device would fail from here on.
 }
 process.exit(failed ? 1 : 0);

@@ -149,6 +149,17 @@ export function run(results, [command, ...parameters], options) {
   });
 }
 
+/** For a program that is to leave these out; "overlap" is that kernels start before the ones ahead of them have ended. */
+export const leavingOut = excluded => ({
+  REPVGG_EXCLUDE: excluded.join(),
+  ...(excluded.includes('overlap') && {REPVGG_OVERLAP: 'off'}),
+});
+
+/** What a kernel is but for its size: that of "sm90a ping-pong 128x96" is "sm90a ping-pong", which excludes all of them. */
+const family = kernel => kernel.replace(/ \d.*$/, '');
+/** Of one family, kernels that are tried one by one although others failed: each costs the seconds in which it prints nothing. */
+const mostOfFamily = 3;
+
 /**
  * Runs the cases of a program such as repvgg_gpu_tests whose names contain one of `filters`, each to tests.jsonl. A kernel
  * that hangs, crashes or breaks the device ends its process: it goes to `excluded`, and the cases go on without it in
@@ -172,7 +183,7 @@ export async function runCases(results, program, filters, {seconds, stallSeconds
     let fatal = '';
     const without = new Set(excluded);
     const ended = await run(results, [...program, '--from', names[next], ...filters], {
-      env: {REPVGG_EXCLUDE: [...without].join(',')},
+      env: leavingOut([...without]),
       seconds: left(),
       stallSeconds,
       onLine: results.json(line => {
@@ -191,6 +202,8 @@ export async function runCases(results, program, filters, {seconds, stallSeconds
     if (left() <= 0 || results.secondsLeft <= 0) break;
     if (running && !without.has(running)) {
       excluded.add(running);
+      const own = family(running);
+      if ([...excluded].filter(kernel => family(kernel) === own).length >= mostOfFamily) excluded.add(own);
       record(`${names[next]}, ${running}`, problem);
     } else {
       record(names[next], problem);
