@@ -319,6 +319,19 @@ test('a variance must not be negative', async t => {
   await t.notThrowsAsync(collect(load(await withValue(small, name, 3, 0)).blocks('deploy')));
 });
 
+test('a network of which nothing but zeros is stored is refused, and one with some zeros is not', async t => {
+  const zeros = (name: string, shape: readonly number[]): TensorInfo =>
+    tensor(name, shape, new Float32Array(shape.reduce((product, size) => product * size, 1)));
+  const erased = (tensors: TensorInfo[], names: RegExp): TensorInfo[] =>
+    tensors.map(info => (names.test(info.name) ? zeros(info.name, info.shape) : info));
+  const advice = 'only zeros, as where they were never written';
+  await refuseValue(t, erased(small, /./), ['"stage0.rbr_dense.bn.running_var"', advice]);
+  await refuseValue(t, erased(smallDeploy, /./), ['"stage0.rbr_reparam.weight"', advice]);
+  await refuseValue(t, erased(smallDeploy, /^stage3\.1/), ['"stage3.1.rbr_reparam.weight"', advice]);
+  for (const harmless of [/bias|running_mean/, /rbr_identity\.weight/, /running_var/])
+    await t.notThrowsAsync(collect(load(erased(small, harmless)).blocks('deploy')));
+});
+
 test('values beyond float32 are named, stored or fused', async t => {
   const bias = tensor('linear.bias', [10], new Float64Array(10).fill(1e39), 'f64');
   await refuseValue(t, edit(small, 'linear.bias', bias), ['"linear.bias"', 'Infinity at index 0']);

@@ -20,7 +20,8 @@ const blocksAhead = 2;
  * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when it is not a RepVGG network or is quantised,
  *   ERR_CHECKPOINT_MISSING_TENSOR, ERR_CHECKPOINT_EXTRA_TENSOR or ERR_CHECKPOINT_SHAPE when a tensor is not as the
  *   network needs it, ERR_ARCHITECTURE_UNKNOWN or ERR_ARCHITECTURE_MISMATCH when it is not what `architecture` says.
- *   While reading: ERR_CHECKPOINT_VALUE for a value that is not finite or a variance that is negative.
+ *   While reading: ERR_CHECKPOINT_VALUE for a value that is not finite a variance that is negative, or only
+ *   zeros where a trained network has none.
  */
 export function networkFromCheckpoint(
   checkpoint: Checkpoint,
@@ -85,7 +86,7 @@ async function readBlock(
   if (form === 'deploy') {
     const convolution = sum
       ? await normalised(reader, names, sum, signal)
-      : {weight: await reader.float32(names.fused.weight), bias: await reader.float32(names.fused.bias)};
+      : {weight: await reader.kernel(names.fused.weight), bias: await reader.float32(names.fused.bias)};
     return {form, shape, ...convolution, squeezeExcite};
   }
   const branches = {

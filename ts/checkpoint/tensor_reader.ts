@@ -37,6 +37,13 @@ export class TensorReader {
     return rounded;
   }
 
+  /** Of a fused block. */
+  async kernel(name: string): Promise<Float32Array> {
+    const values = await this.float32(name);
+    if (isZero(values)) throw this.#unwritten(name);
+    return values;
+  }
+
   /** A branch without its kernel. */
   async norms(names: BlockNames['dense'], channels: number): Promise<BranchNorms['dense']> {
     return {bias: await this.bias(names), batchNorm: await this.batchNorm(names.batchNorm, channels)};
@@ -53,8 +60,10 @@ export class TensorReader {
     const eps = this.#eps!;
     const variance = await this.values(names.variance);
     const bad = variance.findIndex(value => value < 0);
-    if (bad >= 0) throw this.#badValue(names.variance, 'variances of 0 or more', variance[bad]!, bad);
+    if (bad >= 0)
+      throw this.#badValue(names.variance, 'variances of 0 or more', `${variance[bad]} at index ${bad}`);
     const gamma = await this.values(names.gamma);
+    if (isZero(gamma) && isZero(variance)) throw this.#unwritten(names.variance);
     return {gamma, beta: await this.values(names.beta), mean: await this.values(names.mean), variance, eps};
   }
 
@@ -72,17 +81,28 @@ export class TensorReader {
     await inSlices(values.length, (first, end) => {
       if (allFinite(values, first, end)) return;
       for (let i = first; i < end; i++) {
-        if (!Number.isFinite(values[i]!)) throw this.#badValue(name, 'finite float32 numbers', values[i]!, i);
+        if (!Number.isFinite(values[i]!))
+          throw this.#badValue(name, 'finite float32 numbers', `${values[i]} at index ${i}`);
       }
     });
   }
 
-  #badValue(name: string, expected: string, value: number, index: number): RepVGGError {
+  /** What torch.serialization.skip_data leaves of a network, and a download of which parts never came. */
+  #unwritten(name: string): RepVGGError {
+    const received = 'only zeros, as where they were never written, so save or download the file again';
+    return this.#badValue(name, 'numbers of a trained network', received);
+  }
+
+  #badValue(name: string, expected: string, received: string): RepVGGError {
     return new RepVGGError(
       'ERR_CHECKPOINT_VALUE',
-      `Expected ${expected} for tensor "${name}" of ${this.#path} but received ${value} at index ${index}.`,
+      `Expected ${expected} for tensor "${name}" of ${this.#path} but received ${received}.`,
     );
   }
+}
+
+function isZero(values: Floats): boolean {
+  return values.every(value => value === 0);
 }
 
 /** Whether all numbers from `first` to before `end` are finite. */
