@@ -1,6 +1,7 @@
 import {raiseOnAbort} from './cancellation.ts';
 import type {TensorInfo} from './checkpoint/checkpoint.ts';
 import type {FileRange} from './checkpoint/file.ts';
+import {countElements} from './checkpoint/shape.ts';
 import {type FusedKernels, type FusionKernels, fuseInTurns, fuseRows} from './fuse_rows.ts';
 import type {BlockFactors} from './fusion.ts';
 import {type NativeFileRange, type NativeKernelSink, type NativeNetwork, native} from './native.ts';
@@ -35,7 +36,7 @@ export class NativeFusion implements FusionKernels {
       return {weight: new Float32Array(), finite: true};
     // Numbers that are not finite are looked for in an array.
     signal?.throwIfAborted();
-    const weight = this.allocate(9 * lengthOf(pointwise));
+    const weight = this.allocate(9 * countElements(pointwise.shape));
     const finite = await fuseFile(weight, dense, pointwise, factors, signal);
     signal?.throwIfAborted();
     if (finite !== null) return {weight, finite};
@@ -97,7 +98,7 @@ async function fuseFile(
   const cancel = new Uint8Array(1);
   const forget = signal && raiseOnAbort(signal, cancel);
   const channels = factors.dense.length;
-  const width = lengthOf(pointwise) / channels;
+  const width = countElements(pointwise.shape) / channels;
   const together = Math.max(16, Math.floor(partLength / (9 * 16 * width)) * 16);
   const parts = Array.from({length: Math.ceil(channels / together)}, (_, i) => {
     const first = i * together;
@@ -134,10 +135,6 @@ function lend<Result>(
   return file.lend(descriptor =>
     work({descriptor, position: position + offset, checksum: verify !== undefined}),
   );
-}
-
-function lengthOf({shape}: TensorInfo): number {
-  return shape.reduce((product, size) => product * size);
 }
 
 function newBuffer(bytes: number): ArrayBuffer {

@@ -84,7 +84,7 @@ const cases: [what: string, bytes: () => Buffer, code: RepVGGErrorCode, message:
     '65 dimensions',
     () => withWeight(onnxTensor('w', Array(65).fill(1), [1])),
     'ERR_CHECKPOINT_CORRUPT',
-    /a list of too many numbers/,
+    /a list of more than 64 numbers/,
   ],
   [
     'a field longer than the file',

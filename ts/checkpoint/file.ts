@@ -88,15 +88,25 @@ export class CheckpointFile {
     return sibling;
   }
 
-  /** Builds the error for a problem with this file's content, as "Cannot read checkpoint PATH: PROBLEM." */
+  /**
+   * Builds the error for a problem with this file's content, as "Cannot read checkpoint PATH: PROBLEM." What helps against
+   * damage is always the same, and said here; of other problems it is a part.
+   */
   fail(code: RepVGGErrorCode, problem: string, cause?: unknown): RepVGGError {
-    const message = `Cannot read checkpoint ${this.path}: ${problem}.`;
+    const isDamage = code === 'ERR_CHECKPOINT_TRUNCATED' || code === 'ERR_CHECKPOINT_CORRUPT';
+    const advice = isDamage ? ', so download or copy it again' : '';
+    const message = `Cannot read checkpoint ${this.path}: ${problem}${advice}.`;
     return new RepVGGError(code, message, cause === undefined ? undefined : {cause});
+  }
+
+  /** @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED when the file ends before `what`, which ends at this byte, does */
+  checkEnd(end: number, what: string): void {
+    if (end > this.size) throw this.#truncated(this.size, end, what);
   }
 
   /** Reads a range; `what` names it in errors. */
   async read(position: number, length: number, what: string): Promise<Buffer> {
-    this.#check(position, length, what);
+    this.checkEnd(position + length, what);
     const bytes = Buffer.allocUnsafe(length);
     await this.readInto(bytes, position, what);
     return bytes;
@@ -108,7 +118,7 @@ export class CheckpointFile {
    * @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED, ERR_FILE_READ or ERR_DISPOSED
    */
   async readInto(target: Uint8Array, position: number, what: string): Promise<void> {
-    this.#check(position, target.length, what);
+    this.checkEnd(position + target.length, what);
     if (this.#closed) throw new RepVGGError('ERR_DISPOSED', `Checkpoint ${this.path} is closed.`);
     for (let done = 0; done < target.length; ) {
       const length = Math.min(target.length - done, maxReadBytes);
@@ -117,7 +127,7 @@ export class CheckpointFile {
         Promise.reject(fileError(`read checkpoint ${this.path}`, cause)),
       );
       // The size was right when the file was opened, so another process has cut it since.
-      if (bytesRead === 0) throw this.#truncated(position + done, what);
+      if (bytesRead === 0) throw this.#truncated(position + done, position + target.length, what);
       done += bytesRead;
     }
   }
@@ -152,15 +162,8 @@ export class CheckpointFile {
     await Promise.all([this.#handle?.close(), ...this.#siblings.map(sibling => sibling.close())]);
   }
 
-  #check(position: number, length: number, what: string): void {
-    if (position + length > this.size) throw this.#truncated(this.size, what);
-  }
-
-  #truncated(position: number, what: string): RepVGGError {
-    return this.fail(
-      'ERR_CHECKPOINT_TRUNCATED',
-      `the file ends at byte ${position}, inside ${what}, so download or copy it again`,
-    );
+  #truncated(size: number, end: number, what: string): RepVGGError {
+    return this.fail('ERR_CHECKPOINT_TRUNCATED', `the file ends at byte ${size} but ${what} ends at ${end}`);
   }
 }
 

@@ -1,9 +1,10 @@
-import zlib from 'node:zlib'; // As in checksum.ts.
-import {type ByteRange, ByteWindow} from './byte_window.ts';
+import type {ByteRange} from './byte_window.ts';
 import type {DType, StateDict, TensorInfo} from './checkpoint.ts';
-import {type CheckpointFile, printable} from './file.ts';
+import {checksum} from './checksum.ts';
+import {type ByteSource, type CheckpointFile, printable} from './file.ts';
 import {ProtobufReader} from './protobuf.ts';
-import {addTensor, elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
+import {countElements} from './shape.ts';
+import {addTensor, elementTypes, plainView} from './storage.ts';
 
 /**
  * mindspore/ccsrc/utils/checkpoint.proto:
@@ -36,8 +37,6 @@ const encrypted = [0x7f3a5ed8, 0x7f3a5ed9, 0x7f3a5eda];
 /** `crc_check=True` puts this word and ten bytes with the CRC-32 of all bytes before it at the end, highest first. */
 const checksumMark = 'crc_num';
 const trailerBytes = checksumMark.length + 10;
-const maxTextBytes = 1024;
-const maxDimensions = 64;
 /** Of 512 MB each: more than any tensor that can be read has. */
 const maxSlices = 64;
 
@@ -80,12 +79,11 @@ export async function readMindSpore(file: CheckpointFile): Promise<StateDict> {
       const problem = `tensor ${printable(name)} has elements of type ${printable(sliced.type)}, so save it as Float32`;
       throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
     }
-    const length = sliced.shape.reduce((product, size) => product * size, 1);
-    const stored = sliced.ranges.reduce((sum, range) => sum + range.length, 0);
-    const bytes = length * elementTypes[dtype].bytes;
+    const stored = storedBytes(sliced);
+    const bytes = countElements(sliced.shape) * elementTypes[dtype].bytes;
     if (stored > bytes) throw incomplete(sliced, file);
     if (stored < bytes) continue;
-    addTensor(tensors, name, contiguous(dtype, sliced), file);
+    addTensor(tensors, name, plainView(dtype, sliced.shape, joined(sliced.ranges)), file);
     sliced = undefined;
   }
   if (sliced) throw incomplete(sliced, file);
@@ -108,43 +106,47 @@ function join(before: SlicedTensor | undefined, {range, ...tensor}: StoredTensor
   return {...tensor, ranges: [...(before?.ranges ?? []), range]};
 }
 
-function incomplete({name, shape, ranges}: SlicedTensor, file: CheckpointFile): Error {
-  const stored = ranges.reduce((sum, range) => sum + range.length, 0);
-  const problem = `tensor ${printable(name)} of shape [${shape.join(', ')}] has ${stored} bytes, which are not its elements`;
+function storedBytes({ranges}: SlicedTensor): number {
+  return ranges.reduce((sum, range) => sum + range.length, 0);
+}
+
+function incomplete(tensor: SlicedTensor, file: CheckpointFile): Error {
+  const shown = `tensor ${printable(tensor.name)} of shape [${tensor.shape.join(', ')}]`;
+  const problem = `${shown} has ${storedBytes(tensor)} bytes, which are not its elements`;
   return file.fail('ERR_CHECKPOINT_CORRUPT', problem);
 }
 
-function contiguous(dtype: DType, {shape, ranges}: SlicedTensor): TensorView {
-  const length = shape.reduce((product, size) => product * size, 1);
-  async function readInto(target: Uint8Array, offset: number): Promise<void> {
-    let start = 0;
-    for (const range of ranges) {
-      const [from, to] = [Math.max(offset, start), Math.min(offset + target.length, start + range.length)];
-      if (from < to) await range.readInto(target.subarray(from - offset, to - offset), from - start);
-      start += range.length;
-    }
-  }
-  return new TensorView(new Storage(dtype, length, true, {readInto}, true), 0, shape, rowMajorStride(shape));
+/** Ranges one behind another. */
+function joined(ranges: readonly ByteRange[]): ByteSource {
+  const [only, ...others] = ranges;
+  if (only && others.length === 0) return only;
+  return {
+    async readInto(target, offset) {
+      let start = 0;
+      for (const range of ranges) {
+        const end = start + range.length;
+        const [from, to] = [Math.max(offset, start), Math.min(offset + target.length, end)];
+        if (from < to) await range.readInto(target.subarray(from - offset, to - offset), from - start);
+        start = end;
+      }
+    },
+  };
 }
 
 async function* values(file: CheckpointFile, end: number): AsyncGenerator<StoredTensor> {
-  const window = new ByteWindow(file, 'its tensors');
-  const reader = new ProtobufReader(window, file.fail.bind(file));
-  for await (const value of reader.fields(end, 'its list of tensors')) {
-    if (value.number !== field.value || value.kind !== 'bytes') continue;
+  const reader = new ProtobufReader(file, 'its tensors');
+  for await (const value of reader.messages(end, field.value, 'its list of tensors')) {
     const tensor: Partial<StoredTensor> & {shape: number[]} = {shape: []};
     for await (const part of reader.fields(value.end, 'a tensor')) {
-      if (part.number === field.mapTensor) {
-        throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', 'it has map tensors, which a RepVGG network has not');
-      }
+      if (part.number === field.mapTensor)
+        throw reader.unsupported('it has map tensors, which a RepVGG network has not');
       if (part.kind !== 'bytes') continue;
-      if (part.number === field.tag) tensor.name = await text(window, part, file);
-      if (part.number === field.tensor) await readTensor(reader, part.end, tensor, file);
+      if (part.number === field.tag) tensor.name = await reader.text(part);
+      if (part.number === field.tensor) await readTensor(reader, part.end, tensor);
     }
     const {name, type, shape, range} = tensor;
-    if (name === undefined || type === undefined || !range) {
-      throw file.fail('ERR_CHECKPOINT_CORRUPT', 'it has a tensor without a name, a type or content');
-    }
+    if (name === undefined || type === undefined || !range)
+      throw reader.corrupt('it has a tensor without a name, a type or content');
     yield {name, type, range, shape: shape.length === 1 && shape[0] === 0 ? [] : shape};
   }
 }
@@ -153,32 +155,15 @@ async function readTensor(
   reader: ProtobufReader,
   end: number,
   tensor: Partial<StoredTensor> & {shape: number[]},
-  file: CheckpointFile,
 ): Promise<void> {
-  const {window} = reader;
   for await (const part of reader.fields(end, 'a tensor')) {
-    if (part.number === field.dims && part.kind === 'integer') {
-      const size = Number(BigInt.asIntN(64, part.value));
-      if (size < 0 || tensor.shape.length === maxDimensions) {
-        throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has a tensor with a dimension of ${size}`);
-      }
-      tensor.shape.push(size);
-    }
+    if (part.number === field.dims) await reader.integers(part, tensor.shape);
     if (part.kind !== 'bytes') continue;
-    if (part.number === field.type) tensor.type = await text(window, part, file);
-    if (part.number === field.content) tensor.range = window.range(part.start, part.end - part.start);
+    if (part.number === field.type) tensor.type = await reader.text(part);
+    if (part.number === field.content) tensor.range = reader.window.range(part.start, part.end - part.start);
   }
-}
-
-async function text(
-  window: ByteWindow,
-  {start, end}: {start: number; end: number},
-  file: CheckpointFile,
-): Promise<string> {
-  const length = end - start;
-  if (length > maxTextBytes) throw file.fail('ERR_CHECKPOINT_CORRUPT', `it has a name of ${length} bytes`);
-  await window.fill(length);
-  return window.peek(length).toString('utf8');
+  const negative = tensor.shape.find(size => size < 0);
+  if (negative !== undefined) throw reader.corrupt(`it has a tensor with a dimension of ${negative}`);
 }
 
 /** Returns where the tensors end. */
@@ -188,13 +173,13 @@ async function verifyChecksum(file: CheckpointFile): Promise<number> {
   const trailer = await file.read(end, trailerBytes, 'its checksum');
   if (trailer.toString('latin1', 0, checksumMark.length) !== checksumMark) return file.size;
   const buffer = Buffer.allocUnsafe(Math.min(end, 2 ** 22));
-  let checksum = 0;
+  let value = 0;
   for (let position = 0; position < end; position += buffer.length) {
     const part = buffer.subarray(0, end - position);
     await file.readInto(part, position, 'its tensors');
-    checksum = zlib.crc32(part, checksum);
+    value = await checksum(part, value);
   }
   const stated = BigInt(`0x${trailer.toString('hex', checksumMark.length)}`);
-  if (stated === BigInt(checksum)) return end;
-  throw file.fail('ERR_CHECKPOINT_CORRUPT', 'it does not match its checksum, so download or copy it again');
+  if (stated === BigInt(value)) return end;
+  throw file.fail('ERR_CHECKPOINT_CORRUPT', 'it does not match its checksum');
 }

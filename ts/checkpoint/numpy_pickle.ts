@@ -4,7 +4,8 @@ import type {DType} from './checkpoint.ts';
 import type {ByteSource, CheckpointFile} from './file.ts';
 import {PickleBytes} from './pickle_reader.ts';
 import {type PickleContext, PickleGlobal, type PickleState} from './python_objects.ts';
-import {elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
+import {countElements, isShape, rowMajorStride} from './shape.ts';
+import {elementTypes, Storage, TensorView} from './storage.ts';
 
 /** By numpy's names of types, without the byte order. */
 const elementCodes: ReadonlyMap<string, DType> = new Map([
@@ -67,7 +68,7 @@ export class NumpyArray implements PickleState {
       throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
     }
     const shape = this.#shape;
-    const count = shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
+    const count = countElements(shape);
     const expected = count * elementTypes[dtype].bytes;
     const {length} = bytes.range;
     // As text, every byte from 128 on takes two.
@@ -79,18 +80,9 @@ export class NumpyArray implements PickleState {
       ? {readInto: (target, offset) => readText(bytes, expected, target, offset, name, file)}
       : bytes.range;
     const storage = new Storage(dtype, count, this.#type!.littleEndian, source);
-    return new TensorView(
-      storage,
-      0,
-      shape,
-      this.#columnMajor ? columnMajorStride(shape) : rowMajorStride(shape),
-    );
+    const stride = this.#columnMajor ? columnMajorStride(shape) : rowMajorStride(shape);
+    return new TensorView(storage, 0, shape, stride);
   }
-}
-
-function isShape(shape: unknown): shape is number[] {
-  const isSize = (size: unknown): boolean => Number.isSafeInteger(size) && (size as number) >= 0;
-  return Array.isArray(shape) && shape.length <= 64 && shape.every(isSize);
 }
 
 /** The strides of row-major sizes in reverse order, reversed. */

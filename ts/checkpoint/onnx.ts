@@ -4,14 +4,9 @@ import type {BatchNorm} from '../network.ts';
 import type {PreprocessingOptions} from '../preprocessing.ts';
 import type {StateDict, TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
-import {
-  type Block,
-  type Convolution,
-  type Normalisation,
-  onnxEps,
-  onnxNetwork,
-  type Tensor,
-} from './onnx_blocks.ts';
+import {type Block, onnxNetwork} from './onnx_blocks.ts';
+import type {OnnxWeight} from './onnx_graph.ts';
+import {type Convolution, type Normalisation, onnxEps} from './onnx_layers.ts';
 import {readOnnxPreprocessing} from './onnx_metadata.ts';
 import {parseOnnx} from './onnx_model.ts';
 
@@ -34,9 +29,7 @@ export async function readOnnx(file: CheckpointFile): Promise<StateDict> {
   // One number for all, the least, so that no variance is shifted below 0.
   const eps = Math.min(onnxEps, ...norms.map(norm => norm?.eps ?? onnxEps));
   const tensors = new Map<string, TensorInfo>();
-  const add = (name: string, tensor: Omit<TensorInfo, 'name'>): void => {
-    tensors.set(name, {...tensor, name});
-  };
+  const add: Add = (name, tensor) => tensors.set(name, {...tensor, name});
   const gates = new Set(blocks.flatMap(({gate}) => gate?.position ?? []));
   const names = moduleNames(blocks, gates.has('after-relu'), file);
   for (const [i, block] of blocks.entries()) {
@@ -70,7 +63,7 @@ function ofSize(size: number | null): PreprocessingOptions | undefined {
   return size !== null && size > 0 && size <= 4096 ? {crop: size} : undefined;
 }
 
-type Add = (name: string, tensor: Tensor) => void;
+type Add = (name: string, tensor: OnnxWeight) => unknown;
 
 /** The official module of each block. A stage begins with every stride of 2; the first has one block. */
 function moduleNames(blocks: readonly Block[], isPlus: boolean, file: CheckpointFile): string[] {
@@ -145,11 +138,11 @@ function neutral(channels: number, eps: number): Normalisation {
   return {gamma: constant(channels, 1), beta: zeros, mean: zeros, variance, eps};
 }
 
-function constant(length: number, value: number): Tensor {
+function constant(length: number, value: number): OnnxWeight {
   return {dtype: 'f64', shape: [length], read: async () => new Float64Array(length).fill(value)};
 }
 
-function shifted(tensor: Tensor, difference: number): Tensor {
+function shifted(tensor: OnnxWeight, difference: number): OnnxWeight {
   const read = async (): Promise<Float64Array> =>
     Float64Array.from(await tensor.read(), value => value + difference);
   return {dtype: 'f64', shape: tensor.shape, read};

@@ -1,8 +1,7 @@
 import {RepVGGError} from '../errors.ts';
 import {checkPreprocessing, type PreprocessingOptions} from '../preprocessing.ts';
-import {ByteWindow} from './byte_window.ts';
 import type {CheckpointFile} from './file.ts';
-import {ProtobufReader} from './protobuf.ts';
+import {type ProtobufBytes, ProtobufReader} from './protobuf.ts';
 
 /** The key under which {@link exportOnnx} writes how images become the model's input, as JSON. */
 export const preprocessingKey = 'repvgg.preprocessing';
@@ -11,7 +10,7 @@ export const preprocessingKey = 'repvgg.preprocessing';
 const metadataField = 14;
 const entryField = {key: 1, value: 2} as const;
 /** Entries of other programs may be long; they are stepped over. */
-const mostBytes = 4096;
+const mostBytes = 1024;
 
 /**
  * How images become the input of an ONNX model, where the file says so: as this package exports it.
@@ -19,22 +18,27 @@ const mostBytes = 4096;
  * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT
  */
 export async function readOnnxPreprocessing(file: CheckpointFile): Promise<PreprocessingOptions | undefined> {
-  const window = new ByteWindow(file, 'its metadata');
-  const reader = new ProtobufReader(window, file.fail.bind(file));
-  for await (const field of reader.fields(file.size, 'its metadata')) {
-    if (field.number !== metadataField || field.kind !== 'bytes') continue;
+  const reader = new ProtobufReader(file, 'its metadata');
+  for await (const field of reader.messages(file.size, metadataField, 'its metadata')) {
     if (field.end - field.start > mostBytes) continue;
-    let [key, value] = ['', ''];
-    for await (const part of reader.fields(field.end, 'its metadata')) {
-      if (part.kind !== 'bytes') continue;
-      await window.fill(part.end - part.start);
-      const text = window.peek(part.end - part.start).toString('utf8');
-      if (part.number === entryField.key) key = text;
-      if (part.number === entryField.value) value = text;
-    }
+    const [key, value] = await readEntry(reader, field);
     if (key === preprocessingKey) return parse(value, file);
   }
   return undefined;
+}
+
+/** A text under a key, as ONNX has them in more than one place. */
+export async function readEntry(
+  reader: ProtobufReader,
+  {end}: ProtobufBytes,
+): Promise<[key: string, value: string]> {
+  let [key, value] = ['', ''];
+  for await (const part of reader.fields(end, 'an entry')) {
+    if (part.kind !== 'bytes') continue;
+    if (part.number === entryField.key) key = await reader.text(part);
+    if (part.number === entryField.value) value = await reader.text(part);
+  }
+  return [key, value];
 }
 
 function parse(text: string, file: CheckpointFile): PreprocessingOptions {
@@ -44,6 +48,6 @@ function parse(text: string, file: CheckpointFile): PreprocessingOptions {
     return options;
   } catch (cause) {
     if (!(cause instanceof SyntaxError || cause instanceof RepVGGError)) throw cause;
-    throw file.fail('ERR_CHECKPOINT_CORRUPT', `its metadata ${preprocessingKey} is no preprocessing`);
+    throw file.fail('ERR_CHECKPOINT_CORRUPT', `its metadata ${preprocessingKey} is no preprocessing`, cause);
   }
 }

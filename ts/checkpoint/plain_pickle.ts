@@ -11,8 +11,5 @@ import {unwrapStateDict} from './unwrap.ts';
  * `megengine.save` as .pkl. The arrays stay in the file until they are read.
  */
 export async function readPlainPickle(file: CheckpointFile): Promise<StateDict> {
-  const rules = pickleRules(file, () => {
-    throw file.fail('ERR_CHECKPOINT_CORRUPT', 'its pickle refers to a storage, where it can have none');
-  });
-  return unwrapStateDict(await unpickle(new ByteWindow(file, 'its pickle'), rules), file);
+  return unwrapStateDict(await unpickle(new ByteWindow(file, 'its pickle'), pickleRules(file)), file);
 }

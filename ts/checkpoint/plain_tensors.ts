@@ -2,6 +2,7 @@ import {inSlices} from '../turns.ts';
 import {layerNames} from './block_names.ts';
 import type {TensorInfo} from './checkpoint.ts';
 import type {Dialect} from './dialects.ts';
+import {countElements} from './shape.ts';
 
 /**
  * The tensors of a checkpoint in the layouts of the official network: the kernels of a list of groups are one, grouped
@@ -51,7 +52,7 @@ function joinGroups(tensors: ReadonlyMap<string, TensorInfo>, list: string): Map
 
 function concatenate(name: string, parts: readonly TensorInfo[]): TensorInfo {
   const [first] = parts;
-  const sizes = parts.map(({shape}) => shape.reduce((product, size) => product * size, 1));
+  const sizes = parts.map(({shape}) => countElements(shape));
   // Of unequal shapes the sum is no kernel's, and refused for it.
   const rows = parts.reduce((sum, {shape}) => sum + (shape[0] ?? 0), 0);
   const isEven = parts.every(({shape}) => shape.slice(1).join() === first!.shape.slice(1).join());
@@ -81,7 +82,8 @@ function mergeGroups(tensor: TensorInfo): TensorInfo {
   return {...tensor, shape: [groups! * out!, ...rest]};
 }
 
-function transpose(tensor: TensorInfo): TensorInfo {
+/** A matrix with its rows as columns; what is none stays as it is. */
+export function transpose<Tensor extends Omit<TensorInfo, 'name'>>(tensor: Tensor): Tensor {
   const [rows, columns] = tensor.shape;
   if (tensor.shape.length !== 2 || !rows || !columns) return tensor;
   return {

@@ -1,25 +1,37 @@
-import type {RepVGGError, RepVGGErrorCode} from '../errors.ts';
-import type {ByteWindow} from './byte_window.ts';
+import type {RepVGGError} from '../errors.ts';
+import {ByteWindow} from './byte_window.ts';
+import type {CheckpointFile} from './file.ts';
 
 /** A field of a message, by its number: an integer, or a range of bytes that is a message, a text or packed numbers. */
 export type ProtobufField =
   | {number: number; kind: 'integer'; value: bigint}
   | {number: number; kind: 'fixed'; bytes: Buffer}
-  | {number: number; kind: 'bytes'; start: number; end: number};
+  | ProtobufBytes;
+
+export interface ProtobufBytes {
+  number: number;
+  kind: 'bytes';
+  start: number;
+  end: number;
+}
 
 const varintBytes = 10;
 /** Of all messages that are walked: a D2se with its branches has some 20,000 as ONNX. Each takes time, and as little as two bytes. */
 const maxFields = 300_000;
+const maxTextBytes = 1024;
+/** Of one list, such as a shape. */
+const maxIntegers = 64;
 
 /** Reads protocol buffers (protobuf.dev/programming-guides/encoding) that are mostly weights. */
 export class ProtobufReader {
+  readonly file: CheckpointFile;
   readonly window: ByteWindow;
-  readonly #fail: (code: RepVGGErrorCode, problem: string) => RepVGGError;
   #fields = 0;
 
-  constructor(window: ByteWindow, fail: (code: RepVGGErrorCode, problem: string) => RepVGGError) {
-    this.window = window;
-    this.#fail = fail;
+  /** @param what names the content in errors */
+  constructor(file: CheckpointFile, what: string) {
+    this.file = file;
+    this.window = new ByteWindow(file, what);
   }
 
   /**
@@ -36,7 +48,7 @@ export class ProtobufReader {
       if (++this.#fields > maxFields) {
         const limit = maxFields.toLocaleString('en');
         const problem = `it has more than ${limit} fields, where a network has some ten thousand`;
-        throw this.#fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
+        throw this.unsupported(problem);
       }
       // A tag, and the number or the length behind it.
       if (!window.holds(2 * varintBytes)) await window.fill(2 * varintBytes);
@@ -49,13 +61,13 @@ export class ProtobufReader {
       }
       const length = wireType === 2 ? this.#varint(end, what) : {1: 8n, 5: 4n}[wireType];
       if (number === 0 || length === undefined)
-        throw this.#corrupt(what, `has a field of type ${wireType}, which there is not`);
+        throw this.#malformed(what, `has a field of type ${wireType}, which there is not`);
       const start = window.position;
       if (length > BigInt(end - start)) {
         const problem = `has a field of ${length} bytes, where ${end - start} are left`;
         // Of the outermost message it is the file that ends.
-        if (end < window.size) throw this.#corrupt(what, problem);
-        throw this.#fail('ERR_CHECKPOINT_TRUNCATED', `${what} ${problem}, so download or copy it again`);
+        if (end < window.size) throw this.#malformed(what, problem);
+        throw this.file.fail('ERR_CHECKPOINT_TRUNCATED', `${what} ${problem}`);
       }
       const next = start + Number(length);
       if (wireType === 2) {
@@ -66,6 +78,45 @@ export class ProtobufReader {
       }
       window.position = next;
     }
+  }
+
+  /** The messages that a message has under a number, with {@link fields}. */
+  async *messages(end: number, number: number, what: string): AsyncGenerator<ProtobufBytes> {
+    for await (const field of this.fields(end, what)) {
+      if (field.number === number && field.kind === 'bytes') yield field;
+    }
+  }
+
+  /** A field that is a text. */
+  async text(field: ProtobufBytes): Promise<string> {
+    const length = field.end - field.start;
+    if (length > maxTextBytes) throw this.corrupt(`it has a name of ${length} bytes`);
+    await this.window.fill(length);
+    return this.window.peek(length).toString('utf8');
+  }
+
+  /**
+   * Adds what a field has to a list of integers: one of them, or several that are packed, without tags.
+   *
+   * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT for a list of more than 64
+   */
+  async integers(field: ProtobufField, list: number[]): Promise<void> {
+    if (field.kind === 'integer') list.push(signed(field.value));
+    if (field.kind === 'bytes') {
+      const {window} = this;
+      await window.fill(Math.min(field.end - field.start, varintBytes * maxIntegers));
+      while (window.position < field.end && list.length <= maxIntegers)
+        list.push(signed(this.#varint(field.end, 'a list of numbers')));
+    }
+    if (list.length > maxIntegers) throw this.corrupt(`it has a list of more than ${maxIntegers} numbers`);
+  }
+
+  corrupt(problem: string): RepVGGError {
+    return this.file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+  }
+
+  unsupported(problem: string): RepVGGError {
+    return this.file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }
 
   #varint(end: number, what: string): bigint {
@@ -80,10 +131,15 @@ export class ProtobufReader {
       window.position += i + 1;
       return BigInt.asUintN(64, value);
     }
-    throw this.#corrupt(what, 'has a number without an end');
+    throw this.#malformed(what, 'has a number without an end');
   }
 
-  #corrupt(what: string, problem: string): RepVGGError {
-    return this.#fail('ERR_CHECKPOINT_CORRUPT', `${what} at byte ${this.window.position} ${problem}`);
+  #malformed(what: string, problem: string): RepVGGError {
+    return this.file.fail('ERR_CHECKPOINT_CORRUPT', `${what} at byte ${this.window.position} ${problem}`);
   }
+}
+
+/** The int64 that an integer stands for. */
+export function signed(value: bigint): number {
+  return Number(BigInt.asIntN(64, value));
 }

@@ -69,7 +69,7 @@ async function locate(
       throw file.fail('ERR_CHECKPOINT_CORRUPT', 'its list of storages does not match its tensors');
     }
     await window.fill(lengthBytes);
-    if (window.left < lengthBytes) throw cut(key, window.position + lengthBytes, file);
+    file.checkEnd(window.position + lengthBytes, `storage ${printable(key)}`);
     const stated = window.peek(lengthBytes).readBigInt64LE();
     if (stated !== BigInt(storage.length)) {
       const problem = `storage ${printable(key)} should have ${storage.length} elements but states ${stated}`;
@@ -77,14 +77,9 @@ async function locate(
     }
     positions.set(key, window.position + lengthBytes);
     window.position += lengthBytes + storage.length * elementTypes[storage.dtype].bytes;
-    if (window.left < 0) throw cut(key, window.position, file);
+    file.checkEnd(window.position, `storage ${printable(key)}`);
   }
   if (positions.size !== storages.size) {
     throw file.fail('ERR_CHECKPOINT_CORRUPT', 'its list of storages lacks some that its tensors use');
   }
-}
-
-function cut(key: string, end: number, file: CheckpointFile): Error {
-  const problem = `the file ends at byte ${file.size} but storage ${printable(key)} ends at ${end}`;
-  return file.fail('ERR_CHECKPOINT_TRUNCATED', `${problem}, so download or copy it again`);
 }

@@ -2,13 +2,12 @@ import {ByteWindow} from './byte_window.ts';
 import type {StateDict} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {unpickle} from './pickle.ts';
+import {isSize, maxDimensions} from './shape.ts';
 import {elementTypes, Storage, TensorView} from './storage.ts';
-import {isSize, isSizes, pickleRules, storageType} from './torch_pickle.ts';
+import {pickleRules, storageType} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 
 const blockBytes = 512;
-/** PyTorch itself allows 64. */
-const maxDimensions = 64;
 /** Members of the tar; PyTorch wrote four. */
 const maxMembers = 64;
 
@@ -53,10 +52,7 @@ async function findMembers(file: CheckpointFile): Promise<Map<string, {start: nu
     if (octal(header, 148, 8) !== sum || size === undefined)
       throw corrupt(file, 'a header of its tar is damaged');
     const start = position + blockBytes;
-    if (start + size > file.size) {
-      const problem = `the file ends at byte ${file.size} but its member ${printable(name)} ends at ${start + size}`;
-      throw file.fail('ERR_CHECKPOINT_TRUNCATED', `${problem}, so download or copy it again`);
-    }
+    file.checkEnd(start + size, `its member ${printable(name)}`);
     // "./pickle" where the tar was packed again by hand.
     const short = name.replace(/^\.\//, '');
     if (members.has(short)) throw corrupt(file, `its tar has two members ${printable(short)}`);
@@ -81,7 +77,7 @@ async function readStorages(
   objects: Map<string, Storage | TensorView>,
   file: CheckpointFile,
 ): Promise<void> {
-  const rules = withoutReferences(file);
+  const rules = pickleRules(file);
   const count = await unpickle(window, rules);
   for (let i = 0; isSize(count) && i < count; i++) {
     const [key, , type] = listOf(await unpickle(window, rules), file);
@@ -91,10 +87,7 @@ async function readStorages(
     if (!dtype || length < 0) throw corrupt(file, `its storage ${i} is malformed`);
     const position = window.position + 8;
     const bytes = length * elementTypes[dtype].bytes;
-    if (bytes > window.left - 8) {
-      const problem = `the file ends at byte ${file.size} but storage ${i} ends at ${position + bytes}`;
-      throw file.fail('ERR_CHECKPOINT_TRUNCATED', `${problem}, so download or copy it again`);
-    }
+    file.checkEnd(position + bytes, `storage ${i}`);
     add(objects, key, new Storage(dtype, length, true, window.range(position, bytes), true), file);
     window.position = position + bytes;
   }
@@ -113,7 +106,7 @@ async function readTensors(
   objects: Map<string, Storage | TensorView>,
   file: CheckpointFile,
 ): Promise<void> {
-  const rules = withoutReferences(file);
+  const rules = pickleRules(file);
   const count = await unpickle(window, rules);
   const storages = new Map(objects);
   for (let i = 0; isSize(count) && i < count; i++) {
@@ -123,29 +116,16 @@ async function readTensors(
     // The number of dimensions has four bytes, and four more that do not count.
     const dimensions = window.left >= 8 ? window.peek(4).readInt32LE() : -1;
     const bytes = 8 * (2 + 2 * dimensions);
-    if (
-      !(storage instanceof Storage) ||
-      dimensions < 0 ||
-      dimensions > maxDimensions ||
-      bytes > window.left
-    ) {
-      throw corrupt(file, `its tensor ${i} is malformed`);
-    }
+    const isSound = dimensions >= 0 && dimensions <= maxDimensions && bytes <= window.left;
+    if (!(storage instanceof Storage) || !isSound) throw corrupt(file, `its tensor ${i} is malformed`);
     const numbers = Array.from({length: 1 + 2 * dimensions}, (_, n) =>
       Number(window.peek(bytes).readBigInt64LE(8 + 8 * n)),
     );
     window.position += bytes;
-    if (!isSizes(numbers.slice(0, 64)) || !numbers.every(isSize))
-      throw corrupt(file, `its tensor ${i} is malformed`);
+    if (!numbers.every(isSize)) throw corrupt(file, `its tensor ${i} is malformed`);
     const [shape, stride] = [numbers.slice(0, dimensions), numbers.slice(dimensions, 2 * dimensions)];
     add(objects, key, new TensorView(storage, numbers.at(-1)!, shape, stride), file);
   }
-}
-
-function withoutReferences(file: CheckpointFile): ReturnType<typeof pickleRules> {
-  return pickleRules(file, () => {
-    throw corrupt(file, 'its pickle refers to a storage, where it can have none');
-  });
 }
 
 function add(

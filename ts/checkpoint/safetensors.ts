@@ -3,7 +3,8 @@ import type {RepVGGError} from '../errors.ts';
 import type {DType, StateDict} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {JsonCursor} from './json_cursor.ts';
-import {checkTensorCount, elementTypes, rowMajorStride, Storage, TensorView} from './storage.ts';
+import {countElements, maxDimensions} from './shape.ts';
+import {checkTensorCount, elementTypes, plainView, type TensorView} from './storage.ts';
 import {nameTensors} from './unwrap.ts';
 
 /**
@@ -48,19 +49,12 @@ async function readHeader(file: CheckpointFile): Promise<{bytes: number; views: 
   const dataStart = 8 + Number(length);
   const entries = parseHeader(await file.read(8, Number(length), 'its header'), file);
   const end = checkRanges(entries, file);
-  if (dataStart + end > file.size) {
-    const problem = `the file ends at byte ${file.size} but its tensors end at ${dataStart + end}`;
-    throw file.fail('ERR_CHECKPOINT_TRUNCATED', `${problem}, so download or copy it again`);
-  }
+  file.checkEnd(dataStart + end, 'its last tensor');
   if (dataStart + end < file.size) {
-    const problem = `bytes follow the end of its tensors at ${dataStart + end}, so download or copy it again`;
-    throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
+    throw file.fail('ERR_CHECKPOINT_CORRUPT', `bytes follow the end of its tensors at ${dataStart + end}`);
   }
-  const views = entries.map(({name, dtype, shape, begin, end}): [string, TensorView] => {
-    const elements = (end - begin) / elementTypes[dtype].bytes;
-    const source = file.from(dataStart + begin, `tensor ${printable(name)}`);
-    const storage = new Storage(dtype, elements, true, source, true);
-    return [name, new TensorView(storage, 0, shape, rowMajorStride(shape))];
+  const views = entries.map(({name, dtype, shape, begin}): [string, TensorView] => {
+    return [name, plainView(dtype, shape, file.from(dataStart + begin, `tensor ${printable(name)}`))];
   });
   return {bytes: Number(length), views};
 }
@@ -94,8 +88,8 @@ function parseEntry(json: JsonCursor, name: string, file: CheckpointFile): Entry
   const numbers = (): number[] => {
     const list: number[] = [];
     json.array(() => {
-      // PyTorch itself allows 64 dimensions.
-      if (list.push(json.integer()) > 64) throw json.fail(`more than 64 numbers in ${shown}`);
+      if (list.push(json.integer()) > maxDimensions)
+        throw json.fail(`more than ${maxDimensions} numbers in ${shown}`);
     });
     return list;
   };
@@ -115,9 +109,7 @@ function parseEntry(json: JsonCursor, name: string, file: CheckpointFile): Entry
   }
   const dtype = dtypes[type]!;
   const [begin, end] = offsets as [number, number];
-  const bytes = shape.includes(0)
-    ? 0
-    : shape.reduce((product, size) => product * size, elementTypes[dtype].bytes);
+  const bytes = countElements(shape) * elementTypes[dtype].bytes;
   if (end - begin === bytes) return {name, dtype, shape, begin, end};
   const problem = `${shown} of shape [${shape.join(', ')}] has bytes ${begin} to ${end}, not ${bytes} of them`;
   throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);

@@ -1,4 +1,5 @@
 import {invalidArgument} from '../errors.ts';
+import {countElements} from './shape.ts';
 
 /** A tensor to be written; `values` is asked once, when its turn comes. */
 export interface TensorToWrite {
@@ -26,8 +27,4 @@ export async function tensorBytes({name, shape, values}: TensorToWrite): Promise
   if (array.length !== count)
     throw invalidArgument(`the values of ${name}`, `${count} numbers`, array.length);
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
-}
-
-export function countElements(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }

@@ -2,6 +2,7 @@ import {endianness} from 'node:os';
 import {inSlices} from '../turns.ts';
 import type {DType, TensorInfo} from './checkpoint.ts';
 import {type ByteSource, type CheckpointFile, printable} from './file.ts';
+import {countElements, isRowMajor, rowMajorStride} from './shape.ts';
 
 const hostIsLittleEndian = endianness() === 'LE';
 
@@ -84,6 +85,12 @@ export class TensorView {
   }
 }
 
+/** A tensor whose elements are all there is in a place of their own, row-major and little-endian. */
+export function plainView(dtype: DType, shape: readonly number[], source: ByteSource): TensorView {
+  const storage = new Storage(dtype, countElements(shape), true, source, true);
+  return new TensorView(storage, 0, shape, rowMajorStride(shape));
+}
+
 /**
  * Adds a tensor to those of a checkpoint.
  *
@@ -159,28 +166,6 @@ export function tensorInfo(name: string, view: TensorView, file: CheckpointFile)
     read,
     locate: isPlain && locate ? () => locate(offset * 4, span * 4) : undefined,
   };
-}
-
-/** The test for 0 comes first since a hostile product may be infinite, and infinity times 0 is NaN. */
-function countElements(shape: readonly number[]): number {
-  return shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
-}
-
-/** The strides of a tensor whose elements lie in row-major order without gaps. */
-export function rowMajorStride(shape: readonly number[]): number[] {
-  const stride = shape.map(() => 1);
-  for (let axis = shape.length - 2; axis >= 0; axis--) stride[axis] = stride[axis + 1]! * shape[axis + 1]!;
-  return stride;
-}
-
-/** Whether the elements lie in row-major order without gaps. The stride of an axis of size 1 does not matter. */
-function isRowMajor(shape: readonly number[], stride: readonly number[]): boolean {
-  let expected = 1;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    if (shape[axis] !== 1 && stride[axis] !== expected) return false;
-    expected *= shape[axis]!;
-  }
-  return true;
 }
 
 async function gather(

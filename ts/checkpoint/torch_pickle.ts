@@ -5,6 +5,7 @@ import {toTorchSave} from './foreign.ts';
 import {numpyGlobals} from './numpy_pickle.ts';
 import type {PickleOptions} from './pickle.ts';
 import {type PickleContext, PickleGlobal, PythonName, pythonGlobals} from './python_objects.ts';
+import {isShape, isSize} from './shape.ts';
 import {Storage, TensorView} from './storage.ts';
 
 const storageTypes: ReadonlyMap<string, DType> = new Map([
@@ -106,11 +107,13 @@ export interface StorageId {
 /**
  * The rules for the pickle of a checkpoint.
  *
- * @param persistentLoad resolves what a persistent id refers to: in PyTorch's containers, a storage
+ * @param persistentLoad resolves what a persistent id refers to: in PyTorch's containers, a storage. Default: there is none
  */
 export function pickleRules(
   file: CheckpointFile,
-  persistentLoad: PickleOptions['persistentLoad'],
+  persistentLoad: PickleOptions['persistentLoad'] = () => {
+    throw file.fail('ERR_CHECKPOINT_CORRUPT', 'its pickle refers to a storage, where it can have none');
+  },
 ): PickleOptions {
   return {
     globals,
@@ -156,10 +159,6 @@ export function isKey(value: unknown): value is string {
   return typeof value === 'string' && value.length <= 64;
 }
 
-export function isSize(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
 /**
  * `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, backward_hooks, metadata)`; the first version had four,
  * and the last is seldom there: it says of views that they are the negative of what is stored.
@@ -170,16 +169,11 @@ function rebuildTensor(args: readonly unknown[], context: PickleContext): Tensor
     const problem = 'it has a tensor that is the negative of what is stored, so save it with .resolve_neg()';
     throw context.unsupported(problem);
   }
-  if (!(storage instanceof Storage) || !isSize(offset) || !isSizes(shape) || !isSizes(stride)) {
+  if (!(storage instanceof Storage) || !isSize(offset) || !isShape(shape) || !isShape(stride)) {
     throw context.corrupt('has a malformed tensor');
   }
   if (shape.length !== stride.length) throw context.corrupt('has a tensor with more sizes than strides');
   return new TensorView(storage, offset, shape, stride);
-}
-
-/** PyTorch itself allows 64 dimensions. */
-export function isSizes(value: unknown): value is number[] {
-  return Array.isArray(value) && value.length <= 64 && value.every(isSize);
 }
 
 /** `_rebuild_from_type_v2(function, type, args, state)`: a tensor that has attributes. */

@@ -2,7 +2,8 @@ import type {FileHandle} from 'node:fs/promises';
 import {endianness} from 'node:os';
 import {replaceFile} from '../replace_file.ts';
 import {op} from './pickle_opcodes.ts';
-import {checkNames, countElements, type TensorToWrite, tensorBytes} from './state_dict.ts';
+import {countElements, rowMajorStride} from './shape.ts';
+import {checkNames, type TensorToWrite, tensorBytes} from './state_dict.ts';
 import {ZipWriter} from './zip_writer.ts';
 
 /**
@@ -49,7 +50,6 @@ function pickleStateDict(tensors: readonly TensorToWrite[]): Buffer {
       text('cpu'),
       integer(countElements(shape)),
     ];
-    const stride = shape.map((_, axis) => countElements(shape.slice(axis + 1)));
     return [
       text(name),
       global('torch._utils', '_rebuild_tensor_v2'),
@@ -58,7 +58,7 @@ function pickleStateDict(tensors: readonly TensorToWrite[]): Buffer {
         bytes(op.BINPERSID),
         integer(0),
         ...tuple(shape.map(integer)),
-        ...tuple(stride.map(integer)),
+        ...tuple(rowMajorStride(shape).map(integer)),
         bytes(op.NEWFALSE),
         ...emptyOrderedDict,
       ]),

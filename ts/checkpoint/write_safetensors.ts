@@ -1,7 +1,8 @@
 import type {FileHandle} from 'node:fs/promises';
 import {endianness} from 'node:os';
 import {append, replaceFile} from '../replace_file.ts';
-import {checkNames, countElements, type TensorToWrite, tensorBytes} from './state_dict.ts';
+import {countElements} from './shape.ts';
+import {checkNames, type TensorToWrite, tensorBytes} from './state_dict.ts';
 
 /** Data begins at a multiple of this, so that readers can map it into memory. */
 const alignment = 8;

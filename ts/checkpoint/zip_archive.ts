@@ -171,7 +171,7 @@ export class ZipArchive {
 
   #compare(entry: Entry, crc: number): void {
     if (crc === entry.crc32) return;
-    const problem = `zip entry ${printable(entry.fileName)} does not match its checksum, so download or copy it again`;
+    const problem = `zip entry ${printable(entry.fileName)} does not match its checksum`;
     throw this.#file.fail('ERR_CHECKPOINT_CORRUPT', problem);
   }
 }
@@ -272,12 +272,11 @@ function zipError(error: unknown, file: CheckpointFile): RepVGGError {
   if (error instanceof RepVGGError) return error;
   const {message} = error as Error;
   if (message.startsWith('End of central directory record signature not found')) {
-    const problem =
-      'it begins as a zip but its end, with the directory, is missing, so download or copy it again';
+    const problem = 'it begins as a zip but its end, with the directory, is missing';
     return file.fail('ERR_CHECKPOINT_TRUNCATED', problem, error);
   }
   if (message.startsWith('Invalid comment length')) {
-    const problem = 'bytes follow the end of its zip, so download or copy it again';
+    const problem = 'bytes follow the end of its zip';
     return file.fail('ERR_CHECKPOINT_CORRUPT', problem, error);
   }
   return file.fail('ERR_CHECKPOINT_CORRUPT', `its zip directory is damaged (${printable(message)})`, error);
