@@ -1,7 +1,6 @@
 #include "cpu/fp32_network.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "cpu/fp8_simulation.h"
@@ -26,16 +25,6 @@ Fp32Network::Fp32Network(NetworkShape network, const KernelTable& kernels, std::
       blocks_(shape().blocks.size()),
       sinks_(shape().blocks.size()),
       scratch_(pool_->threads()) {}
-
-Fp32Network::Affine Fp32Network::MakeAffine(const BatchNorm& batch_norm) {
-  Affine affine;
-  for (size_t c = 0; c < batch_norm.gamma.size(); ++c) {
-    const double scale = batch_norm.gamma[c] / std::sqrt(batch_norm.variance[c] + batch_norm.eps);
-    affine.scale.push_back(static_cast<float>(scale));
-    affine.shift.push_back(static_cast<float>(batch_norm.beta[c] - batch_norm.mean[c] * scale));
-  }
-  return affine;
-}
 
 std::string Fp32Network::WantedAlgorithm() const {
   // Gates amplify rounding errors. With F(4x4) the logits of D2se (seeded weights, four photographs together)
@@ -85,9 +74,9 @@ void Fp32Network::SetBlock(size_t index, const TrainBlock& from) {
   block.pointwise = std::make_unique<Fp32ConvolutionLayer>(
       kernels_, shape().blocks[index], plan_.sizes[index + 1].width, 1, Algorithm::kDirect,
       from.pointwise.weight, from.pointwise.bias, scratch_);
-  block.dense_affine = MakeAffine(from.dense.batch_norm);
-  block.pointwise_affine = MakeAffine(from.pointwise.batch_norm);
-  block.identity_affine = MakeAffine(from.identity);
+  block.dense_affine = ToAffine(from.dense.batch_norm);
+  block.pointwise_affine = ToAffine(from.pointwise.batch_norm);
+  block.identity_affine = ToAffine(from.identity);
   block.gate = CopyGate(from.squeeze_excite);
 }
 
@@ -96,13 +85,7 @@ Fp32Maps Fp32Network::MapsAt(size_t point, float* data) const {
 }
 
 void Fp32Network::ReadPixels(const ImageBatch& batch, const Fp32Maps& out) {
-  // Dividing by 255 and by the deviation in this order is what torchvision does.
-  float value_of[3][256];
-  for (int c = 0; c < 3; ++c) {
-    for (int v = 0; v < 256; ++v) {
-      value_of[c][v] = (static_cast<float>(v) / 255.0f - shape().mean[c]) / shape().stddev[c];
-    }
-  }
+  const std::vector<float> value_of = NormalizationTable(shape().mean, shape().stddev);
   const size_t height = shape().height;
   const size_t width = shape().width;
   pool_->Run(batch.count * height, [&](const ThreadPool::Share& share) {
@@ -111,7 +94,7 @@ void Fp32Network::ReadPixels(const ImageBatch& batch, const Fp32Maps& out) {
       const uint8_t* from = batch.pixels + i * width * 3;
       float* to = out.row(i / height, i % height);
       for (size_t x = 0; x < width; ++x) {
-        for (int c = 0; c < 3; ++c) to[x * 3 + c] = value_of[c][from[x * 3 + c]];
+        for (int c = 0; c < 3; ++c) to[x * 3 + c] = value_of[c * 256 + from[x * 3 + c]];
       }
     }
   });

@@ -7,6 +7,7 @@
 #include "cpu/cpu_network.h"
 #include "cpu/fp32_convolution.h"
 #include "cpu/maps.h"
+#include "engine/normalization.h"
 
 namespace repvgg::cpu {
 
@@ -21,18 +22,12 @@ class Fp32Network : public CpuNetwork<Fp32Maps> {
   std::shared_ptr<KernelSink> MakeSink(size_t index) override;
 
  private:
-  // Batch normalisation at inference, per channel: y = scale * x + shift.
-  struct Affine {
-    std::vector<float> scale, shift;
-  };
   struct Block {
     std::unique_ptr<Fp32ConvolutionLayer> dense;      // The fused convolution in the deploy form.
     std::unique_ptr<Fp32ConvolutionLayer> pointwise;  // The rest is for the train form only.
-    Affine dense_affine, pointwise_affine, identity_affine;
+    ChannelAffine dense_affine, pointwise_affine, identity_affine;
     Gate gate;
   };
-
-  static Affine MakeAffine(const BatchNorm& batch_norm);
 
   Fp32Maps MapsAt(size_t point, float* data) const override;
   void ReadPixels(const ImageBatch& batch, const Fp32Maps& out) override;

@@ -1,7 +1,8 @@
 #include "cpu/winograd.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "engine/winograd_weights.h"
 
 namespace repvgg::cpu {
 namespace {
@@ -13,43 +14,9 @@ static_assert(kPositionPadding >= kReadAhead);
 
 constexpr int kCacheLine = 16;  // In floats.
 
-constexpr int kLargestSide = 6;
-
 // One number each of as many kernels, which are transformed together.
 constexpr int kKernels = 8;
 typedef double Kernels __attribute__((vector_size(kKernels * sizeof(double))));
-
-// One dimension of the weight transform, G g: the row of a point holds its powers over the product of its
-// differences from the other finite points.
-void TransformWeight(int tile, const Kernels* g, Kernels* u) {
-  if (tile == 2) {  // Points 0, 1, -1 and infinity.
-    u[0] = g[0];
-    u[1] = (g[0] + g[1] + g[2]) / 2;
-    u[2] = (g[0] - g[1] + g[2]) / 2;
-    u[3] = g[2];
-    return;
-  }
-  const double a = std::sqrt(0.5);
-  const double b = std::sqrt(2.0);
-  u[0] = g[0];
-  u[1] = -(g[0] + a * g[1] + 0.5 * g[2]) / 1.5;
-  u[2] = -(g[0] - a * g[1] + 0.5 * g[2]) / 1.5;
-  u[3] = (g[0] + b * g[1] + 2.0 * g[2]) / 6.0;
-  u[4] = (g[0] - b * g[1] + 2.0 * g[2]) / 6.0;
-  u[5] = g[2];
-}
-
-// u[row][column] = G w G^T
-void TransformKernels(WinogradTile tile, const Kernels* w, Kernels (*u)[kLargestSide]) {
-  Kernels half[kLargestSide][3];
-  for (int x = 0; x < 3; ++x) {
-    const Kernels column[3] = {w[x], w[3 + x], w[6 + x]};
-    Kernels transformed[kLargestSide];
-    TransformWeight(tile.rows, column, transformed);
-    for (int y = 0; y < tile.rows + 2; ++y) half[y][x] = transformed[y];
-  }
-  for (int y = 0; y < tile.rows + 2; ++y) TransformWeight(tile.columns, half[y], u[y]);
-}
 
 // Those tiles of a set that have a position.
 struct TileRange {
@@ -58,7 +25,7 @@ struct TileRange {
 };
 
 TileRange TilesOf(const WinogradMaps& maps, const WinogradTiles& tiles, WinogradTile tile, int position) {
-  const auto of_narrow = [](int i) { return i <= 2 || i == kLargestSide - 1; };
+  const auto of_narrow = [](int i) { return i <= 2 || i == kLargestWinogradSide - 1; };
   const bool narrow_row = of_narrow(position / (tile.columns + 2));
   const bool narrow_column = of_narrow(position % (tile.columns + 2));
   const int right = maps.images * maps.whole_rows * maps.narrow_columns;
@@ -118,8 +85,8 @@ PackedWinograd PackWinograd(WinogradTile tile, const float* weight, const float*
         for (int i = 0; i < together; ++i) {
           for (int tap = 0; tap < 9; ++tap) w[tap][i] = from[static_cast<size_t>(i) * group_in * 9 + tap];
         }
-        Kernels u[kLargestSide][kLargestSide];
-        TransformKernels(tile, w, u);
+        Kernels u[kLargestWinogradSide][kLargestWinogradSide];
+        TransformKernel(tile.rows, tile.columns, w, u);
         float* to = of_block + static_cast<size_t>(c) * block_width + lane;
         for (int p = 0; p < positions; ++p, to += position_size) {
           const Kernels& values = u[p / (tile.columns + 2)][p % (tile.columns + 2)];

@@ -1,9 +1,8 @@
 #include "cuda/block.h"
 
-#include <cmath>
-
 #include "cuda/squeeze_excite.h"
 #include "cuda/train_form.h"
+#include "engine/normalization.h"
 
 namespace repvgg::cuda {
 namespace {
@@ -78,9 +77,9 @@ void Block::Set(const TrainBlock& block, const Choice* choice) {
   SetConvolution(block.dense.weight, block.dense.bias, choice);
   pointwise_ = UploadValues(PackPointwise(Layer(1), block.pointwise.weight.data()));
   pointwise_bias_ = UploadBias(block.pointwise.bias, shape_.out_channels);
-  dense_affine_ = MakeAffine(block.dense.batch_norm);
-  pointwise_affine_ = MakeAffine(block.pointwise.batch_norm);
-  if (!block.identity.gamma.empty()) identity_affine_ = MakeAffine(block.identity);
+  dense_affine_ = UploadAffine(block.dense.batch_norm);
+  pointwise_affine_ = UploadAffine(block.pointwise.batch_norm);
+  if (!block.identity.gamma.empty()) identity_affine_ = UploadAffine(block.identity);
   if (first_) {
     // The stem's kernel with these weights copies the pixel at the centre of each window.
     std::vector<float> copying(3 * 3 * 9);
@@ -108,14 +107,9 @@ void Block::SetGate(const SqueezeExcite& gate) {
   up_bias_ = UploadValues(gate.up_bias);
 }
 
-Block::DeviceAffine Block::MakeAffine(const BatchNorm& batch_norm) {
-  std::vector<float> scale, shift;
-  for (size_t c = 0; c < batch_norm.gamma.size(); ++c) {
-    const double factor = batch_norm.gamma[c] / std::sqrt(batch_norm.variance[c] + batch_norm.eps);
-    scale.push_back(static_cast<float>(factor));
-    shift.push_back(static_cast<float>(batch_norm.beta[c] - batch_norm.mean[c] * factor));
-  }
-  return {UploadValues(scale), UploadValues(shift)};
+Block::DeviceAffine Block::UploadAffine(const BatchNorm& batch_norm) {
+  const ChannelAffine affine = ToAffine(batch_norm);
+  return {UploadValues(affine.scale), UploadValues(affine.shift)};
 }
 
 bool Block::LeadsInto(const Block& next) const {

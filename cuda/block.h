@@ -64,7 +64,7 @@ class Block {
 
   void SetConvolution(Floats weight, Floats bias, const Choice* choice);
   void SetGate(const SqueezeExcite& gate);
-  static DeviceAffine MakeAffine(const BatchNorm& batch_norm);
+  static DeviceAffine UploadAffine(const BatchNorm& batch_norm);
   Stem StemFrom(const void* pixels, void* out, bool relu, int batch) const;
   void EnqueueConvolution(const BlockBuffers& buffers, void* out, bool relu, int batch,
                           cudaStream_t stream) const;

@@ -8,6 +8,7 @@
 #include "cuda/direct_fp32.h"
 #include "cuda/element.cuh"
 #include "cuda/fp32_tile.cuh"
+#include "cuda/launch.cuh"
 
 namespace repvgg::cuda {
 namespace {

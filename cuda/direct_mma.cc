@@ -20,7 +20,7 @@ const DirectMmaFamily& Family(Precision precision) {
 std::span<const TileShape> DirectMmaTileTable(Precision precision) { return Family(precision).tiles; }
 
 std::vector<unsigned char> PackDirectMma(const Convolution& layer, const float* weight, Precision precision) {
-  const int size = precision == Precision::kTf32 ? 4 : 2;
+  const int size = ElementSize(precision);
   const int per_chunk = 16 / size;
   const int group_in = layer.group_in(), group_out = layer.group_out();
   const int chunks = DivideUp(group_in, per_chunk);
@@ -35,10 +35,7 @@ std::vector<unsigned char> PackDirectMma(const Convolution& layer, const float* 
         unsigned char* const to = &packed[(row * kStepChunks + i % kStepChunks) * 16];
         const float* const from = weight + static_cast<size_t>(group * group_out + k) * group_in * 9;
         for (int e = 0; e < per_chunk && first + e < group_in; ++e) {
-          const float value = from[(first + e) * 9 + position.tap];
-          const uint32_t bits = precision == Precision::kFp16   ? FloatToHalfBits(value)
-                                : precision == Precision::kBf16 ? FloatToBFloat16Bits(value)
-                                                                : FloatToTf32Bits(value);
+          const uint32_t bits = FormatBits(from[(first + e) * 9 + position.tap], precision);
           std::memcpy(to + e * size, &bits, size);  // Little-endian, as the GPU.
         }
       }

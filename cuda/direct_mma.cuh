@@ -24,6 +24,7 @@
 #include "cuda/direct_mma.h"
 #include "cuda/element.cuh"
 #include "cuda/implicit_gemm.cuh"
+#include "cuda/launch.cuh"
 
 namespace repvgg::cuda {
 

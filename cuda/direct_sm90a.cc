@@ -4,7 +4,6 @@
 
 #include "cuda/formats.h"
 #include "cuda/sum_splits.h"
-#include "engine/e4m3.h"
 
 namespace repvgg::cuda {
 
@@ -23,15 +22,6 @@ bool Known(Precision precision) {
 int ColumnOf(int channel, Precision precision) {
   if (precision != Precision::kFp8) return channel;
   return channel / 16 * 16 + channel / 2 % 2 * 8 + channel % 16 / 4 * 2 + channel % 2;
-}
-
-void Encode(float value, Precision precision, unsigned char* to) {
-  if (precision == Precision::kFp8) {
-    *to = FloatToE4m3Bits(value);
-    return;
-  }
-  const uint16_t bits = precision == Precision::kFp16 ? FloatToHalfBits(value) : FloatToBFloat16Bits(value);
-  std::memcpy(to, &bits, 2);
 }
 
 }  // namespace
@@ -58,10 +48,11 @@ std::vector<unsigned char> PackDirectSm90a(const Convolution& layer, const float
   for (int k = 0; k < layer.out_channels; ++k) {
     for (int c = 0; c < group_in; ++c) {
       for (int tap = 0; tap < kTaps; ++tap) {
-        const float value = weight[(static_cast<size_t>(k) * group_in + c) * kTaps + tap];
+        const uint32_t bits =
+            FormatBits(weight[(static_cast<size_t>(k) * group_in + c) * kTaps + tap], precision);
         const size_t block = (static_cast<size_t>(k / group_out) * blocks + c / box) * kTaps + tap;
         const size_t at = (block * group_out + ColumnOf(k % group_out, precision)) * box + c % box;
-        Encode(value, precision, &packed[at * size]);
+        std::memcpy(&packed[at * size], &bits, size);
       }
     }
   }
@@ -129,7 +120,7 @@ cudaError_t LaunchDirectSm90a(const Convolution& layer, Precision precision, int
     gemm.sums = static_cast<float*>(layer.workspace);
   }
   gemm.pooled = layer.pooled;
-  const auto error = LaunchOnEveryMultiprocessor(shape, gemm, stream);
+  const auto error = shape.launch(gemm, stream);
   if (error != cudaSuccess || parts.count == 1 || parts.in_cluster) return error;
   return LaunchSumSplits(layer, precision, parts.count, stream);
 }

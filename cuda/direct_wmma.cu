@@ -17,6 +17,7 @@
 #include "cuda/direct_wmma.h"
 #include "cuda/element.cuh"
 #include "cuda/implicit_gemm.cuh"
+#include "cuda/launch.cuh"
 
 namespace repvgg::cuda {
 namespace {

@@ -50,7 +50,24 @@ constexpr float HalfBitsToFloat(uint16_t bits) {
   return (bits & 0x8000) != 0 ? -value : value;
 }
 
-// The nearest value that the precision's format holds.
+// The bits of the value that the precision's format has nearest, in the lowest ElementSize bytes.
+constexpr uint32_t FormatBits(float value, Precision precision) {
+  switch (precision) {
+    case Precision::kFp32:
+      return std::bit_cast<uint32_t>(value);
+    case Precision::kTf32:
+      return FloatToTf32Bits(value);
+    case Precision::kFp16:
+      return FloatToHalfBits(value);
+    case Precision::kBf16:
+      return FloatToBFloat16Bits(value);
+    case Precision::kFp8:
+      return FloatToE4m3Bits(value);
+  }
+  return 0;
+}
+
+// That value.
 constexpr float RoundToFormat(float value, Precision precision) {
   switch (precision) {
     case Precision::kFp32:

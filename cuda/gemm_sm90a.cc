@@ -18,13 +18,4 @@ bool HasSm90aKernels() {
 #endif
 }
 
-cudaError_t LaunchOnEveryMultiprocessor(const GemmSm90aTile& tile, const GemmSm90a& gemm,
-                                        cudaStream_t stream) {
-  int device = 0, multiprocessors = 0;
-  if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  const auto error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-  if (error != cudaSuccess) return error;
-  return tile.launch(gemm, multiprocessors, stream);
-}
-
 }  // namespace repvgg::cuda

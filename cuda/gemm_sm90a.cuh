@@ -48,6 +48,7 @@
 #pragma once
 
 #include "cuda/gemm_sm90a_store.cuh"
+#include "cuda/launch.cuh"
 
 namespace repvgg::cuda {
 
@@ -278,7 +279,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
 }
 
 template <typename Tile>
-cudaError_t LaunchGemmSm90a(const GemmSm90a& gemm, int blocks, cudaStream_t stream) {
+cudaError_t LaunchGemmSm90a(const GemmSm90a& gemm, cudaStream_t stream) {
   const int tiles = TilePlaceSm90a<Tile>::Count(gemm);
   if constexpr (Tile::kBlocks > 1) {
     return LaunchClusters(GemmSm90aKernel<Tile>, Tile::kBlocks, tiles, dim3(Tile::kThreads),
@@ -287,6 +288,9 @@ cudaError_t LaunchGemmSm90a(const GemmSm90a& gemm, int blocks, cudaStream_t stre
     return LaunchAs(CanOverlap(GemmSm90aKernel<Tile>), gemm.splits, GemmSm90aKernel<Tile>, dim3(tiles),
                     dim3(Tile::kThreads), Tile::kSharedBytes, stream, gemm);
   } else {
+    int blocks = 0;  // One for each multiprocessor; each does many tiles.
+    const auto error = DeviceAttribute(cudaDevAttrMultiProcessorCount, &blocks);
+    if (error != cudaSuccess) return error;
     return LaunchOverlapped(GemmSm90aKernel<Tile>, dim3(blocks < tiles ? blocks : tiles),
                             dim3(Tile::kThreads), Tile::kSharedBytes, stream, gemm);
   }

@@ -1,4 +1,4 @@
-// The tiles and launches of gemm_sm90a.cuh, for its two users: direct_sm90a.cc and winograd_chain.cc.
+// Host side of gemm_sm90a.cuh, for its two users: direct_sm90a.cc and winograd_chain.cc.
 #pragma once
 
 #include <span>
@@ -46,8 +46,7 @@ struct GemmSm90aTile {
   int in_rows, weight_columns;  // Of the boxes of GemmSm90a::in and weight.
   int store_columns;            // Of the box of GemmSm90a::out; its rows are 64.
   bool adds_parts;              // Knows GemmSm90a::map.
-  // `blocks` is at most the number of multiprocessors: each block does many tiles.
-  cudaError_t (*launch)(const GemmSm90a& gemm, int blocks, cudaStream_t stream);
+  cudaError_t (*launch)(const GemmSm90a& gemm, cudaStream_t stream);
 };
 
 // "sm90a", "sm90a ping-pong", "sm90a multicast weights": what a tile is but for its size; `parts`, such as
@@ -56,8 +55,5 @@ std::string Sm90aName(const GemmSm90aTile& tile, const std::string& parts = "");
 
 // Whether this build has these kernels: they exist in machine code for compute capability 9.0 only.
 bool HasSm90aKernels();
-
-cudaError_t LaunchOnEveryMultiprocessor(const GemmSm90aTile& tile, const GemmSm90a& gemm,
-                                        cudaStream_t stream);
 
 }  // namespace repvgg::cuda

@@ -16,6 +16,7 @@
 // Times are expectations; nothing here has been measured.
 #include "cuda/element.cuh"
 #include "cuda/head.h"
+#include "cuda/launch.cuh"
 
 namespace repvgg::cuda {
 namespace {

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <random>
 
 #include "cuda/device_memory.h"
 #include "cuda/formats.h"
 #include "cuda/stem.h"
-#include "engine/e4m3.h"
 #include "engine/error.h"
+#include "engine/normalization.h"
 
 namespace repvgg::cuda {
 namespace {
@@ -24,13 +25,10 @@ std::vector<unsigned char> RandomPattern(Precision precision) {
   std::mt19937 random(1);
   std::uniform_real_distribution<float> uniform(-0.05f, 0.05f);
   std::vector<unsigned char> bytes(kPatternBytes);
-  for (size_t i = 0; i < bytes.size(); i += ElementSize(precision)) {
-    const float value = uniform(random);
-    const uint32_t bits = precision == Precision::kFp8    ? FloatToE4m3Bits(100 * value)
-                          : precision == Precision::kFp16 ? FloatToHalfBits(value)
-                          : precision == Precision::kBf16 ? FloatToBFloat16Bits(value)
-                                                          : FloatToTf32Bits(value);
-    for (int b = 0; b < ElementSize(precision); ++b) bytes[i + b] = static_cast<unsigned char>(bits >> 8 * b);
+  const int size = ElementSize(precision);
+  for (size_t i = 0; i < bytes.size(); i += size) {
+    const uint32_t bits = FormatBits((precision == Precision::kFp8 ? 100 : 1) * uniform(random), precision);
+    std::memcpy(&bytes[i], &bits, size);
   }
   return bytes;
 }

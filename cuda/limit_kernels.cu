@@ -1,6 +1,7 @@
 // Loops that do one thing as fast as a multiprocessor can, for limits.cc: nothing but registers, or one
 // stream of loads. The results are stored so that the compiler keeps the work.
 #include "cuda/element.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/limit_kernels.h"
 #include "cuda/ptx_sm90a.cuh"
 

@@ -1,10 +1,10 @@
 // Everything in the kernels that is not plain C++: inline PTX, CUDA's types and qualifiers, dynamic shared
-// memory and the launch itself. With REPVGG_EMULATOR the same names come from test/emulator/cuda_emulated.h,
-// which runs the kernels on the CPU; kernels include nothing else of CUDA.
+// memory. With REPVGG_EMULATOR the same names come from test/emulator/cuda_emulated.h, which runs the kernels
+// on the CPU; kernels include nothing else of CUDA.
 //
-// Rules for kernels, so that one source runs in both places: no <<<>>>, no __shared__ (SharedMemory()
-// instead), no divergent warp operation, block sizes in whole warps, shared memory written in whole 4-byte
-// words.
+// Rules for kernels, so that one source runs in both places: launched by launch.cuh, no __shared__
+// (SharedMemory() instead), no divergent warp operation, block sizes in whole warps, shared memory written in
+// whole 4-byte words.
 //
 // Fragment layouts are those of the PTX ISA manual, "Matrix multiply-accumulate operation using mma". Lane l
 // is written (g, t) = (l / 4, l % 4):
@@ -26,9 +26,6 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <mma.h>
-
-#include <cstdlib>
-#include <cstring>
 
 #define REPVGG_DEVICE __device__ __forceinline__
 #ifdef __CUDA_ARCH__
@@ -276,107 +273,6 @@ REPVGG_DEVICE void AllowNextKernel() {
 #if REPVGG_ARCH >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
-}
-
-// The architecture, 90 for 9.0, whose code of a kernel this device runs: REPVGG_ARCH / 10 in it. 0 on errors.
-template <typename... Parameters>
-int MachineCode(void (*kernel)(Parameters...)) {
-  cudaFuncAttributes attributes;
-  return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess ? attributes.ptxVersion : 0;
-}
-
-// Lets blocks of the kernel have more than 48 KB of shared memory, which has to be asked for, per kernel and
-// device: all that there is, so that threads that launch a kernel with different sizes do not take it from
-// each other. Asking again costs next to nothing, and remembering would be hidden state.
-template <typename... Parameters>
-cudaError_t AllowSharedMemory(void (*kernel)(Parameters...)) {
-  int device = 0, most = 0;
-  if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  const auto error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  if (error != cudaSuccess) return error;
-  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
-}
-
-inline cudaLaunchAttribute ClusterAttribute(int blocks) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {static_cast<unsigned>(blocks), 1, 1};
-  return attribute;
-}
-
-// kernel<<<grid, block, shared_bytes, stream>>>(arguments...), of which each `cluster` blocks are one.
-template <typename... Parameters, typename... Arguments>
-cudaError_t LaunchAs(bool overlapped, int cluster, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-                     size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
-  if (shared_bytes > 48 * 1024) {
-    if (const cudaError_t error = AllowSharedMemory(kernel); error != cudaSuccess) return error;
-  }
-  cudaLaunchConfig_t config = {};
-  config.gridDim = grid;
-  config.blockDim = block;
-  config.dynamicSmemBytes = shared_bytes;
-  config.stream = stream;
-  cudaLaunchAttribute attributes[2] = {};
-  config.attrs = attributes;
-  if (overlapped) {
-    cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-  }
-  if (cluster > 1) attributes[config.numAttrs++] = ClusterAttribute(cluster);
-  return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
-}
-
-template <typename... Parameters, typename... Arguments>
-cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-                   cudaStream_t stream, const Arguments&... arguments) {
-  return LaunchAs(false, 1, kernel, grid, block, shared_bytes, stream, arguments...);
-}
-
-// Whether kernels may start while those ahead of them end: on Hopper, whose machine code waits for them, and
-// with drivers that know such launches in graphs (since CUDA 12.3). Later GPUs could do it too; recording it
-// has been reported to fail there.
-template <typename... Parameters>
-bool CanOverlap(void (*kernel)(Parameters...)) {
-  static const bool off = [] {
-    const char* const wanted = std::getenv("REPVGG_OVERLAP");
-    return wanted != nullptr && std::strcmp(wanted, "off") == 0;
-  }();
-  cudaFuncAttributes code;
-  int driver = 0;
-  return !off && cudaDriverGetVersion(&driver) == cudaSuccess && driver >= 12030 &&
-         cudaFuncGetAttributes(&code, kernel) == cudaSuccess && code.ptxVersion == 90 &&
-         code.binaryVersion == 90;
-}
-
-// The same for a kernel that calls WaitForPreviousKernel: it may start while the one ahead of it ends, if
-// CanOverlap, and not with REPVGG_OVERLAP=off in the environment.
-template <typename... Parameters, typename... Arguments>
-cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-                             cudaStream_t stream, const Arguments&... arguments) {
-  return LaunchAs(CanOverlap(kernel), 1, kernel, grid, block, shared_bytes, stream, arguments...);
-}
-
-// The same for as many clusters of `cluster` blocks as the device has room for at a time, but `most` at most.
-// The multiprocessors of a part of the chip may be no multiple of `cluster`, so that not all of them are
-// used.
-template <typename... Parameters, typename... Arguments>
-cudaError_t LaunchClusters(void (*kernel)(Parameters...), int cluster, int most, dim3 block,
-                           size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
-  if (const auto error = AllowSharedMemory(kernel); error != cudaSuccess) return error;
-  cudaLaunchAttribute attribute = ClusterAttribute(cluster);
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(cluster);
-  config.blockDim = block;
-  config.dynamicSmemBytes = shared_bytes;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  int clusters = 0;
-  const auto error = cudaOccupancyMaxActiveClusters(&clusters, kernel, &config);
-  if (error != cudaSuccess) return error;
-  if (clusters == 0) return cudaErrorInvalidConfiguration;
-  return LaunchAs(CanOverlap(kernel), cluster, kernel, dim3((clusters < most ? clusters : most) * cluster),
-                  block, shared_bytes, stream, arguments...);
 }
 
 }  // namespace repvgg::cuda

@@ -2,7 +2,7 @@
 #pragma once
 
 #ifdef REPVGG_EMULATOR
-#include "test/emulator/cuda_emulated.h"
+#include "test/emulator/runtime_emulated.h"
 #else
 #include <cuda_runtime_api.h>
 #endif

@@ -3,6 +3,7 @@
 // maps. (Pooling in the convolution's epilogue would save the other read.)
 #include "cuda/element.cuh"
 #include "cuda/head.h"
+#include "cuda/launch.cuh"
 #include "cuda/squeeze_excite.h"
 
 namespace repvgg::cuda {

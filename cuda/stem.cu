@@ -18,6 +18,7 @@
 //
 // Limits. Any size and number of channels. fp16 and bf16 have stem_mma.cu, which this is slower than.
 #include "cuda/element.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/stem.h"
 
 namespace repvgg::cuda {
@@ -124,14 +125,6 @@ cudaError_t LaunchWidth(const Stem& stem, cudaStream_t stream) {
 }
 
 }  // namespace
-
-std::vector<float> NormalizationTable(const std::array<float, 3>& mean, const std::array<float, 3>& stddev) {
-  std::vector<float> table;
-  for (int c = 0; c < 3; ++c) {
-    for (int v = 0; v < 256; ++v) table.push_back((static_cast<float>(v) / 255.0f - mean[c]) / stddev[c]);
-  }
-  return table;
-}
 
 std::vector<float> PackStem(const float* weight, int out_channels) {
   const int packed_channels = DivideUp(out_channels, kStemPackedChannels) * kStemPackedChannels;

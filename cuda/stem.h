@@ -1,8 +1,6 @@
 // Host side of stem.cu and stem_mma.cu.
 #pragma once
 
-#include <array>
-
 #include "cuda/convolution.h"
 #include "cuda/runtime.h"
 
@@ -11,7 +9,7 @@ namespace repvgg::cuda {
 // The first layer: conv3x3 with stride 2 over normalised pixels, bias, ReLU.
 struct Stem {
   const uint8_t* in = nullptr;        // [batch][height][width][3]
-  const float* normalized = nullptr;  // [3][256], from NormalizationTable
+  const float* normalized = nullptr;  // [3][256], NormalizationTable of engine/normalization.h
   const float* weight = nullptr;      // From PackStem
   const float* bias = nullptr;        // [out_channels]
   void* out = nullptr;                // [batch][out_height][out_width][out_channels]
@@ -24,9 +22,6 @@ struct Stem {
   constexpr int out_height() const { return (height + 1) / 2; }
   constexpr int out_width() const { return (width + 1) / 2; }
 };
-
-// (v / 255 - mean) / stddev for every channel and value, computed as the CPU backend does.
-std::vector<float> NormalizationTable(const std::array<float, 3>& mean, const std::array<float, 3>& stddev);
 
 inline constexpr int kStemPackedChannels = 64;
 

@@ -28,6 +28,7 @@
 // form and no squeeze-and-excite, which work on the map between; fp32, tf32 and fp8 have separate kernels
 // only.
 #include "cuda/direct_mma.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/stem_fused.h"
 #include "cuda/stem_mma.cuh"
 
@@ -242,11 +243,10 @@ __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
 
 template <typename Tile>
 cudaError_t LaunchTile(const Stem& stem, const Convolution& next, cudaStream_t stream) {
-  int device = 0, multiprocessors = 0, shared_bytes = 0;
-  if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  auto error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  int multiprocessors = 0, shared_bytes = 0;
+  auto error = DeviceAttribute(cudaDevAttrMultiProcessorCount, &multiprocessors);
   if (error != cudaSuccess) return error;
-  error = cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+  error = DeviceAttribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, &shared_bytes);
   if (error != cudaSuccess) return error;
   constexpr int kReserved = 1024;  // Shared memory of each block that is the system's.
   const int fitting = shared_bytes / (Tile::kSharedBytes + kReserved);

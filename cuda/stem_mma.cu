@@ -12,6 +12,7 @@
 // 48 us at 4.3 TB/s, where stem.cu's multiply-adds alone take 94 us at their peak.
 //
 // Limits. sm_75, for fp8 sm_90. Channels in multiples of 8.
+#include "cuda/launch.cuh"
 #include "cuda/stem_mma.cuh"
 
 namespace repvgg::cuda {
@@ -69,9 +70,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfMultiprocessor) StemMmaKern
 
 template <Precision kPrecision, int kTiles>
 cudaError_t LaunchWidth(const Stem& stem, cudaStream_t stream) {
-  int device = 0, multiprocessors = 0;
-  if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  const auto error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  int multiprocessors = 0;
+  const auto error = DeviceAttribute(cudaDevAttrMultiProcessorCount, &multiprocessors);
   if (error != cudaSuccess) return error;
   const int tiles =
       DivideUp(stem.out_width(), kTileSide) * DivideUp(stem.out_height(), kTileSide) * stem.batch;

@@ -5,6 +5,7 @@
 // few MB in L2.
 //
 // Limits. Fp16 and bf16, channels in multiples of 4.
+#include "cuda/launch.cuh"
 #include "cuda/sum_parts.cuh"
 #include "cuda/sum_splits.h"
 

@@ -7,6 +7,7 @@
 //
 // Limits. Any channels, stride 1 and 2.
 #include "cuda/element.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/train_form.h"
 
 namespace repvgg::cuda {

@@ -1,13 +1,12 @@
 #include "cuda/winograd_chain.h"
 
 #include <algorithm>
-#include <array>
 #include <climits>
-#include <cmath>
 #include <cstring>
 
 #include "cuda/formats.h"
 #include "cuda/tile_shape.h"
+#include "engine/winograd_weights.h"
 
 namespace repvgg::cuda {
 
@@ -29,24 +28,6 @@ int Tiles(const Convolution& layer, int tile_side) {
 size_t HalfWorkspace(const Convolution& layer, int tile_side) {
   const int channels = std::max(layer.in_channels, layer.out_channels);
   return size_t{2} * Positions(tile_side) * Tiles(layer, tile_side) * channels;
-}
-
-// Rows of G: powers of a point over the product of its differences from the other finite points; infinity
-// comes last.
-std::vector<std::array<double, 3>> WeightTransform(int tile_side) {
-  std::vector<double> points = {0, 1, -1};
-  if (tile_side == 4) points = {0, std::sqrt(0.5), -std::sqrt(0.5), std::sqrt(2.0), -std::sqrt(2.0)};
-  std::vector<std::array<double, 3>> rows;
-  for (const double point : points) {
-    double product = 1;
-    for (const double other : points) product *= point == other ? 1 : point - other;
-    // The input transforms of winograd.cuh have the opposite sign in F(2x2)'s first row and, of two, in the
-    // last.
-    const double scale = tile_side == 2 && point == 0 ? -product : product;
-    rows.push_back({1 / scale, point / scale, point * point / scale});
-  }
-  rows.push_back({0, 0, 1});
-  return rows;
 }
 
 std::span<const GemmSm90aTile> Sm90aTiles(Precision precision) {
@@ -80,7 +61,7 @@ cudaError_t LaunchProductsSm90a(const ChainProducts& products, Precision precisi
   gemm.batches = products.positions * products.groups;
   gemm.groups = products.groups;
   gemm.depth = products.group_in;
-  return LaunchOnEveryMultiprocessor(shape, gemm, stream);
+  return shape.launch(gemm, stream);
 }
 
 }  // namespace
@@ -113,18 +94,15 @@ std::vector<unsigned char> PackChain(const Convolution& layer, const float* weig
                                      int tile_side) {
   const int group_in = layer.group_in(), group_out = layer.group_out(), side = tile_side + 2;
   const size_t blocks = DivideUp(group_in, kBoxChannels);
-  const auto rows = WeightTransform(tile_side);
   std::vector<unsigned char> packed(size_t{2} * Positions(tile_side) * layer.groups * blocks * group_out *
                                     kBoxChannels);
   for (int k = 0; k < layer.out_channels; ++k) {
     for (int c = 0; c < group_in; ++c) {
-      const float* const w = weight + (static_cast<size_t>(k) * group_in + c) * 9;
+      double u[kLargestWinogradSide][kLargestWinogradSide];
+      TransformKernel(tile_side, tile_side, weight + (static_cast<size_t>(k) * group_in + c) * 9, u);
       for (int p = 0; p < Positions(tile_side); ++p) {
-        double sum = 0;
-        for (int tap = 0; tap < 9; ++tap) sum += rows[p / side][tap / 3] * w[tap] * rows[p % side][tap % 3];
-        const float value = static_cast<float>(sum / kChainInputScale);
-        const uint16_t bits =
-            precision == Precision::kFp16 ? FloatToHalfBits(value) : FloatToBFloat16Bits(value);
+        const uint32_t bits =
+            FormatBits(static_cast<float>(u[p / side][p % side] / kChainInputScale), precision);
         const size_t block =
             (static_cast<size_t>(p) * layer.groups + k / group_out) * blocks + c / kBoxChannels;
         const size_t at = (block * group_out + k % group_out) * kBoxChannels + c % kBoxChannels;

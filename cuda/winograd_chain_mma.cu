@@ -8,6 +8,7 @@
 // Where time goes. Expected, not measured: at 192 to 768 channels in, 6 to 24 steps, the pipeline's start and
 // the epilogue are a third to a tenth of the products.
 #include "cuda/direct_mma.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/winograd_chain.h"
 
 namespace repvgg::cuda {

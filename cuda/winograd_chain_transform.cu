@@ -12,6 +12,7 @@
 // reads and writes 2.25 (F(4x4)) or 4 (F(2x2)) values for each of its map's, more where tiles overlap the
 // border (14 x 14 under F(4x4): 2.9), where an unchained layer does so and reads and writes its maps besides.
 #include "cuda/element.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/winograd.cuh"
 #include "cuda/winograd_chain.h"
 

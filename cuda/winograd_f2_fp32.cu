@@ -16,6 +16,7 @@
 //
 // Limits. One block on a multiprocessor; needs 96 KB of shared memory, so not sm_75. Channels of a group in
 // multiples of 4.
+#include "cuda/launch.cuh"
 #include "cuda/winograd_f2.cuh"
 #include "cuda/winograd_f2_family.h"
 

@@ -15,6 +15,7 @@
 // shared memory. A gain over direct convolution is plausible on sm_80 and sm_86, not on Hopper.
 //
 // Limits. sm_80. One block on a multiprocessor. Channels of a group in multiples of 8.
+#include "cuda/launch.cuh"
 #include "cuda/winograd_f2.cuh"
 #include "cuda/winograd_f2_family.h"
 

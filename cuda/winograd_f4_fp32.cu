@@ -21,6 +21,7 @@
 // Limits. Channels of a group in multiples of 4.
 #include "cuda/element.cuh"
 #include "cuda/fp32_tile.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/winograd.cuh"
 #include "cuda/winograd_f4.h"
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstring>
-#include <tuple>
 
 #include "test/emulator/emulator.h"
 #include "test/emulator/formats.h"
@@ -165,45 +164,7 @@ inline void WmmaStore(float* to, const WmmaSum& from, int pitch) {
   emulator::StoreSumPart(to, from.part, pitch);
 }
 
-template <typename... Parameters>
-int MachineCode(void (*)(Parameters...)) {
-  return REPVGG_ARCH / 10;
-}
-template <typename... Parameters>
-bool CanOverlap(void (*)(Parameters...)) {
-  return true;
-}
 inline void WaitForPreviousKernel() { emulator::WaitForPreviousKernel(); }
 inline void AllowNextKernel() {}
-
-template <typename... Parameters, typename... Arguments>
-cudaError_t LaunchAs(bool overlapped, int cluster, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-                     size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
-  constexpr unsigned kMost = 65535;  // In any dimension but the first.
-  if (grid.y > kMost || grid.z > kMost) return cudaErrorInvalidConfiguration;
-  const std::tuple<Parameters...> copies{static_cast<Parameters>(arguments)...};
-  return emulator::Submit(stream, [=] {
-    emulator::Run(
-        {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
-        [&] { std::apply(kernel, copies); }, overlapped, cluster);
-  });
-}
-template <typename... Parameters, typename... Arguments>
-cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-                   cudaStream_t stream, const Arguments&... arguments) {
-  return LaunchAs(false, 1, kernel, grid, block, shared_bytes, stream, arguments...);
-}
-template <typename... Parameters, typename... Arguments>
-cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-                             cudaStream_t stream, const Arguments&... arguments) {
-  return LaunchAs(true, 1, kernel, grid, block, shared_bytes, stream, arguments...);
-}
-// Two at a time, so that persistent kernels have several tiles to do.
-template <typename... Parameters, typename... Arguments>
-cudaError_t LaunchClusters(void (*kernel)(Parameters...), int cluster, int most, dim3 block,
-                           size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
-  return LaunchAs(true, cluster, kernel, dim3((most < 2 ? most : 2) * cluster), block, shared_bytes, stream,
-                  arguments...);
-}
 
 }  // namespace repvgg::cuda

@@ -1,5 +1,6 @@
 #include "test/emulator/descriptor_probe.h"
 
+#include "cuda/launch.cuh"
 #include "cuda/ptx_sm90a.cuh"
 
 namespace repvgg::emulator {

@@ -1,5 +1,7 @@
 #include "test/emulator/planted_faults.h"
 
+#include "cuda/launch.cuh"
+
 namespace repvgg::emulator {
 namespace {
 

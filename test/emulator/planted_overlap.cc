@@ -1,5 +1,6 @@
 #include "test/emulator/planted_overlap.h"
 
+#include "cuda/launch.cuh"
 #include "cuda/ptx_sm90a.cuh"
 
 namespace repvgg::emulator {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "cuda/launch.cuh"
 #include "cuda/ptx_sm90a.cuh"
 
 namespace repvgg::emulator {

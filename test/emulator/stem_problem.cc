@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/normalization.h"
 #include "test/emulator/layers.h"
 
 namespace repvgg::emulator {
@@ -13,7 +14,7 @@ StemProblem MakeStemProblem(const cuda::Stem& stem) {
   for (const float value : RandomNormal(static_cast<size_t>(stem.batch) * height * width * 3, 90, 4)) {
     problem.pixels.push_back(static_cast<uint8_t>(std::min(std::abs(value), 255.0f)));
   }
-  problem.normalized = cuda::NormalizationTable({0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f});
+  problem.normalized = NormalizationTable({0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f});
   problem.weight = RandomNormal(static_cast<size_t>(channels) * 27, 0.27, 5);
   problem.bias = RandomNormal(channels, 0.1, 6);
   for (int i = 0; i < stem.batch * stem.out_height() * stem.out_width(); ++i) {

@@ -103,24 +103,23 @@ Words4 LoadMatrices(const void* row, int count) {
   return worker->warp().out.words[worker->lane()];
 }
 
+// Each lane writes its row itself, as the hardware does.
 void StoreMatrices(void* row, Words4 values, int count) {
-  const auto bytes = static_cast<unsigned char*>(row);
-  if (worker->lane() < 8 * count) {
-    if (reinterpret_cast<uintptr_t>(row) % 16 != 0) Complain(Fault::kMisaligned, HERE, "stmatrix");
-    CheckAccess(row, 16, true, HERE);
-  }
-  static thread_local unsigned char* rows[kMaxWarps][kWarp];
-  const int warp = worker->current->thread / kWarp;
-  rows[warp][worker->lane()] = bytes;
   Together(
-      WarpOperation::kStoreMatrices, ~0u, [&](Warp& own, int lane) { own.out.words[lane] = values; },
-      [&](Warp& own) {
-        for (int lane = 0; lane < kWarp; ++lane) {
-          for (int i = 0; i < count; ++i) {
-            std::memcpy(rows[warp][8 * i + lane / 4] + lane % 4 * 4, &own.out.words[lane].word[i], 4);
+      WarpOperation::kStoreMatrices, ~0u, [&](Warp& warp, int lane) { warp.in.row[lane] = values; },
+      [&](Warp& warp) {
+        for (int lane = 0; lane < 8 * count; ++lane) {
+          for (int t = 0; t < 4; ++t) {
+            warp.out.words[lane].word[t] = warp.in.row[lane % 8 * 4 + t].word[lane / 8];
           }
         }
       });
+  if (worker->lane() >= 8 * count) return;
+  if (reinterpret_cast<uintptr_t>(row) % 16 != 0) {
+    Complain(Fault::kMisaligned, HERE, "stmatrix of a row that is not aligned to 16 bytes");
+  }
+  CheckAccess(row, 16, true, HERE);
+  std::memcpy(row, &worker->warp().out.words[worker->lane()], 16);
 }
 
 MmaResult MultiplyMatrices(MmaType type, MmaOperands operands) {

@@ -72,11 +72,7 @@ inline std::vector<unsigned char> Encode(const std::vector<float>& values, Preci
   const size_t size = cuda::ElementSize(precision);
   std::vector<unsigned char> bytes(values.size() * size);
   for (size_t i = 0; i < values.size(); ++i) {
-    const uint32_t bits = precision == Precision::kFp8    ? FloatToE4m3Bits(values[i])
-                          : precision == Precision::kFp16 ? cuda::FloatToHalfBits(values[i])
-                          : precision == Precision::kBf16 ? cuda::FloatToBFloat16Bits(values[i])
-                          : precision == Precision::kTf32 ? cuda::FloatToTf32Bits(values[i])
-                                                          : std::bit_cast<uint32_t>(values[i]);
+    const uint32_t bits = cuda::FormatBits(values[i], precision);
     std::memcpy(&bytes[i * size], &bits, size);
   }
   return bytes;

@@ -1,3 +1,4 @@
+#include "cuda/launch.cuh"
 #include "cuda/ptx.cuh"
 #include "test/gpu/wrappers.h"
 
