@@ -1,5 +1,5 @@
 import {randomBytes} from 'node:crypto';
-import {readFile, stat, truncate} from 'node:fs/promises';
+import {readFile} from 'node:fs/promises';
 import test from 'ava';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {RepVGGError} from '../../ts/errors.ts';
@@ -173,17 +173,6 @@ test('a path that is none', async t => {
     code: 'ERR_INVALID_ARGUMENT',
     message: 'Expected the path of a checkpoint for path but received undefined.',
   });
-});
-
-test('a file cut while it is open', async t => {
-  const path = await folder.write(await readFile(fixture('narrow.deploy.legacy.pth')));
-  await using checkpoint = await openCheckpoint(path);
-  await truncate(path, (await stat(path)).size - 1);
-  const last = [...checkpoint.tensors.values()].map(tensor => tensor.read());
-  const results = await Promise.allSettled(last);
-  const errors = results.filter(({status}) => status === 'rejected') as PromiseRejectedResult[];
-  t.is(errors.length, 1);
-  t.is(errors[0]!.reason.code, 'ERR_CHECKPOINT_TRUNCATED');
 });
 
 test('a flipped bit in the weights', async t => {

@@ -6,6 +6,15 @@ import {openRegularFile} from '../files.ts';
 /** The most bytes that one read call may ask for on every platform. */
 const maxReadBytes = 2 ** 30;
 
+/**
+ * Of a small range, all these bytes around it are read and kept for a while: those beside it are asked for next, and a read
+ * takes much longer than a copy.
+ */
+const pageBytes = 2 ** 16;
+
+/** For a few readers at different places. */
+const keptPages = 8;
+
 /** Reads up to `length` bytes into the start of `target` and resolves to their number, 0 at the end. */
 type ReadAt = (target: Uint8Array, length: number, position: number) => Promise<number>;
 
@@ -37,6 +46,8 @@ export class CheckpointFile {
   /** Null where the file is in memory. */
   readonly #handle: FileHandle | null;
   readonly #siblings: CheckpointFile[] = [];
+  /** By their number, the last used at the end. */
+  readonly #pages = new Map<number, Promise<Buffer>>();
   /** Who has the descriptor. */
   readonly #lent = new Set<Promise<unknown>>();
   #closed = false;
@@ -120,6 +131,36 @@ export class CheckpointFile {
   async readInto(target: Uint8Array, position: number, what: string): Promise<void> {
     this.checkEnd(position + target.length, what);
     if (this.#closed) throw new RepVGGError('ERR_DISPOSED', `Checkpoint ${this.path} is closed.`);
+    if (!this.#handle || target.length > pageBytes / 2) return this.#fill(target, position, what);
+    for (let done = 0; done < target.length; ) {
+      const index = Math.floor((position + done) / pageBytes);
+      const page = await this.#page(index, what);
+      const start = position + done - index * pageBytes;
+      const part = page.subarray(start, start + target.length - done);
+      target.set(part, done);
+      done += part.length;
+    }
+  }
+
+  #page(index: number, what: string): Promise<Buffer> {
+    const page = this.#pages.get(index) ?? this.#readPage(index, what);
+    this.#pages.delete(index);
+    this.#pages.set(index, page);
+    for (const oldest of this.#pages.keys()) {
+      if (this.#pages.size <= keptPages) break;
+      this.#pages.delete(oldest);
+    }
+    return page;
+  }
+
+  async #readPage(index: number, what: string): Promise<Buffer> {
+    const start = index * pageBytes;
+    const page = Buffer.allocUnsafeSlow(Math.min(pageBytes, this.size - start));
+    await this.#fill(page, start, what);
+    return page;
+  }
+
+  async #fill(target: Uint8Array, position: number, what: string): Promise<void> {
     for (let done = 0; done < target.length; ) {
       const length = Math.min(target.length - done, maxReadBytes);
       const rest = done === 0 ? target : target.subarray(done);

@@ -19,9 +19,6 @@ const bombFactor = 100;
 /** Nothing deflates to less than this part of it: 258 bytes of a match take two bits at least. */
 const mostDeflated = 1032;
 
-/** Some dozen entries of the directory. */
-const windowBytes = 2 ** 13;
-
 const inflate = promisify(inflateRaw);
 
 /** A zip file of checkpoint tensors, read entry by entry. */
@@ -179,10 +176,6 @@ export class ZipArchive {
 /** Lets yauzl read through the bounds checks of CheckpointFile: an offset beyond the file is an error, not a crash. */
 class FileReader extends RandomAccessReader {
   readonly #file: CheckpointFile;
-  /** What was read last, and where. yauzl reads the directory in two small steps per entry. */
-  #window: Buffer = Buffer.alloc(0);
-  #start = 0;
-
   constructor(file: CheckpointFile) {
     super();
     this.#file = file;
@@ -209,12 +202,7 @@ class FileReader extends RandomAccessReader {
         `its zip directory points to byte ${position} of ${size}`,
       );
     }
-    if (position < this.#start || position + target.length > this.#start + this.#window.length) {
-      const length = Math.min(Math.max(target.length, windowBytes), size - position);
-      this.#window = await this.#file.read(position, length, 'the zip directory');
-      this.#start = position;
-    }
-    this.#window.copy(target, 0, position - this.#start);
+    await this.#file.readInto(target, position, 'the zip directory');
   }
 }
 
