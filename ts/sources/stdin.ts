@@ -2,6 +2,7 @@ import {isImage} from '../encoded_image.ts';
 import type {SourceFormat} from './options.ts';
 import {peek} from './read_stream.ts';
 import {imageColumns} from './table.ts';
+import {isTarHeader, tarBlockBytes} from './tar_members.ts';
 
 /**
  * Standard input, and what it looks like: a tar, an image, Parquet, JSON, a table whose first line has two columns or more and one of
@@ -11,13 +12,11 @@ export async function sniffStdin(
   input: AsyncIterable<Uint8Array> = process.stdin,
 ): Promise<{stream: AsyncGenerator<Uint8Array>; sniffed: SourceFormat}> {
   // Fewer bytes are enough where they show what it is: someone may be typing.
-  const {head, stream} = await peek(input, tarHeaderBytes, beginsAsText);
+  const {head, stream} = await peek(input, tarBlockBytes, beginsAsText);
   return {stream, sniffed: formatOf(head)};
 }
 
-const tarHeaderBytes = 512;
 const tarMagic = {word: 'ustar', offset: 257};
-const tarChecksum = {begin: 148, end: 156};
 
 const beginsAsText = (head: Buffer): boolean => /^[\t\n\r\x20-\x7e]*\n/.test(head.toString('latin1'));
 
@@ -33,16 +32,13 @@ function formatOf(head: Buffer): SourceFormat {
   return hasImageColumn(firstLine, '\t') ? 'tsv' : 'list';
 }
 
-/** By its mark, or as tars before POSIX had none, by the sum of the header's bytes, with blanks in its own place. */
+/** By its mark, or as tars before POSIX had none, by a header's checksum. */
 function isTar(head: Buffer): boolean {
   const {word, offset} = tarMagic;
-  if (head.toString('latin1', offset, offset + word.length) === word) return true;
-  if (head.length < tarHeaderBytes) return false;
-  const {begin, end} = tarChecksum;
-  const digits = /^ *([0-7]+)[ \0]*$/.exec(head.toString('latin1', begin, end))?.[1];
-  let sum = (end - begin) * 0x20;
-  for (let i = 0; i < tarHeaderBytes; i++) if (i < begin || i >= end) sum += head[i]!;
-  return digits !== undefined && Number.parseInt(digits, 8) === sum;
+  return (
+    head.toString('latin1', offset, offset + word.length) === word ||
+    isTarHeader(head.subarray(0, tarBlockBytes))
+  );
 }
 
 function hasImageColumn(line: string, delimiter: string): boolean {

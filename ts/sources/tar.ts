@@ -1,10 +1,10 @@
-import {createTarDecoder, type ParsedTarEntry} from 'modern-tar';
 import {isImageName, mostImageBytes} from '../encoded_image.ts';
 import {RepVGGError} from '../errors.ts';
 import {fromJson} from '../plain_text.ts';
 import type {SourceFile} from './options.ts';
 import {peek, readStream} from './read_stream.ts';
 import type {Records, SourceRecord, UnreadableRecord} from './record.ts';
+import {type Member, readMembers} from './tar_members.ts';
 
 const maxTextBytes = 2 ** 20;
 
@@ -19,25 +19,20 @@ export async function* readTar(file: SourceFile): Records {
   const imageColumn = file.imageColumn?.toLowerCase();
   let sample: Sample | undefined;
   try {
-    for await (const {header, body} of await decode(file)) {
-      const {name, type, size, linkname} = header;
+    for await (const member of readMembers(await open(file))) {
+      const {name, kind} = member;
       const [key, extension] = splitName(name);
       if (sample && (sample.key !== key || sample.bytes > maxSampleBytes)) {
         yield* sample.records();
         sample = undefined;
       }
       const isImage = imageColumn === undefined ? isImageName(name) : extension === imageColumn;
-      const isFile = type === 'file';
-      if (type !== 'directory' && (isImage || (isFile && (extension === 'cls' || extension === 'json')))) {
-        sample ??= new Sample(key);
-        const id = `${file.path}/${name}`;
-        if (!isFile) sample.addOther(id, linkname ? `it is a link to ${linkname}` : 'it is no file');
-        else if (isImage) await sample.addImage({name, size, body}, id);
-        else await sample.addText({name, size, body}, extension, id);
-      }
-      // The next member comes after what is left of this one. To cancel() it would be shorter, but modern-tar 0.8.6 then
-      // waits forever where the following one is in the same chunk and long.
-      for await (const _ of body);
+      const isText = extension === 'cls' || extension === 'json';
+      if (kind === 'directory' || !(isImage || (isText && kind !== 'link'))) continue;
+      sample ??= new Sample(key);
+      const id = `${file.path}/${name}`;
+      if (isImage) await sample.addImage(member, id);
+      else await sample.addText(member, extension, id);
     }
   } catch (cause) {
     if (sample) yield* sample.records();
@@ -49,14 +44,10 @@ export async function* readTar(file: SourceFile): Records {
   if (sample) yield* sample.records();
 }
 
-/** Members have to be read or cancelled in turn. */
-async function decode(file: SourceFile): Promise<ReadableStream<ParsedTarEntry>> {
+async function open(file: SourceFile): Promise<AsyncIterable<Uint8Array>> {
   const {head, stream} = await peek(readStream(file), 2);
-  const bytes = ReadableStream.from(stream);
   const isGzip = head[0] === 0x1f && head[1] === 0x8b;
-  return (isGzip ? bytes.pipeThrough(new DecompressionStream('gzip')) : bytes).pipeThrough(
-    createTarDecoder({strict: true}),
-  );
+  return isGzip ? ReadableStream.from(stream).pipeThrough(new DecompressionStream('gzip')) : stream;
 }
 
 /** "a/b.c.jpg" has the key "a/b" and the extension "c.jpg". */
@@ -66,24 +57,13 @@ function splitName(name: string): [key: string, extension: string] {
   return dot < 0 ? [name, ''] : [name.slice(0, dot), name.slice(dot + 1).toLowerCase()];
 }
 
-interface Member {
-  name: string;
-  size: number;
-  body: ReadableStream<Uint8Array>;
-}
-
-/** The bytes of a member. */
-async function bytesOf({name, size, body}: Member, limit: number): Promise<Uint8Array> {
-  if (size > limit) {
-    throw new RepVGGError('ERR_SOURCE', `Cannot read ${name}: it has more than ${limit / 2 ** 20} MiB.`);
-  }
-  const bytes = new Uint8Array(size);
-  let done = 0;
-  for await (const chunk of body) {
-    bytes.set(chunk, done);
-    done += chunk.length;
-  }
-  return bytes;
+/** The bytes of a member. What is called like an image need be no file, such as the second of two that tar found to be the same. */
+async function bytesOf({kind, target, size, read}: Member, limit: number): Promise<Uint8Array> {
+  if (kind === 'link') throw new Error(`it is a link to ${target}`);
+  if (kind === 'sparse') throw new Error('it is packed as a sparse file: pack it without --sparse');
+  if (kind !== 'file') throw new Error('it is no file');
+  if (size > limit) throw new Error(`it has more than ${limit / 2 ** 20} MiB`);
+  return read();
 }
 
 class Sample {
@@ -108,11 +88,6 @@ class Sample {
       // Where it is the tar that ends, the next member cannot be read either, which ends the source.
       this.#images.push(unreadable(id, cause));
     }
-  }
-
-  /** What is called like an image and is no file, such as the second of two that tar found to be the same. */
-  addOther(id: string, problem: string): void {
-    this.#images.push(unreadable(id, new Error(problem)));
   }
 
   async addText(member: Member, extension: string, id: string): Promise<void> {
@@ -143,7 +118,6 @@ class Sample {
 }
 
 function unreadable(id: string, cause: unknown): UnreadableRecord {
-  if (cause instanceof RepVGGError) return {id, error: cause};
   const reason = (cause as Error).message.replace(/\.$/, '');
   return {id, error: new RepVGGError('ERR_SOURCE', `Cannot read ${id}: ${reason}.`, {cause})};
 }
