@@ -65,14 +65,12 @@ const defaultLimitSeconds = 75;
 export function addBench(program: Command): void {
   program
     .command('bench')
-    .description('measure images per second on this machine, with weights that are made up')
+    .description('measure images per second on this machine, with synthetic weights')
     .addOption(
       new Option('--models <names>', 'variants, or "all"').argParser(list).default(['A0', 'A2'], 'A0,A2'),
     )
     .addOption(
-      new Option('--batch <sizes>', 'images that run together')
-        .argParser(sizes)
-        .default([1, 8, 32], '1,8,32'),
+      new Option('--batch <sizes>', 'images in a batch').argParser(sizes).default([1, 8, 32], '1,8,32'),
     )
     .addOption(
       new Option('--stage <names>', 'what to time: engine, pipeline, decode, preprocess')

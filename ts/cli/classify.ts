@@ -26,7 +26,7 @@ Examples:
 export function addClassify(program: Command): void {
   const command = program
     .command('classify')
-    .description('print the likeliest classes of each image, in order, as batches finish')
+    .description('print the likeliest classes of each image, in order')
     .argument(
       '<images...>',
       'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), their URLs, or folders of them',

@@ -56,7 +56,7 @@ Examples:
 export function addDemo(program: Command): void {
   program
     .command('demo')
-    .description('read handwritten digits with the network that comes along, before and after fusion')
+    .description('read handwritten digits with the bundled network, before and after fusion')
     .addOption(deviceOption())
     .addOption(threadsOption())
     .addOption(jsonOption())

@@ -50,17 +50,17 @@ export const jsonOption = (): Option => new Option('--json', 'print JSON, for pr
 export const architectureOption = (): Option =>
   new Option(
     '-a, --architecture <name>',
-    'what the checkpoint must hold, such as RepVGG-A0 (default: whatever it holds)',
+    'fail unless the checkpoint is this variant, such as RepVGG-A0 (default: any)',
   );
 
 export const epsOption = (): Option =>
   new Option(
     '--eps <x>',
-    'what batch normalisations add to the variance, 1e-3 for blocks of YOLOv6 and v7 (default: 1e-5)',
+    'epsilon of the batch normalisations: 1e-3 for blocks of YOLOv6 and v7 (default: 1e-5)',
   ).argParser(positiveNumber);
 
 export const deviceOption = (): Option =>
-  new Option('--device <name>', 'auto, cpu, cuda or cuda:N; cuda:0,cuda:1 shares batches out')
+  new Option('--device <name>', 'auto, cpu, cuda or cuda:N; cuda:0,cuda:1 spreads batches over both')
     .default('auto' satisfies DeviceName)
     .argParser(parseDevice);
 
@@ -75,19 +75,16 @@ export const precisionOption = (): Option =>
 export const calibrationOption = (): Option =>
   new Option(
     '--calibration <source>',
-    'images from which fp8 learns how large values are: a folder, list or tar',
+    'images that fp8 is calibrated with: a folder, list, table or tar, or "digits"',
   );
 
 const winogradOption = (): Option =>
-  new Option(
-    '--winograd <class>',
-    "which of Winograd's algorithms may be chosen: F(2x2) errs less than F(4x4)",
-  )
+  new Option('--winograd <class>', "Winograd's algorithms to choose from; F(2x2) is more precise than F(4x4)")
     .choices(winogradClasses)
     .default('auto' satisfies Winograd);
 
 export const formOption = (): Option =>
-  new Option('--form <form>', 'run the branches fused, or as they were trained')
+  new Option('--form <form>', 'run the fused network, or the branches as trained')
     .choices(['deploy', 'train'] satisfies Form[])
     .default('deploy');
 
@@ -95,19 +92,19 @@ export const threadsOption = (): Option =>
   new Option('--threads <n>', 'CPU threads (default: every core)').argParser(positiveInteger);
 
 export const batchSizeOption = (size = 32): Option =>
-  new Option('-b, --batch-size <n>', 'images that run together').default(size).argParser(positiveInteger);
+  new Option('-b, --batch-size <n>', 'images in a batch').default(size).argParser(positiveInteger);
 
 export const preprocessingOptions = (): Option[] => [
   new Option(
     '--resize <pixels>',
-    "resize the short side, 0 to leave it (default: the variant's, or as --crop says)",
+    "short side after resizing; 0 keeps the size (default: the variant's, or to fit --crop)",
   ).argParser(pixels),
   new Option('-r, --crop <pixels>', "side of the centre crop (default: the variant's)").argParser(pixels),
   new Option('--interpolation <name>', 'how to resize (default: bilinear)').choices([
     'bilinear',
     'bicubic',
   ] satisfies Interpolation[]),
-  new Option('--auto-orient', 'turn images as their EXIF orientation says, as torchvision does not'),
+  new Option('--auto-orient', 'apply the EXIF orientation, which torchvision ignores'),
   new Option(
     '--mean <r,g,b>',
     'subtracted from values of 0 to 1 (default: 0.485,0.456,0.406, as of ImageNet)',

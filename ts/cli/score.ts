@@ -50,26 +50,24 @@ Examples:
 export function addScore(program: Command): void {
   const command = program
     .command('score')
-    .description(
-      'score every image of a folder, table, tar or stream into a file, and resume where a run ended',
-    )
+    .description('score every image of a folder, table, tar or stream into a file; can resume')
     .argument('<source>', 'where the images are');
   addNetworkOptions(command);
   command
-    .option('-o, --output <file>', 'where the rows go; "-" is standard output', '-')
-    .option('--resume', 'go on with what an earlier run has written')
+    .option('-o, --output <file>', 'file of the rows; "-" is standard output', '-')
+    .option('--resume', 'continue an earlier run; does nothing if the output is complete')
     .option('-k, --top-k <k>', 'classes in each row', positiveInteger, 5)
-    .addOption(new Option('--embed', 'rows have the pooled features instead').conflicts('logits'))
-    .option('--logits', "rows have the classifier's output instead")
+    .addOption(new Option('--embed', 'write the pooled features in place of classes').conflicts('logits'))
+    .option('--logits', "write the classifier's output in place of classes")
     .option(
       '--fields <names>',
-      'fields of the source that rows have too, with commas between; "label" is one',
+      'fields of the source to copy into the rows, separated by commas; "label" is one',
       list,
     )
-    .option('--timing', 'rows have the time that their image took');
+    .option('--timing', 'add the time that each image took');
   addSourceOptions(command, ['image', ...labelledFormats]);
   command
-    .option('--id-column <name>', "of the rows' ids (default: id, or else the path)")
+    .option('--id-column <name>', "of the rows' ids (default: id, else the path)")
     .option('--root <folder>', "where relative paths start (default: the list's or table's own folder)")
     .option('--concurrency <n>', 'images read and decoded at the same time', positiveInteger)
     .option('--fetch-timeout <ms>', 'for the image of a URL (default: 30000)', positiveInteger)
