@@ -193,6 +193,13 @@ test('an architecture of one’s own is checked', t => {
     [{...valid, groups: 3}, /128 channels of stage2\.0 for groups/],
     [{...valid, widthMultiplier: [0.001, 1, 1, 1]}, /0 channels of stage0/],
     [{...valid, numClasses: -1}, /numClasses/],
+    [{...valid, name: 1}, /a string for name/],
+    [{...valid, squeezeExcite: {position: 'before', reduction: 4}}, /for squeezeExcite\.position/],
+    [{...valid, squeezeExcite: {position: 'before-relu'}}, /for squeezeExcite\.reduction/],
+    [
+      {...valid, squeezeExcite: {position: 'before-relu', reduction: 65}},
+      /64 channels of stage0 for squeeze/,
+    ],
   ] as const;
   for (const [options, message] of invalid) {
     t.throws(() => defineArchitecture(options as never), {code: 'ERR_INVALID_ARGUMENT', message});

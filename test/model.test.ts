@@ -195,7 +195,7 @@ test('what is no object of options, no signal and no list is refused by name', a
     [() => RepVGG.load('digits', {preprocessing: never(null)}), /^Expected an object for preprocessing/],
     [() => RepVGG.load('digits', {signal: never({})}), /^Expected an AbortSignal for signal/],
     [() => RepVGG.load('digits', {architecture: never(null)}), /^Expected a name or an architecture/],
-    [() => RepVGG.load('digits', {architecture: never({})}), /for architecture but received an object/],
+    [() => RepVGG.load('digits', {architecture: never({})}), /a string for architecture\.name/],
     [() => RepVGG.load('digits', {labels: never(null)}), /for labels but received null/],
     [() => model.classify(photos, never(null)), 'Expected an object for options but received null.'],
     [() => model.classifySettled(photos, never('x')), /^Expected an object for options/],

@@ -282,12 +282,21 @@ test('a checkpoint that is not the asked architecture says where it differs', t 
 
 test('what is no architecture is refused as one', t => {
   const {widths, ...rest} = smallNetwork;
-  for (const architecture of [null, 7, {}, [], rest, {...smallNetwork, groups: 0}, {...rest, widths: [8]}]) {
-    t.throws(() => load(small, {architecture: architecture as never}), {
-      code: 'ERR_INVALID_ARGUMENT',
-      message:
-        /^Expected a name or an architecture as defineArchitecture\(\) returns it for architecture but received /,
-    });
+  const whole = 'a name or an architecture as defineArchitecture() returns it for architecture';
+  for (const [architecture, expected] of [
+    [null, whole],
+    [7, whole],
+    [[], whole],
+    [{}, 'a string for architecture.name'],
+    [rest, 'an array of 5 positive integers for architecture.widths'],
+    [{...rest, widths: [8]}, 'an array of 5 positive integers for architecture.widths'],
+    [{...smallNetwork, widths: [8, 8, 0, 8, 8]}, 'positive integers for architecture.widths'],
+    [{...smallNetwork, groups: 0}, 'a positive integer for architecture.groups'],
+    [{...smallNetwork, squeezeExcite: undefined}, '"before-relu" or "after-relu" for architecture.squeezeEx'],
+  ] as const) {
+    const code = 'ERR_INVALID_ARGUMENT';
+    const {message} = t.throws(() => load(small, {architecture: architecture as never}), {code});
+    t.true(message.startsWith(`Expected ${expected}`), message);
   }
   t.notThrows(() => load(small, {architecture: smallNetwork}));
 });

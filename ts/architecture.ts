@@ -98,7 +98,8 @@ export const architectureNames: readonly string[] = variants.map(({name}) => nam
  * Describes a network of one's own. Stage widths follow the official rule: stage 0 has `min(64, 64 w0)` channels,
  * stages 1 to 4 have `64 w0`, `128 w1`, `256 w2` and `512 w3`, truncated.
  *
- * @throws {RepVGGError} ERR_INVALID_ARGUMENT when a number is out of range or channels do not divide into the groups
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT when a field is out of range, or channels do not divide into the groups or are
+ *   fewer than the reduction of squeeze-and-excite
  */
 export function defineArchitecture(options: ArchitectureOptions): Architecture {
   checkOptions(options);
@@ -110,22 +111,9 @@ export function defineArchitecture(options: ArchitectureOptions): Architecture {
     squeezeExcite = null,
     name = 'custom',
   } = options;
-  for (const [list, what] of [
-    [numBlocks, 'numBlocks'],
-    [widthMultiplier, 'widthMultiplier'],
-  ] as const) {
-    if (!Array.isArray(list) || list.length !== 4) throw invalidArgument(what, 'an array of 4 numbers', list);
-  }
-  for (const n of numBlocks) {
-    if (!Number.isInteger(n) || n < 1) throw invalidArgument('numBlocks', 'positive integers', n);
-  }
-  for (const w of widthMultiplier) {
-    if (!(w > 0 && w < 1024)) throw invalidArgument('widthMultiplier', 'numbers between 0 and 1024', w);
-  }
-  if (!Number.isInteger(groups) || groups < 1) throw invalidArgument('groups', 'a positive integer', groups);
-  if (!Number.isInteger(numClasses) || numClasses < 0) {
-    throw invalidArgument('numClasses', 'a non-negative integer', numClasses);
-  }
+  checkCommon({name, numBlocks, groups, numClasses, squeezeExcite});
+  const isMultiplier = (w: unknown): boolean => typeof w === 'number' && w > 0 && w < 1024;
+  checkList(widthMultiplier, 'widthMultiplier', 4, 'numbers between 0 and 1024', isMultiplier);
   const [w0, w1, w2, w3] = widthMultiplier;
   const stage1 = Math.trunc(64 * w0);
   const widths = [
@@ -137,13 +125,14 @@ export function defineArchitecture(options: ArchitectureOptions): Architecture {
   ] as const;
   const architecture: Architecture = {name, numBlocks, widths, groups, numClasses, squeezeExcite};
   for (const block of blockShapes(architecture)) {
-    if (
-      block.inChannels % block.groups !== 0 ||
-      block.outChannels % block.groups !== 0 ||
-      block.outChannels === 0
-    ) {
-      const channels = `${block.inChannels} and ${block.outChannels} channels`;
+    const {inChannels, outChannels} = block;
+    if (inChannels % block.groups !== 0 || outChannels % block.groups !== 0 || outChannels === 0) {
+      const channels = `${inChannels} and ${outChannels} channels`;
       throw invalidArgument('groups', `a divisor of the ${channels} of ${blockName(block)}`, groups);
+    }
+    if (squeezeExcite && block.squeezeChannels === 0) {
+      const most = `at most the ${outChannels} channels of ${blockName(block)}`;
+      throw invalidArgument('squeezeExcite.reduction', most, squeezeExcite.reduction);
     }
   }
   return architecture;
@@ -155,27 +144,44 @@ export function defineArchitecture(options: ArchitectureOptions): Architecture {
  * @throws {RepVGGError} ERR_INVALID_ARGUMENT
  */
 export function checkArchitecture(architecture: Architecture): void {
-  const {name, numBlocks, widths, groups, numClasses, squeezeExcite} = architecture ?? {};
-  const isPositive = (value: unknown): boolean => Number.isInteger(value) && (value as number) > 0;
-  const isList = (list: unknown, length: number): boolean =>
-    Array.isArray(list) && list.length === length && list.every(isPositive);
-  const isSqueezeExcite =
-    squeezeExcite === null ||
-    (['before-relu', 'after-relu'].includes(squeezeExcite?.position as string) &&
-      isPositive(squeezeExcite?.reduction));
-  const isArchitecture =
-    typeof name === 'string' &&
-    isList(numBlocks, 4) &&
-    isList(widths, 5) &&
-    isPositive(groups) &&
-    (numClasses === 0 || isPositive(numClasses)) &&
-    isSqueezeExcite;
-  if (isArchitecture) return;
-  throw invalidArgument(
-    'architecture',
-    'a name or an architecture as defineArchitecture() returns it',
-    architecture,
-  );
+  if (typeof architecture !== 'object' || architecture === null || Array.isArray(architecture)) {
+    const expected = 'a name or an architecture as defineArchitecture() returns it';
+    throw invalidArgument('architecture', expected, architecture);
+  }
+  checkCommon(architecture, 'architecture.');
+  checkList(architecture.widths, 'architecture.widths', 5, 'positive integers', isPositive);
+}
+
+/** What an architecture and the options of one have in common; `of` is whose fields they are, for people. */
+function checkCommon(fields: Omit<Architecture, 'widths'>, of = ''): void {
+  const {name, numBlocks, groups, numClasses, squeezeExcite} = fields;
+  if (typeof name !== 'string') throw invalidArgument(`${of}name`, 'a string', name);
+  checkList(numBlocks, `${of}numBlocks`, 4, 'positive integers', isPositive);
+  if (!isPositive(groups)) throw invalidArgument(`${of}groups`, 'a positive integer', groups);
+  if (numClasses !== 0 && !isPositive(numClasses))
+    throw invalidArgument(`${of}numClasses`, 'a non-negative integer', numClasses);
+  if (squeezeExcite === null) return;
+  const {position, reduction} = squeezeExcite ?? {};
+  if (position !== 'before-relu' && position !== 'after-relu')
+    throw invalidArgument(`${of}squeezeExcite.position`, '"before-relu" or "after-relu"', position);
+  if (!isPositive(reduction))
+    throw invalidArgument(`${of}squeezeExcite.reduction`, 'a positive integer', reduction);
+}
+
+function checkList(
+  list: unknown,
+  name: string,
+  length: number,
+  items: string,
+  isItem: (value: unknown) => boolean,
+): void {
+  if (!Array.isArray(list) || list.length !== length)
+    throw invalidArgument(name, `an array of ${length} ${items}`, list);
+  for (const item of list) if (!isItem(item)) throw invalidArgument(name, items, item);
+}
+
+function isPositive(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) > 0;
 }
 
 /**
