@@ -142,6 +142,20 @@ test(
   'ERR_CHECKPOINT_CORRUPT',
   /tensor y in part, which has no such tensor/,
 );
+for (const [what, bytes, message] of [
+  ['a pointer of Git LFS', 'version https://git-lfs.github.com/spec/v1\n', /git lfs pull/],
+  ['a page', '<!doctype html>', /expected a part of a checkpoint, .* but found text/],
+  [
+    'a pickle',
+    '\x80\x02}.',
+    /expected a part of a checkpoint, .* but the file begins with the bytes 80 02 7d 2e/,
+  ],
+] as const) {
+  test(`an index whose part is ${what}`, async t => {
+    const index = await indexed({weight_map: {x: 'part'}}, {part: Buffer.from(bytes, 'latin1')});
+    await t.throwsAsync(openCheckpoint(index), {code: 'ERR_CHECKPOINT_FORMAT', message});
+  });
+}
 test(
   'an index of two names that are one without those of wrappers',
   refusal,

@@ -15,6 +15,9 @@ const pageBytes = 2 ** 16;
 /** For a few readers at different places. */
 const keptPages = 8;
 
+/** Enough to tell containers apart: the first header of a tar has its mark at 257. */
+const headBytes = 512;
+
 /** Reads up to `length` bytes into the start of `target` and resolves to their number, 0 at the end. */
 type ReadAt = (target: Uint8Array, length: number, position: number) => Promise<number>;
 
@@ -113,6 +116,11 @@ export class CheckpointFile {
   /** @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED when the file ends before `what`, which ends at this byte, does */
   checkEnd(end: number, what: string): void {
     if (end > this.size) throw this.#truncated(this.size, end, what);
+  }
+
+  /** Reads the bytes by which containers are told. */
+  readHead(): Promise<Buffer> {
+    return this.read(0, Math.min(headBytes, this.size), 'its first bytes');
   }
 
   /** Reads a range; `what` names it in errors. */

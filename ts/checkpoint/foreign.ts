@@ -20,10 +20,15 @@ const files: readonly [mark: string, at: number, problem: string][] = [
   ['TFL3', 4, 'it is a program of TensorFlow Lite, so export the network that it was made of as ONNX'],
 ];
 
-/** What a file that is no checkpoint is, where its first bytes say so. */
-export function foreignFile(head: Buffer): string | undefined {
-  const text = head.toString('latin1', 0, 64);
-  return files.find(([mark, at]) => text.startsWith(mark, at))?.[2];
+/** What a file that is not as `expected` is, as far as its first bytes say so. */
+export function foreignFile(head: Buffer, expected: string): string {
+  const text = head.toString('latin1');
+  const known = files.find(([mark, at]) => text.startsWith(mark, at));
+  if (known) return known[2];
+  if (head.length === 0) return `expected ${expected} but the file is empty`;
+  if (/^[\t\n\r\x20-\x7e]*$/.test(text))
+    return `expected ${expected} but found text, which is often a download page saved in place of the file`;
+  return `expected ${expected} but the file begins with the bytes ${head.toString('hex', 0, 8).replace(/..(?=.)/g, '$& ')}`;
 }
 
 /** A zip of something else than torch.save's, by the names in it. */

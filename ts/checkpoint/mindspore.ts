@@ -42,7 +42,7 @@ const maxSlices = 64;
 
 /** A field 1 of some bytes, in it a field 1 of up to 127, which are printable text; or the mark of encryption. */
 export function isMindSpore(head: Buffer): boolean {
-  if (head.length >= 4 && encrypted.includes(head.readUInt32LE())) return true;
+  if (isEncrypted(head)) return true;
   let at = 1; // The length of the first value has up to five bytes, of which all but the last are 128 or more.
   while (at < 5 && head[at]! >= 0x80) at++;
   const length = head[at + 2];
@@ -50,13 +50,16 @@ export function isMindSpore(head: Buffer): boolean {
   return head.subarray(at + 3, at + 3 + length).every(byte => byte >= 0x20 && byte < 0x7f);
 }
 
+function isEncrypted(head: Buffer): boolean {
+  return head.length >= 4 && encrypted.includes(head.readUInt32LE());
+}
+
 /**
  * Reads what MindSpore's `save_checkpoint` writes as .ckpt. The checksum is verified where there is one. Tensors stay in
  * the file until they are read; those beyond 512 MB are stored in slices, which have the same name and follow each other.
  */
 export async function readMindSpore(file: CheckpointFile): Promise<StateDict> {
-  const first = file.size >= 4 ? (await file.read(0, 4, 'its first bytes')).readUInt32LE() : 0;
-  if (encrypted.includes(first)) {
+  if (isEncrypted(await file.readHead())) {
     const advice = 'so decrypt it in MindSpore: save_checkpoint(load_checkpoint(path, dec_key=key), out)';
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', `it is an encrypted MindSpore checkpoint, ${advice}`);
   }

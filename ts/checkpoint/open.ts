@@ -19,9 +19,6 @@ interface Container {
   read(file: CheckpointFile): Promise<StateDict>;
 }
 
-/** Bytes that are enough to tell containers apart: the first header of a tar has its mark at 257. */
-const headBytes = 512;
-
 const containers: readonly Container[] = [
   {
     format: 'PyTorch zip',
@@ -63,6 +60,8 @@ const containers: readonly Container[] = [
   },
 ];
 
+const anyContainer = 'a checkpoint of PyTorch, safetensors, ONNX, Paddle, MegEngine or MindSpore';
+
 /**
  * Opens a checkpoint and lists its tensors. The container is told by content, not by file name. Nothing in the file is
  * run, and no tensor is read yet. Close the checkpoint, or bind it with `await using`.
@@ -78,9 +77,9 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
 /** Lists the tensors of a file, which is closed with the checkpoint, or at once where there is none. */
 export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> {
   try {
-    const head = await file.read(0, Math.min(headBytes, file.size), 'its first bytes');
+    const head = await file.readHead();
     const container = containers.find(({matches}) => matches(head));
-    if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', foreignFile(head) ?? describeUnknown(head));
+    if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', foreignFile(head, anyContainer));
     const {tensors, eps, preprocessing} = await container.read(file);
     await nextTurn(); // The pickle and what the caller does with its tensors take some milliseconds each.
     const close = (): Promise<void> => file.close();
@@ -90,12 +89,4 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
     await file.close();
     throw error;
   }
-}
-
-function describeUnknown(head: Buffer): string {
-  const expected = 'expected a checkpoint of PyTorch, safetensors, ONNX, Paddle, MegEngine or MindSpore';
-  if (head.length === 0) return `${expected} but the file is empty`;
-  const isText = /^[\t\n\r\x20-\x7e]*$/.test(head.toString('latin1'));
-  if (isText) return `${expected} but found text, which is often a download page saved in place of the file`;
-  return `${expected} but the file begins with the bytes ${head.toString('hex', 0, 8).replace(/..(?=.)/g, '$& ')}`;
 }

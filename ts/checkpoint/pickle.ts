@@ -3,7 +3,7 @@ import type {RepVGGError, RepVGGErrorCode} from '../errors.ts';
 import type {ByteWindow} from './byte_window.ts';
 import {printable} from './file.ts';
 import {op} from './pickle_opcodes.ts';
-import {PickleReader} from './pickle_reader.ts';
+import {literals, PickleReader} from './pickle_reader.ts';
 import {maxValues, PickleStack} from './pickle_stack.ts';
 import {
   hasSetState,
@@ -75,114 +75,33 @@ class Unpickler implements PickleContext {
         case op.STOP:
           return stack.pop();
 
-        case op.NONE:
-          stack.push(null);
-          break;
-        case op.NEWTRUE:
-          stack.push(true);
-          break;
-        case op.NEWFALSE:
-          stack.push(false);
-          break;
-        case op.BININT:
-          stack.push(reader.take(4).readInt32LE());
-          break;
-        case op.BININT1:
-          stack.push(reader.unsigned(1));
-          break;
-        case op.BININT2:
-          stack.push(reader.unsigned(2));
-          break;
-        case op.LONG1:
-          stack.push(reader.integer(1));
-          break;
-        case op.LONG4:
-          stack.push(reader.integer(4));
-          break;
-        case op.INT:
-        case op.LONG:
-          stack.push(reader.integerLine());
-          break;
-        case op.BINFLOAT:
-          stack.push(reader.take(8).readDoubleBE());
-          break;
-        case op.SHORT_BINSTRING:
-          stack.push(reader.byteText(1));
-          break;
-        case op.BINSTRING:
-          stack.push(reader.byteText(4));
-          break;
-        case op.SHORT_BINUNICODE:
-          stack.push(reader.text(1));
-          break;
-        case op.BINUNICODE:
-          stack.push(reader.text(4));
-          break;
-        case op.BINUNICODE8:
-          stack.push(reader.text(8));
-          break;
-        case op.SHORT_BINBYTES:
-          stack.push(reader.bytes(1));
-          break;
-        case op.BINBYTES:
-          stack.push(reader.bytes(4));
-          break;
-        case op.BINBYTES8:
-        case op.BYTEARRAY8:
-          stack.push(reader.bytes(8));
-          break;
-
-        case op.EMPTY_LIST:
-        case op.EMPTY_TUPLE:
-          stack.push([]);
-          break;
         case op.LIST:
         case op.TUPLE:
           stack.push(stack.popMark());
           break;
         case op.TUPLE1:
-          stack.push([stack.pop()]);
+          stack.push(stack.take(1));
           break;
-        case op.TUPLE2: {
-          const second = stack.pop();
-          stack.push([stack.pop(), second]);
+        case op.TUPLE2:
+          stack.push(stack.take(2));
           break;
-        }
-        case op.TUPLE3: {
-          const third = stack.pop();
-          const second = stack.pop();
-          stack.push([stack.pop(), second, third]);
+        case op.TUPLE3:
+          stack.push(stack.take(3));
           break;
-        }
-        case op.APPEND: {
-          this.#append([stack.pop()]);
+        case op.APPEND:
+          this.#append(stack.take(1));
           break;
-        }
-        case op.APPENDS: {
+        case op.APPENDS:
           this.#append(stack.popMark());
           break;
-        }
-        case op.EMPTY_DICT:
-          stack.push(new Map());
+        case op.DICT:
+          stack.push(this.#assign(new Map(), stack.popMark()));
           break;
-        case op.DICT: {
-          const items = stack.popMark();
-          stack.push(this.#assign(new Map(), items));
+        case op.SETITEM:
+          this.#setItems(stack.take(2));
           break;
-        }
-        case op.SETITEM: {
-          const value = stack.pop();
-          const key = stack.pop();
-          this.#dict().set(keyOf(key), value);
-          break;
-        }
-        case op.SETITEMS: {
-          const items = stack.popMark();
-          this.#assign(this.#dict(), items);
-          break;
-        }
-        case op.EMPTY_SET:
-          stack.push(new Set());
+        case op.SETITEMS:
+          this.#setItems(stack.popMark());
           break;
         case op.FROZENSET:
           stack.push(new Set(stack.popMark().map(keyOf)));
@@ -234,8 +153,8 @@ class Unpickler implements PickleContext {
           break;
         }
         case op.STACK_GLOBAL: {
-          const name = stack.pop();
-          stack.push(this.#global(stack.pop(), name));
+          const [module, name] = stack.take(2);
+          stack.push(this.#global(module, name));
           break;
         }
         case op.INST: {
@@ -245,19 +164,18 @@ class Unpickler implements PickleContext {
           break;
         }
         case op.REDUCE: {
-          const args = stack.pop();
-          stack.push(this.call(stack.pop(), args));
+          const [callee, args] = stack.take(2);
+          stack.push(this.call(callee, args));
           break;
         }
         case op.NEWOBJ: {
-          const args = stack.pop();
-          stack.push(this.#create(stack.pop(), args));
+          const [type, args] = stack.take(2);
+          stack.push(this.#create(type, args));
           break;
         }
         case op.NEWOBJ_EX: {
-          stack.pop(); // Arguments by name.
-          const args = stack.pop();
-          stack.push(this.#create(stack.pop(), args));
+          const [type, args] = stack.take(3); // And arguments by name.
+          stack.push(this.#create(type, args));
           break;
         }
         case op.BUILD: {
@@ -272,6 +190,11 @@ class Unpickler implements PickleContext {
           break;
 
         default: {
+          const literal = literals.get(opcode);
+          if (literal) {
+            stack.push(literal(reader));
+            break;
+          }
           const shown = `0x${opcode.toString(16).padStart(2, '0')}`;
           throw this.corrupt(`has opcode ${shown} at byte ${at}, which no checkpoint contains`);
         }
@@ -315,11 +238,11 @@ class Unpickler implements PickleContext {
     for (const item of items) list.push(item);
   }
 
-  #dict(): Map<unknown, unknown> {
+  #setItems(items: unknown[]): void {
     const dict = this.#stack.top();
-    if (dict instanceof PythonObject) return dict.entries;
-    if (dict instanceof Map) return dict;
-    throw this.corrupt('adds to a value that cannot hold it');
+    const map = dict instanceof PythonObject ? dict.entries : dict;
+    if (!(map instanceof Map)) throw this.corrupt('adds to a value that cannot hold it');
+    this.#assign(map, items);
   }
 
   #assign(map: Map<unknown, unknown>, items: unknown[]): Map<unknown, unknown> {

@@ -1,6 +1,7 @@
 import type {RepVGGError, RepVGGErrorCode} from '../errors.ts';
 import type {ByteRange, ByteWindow} from './byte_window.ts';
 import {printable} from './file.ts';
+import {op} from './pickle_opcodes.ts';
 
 /** Bytes of an integer. PyTorch's own magic number has 10. */
 const maxIntegerBytes = 256;
@@ -123,3 +124,34 @@ function narrow(value: bigint): number | bigint {
   const number = Number(value);
   return Number.isSafeInteger(number) ? number : value;
 }
+
+/** What the opcodes push of which the value stands behind them, or is always the same. Tuples are arrays, as lists are. */
+export const literals: ReadonlyMap<number, (reader: PickleReader) => unknown> = new Map<
+  number,
+  (reader: PickleReader) => unknown
+>([
+  [op.NONE, () => null],
+  [op.NEWTRUE, () => true],
+  [op.NEWFALSE, () => false],
+  [op.BININT, reader => reader.take(4).readInt32LE()],
+  [op.BININT1, reader => reader.unsigned(1)],
+  [op.BININT2, reader => reader.unsigned(2)],
+  [op.LONG1, reader => reader.integer(1)],
+  [op.LONG4, reader => reader.integer(4)],
+  [op.INT, reader => reader.integerLine()],
+  [op.LONG, reader => reader.integerLine()],
+  [op.BINFLOAT, reader => reader.take(8).readDoubleBE()],
+  [op.SHORT_BINSTRING, reader => reader.byteText(1)],
+  [op.BINSTRING, reader => reader.byteText(4)],
+  [op.SHORT_BINUNICODE, reader => reader.text(1)],
+  [op.BINUNICODE, reader => reader.text(4)],
+  [op.BINUNICODE8, reader => reader.text(8)],
+  [op.SHORT_BINBYTES, reader => reader.bytes(1)],
+  [op.BINBYTES, reader => reader.bytes(4)],
+  [op.BINBYTES8, reader => reader.bytes(8)],
+  [op.BYTEARRAY8, reader => reader.bytes(8)],
+  [op.EMPTY_LIST, () => []],
+  [op.EMPTY_TUPLE, () => []],
+  [op.EMPTY_DICT, () => new Map()],
+  [op.EMPTY_SET, () => new Set()],
+]);

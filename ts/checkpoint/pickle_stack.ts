@@ -20,8 +20,13 @@ export class PickleStack {
   }
 
   pop(): unknown {
-    if (this.#isEmpty) throw this.#corrupt('takes more values than it made');
-    return this.#values.pop();
+    return this.take(1)[0];
+  }
+
+  /** The topmost values, of which the first was pushed first. */
+  take(count: number): unknown[] {
+    if (this.#above < count) throw this.#corrupt('takes more values than it made');
+    return this.#values.splice(-count);
   }
 
   mark(): void {
@@ -37,14 +42,14 @@ export class PickleStack {
 
   /** Takes away a value, or a mark that nothing is above. */
   drop(): void {
-    if (this.#isEmpty) this.popMark();
+    if (this.#above === 0) this.popMark();
     else this.#values.pop();
   }
 
   /** The value at the top, which stays there. */
   top<T = unknown>(is: (value: unknown) => value is T = isAnything): T {
     const value = this.#values.at(-1);
-    if (this.#isEmpty || !is(value)) throw this.#corrupt('adds to a value that cannot hold it');
+    if (this.#above === 0 || !is(value)) throw this.#corrupt('adds to a value that cannot hold it');
     return value;
   }
 
@@ -65,8 +70,9 @@ export class PickleStack {
     return this.#memo.get(index);
   }
 
-  get #isEmpty(): boolean {
-    return this.#values.length <= (this.#marks.at(-1) ?? 0);
+  /** How many values are above the last mark. */
+  get #above(): number {
+    return this.#values.length - (this.#marks.at(-1) ?? 0);
   }
 }
 

@@ -1,9 +1,12 @@
 import type {StateDict, TensorInfo} from './checkpoint.ts';
 import {CheckpointFile, printable} from './file.ts';
+import {foreignFile} from './foreign.ts';
 import {isPyTorchZip, readPyTorchZip} from './pytorch_zip.ts';
-import {cursor, maxHeaderBytes, readSafetensors, tooLong} from './safetensors.ts';
+import {cursor, isSafetensors, maxHeaderBytes, readSafetensors, tooLong} from './safetensors.ts';
 import {checkTensorCount} from './storage.ts';
 import {plainName} from './unwrap.ts';
+
+const part = 'a part of a checkpoint, as safetensors or a zip of PyTorch,';
 
 /** Files of one index. */
 const maxShards = 256;
@@ -20,7 +23,9 @@ export async function readSharded(file: CheckpointFile): Promise<StateDict> {
   let count = 0;
   for (const name of new Set(fileOf.values())) {
     const shard = await file.openSibling(name);
-    const isZip = isPyTorchZip(await shard.read(0, Math.min(4, shard.size), 'its first bytes'));
+    const head = await shard.readHead();
+    const isZip = isPyTorchZip(head);
+    if (!isZip && !isSafetensors(head)) throw shard.fail('ERR_CHECKPOINT_FORMAT', foreignFile(head, part));
     const {tensors} = isZip ? await readPyTorchZip(shard, made) : await readSafetensors(shard, headers);
     if (headers.bytes > maxHeaderBytes)
       throw tooLong('the headers of its files together have', headers.bytes, file);
