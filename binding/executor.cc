@@ -21,13 +21,15 @@ Napi::Error ToJavaScript(Napi::Env env, const CodedError& error) {
 }
 
 Executor::Executor(Napi::Env env, const char* name, size_t most_threads) : most_threads_(most_threads) {
-  settle_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), name, 0, 1);
+  settle_ = decltype(settle_)::New(env, name, 0, 1, this);
   settle_.Unref(env);
+  // The last hook is called first: while settle_, which has one of its own, still takes jobs.
+  env.AddCleanupHook([this] { Stop(); });
 }
 
 Napi::Promise Executor::Post(Napi::Env env, std::unique_ptr<Job> job) {
   const Napi::Promise promise = job->deferred.Promise();
-  if (!stopping_ && threads_.size() < most_threads_ && threads_.size() <= pending_) {
+  if (threads_.size() < most_threads_ && threads_.size() <= pending_) {
     try {
       threads_.emplace_back([this] { Loop(); });
     } catch (const std::exception& error) {
@@ -49,7 +51,6 @@ Napi::Promise Executor::Post(Napi::Env env, std::unique_ptr<Job> job) {
 void Executor::Stop() {
   {
     std::lock_guard lock(mutex_);
-    if (stopping_) return;
     stopping_ = true;
   }
   wake_.notify_all();
@@ -89,26 +90,22 @@ void Executor::Finish(Job* job, const std::exception_ptr& error) {
   } catch (const std::exception& thrown) {
     job->error = DescribeError(thrown);
   }
-  // When the call fails the environment is closing. The job is then leaked: its references may die only on
-  // the JavaScript thread.
-  settle_.NonBlockingCall(job, [this](Napi::Env env, Napi::Function, Job* settled) {
-    const std::unique_ptr<Job> owner(settled);
-    if (env == nullptr) return;
-    if (--pending_ == 0) settle_.Unref(env);
-    Settle(env, *owner);
-  });
+  settle_.NonBlockingCall(job);
   const std::lock_guard lock(mutex_);
   --in_flight_;
   if (stopping_) wake_.notify_all();
 }
 
-void Executor::Settle(Napi::Env env, Job& job) {
+void Executor::Settle(Napi::Env env, Napi::Function, Executor* executor, Job* settled) {
+  const std::unique_ptr<Job> job(settled);
+  if (env == nullptr) return;  // The environment has gone away, and the executor.
+  if (--executor->pending_ == 0) executor->settle_.Unref(env);
   Napi::HandleScope scope(env);
-  if (!job.error.code.empty()) return job.deferred.Reject(ToJavaScript(env, job.error).Value());
+  if (!job->error.code.empty()) return job->deferred.Reject(ToJavaScript(env, job->error).Value());
   try {
-    job.deferred.Resolve(job.result ? job.result(env, job) : env.Undefined());
+    job->deferred.Resolve(job->result ? job->result(env, *job) : env.Undefined());
   } catch (const Napi::Error& error) {  // There was no memory for the result, say.
-    job.deferred.Reject(error.Value());
+    job->deferred.Reject(error.Value());
   }
 }
 
@@ -116,10 +113,6 @@ Executor& DeviceExecutors::For(Napi::Env env, const std::string& device) {
   std::unique_ptr<Executor>& executor = executors_[device];
   if (executor == nullptr) executor = std::make_unique<Executor>(env, "repvgg.compute", 1);
   return *executor;
-}
-
-void DeviceExecutors::Stop() {
-  for (const auto& entry : executors_) entry.second->Stop();
 }
 
 }  // namespace repvgg

@@ -58,25 +58,23 @@ class Executor {
   };
 
   // Threads start when jobs need them. With more than one, jobs overlap and settle in any order.
+  // It stops in a cleanup hook of the environment, which it must outlive.
   Executor(Napi::Env env, const char* name, size_t most_threads);
-  ~Executor() { Stop(); }
 
   Napi::Promise Post(Napi::Env env, std::unique_ptr<Job> job);
 
   // True once the environment is going away: long work should look at it and end.
   bool stopping() const { return stopping_; }
 
-  // Waits for the jobs in flight, drops the others. Called from the environment's cleanup hook: a thread must
-  // not outlive its environment.
-  void Stop();
-
  private:
   void Loop();
   void Start(std::unique_ptr<Job> job);
   void Finish(Job* job, const std::exception_ptr& error);
-  static void Settle(Napi::Env env, Job& job);
+  static void Settle(Napi::Env env, Napi::Function, Executor* executor, Job* job);
+  // Waits for the jobs in flight, drops the others: a thread must not outlive its environment.
+  void Stop();
 
-  Napi::ThreadSafeFunction settle_;
+  Napi::TypedThreadSafeFunction<Executor, Job, &Executor::Settle> settle_;
   std::vector<std::thread> threads_;  // JavaScript thread only.
   const size_t most_threads_;
   std::mutex mutex_;
@@ -91,7 +89,6 @@ class Executor {
 class DeviceExecutors {
  public:
   Executor& For(Napi::Env env, const std::string& device);
-  void Stop();
 
  private:
   std::map<std::string, std::unique_ptr<Executor>> executors_;
