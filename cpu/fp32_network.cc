@@ -125,7 +125,7 @@ void Fp32Network::AllocateBranches() {
 
 void Fp32Network::RunBranches(const Block& block, int images, const Fp32Maps& in, const Fp32Maps& out,
                               bool relu) {
-  if (branches_[0].size() == 0) AllocateBranches();
+  if (branches_[1].size() == 0) AllocateBranches();  // The last of them, where there was memory for all.
   const Fp32Maps dense = {branches_[0].data(), out.size, out.channels};
   const Fp32Maps pointwise = {branches_[1].data(), out.size, out.channels};
   block.dense->Run(*pool_, scratch_, images, in, dense, false);

@@ -116,7 +116,7 @@ PackedConvolution MakePacked(int taps, int in_channels, int out_channels, int st
   return packed;
 }
 
-void PackWeights(const PackedConvolution& packed, const float* weight, size_t first, size_t count) {
+void PackWeights(PackedConvolution& packed, const float* weight, size_t first, size_t count) {
   // Taps follow each other in a run, and runs in the window: the order is that of taps, then channels, either
   // way.
   const size_t row = static_cast<size_t>(packed.runs) * packed.run_length;
@@ -139,7 +139,7 @@ void PackWeights(const PackedConvolution& packed, const float* weight, size_t fi
   }
 }
 
-void PackBias(const PackedConvolution& packed, const float* bias) {
+void PackBias(PackedConvolution& packed, const float* bias) {
   float* of_blocks = packed.storage.data() + (packed.bias - packed.weight);
   for (size_t done = 0; done < static_cast<size_t>(packed.out_channels);) {
     const Lanes lanes = LanesOf(packed, done, packed.out_channels - done);

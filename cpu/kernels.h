@@ -160,8 +160,8 @@ PackedConvolution MakePacked(int taps, int in_channels, int out_channels, int st
                              int block_width);
 
 // Packs weights, [count][in_channels / groups][taps], of output channels from `first` on.
-void PackWeights(const PackedConvolution& packed, const float* weight, size_t first, size_t count);
+void PackWeights(PackedConvolution& packed, const float* weight, size_t first, size_t count);
 
-void PackBias(const PackedConvolution& packed, const float* bias);
+void PackBias(PackedConvolution& packed, const float* bias);
 
 }  // namespace repvgg::cpu

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <string>
+#include <utility>
 
 #ifdef __linux__
 #include <sched.h>
@@ -70,9 +70,11 @@ void ThreadPool::Run(size_t count, const std::function<void(const Share&)>& body
   start_.notify_all();
   RunShare(0);
   const auto finished = [this] { return running_.load(std::memory_order_acquire) == 0; };
-  if (SpinUntil(finished)) return;
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, finished);
+  if (!SpinUntil(finished)) {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, finished);
+  }
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 void ThreadPool::Work(int index) {
@@ -99,22 +101,28 @@ void ThreadPool::RunShare(int index) {
   const size_t threads = workers_.size() + 1;
   const size_t begin = count_ * index / threads;
   const size_t end = count_ * (index + 1) / threads;
-  if (begin < end) (*body_)({begin, end, index});
+  if (begin >= end) return;
+  try {
+    (*body_)({begin, end, index});
+  } catch (
+      ...) {  // Others may be working yet, and with what the caller has: it is thrown once they are done.
+    std::lock_guard lock(mutex_);
+    error_ = std::current_exception();
+  }
 }
 
 namespace {
 
 // CPUs' worth of time that the cgroup (version 2, then 1) allows, or infinity.
 double CgroupQuota() {
-  std::string quota;
-  double period = 0;
-  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file >> quota >> period && quota != "max" && period > 0) {
-    return std::stod(quota) / period;
+  double quota = 0, period = 0;
+  // "max" is no number.
+  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file >> quota >> period && period > 0) {
+    return quota / period;
   }
   std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
   std::ifstream period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  double quota_us = 0;
-  if (quota_file >> quota_us && period_file >> period && quota_us > 0 && period > 0) return quota_us / period;
+  if (quota_file >> quota && period_file >> period && quota > 0 && period > 0) return quota / period;
   return INFINITY;
 }
 

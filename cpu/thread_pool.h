@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -29,7 +30,7 @@ class ThreadPool {
   };
 
   // Splits 0..count-1 into one contiguous share per thread, calls body for each and returns when all are
-  // done. `body` must not throw. One caller at a time.
+  // done, or throws what one of them threw. One caller at a time.
   void Run(size_t count, const std::function<void(const Share& share)>& body);
 
  private:
@@ -44,6 +45,7 @@ class ThreadPool {
   // Of the current generation.
   const std::function<void(const Share&)>* body_ = nullptr;
   size_t count_ = 0;
+  std::exception_ptr error_;            // Written under the mutex.
   std::atomic<size_t> generation_ = 0;  // Counts calls of Run. Changed under the mutex.
   std::atomic<int> running_ = 0;        // Workers that are not done with it.
   std::atomic<bool> stopping_ = false;

@@ -27,8 +27,8 @@ constexpr int kMostRowsAtOnce = MAX_SAMP_FACTOR;
 // The orientation in an EXIF block (TIFF 6.0: header, then the entries of the first directory), 1 if there is
 // none.
 int ExifOrientation(const uint8_t* data, size_t size) {
-  constexpr size_t kHead = 6;  // "Exif\0\0"
-  constexpr size_t kEntry = 12;
+  constexpr size_t kHead = 6;    // "Exif\0\0"
+  constexpr size_t kEntry = 12;  // Tag, type, count, value.
   constexpr uint32_t kOrientationTag = 0x0112;
   if (size < kHead + 8 || std::memcmp(data, "Exif\0", kHead) != 0) return 1;
   data += kHead;
@@ -44,7 +44,7 @@ int ExifOrientation(const uint8_t* data, size_t size) {
   const size_t entries = read(directory, 2);
   for (size_t i = 0; i < entries; ++i) {
     const size_t entry = directory + 2 + i * kEntry;
-    if (entry > size - kEntry) return 1;
+    if (entry + kEntry > size) return 1;
     if (read(entry, 2) == kOrientationTag) return static_cast<int>(read(entry + 8, 2));
   }
   return 1;

@@ -236,6 +236,15 @@ test('an orientation that points outside of its EXIF block is none', async t => 
   }
 });
 
+test('an EXIF block that ends within its only entry has no orientation', async t => {
+  const bytes = await readFile(jpeg('420.jpg'));
+  // The directory is at 0, over the header: its entry begins at 2 with the tag, and its value, 6, is at 10, which is all.
+  const exif = Buffer.from('Exif\0\0I\x01\x12\x01\0\0\0\0\0\0\x06', 'latin1');
+  const marker = Buffer.from([0xff, 0xe1, 0, exif.length + 2]);
+  const cut = Buffer.concat([bytes.subarray(0, 2), marker, exif, bytes.subarray(2)]);
+  t.deepEqual(await native().decodeJpeg(cut, true), await native().decodeJpeg(bytes, true));
+});
+
 // In turn, since it looks at the memory of the process.
 test.serial(
   'a JPEG of 65500 x 65500 pixels, and a PNG of 50000 x 50000, are refused before memory is taken',
