@@ -5,6 +5,7 @@
 #include "cpu/huge_array.h"
 #include "cpu/kernels.h"
 #include "cpu/maps.h"
+#include "cpu/packed_convolution.h"
 #include "cpu/row_pieces.h"
 #include "cpu/thread_pool.h"
 #include "cpu/winograd.h"

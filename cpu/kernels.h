@@ -9,8 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "cpu/huge_array.h"
-
 namespace repvgg::cpu {
 
 // Where values of a window lie: so many rows below the pixel in the middle, and behind its first channel.
@@ -48,10 +46,6 @@ struct Convolution : ConvolutionShape {
   // In the order in which it is read: [group][block][run][value of the run][channel of the block].
   const float* weight = nullptr;
   const float* bias = nullptr;  // [group][block][channel of the block]
-};
-
-struct PackedConvolution : Convolution {
-  HugeArray<float> storage;  // weight, then bias
 };
 
 // Some pixels of one row of output, from the first one on; `in` is the pixel in the middle of its window.
@@ -154,14 +148,5 @@ std::vector<std::string> SupportedInstructionSets();
 // Some sums are computed for nothing, as blocks and pieces of a row have one size each: these are the widest
 // kernels with few of them, as wide ones load less for a multiplication.
 const BlockKernels& SelectBlocks(const KernelTable& kernels, int group_out, int width);
-
-// A convolution whose weights and biases are zeros, for blocks of that width.
-PackedConvolution MakePacked(int taps, int in_channels, int out_channels, int stride, int groups,
-                             int block_width);
-
-// Packs weights, [count][in_channels / groups][taps], of output channels from `first` on.
-void PackWeights(PackedConvolution& packed, const float* weight, size_t first, size_t count);
-
-void PackBias(PackedConvolution& packed, const float* bias);
 
 }  // namespace repvgg::cpu

@@ -19,6 +19,7 @@
 
 #include <cstddef>
 
+#include "cpu/huge_array.h"
 #include "cpu/kernels.h"
 
 namespace repvgg::cpu {

@@ -41,6 +41,8 @@ const ava = ['node_modules/.bin/ava', '--timeout=10m', '--concurrency=1', '--mat
 const tests = [
   'test/native_network.test.ts',
   'test/native_network_use.test.ts',
+  'test/native_fusion.test.ts',
+  'test/checkpoint/slices.test.ts',
   'test/bf16.test.ts',
   'test/algorithm_choice.test.ts',
   'test/jpeg.test.ts',
