@@ -10,7 +10,8 @@ import {prepareBatches} from '../ts/batches.ts';
 import {digits} from '../ts/digits.ts';
 import {RepVGGError} from '../ts/errors.ts';
 import {RepVGG} from '../ts/model.ts';
-import {type FailedRow, type LabelRow, type ScoreInput, type ScoreRow, scoreRecords} from '../ts/score.ts';
+import {type ScoreInput, scoreRecords} from '../ts/score.ts';
+import type {FailedRow, LabelRow, ScoreRow} from '../ts/score_row.ts';
 import {bomb, image, photos} from './fixtures.ts';
 import {temporaryFolder} from './folder.ts';
 

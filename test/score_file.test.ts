@@ -187,7 +187,7 @@ test('rows are not added to those of another source, option or model', async t =
   }
   await t.throwsAsync(scoreToFile(model, others(), path, resume), {
     code: 'ERR_RESUME',
-    message: /the source has changed, its first 30 ids are others/,
+    message: /the source has changed, its first 30 ids are others; remove .*\.partial\.json to begin again/,
   });
   await t.throwsAsync(scoreToFile(model, records(29), path, resume), {
     code: 'ERR_RESUME',
@@ -198,7 +198,7 @@ test('rows are not added to those of another source, option or model', async t =
     message: /its rows were made with topK 2 and not 3/,
   });
   await t.throwsAsync(scoreToFile(model, records(40), path, {...resume, settings: {source: 'b'}}), {
-    message: /made with source "a" and not "b"/,
+    message: /made with source "a" and not "b"; remove .*\.partial\.json to begin again/,
   });
   await using renamed = await RepVGG.load('digits', {device: 'cpu', labels: [...'abcdefghij']});
   await t.throwsAsync(scoreToFile(renamed, records(40), path, resume), {message: /made with labels/});

@@ -1,7 +1,8 @@
 import {PassThrough, Readable} from 'node:stream';
 import {pipeline} from 'node:stream/promises';
 import test from 'ava';
-import type {ScoreInput, ScoreRow} from '../ts/score.ts';
+import type {ScoreInput} from '../ts/score.ts';
+import type {ScoreRow} from '../ts/score_row.ts';
 import {load, raw, records} from './score_records.ts';
 
 test('scoreStream() in a pipeline(): order, counts, and an error on either side ends all of it', async t => {

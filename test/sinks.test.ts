@@ -6,8 +6,9 @@ import {parse} from 'csv-parse/sync';
 import {asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects} from 'hyparquet';
 import {readParquet} from 'parquet-wasm';
 import {RepVGG} from '../ts/model.ts';
-import type {ScoreInput, ScoreOptions, ScoreRow} from '../ts/score.ts';
+import type {ScoreInput, ScoreOptions} from '../ts/score.ts';
 import {scoreToFile} from '../ts/score_file.ts';
+import type {ScoreRow} from '../ts/score_row.ts';
 import {writeArrow} from '../ts/sinks/arrow.ts';
 import {arrowSchema} from '../ts/sinks/arrow_schema.ts';
 import {columnsOf} from '../ts/sinks/columns.ts';
@@ -27,6 +28,8 @@ const source: ScoreInput[] = [
 ];
 const fields = ['label', 'width', 'tags', 'big', 'none'];
 
+/** Of the digits network. */
+const shape = {numClasses: 10, widths: [16, 16, 32, 64, 128]} as const;
 const load = (): Promise<RepVGG> => RepVGG.load('digits', {device: 'cpu'});
 
 async function rowsOf(model: RepVGG, options: ScoreOptions): Promise<ScoreRow[]> {
@@ -38,7 +41,7 @@ async function rowsOf(model: RepVGG, options: ScoreOptions): Promise<ScoreRow[]>
 /** A row as a table has it: names inside objects behind a dot, and null for what it does not have. */
 function flat(row: ScoreRow, options: ScoreOptions): Record<string, unknown> {
   return Object.fromEntries(
-    columnsOf(options).map(({name, kind, cellOf}) => {
+    columnsOf(options, shape).map(({name, kind, cellOf}) => {
       const value = cellOf(row);
       if (value instanceof Float32Array) return [name, [...value]];
       if (kind !== 'text' || value === null || typeof value === 'string') return [name, value];
@@ -78,7 +81,7 @@ for (const options of cases) {
     const {schema} = await parquetMetadataAsync(file);
     t.deepEqual(
       schema.filter(({num_children}) => num_children === undefined).map(({type}) => type),
-      columnsOf(options).flatMap(({kind}) => {
+      columnsOf(options, shape).flatMap(({kind}) => {
         if (kind === 'predictions') return ['INT32', 'BYTE_ARRAY', 'DOUBLE'] as const;
         return [{text: 'BYTE_ARRAY', number: 'DOUBLE', vector: 'FLOAT'}[kind]];
       }),
@@ -160,13 +163,13 @@ for (const options of cases) {
 
 test("Arrow's schema of many columns is what Arrow reads of it", t => {
   const fields = Array.from({length: 100}, (_, i) => `${'ä'.repeat(i % 7)}${i}`);
-  const columns = columnsOf({output: 'embeddings', fields, timing: true});
-  const {schema} = RecordBatchReader.from(Buffer.from(arrowSchema(columns, 1280), 'base64')).open();
+  const columns = columnsOf({output: 'embeddings', fields, timing: true}, shape);
+  const {schema} = RecordBatchReader.from(Buffer.from(arrowSchema(columns), 'base64')).open();
   t.deepEqual(
     schema.fields.map(({name, type, nullable}) => [name, String(type), nullable]),
     columns.map(({name, kind}) => [
       name,
-      {text: 'Utf8', number: 'Float64', vector: 'FixedSizeList[1280]<Float32>', predictions: ''}[kind],
+      {text: 'Utf8', number: 'Float64', vector: 'FixedSizeList[128]<Float32>', predictions: ''}[kind],
       name !== 'id' && kind !== 'vector',
     ]),
   );
@@ -199,7 +202,7 @@ test('fields that JSON has no value for', t => {
     text: 'a',
   };
   t.deepEqual((JSON.parse(toJsonLine(row)) as {fields: object}).fields, plain);
-  const cells = toCsvLine(row, columnsOf({fields: Object.keys(fields)}));
+  const cells = toCsvLine(row, columnsOf({fields: Object.keys(fields)}, shape));
   t.is(cells, `a,1970-01-01T00:00:00.000Z,01ab,"[""01ab""]",${2n ** 60n},"[""1""]",a,b,1,[],,\r\n`);
 });
 
@@ -209,11 +212,11 @@ test('a disk that is full ends the making of Parquet and Arrow at once, and in t
     async function* groups(): AsyncGenerator<ScoreRow[]> {
       for (; made < 100; made++) {
         await new Promise(resolve => setTimeout(resolve, 1));
-        yield Array.from({length: 10}, (_, i) => ({id: `${i}`, embedding: new Float32Array(1000)}));
+        yield Array.from({length: 10}, (_, i) => ({id: `${i}`, embedding: new Float32Array(128)}));
       }
     }
     const full = await open('/dev/full', 'w');
-    await t.throwsAsync(write(full, columnsOf({output: 'embeddings'}), groups(), 1000), {code: 'ENOSPC'});
+    await t.throwsAsync(write(full, columnsOf({output: 'embeddings'}, shape), groups()), {code: 'ENOSPC'});
     await full.close();
     t.true(made < 3, `${made} groups were made after it was full`);
   }
@@ -240,5 +243,5 @@ test('timing is two more columns', t => {
     topK: [],
     timing: {prepareMilliseconds: 2, computeMilliseconds: 3},
   };
-  t.is(toCsvLine(row, columnsOf({timing: true})), 'a,b,1,[],2,3,,\r\n');
+  t.is(toCsvLine(row, columnsOf({timing: true}, shape)), 'a,b,1,[],2,3,,\r\n');
 });

@@ -1,3 +1,5 @@
+import {unwatched} from './promises.ts';
+
 /**
  * Does `work` for each input, for up to `most` of them at a time, and yields what it gives in order, as soon as it is there.
  * What the inputs throw comes after the outputs of those before. Whoever leaves early waits for what is under way.
@@ -41,10 +43,4 @@ export async function* workAhead<Input, Output>(
     onLeave();
     await Promise.allSettled([...underWay, inputs.return(undefined)]);
   }
-}
-
-/** A promise that is awaited later, if it ever is: until then nobody is told of its failure. */
-export function unwatched<Result>(promise: Promise<Result>): Promise<Result> {
-  promise.catch(() => {});
-  return promise;
 }

@@ -1,10 +1,10 @@
 import {availableParallelism} from 'node:os';
-import {unwatched} from './ahead.ts';
 import {RepVGGError} from './errors.ts';
 import type {RunOptions} from './fetch_image.ts';
 import {type ImageInput, inputName, prepareImage} from './images.ts';
 import type {NativeBatch} from './native.ts';
 import type {Preprocessing} from './preprocessing.ts';
+import {unwatched} from './promises.ts';
 import {Puller} from './puller.ts';
 
 /** Images made ready together, and what became of each of the items they were made from. */

@@ -25,21 +25,18 @@ export type {OnnxSignature} from './onnx.ts';
 export type {OnnxValue} from './onnx_graph.ts';
 export type {Prediction} from './predictions.ts';
 export type {Interpolation, Preprocessing, PreprocessingOptions} from './preprocessing.ts';
+export type {ScoreInput, ScoreOptions, ScoreSummary, Scores} from './score.ts';
+export {type ScoreFileOptions, type ScoreFileSummary, scoreToFile} from './score_file.ts';
 export type {
   EmbeddingRow,
   FailedRow,
   LabelRow,
   LogitsRow,
   RowHead,
-  ScoreInput,
-  ScoreOptions,
   ScoreOutput,
   ScoreRow,
-  ScoreSummary,
-  Scores,
   ScoreTiming,
-} from './score.ts';
-export {type ScoreFileOptions, type ScoreFileSummary, scoreToFile} from './score_file.ts';
+} from './score_row.ts';
 export type {ScoreDuplex, ScoreTransformStream} from './score_streams.ts';
 export {type SourceFormat, type SourceOptions, sourceFormats} from './sources/options.ts';
 export type {SourceRecord, UnreadableRecord} from './sources/record.ts';

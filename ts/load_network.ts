@@ -1,4 +1,3 @@
-import {unwatched} from './ahead.ts';
 import type {Architecture} from './architecture.ts';
 import {checkOptions, checkSignal, positiveInteger} from './arguments.ts';
 import {mostImages} from './batches.ts';
@@ -28,6 +27,7 @@ import {
   type PreprocessingOptions,
   preprocessingOf,
 } from './preprocessing.ts';
+import {unwatched} from './promises.ts';
 
 /** Of `RepVGG.load()`: what is loaded, how it computes and on what. */
 export interface LoadOptions {

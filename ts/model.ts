@@ -14,13 +14,12 @@ import {type Compute, keep, type OnFailure, type RunBatchesOptions, runBatches} 
 import {
   checkScore,
   checkScoreOptions,
-  type RowResult,
   type ScoreInput,
   type ScoreOptions,
-  type ScoreOutput,
   type Scores,
   scoreRecords,
 } from './score.ts';
+import type {RowResult, ScoreOutput} from './score_row.ts';
 import {type ScoreDuplex, type ScoreTransformStream, scoreDuplex, scoreTransform} from './score_streams.ts';
 
 /** Of {@link RepVGG.classify}. */

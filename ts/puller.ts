@@ -1,5 +1,5 @@
-import {unwatched} from './ahead.ts';
 import {untilAborted} from './cancellation.ts';
+import {unwatched} from './promises.ts';
 
 /** Takes items from an iterable, several at a time. */
 export class Puller<Item> {

@@ -1,19 +1,15 @@
 import {checkOptions, checkSignal, isIterable, positiveInteger} from './arguments.ts';
 import {type ComputedBatch, mostImages} from './batches.ts';
-import {invalidArgument, RepVGGError, type RepVGGErrorCode} from './errors.ts';
+import {invalidArgument, RepVGGError} from './errors.ts';
 import type {RunOptions} from './fetch_image.ts';
 import {IdSet} from './id_set.ts';
 import type {ImageInput} from './images.ts';
 import {toText} from './plain_text.ts';
-import type {Prediction} from './predictions.ts';
+import {type RowResult, type ScoreOutput, type ScoreRow, scoreOutputs} from './score_row.ts';
 import type {SourceRecord, UnreadableRecord} from './sources/record.ts';
 
 /** An image, or a record with an id and more. */
 export type ScoreInput = ImageInput | SourceRecord | UnreadableRecord;
-
-/** What a row has of its image: the likeliest classes, the classifier's output or the pooled features. */
-export type ScoreOutput = 'labels' | 'logits' | 'embeddings';
-const scoreOutputs: readonly ScoreOutput[] = ['labels', 'logits', 'embeddings'];
 
 /** Of {@link RepVGG.score} and the streams: what rows have, and how many images run together. */
 export interface ScoreOptions<Output extends ScoreOutput = ScoreOutput> extends RunOptions {
@@ -37,50 +33,6 @@ export interface ScoreOptions<Output extends ScoreOutput = ScoreOutput> extends 
   skip?: ((id: string) => boolean) | undefined;
 }
 
-/** How long an image took. */
-export interface ScoreTiming {
-  /** Reading, decoding and resizing of the image, waiting for a free thread included. */
-  prepareMilliseconds: number;
-  /** Running the network on the image's whole batch. */
-  computeMilliseconds: number;
-}
-
-/** What every row has of its record. */
-export interface RowHead {
-  id: string;
-  fields?: Record<string, unknown>;
-  timing?: ScoreTiming;
-}
-
-/** The likeliest classes of an image, best first, and of these the first. */
-export interface LabelRow extends RowHead {
-  label: string;
-  score: number;
-  topK: Prediction[];
-}
-
-/** What the classifier says of an image, before softmax. */
-export interface LogitsRow extends RowHead {
-  /** [numClasses]. */
-  logits: Float32Array;
-}
-
-/** The pooled features of an image. */
-export interface EmbeddingRow extends RowHead {
-  /** [widths[4]]. */
-  embedding: Float32Array;
-}
-
-/** An image that could not be scored, and why. */
-export interface FailedRow extends RowHead {
-  error: {code: RepVGGErrorCode; message: string};
-}
-
-/** What has become of one record: "error" in the row tells failed ones from the others. */
-export type ScoreRow<Output extends ScoreOutput = ScoreOutput> =
-  | {labels: LabelRow; logits: LogitsRow; embeddings: EmbeddingRow}[Output]
-  | FailedRow;
-
 /** What has become of the records so far. */
 export interface ScoreSummary {
   /** Rows with a result. */
@@ -102,9 +54,6 @@ export interface Scores<Output extends ScoreOutput = ScoreOutput>
   extends AsyncGenerator<ScoreRow<Output>, ScoreSummary, void> {
   readonly summary: Readonly<ScoreSummary>;
 }
-
-/** What becomes of an image's result, without the row around it. */
-export type RowResult = Omit<LabelRow | LogitsRow | EmbeddingRow, keyof RowHead>;
 
 interface Item {
   id: string;

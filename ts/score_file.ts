@@ -1,17 +1,13 @@
-import {createHash} from 'node:crypto';
-import {unwatched} from './ahead.ts';
 import {checkSignal} from './arguments.ts';
 import {untilStopped} from './cancellation.ts';
-import {RepVGGError} from './errors.ts';
 import type {RepVGG} from './model.ts';
-import {replaceFile} from './replace_file.ts';
-import type {ScoreInput, ScoreOptions, ScoreRow, ScoreSummary, Scores} from './score.ts';
-import {loadArrow, writeArrow} from './sinks/arrow.ts';
+import {settlesBy, unwatched} from './promises.ts';
+import type {ScoreInput, ScoreOptions, ScoreSummary, Scores} from './score.ts';
 import {type Column, columnsOf} from './sinks/columns.ts';
+import {finish} from './sinks/finish.ts';
 import {type SinkFormat, sinkFormat} from './sinks/formats.ts';
-import {Journal, type Marker} from './sinks/journal.ts';
-import {csvHeader, fromJournalLine, toCsvLine, toJournalLine, toJsonLine} from './sinks/lines.ts';
-import {writeParquet} from './sinks/parquet.ts';
+import {Journal} from './sinks/journal.ts';
+import {digestOf, digestWith, skipWritten} from './sinks/written_ids.ts';
 import {checkNotSource} from './sources/overwrite.ts';
 
 /** Of {@link scoreToFile}. */
@@ -43,10 +39,6 @@ export interface ScoreFileSummary extends ScoreSummary {
 const saveMilliseconds = 1000;
 /** Rows that are written at a time. */
 const rowsAtOnce = 64;
-/** Rows of Parquet and Arrow that are made ready together, and numbers in them: for that long, nothing else runs in this thread. */
-const mostRowsInGroup = 10_000;
-const mostNumbersInGroup = 2 ** 18;
-
 /**
  * Scores a source into a file: NDJSON (.ndjson, .jsonl), CSV (.csv), Parquet (.parquet) or Arrow IPC (.arrow, .feather). The
  * file appears when it is complete; until then its rows are in FILE.partial, and FILE.partial.json says how far they reach,
@@ -65,12 +57,16 @@ export async function scoreToFile(
   const format = sinkFormat(path);
   checkSignal(stop, 'stop');
   await checkNotSource(path, source);
-  if (format === 'arrow') await loadArrow(); // Before the work, not after it.
-  const journal = await Journal.open(path, {...settings, ...settingsOf(model, score), format}, resume);
+  await format.check?.(); // Before the work, not after it.
+  const journal = await Journal.open(
+    path,
+    {...settings, ...settingsOf(model, score), format: format.name},
+    resume,
+  );
   if (journal === 'complete') return {...nothing, complete: true, alreadyComplete: true, failedInFile: 0};
   await using _ = journal;
   const skip = skipWritten(journal.marker, path);
-  const columns = columnsOf(score);
+  const columns = columnsOf(score, model.architecture);
   let scores: Scores;
   try {
     const records = stop ? untilStopped(source, stop) : source;
@@ -81,7 +77,7 @@ export async function scoreToFile(
     if (rows === 0 && !complete) await journal.remove(); // Nothing to go on with.
   }
   const {complete, failed: failedInFile} = journal.marker;
-  if (complete) await finish(journal, format, columns, lengthOf(model, score));
+  if (complete) await finish(journal, format, columns);
   return {...scores.summary, complete, alreadyComplete: false, failedInFile};
 }
 
@@ -111,37 +107,6 @@ function settingsOf(model: RepVGG, score: ScoreOptions): Record<string, unknown>
   };
 }
 
-function lengthOf({architecture}: RepVGG, {output}: ScoreOptions): number {
-  return output === 'embeddings' ? architecture.widths[4] : architecture.numClasses;
-}
-
-/** Says of each id in turn whether its row is there already, and checks that they are the ids that these rows have. */
-function skipWritten(
-  {rows, idDigest}: Marker,
-  path: string,
-): {next: (id: string) => boolean; end: () => void} {
-  let [position, digest] = [0, ''];
-  const changed = (problem: string): RepVGGError =>
-    new RepVGGError('ERR_RESUME', `Cannot resume ${path}: the source has changed, ${problem}.`);
-  return {
-    next: id => {
-      if (position === rows) return false;
-      digest = digestWith(digest, id);
-      if (++position === rows && digest !== idDigest) throw changed(`its first ${rows} ids are others`);
-      return true;
-    },
-    end: () => {
-      if (position < rows) throw changed(`it has ${position} records and ${rows} rows were written`);
-    },
-  };
-}
-
-const digestWith = (digest: string, id: string): string => digestOf(`${digest}\n${id}`);
-
-function digestOf(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
-}
-
 /** Writes rows to the journal, and saves them now and then and at the end, also where it is an error that ends them. */
 async function writeRows(
   scores: Scores,
@@ -151,7 +116,7 @@ async function writeRows(
   {stop, onProgress, onEnd}: Pick<ScoreFileOptions, 'stop' | 'onProgress'> & {onEnd: () => void},
 ): Promise<void> {
   let {rows, ok, failed, idDigest} = journal.marker;
-  let lines = format === 'csv' && rows === 0 ? [csvHeader(columns)] : [];
+  let lines = rows === 0 ? [format.header?.(columns) ?? ''] : [];
   let savedAt = performance.now();
   let isUnsaved = false;
   const write = async (): Promise<void> => {
@@ -176,7 +141,7 @@ async function writeRows(
       });
       if (result.done) break;
       const row = result.value;
-      lines.push(toLine(row, format, columns));
+      lines.push(format.toLine(row, columns));
       isUnsaved = true;
       rows++;
       if ('error' in row) failed++;
@@ -191,58 +156,4 @@ async function writeRows(
   } finally {
     await scores.return(scores.summary);
   }
-}
-
-/** Whether a promise is settled when performance.now() is `time`. */
-async function settlesBy(promise: Promise<unknown>, time: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<boolean>(resolve => {
-    timer = setTimeout(resolve, Math.max(0, time - performance.now()), false);
-  });
-  const settled = promise.then(
-    () => true,
-    () => true,
-  );
-  try {
-    return await Promise.race([settled, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function toLine(row: ScoreRow, format: SinkFormat, columns: readonly Column[]): string {
-  if (format === 'ndjson') return toJsonLine(row);
-  return format === 'csv' ? toCsvLine(row, columns) : toJournalLine(row);
-}
-
-/** Makes the output of the journal: NDJSON and CSV are what it has, the others are made of it. */
-async function finish(
-  journal: Journal,
-  format: SinkFormat,
-  columns: readonly Column[],
-  vectorLength: number,
-): Promise<void> {
-  if (format === 'ndjson' || format === 'csv') {
-    await journal.become();
-  } else {
-    const groups = groupRows(journal, columns.some(({kind}) => kind === 'vector') ? vectorLength : 1);
-    await replaceFile(journal.path, file =>
-      format === 'parquet'
-        ? writeParquet(file, columns, groups, vectorLength)
-        : writeArrow(file, columns, groups, vectorLength),
-    );
-    await journal.remove();
-  }
-}
-
-async function* groupRows(journal: Journal, numbersInRow: number): AsyncGenerator<ScoreRow[]> {
-  const most = Math.max(1, Math.min(mostRowsInGroup, Math.floor(mostNumbersInGroup / numbersInRow)));
-  let group: ScoreRow[] = [];
-  for await (const line of journal.lines()) {
-    group.push(fromJournalLine(line));
-    if (group.length < most) continue;
-    yield group;
-    group = [];
-  }
-  if (group.length > 0) yield group;
 }

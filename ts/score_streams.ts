@@ -1,5 +1,6 @@
 import {Duplex} from 'node:stream';
-import type {ScoreInput, ScoreOutput, ScoreRow, ScoreSummary, Scores} from './score.ts';
+import type {ScoreInput, ScoreSummary, Scores} from './score.ts';
+import type {ScoreOutput, ScoreRow} from './score_row.ts';
 
 /** Takes images or records and gives rows: {@link RepVGG.scoreStream}. */
 export interface ScoreDuplex extends Duplex {

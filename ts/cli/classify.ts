@@ -1,5 +1,5 @@
 import type {Command} from 'commander';
-import type {ScoreRow} from '../score.ts';
+import type {ScoreRow} from '../score_row.ts';
 import {openImages} from './images.ts';
 import {loadModel} from './load.ts';
 import {

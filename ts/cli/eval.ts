@@ -4,7 +4,7 @@ import type {DatasetOptions} from '../evaluation/dataset.ts';
 import type {Evaluation, Progress} from '../evaluation/evaluate.ts';
 import type {LoadOptions} from '../load_network.ts';
 import {append, checkReplaceable, replaceFile} from '../replace_file.ts';
-import type {FailedRow} from '../score.ts';
+import type {FailedRow} from '../score_row.ts';
 import {loadModel} from './load.ts';
 import {
   addNetworkOptions,

@@ -11,7 +11,7 @@ import {locateCheckpoint} from '../locate.ts';
 import {RepVGG} from '../model.ts';
 import type {Form} from '../network.ts';
 import {completePreprocessing, type Preprocessing, preprocessingOf} from '../preprocessing.ts';
-import type {FailedRow} from '../score.ts';
+import type {FailedRow} from '../score_row.ts';
 import {type DatasetOptions, openDataset, type Sample} from './dataset.ts';
 import {Meter, outcomeOf} from './metrics.ts';
 

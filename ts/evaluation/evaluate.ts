@@ -1,5 +1,6 @@
 import type {RepVGG} from '../model.ts';
-import type {FailedRow, ScoreInput} from '../score.ts';
+import type {ScoreInput} from '../score.ts';
+import type {FailedRow} from '../score_row.ts';
 import type {Dataset} from './dataset.ts';
 import {Meter, outcomeOf} from './metrics.ts';
 

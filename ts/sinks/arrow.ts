@@ -2,7 +2,7 @@ import type {FileHandle} from 'node:fs/promises';
 import {RepVGGError} from '../errors.ts';
 import {toText} from '../plain_text.ts';
 import {append} from '../replace_file.ts';
-import type {ScoreRow} from '../score.ts';
+import type {ScoreRow} from '../score_row.ts';
 import type {Column} from './columns.ts';
 
 type Arrow = typeof import('apache-arrow');
@@ -22,13 +22,10 @@ export async function writeArrow(
   file: FileHandle,
   columns: readonly Column[],
   groups: AsyncIterable<readonly ScoreRow[]>,
-  vectorLength: number,
 ): Promise<void> {
   const arrow = await loadArrow();
   const schema = new arrow.Schema(
-    columns.map(
-      column => new arrow.Field(column.name, typeOf(arrow, column, vectorLength), column.name !== 'id'),
-    ),
+    columns.map(column => new arrow.Field(column.name, typeOf(arrow, column), column.name !== 'id')),
   );
   let chunks: Uint8Array[] = [];
   // Arrow's own queue is read beside what fills it: it would grow while the disk is slow, and fail where nobody listens.
@@ -62,14 +59,14 @@ export async function writeArrow(
   await flush();
 }
 
-function typeOf(arrow: Arrow, {kind}: Column, vectorLength: number) {
-  switch (kind) {
+function typeOf(arrow: Arrow, column: Column) {
+  switch (column.kind) {
     case 'text':
       return new arrow.Utf8();
     case 'number':
       return new arrow.Float64();
     case 'vector':
-      return new arrow.FixedSizeList(vectorLength, new arrow.Field('item', new arrow.Float32(), false));
+      return new arrow.FixedSizeList(column.length, new arrow.Field('item', new arrow.Float32(), false));
     case 'predictions':
       return new arrow.List(
         new arrow.Field(

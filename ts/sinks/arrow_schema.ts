@@ -22,12 +22,15 @@ const short = (value: number): Slot => ({bytes: 2, value});
  * The value of the key "ARROW:schema" in a Parquet file with vectors: base64 of an Arrow IPC message with the schema of its
  * columns. Parquet has no lists of fixed size; Arrow's readers take from here what they make of a column.
  */
-export function arrowSchema(columns: readonly Column[], vectorLength: number): string {
-  const fields = columns.map(({name, kind}) => {
+export function arrowSchema(columns: readonly Column[]): string {
+  const fields = columns.map(column => {
+    const {name, kind} = column;
+    if (kind === 'vector') {
+      const element = field('element', false, type.floatingPoint, [short(precision.single)]);
+      return field(name, false, type.fixedSizeList, [{bytes: 4, value: column.length}], [element]);
+    }
     if (kind === 'number') return field(name, true, type.floatingPoint, [short(precision.double)]);
-    if (kind === 'text') return field(name, name !== 'id', type.utf8, []);
-    const element = field('element', false, type.floatingPoint, [short(precision.single)]);
-    return field(name, false, type.fixedSizeList, [{bytes: 4, value: vectorLength}], [element]);
+    return field(name, name !== 'id', type.utf8, []); // Beside vectors there are no predictions.
   });
   const schema: Table = [short(littleEndian), {tables: fields}];
   const message = flatBuffer([short(metadataVersion5), byte(schemaHeader), schema]);

@@ -1,20 +1,27 @@
-import type {ScoreOptions, ScoreRow} from '../score.ts';
+import type {Architecture} from '../architecture.ts';
+import type {ScoreOptions} from '../score.ts';
+import type {ScoreRow} from '../score_row.ts';
 
 /** A column of a table of rows. What a row does not have is null. */
-export interface Column {
-  name: string;
-  kind: 'text' | 'number' | 'predictions' | 'vector';
-  cellOf(row: ScoreRow): unknown;
-}
+export type Column = {name: string; cellOf(row: ScoreRow): unknown} & (
+  | {kind: 'text' | 'number' | 'predictions'}
+  /** Each vector has as many numbers. */
+  | {kind: 'vector'; length: number}
+);
 
 /** The columns of a table of rows: names inside an object are behind a dot, as in "error.code". */
-export function columnsOf({output = 'labels', fields = [], timing = false}: ScoreOptions): Column[] {
-  const text = (...path: string[]): Column => ({name: path.join('.'), kind: 'text', cellOf: at(path)});
-  const number = (...path: string[]): Column => ({...text(...path), kind: 'number'});
+export function columnsOf(
+  {output = 'labels', fields = [], timing = false}: ScoreOptions,
+  {numClasses, widths}: Pick<Architecture, 'numClasses' | 'widths'>,
+): Column[] {
+  const cell = (...path: string[]) => ({name: path.join('.'), cellOf: at(path)});
+  const text = (...path: string[]): Column => ({...cell(...path), kind: 'text'});
+  const number = (...path: string[]): Column => ({...cell(...path), kind: 'number'});
+  const vector = (name: string, length: number): Column => ({...cell(name), kind: 'vector', length});
   const results: Readonly<Record<typeof output, Column[]>> = {
-    labels: [text('label'), number('score'), {...text('topK'), kind: 'predictions'}],
-    logits: [{...text('logits'), kind: 'vector'}],
-    embeddings: [{...text('embedding'), kind: 'vector'}],
+    labels: [text('label'), number('score'), {...cell('topK'), kind: 'predictions'}],
+    logits: [vector('logits', numClasses)],
+    embeddings: [vector('embedding', widths[4])],
   };
   return [
     text('id'),

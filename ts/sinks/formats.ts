@@ -1,21 +1,46 @@
+import type {FileHandle} from 'node:fs/promises';
 import {extname} from 'node:path';
 import {invalidArgument} from '../errors.ts';
+import type {ScoreRow} from '../score_row.ts';
+import {loadArrow, writeArrow} from './arrow.ts';
+import type {Column} from './columns.ts';
+import {csvHeader, toCsvLine, toJournalLine, toJsonLine} from './lines.ts';
+import {writeParquet} from './parquet.ts';
 
-/** The formats of a file of rows by what its name ends with. */
-const formats = {
-  '.ndjson': 'ndjson',
-  '.jsonl': 'ndjson',
-  '.csv': 'csv',
-  '.parquet': 'parquet',
-  '.arrow': 'arrow',
-  '.feather': 'arrow',
-} as const;
+/** How rows become a file of a format: by a journal of lines, which is that file or which it is made of. */
+export interface SinkFormat {
+  name: 'ndjson' | 'csv' | 'parquet' | 'arrow';
+  /** Of the journal. */
+  header?(columns: readonly Column[]): string;
+  toLine(row: ScoreRow, columns: readonly Column[]): string;
+  /** Makes the file of the journal's rows. Without it the journal is the file. */
+  write?(
+    file: FileHandle,
+    columns: readonly Column[],
+    groups: AsyncIterable<readonly ScoreRow[]>,
+  ): Promise<void>;
+  /** Fails where `write` could not begin. */
+  check?(): Promise<unknown>;
+}
 
-export type SinkFormat = (typeof formats)[keyof typeof formats];
+const ndjson: SinkFormat = {name: 'ndjson', toLine: toJsonLine};
+const csv: SinkFormat = {name: 'csv', header: csvHeader, toLine: toCsvLine};
+const parquet: SinkFormat = {name: 'parquet', toLine: toJournalLine, write: writeParquet};
+const arrow: SinkFormat = {name: 'arrow', toLine: toJournalLine, write: writeArrow, check: loadArrow};
+
+/** By what the name of a file ends with. */
+const formats: Readonly<Record<string, SinkFormat>> = {
+  '.ndjson': ndjson,
+  '.jsonl': ndjson,
+  '.csv': csv,
+  '.parquet': parquet,
+  '.arrow': arrow,
+  '.feather': arrow,
+};
 
 /** @throws {RepVGGError} ERR_INVALID_ARGUMENT */
 export function sinkFormat(path: string): SinkFormat {
   const extension = typeof path === 'string' ? extname(path).toLowerCase() : '';
-  if (Object.hasOwn(formats, extension)) return formats[extension as keyof typeof formats];
+  if (Object.hasOwn(formats, extension)) return formats[extension]!;
   throw invalidArgument('the output', `a file that ends in ${Object.keys(formats).join(', ')}`, path);
 }

@@ -1,27 +1,17 @@
 import {createReadStream} from 'node:fs';
-import {constants, type FileHandle, open, readFile, rename, rm, stat} from 'node:fs/promises';
-import {fileError, RepVGGError} from '../errors.ts';
+import {constants, type FileHandle, open, rename, rm, stat} from 'node:fs/promises';
+import {RepVGGError} from '../errors.ts';
 import {native} from '../native.ts';
-import {append, checkReplaceable, fileWriteError, removeTemporaries, replaceFile} from '../replace_file.ts';
-
-/** How far a file of rows has come, as it is kept beside it. */
-export interface Marker {
-  /** What the rows were made with; a run that goes on has to be the same. */
-  settings: Record<string, unknown>;
-  /** Of the journal. What is behind them was not finished. */
-  bytes: number;
-  ok: number;
-  failed: number;
-  /** Rows, and so records of the source, from its beginning. */
-  rows: number;
-  /** Of the ids of these rows, in order. */
-  idDigest: string;
-  /** There are no more rows to come. */
-  complete: boolean;
-}
-
-/** What the rows so far amount to. */
-export type Progress = Omit<Marker, 'settings' | 'bytes' | 'complete'>;
+import {checkReplaceable, fileWriteError, removeTemporaries} from '../replace_file.ts';
+import {
+  cannotResume,
+  compareSettings,
+  type Marker,
+  markerPath,
+  type Progress,
+  readMarker,
+  writeMarker,
+} from './marker.ts';
 
 const none = {bytes: 0, ok: 0, failed: 0, rows: 0, idDigest: '', complete: false};
 
@@ -101,8 +91,7 @@ export class Journal implements AsyncDisposable {
       throw fileWriteError(partialPath(this.path), cause);
     }
     const marker = {...this.marker, ...progress, complete, bytes: this.#bytes};
-    const text = `${JSON.stringify(marker, null, 2)}\n`;
-    await replaceFile(markerPath(this.path), file => append(file, Buffer.from(text)));
+    await writeMarker(this.path, marker);
     this.marker = marker;
   }
 
@@ -140,7 +129,6 @@ export class Journal implements AsyncDisposable {
 }
 
 const partialPath = (path: string): string => `${path}.partial`;
-const markerPath = (path: string): string => `${path}.partial.json`;
 
 /**
  * What there is to go on with, if there is anything and it may be gone on with.
@@ -171,11 +159,7 @@ async function findRun(
   }
   compareSettings(path, found.settings, settings);
   if (isThere) return found;
-  const problem = `${partialPath(path)} is missing`;
-  throw new RepVGGError(
-    'ERR_RESUME',
-    `Cannot resume ${path}: ${problem}; remove ${markerPath(path)} to begin again.`,
-  );
+  throw cannotResume(path, `${partialPath(path)} is missing`);
 }
 
 /** The journal, which nobody else writes while it is open; undefined if it was taken away meanwhile. */
@@ -197,46 +181,11 @@ async function openAlone(path: string, isThere: boolean): Promise<FileHandle | u
   return undefined;
 }
 
-async function readMarker(path: string): Promise<Marker | undefined> {
-  let text: string;
-  try {
-    text = await readFile(markerPath(path), 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw fileError(`read ${markerPath(path)}`, cause);
-  }
-  try {
-    const marker = JSON.parse(text) as Marker;
-    const counts = [marker.bytes, marker.rows, marker.ok, marker.failed];
-    const isWhole = typeof marker.settings === 'object' && marker.settings !== null;
-    if (isWhole && counts.every(count => Number.isInteger(count) && count >= 0)) return marker;
-  } catch {
-    // Said below.
-  }
-  throw new RepVGGError(
-    'ERR_RESUME',
-    `Cannot read ${markerPath(path)}: it is not what a run leaves; remove it to begin again.`,
-  );
-}
-
-function compareSettings(path: string, before: Record<string, unknown>, now: Record<string, unknown>): void {
-  for (const name of Object.keys({...before, ...now})) {
-    const [was, is] = [JSON.stringify(before[name]), JSON.stringify(now[name])];
-    if (was === is) continue;
-    const problem = `its rows were made with ${name} ${was} and not ${is}`;
-    throw new RepVGGError('ERR_RESUME', `Cannot resume ${path}: ${problem}.`);
-  }
-}
-
 /** Removes what was written after the marker: it may end in the middle of a row. */
 async function cutOff(file: FileHandle, path: string, bytes: number): Promise<void> {
   const {size} = await file.stat();
   if (size < bytes) {
-    const problem = `${partialPath(path)} has ${size} bytes, of the ${bytes} that were written`;
-    throw new RepVGGError(
-      'ERR_RESUME',
-      `Cannot resume ${path}: ${problem}; remove ${markerPath(path)} to begin again.`,
-    );
+    throw cannotResume(path, `${partialPath(path)} has ${size} bytes, of the ${bytes} that were written`);
   }
   await file.truncate(bytes);
 }

@@ -4,7 +4,7 @@ import {ByteWriter, ParquetWriter} from 'hyparquet-writer';
 import {toText} from '../plain_text.ts';
 import type {Prediction} from '../predictions.ts';
 import {append} from '../replace_file.ts';
-import type {ScoreRow} from '../score.ts';
+import type {ScoreRow} from '../score_row.ts';
 import {arrowSchema} from './arrow_schema.ts';
 import type {Column} from './columns.ts';
 
@@ -16,7 +16,6 @@ export async function writeParquet(
   file: FileHandle,
   columns: readonly Column[],
   groups: AsyncIterable<readonly ScoreRow[]>,
-  vectorLength: number,
 ): Promise<void> {
   const bytes = new ByteWriter();
   const flush = async (): Promise<void> => {
@@ -29,16 +28,15 @@ export async function writeParquet(
     schema: [{name: 'root', num_children: columns.length}, ...columns.flatMap(schemaOf)],
     createdBy: 'repvgg',
     ...(columns.some(({kind}) => kind === 'vector') && {
-      kvMetadata: [{key: 'ARROW:schema', value: arrowSchema(columns, vectorLength)}],
+      kvMetadata: [{key: 'ARROW:schema', value: arrowSchema(columns)}],
     }),
   });
-  const noVector = new Array(vectorLength).fill(Number.NaN);
   for await (const rows of groups) {
     await writer.write({
-      columnData: columns.map(({name, kind, cellOf}) => ({
-        name,
-        data: rows.map(row => toParquet(kind, cellOf(row)) ?? (kind === 'vector' ? noVector : undefined)),
-      })),
+      columnData: columns.map(column => {
+        const none = column.kind === 'vector' ? new Array(column.length).fill(Number.NaN) : undefined;
+        return {name: column.name, data: rows.map(row => toParquet(column.kind, column.cellOf(row)) ?? none)};
+      }),
       rowGroupSize: rows.length,
     });
   }

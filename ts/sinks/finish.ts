@@ -1,0 +1,34 @@
+import {replaceFile} from '../replace_file.ts';
+import type {ScoreRow} from '../score_row.ts';
+import type {Column} from './columns.ts';
+import type {SinkFormat} from './formats.ts';
+import type {Journal} from './journal.ts';
+import {fromJournalLine} from './lines.ts';
+
+/** Rows of Parquet and Arrow that are made ready together, and numbers in them: for that long, nothing else runs in this thread. */
+const mostRowsInGroup = 10_000;
+const mostNumbersInGroup = 2 ** 18;
+
+/** Makes the output of a journal that is complete. */
+export async function finish(
+  journal: Journal,
+  {write}: SinkFormat,
+  columns: readonly Column[],
+): Promise<void> {
+  if (!write) return journal.become();
+  await replaceFile(journal.path, file => write(file, columns, groupRows(journal, columns)));
+  await journal.remove();
+}
+
+async function* groupRows(journal: Journal, columns: readonly Column[]): AsyncGenerator<ScoreRow[]> {
+  const numbers = columns.reduce((sum, column) => sum + (column.kind === 'vector' ? column.length : 0), 1);
+  const most = Math.max(1, Math.min(mostRowsInGroup, Math.floor(mostNumbersInGroup / numbers)));
+  let group: ScoreRow[] = [];
+  for await (const line of journal.lines()) {
+    group.push(fromJournalLine(line));
+    if (group.length < most) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
+}
