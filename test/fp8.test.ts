@@ -1,5 +1,5 @@
 /** fp8 as the CPU simulates it: against float64 with a rounding of its own, on the trained digits, and what it refuses. */
-import {mkdtemp, readdir, rmdir} from 'node:fs/promises';
+import {mkdtemp, readdir, rm, writeFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import path from 'node:path';
 import test from 'ava';
@@ -178,7 +178,13 @@ test('fp8 is refused where it cannot be had, and without images', async t => {
   }
   const empty = await mkdtemp(path.join(tmpdir(), 'repvgg-'));
   await t.throwsAsync(load(empty), {code: 'ERR_SOURCE'});
-  await rmdir(empty);
+  const list = path.join(empty, 'list.csv');
+  await writeFile(list, 'path\n');
+  await t.throwsAsync(load(list), {
+    code: 'ERR_SOURCE',
+    message: `Cannot calibrate with ${list}: it has no images.`,
+  });
+  await rm(empty, {recursive: true});
   await t.throwsAsync(load(empty), {code: 'ERR_FILE_NOT_FOUND'});
   await t.throwsAsync(load(['/nonexistent.png']), {code: 'ERR_FILE_NOT_FOUND'});
 });

@@ -99,6 +99,37 @@ test('paths, buffers and raw pixels of one image give the same logits', async t 
   t.deepEqual(a, c);
 });
 
+test('raw pixels have 1, 3 or 4 channels, and as many bytes as their sides say', async t => {
+  await using model = await RepVGG.load(narrow, {preprocessing});
+  const [width, height] = [40, 30];
+  const grey = Uint8Array.from({length: width * height}, (_, i) => (i * 37) % 251);
+  const each = (bytes: (value: number, i: number) => number[]): Uint8Array =>
+    Uint8Array.from([...grey].flatMap(bytes));
+  const logits = (data: Uint8Array, channels: RawImage['channels']): Promise<Float32Array[]> =>
+    model.logits([{data, width, height, channels}]);
+  t.deepEqual(
+    await logits(grey, 1),
+    await logits(
+      each(value => [value, value, value]),
+      3,
+    ),
+  );
+  const rgb = (value: number, i: number): number[] => [value, i % 256, 255 - value];
+  const transparent = (value: number, i: number): number[] => [...rgb(value, i), i % 7];
+  t.deepEqual(await logits(each(transparent), 4), await logits(each(rgb), 3));
+  const image: RawImage = {data: grey, width, height, channels: 1};
+  for (const [wrong, message] of [
+    [{channels: 2}, 'Expected 1, 3 or 4 for input 0.channels but received 2.'],
+    [{width: 0}, 'Expected a positive integer for input 0.width but received 0.'],
+    [{height: 1.5}, 'Expected a positive integer for input 0.height but received 1.5.'],
+    [{height: 31}, 'Expected 1240 bytes (40 x 31 x 1) for input 0.data but received 1200.'],
+    [{data: [1]}, /\{data, width, height, channels\} for input 0 but received/],
+  ] as const) {
+    const input = {...image, ...wrong} as RawImage;
+    await t.throwsAsync(model.logits([input]), {code: 'ERR_INVALID_ARGUMENT', message});
+  }
+});
+
 test('results do not depend on the batch, the number of threads or the neighbours', async t => {
   const many = Array.from({length: 5}, () => photos).flat();
   const runs = await Promise.all(

@@ -50,6 +50,8 @@ for (const name of ['rows.ndjson', 'rows.csv', 'rows.parquet', 'rows.arrow']) {
       code: 'ERR_RESUME',
       message: /did not finish/,
     });
+    const stopped = {resume: true, stop: AbortSignal.abort()};
+    t.like(await scoreToFile(model, records(100), path, stopped), {complete: false, ok: 0});
     const second = await scoreToFile(model, records(100), path, {resume: true});
     t.like(second, {complete: true, skipped: first.ok, ok: 100 - first.ok});
     t.deepEqual(await readdir(folder), [name]);

@@ -92,6 +92,7 @@ test('the weights in a folder are found by the names that libraries give them', 
     ],
     [['zero_to_fp32.py', 'latest', 'pytorch_model.bin'], 'pytorch_model.bin'],
     [['best.ckpt', 'log.txt'], 'best.ckpt'],
+    [['best.pth', 'data'], 'best.pth'],
   ] as const) {
     const path = await folderOf(...names);
     t.is(await locateCheckpoint(path), join(path, chosen));

@@ -9,11 +9,12 @@ const nobody = 65534;
 
 test('a folder that may not be read is the error of its own row; the source itself ends the run', async t => {
   const root = await temporaryFolder(t);
-  const closed = join(root, 'closed');
+  const [closed, tar] = [join(root, 'closed'), join(root, 'closed.tar')];
   await mkdir(closed);
   await writeFile(join(root, 'z.jpg'), '');
   await chmod(root, 0o755);
   await chmod(closed, 0);
+  await writeFile(tar, '', {mode: 0});
   const user = process.geteuid!();
   if (user === 0) process.seteuid!(nobody);
   try {
@@ -26,12 +27,17 @@ test('a folder that may not be read is the error of its own row; the source itse
         [join(root, 'z.jpg'), false],
       ],
     );
-    await t.throwsAsync(
-      async () => {
-        for await (const _ of openSource(closed)) t.fail();
-      },
-      {code: 'ERR_FILE_READ', message: /permission denied/},
-    );
+    for (const [source, message] of [
+      [closed, `Cannot read folder ${closed}: permission denied.`],
+      [tar, `Cannot read source ${tar}: permission denied.`],
+    ] as const) {
+      await t.throwsAsync(
+        async () => {
+          for await (const _ of openSource(source)) t.fail();
+        },
+        {code: 'ERR_FILE_READ', message},
+      );
+    }
   } finally {
     process.seteuid!(user);
     await chmod(closed, 0o700);
