@@ -7,10 +7,10 @@
 #include "engine/error.h"
 
 #ifdef REPVGG_CUDA
-#include "cuda/candidates.h"
 #include "cuda/counters.h"
 #include "cuda/device.h"
 #include "cuda/limits.h"
+#include "cuda/precision.h"
 #endif
 
 namespace repvgg {

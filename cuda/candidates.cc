@@ -2,15 +2,10 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <limits>
 #include <sstream>
 
-#include "cuda/direct_fp32.h"
-#include "cuda/direct_mma.h"
 #include "cuda/direct_sm90a.h"
-#include "cuda/direct_wmma.h"
-#include "cuda/formats.h"
 #include "cuda/stem_fused.h"
 #include "cuda/winograd_chain.h"
 #include "cuda/winograd_f2.h"
@@ -25,19 +20,12 @@ struct BlockSize {
 };
 
 BlockSize SizeOf(const Candidate& candidate, Precision precision) {
-  const auto size = [](const TileShape& tile, int pixels_of_row = 1) {
-    return BlockSize{tile.rows * pixels_of_row, tile.channels};
-  };
-  const int tile = candidate.tile;
-  if (candidate.algorithm == Algorithm::kWinogradF2) return size(WinogradF2TileTable(precision)[tile], 4);
-  if (candidate.algorithm == Algorithm::kWinogradF4) return size(WinogradF4TileTable()[tile], 16);
-  if (candidate.algorithm == Algorithm::kDirectWmma) return size(DirectWmmaTileTable()[tile]);
   if (candidate.algorithm == Algorithm::kDirectSm90a) {
-    const GemmSm90aTile& sm90a = ConvolutionSm90aTiles(precision)[tile];
-    return {sm90a.rows, sm90a.columns};
+    const GemmSm90aTile& tile = ConvolutionSm90aTiles(precision)[candidate.tile];
+    return {tile.rows, tile.columns};
   }
-  return size(precision == Precision::kFp32 ? DirectFp32TileTable()[tile]
-                                            : DirectMmaTileTable(precision)[tile]);
+  const ConvolutionTile& tile = TilesOf(candidate.algorithm, precision)[candidate.tile];
+  return {tile.rows * TileSide(candidate.algorithm) * TileSide(candidate.algorithm), tile.channels};
 }
 
 std::string Name(const char* algorithm, int rows, int channels, bool aligned = true) {
@@ -53,26 +41,14 @@ int SharedLimit(int architecture) {
   return architecture < 90 || architecture >= 120 ? 99 << 10 : 227 << 10;
 }
 
-void AddTiles(Algorithm algorithm, const char* name, std::span<const TileShape> tiles, bool aligned,
-              int architecture, std::vector<Candidate>& out) {
+void AddTiles(Algorithm algorithm, const char* name, Precision precision, bool aligned, int architecture,
+              std::vector<Candidate>& out) {
+  const auto tiles = TilesOf(algorithm, precision);
   for (size_t i = 0; i < tiles.size(); ++i) {
     // The tile for odd channels can do any layer and is never the fastest where another can.
     if (tiles[i].aligned != aligned || tiles[i].shared_bytes > SharedLimit(architecture)) continue;
     out.push_back({algorithm, static_cast<int>(i), Name(name, tiles[i].rows, tiles[i].channels, aligned)});
   }
-}
-
-std::vector<unsigned char> ToBytes(const std::vector<float>& values) {
-  std::vector<unsigned char> bytes(values.size() * sizeof(float));
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  return bytes;
-}
-
-// Winograd's F(m x m).
-int TileSide(const Candidate& candidate) {
-  return candidate.algorithm == Algorithm::kWinogradF2   ? 2
-         : candidate.algorithm == Algorithm::kWinogradF4 ? 4
-                                                         : 1;
 }
 
 // Blocks between which a split reduction is tried: an eighth of the multiprocessors of an H100 or H200, and
@@ -116,44 +92,18 @@ void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<C
   }
 }
 
-// F(m x m)'s m.
-int ChainSide(Algorithm algorithm) { return algorithm == Algorithm::kChainF2 ? 2 : 4; }
-
-// Of a chain.
-size_t ImageWorkspace(const Convolution& layer, const Candidate& candidate) {
-  Convolution image = layer;
-  image.batch = 1;
-  return ChainWorkspace(image, ChainSide(candidate.algorithm));
-}
-
-// Of the batch, in `limit` bytes; one at least.
-int MostImages(const Convolution& layer, const Candidate& candidate, size_t limit) {
-  return static_cast<int>(std::clamp<size_t>(limit / ImageWorkspace(layer, candidate), 1, layer.batch));
-}
-
-Convolution OfImages(const Convolution& layer, Precision precision, int first, int batch) {
-  const size_t size = ElementSize(precision);
-  Convolution slice = layer;
-  slice.batch = batch;
-  slice.in = static_cast<const unsigned char*>(layer.in) +
-             size * first * layer.height * layer.width * layer.in_channels;
-  slice.out = static_cast<unsigned char*>(layer.out) +
-              size * first * layer.out_height() * layer.out_width() * layer.out_channels;
-  return slice;
-}
-
 // Every tile: of one chain, layers differ in nothing else. Each for the largest slices of the batch, and for
 // such as may stay in L2.
 void AddChain(const Convolution& layer, Precision precision, int architecture, Algorithm algorithm,
               std::vector<Candidate>& out) {
-  if (!ChainFits(layer, precision, ChainSide(algorithm))) return;
+  if (!ChainFits(layer, precision, TileSide(algorithm))) return;
   const std::vector<ChainTile> tiles = ChainTiles(precision, architecture);
   for (size_t i = 0; i < tiles.size(); ++i) {
     const GemmSm90aTile* const sm90a = tiles[i].sm90a;
     const std::string name = std::string(algorithm == Algorithm::kChainF2 ? "f2 chain" : "f4 chain") +
                              (sm90a == nullptr ? "" : ' ' + Sm90aName(*sm90a));
     if (tiles[i].shared_bytes > SharedLimit(architecture)) continue;
-    const int rows = layer.pixels() / (ChainSide(algorithm) * ChainSide(algorithm));
+    const int rows = layer.pixels() / (TileSide(algorithm) * TileSide(algorithm));
     if (sm90a != nullptr && !FillsClusters(*sm90a, rows, layer.group_out())) continue;
     Candidate candidate = {algorithm, static_cast<int>(i),
                            Name(name.c_str(), tiles[i].tiles, tiles[i].channels)};
@@ -174,7 +124,7 @@ double EstimateTime(const Candidate& candidate, const Convolution& layer, Precis
     return std::numeric_limits<double>::infinity();
   }
   const BlockSize tile = SizeOf(candidate, precision);
-  const int side = TileSide(candidate);
+  const int side = TileSide(candidate.algorithm);
   const int pixels =
       layer.batch * DivideUp(layer.out_height(), side) * DivideUp(layer.out_width(), side) * side * side;
   const int blocks =
@@ -217,12 +167,10 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   // Before the others, so that it is taken where an estimate finds them equal: on Turing, which has both but
   // no cp.async, only this one loads ahead.
   if (precision == Precision::kFp16 && architecture < 80) {
-    AddTiles(Algorithm::kDirectWmma, "wmma", DirectWmmaTileTable(), aligned, architecture, direct);
+    AddTiles(Algorithm::kDirectWmma, "wmma", precision, aligned, architecture, direct);
   }
-  if (precision == Precision::kFp32) {
-    AddTiles(Algorithm::kDirect, "direct", DirectFp32TileTable(), aligned, architecture, direct);
-  } else if (architecture >= 75 && precision != Precision::kFp8) {
-    AddTiles(Algorithm::kDirect, "direct", DirectMmaTileTable(precision), aligned, architecture, direct);
+  if (precision == Precision::kFp32 || (architecture >= 75 && precision != Precision::kFp8)) {
+    AddTiles(Algorithm::kDirect, "direct", precision, aligned, architecture, direct);
   }
   if (architecture == 90 && HasSm90aKernels() && DirectSm90aFits(layer, precision)) {
     AddDirectSm90a(layer, precision, direct);
@@ -230,10 +178,10 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   const bool halves = precision == Precision::kFp16 || precision == Precision::kBf16;
   const bool has_f2 = precision == Precision::kFp32 || (halves && architecture >= 80);
   if (has_f2 && WinogradF2Fits(layer, precision)) {
-    AddTiles(Algorithm::kWinogradF2, "f2", WinogradF2TileTable(precision), true, architecture, f2);
+    AddTiles(Algorithm::kWinogradF2, "f2", precision, true, architecture, f2);
   }
   if (precision == Precision::kFp32 && WinogradF4Fits(layer)) {
-    AddTiles(Algorithm::kWinogradF4, "f4", WinogradF4TileTable(), true, architecture, f4);
+    AddTiles(Algorithm::kWinogradF4, "f4", precision, true, architecture, f4);
   }
   AddChain(layer, precision, architecture, Algorithm::kChainF2, f2);
   AddChain(layer, precision, architecture, Algorithm::kChainF4, f4);
@@ -269,84 +217,11 @@ const Candidate& EstimateBest(const std::vector<Candidate>& candidates, const Co
   });
 }
 
-std::vector<unsigned char> PackConvolution(const Convolution& layer, const float* weight, Precision precision,
-                                           Algorithm algorithm) {
-  if (algorithm == Algorithm::kWinogradF2) return PackWinogradF2(layer, weight, precision);
-  if (algorithm == Algorithm::kWinogradF4) return ToBytes(PackWinogradF4(layer, weight));
-  if (IsChain(algorithm)) return PackChain(layer, weight, precision, ChainSide(algorithm));
-  if (precision == Precision::kFp32) return ToBytes(PackDirectFp32(layer, weight));
-  const size_t kernels = static_cast<size_t>(layer.out_channels) * layer.group_in();
-  const std::vector<float> rounded = RoundKernels(weight, kernels, precision);
-  return algorithm == Algorithm::kDirectSm90a ? PackDirectSm90a(layer, rounded.data(), precision)
-                                              : PackDirectMma(layer, rounded.data(), precision);
-}
-
-bool PoolsItself(const Candidate& candidate) {
-  return candidate.algorithm == Algorithm::kDirectSm90a && candidate.parts.count == 1;
-}
-
-int SliceImages(const Convolution& layer, const Candidate& candidate, size_t limit) {
-  if (!IsChain(candidate.algorithm)) return layer.batch;
-  return DivideUp(layer.batch, DivideUp(layer.batch, MostImages(layer, candidate,
-                                                                std::min(limit, candidate.workspace_bytes))));
-}
-
-size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate) {
-  if (IsChain(candidate.algorithm)) {
-    return MostImages(layer, candidate, candidate.workspace_bytes) * ImageWorkspace(layer, candidate);
-  }
-  if (candidate.algorithm == Algorithm::kDirectSm90a) return DirectSm90aWorkspace(layer, candidate.parts);
-  return candidate.algorithm == Algorithm::kWinogradF4 ? WinogradF4Workspace(layer) : 0;
-}
-
-cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, const Candidate& candidate,
-                              cudaStream_t stream) {
-  if (candidate.algorithm == Algorithm::kStemFused) {
-    return LaunchStemFused(*layer.stem, layer, precision, stream);
-  }
-  if (layer.stem != nullptr) {
-    const cudaError_t error = LaunchStem(*layer.stem, precision, stream);
-    if (error != cudaSuccess) return error;
-  }
-  if (candidate.algorithm == Algorithm::kWinogradF2) {
-    return LaunchWinogradF2(layer, precision, candidate.tile, stream);
-  }
-  if (candidate.algorithm == Algorithm::kWinogradF4) return LaunchWinogradF4(layer, candidate.tile, stream);
-  if (candidate.algorithm == Algorithm::kDirectWmma) return LaunchDirectWmma(layer, candidate.tile, stream);
-  if (candidate.algorithm == Algorithm::kDirectSm90a) {
-    return LaunchDirectSm90a(layer, precision, candidate.tile, candidate.parts, stream);
-  }
-  if (IsChain(candidate.algorithm)) {
-    const int most = SliceImages(layer, candidate);
-    cudaError_t error = cudaSuccess;
-    for (int first = 0; first < layer.batch && error == cudaSuccess; first += most) {
-      const Convolution slice = OfImages(layer, precision, first, std::min(most, layer.batch - first));
-      error = LaunchChain(slice, precision, ChainSide(candidate.algorithm), candidate.tile, stream);
-    }
-    return error;
-  }
-  if (precision == Precision::kFp32) return LaunchDirectFp32(layer, candidate.tile, stream);
-  return LaunchDirectMma(layer, precision, candidate.tile, stream);
-}
-
 WinogradClass ToWinogradClass(const std::string& name) {
   return name == "off"  ? WinogradClass::kOff
          : name == "f2" ? WinogradClass::kF2
          : name == "f4" ? WinogradClass::kF4
                         : WinogradClass::kAuto;
-}
-
-const char* PrecisionName(Precision precision) {
-  constexpr const char* kNames[] = {"fp32", "tf32", "fp16", "bf16", "fp8"};
-  return kNames[static_cast<int>(precision)];
-}
-
-std::optional<Precision> ToPrecision(const std::string& name) {
-  for (const Precision precision :
-       {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16, Precision::kFp8}) {
-    if (name == PrecisionName(precision)) return precision;
-  }
-  return std::nullopt;
 }
 
 }  // namespace repvgg::cuda

@@ -1,44 +1,9 @@
-// The ways to compute one convolution layer: algorithm and tile, behind one set of functions.
+// Which ways there are to compute a convolution layer, and which is the fastest by estimate.
 #pragma once
 
-#include <optional>
-#include <string>
-#include <vector>
-
-#include "cuda/convolution.h"
-#include "cuda/runtime.h"
+#include "cuda/algorithm.h"
 
 namespace repvgg::cuda {
-
-// Of Convolution::workspace, unless one image needs more.
-inline constexpr size_t kWorkspaceBytes = size_t{48} << 20;
-
-enum class Algorithm {
-  kDirect,
-  kDirectWmma,
-  kDirectSm90a,
-  kWinogradF2,
-  kWinogradF4,
-  kChainF2,
-  kChainF4,
-  kStemFused,  // With the first layer, in one kernel.
-};
-
-// Winograd through device memory: layers that follow each other can leave the map between them out.
-constexpr bool IsChain(Algorithm algorithm) {
-  return algorithm == Algorithm::kChainF2 || algorithm == Algorithm::kChainF4;
-}
-
-struct Candidate {
-  Algorithm algorithm = Algorithm::kDirect;
-  int tile = 0;  // Index into the algorithm's table of tiles.
-  // "direct 128x64", "wmma 64x64", "sm90a 256x128", "sm90a ping-pong 128x96", "sm90a split 3 128x96", "sm90a
-  // cluster 4 ping-pong 64x64", "sm90a multicast weights 256x128", "f2 32x64", "f2 chain 128x64 by 16 MB",
-  // "fused 64x48": pixels (of Winograd, tiles) by channels.
-  std::string name;
-  Parts parts = {};                          // kDirectSm90a.
-  size_t workspace_bytes = kWorkspaceBytes;  // Chains: what their slices of the batch stay within.
-};
 
 // Which of Winograd's algorithms may be chosen, by their errors (docs/kernels.md): kAuto is all in fp32,
 // F(2x2) only in 16-bit precisions.
@@ -63,27 +28,5 @@ std::vector<Candidate> ListFirstTwo(const Convolution& layer, const Candidate& s
 // that a tile loads for each of its products, and no measurement.
 const Candidate& EstimateBest(const std::vector<Candidate>& candidates, const Convolution& layer,
                               Precision precision, int multiprocessors);
-
-// `weight` is [out_channels][in_channels / groups][3][3]. Tiles of an algorithm share one layout. Direct
-// convolution gets kernels whose sums rounding has kept (RoundKernels in cuda/formats.h).
-std::vector<unsigned char> PackConvolution(const Convolution& layer, const float* weight, Precision precision,
-                                           Algorithm algorithm);
-
-// Whether the candidate knows Convolution::pooled.
-bool PoolsItself(const Candidate& candidate);
-
-// Images of the batch that Winograd's transforms take at a time, so that they stay within `limit` bytes and
-// the candidate's, or are those of one image; equal parts, nearly. The whole batch where nothing needs a
-// workspace.
-int SliceImages(const Convolution& layer, const Candidate& candidate, size_t limit = kWorkspaceBytes);
-// Of Convolution::workspace.
-size_t WorkspaceBytes(const Convolution& layer, const Candidate& candidate);
-
-// Where `layer.stem` is set, with the first layer ahead of it.
-cudaError_t LaunchConvolution(const Convolution& layer, Precision precision, const Candidate& candidate,
-                              cudaStream_t stream);
-
-const char* PrecisionName(Precision precision);
-std::optional<Precision> ToPrecision(const std::string& name);
 
 }  // namespace repvgg::cuda

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "cuda/precision.h"
+
 namespace repvgg::cuda {
 
 struct Stem;  // cuda/stem.h
@@ -19,7 +21,7 @@ struct Convolution {
   const float* bias = nullptr;   // [out_channels]
   const float* scale = nullptr;  // [out_channels], of fp8: what sums are multiplied by, before the bias.
   void* out = nullptr;           // [batch][out_height][out_width][out_channels]
-  void* workspace = nullptr;     // Of WorkspaceBytes (cuda/candidates.h).
+  void* workspace = nullptr;     // Of WorkspaceBytes (cuda/algorithm.h).
   int batch = 0;
   int height = 0;
   int width = 0;
@@ -28,7 +30,7 @@ struct Convolution {
   int stride = 1;
   int groups = 1;
   bool relu = true;
-  // Of the last layer, where the kernel can (PoolsItself in cuda/candidates.h): sums over pixels, of each
+  // Of the last layer, where the kernel can (PoolsItself in cuda/algorithm.h): sums over pixels, of each
   // image in PooledParts parts, [batch][part][out_channels], instead of `out`. A part is kPooledRows pixels
   // of the batch, as far as they are of that image.
   double* pooled = nullptr;
@@ -48,6 +50,9 @@ struct Convolution {
     return in_elements < INT32_MAX && out_elements < INT32_MAX;
   }
 };
+
+// Of Convolution::workspace.
+inline constexpr size_t kWorkspaceBytes = size_t{48} << 20;
 
 // Of how many parts, of whole steps, the sum of a reduction is, in order; and who adds them: a second kernel,
 // by way of the workspace, or the blocks of a cluster, which compute one each.
@@ -96,13 +101,5 @@ struct ReductionPosition {
     }
   }
 };
-
-// kFp8 is e4m3, with one factor for each channel of a map (engine/fp8.h).
-enum class Precision { kFp32, kTf32, kFp16, kBf16, kFp8 };
-
-constexpr int ElementSize(Precision precision) {
-  if (precision == Precision::kFp8) return 1;
-  return precision == Precision::kFp16 || precision == Precision::kBf16 ? 2 : 4;
-}
 
 }  // namespace repvgg::cuda

@@ -69,12 +69,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) DirectFp32Kernel(cons
   unsigned char* const shared = SharedMemory();
   const int group_out = layer.group_out();
   const int padded_out = DivideUp(group_out, 4) * 4;
-  const int channel_tiles = DivideUp(group_out, T::kChannels);
-  // Blocks that read the same pixels follow each other.
-  const int columns = channel_tiles * layer.groups;
-  const int first_pixel = blockIdx.x / columns * T::kPixels;
-  const int group = blockIdx.x % columns / channel_tiles;
-  const int first_channel = blockIdx.x % columns % channel_tiles * T::kChannels;
+  const auto [first_pixel, group, first_channel] = typename T::Place(group_out, layer.groups);
   const int steps = ReductionSteps(layer.group_in(), 4);
   const int row = T::Row(), column = T::Column();
 
@@ -103,50 +98,45 @@ template <typename T>
 cudaError_t LaunchTile(const Convolution& layer, cudaStream_t stream) {
   const bool aligned = layer.group_in() % 4 == 0 && layer.group_out() % 4 == 0;
   if (!layer.fits() || (T::kAligned && !aligned)) return cudaErrorInvalidValue;
-  const int blocks =
-      DivideUp(layer.pixels(), T::kPixels) * DivideUp(layer.group_out(), T::kChannels) * layer.groups;
+  const int blocks = T::Place::Count(layer.pixels(), layer.group_out(), layer.groups);
   return Launch(DirectFp32Kernel<T>, dim3(blocks), dim3(T::kThreads), T::kSharedBytes, stream, layer);
 }
 
-template <typename... Tiles>
-struct Table {
-  static constexpr TileShape kTiles[sizeof...(Tiles)] = {
-      {Tiles::kPixels, Tiles::kChannels, Tiles::kSharedBytes, Tiles::kAligned}...};
-  static constexpr cudaError_t (*kLaunch[sizeof...(Tiles)])(const Convolution&,
-                                                            cudaStream_t) = {&LaunchTile<Tiles>...};
-};
+template <typename T>
+constexpr ConvolutionTile kTile = {T::kPixels, T::kChannels, T::kSharedBytes, T::kAligned, &LaunchTile<T>};
 
 // Widths divide the channels of the official networks: 32, 40, 48, 64, 80, 96, 128, 160 and 192 per group, or
 // multiples of these. The first one serves channels that fill no chunks of 16 bytes.
-using Tiles = Table<Tile<64, 64, 8, false>,   //
-                    Tile<64, 64, 8, true>,    //
-                    Tile<64, 128, 8, true>,   //
-                    Tile<256, 32, 8, true>,   //
-                    Tile<256, 40, 8, true>,   //
-                    Tile<256, 48, 12, true>,  //
-                    Tile<128, 64, 8, true>,   //
-                    Tile<128, 80, 8, true>,   //
-                    Tile<128, 96, 12, true>,  //
-                    Tile<128, 128, 8, true>,  //
-                    Tile<128, 192, 12, true>>;
+constexpr ConvolutionTile kTiles[] = {kTile<Tile<64, 64, 8, false>>,   //
+                                      kTile<Tile<64, 64, 8, true>>,    //
+                                      kTile<Tile<64, 128, 8, true>>,   //
+                                      kTile<Tile<256, 32, 8, true>>,   //
+                                      kTile<Tile<256, 40, 8, true>>,   //
+                                      kTile<Tile<256, 48, 12, true>>,  //
+                                      kTile<Tile<128, 64, 8, true>>,   //
+                                      kTile<Tile<128, 80, 8, true>>,   //
+                                      kTile<Tile<128, 96, 12, true>>,  //
+                                      kTile<Tile<128, 128, 8, true>>,  //
+                                      kTile<Tile<128, 192, 12, true>>};
 
 }  // namespace
 
-std::span<const TileShape> DirectFp32TileTable() { return Tiles::kTiles; }
+std::span<const ConvolutionTile> DirectFp32TileTable() { return kTiles; }
 
-std::vector<float> PackDirectFp32(const Convolution& layer, const float* weight) {
+std::vector<unsigned char> PackDirectFp32(const Convolution& layer, const float* weight) {
   const int group_in = layer.group_in(), group_out = layer.group_out();
   const int padded_out = DivideUp(group_out, 4) * 4;
   const int chunks = DivideUp(group_in, 4);
   const int steps = ReductionSteps(group_in, 4);
-  std::vector<float> packed(static_cast<size_t>(layer.groups) * steps * kStepValues * padded_out);
+  const size_t values = static_cast<size_t>(layer.groups) * steps * kStepValues * padded_out;
+  std::vector<unsigned char> packed(values * sizeof(float));
   for (int group = 0; group < layer.groups; ++group) {
     ReductionPosition position(chunks);
     for (int i = 0; i < steps * kStepChunks && position.block_chunks > 0; ++i) {
       const int first = (position.first_chunk + position.chunk) * 4;
       for (int e = 0; e < 4 && first + e < group_in; ++e) {
-        float* const to =
-            &packed[((static_cast<size_t>(group) * steps * kStepChunks + i) * 4 + e) * padded_out];
+        float* const to = reinterpret_cast<float*>(packed.data()) +
+                          ((static_cast<size_t>(group) * steps * kStepChunks + i) * 4 + e) * padded_out;
         for (int k = 0; k < group_out; ++k) {
           to[k] =
               weight[(static_cast<size_t>(group * group_out + k) * group_in + first + e) * 9 + position.tap];
@@ -156,10 +146,6 @@ std::vector<float> PackDirectFp32(const Convolution& layer, const float* weight)
     }
   }
   return packed;
-}
-
-cudaError_t LaunchDirectFp32(const Convolution& layer, int tile, cudaStream_t stream) {
-  return Tiles::kLaunch[tile](layer, stream);
 }
 
 }  // namespace repvgg::cuda

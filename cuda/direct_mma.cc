@@ -6,18 +6,12 @@
 
 namespace repvgg::cuda {
 
-extern const DirectMmaFamily kDirectMmaFp16, kDirectMmaBf16, kDirectMmaTf32;
+extern const std::span<const ConvolutionTile> kDirectMmaFp16, kDirectMmaBf16, kDirectMmaTf32;
 
-namespace {
-
-const DirectMmaFamily& Family(Precision precision) {
+std::span<const ConvolutionTile> DirectMmaTileTable(Precision precision) {
   if (precision == Precision::kFp16) return kDirectMmaFp16;
   return precision == Precision::kBf16 ? kDirectMmaBf16 : kDirectMmaTf32;
 }
-
-}  // namespace
-
-std::span<const TileShape> DirectMmaTileTable(Precision precision) { return Family(precision).tiles; }
 
 std::vector<unsigned char> PackDirectMma(const Convolution& layer, const float* weight, Precision precision) {
   const int size = ElementSize(precision);
@@ -43,10 +37,6 @@ std::vector<unsigned char> PackDirectMma(const Convolution& layer, const float* 
     }
   }
   return packed;
-}
-
-cudaError_t LaunchDirectMma(const Convolution& layer, Precision precision, int tile, cudaStream_t stream) {
-  return Family(precision).launch[tile](layer, stream);
 }
 
 }  // namespace repvgg::cuda

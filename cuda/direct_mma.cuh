@@ -1,17 +1,9 @@
 // Direct convolution on tensor cores: an implicit GEMM in fp16, bf16 (m16n8k16) or tf32 (m16n8k8) with sums
 // in fp32, and bias and ReLU in the epilogue.
 //
-// Tiling. A block computes kPixels output pixels x kChannels output channels of one group, its warps kWarpsM
-// x kWarpsN pieces of that. A step of the reduction is 64 bytes per row of either operand: 32 channels of a
-// 16-bit type or 16 of tf32, whatever taps they belong to (convolution.h). The types differ in nothing but
-// the mma.
-//
-// Shared memory. kStages x (kPixels + kChannels) x 64 bytes, filled by cp.async kStages - 1 steps ahead, one
-// barrier per step; reused by the epilogue to write whole 16-byte pieces of rows. Swizzled: no bank
-// conflicts in ldmatrix, cp.async or the epilogue.
-//
-// Registers. A warp's accumulators take (kPixels / kWarpsM) x (kChannels / kWarpsN) / 32 a thread, its
-// fragments a quarter of its edges; docs/kernels.md has the figures of the compiler.
+// A block computes kPixels output pixels x kChannels output channels of one group; mma_tile.cuh has tiling,
+// shared memory and registers. A step of the reduction is 64 bytes per row of either operand, whatever taps
+// they belong to (convolution.h). The types differ in nothing but the mma.
 //
 // Where time goes. Expected, not measured: with 64x64 warp tiles the mma; with few channels (K = 432 in A0)
 // the pipeline's start and the epilogue; on Hopper mma.sync itself, which reaches about 60 % of wgmma's
@@ -22,9 +14,8 @@
 #pragma once
 
 #include "cuda/direct_mma.h"
-#include "cuda/element.cuh"
-#include "cuda/implicit_gemm.cuh"
 #include "cuda/launch.cuh"
+#include "cuda/mma_tile.cuh"
 
 namespace repvgg::cuda {
 
@@ -32,193 +23,6 @@ template <typename T>
 inline constexpr bool kHasMma = REPVGG_ARCH >= 800;
 template <>
 inline constexpr bool kHasMma<Half> = REPVGG_ARCH >= 750;
-
-// A block's tile of kPixels output pixels x kChannels channels and how its warps share it: what the functions
-// below have to know.
-template <Precision kPrecisionOfMaps, int kPixelsOfTile, int kChannelsOfTile, int kWarpsAlongM,
-          int kWarpsAlongN, bool kAlignedChannels>
-struct WarpTiling {
-  static constexpr Precision kPrecision = kPrecisionOfMaps;
-  using T = Element<kPrecision>;
-  static constexpr int kPixels = kPixelsOfTile;
-  static constexpr int kChannels = kChannelsOfTile;
-  static constexpr int kWarpsM = kWarpsAlongM;
-  static constexpr int kWarpsN = kWarpsAlongN;
-  static constexpr bool kAligned = kAlignedChannels;
-
-  static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
-  static constexpr int kWarpPixels = kPixels / kWarpsM;
-  static constexpr int kWarpChannels = kChannels / kWarpsN;
-  static constexpr int kTilesM = kWarpPixels / 16;
-  static constexpr int kTilesN = kWarpChannels / 8;
-  static_assert(kWarpPixels % 16 == 0 && kWarpChannels % 8 == 0);
-  static constexpr int kPerChunk = kChunkBytes / static_cast<int>(sizeof(T));
-  static constexpr int kWeightBytes = kChannels * kRowBytes;  // Of a step.
-  // Eight elements more than a row: the rows that a warp writes at a time then lie in different banks.
-  static constexpr int kOutPitch = kChannels + 8;
-  static constexpr int kOutBytes = kPixels * kOutPitch * static_cast<int>(sizeof(T));
-};
-
-template <Precision kPrecisionOfMaps, int kPixelsOfTile, int kChannelsOfTile, int kWarpsAlongM,
-          int kWarpsAlongN, int kStagesOfPipeline, bool kAlignedChannels>
-struct DirectMma : WarpTiling<kPrecisionOfMaps, kPixelsOfTile, kChannelsOfTile, kWarpsAlongM, kWarpsAlongN,
-                              kAlignedChannels> {
-  using Tiling = typename DirectMma::WarpTiling;
-  static constexpr int kStages = kStagesOfPipeline;
-  using Pixels = PixelTile<typename Tiling::T, kPixelsOfTile, Tiling::kThreads, kAlignedChannels>;
-  static constexpr int kStageBytes = Pixels::kBytes + Tiling::kWeightBytes;
-  static constexpr int kSharedBytes =
-      kStages * kStageBytes > Tiling::kOutBytes ? kStages* kStageBytes : Tiling::kOutBytes;
-};
-
-// Where this lane's rows of the weights' fragments lie in a stage that has them `first` bytes from its start,
-// for each half of a step. Those of further fragments have the same swizzle.
-template <typename Tile>
-struct WeightRows {
-  int four[2], two[2];  // Of four matrices at once, and of two.
-
-  REPVGG_DEVICE explicit WeightRows(int first) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int channel = warp / Tile::kWarpsM * Tile::kWarpChannels + lane % 8;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int chunk = half * 2 + lane / 8 % 2;
-      four[half] = first + KeepInRegister(SwizzledOffset(channel + lane / 16 * 8, chunk));
-      two[half] = first + KeepInRegister(SwizzledOffset(channel, chunk));
-    }
-  }
-};
-
-// The same of both operands.
-template <typename Tile>
-struct FragmentRows {
-  int pixels[2];
-  WeightRows<Tile> weights{Tile::Pixels::kBytes};
-
-  REPVGG_DEVICE FragmentRows() {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int pixel = warp % Tile::kWarpsM * Tile::kWarpPixels + lane % 16;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      pixels[half] = KeepInRegister(SwizzledOffset(pixel, half * 2 + lane / 16));
-    }
-  }
-};
-
-// Half a step. `pixels` is this lane's row of the first fragment, and others follow kFragmentPitch bytes
-// apart.
-template <typename Tile, int kFragmentPitch>
-REPVGG_DEVICE void MultiplyHalf(const unsigned char* pixels, const unsigned char* stage,
-                                const WeightRows<Tile>& rows, int half,
-                                float (&sum)[Tile::kTilesM][Tile::kTilesN][4]) {
-  uint32_t a[Tile::kTilesM][4], b[Tile::kTilesN][2];
-#pragma unroll
-  for (int m = 0; m < Tile::kTilesM; ++m) LdMatrixX4(a[m], pixels + m * kFragmentPitch);
-#pragma unroll
-  for (int n = 0; n + 1 < Tile::kTilesN; n += 2) {
-    uint32_t two[4];
-    LdMatrixX4(two, stage + rows.four[half] + n * 8 * kRowBytes);
-    b[n][0] = two[0], b[n][1] = two[1], b[n + 1][0] = two[2], b[n + 1][1] = two[3];
-  }
-  if constexpr (Tile::kTilesN % 2 == 1) {
-    constexpr int kLast = Tile::kTilesN - 1;
-    LdMatrixX2(b[kLast], stage + rows.two[half] + kLast * 8 * kRowBytes);
-  }
-#pragma unroll
-  for (int m = 0; m < Tile::kTilesM; ++m) {
-#pragma unroll
-    for (int n = 0; n < Tile::kTilesN; ++n) Mma<typename Tile::T>(sum[m][n], a[m], b[n]);
-  }
-}
-
-template <typename Tile>
-REPVGG_DEVICE void MultiplyStep(const unsigned char* stage, const FragmentRows<Tile>& rows,
-                                float (&sum)[Tile::kTilesM][Tile::kTilesN][4]) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    MultiplyHalf<Tile, 16 * kRowBytes>(stage + rows.pixels[half], stage, rows.weights, half, sum);
-  }
-}
-
-// The whole reduction. `load(step, stage)` starts this thread's copies of a step's operands.
-template <typename Tile, typename Load>
-REPVGG_DEVICE void MultiplyPipelined(unsigned char* shared, int steps,
-                                     float (&sum)[Tile::kTilesM][Tile::kTilesN][4], Load load) {
-#pragma unroll
-  for (int stage = 0; stage < Tile::kStages - 1; ++stage) {
-    if (stage < steps) load(stage, stage);
-    CpAsyncCommit();
-  }
-  const FragmentRows<Tile> rows;
-  int read = 0, write = Tile::kStages - 1;
-  for (int step = 0; step < steps; ++step) {
-    CpAsyncWait<Tile::kStages - 2>();
-    // Everybody's copies of this step have landed, and nobody still reads the stage that is filled next.
-    __syncthreads();
-    if (step + Tile::kStages - 1 < steps) load(step + Tile::kStages - 1, write);
-    CpAsyncCommit();
-    const unsigned char* const stage = shared + read * Tile::kStageBytes;
-    MultiplyStep<Tile>(stage, rows, sum);
-    read = read + 1 == Tile::kStages ? 0 : read + 1;
-    write = write + 1 == Tile::kStages ? 0 : write + 1;
-  }
-}
-
-// Bias (where there is one) and ReLU, then through shared memory to whole rows of channels. `bias` is that of
-// the tile's first channel; `channels` are left from there on. `row(pixel)` is where the first of them goes,
-// or null beyond the map.
-template <typename Tile, typename Row>
-REPVGG_DEVICE void StoreRows(unsigned char* shared, const float (&sum)[Tile::kTilesM][Tile::kTilesN][4],
-                             const float* bias, bool relu, int channels, Row row) {
-  using T = typename Tile::T;
-  __syncthreads();
-  T* const tile = reinterpret_cast<T*>(shared);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int warp_pixel = warp % Tile::kWarpsM * Tile::kWarpPixels;
-  const int warp_channel = warp / Tile::kWarpsM * Tile::kWarpChannels;
-#pragma unroll
-  for (int n = 0; n < Tile::kTilesN; ++n) {
-    const int channel = warp_channel + n * 8 + lane % 4 * 2;
-    const float bias0 = bias != nullptr && channel < channels ? bias[channel] : 0;
-    const float bias1 = bias != nullptr && channel + 1 < channels ? bias[channel + 1] : 0;
-#pragma unroll
-    for (int m = 0; m < Tile::kTilesM; ++m) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float first = sum[m][n][half * 2] + bias0;
-        float second = sum[m][n][half * 2 + 1] + bias1;
-        if (relu) first = Relu(first), second = Relu(second);
-        const int pixel = warp_pixel + m * 16 + half * 8 + lane / 4;
-        StorePair<Tile::kPrecision>(tile + pixel * Tile::kOutPitch + channel, first, second);
-      }
-    }
-  }
-  __syncthreads();
-  constexpr int kRowChunks = Tile::kChannels / Tile::kPerChunk;
-  for (int i = threadIdx.x; i < Tile::kPixels * kRowChunks; i += Tile::kThreads) {
-    const int pixel = i / kRowChunks, channel = i % kRowChunks * Tile::kPerChunk;
-    T* const first = row(pixel);
-    if (first == nullptr || channel >= channels) continue;
-    const T* const from = tile + pixel * Tile::kOutPitch + channel;
-    T* const to = first + channel;
-    if constexpr (Tile::kAligned) {
-      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
-    } else {
-      for (int e = 0; e < Tile::kPerChunk && channel + e < channels; ++e) to[e] = from[e];
-    }
-  }
-}
-
-// The same where rows of the map follow each other: `out` is the tile's first, and `rows` are left from
-// there on.
-template <typename Tile>
-REPVGG_DEVICE void StoreTile(unsigned char* shared, const float (&sum)[Tile::kTilesM][Tile::kTilesN][4],
-                             const float* bias, bool relu, typename Tile::T* out, int pitch, int rows,
-                             int channels) {
-  StoreRows<Tile>(shared, sum, bias, relu, channels, [=](int pixel) {
-    return pixel < rows ? out + static_cast<size_t>(pixel) * pitch : nullptr;
-  });
-}
 
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolution layer) {
@@ -228,12 +32,7 @@ __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolut
   WaitForPreviousKernel();
   unsigned char* const shared = SharedMemory();
   const int group_out = layer.group_out();
-  const int channel_tiles = DivideUp(group_out, Tile::kChannels);
-  // Blocks that read the same pixels follow each other.
-  const int columns = channel_tiles * layer.groups;
-  const int first_pixel = blockIdx.x / columns * Tile::kPixels;
-  const int group = blockIdx.x % columns / channel_tiles;
-  const int first_channel = blockIdx.x % columns % channel_tiles * Tile::kChannels;
+  const auto [first_pixel, group, first_channel] = typename Tile::Place(group_out, layer.groups);
   const int steps = ReductionSteps(layer.group_in(), Tile::kPerChunk);
 
   typename Tile::Pixels pixels(layer, first_pixel, group);
@@ -277,43 +76,34 @@ template <typename Tile>
 cudaError_t LaunchDirectMmaTile(const Convolution& layer, cudaStream_t stream) {
   const bool aligned = layer.group_in() % Tile::kPerChunk == 0 && layer.group_out() % Tile::kPerChunk == 0;
   if (!layer.fits() || (Tile::kAligned && !aligned)) return cudaErrorInvalidValue;
-  const int blocks =
-      DivideUp(layer.pixels(), Tile::kPixels) * DivideUp(layer.group_out(), Tile::kChannels) * layer.groups;
+  const int blocks = Tile::Place::Count(layer.pixels(), layer.group_out(), layer.groups);
   return LaunchOverlapped(DirectMmaKernel<Tile>, dim3(blocks), dim3(Tile::kThreads), Tile::kSharedBytes,
                           stream, layer);
 }
 
-template <typename... Tiles>
-struct DirectMmaTable {
-  static constexpr TileShape kTiles[sizeof...(Tiles)] = {
-      {Tiles::kPixels, Tiles::kChannels, Tiles::kSharedBytes, Tiles::kAligned}...};
-  static constexpr cudaError_t (*kLaunch[sizeof...(Tiles)])(const Convolution&,
-                                                            cudaStream_t) = {&LaunchDirectMmaTile<Tiles>...};
-};
+template <typename Tile>
+constexpr ConvolutionTile kDirectMmaTile = {Tile::kPixels, Tile::kChannels, Tile::kSharedBytes,
+                                            Tile::kAligned, &LaunchDirectMmaTile<Tile>};
 
 // The tiles that are built, for each type. Widths are the exact divisors of the networks' channels: per group
 // 32, 40, 48, 64, 80, 96, 128, 160, 192 and multiples of these. The first one serves channels that fill no
 // chunks.
 template <Precision kPrecision>
-using DirectMmaTiles = DirectMmaTable<DirectMma<kPrecision, 64, 64, 2, 2, 3, false>,   //
-                                      DirectMma<kPrecision, 64, 64, 2, 2, 4, true>,    //
-                                      DirectMma<kPrecision, 64, 128, 2, 2, 4, true>,   //
-                                      DirectMma<kPrecision, 128, 32, 4, 1, 4, true>,   //
-                                      DirectMma<kPrecision, 128, 40, 4, 1, 4, true>,   //
-                                      DirectMma<kPrecision, 128, 48, 4, 1, 4, true>,   //
-                                      DirectMma<kPrecision, 128, 64, 2, 2, 4, true>,   //
-                                      DirectMma<kPrecision, 128, 80, 4, 1, 4, true>,   //
-                                      DirectMma<kPrecision, 128, 96, 2, 2, 4, true>,   //
-                                      DirectMma<kPrecision, 128, 128, 2, 2, 4, true>,  //
-                                      DirectMma<kPrecision, 128, 160, 4, 2, 3, true>,  //
-                                      DirectMma<kPrecision, 128, 192, 2, 4, 3, true>,  //
-                                      DirectMma<kPrecision, 256, 64, 4, 1, 3, true>,   //
-                                      DirectMma<kPrecision, 256, 96, 4, 2, 3, true>,   //
-                                      DirectMma<kPrecision, 256, 128, 4, 2, 3, true>>;
-
-template <Precision kPrecision>
-constexpr DirectMmaFamily MakeDirectMmaFamily() {
-  return {DirectMmaTiles<kPrecision>::kTiles, DirectMmaTiles<kPrecision>::kLaunch};
-}
+constexpr ConvolutionTile kDirectMmaTiles[] = {
+    kDirectMmaTile<DirectMma<kPrecision, 64, 64, 2, 2, 3, false>>,   //
+    kDirectMmaTile<DirectMma<kPrecision, 64, 64, 2, 2, 4, true>>,    //
+    kDirectMmaTile<DirectMma<kPrecision, 64, 128, 2, 2, 4, true>>,   //
+    kDirectMmaTile<DirectMma<kPrecision, 128, 32, 4, 1, 4, true>>,   //
+    kDirectMmaTile<DirectMma<kPrecision, 128, 40, 4, 1, 4, true>>,   //
+    kDirectMmaTile<DirectMma<kPrecision, 128, 48, 4, 1, 4, true>>,   //
+    kDirectMmaTile<DirectMma<kPrecision, 128, 64, 2, 2, 4, true>>,   //
+    kDirectMmaTile<DirectMma<kPrecision, 128, 80, 4, 1, 4, true>>,   //
+    kDirectMmaTile<DirectMma<kPrecision, 128, 96, 2, 2, 4, true>>,   //
+    kDirectMmaTile<DirectMma<kPrecision, 128, 128, 2, 2, 4, true>>,  //
+    kDirectMmaTile<DirectMma<kPrecision, 128, 160, 4, 2, 3, true>>,  //
+    kDirectMmaTile<DirectMma<kPrecision, 128, 192, 2, 4, 3, true>>,  //
+    kDirectMmaTile<DirectMma<kPrecision, 256, 64, 4, 1, 3, true>>,   //
+    kDirectMmaTile<DirectMma<kPrecision, 256, 96, 4, 2, 3, true>>,   //
+    kDirectMmaTile<DirectMma<kPrecision, 256, 128, 4, 2, 3, true>>};
 
 }  // namespace repvgg::cuda

@@ -2,7 +2,7 @@
 
 namespace repvgg::cuda {
 
-extern const DirectMmaFamily kDirectMmaBf16;
-const DirectMmaFamily kDirectMmaBf16 = MakeDirectMmaFamily<Precision::kBf16>();
+extern const std::span<const ConvolutionTile> kDirectMmaBf16;
+const std::span<const ConvolutionTile> kDirectMmaBf16 = kDirectMmaTiles<Precision::kBf16>;
 
 }  // namespace repvgg::cuda

@@ -2,7 +2,7 @@
 
 namespace repvgg::cuda {
 
-extern const DirectMmaFamily kDirectMmaFp16;
-const DirectMmaFamily kDirectMmaFp16 = MakeDirectMmaFamily<Precision::kFp16>();
+extern const std::span<const ConvolutionTile> kDirectMmaFp16;
+const std::span<const ConvolutionTile> kDirectMmaFp16 = kDirectMmaTiles<Precision::kFp16>;
 
 }  // namespace repvgg::cuda

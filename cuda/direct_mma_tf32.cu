@@ -2,7 +2,7 @@
 
 namespace repvgg::cuda {
 
-extern const DirectMmaFamily kDirectMmaTf32;
-const DirectMmaFamily kDirectMmaTf32 = MakeDirectMmaFamily<Precision::kTf32>();
+extern const std::span<const ConvolutionTile> kDirectMmaTf32;
+const std::span<const ConvolutionTile> kDirectMmaTf32 = kDirectMmaTiles<Precision::kTf32>;
 
 }  // namespace repvgg::cuda

@@ -1,4 +1,4 @@
-#include "cuda/gemm_sm90a.cuh"
+#include "cuda/direct_sm90a.cuh"
 
 namespace repvgg::cuda {
 

@@ -14,6 +14,7 @@
 // Where time goes. Expected, not measured: the tensor cores at 128 x 128, shared memory at the narrow tiles.
 //
 // Limits. sm_70 and up (later architectures have better). Channels of a group in multiples of 8.
+#include "cuda/block_place.cuh"
 #include "cuda/direct_wmma.h"
 #include "cuda/element.cuh"
 #include "cuda/implicit_gemm.cuh"
@@ -32,6 +33,7 @@ struct Tile {
   static constexpr int kTilesN = kChannels / kWarpsAlongN / 16;
   static_assert(kTilesM * 16 * kWarpsAlongM == kPixels && kTilesN * 16 * kWarpsAlongN == kChannels);
 
+  using Place = BlockPlace<kPixels, kChannels>;
   using Pixels = PixelTile<Half, kPixels, kThreads, true, PaddedRows>;
   static constexpr int kPixelChunks = kPixels * kStepChunks / kThreads;  // A thread's, of a step.
   static constexpr int kWeightChunks = DivideUp(kChannels * kStepChunks, kThreads);
@@ -48,11 +50,7 @@ __global__ void __launch_bounds__(T::kThreads) DirectWmmaKernel(const Convolutio
   constexpr int kPitch = PaddedRows::kPitch / 2;  // In values.
   unsigned char* const shared = SharedMemory();
   const int group_out = layer.group_out();
-  const int channel_tiles = DivideUp(group_out, T::kChannels);
-  const int columns = channel_tiles * layer.groups;
-  const int first_pixel = blockIdx.x / columns * T::kPixels;
-  const int group = blockIdx.x % columns / channel_tiles;
-  const int first_channel = blockIdx.x % columns % channel_tiles * T::kChannels;
+  const auto [first_pixel, group, first_channel] = typename T::Place(group_out, layer.groups);
   const int steps = ReductionSteps(layer.group_in(), kPerChunk);
 
   typename T::Pixels pixels(layer, first_pixel, group);
@@ -153,29 +151,21 @@ __global__ void __launch_bounds__(T::kThreads) DirectWmmaKernel(const Convolutio
 template <typename T>
 cudaError_t LaunchTile(const Convolution& layer, cudaStream_t stream) {
   if (!layer.fits() || layer.group_in() % 8 != 0 || layer.group_out() % 8 != 0) return cudaErrorInvalidValue;
-  const int blocks =
-      DivideUp(layer.pixels(), T::kPixels) * DivideUp(layer.group_out(), T::kChannels) * layer.groups;
+  const int blocks = T::Place::Count(layer.pixels(), layer.group_out(), layer.groups);
   return Launch(DirectWmmaKernel<T>, dim3(blocks), dim3(T::kThreads), T::kSharedBytes, stream, layer);
 }
 
-template <typename... Tiles>
-struct Table {
-  static constexpr TileShape kTiles[sizeof...(Tiles)] = {
-      {Tiles::kPixels, Tiles::kChannels, Tiles::kSharedBytes}...};
-  static constexpr cudaError_t (*kLaunch[sizeof...(Tiles)])(const Convolution&,
-                                                            cudaStream_t) = {&LaunchTile<Tiles>...};
-};
+template <typename T>
+constexpr ConvolutionTile kTile = {T::kPixels, T::kChannels, T::kSharedBytes, true, &LaunchTile<T>};
 
 // Groups of 40 channels go with 48.
-using Tiles = Table<Tile<64, 64, 2, 2>, Tile<128, 32, 4, 1>, Tile<128, 48, 4, 1>, Tile<128, 64, 2, 2>,
-                    Tile<128, 80, 4, 1>, Tile<128, 96, 2, 2>, Tile<128, 128, 2, 2>>;
+constexpr ConvolutionTile kTiles[] = {kTile<Tile<64, 64, 2, 2>>,  kTile<Tile<128, 32, 4, 1>>,
+                                      kTile<Tile<128, 48, 4, 1>>, kTile<Tile<128, 64, 2, 2>>,
+                                      kTile<Tile<128, 80, 4, 1>>, kTile<Tile<128, 96, 2, 2>>,
+                                      kTile<Tile<128, 128, 2, 2>>};
 
 }  // namespace
 
-std::span<const TileShape> DirectWmmaTileTable() { return Tiles::kTiles; }
-
-cudaError_t LaunchDirectWmma(const Convolution& layer, int tile, cudaStream_t stream) {
-  return Tiles::kLaunch[tile](layer, stream);
-}
+std::span<const ConvolutionTile> DirectWmmaTileTable() { return kTiles; }
 
 }  // namespace repvgg::cuda

@@ -17,6 +17,7 @@
 // 256 multiply-adds (8 + 12 for 384), half of what shared memory can give meanwhile.
 #pragma once
 
+#include "cuda/block_place.cuh"
 #include "cuda/implicit_gemm.cuh"
 
 namespace repvgg::cuda {
@@ -30,6 +31,7 @@ struct Fp32Tile {
   static constexpr int kChannels = kChannelsOfTile;
   static constexpr int kThreadPixels = 8;
   static constexpr int kThreadChannels = kChannelsOfThread;
+  using Place = BlockPlace<kPixels, kChannels>;
 
   static constexpr int kRows = kPixels / kThreadPixels;         // Threads along the pixels.
   static constexpr int kColumns = kChannels / kThreadChannels;  // Threads along the channels.

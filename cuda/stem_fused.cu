@@ -27,8 +27,8 @@
 // Limits. sm_80. 48 channels between and up to 48 out, or 64 and up to 192, in multiples of 8. Not the train
 // form and no squeeze-and-excite, which work on the map between; fp32, tf32 and fp8 have separate kernels
 // only.
-#include "cuda/direct_mma.cuh"
 #include "cuda/launch.cuh"
+#include "cuda/mma_tile.cuh"
 #include "cuda/stem_fused.h"
 #include "cuda/stem_mma.cuh"
 

@@ -5,13 +5,12 @@
 #include <cstring>
 
 #include "cuda/formats.h"
-#include "cuda/tile_shape.h"
 #include "engine/winograd_weights.h"
 
 namespace repvgg::cuda {
 
 extern const std::span<const GemmSm90aTile> kBatchedSm90aFp16, kBatchedSm90aBf16;
-extern const std::span<const TileShape> kChainMmaTiles;
+extern const std::span<const ChainTile> kChainMmaFp16, kChainMmaBf16;
 
 namespace {
 
@@ -28,6 +27,10 @@ int Tiles(const Convolution& layer, int tile_side) {
 size_t HalfWorkspace(const Convolution& layer, int tile_side) {
   const int channels = std::max(layer.in_channels, layer.out_channels);
   return size_t{2} * Positions(tile_side) * Tiles(layer, tile_side) * channels;
+}
+
+std::span<const ChainTile> MmaTiles(Precision precision) {
+  return precision == Precision::kFp16 ? kChainMmaFp16 : kChainMmaBf16;
 }
 
 std::span<const GemmSm90aTile> Sm90aTiles(Precision precision) {
@@ -68,15 +71,12 @@ cudaError_t LaunchProductsSm90a(const ChainProducts& products, Precision precisi
 
 std::vector<ChainTile> ChainTiles(Precision precision, int architecture) {
   std::vector<ChainTile> tiles;
-  if (architecture >= 80) {
-    for (const TileShape& tile : kChainMmaTiles) {
-      tiles.push_back({tile.rows, tile.channels, tile.shared_bytes, nullptr});
-    }
-  }
+  const auto mma = MmaTiles(precision);
+  if (architecture >= 80) tiles.assign(mma.begin(), mma.end());
   if (architecture != 90 || !HasSm90aKernels()) return tiles;
   const auto batched = Sm90aTiles(precision);
   for (const GemmSm90aTile& tile : batched) {
-    tiles.push_back({tile.rows, tile.columns, tile.shared_bytes, &tile});
+    tiles.push_back({tile.rows, tile.columns, tile.shared_bytes, &tile, nullptr});
   }
   return tiles;
 }
@@ -130,9 +130,10 @@ cudaError_t LaunchChain(const Convolution& layer, Precision precision, int tile_
                                   layer.groups,
                                   layer.group_in(),
                                   layer.group_out()};
-  const int mma_tiles = static_cast<int>(kChainMmaTiles.size());
-  const auto error = tile < mma_tiles ? LaunchChainProductsMma(products, precision, tile, stream)
-                                      : LaunchProductsSm90a(products, precision, tile - mma_tiles, stream);
+  const auto mma = MmaTiles(precision);
+  const int of_sm90a = tile - static_cast<int>(mma.size());
+  const auto error = of_sm90a < 0 ? mma[tile].launch(products, stream)
+                                  : LaunchProductsSm90a(products, precision, of_sm90a, stream);
   if (error != cudaSuccess) return error;
   const ChainStep end = layer.transformed_out ? ChainStep::kBetween : ChainStep::kEnd;
   return LaunchChainTransform(layer, precision, tile_side, end, m, v, stream);

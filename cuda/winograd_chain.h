@@ -23,7 +23,8 @@ struct ChainProducts {
 struct ChainTile {
   int tiles, channels;
   int shared_bytes;
-  const GemmSm90aTile* sm90a;  // Null for mma.sync, from sm_80 on.
+  const GemmSm90aTile* sm90a;  // Null for mma.sync, from sm_80 on; `launch` for the others.
+  cudaError_t (*launch)(const ChainProducts& products, cudaStream_t stream);
 };
 
 // The tiles for products in fp16 or bf16 on an architecture. They all give the same sums, in the same order.
@@ -48,12 +49,10 @@ std::vector<unsigned char> PackChain(const Convolution& layer, const float* weig
 cudaError_t LaunchChain(const Convolution& layer, Precision precision, int tile_side, int tile,
                         cudaStream_t stream);
 
-// The kernels. `channels` are read from map or m: of the layer, in at its beginning, out at its end.
+// Begins, ends or goes on with a layer.
 enum class ChainStep { kBegin, kBetween, kEnd };
 cudaError_t LaunchChainTransform(const Convolution& layer, Precision precision, int tile_side, ChainStep step,
                                  const void* m, void* v, cudaStream_t stream);
-cudaError_t LaunchChainProductsMma(const ChainProducts& products, Precision precision, int tile,
-                                   cudaStream_t stream);
 
 // The transform makes inputs larger, F(2x2)'s up to 4 times and F(4x4)'s up to 26 times. A quarter of that is
 // stored, and four times the weights: exact, and it keeps fp16 inputs from overflowing, for F(2x2) all that

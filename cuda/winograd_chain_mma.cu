@@ -1,14 +1,14 @@
 // The products of winograd_chain.h by mma.sync, for Ampere and later: one matrix product for each position of
 // Winograd's domain and each group, in fp16 or bf16 with sums in fp32.
 //
-// Tiling, shared memory and registers are those of direct_mma.cuh: a block has Tile::kPixels Winograd tiles x
+// Tiling, shared memory and registers are those of mma_tile.cuh: a block has Tile::kPixels Winograd tiles x
 // Tile::kChannels channels out of one position, in steps of 32 channels in. Rows follow each other in memory,
 // so there is no window to compute.
 //
 // Where time goes. Expected, not measured: at 192 to 768 channels in, 6 to 24 steps, the pipeline's start and
 // the epilogue are a third to a tenth of the products.
-#include "cuda/direct_mma.cuh"
 #include "cuda/launch.cuh"
+#include "cuda/mma_tile.cuh"
 #include "cuda/winograd_chain.h"
 
 namespace repvgg::cuda {
@@ -25,10 +25,7 @@ __global__ void __launch_bounds__(Tile::kThreads) ChainProductsKernel(const Chai
   WaitForPreviousKernel();
   unsigned char* const shared = SharedMemory();
   const int group_in = products.group_in, group_out = products.group_out;
-  const int channel_tiles = DivideUp(group_out, Tile::kChannels), columns = channel_tiles * products.groups;
-  const int first_tile = blockIdx.x / columns * Tile::kPixels;
-  const int group = blockIdx.x % columns / channel_tiles;
-  const int first_channel = blockIdx.x % columns % channel_tiles * Tile::kChannels;
+  const auto [first_tile, group, first_channel] = typename Tile::Place(group_out, products.groups);
   const int position = blockIdx.y;
   const int steps = DivideUp(group_in, kStepDepth);
   const int in_channels = group_in * products.groups, out_channels = group_out * products.groups;
@@ -79,40 +76,24 @@ __global__ void __launch_bounds__(Tile::kThreads) ChainProductsKernel(const Chai
 
 template <typename Tile>
 cudaError_t LaunchProducts(const ChainProducts& products, cudaStream_t stream) {
-  const int blocks = DivideUp(products.tiles, Tile::kPixels) * DivideUp(products.group_out, Tile::kChannels) *
-                     products.groups;
+  const int blocks = Tile::Place::Count(products.tiles, products.group_out, products.groups);
   return LaunchOverlapped(ChainProductsKernel<Tile>, dim3(blocks, products.positions), dim3(Tile::kThreads),
                           Tile::kSharedBytes, stream, products);
 }
 
-template <typename... Tiles>
-struct ProductsTable {
-  static constexpr cudaError_t (*kLaunch[])(const ChainProducts&, cudaStream_t) = {&LaunchProducts<Tiles>...};
-};
-
-// Apart from the table, since it is the same for all precisions and nvcc warns of what is not used.
-template <typename Table>
-struct TilesOf;
-template <typename... Tiles>
-struct TilesOf<ProductsTable<Tiles...>> {
-  static constexpr TileShape kTiles[] = {{Tiles::kPixels, Tiles::kChannels, Tiles::kSharedBytes}...};
-};
-
+template <typename Tile>
+constexpr ChainTile kTile = {Tile::kPixels, Tile::kChannels, Tile::kSharedBytes, nullptr,
+                             &LaunchProducts<Tile>};
 template <Precision kPrecision>
-using ChainMmaTiles = ProductsTable<DirectMma<kPrecision, 64, 64, 2, 2, 4, true>,   //
-                                    DirectMma<kPrecision, 128, 64, 2, 2, 4, true>,  //
-                                    DirectMma<kPrecision, 128, 96, 2, 2, 4, true>,  //
-                                    DirectMma<kPrecision, 128, 128, 2, 2, 4, true>>;
+constexpr ChainTile kTiles[] = {kTile<DirectMma<kPrecision, 64, 64, 2, 2, 4, true>>,   //
+                                kTile<DirectMma<kPrecision, 128, 64, 2, 2, 4, true>>,  //
+                                kTile<DirectMma<kPrecision, 128, 96, 2, 2, 4, true>>,  //
+                                kTile<DirectMma<kPrecision, 128, 128, 2, 2, 4, true>>};
 
 }  // namespace
 
-extern const std::span<const TileShape> kChainMmaTiles;
-const std::span<const TileShape> kChainMmaTiles = TilesOf<ChainMmaTiles<Precision::kFp16>>::kTiles;
-
-cudaError_t LaunchChainProductsMma(const ChainProducts& products, Precision precision, int tile,
-                                   cudaStream_t stream) {
-  return precision == Precision::kFp16 ? ChainMmaTiles<Precision::kFp16>::kLaunch[tile](products, stream)
-                                       : ChainMmaTiles<Precision::kBf16>::kLaunch[tile](products, stream);
-}
+extern const std::span<const ChainTile> kChainMmaFp16, kChainMmaBf16;
+const std::span<const ChainTile> kChainMmaFp16 = kTiles<Precision::kFp16>;
+const std::span<const ChainTile> kChainMmaBf16 = kTiles<Precision::kBf16>;
 
 }  // namespace repvgg::cuda

@@ -1,4 +1,4 @@
-#include "cuda/gemm_sm90a.cuh"
+#include "cuda/winograd_chain_sm90a.cuh"
 
 namespace repvgg::cuda {
 

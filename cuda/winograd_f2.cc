@@ -3,22 +3,22 @@
 #include <cstring>
 
 #include "cuda/formats.h"
-#include "cuda/winograd_f2_family.h"
 #include "engine/winograd_weights.h"
 
 namespace repvgg::cuda {
+
+extern const std::span<const ConvolutionTile> kWinogradF2Fp32, kWinogradF2Fp16, kWinogradF2Bf16;
+
 namespace {
 
 constexpr int kPositions = 16;
 
-const WinogradFamily& Family(Precision precision) {
+}  // namespace
+
+std::span<const ConvolutionTile> WinogradF2TileTable(Precision precision) {
   if (precision == Precision::kFp16) return kWinogradF2Fp16;
   return precision == Precision::kBf16 ? kWinogradF2Bf16 : kWinogradF2Fp32;
 }
-
-}  // namespace
-
-std::span<const TileShape> WinogradF2TileTable(Precision precision) { return Family(precision).tiles; }
 
 bool WinogradF2Fits(const Convolution& layer, Precision precision) {
   const int multiple = precision == Precision::kFp32 ? 4 : 8;
@@ -28,7 +28,7 @@ bool WinogradF2Fits(const Convolution& layer, Precision precision) {
 std::vector<unsigned char> PackWinogradF2(const Convolution& layer, const float* weight,
                                           Precision precision) {
   const int group_in = layer.group_in(), group_out = layer.group_out();
-  const int depth = Family(precision).depth, steps = DivideUp(group_in, depth);
+  const int depth = InputDepth(precision), steps = DivideUp(group_in, depth);
   const int size = ElementSize(precision);
   std::vector<unsigned char> packed(static_cast<size_t>(layer.groups) * steps * kPositions * depth *
                                     group_out * size);
@@ -49,10 +49,6 @@ std::vector<unsigned char> PackWinogradF2(const Convolution& layer, const float*
     }
   }
   return packed;
-}
-
-cudaError_t LaunchWinogradF2(const Convolution& layer, Precision precision, int tile, cudaStream_t stream) {
-  return Family(precision).launch[tile](layer, stream);
 }
 
 }  // namespace repvgg::cuda

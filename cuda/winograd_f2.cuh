@@ -2,6 +2,7 @@
 // domain, 16 positions x tiles x channels, never leaves the block.
 #pragma once
 
+#include "cuda/block_place.cuh"
 #include "cuda/element.cuh"
 #include "cuda/winograd.cuh"
 #include "cuda/winograd_f2.h"
@@ -9,23 +10,6 @@
 namespace repvgg::cuda {
 
 inline constexpr int kPositions = kPositionsOf<2>;
-
-// What a block computes: `tiles` tiles by `channels` output channels of one group. Blocks that read the same
-// pixels follow each other.
-struct BlockPlace {
-  int first_tile, group, first_channel;
-
-  REPVGG_DEVICE BlockPlace(const Convolution& layer, int tiles, int channels) {
-    const int channel_tiles = DivideUp(layer.group_out(), channels);
-    const int columns = channel_tiles * layer.groups;
-    first_tile = blockIdx.x / columns * tiles;
-    group = blockIdx.x % columns / channel_tiles;
-    first_channel = blockIdx.x % columns % channel_tiles * channels;
-  }
-  static int Count(const Convolution& layer, int tiles, int channels) {
-    return DivideUp(WinogradTiles<2>(layer), tiles) * DivideUp(layer.group_out(), channels) * layer.groups;
-  }
-};
 
 // Two stages take turns. `load_weights` starts copies, `load_inputs` fetches into registers ahead of a step's
 // products, `store_inputs` transforms and stores after them.

@@ -2,9 +2,7 @@
 // winograd.cuh.
 #pragma once
 
-#include "cuda/convolution.h"
-#include "cuda/runtime.h"
-#include "cuda/tile_shape.h"
+#include "cuda/convolution_tile.h"
 
 namespace repvgg::cuda {
 
@@ -12,8 +10,11 @@ namespace repvgg::cuda {
 // are a quarter and weights four times of what they would be: that is exact, but for inputs below 2^-12.
 constexpr float InputScale(Precision precision) { return precision == Precision::kFp16 ? 0.25f : 1.0f; }
 
+// Input channels of a step.
+constexpr int InputDepth(Precision precision) { return precision == Precision::kFp32 ? 8 : 16; }
+
 // `precision` is kFp32, kFp16 or kBf16.
-std::span<const TileShape> WinogradF2TileTable(Precision precision);
+std::span<const ConvolutionTile> WinogradF2TileTable(Precision precision);
 
 // Whether the kernels can do the layer at all: stride 1, and channels of a group, in and out, that are
 // multiples of 4 (fp32) or 8.
@@ -22,8 +23,5 @@ bool WinogradF2Fits(const Convolution& layer, Precision precision);
 // `weight` is [out_channels][in_channels / groups][3][3]; `layer` needs channels and groups only. Transformed
 // in float64, rounded once.
 std::vector<unsigned char> PackWinogradF2(const Convolution& layer, const float* weight, Precision precision);
-
-// `tile` is an index of WinogradF2TileTable.
-cudaError_t LaunchWinogradF2(const Convolution& layer, Precision precision, int tile, cudaStream_t stream);
 
 }  // namespace repvgg::cuda

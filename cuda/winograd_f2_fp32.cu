@@ -18,19 +18,19 @@
 // multiples of 4.
 #include "cuda/launch.cuh"
 #include "cuda/winograd_f2.cuh"
-#include "cuda/winograd_f2_family.h"
 
 namespace repvgg::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kDepth = 8;  // Input channels of a step.
+constexpr int kDepth = InputDepth(Precision::kFp32);
 
 template <int kTileThreads>
 struct Shape {
   static constexpr int kTiles = 8 * kTileThreads;
   static constexpr int kChannelThreads = 32 / kTileThreads;
   static constexpr int kChannels = 8 * kChannelThreads;
+  using Place = BlockPlace<kTiles, kChannels>;
   static constexpr int kItems =
       kTiles * kDepth / kThreads;  // Tiles (at one channel) that a thread transforms.
   static constexpr int kInputFloats = kPositions * kDepth * kTiles;
@@ -87,7 +87,7 @@ template <typename S>
 __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolution layer) {
   float* const shared = reinterpret_cast<float*>(SharedMemory());
   const int group_in = layer.group_in(), group_out = layer.group_out();
-  const auto [first_tile, group, first_channel] = BlockPlace(layer, S::kTiles, S::kChannels);
+  const auto [first_tile, group, first_channel] = typename S::Place(group_out, layer.groups);
   const int steps = DivideUp(group_in, kDepth);
   const int warp = threadIdx.x / 32;
 
@@ -178,16 +178,17 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
 template <typename S>
 cudaError_t LaunchShape(const Convolution& layer, cudaStream_t stream) {
   if (!layer.fits() || !WinogradF2Fits(layer, Precision::kFp32)) return cudaErrorInvalidValue;
-  const int blocks = BlockPlace::Count(layer, S::kTiles, S::kChannels);
+  const int blocks = S::Place::Count(WinogradTiles<2>(layer), layer.group_out(), layer.groups);
   return Launch(WinogradF2Kernel<S>, dim3(blocks), dim3(kThreads), S::kSharedBytes, stream, layer);
 }
 
-constexpr TileShape kTiles[] = {{32, 64, Shape<4>::kSharedBytes}, {64, 32, Shape<8>::kSharedBytes}};
-constexpr cudaError_t (*kLaunch[])(const Convolution&, cudaStream_t) = {&LaunchShape<Shape<4>>,
-                                                                        &LaunchShape<Shape<8>>};
+template <typename S>
+constexpr ConvolutionTile kTile = {S::kTiles, S::kChannels, S::kSharedBytes, true, &LaunchShape<S>};
+constexpr ConvolutionTile kTiles[] = {kTile<Shape<4>>, kTile<Shape<8>>};
 
 }  // namespace
 
-const WinogradFamily kWinogradF2Fp32 = {kTiles, kLaunch, kDepth};
+extern const std::span<const ConvolutionTile> kWinogradF2Fp32;
+const std::span<const ConvolutionTile> kWinogradF2Fp32 = kTiles;
 
 }  // namespace repvgg::cuda

@@ -17,15 +17,15 @@
 // Limits. sm_80. One block on a multiprocessor. Channels of a group in multiples of 8.
 #include "cuda/launch.cuh"
 #include "cuda/winograd_f2.cuh"
-#include "cuda/winograd_f2_family.h"
 
 namespace repvgg::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kDepth = 16;  // Input channels of a step.
+constexpr int kDepth = InputDepth(Precision::kFp16);
 constexpr int kTiles = 64;
 constexpr int kChannels = 32;
+using Place = BlockPlace<kTiles, kChannels>;
 constexpr int kRowBytes = kDepth * 2;
 constexpr int kInputBytes = kPositions * kTiles * kRowBytes;
 constexpr int kStageBytes = kInputBytes + kPositions * kChannels * kRowBytes;
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
   if (REPVGG_ARCH < 800) return;
   unsigned char* const shared = SharedMemory();
   const int group_in = layer.group_in(), group_out = layer.group_out();
-  const auto [first_tile, group, first_channel] = BlockPlace(layer, kTiles, kChannels);
+  const auto [first_tile, group, first_channel] = Place(group_out, layer.groups);
   const int steps = DivideUp(group_in, kDepth);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 
@@ -174,17 +174,17 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
 template <Precision kPrecision>
 cudaError_t LaunchMma(const Convolution& layer, cudaStream_t stream) {
   if (!layer.fits() || !WinogradF2Fits(layer, kPrecision)) return cudaErrorInvalidValue;
-  const int blocks = BlockPlace::Count(layer, kTiles, kChannels);
+  const int blocks = Place::Count(WinogradTiles<2>(layer), layer.group_out(), layer.groups);
   return Launch(WinogradF2MmaKernel<kPrecision>, dim3(blocks), dim3(kThreads), kSharedBytes, stream, layer);
 }
 
-constexpr TileShape kTable[] = {{kTiles, kChannels, kSharedBytes}};
-constexpr cudaError_t (*kLaunchFp16[])(const Convolution&, cudaStream_t) = {&LaunchMma<Precision::kFp16>};
-constexpr cudaError_t (*kLaunchBf16[])(const Convolution&, cudaStream_t) = {&LaunchMma<Precision::kBf16>};
+template <Precision kPrecision>
+constexpr ConvolutionTile kTable[] = {{kTiles, kChannels, kSharedBytes, true, &LaunchMma<kPrecision>}};
 
 }  // namespace
 
-const WinogradFamily kWinogradF2Fp16 = {kTable, kLaunchFp16, kDepth};
-const WinogradFamily kWinogradF2Bf16 = {kTable, kLaunchBf16, kDepth};
+extern const std::span<const ConvolutionTile> kWinogradF2Fp16, kWinogradF2Bf16;
+const std::span<const ConvolutionTile> kWinogradF2Fp16 = kTable<Precision::kFp16>;
+const std::span<const ConvolutionTile> kWinogradF2Bf16 = kTable<Precision::kBf16>;
 
 }  // namespace repvgg::cuda

@@ -15,8 +15,8 @@
 // x 14 and batch 128, where F(2x2) needs 0.68; an RTX 3090 (0.94 TB/s) needs more than F(2x2). Expected, not
 // measured: the chooser decides by measuring.
 //
-// Memory. The batch is worked on in slices whose transforms fit 48 MB, which is what an H200's L2 holds.
-// Slices and tiles do not change results.
+// Memory. The batch is worked on in slices whose transforms fit 48 MB, which is what an H200's L2 holds
+// (algorithm.h). Slices and tiles do not change results.
 //
 // Limits. Channels of a group in multiples of 4.
 #include "cuda/element.cuh"
@@ -54,11 +54,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
   unsigned char* const shared = SharedMemory();
   const int tiles = WinogradTiles<4>(layer);
   const int group_in = layer.group_in(), group_out = layer.group_out();
-  const int channel_tiles = DivideUp(group_out, T::kChannels);
-  const int columns = channel_tiles * layer.groups;
-  const int first_tile = blockIdx.x / columns * T::kPixels;
-  const int group = blockIdx.x % columns / channel_tiles;
-  const int first_channel = blockIdx.x % columns % channel_tiles * T::kChannels;
+  const auto [first_tile, group, first_channel] = typename T::Place(group_out, layer.groups);
   const int position = blockIdx.y;
   const int steps = DivideUp(group_in, kStepValues);
   const int row = T::Row(), column = T::Column();
@@ -130,63 +126,40 @@ __global__ void __launch_bounds__(kTransformThreads)
 }
 
 template <typename T>
-cudaError_t LaunchSlice(const Convolution& slice, cudaStream_t stream) {
-  const int tiles = WinogradTiles<4>(slice);
-  float* const v = static_cast<float*>(slice.workspace);
-  float* const m = v + static_cast<size_t>(kPositions) * tiles * slice.in_channels;
+cudaError_t LaunchTile(const Convolution& layer, cudaStream_t stream) {
+  if (!layer.fits() || !WinogradF4Fits(layer)) return cudaErrorInvalidValue;
+  const int tiles = WinogradTiles<4>(layer);
+  float* const v = static_cast<float*>(layer.workspace);
+  float* const m = v + static_cast<size_t>(kPositions) * tiles * layer.in_channels;
   const auto transform_blocks = [&](int channels) {
     return dim3(DivideUp(tiles * channels, kTransformThreads));
   };
-  cudaError_t error = Launch(WinogradF4InputKernel, transform_blocks(slice.in_channels),
-                             dim3(kTransformThreads), 0, stream, slice, v);
+  cudaError_t error = Launch(WinogradF4InputKernel, transform_blocks(layer.in_channels),
+                             dim3(kTransformThreads), 0, stream, layer, v);
   if (error != cudaSuccess) return error;
-  const int blocks = DivideUp(tiles, T::kPixels) * DivideUp(slice.group_out(), T::kChannels) * slice.groups;
+  const int blocks = T::Place::Count(tiles, layer.group_out(), layer.groups);
   error = Launch(WinogradF4ProductKernel<T>, dim3(blocks, kPositions), dim3(T::kThreads), T::kSharedBytes,
-                 stream, slice, v, m);
+                 stream, layer, v, m);
   if (error != cudaSuccess) return error;
-  return Launch(WinogradF4OutputKernel, transform_blocks(slice.out_channels), dim3(kTransformThreads), 0,
-                stream, slice, m);
+  return Launch(WinogradF4OutputKernel, transform_blocks(layer.out_channels), dim3(kTransformThreads), 0,
+                stream, layer, m);
 }
 
 template <typename T>
-cudaError_t LaunchTile(const Convolution& layer, cudaStream_t stream) {
-  if (!layer.fits() || !WinogradF4Fits(layer)) return cudaErrorInvalidValue;
-  const int images = WinogradF4SliceImages(layer);
-  Convolution slice = layer;
-  for (int first = 0; first < layer.batch; first += images) {
-    const size_t pixels = static_cast<size_t>(first) * layer.height * layer.width;
-    slice.batch = first + images < layer.batch ? images : layer.batch - first;
-    slice.in = static_cast<const float*>(layer.in) + pixels * layer.in_channels;
-    slice.out = static_cast<float*>(layer.out) + pixels * layer.out_channels;
-    if (const cudaError_t error = LaunchSlice<T>(slice, stream); error != cudaSuccess) return error;
-  }
-  return cudaSuccess;
-}
-
-template <typename... Tiles>
-struct Table {
-  static constexpr TileShape kTiles[sizeof...(Tiles)] = {
-      {Tiles::kPixels, Tiles::kChannels, Tiles::kSharedBytes}...};
-  static constexpr cudaError_t (*kLaunch[sizeof...(Tiles)])(const Convolution&,
-                                                            cudaStream_t) = {&LaunchTile<Tiles>...};
-};
+constexpr ConvolutionTile kTile = {T::kPixels, T::kChannels, T::kSharedBytes, true, &LaunchTile<T>};
 
 // Widths divide the channels of the official networks, as in direct_fp32.cu.
-using Tiles = Table<Fp32Tile<64, 64, 8>,    //
-                    Fp32Tile<256, 32, 8>,   //
-                    Fp32Tile<256, 40, 8>,   //
-                    Fp32Tile<256, 48, 12>,  //
-                    Fp32Tile<128, 64, 8>,   //
-                    Fp32Tile<128, 80, 8>,   //
-                    Fp32Tile<128, 96, 12>,  //
-                    Fp32Tile<128, 128, 8>>;
+constexpr ConvolutionTile kTiles[] = {kTile<Fp32Tile<64, 64, 8>>,    //
+                                      kTile<Fp32Tile<256, 32, 8>>,   //
+                                      kTile<Fp32Tile<256, 40, 8>>,   //
+                                      kTile<Fp32Tile<256, 48, 12>>,  //
+                                      kTile<Fp32Tile<128, 64, 8>>,   //
+                                      kTile<Fp32Tile<128, 80, 8>>,   //
+                                      kTile<Fp32Tile<128, 96, 12>>,  //
+                                      kTile<Fp32Tile<128, 128, 8>>};
 
 }  // namespace
 
-std::span<const TileShape> WinogradF4TileTable() { return Tiles::kTiles; }
-
-cudaError_t LaunchWinogradF4(const Convolution& layer, int tile, cudaStream_t stream) {
-  return Tiles::kLaunch[tile](layer, stream);
-}
+std::span<const ConvolutionTile> WinogradF4TileTable() { return kTiles; }
 
 }  // namespace repvgg::cuda

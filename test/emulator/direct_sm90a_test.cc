@@ -1,6 +1,7 @@
 #include "cuda/direct_sm90a.h"
 
 #include "cuda/head.h"
+#include "test/emulator/device_layer.h"
 #include "test/emulator/networks.h"
 
 namespace repvgg::emulator {
@@ -10,19 +11,9 @@ using cuda::Precision;
 
 using cuda::Parts;
 
-std::vector<double> Run(Layer layer, const Problem& problem, Precision precision, int tile, Parts parts) {
-  const DeviceArray<unsigned char> workspace(cuda::DirectSm90aWorkspace(layer, parts), Contents::kScratch);
-  const Maps in(precision, problem.in), out(precision, problem.expected.size());
-  const DeviceArray<unsigned char> weight(cuda::PackDirectSm90a(layer, problem.weight.data(), precision));
-  const DeviceArray<float> bias(problem.bias);
-  layer.in = in.data();
-  layer.weight = weight.data();
-  layer.bias = bias.data();
-  layer.out = out.data();
-  layer.workspace = workspace.data();
-  if (cuda::LaunchDirectSm90a(layer, precision, tile, parts, nullptr) != cudaSuccess) Fail("not launched");
-  if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
-  return out.Values();
+std::vector<double> Run(const Layer& layer, const Problem& problem, Precision precision, int tile,
+                        Parts parts) {
+  return emulator::Run(layer, problem, precision, {cuda::Algorithm::kDirectSm90a, tile, "", parts});
 }
 
 void RunTile(const Layer& layer, Precision precision, int tile, Parts parts = {}) {

@@ -2,120 +2,70 @@
 #include <cmath>
 #include <limits>
 
-#include "cuda/direct_fp32.h"
-#include "cuda/direct_mma.h"
 #include "cuda/direct_sm90a.h"
-#include "cuda/winograd_f2.h"
-#include "cuda/winograd_f4.h"
-#include "test/emulator/maps.h"
-#include "test/emulator/test.h"
+#include "test/emulator/device_layer.h"
 
 namespace repvgg::emulator {
 namespace {
 
+using cuda::Algorithm;
 using cuda::Precision;
 
 struct Kernel {
   const char* name;
   Precision precision;
+  Algorithm algorithm;
   int side;  // Outputs come in tiles of side x side, all of which see a NaN.
   Distance bound() const { return side == 1 ? DirectBound(precision) : WinogradBound(precision, side); }
-  std::vector<unsigned char> (*pack)(const Layer&, const float*, Precision);
-  cudaError_t (*launch)(const Layer&, Precision, cudaStream_t);
 };
-
-std::vector<unsigned char> ToBytes(const std::vector<float>& packed) {
-  const auto* const bytes = reinterpret_cast<const unsigned char*>(packed.data());
-  return {bytes, bytes + packed.size() * sizeof(float)};
-}
-std::vector<unsigned char> PackFp32(const Layer& layer, const float* weight, Precision) {
-  return ToBytes(cuda::PackDirectFp32(layer, weight));
-}
-std::vector<unsigned char> PackF4(const Layer& layer, const float* weight, Precision) {
-  return ToBytes(cuda::PackWinogradF4(layer, weight));
-}
-cudaError_t LaunchFp32(const Layer& layer, Precision, cudaStream_t stream) {
-  return cuda::LaunchDirectFp32(layer, 1, stream);
-}
-cudaError_t LaunchMma(const Layer& layer, Precision precision, cudaStream_t stream) {
-  return cuda::LaunchDirectMma(layer, precision, 1, stream);
-}
-cudaError_t LaunchSm90a(const Layer& layer, Precision precision, cudaStream_t stream) {
-  return cuda::LaunchDirectSm90a(layer, precision, 1, {}, stream);
-}
-cudaError_t LaunchF2(const Layer& layer, Precision precision, cudaStream_t stream) {
-  return cuda::LaunchWinogradF2(layer, precision, 0, stream);
-}
-cudaError_t LaunchF4(const Layer& layer, Precision, cudaStream_t stream) {
-  return cuda::LaunchWinogradF4(layer, 0, stream);
-}
 
 constexpr Kernel kKernels[] = {
-    {"direct fp32", Precision::kFp32, 1, PackFp32, LaunchFp32},
-    {"direct tf32", Precision::kTf32, 1, cuda::PackDirectMma, LaunchMma},
-    {"direct fp16", Precision::kFp16, 1, cuda::PackDirectMma, LaunchMma},
-    {"direct bf16", Precision::kBf16, 1, cuda::PackDirectMma, LaunchMma},
-    {"direct sm_90a fp16", Precision::kFp16, 1, cuda::PackDirectSm90a, LaunchSm90a},
-    {"direct sm_90a bf16", Precision::kBf16, 1, cuda::PackDirectSm90a, LaunchSm90a},
-    {"winograd F(2x2) fp32", Precision::kFp32, 2, cuda::PackWinogradF2, LaunchF2},
-    {"winograd F(2x2) fp16", Precision::kFp16, 2, cuda::PackWinogradF2, LaunchF2},
-    {"winograd F(2x2) bf16", Precision::kBf16, 2, cuda::PackWinogradF2, LaunchF2},
-    {"winograd F(4x4) fp32", Precision::kFp32, 4, PackF4, LaunchF4},
+    {"direct fp32", Precision::kFp32, Algorithm::kDirect, 1},
+    {"direct tf32", Precision::kTf32, Algorithm::kDirect, 1},
+    {"direct fp16", Precision::kFp16, Algorithm::kDirect, 1},
+    {"direct bf16", Precision::kBf16, Algorithm::kDirect, 1},
+    {"direct sm_90a fp16", Precision::kFp16, Algorithm::kDirectSm90a, 1},
+    {"direct sm_90a bf16", Precision::kBf16, Algorithm::kDirectSm90a, 1},
+    {"winograd F(2x2) fp32", Precision::kFp32, Algorithm::kWinogradF2, 2},
+    {"winograd F(2x2) fp16", Precision::kFp16, Algorithm::kWinogradF2, 2},
+    {"winograd F(2x2) bf16", Precision::kBf16, Algorithm::kWinogradF2, 2},
+    {"winograd F(4x4) fp32", Precision::kFp32, Algorithm::kWinogradF4, 4},
 };
 
-std::vector<double> Run(const Kernel& kernel, Layer layer, const std::vector<float>& in,
-                        const Problem& problem) {
-  const Maps device_in(kernel.precision, in);
-  const Maps out(kernel.precision, static_cast<size_t>(layer.pixels()) * layer.out_channels);
-  const DeviceArray<unsigned char> weight(kernel.pack(layer, problem.weight.data(), kernel.precision));
-  const DeviceArray<float> bias(problem.bias);
-  layer.in = device_in.data();
-  layer.weight = weight.data();
-  layer.bias = bias.data();
-  layer.out = out.data();
-  const DeviceArray<unsigned char> workspace(
-      cuda::WinogradF4Fits(layer) ? cuda::WinogradF4Workspace(layer) : 1, Contents::kScratch);
-  layer.workspace = workspace.data();
-  if (kernel.launch(layer, kernel.precision, nullptr) != cudaSuccess) Fail("not launched");
-  return out.Values();
+// The first of the direct tiles loads element by element.
+cuda::Candidate CandidateOf(const Kernel& kernel) { return {kernel.algorithm, kernel.side == 1 ? 1 : 0, ""}; }
+
+std::vector<double> Run(const Kernel& kernel, const Layer& layer, const Problem& problem) {
+  return emulator::Run(layer, problem, kernel.precision, CandidateOf(kernel));
 }
 
 // The same bits from every schedule, and for an image in every place of a batch of any size.
 void SameBits(const Kernel& kernel) {
   const Layer layer = MakeLayer(32, 64, 1, 1, 5, 4), alone = MakeLayer(32, 64, 1, 1, 5, 1);
   const Problem problem = MakeProblem(layer, RoundTo(kernel.precision));
-  const std::vector<double> all = Run(kernel, layer, problem.in, problem);
+  const std::vector<double> all = Run(kernel, layer, problem);
   settings().schedule = Schedule::kRandom;
-  if (Run(kernel, layer, problem.in, problem) != all) Fail("another schedule gives another result");
+  if (Run(kernel, layer, problem) != all) Fail("another schedule gives another result");
   const size_t image_in = problem.in.size() / 4, image_out = all.size() / 4;
   for (int i = 0; i < 4; ++i) {
-    const std::vector<float> own(problem.in.begin() + i * image_in, problem.in.begin() + (i + 1) * image_in);
-    const std::vector<double> out = Run(kernel, alone, own, problem);
+    Problem own = problem;
+    own.in.assign(problem.in.begin() + i * image_in, problem.in.begin() + (i + 1) * image_in);
+    const std::vector<double> out = Run(kernel, alone, own);
     if (!std::equal(out.begin(), out.end(), all.begin() + i * image_out)) Fail("the batch changes an image");
   }
 }
 
 // The order of a sum does not depend on the tile, so a chooser may take any without changing results.
-void SameBitsInEveryTile(Kernel kernel, int tiles) {
+void SameBitsInEveryTile(const Kernel& kernel) {
   const Layer layer = MakeLayer(24, 40, 2, 1, 9, 2);
   const Problem problem = MakeProblem(layer, RoundTo(kernel.precision));
-  static int tile;
-  if (kernel.launch == LaunchFp32) {
-    kernel.launch = [](const Layer& l, Precision, cudaStream_t s) {
-      return cuda::LaunchDirectFp32(l, tile, s);
-    };
-  } else if (kernel.launch == LaunchMma) {
-    kernel.launch = [](const Layer& l, Precision p, cudaStream_t s) {
-      return cuda::LaunchDirectMma(l, p, tile, s);
-    };
-  } else {
-    kernel.launch = [](const Layer& l, Precision p, cudaStream_t s) {
-      return cuda::LaunchDirectSm90a(l, p, tile, {}, s);
-    };
-  }
+  const size_t tiles = kernel.algorithm == Algorithm::kDirectSm90a
+                           ? cuda::ConvolutionSm90aTiles(kernel.precision).size()
+                           : cuda::TilesOf(kernel.algorithm, kernel.precision).size();
   std::vector<double> first;
-  for (tile = 0; tile < tiles; ++tile) {
-    const std::vector<double> out = Run(kernel, layer, problem.in, problem);
+  for (int tile = 0; tile < static_cast<int>(tiles); ++tile) {
+    const std::vector<double> out =
+        emulator::Run(layer, problem, kernel.precision, {kernel.algorithm, tile, ""});
     if (tile == 0) first = out;
     if (out != first) Fail("tile " + std::to_string(tile) + " gives another result");
   }
@@ -128,7 +78,7 @@ void SpreadsNan(const Kernel& kernel) {
   Problem problem = MakeProblem(layer, RoundTo(kernel.precision));
   constexpr int kY = 4, kX = 6;
   problem.in[(kY * layer.width + kX) * layer.in_channels + 3] = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<double> out = Run(kernel, layer, problem.in, problem);
+  const std::vector<double> out = Run(kernel, layer, problem);
   for (size_t i = 0; i < out.size(); ++i) {
     const int pixel = static_cast<int>(i / layer.out_channels), image = pixel / (layer.height * layer.width);
     int y = pixel / layer.width % layer.height, x = pixel % layer.width;
@@ -155,7 +105,7 @@ void UnequalChannels(const Kernel& kernel) {
   for (size_t i = 5; i < problem.in.size(); i += layer.in_channels) problem.in[i] *= 1024;
   for (size_t i = 9; i < problem.in.size(); i += layer.in_channels) problem.in[i] = 512;
   for (size_t i = 12; i < problem.in.size(); i += layer.in_channels) problem.in[i] *= 1.0f / 4096;
-  const std::vector<double> out = Run(kernel, layer, problem.in, problem);
+  const std::vector<double> out = Run(kernel, layer, problem);
   std::vector<double> expected;
   for (int pixel = 0; pixel < layer.pixels(); ++pixel) {
     for (int k = 0; k < layer.out_channels; ++k) {
@@ -177,7 +127,7 @@ void UnequalChannels(const Kernel& kernel) {
 void LargeValues(const Kernel& kernel) {
   const Layer layer = MakeLayer(32, 32, 1, 1, 6, 1);
   const Problem problem = MakeLargeProblem(layer, RoundTo(kernel.precision));
-  const std::vector<double> out = Run(kernel, layer, problem.in, problem);
+  const std::vector<double> out = Run(kernel, layer, problem);
   const bool half = kernel.precision == Precision::kFp16;
   ExpectWithin(Compare(out, problem.expected), half ? kLargeHalfBound : kernel.bound());
 }
@@ -186,7 +136,9 @@ void RefusesLargeMaps(const Kernel& kernel) {
   Layer layer = MakeLayer(1024, 1024, 1, 1, 1024, 2);
   const float nothing = 0;
   layer.in = layer.weight = layer.bias = &nothing;
-  if (kernel.launch(layer, kernel.precision, nullptr) == cudaSuccess) Fail("launched 2^31 elements");
+  if (LaunchConvolution(layer, kernel.precision, CandidateOf(kernel), nullptr) == cudaSuccess) {
+    Fail("launched 2^31 elements");
+  }
 }
 
 [[maybe_unused]] const bool registered = [] {
@@ -197,12 +149,7 @@ void RefusesLargeMaps(const Kernel& kernel) {
     cases().push_back({name + ": large values", [&] { LargeValues(kernel); }});
     cases().push_back({name + ": channels of unequal size", [&] { UnequalChannels(kernel); }});
     if (kernel.side == 1) {
-      const int tiles = static_cast<int>(
-          kernel.precision == Precision::kFp32 ? cuda::DirectFp32TileTable().size()
-          : kernel.launch == LaunchMma         ? cuda::DirectMmaTileTable(kernel.precision).size()
-                                               : cuda::ConvolutionSm90aTiles(kernel.precision).size());
-      cases().push_back(
-          {name + ": the same bits in every tile", [&, tiles] { SameBitsInEveryTile(kernel, tiles); }});
+      cases().push_back({name + ": the same bits in every tile", [&] { SameBitsInEveryTile(kernel); }});
     }
     cases().push_back({name + ": refuses maps of 2^31 elements", [&] { RefusesLargeMaps(kernel); }});
   }

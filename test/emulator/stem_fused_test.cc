@@ -37,7 +37,7 @@ class FirstLayers {
     const cuda::Stem stem = StemOf(0, stem_.batch, middle.data());
     const cuda::Convolution next = NextOf(stem_.batch, middle.data(), out.data());
     if (cuda::LaunchStemMma(stem, precision_, nullptr) != cudaSuccess ||
-        cuda::LaunchDirectMma(next, precision_, 1, nullptr) != cudaSuccess) {
+        cuda::DirectMmaTileTable(precision_)[1].launch(next, nullptr) != cudaSuccess) {
       Fail("not launched");
     }
     return out.Values();

@@ -1,6 +1,6 @@
 #include "cuda/winograd_chain.h"
 
-#include "cuda/candidates.h"
+#include "test/emulator/device_layer.h"
 #include "test/emulator/networks.h"
 
 namespace repvgg::emulator {
@@ -12,48 +12,6 @@ constexpr int kArchitecture = 90;
 
 cuda::Candidate CandidateOf(int tile_side, int tile) {
   return {tile_side == 2 ? cuda::Algorithm::kChainF2 : cuda::Algorithm::kChainF4, tile, "chain"};
-}
-
-// A layer and its arrays.
-class DeviceLayer {
- public:
-  DeviceLayer(const Layer& layer, const Problem& problem, Precision precision,
-              const cuda::Candidate& candidate)
-      : in_(precision, problem.in),
-        out_(precision, problem.expected.size()),
-        weight_(cuda::PackConvolution(layer, problem.weight.data(), precision, candidate.algorithm)),
-        workspace_(cuda::WorkspaceBytes(layer, candidate), Contents::kScratch),
-        bias_(problem.bias),
-        layer_(layer) {
-    layer_.in = in_.data();
-    layer_.weight = weight_.data();
-    layer_.bias = bias_.data();
-    layer_.out = out_.data();
-    layer_.workspace = workspace_.data();
-  }
-
-  const Layer& layer() const { return layer_; }
-  std::vector<double> Values() const {
-    if (CountUnwritten(out_.data()) != 0) Fail("outputs were not written");
-    return out_.Values();
-  }
-
- private:
-  Maps in_, out_;
-  DeviceArray<unsigned char> weight_, workspace_;
-  DeviceArray<float> bias_;
-  Layer layer_;
-};
-
-void Launch(const Layer& layer, Precision precision, const cuda::Candidate& candidate) {
-  if (cuda::LaunchConvolution(layer, precision, candidate, nullptr) != cudaSuccess) Fail("not launched");
-}
-
-std::vector<double> Run(const Layer& layer, const Problem& problem, Precision precision,
-                        const cuda::Candidate& candidate) {
-  const DeviceLayer device(layer, problem, precision, candidate);
-  Launch(device.layer(), precision, candidate);
-  return device.Values();
 }
 
 void RunTile(const Layer& layer, Precision precision, int tile_side, int tile) {

@@ -1,7 +1,6 @@
 #include "cuda/winograd_f2.h"
 
-#include "test/emulator/maps.h"
-#include "test/emulator/test.h"
+#include "test/emulator/device_layer.h"
 
 namespace repvgg::emulator {
 namespace {
@@ -10,18 +9,8 @@ using cuda::Precision;
 
 constexpr Precision kWinogradPrecisions[] = {Precision::kFp32, Precision::kFp16, Precision::kBf16};
 
-void RunTile(Layer layer, Precision precision, int tile) {
-  const Problem problem = MakeProblem(layer, RoundTo(precision));
-  const Maps in(precision, problem.in), out(precision, problem.expected.size());
-  const DeviceArray<unsigned char> weight(cuda::PackWinogradF2(layer, problem.weight.data(), precision));
-  const DeviceArray<float> bias(problem.bias);
-  layer.in = in.data();
-  layer.weight = weight.data();
-  layer.bias = bias.data();
-  layer.out = out.data();
-  if (cuda::LaunchWinogradF2(layer, precision, tile, nullptr) != cudaSuccess) Fail("not launched");
-  if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
-  ExpectWithin(Compare(out.Values(), problem.expected), WinogradBound(precision, 2));
+void RunTile(const Layer& layer, Precision precision, int tile) {
+  RunWithin(layer, precision, {cuda::Algorithm::kWinogradF2, tile, ""}, WinogradBound(precision, 2));
 }
 
 [[maybe_unused]] const bool registered = [] {

@@ -1,26 +1,16 @@
 #include "cuda/winograd_f4.h"
 
-#include "test/emulator/maps.h"
-#include "test/emulator/test.h"
+#include "test/emulator/device_layer.h"
 
 namespace repvgg::emulator {
 namespace {
 
 using cuda::Precision;
 
-void RunTile(Layer layer, int tile) {
-  const Problem problem = MakeProblem(layer, RoundTo(Precision::kFp32));
-  const Maps in(Precision::kFp32, problem.in), out(Precision::kFp32, problem.expected.size());
-  const DeviceArray<float> weight(cuda::PackWinogradF4(layer, problem.weight.data())), bias(problem.bias);
-  const DeviceArray<unsigned char> workspace(cuda::WinogradF4Workspace(layer), Contents::kScratch);
-  layer.in = in.data();
-  layer.weight = weight.data();
-  layer.bias = bias.data();
-  layer.out = out.data();
-  layer.workspace = workspace.data();
-  if (cuda::LaunchWinogradF4(layer, tile, nullptr) != cudaSuccess) Fail("not launched");
-  if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
-  ExpectWithin(Compare(out.Values(), problem.expected), WinogradBound(Precision::kFp32, 4));
+constexpr auto kF4 = cuda::Algorithm::kWinogradF4;
+
+void RunTile(const Layer& layer, int tile) {
+  RunWithin(layer, Precision::kFp32, {kF4, tile, ""}, WinogradBound(Precision::kFp32, 4));
 }
 
 [[maybe_unused]] const bool registered = [] {
@@ -55,10 +45,10 @@ void RunTile(Layer layer, int tile) {
   return true;
 }();
 
-// 13 MB an image: three at a time.
+// 13 MB an image: three have room, so four are two and two.
 TEST("winograd F(4x4) fp32: a batch beyond the workspace, and an image beyond it") {
   Layer layer = MakeLayer(4, 4, 1, 1, 420, 4);
-  if (cuda::WinogradF4SliceImages(layer) != 3) Fail("slices");
+  if (SliceImages(layer, {kF4, 0, ""}) != 2) Fail("slices");
   RunTile(layer, 0);
   layer.height = layer.width = 840;
   if (cuda::WinogradF4Fits(layer)) Fail("an image of 51 MB fits");

@@ -1,8 +1,5 @@
-#include "cuda/direct_mma.h"
-
-#include "cuda/direct_wmma.h"
-#include "test/emulator/maps.h"
-#include "test/emulator/test.h"
+// The direct kernels that are no Hopper's: every tile, and every layer of the official networks.
+#include "test/emulator/device_layer.h"
 
 namespace repvgg::emulator {
 namespace {
@@ -13,28 +10,17 @@ using cuda::Precision;
 struct Family {
   std::string name;
   Precision precision;
-  std::span<const cuda::TileShape> tiles;
-  cudaError_t (*launch)(const Layer& layer, Precision precision, int tile, cudaStream_t stream);
+  cuda::Algorithm algorithm = cuda::Algorithm::kDirect;
+  std::span<const cuda::ConvolutionTile> tiles() const { return TilesOf(algorithm, precision); }
 };
 
-void RunTile(const Family& family, Layer layer, int tile) {
-  const Problem problem = MakeProblem(layer, RoundTo(family.precision));
-  const Maps in(family.precision, problem.in), out(family.precision, problem.expected.size());
-  const DeviceArray<unsigned char> weight(
-      cuda::PackDirectMma(layer, problem.weight.data(), family.precision));
-  const DeviceArray<float> bias(problem.bias);
-  layer.in = in.data();
-  layer.weight = weight.data();
-  layer.bias = bias.data();
-  layer.out = out.data();
-  if (family.launch(layer, family.precision, tile, nullptr) != cudaSuccess) Fail("not launched");
-  if (CountUnwritten(out.data()) != 0) Fail("outputs were not written");
-  ExpectWithin(Compare(out.Values(), problem.expected), DirectBound(family.precision));
+void RunTile(const Family& family, const Layer& layer, int tile) {
+  RunWithin(layer, family.precision, {family.algorithm, tile, ""}, DirectBound(family.precision));
 }
 
 // Of the tiles that divide the channels the one with the fewest pixels (the maps are small), then the widest.
 // Without one, the first that is wider.
-int ExactTile(const Layer& layer, std::span<const cuda::TileShape> tiles) {
+int ExactTile(const Layer& layer, std::span<const cuda::ConvolutionTile> tiles) {
   int best = -1;
   for (int i = 0; i < static_cast<int>(tiles.size()); ++i) {
     if (!tiles[i].aligned || layer.group_out() % tiles[i].channels != 0) continue;
@@ -53,12 +39,12 @@ void RegisterCases(const Family& family) {
   const std::string name = "direct " + family.name + ": ";
   for (const Layer& layer : family.precision == Precision::kBf16 ? NarrowLayers() : OfficialLayers()) {
     cases().push_back(
-        {name + LayerName(layer), [=] { RunTile(family, layer, ExactTile(layer, family.tiles)); }});
+        {name + LayerName(layer), [=] { RunTile(family, layer, ExactTile(layer, family.tiles())); }});
   }
-  for (int tile = 0; tile < static_cast<int>(family.tiles.size()); ++tile) {
-    const cuda::TileShape& shape = family.tiles[tile];
+  for (int tile = 0; tile < static_cast<int>(family.tiles().size()); ++tile) {
+    const cuda::ConvolutionTile& shape = family.tiles()[tile];
     // Channels that fill neither the tile nor, without `aligned`, whole chunks; pixels of three images that
-    // fill a tile and a part of another; 23 chunks of 16 bytes, so that steps straddle taps.
+    // fill a tile and a part of another; an odd number of chunks of 16 bytes, so that steps straddle taps.
     const int per_chunk = 16 / cuda::ElementSize(family.precision);
     const Layer layer =
         MakeLayer(shape.aligned ? 23 * per_chunk : 23, shape.channels + (shape.aligned ? 8 : 5), 1, 1,
@@ -75,14 +61,8 @@ void RegisterCases(const Family& family) {
 }
 
 [[maybe_unused]] const bool registered = [] {
-  for (const Precision precision : {Precision::kFp16, Precision::kBf16, Precision::kTf32}) {
-    RegisterCases(
-        {PrecisionName(precision), precision, cuda::DirectMmaTileTable(precision), cuda::LaunchDirectMma});
-  }
-  RegisterCases({"fp16 by wmma", Precision::kFp16, cuda::DirectWmmaTileTable(),
-                 [](const Layer& layer, Precision, int tile, cudaStream_t stream) {
-                   return cuda::LaunchDirectWmma(layer, tile, stream);
-                 }});
+  for (const Precision precision : kPrecisions) RegisterCases({PrecisionName(precision), precision});
+  RegisterCases({"fp16 by wmma", Precision::kFp16, cuda::Algorithm::kDirectWmma});
   return true;
 }();
 

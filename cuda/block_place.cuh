@@ -1,0 +1,26 @@
+// Which of a layer's outputs a block computes, as all products of matrices share them out.
+#pragma once
+
+#include "cuda/convolution.h"
+#include "cuda/ptx.cuh"
+
+namespace repvgg::cuda {
+
+// kRows rows (pixels, or Winograd's tiles of them) by kChannels output channels of one group. Blocks that
+// read the same pixels follow each other.
+template <int kRows, int kChannels>
+struct BlockPlace {
+  int first_row, group, first_channel;
+
+  REPVGG_DEVICE BlockPlace(int group_out, int groups) {
+    const int channel_tiles = DivideUp(group_out, kChannels), columns = channel_tiles * groups;
+    first_row = blockIdx.x / columns * kRows;
+    group = blockIdx.x % columns / channel_tiles;
+    first_channel = blockIdx.x % columns % channel_tiles * kChannels;
+  }
+  static int Count(int rows, int group_out, int groups) {
+    return DivideUp(rows, kRows) * DivideUp(group_out, kChannels) * groups;
+  }
+};
+
+}  // namespace repvgg::cuda

@@ -1,0 +1,30 @@
+// The formats of maps and weights.
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace repvgg::cuda {
+
+// kFp8 is e4m3, with one factor for each channel of a map (engine/fp8.h).
+enum class Precision { kFp32, kTf32, kFp16, kBf16, kFp8 };
+
+constexpr int ElementSize(Precision precision) {
+  if (precision == Precision::kFp8) return 1;
+  return precision == Precision::kFp16 || precision == Precision::kBf16 ? 2 : 4;
+}
+
+constexpr const char* PrecisionName(Precision precision) {
+  constexpr const char* kNames[] = {"fp32", "tf32", "fp16", "bf16", "fp8"};
+  return kNames[static_cast<int>(precision)];
+}
+
+inline std::optional<Precision> ToPrecision(const std::string& name) {
+  for (const Precision precision :
+       {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16, Precision::kFp8}) {
+    if (name == PrecisionName(precision)) return precision;
+  }
+  return std::nullopt;
+}
+
+}  // namespace repvgg::cuda
