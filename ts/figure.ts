@@ -1,6 +1,7 @@
 import {type Architecture, type BlockShape, blockName} from './architecture.ts';
+import {count} from './plain_text.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from './statistics.ts';
-import {escapeXml} from './xml.ts';
+import {ink, softInk, svgDocument, svgText} from './svg.ts';
 
 /** Blocks in a row that differ in their groups at most: drawn once, with how many there are. */
 interface Run {
@@ -25,8 +26,6 @@ const colours = {
   identity: '#6a994e',
   squeeze: '#8367c7',
   plain: '#f3f1ea',
-  ink: '#222',
-  soft: '#777',
 };
 
 /**
@@ -42,16 +41,17 @@ export function drawNetwork(architecture: Architecture, inputSize: number, capti
   const height = size.header + runs.length * size.row + size.footer;
   const rows = runs.map((run, i) => drawRun(run, architecture, size.header + i * size.row));
   const title = `${architecture.name === 'custom' ? 'RepVGG' : architecture.name} as it is trained and as it runs`;
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${size.width}" height="${height}" viewBox="0 0 ${size.width} ${height}" role="img" font-family="Helvetica, Arial, sans-serif" font-size="13">`,
-    `<title>${escapeXml(title)}</title>`,
-    `<desc>${escapeXml(describe(architecture, statistics))}</desc>`,
-    `<rect width="${size.width}" height="${height}" fill="white"/>`,
-    drawHeader(caption, statistics, inputSize),
-    ...rows,
-    drawFooter(architecture, statistics, size.header + runs.length * size.row),
-    '</svg>\n',
-  ].join('\n');
+  return svgDocument({
+    width: size.width,
+    height,
+    title,
+    description: describe(architecture, statistics),
+    elements: [
+      drawHeader(caption, statistics, inputSize),
+      ...rows,
+      drawFooter(architecture, statistics, size.header + runs.length * size.row),
+    ],
+  });
 }
 
 function collectRuns(layers: readonly LayerStatistics[]): Run[] {
@@ -76,13 +76,13 @@ function describe({numBlocks, widths}: Architecture, {total}: NetworkStatistics)
 
 function drawHeader(caption: string, {total}: NetworkStatistics, inputSize: number): string {
   const column = (x: number, name: string, parameters: number): string =>
-    text(x, 52, name, {weight: 'bold', fontSize: 15}) +
-    text(x, 70, `${count(parameters)} parameters`, {fill: colours.soft});
+    svgText(x, 52, name, {weight: 'bold', fontSize: 15}) +
+    svgText(x, 70, `${count(parameters)} parameters`, {fill: softInk});
   return (
-    text(size.width / 2, 26, caption, {weight: 'bold', fontSize: 17}) +
+    svgText(size.width / 2, 26, caption, {weight: 'bold', fontSize: 17}) +
     column(size.train, 'as it is trained', total.trainParameters) +
     column(size.deploy, 'as it runs, fused', total.deployParameters) +
-    text(16, 88, `input ${inputSize} x ${inputSize} x 3`, {anchor: 'start', fill: colours.soft}) +
+    svgText(16, 88, `input ${inputSize} x ${inputSize} x 3`, {anchor: 'start', fill: softInk}) +
     arrow(size.train, 76, size.header) +
     arrow(size.deploy, 76, size.header)
   );
@@ -105,7 +105,7 @@ function drawRun({shape, layers}: Run, {squeezeExcite}: Architecture, top: numbe
       {},
     ],
     [shape.stride === 2 ? 'stride 2' : groupsNote(layers), {}],
-    [`${last.height} x ${last.width} x ${shape.outChannels}`, {fill: colours.soft}],
+    [`${last.height} x ${last.width} x ${shape.outChannels}`, {fill: softInk}],
   ] as const;
   const middle = top + 14 + size.boxHeight / 2;
   const sum = top + 74;
@@ -132,11 +132,11 @@ function drawRun({shape, layers}: Run, {squeezeExcite}: Architecture, top: numbe
     return steps.map(step).join('');
   };
   const times = (x: number): string =>
-    layers.length > 1 ? text(x - 84, middle + 5, `${layers.length} ×`, {weight: 'bold'}) : '';
+    layers.length > 1 ? svgText(x - 84, middle + 5, `${layers.length} ×`, {weight: 'bold'}) : '';
   return [
     ...notes
       .filter(([note]) => note !== '')
-      .map(([note, style], i) => text(16, top + 24 + i * 18, note, {anchor: 'start', ...style})),
+      .map(([note, style], i) => svgText(16, top + 24 + i * 18, note, {anchor: 'start', ...style})),
     // As trained.
     times(train),
     identityBranch,
@@ -144,14 +144,14 @@ function drawRun({shape, layers}: Run, {squeezeExcite}: Architecture, top: numbe
     line(`M${train},${top} V${sum - 9}`),
     box(train, middle, '3x3, BN', colours[3]),
     box(pointwise, middle, '1x1, BN', colours[1], 76),
-    `<circle cx="${train}" cy="${sum}" r="9" fill="white" stroke="${colours.ink}"/>`,
-    text(train, sum + 4.5, '+', {weight: 'bold'}),
+    `<circle cx="${train}" cy="${sum}" r="9" fill="white" stroke="${ink}"/>`,
+    svgText(train, sum + 4.5, '+', {weight: 'bold'}),
     line(`M${train},${sum + 9} V${sum + 18}`),
     tail(train, sum + 30),
     arrow(train, sum + 42, top + row),
-    text(train + 74, sum + 34, `${count(parameters[0]!)} parameters`, {
+    svgText(train + 74, sum + 34, `${count(parameters[0]!)} parameters`, {
       anchor: 'start',
-      fill: colours.soft,
+      fill: softInk,
       fontSize: 11,
     }),
     // As it runs.
@@ -160,12 +160,12 @@ function drawRun({shape, layers}: Run, {squeezeExcite}: Architecture, top: numbe
     box(deploy, middle, '3x3, bias', colours[3]),
     tail(deploy, sum + 30),
     arrow(deploy, sum + 42, top + row),
-    text(deploy + 74, sum + 34, `${count(parameters[1]!)} parameters`, {
+    svgText(deploy + 74, sum + 34, `${count(parameters[1]!)} parameters`, {
       anchor: 'start',
-      fill: colours.soft,
+      fill: softInk,
       fontSize: 11,
     }),
-    `<path d="M${identity + 40},${middle} H${deploy - (layers.length > 1 ? 110 : 80)}" stroke="${colours.soft}" stroke-dasharray="3 4" fill="none"/>`,
+    `<path d="M${identity + 40},${middle} H${deploy - (layers.length > 1 ? 110 : 80)}" stroke="${softInk}" stroke-dasharray="3 4" fill="none"/>`,
   ].join('\n');
 }
 
@@ -191,74 +191,49 @@ function drawFooter(
   return (
     column(size.train) +
     column(size.deploy) +
-    text(16, top + 62, output, {anchor: 'start', weight: 'bold'}) +
+    svgText(16, top + 62, output, {anchor: 'start', weight: 'bold'}) +
     (numClasses > 0
-      ? text(size.deploy + 74, top + 62, `${count(parameters)} parameters`, {
+      ? svgText(size.deploy + 74, top + 62, `${count(parameters)} parameters`, {
           anchor: 'start',
-          fill: colours.soft,
+          fill: softInk,
           fontSize: 11,
         })
       : '') +
-    text(
+    svgText(
       16,
       top + 108,
       'BN is batch normalisation. Convolution is linear, so the sum of the branches is one 3x3 kernel with a bias.',
       {
         anchor: 'start',
-        fill: colours.soft,
+        fill: softInk,
       },
     ) +
-    text(
+    svgText(
       16,
       top + 128,
       `${(total.macs / 1e9).toPrecision(3)} billion multiply-accumulates for an image, fused (the paper's FLOPs)`,
-      {anchor: 'start', fill: colours.soft},
+      {anchor: 'start', fill: softInk},
     )
   );
-}
-
-interface TextStyle {
-  anchor?: 'start' | 'middle';
-  weight?: 'bold';
-  fill?: string;
-  fontSize?: number;
-}
-
-function text(
-  x: number,
-  y: number,
-  content: string,
-  {anchor = 'middle', weight, fill = colours.ink, fontSize}: TextStyle = {},
-): string {
-  const attributes = [
-    `x="${x}" y="${y}" text-anchor="${anchor}" fill="${fill}"`,
-    weight ? `font-weight="${weight}"` : '',
-    fontSize ? `font-size="${fontSize}"` : '',
-  ];
-  return `<text ${attributes.filter(Boolean).join(' ')}>${escapeXml(content)}</text>`;
 }
 
 /** A rounded box around a label; white on strong colours. */
 function box(x: number, y: number, label: string, fill: string, width: number = size.box): string {
   const height = size.boxHeight - (fill === colours.plain ? 4 : 0);
-  const ink = fill === colours.plain ? colours.ink : 'white';
+  const onFill = fill === colours.plain ? ink : 'white';
   return (
     `<rect x="${x - width / 2}" y="${y - height / 2}" width="${width}" height="${height}" rx="5" fill="${fill}" stroke="${fill === colours.plain ? '#bbb' : fill}"/>` +
-    text(x, y + 4.5, label, {fill: ink})
+    svgText(x, y + 4.5, label, {fill: onFill})
   );
 }
 
-function line(path: string, stroke: string = colours.ink): string {
+function line(path: string, stroke: string = ink): string {
   return `<path d="${path}" fill="none" stroke="${stroke}"/>`;
 }
 
 function arrow(x: number, from: number, to: number): string {
   return (
     line(`M${x},${from} V${to - 4}`) +
-    `<path d="M${x - 4},${to - 7} L${x},${to} L${x + 4},${to - 7} Z" fill="${colours.ink}"/>`
+    `<path d="M${x - 4},${to - 7} L${x},${to} L${x + 4},${to - 7} Z" fill="${ink}"/>`
   );
-}
-
-function count(value: number): string {
-  return value.toLocaleString('en-US');
 }

@@ -62,7 +62,7 @@ test('labels with a white edge are not white', t => {
 });
 
 test('what a machine calls itself is text', t => {
-  t.true(renderReport(fullReport()).includes('A &#60;fast&#62; CPU'));
+  t.true(renderReport(fullReport()).includes('A &lt;fast&gt; CPU'));
 });
 
 test('the accuracies are those of variants that exist', t => {

@@ -1,3 +1,4 @@
+import {escapeXml} from '../svg.ts';
 import {drawCharts} from './charts.ts';
 import type {BenchReport} from './results.ts';
 import {layersTable, layersTitle, notes, resultTable} from './table.ts';
@@ -15,16 +16,16 @@ export function renderReport(report: BenchReport): string {
   const {align, rows} = resultTable(report.results);
   const [head, ...body] = rows as [string[], ...string[][]];
   const row = (cells: readonly string[], tag: string, sides = align): string =>
-    `<tr>${cells.map((cell, i) => `<${tag} class="${sides[i]}">${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
+    `<tr>${cells.map((cell, i) => `<${tag} class="${sides[i]}">${escapeXml(cell)}</${tag}>`).join('')}</tr>`;
   const layers = (report.layers ?? []).map(network => {
     const {align: sides, rows: cells} = layersTable(network);
     const [first, ...rest] = cells as [string[], ...string[][]];
     const lines = rest.map(line => row(line, 'td', sides)).join('');
-    return `<h2>Layers: ${escapeHtml(layersTitle(network))}</h2>\n<div class="table"><table>${row(first, 'th', sides)}${lines}</table></div>`;
+    return `<h2>Layers: ${escapeXml(layersTitle(network))}</h2>\n<div class="table"><table>${row(first, 'th', sides)}${lines}</table></div>`;
   });
   const charts = drawCharts(report).map(
     ({title, caption, html}) =>
-      `<h2>${escapeHtml(title)}</h2>\n<figure>${html}<figcaption>${escapeHtml(caption)}</figcaption></figure>`,
+      `<h2>${escapeXml(title)}</h2>\n<figure>${html}<figcaption>${escapeXml(caption)}</figcaption></figure>`,
   );
   return `<!doctype html>
 <html lang="en">
@@ -32,18 +33,14 @@ export function renderReport(report: BenchReport): string {
 <meta name="viewport" content="width=device-width">
 <title>repvgg bench</title>
 <style>${style}</style>
-<h1>repvgg ${escapeHtml(report.version)}: images per second</h1>
+<h1>repvgg ${escapeXml(report.version)}: images per second</h1>
 <ul>${notes(report)
-    .map(note => `<li>${escapeHtml(note)}</li>`)
-    .join('')}<li>${escapeHtml(report.date)}</li></ul>
+    .map(note => `<li>${escapeXml(note)}</li>`)
+    .join('')}<li>${escapeXml(report.date)}</li></ul>
 ${charts.join('\n')}
 <h2>All results</h2>
 <div class="table"><table>${row(head, 'th')}${body.map(cells => row(cells, 'td')).join('')}</table></div>
 ${layers.join('\n')}
 </html>
 `;
-}
-
-function escapeHtml(text: string): string {
-  return text.replace(/[&<>"]/g, character => `&#${character.charCodeAt(0)};`);
 }

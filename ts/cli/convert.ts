@@ -1,8 +1,9 @@
 import {type Command, Option} from 'commander';
 import {convertCheckpoint} from '../convert.ts';
 import type {Form} from '../network.ts';
+import {count} from '../plain_text.ts';
 import {architectureOption, epsOption, jsonOption} from './options.ts';
-import {count, print, printJson, title} from './output.ts';
+import {print, printJson, title} from './output.ts';
 
 interface Flags {
   architecture?: string;

@@ -6,10 +6,11 @@ import type {Device, DeviceList, DeviceName} from '../device.ts';
 import {digits} from '../digits.ts';
 import type {LoadOptions} from '../load_network.ts';
 import type {RepVGG} from '../model.ts';
+import {count} from '../plain_text.ts';
 import {layerTable} from '../statistics.ts';
 import {loadModel} from './load.ts';
 import {deviceOption, jsonOption, threadsOption} from './options.ts';
-import {count, print, printJson, printTable, small} from './output.ts';
+import {print, printJson, printTable, small} from './output.ts';
 import {hasColour, picture} from './picture.ts';
 
 interface Flags {

@@ -2,6 +2,7 @@ import {extname} from 'node:path';
 import {type Command, Option} from 'commander';
 import {convertCheckpoint} from '../convert.ts';
 import {exportOnnx, type OnnxExport} from '../export.ts';
+import {count} from '../plain_text.ts';
 import {
   architectureOption,
   epsOption,
@@ -10,7 +11,7 @@ import {
   preprocessingOptions,
   takePreprocessing,
 } from './options.ts';
-import {count, print, printJson, title} from './output.ts';
+import {print, printJson, title} from './output.ts';
 
 interface Flags extends PreprocessingFlags {
   architecture?: string;

@@ -1,6 +1,7 @@
 import type {Command} from 'commander';
+import {count} from '../plain_text.ts';
 import {jsonOption} from './options.ts';
-import {count, print, printJson} from './output.ts';
+import {print, printJson} from './output.ts';
 import {downloadProgress} from './progress.ts';
 
 interface Flags {

@@ -1,5 +1,6 @@
+import {count} from '../plain_text.ts';
 import type {ScoreSummary} from '../score.ts';
-import {count, oneLine} from './output.ts';
+import {oneLine} from './output.ts';
 import {endProgress} from './progress.ts';
 
 /** A misspelt name is better known now than after the last of millions. */

@@ -10,6 +10,7 @@ import {drawNetwork} from '../figure.ts';
 import {locateCheckpoint} from '../locate.ts';
 import type {NetworkDescription} from '../native.ts';
 import type {Form} from '../network.ts';
+import {count} from '../plain_text.ts';
 import {defaultPreprocessing, preprocessingOf} from '../preprocessing.ts';
 import {append, replaceFile} from '../replace_file.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
@@ -23,7 +24,7 @@ import {
   precisionOption,
   threadsOption,
 } from './options.ts';
-import {count, oneLine, print, printJson, printTable, title} from './output.ts';
+import {oneLine, print, printJson, printTable, title} from './output.ts';
 
 interface Flags {
   resolution?: number;

@@ -30,11 +30,6 @@ export async function printTable(align: string, rows: readonly (readonly string[
   }
 }
 
-/** 8309384 as "8,309,384", whatever the locale. */
-export function count(value: number): string {
-  return value.toLocaleString('en-US');
-}
-
 /** A few significant digits, as in "1.8e-10" or "8.31". */
 export function small(value: number): string {
   return Math.abs(value) >= 0.01 || value === 0

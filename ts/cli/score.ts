@@ -3,6 +3,7 @@ import {createReadStream} from 'node:fs';
 import {pipeline} from 'node:stream/promises';
 import {type Command, Option} from 'commander';
 import type {RepVGG} from '../model.ts';
+import {count} from '../plain_text.ts';
 import type {ScoreOptions, ScoreSummary} from '../score.ts';
 import type {SourceOptions} from '../sources/options.ts';
 import {FieldCheck} from './field_check.ts';
@@ -20,7 +21,7 @@ import {
   type SourceFlags,
   takePreprocessing,
 } from './options.ts';
-import {count, oneLine, print} from './output.ts';
+import {oneLine, print} from './output.ts';
 import {ScoreProgress} from './score_progress.ts';
 
 interface Flags extends NetworkFlags, SourceFlags {

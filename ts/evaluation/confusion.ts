@@ -1,5 +1,5 @@
 import type {ClassLabel} from '../labels.ts';
-import {escapeXml} from '../xml.ts';
+import {softInk, svgDocument, svgText} from '../svg.ts';
 
 /** Classes up to which each cell has its number, and each row its label. */
 const mostNumbered = 40;
@@ -31,28 +31,28 @@ export function drawConfusion(
   const list = pairs.map(({truth, predicted, count}, i) => {
     const images = confusion[truth]!.reduce((sum, one) => sum + one, 0);
     const line = `${names[truth]} taken for ${names[predicted]}: ${count} of ${images}`;
-    return text(left, top + side + 62 + 20 * i, line, 'start');
+    return svgText(left, top + side + 62 + 20 * i, line, {anchor: 'start'});
   });
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" font-family="Helvetica, Arial, sans-serif" font-size="12">`,
-    `<title>${escapeXml(caption)}</title>`,
-    `<rect width="${width}" height="${height}" fill="white"/>`,
-    `<text x="${left}" y="26" font-size="15" font-weight="bold">${escapeXml(caption)}</text>`,
-    text(left, 46, 'rows are the true classes, columns the predicted ones', 'start', '#777'),
-    `<rect x="${left}" y="${top}" width="${side}" height="${side}" fill="none" stroke="#ccc"/>`,
-    ...(numbered
-      ? names.map(
-          (name, i) =>
-            text(left - 8, top + i * cell + cell / 2 + 4, name, 'end') +
-            `<text transform="translate(${left + i * cell + cell / 2 + 4} ${top - 8}) rotate(-60)">${escapeXml(name)}</text>`,
-        )
-      : []),
-    ...cells(confusion, cell, left, top, numbered),
-    ...(pairs.length > 0
-      ? [text(left, top + side + 36, 'Most confused', 'start', '#222', true), ...list]
-      : []),
-    '</svg>\n',
-  ].join('\n');
+  const note = 'rows are the true classes, columns the predicted ones';
+  const middleOf = (index: number): number => index * cell + cell / 2 + 4;
+  return svgDocument({
+    width,
+    height,
+    title: caption,
+    elements: [
+      svgText(left, 26, caption, {anchor: 'start', weight: 'bold', fontSize: 15}),
+      svgText(left, 46, note, {anchor: 'start', fill: softInk}),
+      `<rect x="${left}" y="${top}" width="${side}" height="${side}" fill="none" stroke="#ccc"/>`,
+      ...(numbered ? names : []).flatMap((name, i) => [
+        svgText(left - 8, top + middleOf(i), name, {anchor: 'end'}),
+        svgText(left + middleOf(i), top - 8, name, {anchor: 'start', rotate: -60}),
+      ]),
+      ...cells(confusion, cell, left, top, numbered),
+      ...(pairs.length > 0
+        ? [svgText(left, top + side + 36, 'Most confused', {anchor: 'start', weight: 'bold'}), ...list]
+        : []),
+    ],
+  });
 }
 
 export interface ConfusedPair {
@@ -92,16 +92,12 @@ function cells(
       if (!shades.has(key)) shades.set(key, []);
       shades.get(key)!.push(`M${x} ${y}h${cell}v${cell}h-${cell}z`);
       if (numbered) {
-        const ink = shade > 0.5 ? 'white' : '#222';
-        numbers.push(text(x + cell / 2, y + cell / 2 + 4, String(count), 'middle', ink));
+        const onCell = shade > 0.5 ? {fill: 'white'} : {};
+        numbers.push(svgText(x + cell / 2, y + cell / 2 + 4, String(count), onCell));
       }
     }
   }
   return [...[...shades].map(([key, paths]) => `<path ${key} d="${paths.join('')}"/>`), ...numbers];
-}
-
-function text(x: number, y: number, content: string, anchor: string, fill = '#222', bold = false): string {
-  return `<text x="${x}" y="${y}" text-anchor="${anchor}" fill="${fill}"${bold ? ' font-weight="bold"' : ''}>${escapeXml(content)}</text>`;
 }
 
 function shorten(name: string, length: number): string {
