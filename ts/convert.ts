@@ -13,11 +13,11 @@ import type {Form} from './network.ts';
 import {officialStateDict} from './official_state_dict.ts';
 import {layerTable} from './statistics.ts';
 
-/** Of {@link convertCheckpoint}. */
+/** Options of {@link convertCheckpoint}. */
 export interface ConvertOptions {
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
   architecture?: string | Architecture | undefined;
-  /** What the checkpoint's batch normalisations add to the variance. Default: 1e-5; see LoadOptions. */
+  /** Epsilon of the batch normalisations. Default: 1e-5; see {@link LoadOptions.eps}. */
   eps?: number | undefined;
   /** 'deploy' (default) fuses the branches; 'train' keeps them, and only names and container change. */
   form?: Form | undefined;

@@ -1,11 +1,11 @@
 import {invalidArgument, RepVGGError} from './errors.ts';
 import {type NativeCudaInfo, native} from './native.ts';
 
-/** Where to run: 'auto' takes a GPU if one can be used and says in {@link Device.reason} why not otherwise. */
+/** Where to run: 'auto' takes a GPU if one can be used; {@link Device.reason} says why, or why not. */
 export type DeviceName = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
 
 /**
- * Several devices of one kind, such as `['cuda:0', 'cuda:1']`. Each holds the weights, and batches are shared out in turn.
+ * Several devices of one kind, such as `['cuda:0', 'cuda:1']`. Each holds the weights, and they take batches in turn.
  * Equal GPUs give equal results; others may differ by rounding, as they may run other algorithms.
  */
 export type DeviceList = readonly Exclude<DeviceName, 'auto'>[];

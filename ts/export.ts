@@ -16,11 +16,11 @@ import {
   preprocessingOf,
 } from './preprocessing.ts';
 
-/** Of {@link exportOnnx}. */
+/** Options of {@link exportOnnx}. */
 export interface OnnxExportOptions {
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
   architecture?: string | Architecture | undefined;
-  /** What the checkpoint's batch normalisations add to the variance. Default: 1e-5; see LoadOptions. */
+  /** Epsilon of the batch normalisations. Default: 1e-5; see {@link LoadOptions.eps}. */
   eps?: number | undefined;
   /** Of weights and arithmetic. Default fp32. */
   precision?: 'fp32' | 'fp16' | undefined;

@@ -29,22 +29,22 @@ import {
 } from './preprocessing.ts';
 import {unwatched} from './promises.ts';
 
-/** Of `RepVGG.load()`: what is loaded, how it computes and on what. */
+/** Options of `RepVGG.load()`. */
 export interface LoadOptions {
-  /** Default 'auto': a GPU if one can be used, else the CPU. A list shares batches out. */
+  /** Default 'auto': a GPU if one can be used, else the CPU. A list spreads batches over its devices. */
   device?: DeviceName | DeviceList | undefined;
-  /** Default 'auto': fp32 on the CPU. */
+  /** Default 'auto': fp32 on the CPU, fp16 on a GPU. */
   precision?: Precision | undefined;
   /**
-   * Images that fp8 learns from how large the values of a network are, some dozens of the kind that it is for: an array, a
-   * folder, a list, a tar (of which it takes 512), or "digits". They pass the CPU's fp32 when the network is loaded.
+   * Images that fp8 is calibrated with, some dozens of the kind that it will see: an array, a folder, a list, a tar (of which
+   * it takes 512), or "digits". They run on the CPU in fp32 when the network is loaded.
    */
   calibration?: Calibration | undefined;
   /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
   architecture?: string | Architecture | undefined;
   /**
-   * What the checkpoint's batch normalisations add to the variance, which no checkpoint tells. Default: 1e-5, as in all
-   * classifiers; the RepVGG blocks of YOLOv6 and YOLOv7 were trained with 1e-3. It does not matter once fused.
+   * Epsilon of the batch normalisations, which most checkpoints do not contain. Default: 1e-5, as in all classifiers; the RepVGG
+   * blocks of YOLOv6 and YOLOv7 were trained with 1e-3. It has no effect on a fused checkpoint.
    */
   eps?: number | undefined;
   /** 'deploy' (default) fuses the branches of a training checkpoint; 'train' runs them as they were trained. */
@@ -60,9 +60,9 @@ export interface LoadOptions {
   winograd?: Winograd | undefined;
   /** CPU threads. Default: every core that this process may use. */
   threads?: number | undefined;
-  /** Images that run together; more need more memory. Default 32. */
+  /** Images in a batch; more need more memory. Default 32. */
   batchSize?: number | undefined;
-  /** Called while a model of the hub is downloaded, with the bytes there are and the bytes there will be. */
+  /** Called while a model of the hub is downloaded, with the bytes received and their total. */
   onProgress?: ((received: number, total: number) => void) | undefined;
   /** Ends the call early: it then rejects with the signal's reason. */
   signal?: AbortSignal | undefined;

@@ -22,7 +22,7 @@ import {
 import type {RowResult, ScoreOutput} from './score_row.ts';
 import {type ScoreDuplex, type ScoreTransformStream, scoreDuplex, scoreTransform} from './score_streams.ts';
 
-/** Of {@link RepVGG.classify}. */
+/** Options of {@link RepVGG.classify}. */
 export interface ClassifyOptions extends RunOptions {
   /** How many of the likeliest classes to return. Default 5, or all if there are fewer. */
   topK?: number | undefined;

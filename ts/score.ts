@@ -11,17 +11,17 @@ import type {SourceRecord, UnreadableRecord} from './sources/record.ts';
 /** An image, or a record with an id and more. */
 export type ScoreInput = ImageInput | SourceRecord | UnreadableRecord;
 
-/** Of {@link RepVGG.score} and the streams: what rows have, and how many images run together. */
+/** Options of {@link RepVGG.score} and the streams. */
 export interface ScoreOptions<Output extends ScoreOutput = ScoreOutput> extends RunOptions {
-  /** What a row has of its image: the likeliest classes, the classifier's output or the pooled features. Default 'labels'. */
+  /** The content of rows: the likeliest classes, the classifier's output or the pooled features. Default 'labels'. */
   output?: Output | undefined;
-  /** How many of the likeliest classes a row has. Default 5, or all if there are fewer. */
+  /** The number of classes in a row, likeliest first. Default 5, or all if there are fewer. */
   topK?: number | undefined;
-  /** Which of a record's fields its row has too; "label" is the class that the record itself names. Default none. */
+  /** Fields of the record to copy into its row; "label" is the class that the record itself names. Default none. */
   fields?: readonly string[] | undefined;
-  /** Images that run together. Default: the model's batch size. */
+  /** Images in a batch. Default: the model's batch size. */
   batchSize?: number | undefined;
-  /** Images that are read and decoded at the same time. Default: what keeps the decoding threads busy. */
+  /** Images that are read and decoded at the same time. Default: twice the cores. */
   concurrency?: number | undefined;
   /** Milliseconds that a record of a slow source waits for others to fill its batch. Default 1000. */
   maxWait?: number | undefined;
@@ -29,11 +29,11 @@ export interface ScoreOptions<Output extends ScoreOutput = ScoreOutput> extends 
   timing?: boolean | undefined;
   /** Makes a second row with the same id an error (ERR_DUPLICATE_ID). Needs about 20 bytes of memory an id. Default false. */
   uniqueIds?: boolean | undefined;
-  /** Asked for each id in turn: a record for which it is true has no row and counts as skipped. */
+  /** Called with each id in turn: a record for which it returns true has no row and counts as skipped. */
   skip?: ((id: string) => boolean) | undefined;
 }
 
-/** What has become of the records so far. */
+/** Counts of the records so far. */
 export interface ScoreSummary {
   /** Rows with a result. */
   ok: number;
@@ -45,11 +45,11 @@ export interface ScoreSummary {
   prepareMilliseconds: number;
   /** Time in which at least one batch was on the device. */
   computeMilliseconds: number;
-  /** Which of the `fields` that were asked for no record has had: misspelt ones, perhaps. */
+  /** Requested `fields` that no record has had, perhaps because of a typo. */
   missingFields: readonly string[];
 }
 
-/** Rows as they are ready, in the order of the source, and a summary that is up to date after each of them. */
+/** Rows as they are ready, in the order of the source, and a summary that is current after each row. */
 export interface Scores<Output extends ScoreOutput = ScoreOutput>
   extends AsyncGenerator<ScoreRow<Output>, ScoreSummary, void> {
   readonly summary: Readonly<ScoreSummary>;

@@ -10,22 +10,22 @@ import {Journal} from './sinks/journal.ts';
 import {digestOf, digestWith, skipWritten} from './sinks/written_ids.ts';
 import {checkNotSource} from './sources/overwrite.ts';
 
-/** Of {@link scoreToFile}. */
+/** Options of {@link scoreToFile}. */
 export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds'> {
   /**
-   * Goes on with the rows that a run before has left, if there are any; nothing is done if it had finished. The source has to
-   * give the same records in the same order. Default false: such rows are an error.
+   * Continues an earlier run, if there is one; does nothing if it had finished. The source has to give the same records in the
+   * same order. Default false: an unfinished run is an error.
    */
   resume?: boolean | undefined;
-  /** What else the rows are made with, such as the names of source and checkpoint: to rows made otherwise none are added. */
+  /** What else the rows depend on, such as the names of source and checkpoint: a run with other settings is not continued. */
   settings?: Readonly<Record<string, unknown>> | undefined;
-  /** Ends the run after the batches under way, and leaves what can be resumed. After an abort of `signal`, that is what was saved last. */
+  /** Ends the run after the batches in flight, so that it can be resumed. An abort of `signal` keeps only what was saved last. */
   stop?: AbortSignal | undefined;
   /** Called after each row. */
   onProgress?: ((summary: Readonly<ScoreSummary>) => void) | undefined;
 }
 
-/** What a run into a file has done. */
+/** The result of {@link scoreToFile}. */
 export interface ScoreFileSummary extends ScoreSummary {
   /** Whether the file is complete; if not, the run was stopped and can be resumed. */
   complete: boolean;

@@ -13,7 +13,7 @@ export interface ScoreTiming {
   computeMilliseconds: number;
 }
 
-/** What every row has of its record. */
+/** What every row has. */
 export interface RowHead {
   id: string;
   fields?: Record<string, unknown>;
@@ -44,7 +44,7 @@ export interface FailedRow extends RowHead {
   error: {code: RepVGGErrorCode; message: string};
 }
 
-/** What has become of one record: "error" in the row tells failed ones from the others. */
+/** The row of one record: failed ones have "error". */
 export type ScoreRow<Output extends ScoreOutput = ScoreOutput> =
   | {labels: LabelRow; logits: LogitsRow; embeddings: EmbeddingRow}[Output]
   | FailedRow;

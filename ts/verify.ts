@@ -11,7 +11,7 @@ import {RepVGG} from './model.ts';
 import type {Form} from './network.ts';
 import type {Preprocessing} from './preprocessing.ts';
 
-/** Of {@link verifyCheckpoint}. */
+/** Options of {@link verifyCheckpoint}. */
 export interface VerifyOptions
   extends Pick<
     LoadOptions,

@@ -11,7 +11,7 @@ export const sourceFormats: readonly SourceFormat[] = [
   'tar',
 ];
 
-/** Of {@link openSource}. */
+/** Options of {@link openSource}. */
 export interface SourceOptions {
   /** Default: what the name ends with, or for "-" what the text begins with. */
   format?: SourceFormat | undefined;
@@ -25,8 +25,8 @@ export interface SourceOptions {
   /** The column with the known class. Default "label". */
   labelColumn?: string | undefined;
   /**
-   * Columns that are needed as fields: a table without one is refused, and so is what cannot have it, as a folder, which has "label"
-   * alone. Of a Parquet file no others are read. Default: all that there are.
+   * Columns that are needed as fields: a table without one is refused, and so is a source that cannot have it, such as a folder, which
+   * has only "label". Of a Parquet file no others are read. Default: all of them.
    */
   fields?: readonly string[] | undefined;
   /** The folder that relative paths in a list or table start from. Default: the file's own; for "-" the current one. */
