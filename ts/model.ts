@@ -44,6 +44,7 @@ export class RepVGG implements AsyncDisposable {
   readonly preprocessing: Preprocessing;
   /** The classes in output order; empty for a backbone without a classifier. */
   readonly labels: readonly ClassLabel[];
+  /** Images that run together, where a call does not say otherwise. */
   readonly batchSize: number;
 
   readonly #network: NativeNetwork;

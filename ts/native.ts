@@ -241,8 +241,9 @@ export interface NativeAddon {
     width: number,
   ): boolean;
   /**
-   * Reads the 3x3 kernels of `count` output channels from `first` on and fuses them, as `fuseRows` does, with the 1x1 kernels; the
-   * ranges are those of these channels. They come into an array of their own, or into a sink. Checksums are CRC-32 of the bytes in the file, or 0. Null where not all of them can be read, or once `cancel[0]` is 1.
+   * Reads the 3x3 kernels of `count` output channels from `first` on and fuses them, as `fuseRows` does, with the 1x1 kernels;
+   * the ranges are those of these channels. They come into an array of their own, or into a sink. Checksums are CRC-32 of the
+   * bytes in the file, or 0. Null where not all of them can be read, or once `cancel[0]` is 1.
    * Files must stay open, and arrays must not change, until the promise settles.
    */
   fuseFile(

@@ -249,6 +249,18 @@ test('an abort ends a download with its reason', async t => {
   t.true(existsSync(join(folder, 'blobs', `${sha256(weights)}.incomplete`)));
 });
 
+test('an abort is heard while what an earlier download left is verified', async t => {
+  const {environment, folder} = await setUp(t);
+  const blob = join(folder, 'blobs', sha256(weights));
+  await mkdir(dirname(blob), {recursive: true});
+  await writeFile(`${blob}.incomplete`, weights);
+  const abort = new AbortController();
+  const onProgress = (): void => abort.abort(new Error('enough'));
+  await t.throwsAsync(fetchModel(id, {onProgress, signal: abort.signal}, environment), {message: 'enough'});
+  t.false(existsSync(blob));
+  t.is((await fetchModel(id, {}, environment)).downloaded, 0);
+});
+
 test('two at a time end with one file', async t => {
   const {environment} = await setUp(t);
   const both = await Promise.all([fetchModel(id, {}, environment), fetchModel(id, {}, environment)]);

@@ -86,7 +86,7 @@ class Parser {
       }
       if (field.number === graphField.input) inputs.push(await this.#input(field.end));
       if (field.number === graphField.sparseInitializer)
-        throw this.#reader.unsupported('it has sparse tensors');
+        throw this.#reader.unsupported('it has sparse tensors, so export the network with dense ones');
       if (Math.max(nodes.length, tensors.size, inputs.length) > maxNodes)
         throw this.#reader.unsupported(`its graph has more than ${maxNodes} nodes or tensors`);
     }

@@ -20,39 +20,19 @@ interface Container {
 }
 
 const containers: readonly Container[] = [
-  {
-    format: 'PyTorch zip',
-    matches: isPyTorchZip,
-    read: readPyTorchZip,
-  },
+  {format: 'PyTorch zip', matches: isPyTorchZip, read: readPyTorchZip},
   // Before the pickles, since the length of a header can begin with their first bytes.
   {format: 'safetensors', matches: isSafetensors, read: readSafetensors},
-  {
-    format: 'PyTorch legacy',
-    matches: isPyTorchLegacy,
-    read: readPyTorchLegacy,
-  },
-  {
-    format: 'Python pickle',
-    // The opcode PROTO and a protocol, as any binary pickle begins.
-    matches: head => head[0] === 0x80 && head[1]! <= 5,
-    read: readPlainPickle,
-  },
+  {format: 'PyTorch legacy', matches: isPyTorchLegacy, read: readPyTorchLegacy},
+  // The opcode PROTO and a protocol, as any binary pickle begins.
+  {format: 'Python pickle', matches: head => head[0] === 0x80 && head[1]! <= 5, read: readPlainPickle},
   {
     format: 'PyTorch tar',
     matches: head => head.toString('latin1', 257, 262) === 'ustar',
     read: readPyTorchTar,
   },
-  {
-    format: 'MindSpore checkpoint',
-    matches: isMindSpore,
-    read: readMindSpore,
-  },
-  {
-    format: 'ONNX',
-    matches: isOnnx,
-    read: readOnnx,
-  },
+  {format: 'MindSpore checkpoint', matches: isMindSpore, read: readMindSpore},
+  {format: 'ONNX', matches: isOnnx, read: readOnnx},
   {
     format: 'index of several files',
     matches: head => /^\s*\{\s*"(metadata|weight_map)"/.test(head.toString('latin1')),

@@ -14,9 +14,9 @@ export interface RemoteBlob {
 }
 
 interface Download {
-  fetch: typeof fetch;
   token: string | undefined;
   onProgress(received: number): void;
+  signal: AbortSignal | undefined;
 }
 
 /**
@@ -29,11 +29,11 @@ interface Download {
 export async function downloadBlob(blob: RemoteBlob, path: string, how: Download): Promise<number> {
   const incomplete = `${path}.incomplete`;
   let {came, wasResumed} = await download(blob, incomplete, how);
-  if (wasResumed && !(await isIntact(incomplete, blob)) && !(await isFile(path))) {
+  if (wasResumed && !(await isIntact(incomplete, blob, how)) && !(await isFile(path))) {
     await rm(incomplete, {force: true});
     came += (await download(blob, incomplete, how)).came;
   }
-  await complete(blob, incomplete, path);
+  await complete(blob, incomplete, path, how);
   return came;
 }
 
@@ -44,7 +44,7 @@ export async function downloadBlob(blob: RemoteBlob, path: string, how: Download
 async function download(
   {url, bytes, file: name}: RemoteBlob,
   path: string,
-  {fetch, token, onProgress}: Download,
+  {token, onProgress, signal}: Download,
 ): Promise<{came: number; wasResumed: boolean}> {
   makeFolder(dirname(path));
   const file = await open(path, constants.O_RDWR | constants.O_CREAT, 0o666);
@@ -55,13 +55,15 @@ async function download(
     onProgress(there);
     if (there === bytes) return {came: 0, wasResumed: there > 0};
     const response = await fetch(url, {
+      signal: signal ?? null,
       headers: {
         ...(token && {authorization: `Bearer ${token}`}),
         ...(there > 0 && {range: `bytes=${there}-${bytes - 1}`}),
       },
     });
     if (!response.ok || !response.body) {
-      const {status} = response;
+      const {status, body} = response;
+      await body?.cancel(); // Else its connection stays open.
       throw Object.assign(new Error(`${name} cannot be downloaded: HTTP ${status}`), {statusCode: status});
     }
     // A server that knows no ranges sends all of it again.
@@ -85,9 +87,9 @@ async function download(
 }
 
 /** Gives a download its name, unless another process has done so. */
-async function complete(blob: RemoteBlob, incomplete: string, path: string): Promise<void> {
+async function complete(blob: RemoteBlob, incomplete: string, path: string, how: Download): Promise<void> {
   try {
-    if (!(await isIntact(incomplete, blob))) {
+    if (!(await isIntact(incomplete, blob, how))) {
       await rm(incomplete, {force: true});
       const problem = `what came for ${blob.file} does not have its checksum ${blob.checksum}`;
       throw new Error(`${problem}, so it was removed: try again`);
@@ -99,10 +101,14 @@ async function complete(blob: RemoteBlob, incomplete: string, path: string): Pro
 }
 
 /** A file of git's large file storage has the SHA-256 of its bytes, a small one git's own checksum. */
-async function isIntact(path: string, {checksum, bytes}: RemoteBlob): Promise<boolean> {
+async function isIntact(
+  path: string,
+  {checksum, bytes}: RemoteBlob,
+  {signal}: Pick<Download, 'signal'>,
+): Promise<boolean> {
   const isGit = checksum.length === 40;
   const hash = createHash(isGit ? 'sha1' : 'sha256');
   if (isGit) hash.update(`blob ${bytes}\0`);
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  for await (const chunk of createReadStream(path, {signal})) hash.update(chunk as Buffer);
   return hash.digest('hex') === checksum;
 }

@@ -32,7 +32,8 @@ export interface FetchedFile {
 
 /**
  * Fetches the weights of a model of the Hugging Face hub into the cache that all its clients share, unless they are
- * there; with an index, all files that it names. A download that was interrupted goes on where it ended, and its checksum is verified before it counts.
+ * there; with an index, all files that it names. A download that was interrupted goes on where it ended, and its checksum
+ * is verified before it counts.
  * The environment variables HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN are honoured.
  *
  * @param id "owner/name", or "owner/name@revision"
@@ -117,7 +118,7 @@ async function fetchOnline(
       const path = cache.blob(blob.checksum);
       if (!(await isFile(path))) {
         const report = (received: number): void => onProgress?.(before + received, total);
-        downloaded += await downloadBlob(blob, path, {fetch: signalled, token, onProgress: report});
+        downloaded += await downloadBlob(blob, path, {token, onProgress: report, signal});
       }
       await cache.link(revision, commit, blob.file, blob.checksum);
       before += blob.bytes;
