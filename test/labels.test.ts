@@ -39,7 +39,13 @@ test('other networks have the labels that are given, or numbers', async t => {
   t.deepEqual(await resolveLabels(undefined, 2), [{label: '0'}, {label: '1'}]);
   t.deepEqual(await resolveLabels(['cat', 'dog'], 2), [{label: 'cat'}, {label: 'dog'}]);
   const file = join(await temporaryFolder(t), 'labels');
-  for (const text of ['cat\ndog', ' cat \r\ndog\r\n', '["cat", "dog"]']) {
+  for (const text of [
+    'cat\ndog',
+    ' cat \r\ndog\r\n',
+    '["cat", "dog"]',
+    '\ufeff["cat", "dog"]',
+    '\ufeffcat\ndog',
+  ]) {
     await writeFile(file, text);
     t.deepEqual(await resolveLabels(file, 2), [{label: 'cat'}, {label: 'dog'}], text);
   }

@@ -82,6 +82,7 @@ test('errors of the file system are in words', async t => {
   await writeFile(path, 'before');
   for (const [code, message] of [
     ['ENOSPC', `Cannot write ${path}: the disk is full.`],
+    ['ENOTDIR', `Cannot write ${path}: ${folder} is no folder.`],
     ['EROFS', `Cannot write ${path}: the file system is read-only.`],
     ['EDQUOT', `Cannot write ${path}: the quota of this disk is used up.`],
     ['EIO', `Cannot write ${path}: EIO: some words.`],

@@ -66,7 +66,7 @@ async function readLabels(path: string): Promise<string[]> {
   const text = await readText(path);
   if (!/^\s*\[/.test(text)) return lines(text);
   try {
-    return JSON.parse(text) as string[];
+    return JSON.parse(text.trim()) as string[]; // Also without a byte order mark.
   } catch (cause) {
     throw new RepVGGError(
       'ERR_LABELS',

@@ -95,6 +95,7 @@ export function fileWriteError(path: string, error: unknown): RepVGGError {
   const {code, message} = error as NodeJS.ErrnoException;
   const problems: Record<string, string> = {
     ENOENT: `there is no folder ${dirname(path)}`,
+    ENOTDIR: `${dirname(path)} is no folder`,
     EACCES: 'permission denied',
     EROFS: 'the file system is read-only',
     ENOSPC: 'the disk is full',

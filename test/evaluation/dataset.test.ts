@@ -150,12 +150,14 @@ test('links to class folders, and to val, are followed', async t => {
   await mkdir(join(folder, 'subset'));
   for (const name of ['a', 'b']) await symlink(join(classes, name), join(folder, 'subset', name));
   await symlink('nowhere', join(folder, 'subset', 'c'));
+  await symlink(join(classes, 'a'), join(classes, 'b', 'linked'));
   await symlink('subset', join(folder, 'val'));
-  t.is((await openDataset(folder, named('x', 'y'))).size, 3);
+  t.is((await openDataset(folder, named('x', 'y'))).size, 4);
   t.deepEqual(await classesOf(folder, named('x', 'y')), [
     ['1.jpg', 0],
     ['2.jpg', 1],
     ['3.jpg', 1],
+    ['1.jpg', 1],
   ]);
 });
 

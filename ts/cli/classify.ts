@@ -1,6 +1,6 @@
 import type {Command} from 'commander';
 import type {ScoreRow} from '../score_row.ts';
-import {openImages} from './images.ts';
+import {imagesArgument, openImages} from './images.ts';
 import {loadModel} from './load.ts';
 import {
   addNetworkOptions,
@@ -27,10 +27,7 @@ export function addClassify(program: Command): void {
   const command = program
     .command('classify')
     .description('print the likeliest classes of each image, in order')
-    .argument(
-      '<images...>',
-      'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), their URLs, or folders of them',
-    );
+    .addArgument(imagesArgument());
   addNetworkOptions(command);
   command
     .option('-k, --top-k <k>', 'classes to print for each image', positiveInteger, 5)

@@ -4,7 +4,6 @@ import type {DatasetOptions} from '../evaluation/dataset.ts';
 import type {Evaluation, Progress} from '../evaluation/evaluate.ts';
 import type {LoadOptions} from '../load_network.ts';
 import {append, checkReplaceable, replaceFile} from '../replace_file.ts';
-import type {FailedRow} from '../score_row.ts';
 import {loadModel} from './load.ts';
 import {
   addNetworkOptions,
@@ -18,7 +17,7 @@ import {
   type SourceFlags,
   takePreprocessing,
 } from './options.ts';
-import {oneLine, print, printJson, printTable, small} from './output.ts';
+import {print, printJson, printTable, small, warnFailed} from './output.ts';
 import {downloadProgress, endProgress, showProgress} from './progress.ts';
 
 interface Flags extends NetworkFlags, SourceFlags {
@@ -80,7 +79,7 @@ async function evalCommand(data: string, flags: Flags, command: Command): Promis
   const {confusedPairs, drawConfusion} = await import('../evaluation/confusion.ts');
   if (json) await printJson({...network, ...numbers, confused: confusedPairs(matrix)});
   else {
-    printFailed(numbers.failed);
+    for (const row of numbers.failed) warnFailed(row);
     await print(` * Acc@1 ${numbers.top1.toFixed(3)} Acc@5 ${numbers.top5.toFixed(3)}`);
   }
   if (confusion === undefined) return;
@@ -141,10 +140,6 @@ function exponential(value: number): string {
   return value.toExponential(4).replace(/e([+-])(\d)$/, 'e$10$2');
 }
 
-function printFailed(failed: readonly FailedRow[]): void {
-  for (const {id, error} of failed) console.error(oneLine(`repvgg: ${id}: ${error.message} (${error.code})`));
-}
-
 async function compareCommand(
   data: string,
   checkpoint: string,
@@ -161,7 +156,7 @@ async function compareCommand(
   const {images, runs, failed, device} = comparison;
   if (failed.length > 0) process.exitCode = exitCode.rowsFailed;
   if (json) return printJson(comparison);
-  printFailed(failed);
+  for (const row of failed) warnFailed(row);
   await print(`${images} images on ${device.name}; the first row is what the others are compared with\n`);
   await printTable('llrrrrr', [
     ['form', 'precision', 'Acc@1', 'Acc@5', 'same top-1', 'largest logit difference', 'images/s'],

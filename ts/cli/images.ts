@@ -1,6 +1,13 @@
 import {stat} from 'node:fs/promises';
+import {Argument} from 'commander';
 import {RepVGGError} from '../errors.ts';
 import type {SourceRecord, UnreadableRecord} from '../sources/record.ts';
+
+export const imagesArgument = (): Argument =>
+  new Argument(
+    '<images...>',
+    'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), their URLs, or folders of them',
+  );
 
 /** The images that are named on the command line, by their paths or URLs, and those in folders. What cannot be read has its row too. */
 export async function* openImages(paths: readonly string[]): AsyncGenerator<SourceRecord | UnreadableRecord> {

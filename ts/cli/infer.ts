@@ -1,7 +1,7 @@
 import type {Command} from 'commander';
 import {append, checkReplaceable, replaceFile} from '../replace_file.ts';
 import {jsonRow} from './classify.ts';
-import {openImages} from './images.ts';
+import {imagesArgument, openImages} from './images.ts';
 import {loadModel} from './load.ts';
 import {
   addNetworkOptions,
@@ -13,7 +13,7 @@ import {
   positiveInteger,
   takePreprocessing,
 } from './options.ts';
-import {oneLine, print, printJson} from './output.ts';
+import {oneLine, print, printJson, warnFailed} from './output.ts';
 
 interface Flags extends NetworkFlags {
   output: string;
@@ -31,10 +31,7 @@ export function addInfer(program: Command): void {
   const command = program
     .command('infer')
     .description("write the class of each image to a JSON file, as MindSpore's infer.py does")
-    .argument(
-      '<images...>',
-      'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), their URLs, or folders of them',
-    );
+    .addArgument(imagesArgument());
   addNetworkOptions(command);
   command
     .option('-o, --output <file>', 'the file to write', endsIn('.json'), 'predictions.json')
@@ -62,7 +59,7 @@ async function infer(images: string[], flags: Flags, command: Command): Promise<
       if ('error' in row) {
         failed++;
         process.exitCode = exitCode.rowsFailed;
-        console.error(oneLine(`repvgg: ${row.id}: ${row.error.message} (${row.error.code})`));
+        warnFailed(row);
       } else {
         const {index} = row.topK[0]!;
         classes[row.id] = index;

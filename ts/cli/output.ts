@@ -1,5 +1,6 @@
 import {once} from 'node:events';
 import type {Architecture} from '../architecture.ts';
+import type {FailedRow} from '../score_row.ts';
 
 /** Writes a line to standard output, and waits while its reader is behind. */
 export async function print(line = ''): Promise<void> {
@@ -12,6 +13,11 @@ export function oneLine(text: string): string {
     const code = character.charCodeAt(0).toString(16).padStart(4, '0');
     return character === '\n' ? '\\n' : `\\u${code}`;
   });
+}
+
+/** Says on standard error why an image has no result. */
+export function warnFailed({id, error}: FailedRow): void {
+  console.error(oneLine(`repvgg: ${id}: ${error.message} (${error.code})`));
 }
 
 /** One line of JSON. Numbers that JSON cannot write (NaN, Infinity) become null. */

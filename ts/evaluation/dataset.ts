@@ -210,6 +210,8 @@ function folderOf(path: string, id: string): string | undefined {
   return folder === '.' ? undefined : folder;
 }
 
-async function countImages(path: string): Promise<number> {
-  return (await readdir(path, {recursive: true})).filter(isImageName).length;
+async function countImages(folder: string): Promise<number> {
+  let count = 0;
+  for await (const _ of imagesBelow(folder, [])) count++;
+  return count;
 }
