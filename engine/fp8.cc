@@ -14,7 +14,6 @@ constexpr float kLeastRange = 1.0f / 64;  // Of the map's largest.
 
 // The least power of two that brings `value` to at most `limit`; 1 for 0.
 float Scale(float value, float limit) {
-  if (value == 0) return 1;
   int exponent;
   const float fraction = std::frexp(value / limit, &exponent);
   return std::ldexp(1.0f, fraction == 0.5f ? exponent - 1 : exponent);

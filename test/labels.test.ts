@@ -1,5 +1,5 @@
 import {cp, writeFile} from 'node:fs/promises';
-import {join} from 'node:path';
+import {dirname, join} from 'node:path';
 import test from 'ava';
 import {build} from 'esbuild';
 import {imageNetLabels, resolveLabels} from '../ts/labels.ts';
@@ -64,10 +64,13 @@ test('labels cannot be changed', async t => {
 test('labels that fit no network are refused', async t => {
   const file = join(await temporaryFolder(t), 'labels.json');
   await writeFile(file, '["cat", 7]');
+  const broken = join(dirname(file), 'broken.json');
+  await writeFile(broken, '["cat", "dog"');
   for (const [labels, code, message] of [
     [['cat'], 'ERR_LABELS', 'Expected 2 labels in labels, one for each class, but received 1.'],
     [['cat', 3], 'ERR_LABELS', 'Expected a string for each label in labels but number 1 is number.'],
     [file, 'ERR_LABELS', `Expected a string for each label in ${file} but number 1 is number.`],
+    [broken, 'ERR_LABELS', `Expected a JSON array of strings in ${broken} but it does not parse.`],
     [
       null,
       'ERR_INVALID_ARGUMENT',

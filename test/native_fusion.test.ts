@@ -1,10 +1,13 @@
 /** What loading leaves to the addon: the same, to the bit, as what TypeScript and Node do. */
+import {open, writeFile} from 'node:fs/promises';
+import {join} from 'node:path';
 import {crc32} from 'node:zlib';
 import test from 'ava';
 import {fuseRows} from '../ts/fuse_rows.ts';
 import type {BlockFactors} from '../ts/fusion.ts';
-import {native} from '../ts/native.ts';
+import {type NativeAddon, type NativeFileRange, native} from '../ts/native.ts';
 import {NativeFusion} from '../ts/native_fusion.ts';
+import {temporaryFolder} from './folder.ts';
 import {Random} from './random.ts';
 
 const bytesOf = ({buffer, byteOffset, byteLength}: Float32Array): Buffer =>
@@ -134,6 +137,29 @@ test('arrays that are too short for their block are refused', t => {
     () => fuse(target, dense, pointwise, factors, 0, 0),
   ])
     t.throws(run, {message: 'Expected arrays of the lengths of one block.'});
+});
+
+test('a file is fused in parts; one that has become shorter, or a load that is over, ends it', async t => {
+  const [channels, width] = [40, 300]; // Of 1.7 MB in all, more than is worked on together.
+  const {dense, pointwise, factors} = makeRows('file', channels, width, true);
+  const path = join(await temporaryFolder(t), 'block');
+  await writeFile(path, Buffer.concat([bytesOf(pointwise), bytesOf(dense)]));
+  const file = await open(path, 'r+');
+  t.teardown(() => file.close());
+  const range = (position: number): NativeFileRange => ({descriptor: file.fd, position, checksum: true});
+  const ranges = [range(pointwise.byteLength), range(0)] as const;
+  const target = new Float32Array(dense.length);
+  const fuse = (cancelled: number): ReturnType<NativeAddon['fuseFile']> =>
+    native().fuseFile(target, ...ranges, factors, 0, channels, width, Uint8Array.of(cancelled));
+  const expected = new Float32Array(dense.length);
+  t.true(fuseRows(expected, dense, pointwise, factors, 0, width));
+  t.like(await fuse(0), {finite: true});
+  t.deepEqual(bytesOf(target), bytesOf(expected));
+  t.is(await fuse(1), null);
+  await file.truncate(pointwise.byteLength + dense.byteLength - 1);
+  t.is(await fuse(0), null);
+  await file.truncate(pointwise.byteLength - 1);
+  t.is(await fuse(0), null);
 });
 
 const ownCrc32 = native().crc32;

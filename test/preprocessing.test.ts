@@ -22,7 +22,7 @@ async function resizeCrop(
   crop: number,
   interpolation: Interpolation = 'bilinear',
 ): Promise<Uint8Array> {
-  const out = new Uint8Array(crop * crop * 3);
+  const out = new Uint8Array(crop * crop * 3).fill(77); // Of the batch before.
   await native().resizeCrop(image.data, image.width, image.height, {resize, crop, interpolation}, out, 0);
   return out;
 }

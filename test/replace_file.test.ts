@@ -1,7 +1,7 @@
 /** Writing that fails half-way, by every writer: the old file stays, and nothing else. */
 import {execFile, spawn} from 'node:child_process';
 import {once} from 'node:events';
-import {mkdir, readdir, readFile, stat, writeFile} from 'node:fs/promises';
+import {mkdir, readdir, readFile, stat, symlink, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
@@ -108,6 +108,20 @@ test('what is appended follows what was written before', async t => {
     for (const part of ['one', '', ' two', ' three']) await append(file, Buffer.from(part));
   });
   t.is(await readFile(path, 'utf8'), 'one two three');
+});
+
+test('a file keeps its mode; a link that leads nowhere is not replaced by a file', async t => {
+  const folder = await temporaryFolder(t);
+  const [path, link] = [join(folder, 'x'), join(folder, 'link')];
+  await writeFile(path, 'before', {mode: 0o600});
+  await replaceFile(path, file => append(file, Buffer.from('after')));
+  t.is(await readFile(path, 'utf8'), 'after');
+  t.is((await stat(path)).mode & 0o777, 0o600);
+  await symlink('nowhere', link);
+  await t.throwsAsync(
+    replaceFile(link, async () => t.fail()),
+    {code: 'ERR_FILE_WRITE', message: /it is a link to nowhere, which does not exist/},
+  );
 });
 
 test('a name may be as long as the file system allows', async t => {

@@ -62,6 +62,7 @@ test('--json has the numbers, --confusion a picture', async t => {
     {truth: 9, predicted: 3, count: 1},
   ]);
   t.true(Math.abs((result!.loss as number) - 0.06817) < 1e-4);
+  t.true((result!.seconds as number) > 0 && (result!.seconds as number) < 60);
   t.true((await readFile(picture, 'utf8')).includes('>digits on digits: 99.167 % of 360 images<'));
 });
 

@@ -35,9 +35,10 @@ test("MindSpore's format: the class number of each path, for images of every for
 
 test('--rows: what classify --json prints, with the errors', async t => {
   const folder = await temporaryFolder(t);
-  await copyFile(join(digits.images, first!), join(folder, 'a.png'));
+  // Not a URL.
+  await copyFile(join(digits.images, first!), join(folder, 'a:1.png'));
   await copyFile(image('truncated.jpg'), join(folder, 'b.jpg'));
-  const args = ['infer', 'a.png', 'b.jpg', 'c.jpg', '-c', 'digits'];
+  const args = ['infer', 'a:1.png', 'b.jpg', 'c.jpg', '-c', 'digits'];
   const {code, stderr, stdout} = await repvgg([...args, '--rows', '-k', '2', '--json'], {cwd: folder});
   t.is(code, 1);
   t.deepEqual(JSON.parse(stdout), {output: 'predictions.json', images: 3, failed: 2});
@@ -52,7 +53,7 @@ test('--rows: what classify --json prints, with the errors', async t => {
       .map(line => JSON.parse(line)),
   );
   t.is((await repvgg(args, {cwd: folder})).code, 1);
-  t.deepEqual(Object.keys(JSON.parse(await readFile(join(folder, 'predictions.json'), 'utf8'))), ['a.png']);
+  t.deepEqual(Object.keys(JSON.parse(await readFile(join(folder, 'predictions.json'), 'utf8'))), ['a:1.png']);
 });
 
 test('classify takes folders too', async t => {

@@ -110,7 +110,7 @@ test('Parquet: decimals of any size, times finer than a Date, and ids that are l
     {name: 'path', data: ['a.jpg', 'a.jpg', 'a.jpg']},
     {name: 'key', data: [-9007199254740993n, -9007199254740992n, null]},
     {name: 'price', data: [4.35, -0.05, null]},
-    {name: 'rate', data: [1.5, -0.000001, null]},
+    {name: 'rate', data: [0, -0.000001, null]},
     {name: 'micros', data: [1_700_000_000_123_456n, -1n, null]},
     {name: 'nanos', data: [1_700_000_000_123_456_789n, 0n, null]},
     {name: 'tags', data: [[1n, 2n], [], null]},
@@ -128,7 +128,7 @@ test('Parquet: decimals of any size, times finer than a Date, and ids that are l
   t.deepEqual(
     (await all(file, {fields: ['price', 'rate']})).map(({fields}) => fields),
     [
-      {price: 4.35, rate: '1.500000'},
+      {price: 4.35, rate: '0.000000'},
       {price: -0.05, rate: '-0.000001'},
       {price: null, rate: null},
     ],
