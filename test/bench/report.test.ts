@@ -19,7 +19,7 @@ test('the report has every chart for which there are results', t => {
     'Speed and accuracy',
     'Batch size',
     'The pipeline and its stages',
-    'Beside others',
+    'Compared with peers',
     'All results',
   ]);
   t.deepEqual(headings(renderReport(reportOf([result(100, {model: null, stage: 'decode'})]))), [

@@ -118,7 +118,7 @@ function peerChart(results: readonly BenchResult[]): Chart | null {
   const groups = new Set(rows.map(({group}) => group)).size;
   const series = new Set(rows.map(row => row.series)).size;
   return {
-    title: 'Beside others',
+    title: 'Compared with peers',
     caption:
       'Images per second of this package over those of each peer, in the same rounds: median and range of the ratios. ' +
       'Right of the line this package is faster.',
@@ -126,7 +126,7 @@ function peerChart(results: readonly BenchResult[]): Chart | null {
       height: 50 + groups * (30 + 22 * series),
       marginLeft: 170,
       marginRight: 190,
-      x: {type: 'log', label: 'repvgg is so many times as fast →', grid: true, tickFormat: '~g'},
+      x: {type: 'log', label: 'repvgg over the peer, images per second →', grid: true, tickFormat: '~g'},
       y: {label: null},
       // In the order of the results, not of the letters: batch 8 before 32.
       fy: {label: null, domain: [...new Set(rows.map(({group}) => group))]},

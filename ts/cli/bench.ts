@@ -77,15 +77,13 @@ export function addBench(program: Command): void {
         .argParser(stageList)
         .default(stages, 'all'),
     )
-    .addOption(
-      new Option('--peers [names]', `measure others beside it: ${peerNames.join(', ')}`).argParser(list),
-    )
+    .addOption(new Option('--peers [names]', `also measure ${peerNames.join(', ')}`).argParser(list))
     .addOption(formOption())
     .addOption(deviceOption())
     .addOption(precisionOption())
     .addOption(threadsOption())
     .option('--seconds <n>', `to measure each result (default: ${defaultSeconds})`, positiveNumber)
-    .option('--layers', 'report each layer of each network, beside the least it could take here')
+    .option('--layers', 'report each layer of each network and its roofline')
     .addOption(
       new Option('--compare <files...>', 'compare two earlier results instead of measuring').conflicts(
         'check',
