@@ -57,7 +57,7 @@ struct Loop {
   double operations;
 };
 
-Loop FmaLoop(const std::string& instruction_set) {
+Loop FmaLoop([[maybe_unused]] const std::string& instruction_set) {
   const auto operations = [](int lanes) { return 2.0 * kSteps * kSums * lanes; };
 #if defined(__x86_64__)
   if (instruction_set == "avx512") return {Avx512Fma, operations(16)};
