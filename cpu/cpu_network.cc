@@ -115,7 +115,7 @@ template <class Maps>
 std::string CpuNetwork<Maps>::Describe() const {
   std::string text = "{\"batchSize\": " + std::to_string(images_together_) + ", \"layers\": [";
   for (size_t i = 0; i < records_.size(); ++i) {
-    const AlgorithmChoice& choice = choices_[i];
+    const Choice& choice = choices_[i];
     const auto& [time, images] = records_[i];
     const std::chrono::duration<double, std::micro> microseconds = time;
     text +=

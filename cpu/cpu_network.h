@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu/algorithm_choice.h"
+#include "cpu/chooser.h"
 #include "cpu/huge_array.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
@@ -64,8 +64,8 @@ class CpuNetwork : public Network {
   const size_t first_late_block_;
   const int images_together_;
   const int images_early_;
-  std::vector<AlgorithmChoice> choices_;  // Of the blocks.
-  float* ranges_ = nullptr;               // Of a run that wants them.
+  std::vector<Choice> choices_;  // Of the blocks.
+  float* ranges_ = nullptr;      // Of a run that wants them.
 
  private:
   struct Record {

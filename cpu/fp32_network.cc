@@ -6,6 +6,19 @@
 #include "cpu/fp8_simulation.h"
 
 namespace repvgg::cpu {
+namespace {
+
+std::string WantedAlgorithm(const NetworkShape& shape, const BackendOptions& options) {
+  // Gates amplify rounding errors. With F(4x4) the logits of D2se (seeded weights, four photographs together)
+  // are off by 1.6e-5 in relative L2, with direct convolution by 9.3e-6; PyTorch's own fp32 is off by 1.0e-5.
+  const bool gated = shape.squeeze_excite != SqueezeExcitePosition::kNone;
+  const std::string& winograd = options.winograd;
+  if (!options.algorithm.empty()) return options.algorithm;
+  if (winograd == "f2") return "f2";
+  return winograd == "off" || (gated && winograd != "f4") ? "direct" : "";
+}
+
+}  // namespace
 
 // Of direct convolution, whose packed weights are numbers of single channels.
 class Fp32Network::DirectSink : public KernelSink {
@@ -24,25 +37,16 @@ Fp32Network::Fp32Network(NetworkShape network, const KernelTable& kernels, std::
     : CpuNetwork(network, kernels, std::move(pool), std::move(options), PlanMemory(network, 1)),
       blocks_(shape().blocks.size()),
       sinks_(shape().blocks.size()),
-      scratch_(pool_->threads()) {}
-
-std::string Fp32Network::WantedAlgorithm() const {
-  // Gates amplify rounding errors. With F(4x4) the logits of D2se (seeded weights, four photographs together)
-  // are off by 1.6e-5 in relative L2, with direct convolution by 9.3e-6; PyTorch's own fp32 is off by 1.0e-5.
-  const bool gated = shape().squeeze_excite != SqueezeExcitePosition::kNone;
-  const std::string& winograd = options_.winograd;
-  if (!options_.algorithm.empty()) return options_.algorithm;
-  if (winograd == "f2") return "f2";
-  return winograd == "off" || (gated && winograd != "f4") ? "direct" : "";
-}
+      scratch_(pool_->threads()),
+      chooser_(kernels_, WantedAlgorithm(shape(), options_)) {}
 
 std::unique_ptr<Fp32ConvolutionLayer> Fp32Network::MakeDense(size_t index, Floats weight, Floats bias) {
   // Not images_together_, which the number of threads can raise: results must not depend on it.
   const int together = std::clamp(options_.batch_size, 1, kMostImagesTogether);
   const BlockShape& block = shape().blocks[index];
-  AlgorithmChoice& choice = choices_[index];
-  choice = ChooseAlgorithm(kernels_, block, plan_.sizes[index], plan_.sizes[index + 1],
-                           index < first_late_block_ ? 1 : together, WantedAlgorithm(), weight, bias);
+  Choice& choice = choices_[index];
+  choice = chooser_.Choose(block, plan_.sizes[index], plan_.sizes[index + 1],
+                           index < first_late_block_ ? 1 : together, weight, bias);
   const int width = plan_.sizes[index + 1].width;
   const std::shared_ptr<DirectSink> sink = std::move(sinks_[index]);
   if (sink != nullptr && weight.empty()) {
@@ -53,7 +57,7 @@ std::unique_ptr<Fp32ConvolutionLayer> Fp32Network::MakeDense(size_t index, Float
 }
 
 std::shared_ptr<KernelSink> Fp32Network::MakeSink(size_t index) {
-  if (WantedAlgorithm() != "direct" || options_.precision == "fp8") return nullptr;
+  if (chooser_.wanted() != "direct" || options_.precision == "fp8") return nullptr;
   const BlockShape& block = shape().blocks[index];
   sinks_[index] = std::make_shared<DirectSink>(
       block, Fp32ConvolutionLayer::MakePacked(kernels_, block, plan_.sizes[index + 1].width, 9));

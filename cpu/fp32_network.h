@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "cpu/cpu_network.h"
@@ -37,7 +36,6 @@ class Fp32Network : public CpuNetwork<Fp32Maps> {
 
   class DirectSink;
 
-  std::string WantedAlgorithm() const;
   std::unique_ptr<Fp32ConvolutionLayer> MakeDense(size_t index, Floats weight, Floats bias);
   void AllocateBranches();
   void RunBranches(const Block& block, int images, const Fp32Maps& in, const Fp32Maps& out, bool relu);
@@ -46,6 +44,7 @@ class Fp32Network : public CpuNetwork<Fp32Maps> {
   std::vector<std::shared_ptr<DirectSink>> sinks_;  // Of blocks that are not set yet.
   HugeArray<float> branches_[2];
   Scratch scratch_;
+  const Chooser chooser_;
 };
 
 }  // namespace repvgg::cpu

@@ -1,12 +1,12 @@
-#include "cpu/algorithm_choice.h"
+#include "cpu/chooser.h"
 
 #include <time.h>
 
 #include <algorithm>
 #include <fstream>
 #include <map>
-#include <memory>
 #include <mutex>
+#include <utility>
 
 #include "cpu/thread_pool.h"
 
@@ -85,21 +85,25 @@ std::string ProcessorName() {
   return "";
 }
 
-// One for each instruction set, shared by all networks of the process.
-struct Shared {
+}  // namespace
+
+struct SharedTimings {
+  explicit SharedTimings(const KernelTable& kernels)
+      : timings(CacheDirectory(), "cpu",
+                "\"processor\": \"" + JsonSafe(ProcessorName()) + "\", \"instructionSet\": \"" +
+                    kernels.name + "\", \"version\": \"" REPVGG_VERSION "\"") {}
   std::mutex mutex;
-  std::map<std::string, std::unique_ptr<Timings>> timings;
+  Timings timings;
 };
 
-Timings& TimingsOf(Shared& shared, const KernelTable& kernels) {
-  std::unique_ptr<Timings>& timings = shared.timings[kernels.name];
-  if (timings == nullptr) {
-    timings = std::make_unique<Timings>(CacheDirectory(), "cpu",
-                                        "\"processor\": \"" + JsonSafe(ProcessorName()) +
-                                            "\", \"instructionSet\": \"" + kernels.name +
-                                            "\", \"version\": \"" REPVGG_VERSION "\"");
-  }
-  return *timings;
+namespace {
+
+SharedTimings& TimingsOf(const KernelTable& kernels) {
+  static std::mutex mutex;
+  // Never destroyed: threads may load networks while the process ends.
+  static auto* const all = new std::map<std::string, SharedTimings>;
+  const std::lock_guard lock(mutex);
+  return all->try_emplace(kernels.name, kernels).first->second;
 }
 
 }  // namespace
@@ -109,13 +113,16 @@ const char* AlgorithmName(Algorithm algorithm) {
   return kNames[static_cast<int>(algorithm)];
 }
 
-AlgorithmChoice ChooseAlgorithm(const KernelTable& kernels, const BlockShape& block, MapSize in, MapSize out,
-                                int images, const std::string& wanted, Floats weight, Floats bias) {
-  if (block.stride != 1 || block.in_channels % kernels.lanes != 0) return {};
+Chooser::Chooser(const KernelTable& kernels, std::string wanted)
+    : kernels_(kernels), timings_(TimingsOf(kernels)), wanted_(std::move(wanted)) {}
+
+Choice Chooser::Choose(const BlockShape& block, MapSize in, MapSize out, int images, Floats weight,
+                       Floats bias) const {
+  if (block.stride != 1 || block.in_channels % kernels_.lanes != 0) return {};
   std::vector<Algorithm> algorithms = {Algorithm::kDirect, Algorithm::kWinograd2x2, Algorithm::kWinograd4x2,
                                        Algorithm::kWinograd4x4};
   for (const Algorithm algorithm : algorithms) {
-    if (wanted == AlgorithmName(algorithm)) return {algorithm, "pinned", {}};
+    if (wanted_ == AlgorithmName(algorithm)) return {algorithm, "pinned", {}};
   }
   const auto time = [&](Algorithm algorithm) { return ModelTime(algorithm, block, out, images); };
   std::ranges::sort(algorithms, {}, time);
@@ -126,11 +133,9 @@ AlgorithmChoice ChooseAlgorithm(const KernelTable& kernels, const BlockShape& bl
   for (const Algorithm algorithm : algorithms) names.emplace_back(AlgorithmName(algorithm));
   const std::string key = LayerKey(images, in.height, in.width, block.in_channels, block.out_channels,
                                    block.stride, block.groups);
-  // Never destroyed: threads may load networks while the process ends.
-  static Shared* const shared = new Shared;
-  const std::lock_guard lock(shared->mutex);
-  Pick pick = TimingsOf(*shared, kernels).Choose(key, names, 0, [&](size_t index) {
-    return Microseconds(kernels, block, in, out, images, algorithms[index], weight, bias);
+  const std::lock_guard lock(timings_.mutex);
+  Pick pick = timings_.timings.Choose(key, names, 0, [&](size_t index) {
+    return Microseconds(kernels_, block, in, out, images, algorithms[index], weight, bias);
   });
   return {algorithms[pick.candidate], pick.source, std::move(pick.timings)};
 }
