@@ -5,60 +5,42 @@
 
 namespace repvgg::cuda {
 
-// Widths are the exact divisors of the networks' channels, per group 32, 40, 48, 64, 80, 96, 128, 160, 192
-// and multiples of these.
+template <Precision kPrecision, int kRowBlocks, int kColumns, int kStages, bool kPingPong,
+          Operand kMulticast = Operand::kNone>
+constexpr GemmSm90aTile kConvolutionTile =
+    kGemmSm90aTile<GemmTile<kPrecision, true, kRowBlocks, kColumns, kStages, kPingPong, kMulticast>>;
+
+// Of fp16 and bf16. Widths are the exact divisors of the networks' channels, per group 32, 40, 48, 64, 80,
+// 96, 128, 160, 192 and multiples of these.
 template <Precision kPrecision>
-struct ConvolutionTilesOf {
-  using Table = GemmSm90aTable<GemmTile<kPrecision, true, 2, 64, 4, false>,   // Cooperative: 256 x 64
-                               GemmTile<kPrecision, true, 2, 96, 4, false>,   //
-                               GemmTile<kPrecision, true, 2, 128, 4, false>,  //
-                               GemmTile<kPrecision, true, 2, 160, 3, false>,  //
-                               GemmTile<kPrecision, true, 2, 192, 3, false>,  //
-                               GemmTile<kPrecision, true, 1, 128, 5, false>,  // 128 x 128
-                               GemmTile<kPrecision, true, 1, 160, 5, false>,  //
-                               GemmTile<kPrecision, true, 1, 192, 4, false>,  //
-                               GemmTile<kPrecision, true, 1, 256, 3, false>,  //
-                               GemmTile<kPrecision, true, 1, 64, 8, true>,    // Ping-pong: 64 x 64
-                               GemmTile<kPrecision, true, 1, 160, 5, true>,   //
-                               GemmTile<kPrecision, true, 2, 32, 8, true>,    // 128 x 32
-                               GemmTile<kPrecision, true, 2, 40, 8, true>,    //
-                               GemmTile<kPrecision, true, 2, 48, 8, true>,    //
-                               GemmTile<kPrecision, true, 2, 64, 8, true>,    //
-                               GemmTile<kPrecision, true, 2, 80, 7, true>,    //
-                               GemmTile<kPrecision, true, 2, 96, 6, true>,    //
-                               GemmTile<kPrecision, true, 2, 128, 6, true>,
-                               GemmTile<kPrecision, true, 2, 96, 4, false, Operand::kIn>,   // Multicast.
-                               GemmTile<kPrecision, true, 2, 128, 4, false, Operand::kIn>,  //
-                               GemmTile<kPrecision, true, 2, 160, 3, false, Operand::kIn>,  //
-                               GemmTile<kPrecision, true, 2, 96, 4, false, Operand::kWeight>,
-                               GemmTile<kPrecision, true, 2, 128, 4, false, Operand::kWeight>,
-                               GemmTile<kPrecision, true, 2, 160, 3, false, Operand::kWeight>,
-                               GemmTile<kPrecision, true, 1, 192, 4, false, Operand::kWeight>,
-                               GemmTile<kPrecision, true, 1, 256, 3, false, Operand::kWeight>,
-                               GemmTile<kPrecision, true, 2, 96, 6, true, Operand::kWeight>,
-                               GemmTile<kPrecision, true, 2, 128, 6, true, Operand::kWeight>>;
-};
-// Half the sums of a tile, for those of a step.
-template <>
-struct ConvolutionTilesOf<Precision::kFp8> {
-  using Table = GemmSm90aTable<GemmTile<Precision::kFp8, true, 2, 96, 4, false>,   // Cooperative: 256 x 96
-                               GemmTile<Precision::kFp8, true, 1, 128, 5, false>,  // 128 x 128
-                               GemmTile<Precision::kFp8, true, 1, 160, 5, false>,  //
-                               GemmTile<Precision::kFp8, true, 1, 192, 4, false>,  //
-                               GemmTile<Precision::kFp8, true, 1, 64, 8, true>,    // Ping-pong: 64 x 64
-                               GemmTile<Precision::kFp8, true, 1, 128, 7, true>,   //
-                               GemmTile<Precision::kFp8, true, 2, 32, 8, true>,    // 128 x 32
-                               GemmTile<Precision::kFp8, true, 2, 48, 8, true>,    //
-                               GemmTile<Precision::kFp8, true, 2, 64, 8, true>,    //
-                               GemmTile<Precision::kFp8, true, 2, 80, 7, true>,    //
-                               GemmTile<Precision::kFp8, true, 2, 96, 6, true>,
-                               GemmTile<Precision::kFp8, true, 2, 96, 4, false, Operand::kIn>,  // Multicast.
-                               GemmTile<Precision::kFp8, true, 2, 96, 4, false, Operand::kWeight>,
-                               GemmTile<Precision::kFp8, true, 1, 128, 5, false, Operand::kWeight>,
-                               GemmTile<Precision::kFp8, true, 1, 160, 5, false, Operand::kWeight>,
-                               GemmTile<Precision::kFp8, true, 1, 192, 4, false, Operand::kWeight>>;
-};
-template <Precision kPrecision>
-using ConvolutionTiles = typename ConvolutionTilesOf<kPrecision>::Table;
+constexpr GemmSm90aTile kConvolutionTiles[] = {
+    kConvolutionTile<kPrecision, 2, 64, 4, false>,                     // Cooperative: 256 x 64
+    kConvolutionTile<kPrecision, 2, 96, 4, false>,                     //
+    kConvolutionTile<kPrecision, 2, 128, 4, false>,                    //
+    kConvolutionTile<kPrecision, 2, 160, 3, false>,                    //
+    kConvolutionTile<kPrecision, 2, 192, 3, false>,                    //
+    kConvolutionTile<kPrecision, 1, 128, 5, false>,                    // 128 x 128
+    kConvolutionTile<kPrecision, 1, 160, 5, false>,                    //
+    kConvolutionTile<kPrecision, 1, 192, 4, false>,                    //
+    kConvolutionTile<kPrecision, 1, 256, 3, false>,                    //
+    kConvolutionTile<kPrecision, 1, 64, 8, true>,                      // Ping-pong: 64 x 64
+    kConvolutionTile<kPrecision, 1, 160, 5, true>,                     //
+    kConvolutionTile<kPrecision, 2, 32, 8, true>,                      // 128 x 32
+    kConvolutionTile<kPrecision, 2, 40, 8, true>,                      //
+    kConvolutionTile<kPrecision, 2, 48, 8, true>,                      //
+    kConvolutionTile<kPrecision, 2, 64, 8, true>,                      //
+    kConvolutionTile<kPrecision, 2, 80, 7, true>,                      //
+    kConvolutionTile<kPrecision, 2, 96, 6, true>,                      //
+    kConvolutionTile<kPrecision, 2, 128, 6, true>,                     //
+    kConvolutionTile<kPrecision, 2, 96, 4, false, Operand::kIn>,       // Multicast.
+    kConvolutionTile<kPrecision, 2, 128, 4, false, Operand::kIn>,      //
+    kConvolutionTile<kPrecision, 2, 160, 3, false, Operand::kIn>,      //
+    kConvolutionTile<kPrecision, 2, 96, 4, false, Operand::kWeight>,   //
+    kConvolutionTile<kPrecision, 2, 128, 4, false, Operand::kWeight>,  //
+    kConvolutionTile<kPrecision, 2, 160, 3, false, Operand::kWeight>,  //
+    kConvolutionTile<kPrecision, 1, 192, 4, false, Operand::kWeight>,  //
+    kConvolutionTile<kPrecision, 1, 256, 3, false, Operand::kWeight>,  //
+    kConvolutionTile<kPrecision, 2, 96, 6, true, Operand::kWeight>,    //
+    kConvolutionTile<kPrecision, 2, 128, 6, true, Operand::kWeight>};
 
 }  // namespace repvgg::cuda

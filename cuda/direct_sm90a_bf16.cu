@@ -3,6 +3,6 @@
 namespace repvgg::cuda {
 
 extern const std::span<const GemmSm90aTile> kConvolutionSm90aBf16;
-const std::span<const GemmSm90aTile> kConvolutionSm90aBf16 = ConvolutionTiles<Precision::kBf16>::kTiles;
+const std::span<const GemmSm90aTile> kConvolutionSm90aBf16 = kConvolutionTiles<Precision::kBf16>;
 
 }  // namespace repvgg::cuda

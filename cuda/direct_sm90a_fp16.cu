@@ -3,6 +3,6 @@
 namespace repvgg::cuda {
 
 extern const std::span<const GemmSm90aTile> kConvolutionSm90aFp16;
-const std::span<const GemmSm90aTile> kConvolutionSm90aFp16 = ConvolutionTiles<Precision::kFp16>::kTiles;
+const std::span<const GemmSm90aTile> kConvolutionSm90aFp16 = kConvolutionTiles<Precision::kFp16>;
 
 }  // namespace repvgg::cuda

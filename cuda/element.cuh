@@ -44,6 +44,12 @@ REPVGG_DEVICE void StorePair(Element<kPrecision>* to, float first, float second)
   }
 }
 
+// Two values of 16 bits in one word.
+template <typename T>
+REPVGG_DEVICE float2 Unpack(uint32_t word) {
+  return make_float2(ToFloat(T{static_cast<uint16_t>(word)}), ToFloat(T{static_cast<uint16_t>(word >> 16)}));
+}
+
 // NaN stays NaN, as in PyTorch.
 REPVGG_DEVICE float Relu(float value) { return value < 0 ? 0 : value; }
 

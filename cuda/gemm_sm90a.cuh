@@ -296,12 +296,9 @@ cudaError_t LaunchGemmSm90a(const GemmSm90a& gemm, cudaStream_t stream) {
   }
 }
 
-template <typename... Tiles>
-struct GemmSm90aTable {
-  static constexpr GemmSm90aTile kTiles[sizeof...(Tiles)] = {
-      {Tiles::kRows, Tiles::kColumns, Tiles::kPingPong, Tiles::kMulticast, Tiles::kSharedBytes,
-       Tiles::kInRows, Tiles::kWeightColumns, Tiles::kStoreColumns, Tiles::kAddsParts,
-       &LaunchGemmSm90a<Tiles>}...};
-};
+template <typename Tile>
+constexpr GemmSm90aTile kGemmSm90aTile = {
+    Tile::kRows,   Tile::kColumns,       Tile::kPingPong,     Tile::kMulticast, Tile::kSharedBytes,
+    Tile::kInRows, Tile::kWeightColumns, Tile::kStoreColumns, Tile::kAddsParts, &LaunchGemmSm90a<Tile>};
 
 }  // namespace repvgg::cuda

@@ -33,9 +33,8 @@ REPVGG_DEVICE void StorePooled(const GemmSm90a& gemm, int first_row, const TileP
       const int next = (image + 1) * pixels - first_row;
       double one = 0, other = 0;
       for (; row < end && row < next; ++row) {
-        const uint32_t pair = *reinterpret_cast<const uint32_t*>(at(row, i / 4) + i % 4 * 4);
-        one += ToFloat(T{static_cast<uint16_t>(pair)});
-        other += ToFloat(T{static_cast<uint16_t>(pair >> 16)});
+        const float2 two = Unpack<T>(*reinterpret_cast<const uint32_t*>(at(row, i / 4) + i % 4 * 4));
+        one += two.x, other += two.y;
       }
       const int part = first_row / kPooledRows - image * pixels / kPooledRows;
       double* const to = gemm.pooled + (static_cast<size_t>(image) * PooledParts(pixels) + part) * channels +

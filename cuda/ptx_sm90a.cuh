@@ -200,10 +200,9 @@ REPVGG_DEVICE void WgmmaWait() {
 }
 
 // d += a * b (d = a * b without kAdds) for 64 rows and kColumns columns, 16 values of the reduction, or 32 of
-// fp8. Both operands are in shared
-// memory, rows and columns as MatrixDescriptor says. Warp w of the four has rows 16 w to 16 w + 15, and of
-// these lane (g, t) has, in d[4 j] to d[4 j + 3], columns 8 j + 2 t and 8 j + 2 t + 1 of row g, then of row g
-// + 8.
+// fp8. Both operands are in shared memory, rows and columns as MatrixDescriptor says. Warp w of the four has
+// rows 16 w to 16 w + 15, and of these lane (g, t) has, in d[4 j] to d[4 j + 3], columns 8 j + 2 t and 8 j +
+// 2 t + 1 of row g, then of row g + 8.
 template <typename T, int kColumns>
 struct WgmmaInstruction;
 template <typename T, int kColumns, bool kAdds = true>

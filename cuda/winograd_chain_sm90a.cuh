@@ -5,18 +5,23 @@
 
 namespace repvgg::cuda {
 
+template <Precision kPrecision, int kRowBlocks, int kColumns, int kStages, bool kPingPong,
+          Operand kMulticast = Operand::kNone>
+constexpr GemmSm90aTile kBatchedTile =
+    kGemmSm90aTile<GemmTile<kPrecision, false, kRowBlocks, kColumns, kStages, kPingPong, kMulticast>>;
+
 // The reductions are short (192 to 768), the channels many.
 template <Precision kPrecision>
-using BatchedTiles =
-    GemmSm90aTable<GemmTile<kPrecision, false, 2, 128, 4, false>,  // Cooperative: 256 x 128
-                   GemmTile<kPrecision, false, 1, 192, 4, false>,  // 128 x 192
-                   GemmTile<kPrecision, false, 1, 256, 3, false>,  //
-                   GemmTile<kPrecision, false, 2, 64, 8, true>,    // Ping-pong: 128 x 64
-                   GemmTile<kPrecision, false, 2, 96, 6, true>,    //
-                   GemmTile<kPrecision, false, 2, 128, 6, true>,   //
-                   GemmTile<kPrecision, false, 1, 160, 5, true>,
-                   GemmTile<kPrecision, false, 2, 128, 4, false, Operand::kIn>,  // Multicast.
-                   GemmTile<kPrecision, false, 1, 192, 4, false, Operand::kWeight>,
-                   GemmTile<kPrecision, false, 1, 256, 3, false, Operand::kWeight>>;
+constexpr GemmSm90aTile kBatchedTiles[] = {
+    kBatchedTile<kPrecision, 2, 128, 4, false>,                    // Cooperative: 256 x 128
+    kBatchedTile<kPrecision, 1, 192, 4, false>,                    // 128 x 192
+    kBatchedTile<kPrecision, 1, 256, 3, false>,                    //
+    kBatchedTile<kPrecision, 2, 64, 8, true>,                      // Ping-pong: 128 x 64
+    kBatchedTile<kPrecision, 2, 96, 6, true>,                      //
+    kBatchedTile<kPrecision, 2, 128, 6, true>,                     //
+    kBatchedTile<kPrecision, 1, 160, 5, true>,                     //
+    kBatchedTile<kPrecision, 2, 128, 4, false, Operand::kIn>,      // Multicast.
+    kBatchedTile<kPrecision, 1, 192, 4, false, Operand::kWeight>,  //
+    kBatchedTile<kPrecision, 1, 256, 3, false, Operand::kWeight>};
 
 }  // namespace repvgg::cuda

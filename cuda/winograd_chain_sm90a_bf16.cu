@@ -3,6 +3,6 @@
 namespace repvgg::cuda {
 
 extern const std::span<const GemmSm90aTile> kBatchedSm90aBf16;
-const std::span<const GemmSm90aTile> kBatchedSm90aBf16 = BatchedTiles<Precision::kBf16>::kTiles;
+const std::span<const GemmSm90aTile> kBatchedSm90aBf16 = kBatchedTiles<Precision::kBf16>;
 
 }  // namespace repvgg::cuda

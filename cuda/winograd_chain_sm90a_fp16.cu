@@ -3,6 +3,6 @@
 namespace repvgg::cuda {
 
 extern const std::span<const GemmSm90aTile> kBatchedSm90aFp16;
-const std::span<const GemmSm90aTile> kBatchedSm90aFp16 = BatchedTiles<Precision::kFp16>::kTiles;
+const std::span<const GemmSm90aTile> kBatchedSm90aFp16 = kBatchedTiles<Precision::kFp16>;
 
 }  // namespace repvgg::cuda

@@ -22,12 +22,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kPairs = 32;  // Of channels, of a block.
 
-template <Precision kPrecision>
-REPVGG_DEVICE float2 Unpack(uint32_t word) {
-  using T = Element<kPrecision>;
-  return make_float2(ToFloat(T{static_cast<uint16_t>(word)}), ToFloat(T{static_cast<uint16_t>(word >> 16)}));
-}
-
 template <Precision kPrecision, int kTile, ChainStep kStep>
 __global__ void __launch_bounds__(kThreads)
     ChainTransformKernel(const Convolution layer, const uint32_t* m, uint32_t* v) {
@@ -58,7 +52,7 @@ __global__ void __launch_bounds__(kThreads)
       float one[kPositions], other[kPositions], out[kTile][kTile], other_out[kTile][kTile];
 #pragma unroll
       for (int p = 0; p < kPositions; ++p) {
-        const float2 two = Unpack<kPrecision>(from[p * plane]);
+        const float2 two = Unpack<T>(from[p * plane]);
         one[p] = two.x, other[p] = two.y;
       }
       TransformOutput<kTile>(one, out);
@@ -89,7 +83,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int i = 0; i < kPositions; ++i) {
         const int y = first_y + i / kSide, x = first_x + i % kSide;
         const bool inside = y >= 0 && y < height && x >= 0 && x < width;
-        const float2 two = Unpack<kPrecision>(inside ? map[(y * width + x) * kPairs] : 0);
+        const float2 two = Unpack<T>(inside ? map[(y * width + x) * kPairs] : 0);
         one[i] = two.x, other[i] = two.y;
       }
       TransformInput<kTile>(one);

@@ -117,8 +117,8 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
       float first[16], second[16];
 #pragma unroll
       for (int p = 0; p < 16; ++p) {
-        first[p] = ToFloat(T{static_cast<uint16_t>(pixels[i][p])});
-        second[p] = ToFloat(T{static_cast<uint16_t>(pixels[i][p] >> 16)});
+        const float2 two = Unpack<T>(pixels[i][p]);
+        first[p] = two.x, second[p] = two.y;
       }
       TransformInput<2>(first);
       TransformInput<2>(second);

@@ -18,8 +18,7 @@
 //     neither waited for the previous kernel nor met one that had at a barrier; a block that never waits
 //   - warp operation that not all 32 lanes reach, barrier that not all threads reach
 //   - in a cluster, what one block does to or reads of another's shared memory before that one has set it up
-//   or
-//     written it, or after it may have ended
+//     or written it, or after it may have ended
 // Not found: missing __threadfence, bank conflicts, anything about time. Sums inside mma are in another order
 // than the hardware's.
 #pragma once
