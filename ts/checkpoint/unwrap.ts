@@ -71,13 +71,7 @@ interface Found {
 }
 
 function findStateDict(whole: unknown, file: CheckpointFile): Found {
-  let root = whole;
-  // Of one entry alone is what torch.distributed.checkpoint makes of an application's state.
-  for (let depth = 0; depth < 4 && root instanceof Map && root.size === 1; depth++) {
-    const [only] = root.values();
-    if (!(only instanceof Map)) break;
-    root = only;
-  }
+  const root = innermost(whole);
   const dict = dictOf(root) ?? new Map<unknown, unknown>();
   const count = {members: 0};
   const find = (candidate: unknown): Found | undefined => {
@@ -102,20 +96,30 @@ function findStateDict(whole: unknown, file: CheckpointFile): Found {
   }
   const networks = others.filter(({found}) => found.entries.length >= leastTensors);
   const candidates = networks.length > 0 ? networks : others;
-  const [first, ...more] = candidates;
-  if (first && more.length === 0) return first.found;
-  if (!first && own) return own;
-  if (first) {
-    const keys = listOf(candidates.map(({key}) => key));
-    const advice = `save the one that you want: torch.save(torch.load(path)[${JSON.stringify(shownKey(first.key))}], out)`;
-    const problem = `expected one state dict but found ${candidates.length}, under ${keys}, so ${advice}`;
+  if (candidates.length > 1) {
+    const keys = candidates.map(({key}) => key);
+    const advice = `save the one that you want: torch.save(torch.load(path)[${JSON.stringify(shownKey(keys[0]))}], out)`;
+    const problem = `expected one state dict but found ${keys.length}, under ${listOf(keys)}, so ${advice}`;
     throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
   }
+  const found = candidates[0]?.found ?? own;
+  if (found) return found;
   throw file.fail(
     'ERR_CHECKPOINT_FORMAT',
     `expected a state dict, that is a dict of tensors, at the top, under ${wrappers.join(', ')}, or one alone, ` +
       `but found ${describe(root)}`,
   );
+}
+
+/** What is in dicts of one entry alone, as torch.distributed.checkpoint makes them of an application's state. */
+function innermost(whole: unknown): unknown {
+  let root = whole;
+  for (let depth = 0; depth < 4 && root instanceof Map && root.size === 1; depth++) {
+    const [only] = root.values();
+    if (!(only instanceof Map)) break;
+    root = only;
+  }
+  return root;
 }
 
 function tensorEntries(entries: ReadonlyMap<unknown, unknown> = new Map()): TensorEntry[] {
