@@ -12,7 +12,7 @@ struct BranchScales {
   const double* identity;  // Null where the block has no such branch.
 };
 
-// What fuseRows of ts/fuse_rows.ts does, bit for bit; the algebra is explained there. Fuses the kernels of
+// What fuseRows of ts/fuse_rows.ts does, bit for bit; ts/fusion.ts has the algebra. Fuses the kernels of
 // `count` output channels from `first` on, of `width` input channels each. `target` is [count][width][3][3],
 // and so is `dense`, which may be the same; `pointwise` is [count][width]. Returns true if all results are
 // finite, and false if one of them may not be.
