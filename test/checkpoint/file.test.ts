@@ -42,7 +42,7 @@ test('what another process has cut off meanwhile is an error', async t => {
   for (const length of [10, pageBytes]) {
     await t.throwsAsync(file.read(2 * pageBytes, length, 'its last page'), {
       code: 'ERR_CHECKPOINT_TRUNCATED',
-      message: /inside its last page/,
+      message: /but its last page ends at/,
     });
   }
 });
