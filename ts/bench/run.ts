@@ -2,31 +2,19 @@ import {rmSync} from 'node:fs';
 import {mkdtemp, rm} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import type {Architecture} from '../architecture.ts';
 import {onAbort} from '../cancellation.ts';
 import {fromNative, type NativeLimits, native} from '../native.ts';
 import {nativePrecision} from '../native_network.ts';
-import {defaultPreprocessing} from '../preprocessing.ts';
 import {fileWriteError} from '../replace_file.ts';
-import {layerTable} from '../statistics.ts';
 import {type Case, listCases, type Plan, titleOf} from './cases.ts';
 import {type InstructionCounter, instructionsPerImage, joulesPerImage, memoryInUse} from './counters.ts';
 import {type DescribedNetwork, layersOf} from './layers.ts';
 import {describeMachine} from './machine.ts';
-import {type Contestant, interleave, type Rounds, tryOut} from './measure.ts';
+import {type Contestant, interleave, tryOut} from './measure.ts';
 import type {Peer} from './peer.ts';
 import {openPeers, type Peers} from './peers.ts';
-import {
-  type BenchLimits,
-  type BenchReport,
-  type BenchResult,
-  median,
-  noisySpread,
-  type Range,
-  rangeOf,
-  spreadOf,
-  usesMultiplyAdds,
-} from './results.ts';
+import type {BenchReport, BenchResult} from './results.ts';
+import {limitsOf, toResult} from './to_result.ts';
 
 export interface BenchOptions {
   /** To measure one contestant of one case, in seven rounds. */
@@ -43,7 +31,7 @@ export interface BenchOptions {
 }
 
 /** Of whom, and in what, the limits are measured. */
-type LimitsOf = Pick<
+type Subject = Pick<
   Parameters<ReturnType<typeof native>['measureLimits']>[0],
   'device' | 'precision' | 'threads'
 >;
@@ -104,7 +92,7 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
       else results.push(...outcome);
     }
     if (failure !== undefined && results.length === 0) throw failure;
-    const limits = summarise(references, threads, await peers.gemmGflops());
+    const limits = limitsOf(references, threads, await peers.gemmGflops());
     return {
       machine: describeMachine(),
       version,
@@ -127,7 +115,7 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
 /** What the cases of a run share; `references`, `described` and `skipped` grow. */
 interface Run {
   folder: string;
-  subject: LimitsOf;
+  subject: Subject;
   peers: readonly Peer[];
   references: NativeLimits[];
   described: DescribedNetwork[];
@@ -179,13 +167,12 @@ async function measureCase(
     const joules = await joulesPerImage(ours, schedule.sampleSeconds, one.network?.device.members);
     const onCpu = one.network?.device.name === 'cpu' && 'logits' in ours;
     const instructions = onCpu ? await instructionsPerImage(ours, one.batch, countInstructions) : null;
+    const counted = {joules, instructions, memoryBytes: memoryInUse(one.network?.device.members[0])};
     references.push(...measured.references);
     if (layers && 'describe' in ours)
       described.push({network: one.network!, description: await ours.describe()});
     return opened.flatMap(({peer, outputError}, index) =>
-      measured.failures.has(index)
-        ? []
-        : [toResult(one, peer, outputError, measured, index, {joules, instructions})],
+      measured.failures.has(index) ? [] : [toResult(one, peer, outputError, measured, index, counted)],
     );
   } finally {
     for (const {contestant} of opened) await contestant.close();
@@ -195,89 +182,4 @@ async function measureCase(
 /** Why a case has no result of a peer. */
 function withoutPeer({runner, precision}: Peer, one: Case, why: string): string {
   return `${runner} ${precision}, ${titleOf(one)}: ${why}`;
-}
-
-/** What was counted of ours, besides time; null where there is no counter. */
-interface Counted {
-  joules: number | null;
-  instructions: Range | null;
-}
-
-function toResult(
-  {network, stage, batch, threads}: Case,
-  peer: Peer | null,
-  outputError: number | null,
-  {images, cores, references}: Rounds<NativeLimits>,
-  index: number,
-  {joules, instructions}: Counted,
-): BenchResult {
-  const rates = images[index]!;
-  const imagesPerSecond = rangeOf(rates);
-  const spread = spreadOf(imagesPerSecond);
-  const precision = peer?.precision ?? network?.precision ?? 'uint8';
-  const device = network?.device.name ?? 'cpu';
-  const gflops = network ? (2 * imageMacs(network.architecture)) / 1e9 : null;
-  const [peaks, cpuPeaks] = usesMultiplyAdds(precision)
-    ? [references.map(one => one.fmaGflops), references.map(one => one.fmaPerCpuSecond)]
-    : [references.map(one => one.matrixGflops), references.map(one => one.matrixPerCpuSecond)];
-  const fractionRange = fractionsOf(rates, gflops, peaks);
-  const ratesOfCpu = rates.map((rate, i) => rate / cores[index]![i]!);
-  return {
-    runner: peer?.runner ?? 'repvgg',
-    model: network?.architecture.name ?? null,
-    form: network?.form ?? 'deploy',
-    stage,
-    device,
-    precision,
-    batch,
-    threads,
-    imagesPerSecond,
-    latencyMs: (1000 * batch) / imagesPerSecond.median,
-    effectiveTflops: gflops === null ? null : (imagesPerSecond.median * gflops) / 1000,
-    fractionOfPeak: fractionRange?.median ?? null,
-    fractionRange,
-    cpuTimeFraction: peer ? null : fractionsOf(ratesOfCpu, gflops, cpuPeaks),
-    spread,
-    noisy: spread > noisySpread,
-    ratio: peer ? rangeOf(rates.map((rate, i) => images[0]![i]! / rate)) : null,
-    outputError,
-    memoryBytes: peer ? null : memoryInUse(network?.device.members[0]),
-    joulesPerImage: peer ? null : joules,
-    instructionsPerImage: peer ? null : instructions,
-  };
-}
-
-/** Of the peak of the same round; null where there is none, or no network. */
-function fractionsOf(
-  rates: readonly number[],
-  gflops: number | null,
-  peaks: readonly (number | null)[],
-): Range | null {
-  if (gflops === null || peaks.includes(null)) return null;
-  return rangeOf(rates.map((rate, i) => (rate * gflops) / peaks[i]!));
-}
-
-function imageMacs(architecture: Architecture): number {
-  const {crop} = defaultPreprocessing(architecture);
-  return layerTable(architecture, {height: crop, width: crop}).total.macs;
-}
-
-function summarise(
-  references: readonly NativeLimits[],
-  threads: number,
-  gemmGflops: number | null,
-): BenchLimits {
-  const fma = rangeOf(references.map(({fmaGflops}) => fmaGflops));
-  const matrix = references.flatMap(({matrixGflops}) => matrixGflops ?? []);
-  const [{instructionSet, copyGBps, l2GBps}] = references as [NativeLimits];
-  return {
-    threads,
-    instructionSet,
-    fmaGflops: fma.median,
-    fma,
-    gemmGflops,
-    matrixTflops: matrix.length > 0 ? median(matrix) / 1000 : null,
-    copyGBps,
-    l2GBps,
-  };
 }

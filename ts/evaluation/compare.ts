@@ -69,20 +69,20 @@ export async function compareForms(
     record => ('error' in record ? record.error : record.image),
     {preprocessing, batchSize, signal: controller.signal},
   );
-  try {
-    for await (const {items, batch, slots} of prepared) {
-      const targets: number[] = [];
-      for (const [i, record] of items.entries()) {
-        const slot = slots[i]!;
-        if (typeof slot === 'number') targets.push((record as Sample).target);
-        else failed.push({id: record.id, error: {code: slot.code, message: slot.message}});
-      }
-      await runAll(runners.all, cropsOf(batch.pixels, batch.count, preprocessing.crop), targets);
-      images += batch.count;
-      onProgress?.(images);
+  for await (const {items, batch, slots} of prepared) {
+    const targets: number[] = [];
+    for (const [i, record] of items.entries()) {
+      const slot = slots[i]!;
+      if (typeof slot === 'number') targets.push((record as Sample).target);
+      else failed.push({id: record.id, error: {code: slot.code, message: slot.message}});
     }
-  } finally {
-    controller.abort(); // An error leaves nothing under way.
+    const crops = cropsOf(batch.pixels, batch.count, preprocessing.crop);
+    await runAll(runners.all, crops, targets).catch(error => {
+      controller.abort(); // Or leaving the loop would wait for the next batch.
+      throw error;
+    });
+    images += batch.count;
+    onProgress?.(images);
   }
   return {
     architecture,
