@@ -1,5 +1,5 @@
 import {createHash} from 'node:crypto';
-import {readFile, symlink, truncate, writeFile} from 'node:fs/promises';
+import {readdir, readFile, symlink, truncate, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import anyTest, {type TestFn} from 'ava';
 import sharp from 'sharp';
@@ -93,17 +93,24 @@ test.serial('a JPEG that is cut anywhere is refused with the words of sharp', as
   }
 });
 
-test('prepared straight from the file: the pixels of decoding, then resizing and cropping', async t => {
-  for (const [name, {crops}] of Object.entries(expected.photos)) {
-    for (const {rgbSha256, ...geometry} of crops) {
-      const size = geometry.crop ** 2 * 3;
-      const out = new Uint8Array(size + 2).fill(77);
-      t.true(await native().prepareJpeg(photo(name), false, geometry, out, 1));
-      t.is(sha256(out.subarray(1, -1)), rgbSha256, `${name} ${JSON.stringify(geometry)}`);
-      t.deepEqual([out[0], out.at(-1)], [77, 77]);
+// In turn, since it counts the files that the process has open.
+test.serial(
+  'prepared straight from the file: the pixels of decoding, then resizing and cropping',
+  async t => {
+    const openFiles = async (): Promise<number> => (await readdir('/dev/fd')).length;
+    const before = await openFiles();
+    for (const [name, {crops}] of Object.entries(expected.photos)) {
+      for (const {rgbSha256, ...geometry} of crops) {
+        const size = geometry.crop ** 2 * 3;
+        const out = new Uint8Array(size + 2).fill(77);
+        t.true(await native().prepareJpeg(photo(name), false, geometry, out, 1));
+        t.is(sha256(out.subarray(1, -1)), rgbSha256, `${name} ${JSON.stringify(geometry)}`);
+        t.deepEqual([out[0], out.at(-1)], [77, 77]);
+      }
     }
-  }
-});
+    t.true((await openFiles()) < before + 3);
+  },
+);
 
 /** What `prepareJpeg` must make of a JPEG: all of it is decoded, then resized and cropped. */
 async function decodedFirst(bytes: Uint8Array, geometry: NativeGeometry): Promise<Uint8Array | null> {

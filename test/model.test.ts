@@ -370,9 +370,10 @@ test('convert and verify take a signal too', async t => {
 test('dispose waits for calls in flight, refuses later ones and may be repeated', async t => {
   const model = await RepVGG.load(narrow, {preprocessing});
   const running = model.logits(photos);
+  const failing = t.throwsAsync(model.logits(['/nowhere.png']), {code: 'ERR_FILE_NOT_FOUND'});
   const disposed = model.dispose();
   t.is((await running).length, 4);
-  await disposed;
+  await Promise.all([failing, disposed]);
   await model.dispose();
   await t.throwsAsync(model.logits(photos), {code: 'ERR_DISPOSED'});
 });
