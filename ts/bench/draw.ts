@@ -1,5 +1,6 @@
 import domino from '@mixmark-io/domino';
 import * as Plot from '@observablehq/plot';
+import {escapeXml} from '../svg.ts';
 import type {BenchResult} from './results.ts';
 
 /** A picture of the results. */
@@ -31,7 +32,8 @@ export interface Colours {
 /** The legend of a chart. Plot's own needs more of a DOM than domino has. */
 export function legend({domain, range}: Colours): string {
   const entries = domain.map(
-    (name, i) => `<span style="white-space: nowrap"><b style="color: ${range[i]}">●</b> ${name}</span>`,
+    (name, i) =>
+      `<span style="white-space: nowrap"><b style="color: ${range[i]}">●</b> ${escapeXml(name)}</span>`,
   );
   return `<p style="font-size: 13px; margin: 0">${entries.join(' &ensp; ')}</p>`;
 }
