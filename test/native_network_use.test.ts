@@ -69,7 +69,7 @@ test('an instruction set that the processor does not have is refused', t => {
   );
 });
 
-test('NaN pixels of a network show as NaN, not as zeros', async t => {
+test('NaN pixels of a network show as NaN, not as zeros, and an abort ends its run', async t => {
   const {Network} = native();
   const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
   const network = new Network(
@@ -80,6 +80,7 @@ test('NaN pixels of a network show as NaN, not as zeros', async t => {
   await network.setBlock(0, {weight, bias: new Float32Array(4).fill(1), squeezeExcite: null});
   const batch = {pixels: new Uint8Array(27), count: 1};
   t.deepEqual([...(await network.run(batch, 'embedding', new Uint8Array(1)))], [Number.NaN, 1, 1, 1]);
+  await t.throwsAsync(network.run(batch, 'embedding', Uint8Array.of(1)), {code: 'ABORT_ERR'});
 });
 
 test('kernels that were handed over are freed, and the network does without them', async t => {
