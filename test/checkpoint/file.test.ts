@@ -32,7 +32,7 @@ test('small ranges are read as they are, wherever they lie, in whatever order', 
   }
 });
 
-test('what another process has cut off meanwhile is an error', async t => {
+test('what another process has cut off meanwhile is an error, for as long as it is missing', async t => {
   const path = join(await temporaryFolder(t), 'file');
   await writeFile(path, randomBytes(3 * pageBytes));
   const file = await CheckpointFile.open(path);
@@ -45,4 +45,6 @@ test('what another process has cut off meanwhile is an error', async t => {
       message: /but its last page ends at/,
     });
   }
+  await truncate(path, 3 * pageBytes);
+  t.deepEqual(await file.read(2 * pageBytes, 10, 'its last page'), Buffer.alloc(10));
 });

@@ -164,7 +164,10 @@ export class CheckpointFile {
   async #readPage(index: number, what: string): Promise<Buffer> {
     const start = index * pageBytes;
     const page = Buffer.allocUnsafeSlow(Math.min(pageBytes, this.size - start));
-    await this.#fill(page, start, what);
+    await this.#fill(page, start, what).catch((error: unknown) => {
+      this.#pages.delete(index); // The next one tries again.
+      throw error;
+    });
     return page;
   }
 
