@@ -10,8 +10,8 @@ import type {NetworkDescription} from '../ts/native.ts';
 const script = fileURLToPath(new URL('describe_network.ts', import.meta.url));
 
 /** What a process of its own chooses for a network of one strided and two other blocks. */
-async function describe(folder: string, algorithm = ''): Promise<NetworkDescription> {
-  const {stdout} = await promisify(execFile)(process.execPath, ['--import=tsx', script, algorithm], {
+async function describe(folder: string, ...args: string[]): Promise<NetworkDescription> {
+  const {stdout} = await promisify(execFile)(process.execPath, ['--import=tsx', script, ...args], {
     env: {...process.env, REPVGG_CACHE_DIR: folder},
   });
   return JSON.parse(stdout);
@@ -53,4 +53,12 @@ test('an algorithm can be pinned', async t => {
     t.deepEqual([first!.algorithm, first!.source], ['direct', 'only']);
     t.deepEqual([second!.algorithm, second!.source], [algorithm, 'pinned']);
   }
+});
+
+test('networks with gates, which amplify rounding errors, use direct convolution', async t => {
+  const layers = (await describe('', '', 'gated')).layers;
+  t.deepEqual(
+    layers.map(({algorithm, source}) => `${algorithm} ${source}`),
+    ['direct only', 'direct pinned', 'direct pinned'],
+  );
 });
