@@ -106,6 +106,15 @@ const winogradCases: Record<string, Case> = {
     height: 6,
     width: 7,
   },
+  // All threads work on one set of tiles then; with groups each has its own.
+  'more than 1 MB of weights': {channels: [96, 96], strides: [1, 1], height: 6, width: 5, images: 2},
+  'more than 1 MB of weights in each of two groups': {
+    channels: [192, 192],
+    strides: [1, 1],
+    groups: [1, 2],
+    height: 6,
+    width: 5,
+  },
   'after stride 2, before ReLU': {
     channels: [16, 16],
     strides: [2, 1],
