@@ -112,6 +112,7 @@ export function memoryCheckpoint(tensors: Iterable<TensorInfo>): Checkpoint {
     path: 'memory.pth',
     format: 'memory',
     tensors: new Map(Array.from(tensors, info => [info.name, info])),
+    checkUnchanged: async () => {},
     close: async () => {},
     [Symbol.asyncDispose]: async () => {},
   };

@@ -4,6 +4,8 @@ import {type FileHandle, open, stat} from 'node:fs/promises';
 export interface OpenFile extends AsyncDisposable {
   handle: FileHandle;
   size: number;
+  /** When it was written last, in nanoseconds. */
+  modified: bigint;
 }
 
 /** Opens what can be read to an end. Errors are Node's, or tell in words what is there instead of a file. */
@@ -13,5 +15,12 @@ export async function openRegularFile(path: string): Promise<OpenFile> {
   if (stats.isDirectory()) throw Object.assign(new Error(), {code: 'EISDIR'});
   if (!stats.isFile()) throw new Error('it is not a regular file');
   const handle = await open(path, 'r');
-  return {handle, size: stats.size, [Symbol.asyncDispose]: () => handle.close()};
+  try {
+    // Of what was opened: another file may have come to be at the path.
+    const {size, mtimeNs} = await handle.stat({bigint: true});
+    return {handle, size: Number(size), modified: mtimeNs, [Symbol.asyncDispose]: () => handle.close()};
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
 }

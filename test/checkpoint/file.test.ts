@@ -1,8 +1,11 @@
 import {randomBytes} from 'node:crypto';
-import {truncate, writeFile} from 'node:fs/promises';
+import {copyFile, readFile, rename, truncate, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
 import {CheckpointFile} from '../../ts/checkpoint/file.ts';
+import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
+import {openCheckpoint} from '../../ts/checkpoint/open.ts';
+import {openRegularFile} from '../../ts/files.ts';
 import {temporaryFolder} from '../folder.ts';
 
 const pageBytes = 2 ** 16;
@@ -42,9 +45,44 @@ test('what another process has cut off meanwhile is an error, for as long as it 
   for (const length of [10, pageBytes]) {
     await t.throwsAsync(file.read(2 * pageBytes, length, 'its last page'), {
       code: 'ERR_CHECKPOINT_TRUNCATED',
-      message: /but its last page ends at/,
+      message: /the file ends at byte \d+, before the end of its last page at \d+, so/,
     });
   }
   await truncate(path, 3 * pageBytes);
   t.deepEqual(await file.read(2 * pageBytes, 10, 'its last page'), Buffer.alloc(10));
+});
+
+test('a file that is replaced while it is opened has the size of one of the two', async t => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'file');
+  await writeFile(path, 'a file');
+  let isDone = false;
+  const replace = async (): Promise<void> => {
+    for (let i = 0; !isDone; i++) {
+      await writeFile(`${path}.new`, 'a file'.repeat(1 + (i % 2)));
+      await rename(`${path}.new`, path);
+    }
+  };
+  const open = async (): Promise<void> => {
+    for (let i = 0; i < 500; i++) {
+      await using file = await openRegularFile(path);
+      t.is((await file.handle.readFile()).length, file.size);
+    }
+    isDone = true;
+  };
+  await Promise.all([replace(), open()]);
+});
+
+test('a file that somebody writes to while it is read is not taken for one network', async t => {
+  const path = join(await temporaryFolder(t), 'train.safetensors');
+  await copyFile(join(import.meta.dirname, '../fixtures/checkpoints/narrow.official.safetensors'), path);
+  await using checkpoint = await openCheckpoint(path);
+  const read = async (): Promise<number> => {
+    let count = 0;
+    for await (const _ of networkFromCheckpoint(checkpoint).blocks('deploy')) count++;
+    return count;
+  };
+  t.true((await read()) > 0);
+  await writeFile(path, await readFile(path));
+  await t.throwsAsync(read, {code: 'ERR_FILE_READ', message: /somebody wrote to the file while it was read/});
 });

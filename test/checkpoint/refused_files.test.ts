@@ -143,7 +143,7 @@ test(
   refusal,
   () => cut('narrow.deploy.legacy.pth', 100),
   'ERR_CHECKPOINT_TRUNCATED',
-  /but storage \d+ ends at/,
+  /before the end of storage \d+ at/,
 );
 test(
   'a legacy file cut in a pickle',

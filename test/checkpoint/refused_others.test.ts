@@ -154,7 +154,7 @@ const tars: Case[] = [
     'a size beyond the end',
     torchTar({changes: {pickle: {size: '77777777777'}}}),
     truncated,
-    /member pickle ends at/,
+    /the end of its member pickle at/,
   ],
   ['a member twice', torchTar({changes: {tensors: {name: './pickle'}}}), corrupt, /two members pickle/],
   [
@@ -179,7 +179,7 @@ const tars: Case[] = [
     'a storage of 2^62',
     torchTar({storages: concat(one, tarStorage(5, 2n ** 62n, four))}),
     truncated,
-    /storage 0 ends at/,
+    /the end of storage 0 at/,
   ],
   [
     'a storage of -1',

@@ -48,7 +48,7 @@ const headers: [what: string, header: object | string, code: RepVGGErrorCode, me
     'fewer bytes than stated',
     x({shape: [2 ** 40], data_offsets: [0, 2 ** 42]}),
     'ERR_CHECKPOINT_TRUNCATED',
-    /its last tensor ends at 4398046511/,
+    /the end of its last tensor at 4398046511/,
   ],
   ['bytes behind the end', x({shape: [3], data_offsets: [0, 12]}), 'ERR_CHECKPOINT_CORRUPT', /bytes follow/],
   ['a type that is not supported', x({dtype: 'F8_E4M3'}), 'ERR_CHECKPOINT_UNSUPPORTED', /the type F8_E4M3/],
@@ -99,7 +99,7 @@ for (const [length, code, message] of [
   [
     500n,
     'ERR_CHECKPOINT_TRUNCATED',
-    /ends at byte \d+ but its header ends at 508, so download or copy it again\.$/,
+    /ends at byte \d+, before the end of its header at 508, so download or copy it again\.$/,
   ],
 ] as const) {
   test(

@@ -53,7 +53,7 @@ test(
   refusal,
   () => legacy(pickle(dict({x: tensor({length: two31, shape: [two31]})})), two31),
   'ERR_CHECKPOINT_TRUNCATED',
-  /storage 0 ends at 8589934\d+/,
+  /the end of storage 0 at 8589934\d+/,
 );
 test(
   'a legacy storage of another length than stated',

@@ -40,5 +40,7 @@ export interface Checkpoint extends StateDict, AsyncDisposable {
   readonly format: string;
   /** The tensors of the state dict, wrappers (`state_dict`, `model`, EMA) and `module.` prefixes removed. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** @throws {RepVGGError} ERR_FILE_READ when somebody has written to its files since it was opened */
+  checkUnchanged(): Promise<void>;
   close(): Promise<void>;
 }

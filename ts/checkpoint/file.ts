@@ -1,7 +1,7 @@
 import type {FileHandle} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
 import {fileError, invalidArgument, RepVGGError, type RepVGGErrorCode} from '../errors.ts';
-import {openRegularFile} from '../files.ts';
+import {type OpenFile, openRegularFile} from '../files.ts';
 
 /** The most bytes that one read call may ask for on every platform. */
 const maxReadBytes = 2 ** 30;
@@ -48,6 +48,8 @@ export class CheckpointFile {
   readonly #readAt: ReadAt;
   /** Null where the file is in memory. */
   readonly #handle: FileHandle | null;
+  /** When it was written last before it was opened. */
+  readonly #modified: bigint | null;
   readonly #siblings: CheckpointFile[] = [];
   /** By their number, the last used at the end. */
   readonly #pages = new Map<number, Promise<Buffer>>();
@@ -55,11 +57,12 @@ export class CheckpointFile {
   readonly #lent = new Set<Promise<unknown>>();
   #closed = false;
 
-  private constructor(path: string, size: number, readAt: ReadAt, handle: FileHandle | null) {
+  private constructor(path: string, size: number, readAt: ReadAt, opened: OpenFile | null) {
     this.path = path;
     this.size = size;
     this.#readAt = readAt;
-    this.#handle = handle;
+    this.#handle = opened?.handle ?? null;
+    this.#modified = opened?.modified ?? null;
   }
 
   /** @throws {RepVGGError} ERR_INVALID_ARGUMENT, ERR_FILE_NOT_FOUND or ERR_FILE_READ */
@@ -68,10 +71,11 @@ export class CheckpointFile {
       throw invalidArgument('path', 'the path of a checkpoint', path);
     const doing = `read checkpoint ${path}`;
     try {
-      const {handle, size} = await openRegularFile(path);
+      const opened = await openRegularFile(path);
+      const {handle, size} = opened;
       const readAt: ReadAt = async (target, length, position) =>
         (await handle.read(target, 0, length, position)).bytesRead;
-      return new CheckpointFile(path, size, readAt, handle);
+      return new CheckpointFile(path, size, readAt, opened);
     } catch (error) {
       throw fileError(doing, error);
     }
@@ -137,21 +141,48 @@ export class CheckpointFile {
    * @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED, ERR_FILE_READ or ERR_DISPOSED
    */
   async readInto(target: Uint8Array, position: number, what: string): Promise<void> {
-    this.checkEnd(position + target.length, what);
+    const end = position + target.length;
+    this.checkEnd(end, what);
     if (this.#closed) throw new RepVGGError('ERR_DISPOSED', `Checkpoint ${this.path} is closed.`);
-    if (!this.#handle || target.length > pageBytes / 2) return this.#fill(target, position, what);
+    const isSmall = this.#handle && target.length <= pageBytes / 2;
+    const count = await (isSmall ? this.#copy(target, position) : this.#fill(target, position));
+    // The size was right when the file was opened, so another process has cut it since.
+    if (count < target.length) throw this.#truncated(position + count, end, what);
+  }
+
+  /**
+   * To be called when all has been read: values of which the file has no checksums may be those of two files.
+   *
+   * @throws {RepVGGError} ERR_FILE_READ when somebody has written to the file, or to one that it names, since it was opened
+   */
+  async checkUnchanged(): Promise<void> {
+    const stats = await this.#handle?.stat({bigint: true}).catch((cause: unknown) => {
+      throw fileError(`read checkpoint ${this.path}`, cause);
+    });
+    if (stats && (stats.mtimeNs !== this.#modified || Number(stats.size) !== this.size))
+      throw this.fail(
+        'ERR_FILE_READ',
+        'somebody wrote to the file while it was read, so try again when it is complete',
+      );
+    await Promise.all(this.#siblings.map(sibling => sibling.checkUnchanged()));
+  }
+
+  /** Copies from pages. Resolves to how many bytes there were, as `#fill` does. */
+  async #copy(target: Uint8Array, position: number): Promise<number> {
     for (let done = 0; done < target.length; ) {
       const index = Math.floor((position + done) / pageBytes);
-      const page = await this.#page(index, what);
+      const page = await this.#page(index);
       const start = position + done - index * pageBytes;
       const part = page.subarray(start, start + target.length - done);
+      if (part.length === 0) return done;
       target.set(part, done);
       done += part.length;
     }
+    return target.length;
   }
 
-  #page(index: number, what: string): Promise<Buffer> {
-    const page = this.#pages.get(index) ?? this.#readPage(index, what);
+  #page(index: number): Promise<Buffer> {
+    const page = this.#pages.get(index) ?? this.#readPage(index);
     this.#pages.delete(index);
     this.#pages.set(index, page);
     for (const oldest of this.#pages.keys()) {
@@ -161,27 +192,30 @@ export class CheckpointFile {
     return page;
   }
 
-  async #readPage(index: number, what: string): Promise<Buffer> {
+  async #readPage(index: number): Promise<Buffer> {
     const start = index * pageBytes;
     const page = Buffer.allocUnsafeSlow(Math.min(pageBytes, this.size - start));
-    await this.#fill(page, start, what).catch((error: unknown) => {
-      this.#pages.delete(index); // The next one tries again.
-      throw error;
-    });
-    return page;
+    let count = 0;
+    try {
+      count = await this.#fill(page, start);
+    } finally {
+      if (count < page.length) this.#pages.delete(index); // The next one tries again.
+    }
+    return page.subarray(0, count);
   }
 
-  async #fill(target: Uint8Array, position: number, what: string): Promise<void> {
+  /** Resolves to how many bytes there were. */
+  async #fill(target: Uint8Array, position: number): Promise<number> {
     for (let done = 0; done < target.length; ) {
       const length = Math.min(target.length - done, maxReadBytes);
       const rest = done === 0 ? target : target.subarray(done);
       const bytesRead = await this.#readAt(rest, length, position + done).catch((cause: unknown) =>
         Promise.reject(fileError(`read checkpoint ${this.path}`, cause)),
       );
-      // The size was right when the file was opened, so another process has cut it since.
-      if (bytesRead === 0) throw this.#truncated(position + done, position + target.length, what);
+      if (bytesRead === 0) return done;
       done += bytesRead;
     }
+    return target.length;
   }
 
   /** The bytes from a position on; `what` names them in errors. */
@@ -215,7 +249,10 @@ export class CheckpointFile {
   }
 
   #truncated(size: number, end: number, what: string): RepVGGError {
-    return this.fail('ERR_CHECKPOINT_TRUNCATED', `the file ends at byte ${size} but ${what} ends at ${end}`);
+    return this.fail(
+      'ERR_CHECKPOINT_TRUNCATED',
+      `the file ends at byte ${size}, before the end of ${what} at ${end}`,
+    );
   }
 }
 

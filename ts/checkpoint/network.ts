@@ -42,7 +42,7 @@ export function networkFromCheckpoint(
           form,
         );
       }
-      return readBlocks(reader, structure, form === 'deploy' ? kernels : null, signal);
+      return readBlocks(checkpoint, reader, structure, form === 'deploy' ? kernels : null, signal);
     },
     async linear() {
       return linear && {weight: await reader.float32(linear.weight), bias: await reader.float32(linear.bias)};
@@ -56,7 +56,8 @@ function describeFused({blocks}: Structure): string {
   return `${fused === blocks.length ? 'all' : `${fused} of ${blocks.length}`} blocks`;
 }
 
-function readBlocks(
+async function* readBlocks(
+  checkpoint: Checkpoint,
   reader: TensorReader,
   structure: Structure,
   kernels: FusionKernels | null,
@@ -71,7 +72,8 @@ function readBlocks(
     }
   }
   const read = (block: StoredBlock): Promise<BlockParameters> => readBlock(reader, block, kernels, signal);
-  return workAhead(inTurns(), blocksAhead, read, () => {});
+  yield* workAhead(inTurns(), blocksAhead, read, () => {});
+  await checkpoint.checkUnchanged();
 }
 
 async function readBlock(

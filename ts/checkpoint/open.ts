@@ -64,7 +64,16 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
     await nextTurn(); // The pickle and what the caller does with its tensors take some milliseconds each.
     const close = (): Promise<void> => file.close();
     const {format} = container;
-    return {path: file.path, format, tensors, eps, preprocessing, close, [Symbol.asyncDispose]: close};
+    return {
+      path: file.path,
+      format,
+      tensors,
+      eps,
+      preprocessing,
+      checkUnchanged: () => file.checkUnchanged(),
+      close,
+      [Symbol.asyncDispose]: close,
+    };
   } catch (error) {
     await file.close();
     throw error;
