@@ -43,6 +43,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("countInstructions", CountInstructions);
   add("lockFile", LockFile);
   add("fuseRows", FuseRowsOf);
+  add("allFinite", AllFiniteOf);
   add("joinCrc32", JoinCrc32Of);
   add("preferHugePages", PreferHugePagesOf);
   add("release", Release);

@@ -92,6 +92,11 @@ Napi::Value FuseFileJob(const Napi::CallbackInfo& info, Executor& files) {
   return files.Post(env, std::move(job));
 }
 
+Napi::Value AllFiniteOf(const Napi::CallbackInfo& info) {
+  const auto values = info[0].As<Napi::Float32Array>();
+  return Napi::Boolean::New(info.Env(), AllFinite(values.Data(), values.ElementLength()));
+}
+
 Napi::Value Crc32Of(const Napi::CallbackInfo& info) {
   const auto bytes = info[0].As<Napi::Uint8Array>();
   const uint32_t before = info[1].As<Napi::Number>().Uint32Value();

@@ -15,6 +15,9 @@ Napi::Value FuseRowsOf(const Napi::CallbackInfo& info);
 // see engine/fuse_file.h.
 Napi::Value FuseFileJob(const Napi::CallbackInfo& info, Executor& files);
 
+// (values) -> boolean, whether all of a Float32Array are finite.
+Napi::Value AllFiniteOf(const Napi::CallbackInfo& info);
+
 // (bytes, before) -> number; see engine/crc32.h.
 Napi::Value Crc32Of(const Napi::CallbackInfo& info);
 

@@ -10,15 +10,20 @@ namespace {
 constexpr size_t kTaps = 9;
 constexpr size_t kCentre = 4;
 
+// 0 or 1, which compilers make a vector of.
+inline uint32_t IsNotFinite(float value) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return (bits & kExponent) == kExponent;
+}
+
 // Scales in double precision; true if all results are finite.
 inline __attribute__((always_inline)) bool Scale(float* values, size_t count, double scale) {
-  constexpr uint32_t kExponent = 0x7f800000;
   uint32_t bad = 0;
   for (size_t i = 0; i < count; ++i) {
     const float value = static_cast<float>(values[i] * scale);
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    bad |= (bits & kExponent) == kExponent;
+    bad |= IsNotFinite(value);
     values[i] = value;
   }
   return bad == 0;
@@ -63,6 +68,12 @@ bool FuseRows(float* target, const float* dense, const float* pointwise, const B
     finite &= ScaleBest(centres.data(), width, 1.0);
   }
   return finite;
+}
+
+bool AllFinite(const float* values, size_t count) {
+  uint32_t bad = 0;
+  for (size_t i = 0; i < count; ++i) bad |= IsNotFinite(values[i]);
+  return bad == 0;
 }
 
 }  // namespace repvgg

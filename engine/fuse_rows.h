@@ -19,4 +19,6 @@ struct BranchScales {
 bool FuseRows(float* target, const float* dense, const float* pointwise, const BranchScales& scales,
               size_t first, size_t count, size_t width);
 
+bool AllFinite(const float* values, size_t count);
+
 }  // namespace repvgg

@@ -162,6 +162,24 @@ test('a file is fused in parts; one that has become shorter, or a load that is o
   t.is(await fuse(0), null);
 });
 
+test('a number that is not finite is seen, wherever it is', t => {
+  const {allFinite} = native();
+  const extremes = [3.4028234e38, -3.4028234e38, 1e-45, -0];
+  t.true(allFinite(new Float32Array()));
+  for (let length = 1; length < 70; length++) {
+    const values = Float32Array.from({length}, (_, i) => extremes[i % 4]!);
+    t.true(allFinite(values));
+    for (const bad of [NaN, Infinity, -Infinity]) {
+      const place = 31 % length;
+      const before = values[place]!;
+      values[place] = bad;
+      t.false(allFinite(values), `${bad} at ${place} of ${length}`);
+      t.is(allFinite(values.subarray(0, place)), true);
+      values[place] = before;
+    }
+  }
+});
+
 const ownCrc32 = native().crc32;
 (ownCrc32 ? test : test.skip)('checksums are those of zlib, of bytes of any length behind any others', t => {
   const bytes = Buffer.from(new Random('crc').uniform(3000, 0, 256));

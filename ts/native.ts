@@ -256,6 +256,8 @@ export interface NativeAddon {
     width: number,
     cancel: Uint8Array,
   ): Promise<{finite: boolean; denseCrc32: number; pointwiseCrc32: number} | null>;
+  /** Whether all numbers are finite. */
+  allFinite(values: Float32Array): boolean;
   /** CRC-32 behind bytes that have `before`; null where this processor has no instructions that make it fast. */
   crc32: ((bytes: Uint8Array, before: number) => number) | null;
   /** CRC-32 of bytes that have `before`, and behind them `count` bytes that have `behind`. */

@@ -1,5 +1,6 @@
 import {RepVGGError} from '../errors.ts';
 import {unitBatchNorm} from '../fusion.ts';
+import {loadedAddon} from '../native.ts';
 import type {BatchNorm, BranchNorms, Floats, SqueezeExciteParameters} from '../network.ts';
 import {inSlices} from '../turns.ts';
 import type {BatchNormNames, BlockNames, LayerNames} from './block_names.ts';
@@ -79,7 +80,7 @@ export class TensorReader {
 
   async checkFinite(name: string, values: Floats): Promise<void> {
     await inSlices(values.length, (first, end) => {
-      if (allFinite(values, first, end)) return;
+      if (allFinite(values.subarray(first, end))) return;
       for (let i = first; i < end; i++) {
         if (!Number.isFinite(values[i]!))
           throw this.#badValue(name, 'finite float32 numbers', `${values[i]} at index ${i}`);
@@ -105,16 +106,11 @@ function isZero(values: Floats): boolean {
   return values.every(value => value === 0);
 }
 
-/** Whether all numbers from `first` to before `end` are finite. */
-function allFinite(values: Floats, first: number, end: number): boolean {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  let i = first;
-  for (; i + 3 < end; i += 4) {
-    a += values[i]! * 0;
-    b += values[i + 1]! * 0;
-    c += values[i + 2]! * 0;
-    d += values[i + 3]! * 0;
-  }
-  for (; i < end; i++) a += values[i]! * 0;
-  return a + b + c + d === 0;
+/** By the addon in a tenth of the time, where it has been loaded. */
+function allFinite(values: Floats): boolean {
+  const addon = loadedAddon();
+  if (addon && values instanceof Float32Array) return addon.allFinite(values);
+  let sum = 0;
+  for (const value of values) sum += value * 0;
+  return sum === 0;
 }
