@@ -19,32 +19,44 @@ const run = (command: string, ...args: string[]): string =>
 
 run('cmake', '-S', source, '-B', build);
 run('cmake', '--build', build, '--parallel', '2');
-const program = path.join(build, 'emulator_tests');
-const names = run(program, '--list')
-  .trim()
-  .split('\n')
-  .map(line => JSON.parse(line) as string);
 
-const waiting = new Map<string, (outcome: Outcome) => void>();
-const outcomes = new Map(
-  names.map(name => [name, new Promise<Outcome>(resolve => waiting.set(name, resolve))] as const),
-);
-const child = spawn(program, {stdio: ['ignore', 'pipe', 'inherit']});
-createInterface(child.stdout).on('line', line => {
-  const outcome = JSON.parse(line) as Outcome;
-  waiting.get(outcome.name)?.(outcome);
-});
-child.on('exit', (code, signal) => {
-  for (const [name, resolve] of waiting) {
-    resolve({name, ok: false, ms: 0, detail: `The emulator ended with ${signal ?? code} before this case.`});
-  }
-});
+/** Tests that need a GPU have layers that are large for the emulator. */
+const isWhole = process.env.REPVGG_EMULATOR === 'whole';
+addCases('emulator_tests', []);
+addCases('emulated_gpu_tests', [isWhole ? 'small layers' : 'small layers: fp16, 32 to 64', 'head: ']);
 
-for (const name of names) {
-  test(name, async t => {
-    t.timeout(600_000);
-    const outcome = await outcomes.get(name);
-    t.true(outcome?.ok, outcome?.detail);
-    t.log(`${outcome?.ms} ms${outcome?.detail ? `, ${outcome.detail}` : ''}`);
+/** A test for each case of a program whose name has one of these parts; all, where there are none. */
+function addCases(name: string, parts: string[]): void {
+  const program = path.join(build, name);
+  const cases = run(program, '--list', ...parts)
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line) as string);
+  const waiting = new Map<string, (outcome: Outcome) => void>();
+  const outcomes = new Map(
+    cases.map(name => [name, new Promise<Outcome>(resolve => waiting.set(name, resolve))] as const),
+  );
+  const child = spawn(program, parts, {stdio: ['ignore', 'pipe', 'inherit']});
+  createInterface(child.stdout).on('line', line => {
+    const outcome = JSON.parse(line) as Outcome;
+    waiting.get(outcome.name)?.(outcome);
   });
+  child.on('exit', (code, signal) => {
+    for (const [name, resolve] of waiting) {
+      resolve({
+        name,
+        ok: false,
+        ms: 0,
+        detail: `The emulator ended with ${signal ?? code} before this case.`,
+      });
+    }
+  });
+  for (const one of cases) {
+    test(`${name}: ${one}`, async t => {
+      t.timeout(600_000);
+      const outcome = await outcomes.get(one);
+      t.true(outcome?.ok, outcome?.detail);
+      t.log(`${outcome?.ms} ms${outcome?.detail ? `, ${outcome.detail}` : ''}`);
+    });
+  }
 }

@@ -136,8 +136,9 @@ cudaError_t cudaGetDevice(int* device) {
 }
 
 // Few, so that persistent kernels have several tiles to do.
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = 3;
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  const bool is_hopper = attribute == cudaDevAttrComputeCapabilityMajor;
+  *value = is_hopper ? 9 : attribute == cudaDevAttrComputeCapabilityMinor ? 0 : 3;
   return cudaSuccess;
 }
 

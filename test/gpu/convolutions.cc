@@ -186,7 +186,7 @@ TEST("stem: every precision, 224 x 224 and an odd size") {
       const size_t bytes = layer.expected().size() * cuda::ElementSize(precision);
       const cuda::DeviceMemory out = cuda::AllocateDevice(bytes);
       cuda::Check(LaunchStem(layer.To(out.get()), precision, nullptr), "launching");
-      cuda::Check(cudaDeviceSynchronize(), "running the stem");
+      cuda::Check(cudaStreamSynchronize(nullptr), "running the stem");
       ExpectWithin(
           emulator::Compare(Decode(Download<unsigned char>(out, bytes), precision), layer.expected()),
           emulator::DirectBound(precision));
@@ -222,9 +222,9 @@ void RunFirstTwo(const FirstLayer& first, int channels, Precision precision) {
   std::vector<unsigned char> got[2];
   for (int i = 0; i < 2; ++i) {
     if (i == 1) Say("running", candidates[i].name);
-    cuda::Check(cudaMemset(out.get(), 0xff, bytes), "poisoning");
+    cuda::Check(cudaMemsetAsync(out.get(), 0xff, bytes, nullptr), "poisoning");
     cuda::Check(LaunchConvolution(layer, precision, candidates[i], nullptr), "launching");
-    cuda::Check(cudaDeviceSynchronize(), "running the first two layers");
+    cuda::Check(cudaStreamSynchronize(nullptr), "running the first two layers");
     got[i] = Download<unsigned char>(out, bytes);
   }
   const Distance distance = emulator::Compare(Decode(got[1], precision), problem.expected);
