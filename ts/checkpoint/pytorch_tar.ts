@@ -1,3 +1,12 @@
+import {
+  isTarHeader,
+  isZeroBlock,
+  tarBlockBytes,
+  tarBlocksOf,
+  tarField,
+  tarNumber,
+  tarText,
+} from '../tar_header.ts';
 import {ByteWindow} from './byte_window.ts';
 import type {StateDict} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
@@ -7,7 +16,6 @@ import {elementTypes, Storage, TensorView} from './storage.ts';
 import {pickleRules, storageType} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 
-const blockBytes = 512;
 /** Members of the tar; PyTorch wrote four. */
 const maxMembers = 64;
 
@@ -43,33 +51,21 @@ export async function readPyTorchTar(file: CheckpointFile): Promise<StateDict> {
 async function findMembers(file: CheckpointFile): Promise<Map<string, {start: number; size: number}>> {
   const members = new Map<string, {start: number; size: number}>();
   let position = 0;
-  while (position + blockBytes <= file.size) {
-    const header = await file.read(position, blockBytes, 'a header of its tar');
-    if (header.every(byte => byte === 0)) break;
-    const [name, size] = [field(header, 0, 100), octal(header, 124, 12)];
-    // The sum of all bytes of the header, with spaces in place of the sum itself.
-    const sum = header.reduce((total, byte, at) => total + (at >= 148 && at < 156 ? 32 : byte), 0);
-    if (octal(header, 148, 8) !== sum || size === undefined)
-      throw corrupt(file, 'a header of its tar is damaged');
-    const start = position + blockBytes;
+  while (position + tarBlockBytes <= file.size) {
+    const header = await file.read(position, tarBlockBytes, 'a header of its tar');
+    if (isZeroBlock(header)) break;
+    const [name, size] = [tarText(header, tarField.name), tarNumber(header, tarField.size)];
+    if (!isTarHeader(header) || Number.isNaN(size)) throw corrupt(file, 'a header of its tar is damaged');
+    const start = position + tarBlockBytes;
     file.checkEnd(start + size, `its member ${printable(name)}`);
     // "./pickle" where the tar was packed again by hand.
     const short = name.replace(/^\.\//, '');
     if (members.has(short)) throw corrupt(file, `its tar has two members ${printable(short)}`);
     if (members.size === maxMembers) throw corrupt(file, `its tar has more than ${maxMembers} members`);
     members.set(short, {start, size});
-    position = start + Math.ceil(size / blockBytes) * blockBytes;
+    position = start + tarBlocksOf(size);
   }
   return members;
-}
-
-function field(header: Buffer, start: number, length: number): string {
-  return header.toString('latin1', start, start + length).replace(/\0.*$/s, '');
-}
-
-function octal(header: Buffer, start: number, length: number): number | undefined {
-  const text = field(header, start, length).trim();
-  return /^[0-7]{1,11}$/.test(text) ? Number.parseInt(text, 8) : undefined;
 }
 
 async function readStorages(

@@ -1,8 +1,8 @@
 import {isImage} from '../encoded_image.ts';
+import {isTarHeader, tarBlockBytes} from '../tar_header.ts';
 import type {SourceFormat} from './options.ts';
 import {peek} from './read_stream.ts';
 import {imageColumns} from './table.ts';
-import {isTarHeader, tarBlockBytes} from './tar_members.ts';
 
 /**
  * Standard input, and what it looks like: a tar, an image, Parquet, JSON, a table whose first line has two columns or more and one of

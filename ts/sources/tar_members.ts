@@ -1,3 +1,12 @@
+import {
+  isTarHeader,
+  isZeroBlock,
+  tarBlockBytes,
+  tarBlocksOf,
+  tarField,
+  tarNumber,
+  tarText,
+} from '../tar_header.ts';
 import {ByteReader} from './byte_reader.ts';
 
 /** What a tar has under one name. */
@@ -15,23 +24,9 @@ export interface Member {
 /** A sparse file of GNU tar is stored without its zeros, and a list of where they were. */
 type Kind = 'file' | 'directory' | 'link' | 'sparse' | 'other';
 
-export const tarBlockBytes = 512;
 /** Of a long name, or of the records before a member. */
 const mostRecordBytes = 2 ** 20;
-const padded = (size: number): number => Math.ceil(size / tarBlockBytes) * tarBlockBytes;
-
-/** Where things are in a header: [first byte, bytes]. */
-const at = {
-  name: [0, 100],
-  size: [124, 12],
-  checksum: [148, 8],
-  type: [156, 1],
-  target: [157, 100],
-  magic: [257, 6],
-  prefix: [345, 155],
-  /** Of a sparse file: whether a block with more of its list follows. */
-  isExtended: [482, 1],
-} as const;
+/** In a block with more of a sparse file's list: whether another one follows. */
 const isExtendedInBlock = 504;
 
 const kinds: Readonly<Record<string, Kind>> = {
@@ -60,9 +55,9 @@ export async function* readMembers(stream: AsyncIterable<Uint8Array>): AsyncGene
   try {
     for (;;) {
       const header = await takeAll(bytes, tarBlockBytes);
-      if (isZero(header)) break;
-      const type = text(header, ...at.type) || '\0';
-      const stored = number(header, ...at.size);
+      if (isZeroBlock(header)) break;
+      const type = tarText(header, tarField.type) || '\0';
+      const stored = tarNumber(header, tarField.size);
       if (!isTarHeader(header) || Number.isNaN(stored)) throw new Error('one of its headers is damaged');
       if (type === 'x' || type === 'g') {
         const records = await takeRecords(bytes, stored);
@@ -71,13 +66,13 @@ export async function* readMembers(stream: AsyncIterable<Uint8Array>): AsyncGene
       }
       if (type === 'L' || type === 'K') {
         const long = await takeRecords(bytes, stored);
-        own.set(type === 'L' ? 'path' : 'linkpath', text(long, 0, long.length));
+        own.set(type === 'L' ? 'path' : 'linkpath', tarText(long, [0, long.length]));
         continue;
       }
       const records = new Map([...forAll, ...own]);
       own = new Map();
       const member = toMember(header, type, stored, records);
-      if (type === 'S' && header[at.isExtended[0]]! > 0)
+      if (type === 'S' && header[tarField.isExtended[0]]! > 0)
         while ((await takeAll(bytes, tarBlockBytes))[isExtendedInBlock]! > 0);
       let reading: Promise<Buffer> | undefined;
       const read = (): Promise<Buffer> => {
@@ -86,7 +81,7 @@ export async function* readMembers(stream: AsyncIterable<Uint8Array>): AsyncGene
       };
       yield {...member, read};
       const taken = await reading; // Throws again what stood in its way: nothing can be read behind it.
-      const left = padded(member.size) - (taken?.length ?? 0);
+      const left = tarBlocksOf(member.size) - (taken?.length ?? 0);
       if ((await bytes.skip(left)) < left) throw cutShort();
     }
     await checkEnd(bytes);
@@ -101,8 +96,8 @@ function toMember(
   stored: number,
   records: ReadonlyMap<string, string>,
 ): Omit<Member, 'read'> {
-  const prefix = text(header, ...at.magic) === 'ustar' ? text(header, ...at.prefix) : '';
-  const short = text(header, ...at.name);
+  const prefix = tarText(header, tarField.magic) === 'ustar' ? tarText(header, tarField.prefix) : '';
+  const short = tarText(header, tarField.name);
   const path = records.get('path') ?? (prefix === '' ? short : `${prefix}/${short}`);
   const isSparse = [...records.keys()].some(key => key.startsWith('GNU.sparse.'));
   const kind = isSparse ? 'sparse' : path.endsWith('/') ? 'directory' : (kinds[type] ?? 'file');
@@ -110,7 +105,7 @@ function toMember(
   return {
     name: records.get('GNU.sparse.name') ?? path,
     kind,
-    target: records.get('linkpath') ?? text(header, ...at.target),
+    target: records.get('linkpath') ?? tarText(header, tarField.target),
     size: kind === 'file' || kind === 'sparse' ? (/^\d{1,15}$/.test(size) ? Number(size) : stored) : 0,
   };
 }
@@ -122,7 +117,7 @@ async function checkEnd(bytes: ByteReader): Promise<void> {
     block.length > 0;
     block = await bytes.take(tarBlockBytes)
   ) {
-    if (!isZero(block)) throw new Error('there is something behind its end, perhaps a second tar');
+    if (!isZeroBlock(block)) throw new Error('there is something behind its end, perhaps a second tar');
   }
 }
 
@@ -136,7 +131,7 @@ const cutShort = (): Error => new Error('it is cut short');
 
 async function takeRecords(bytes: ByteReader, size: number): Promise<Buffer> {
   if (size > mostRecordBytes) throw new Error('what it says of a member is too long');
-  return (await takeAll(bytes, padded(size))).subarray(0, size);
+  return (await takeAll(bytes, tarBlocksOf(size))).subarray(0, size);
 }
 
 /** Of pax: "27 path=some/long/name.jpg\n", the length being that of the whole record. */
@@ -151,31 +146,4 @@ function* parseRecords(records: Buffer): Generator<[key: string, value: string]>
     yield [record.slice(0, equals), record.slice(equals + 1)];
     start = end;
   }
-}
-
-/** Whether a block has the sum of its own bytes, as the headers of tars have. */
-export function isTarHeader(block: Buffer): boolean {
-  const [first, count] = at.checksum;
-  let sum = count * 0x20; // It counts as blanks itself.
-  for (const [i, byte] of block.entries()) if (i < first || i >= first + count) sum += byte;
-  return block.length === tarBlockBytes && number(block, first, count) === sum;
-}
-
-/** In octal digits, or where these are too few, in base 256 behind a byte of 0x80. NaN where it is none. */
-function number(header: Buffer, start: number, length: number): number {
-  if (header[start]! === 0x80) {
-    const value = BigInt(`0x${header.toString('hex', start + 1, start + length)}`);
-    if (value <= Number.MAX_SAFE_INTEGER) return Number(value);
-  }
-  const digits = text(header, start, length).trim();
-  return /^[0-7]*$/.test(digits) ? Number.parseInt(digits || '0', 8) : Number.NaN;
-}
-
-function text(bytes: Buffer, start: number, length: number): string {
-  const end = bytes.subarray(start, start + length).indexOf(0);
-  return bytes.toString('utf8', start, start + (end < 0 ? length : end));
-}
-
-function isZero(block: Buffer): boolean {
-  return block.every(byte => byte === 0);
 }
