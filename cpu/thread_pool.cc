@@ -104,8 +104,8 @@ void ThreadPool::RunShare(int index) {
   if (begin >= end) return;
   try {
     (*body_)({begin, end, index});
-  } catch (
-      ...) {  // Others may be working yet, and with what the caller has: it is thrown once they are done.
+  } catch (...) {
+    // Others may be working yet, and with what the caller has: it is thrown once they are done.
     std::lock_guard lock(mutex_);
     error_ = std::current_exception();
   }
