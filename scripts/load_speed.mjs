@@ -46,6 +46,10 @@ const peaks = {
   'load auto 1': 'RepVGG.load, batch size 1',
   'load auto 32': 'RepVGG.load, batch size 32',
 };
+process.stdout.on('error', error => {
+  if (error.code === 'EPIPE') process.exit(); // The reader has gone, as with `| head`.
+  throw error;
+});
 const [source] = positionals;
 if (source === undefined) throw new Error('usage: node scripts/load_speed.mjs CHECKPOINT [--rounds 9]');
 if (values.peak !== undefined) await printPeak(source, values.peak);

@@ -181,8 +181,9 @@ test('rows are not added to those of another source, option or model', async t =
   const broken = (): never => {
     throw new Error('the source broke');
   };
-  await t.throwsAsync(scoreToFile(model, records(30, broken), path, {topK: 2, settings: {source: 'a'}}));
-  const resume = {topK: 2, settings: {source: 'a'}, resume: true};
+  const settings = {source: 'a', format: 'list'};
+  await t.throwsAsync(scoreToFile(model, records(30, broken), path, {topK: 2, settings}));
+  const resume = {topK: 2, settings, resume: true};
   async function* others(): AsyncGenerator<ScoreInput> {
     yield {id: 'x', image: raw(0)};
     yield* records(40);
@@ -197,15 +198,23 @@ test('rows are not added to those of another source, option or model', async t =
   });
   await t.throwsAsync(scoreToFile(model, records(40), path, {...resume, topK: 3}), {
     code: 'ERR_RESUME',
-    message: /its rows were made with topK 2 and not 3/,
+    message: /it was started with topK 2, not with topK 3/,
   });
-  await t.throwsAsync(scoreToFile(model, records(40), path, {...resume, settings: {source: 'b'}}), {
-    message: /made with source "a" and not "b"; remove .*\.partial\.json to begin again/,
-  });
+  for (const [changed, message] of [
+    [{source: 'b'}, /started with source "a", not with source "b"; remove .*\.partial\.json to begin again/],
+    [{format: 'csv'}, /started with format "list", not with format "csv"/],
+    [{format: undefined}, /started with format "list", not without format/],
+    [{eps: 0.1}, /started without eps, not with eps 0\.1/],
+  ] as const) {
+    const options = {...resume, settings: {...settings, ...changed}};
+    await t.throwsAsync(scoreToFile(model, records(40), path, options), {code: 'ERR_RESUME', message});
+  }
   await using renamed = await RepVGG.load('digits', {device: 'cpu', labels: [...'abcdefghij']});
-  await t.throwsAsync(scoreToFile(renamed, records(40), path, resume), {message: /made with labels/});
+  await t.throwsAsync(scoreToFile(renamed, records(40), path, resume), {message: /started with labels /});
   await using other = await RepVGG.load('digits', {device: 'cpu', preprocessing: {resize: 40}});
-  await t.throwsAsync(scoreToFile(other, records(40), path, resume), {message: /made with preprocessing/});
+  await t.throwsAsync(scoreToFile(other, records(40), path, resume), {
+    message: /started with preprocessing\.\w+ /,
+  });
 });
 
 test('an output that is there stays until the new one is complete', async t => {
@@ -347,6 +356,11 @@ test('an output that cannot be is refused before the work', async t => {
     const refused = {code: 'ERR_FILE_WRITE', message} as const;
     await t.throwsAsync(scoreToFile(model, source(), join(folder, name)), refused);
   }
+  // FILE.partial.json would be longer than a name can be.
+  await t.throwsAsync(scoreToFile(model, source(), join(folder, `${'x'.repeat(240)}.csv`)), {
+    code: 'ERR_FILE_WRITE',
+    message: /its name is longer than this file system allows/,
+  });
   const list = join(folder, 'list.csv');
   await t.throwsAsync(scoreToFile(model, openSource(list), list), {code: 'ERR_INVALID_ARGUMENT'});
   t.is(await readFile(list, 'utf8'), 'path\n');

@@ -58,11 +58,7 @@ export async function scoreToFile(
   checkSignal(stop, 'stop');
   await checkNotSource(path, source);
   await format.check?.(); // Before the work, not after it.
-  const journal = await Journal.open(
-    path,
-    {...settings, ...settingsOf(model, score), format: format.name},
-    resume,
-  );
+  const journal = await Journal.open(path, {...settings, ...settingsOf(model, score)}, resume);
   if (journal === 'complete') return {...nothing, complete: true, alreadyComplete: true, failedInFile: 0};
   await using _ = journal;
   const skip = skipWritten(journal.marker, path);

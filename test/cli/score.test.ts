@@ -111,7 +111,7 @@ test('failed rows of runs before make the exit code 1, and a complete output is 
   t.is((await rowsOf(join(folder, 'out.ndjson'))).length, 21);
   const again = await repvgg(args, {stdin: ''});
   t.is(again.code, 0);
-  t.regex(again.stderr, /out\.ndjson is complete already: nothing was done/);
+  t.regex(again.stderr, /out\.ndjson is already complete: nothing was done/);
 });
 
 test('an output that would replace the source, a column that is not there', async t => {
@@ -121,16 +121,16 @@ test('an output that would replace the source, a column that is not there', asyn
   const run = (...args: string[]) => repvgg(['score', 'list.csv', ...options, ...args], {cwd: folder});
   const same = await run('-o', './list.csv');
   t.is(same.code, 2);
-  t.regex(same.stderr, /Expected a file that the source does not consist of for the output/);
+  t.regex(same.stderr, /Cannot write .*list\.csv: it is part of the source/);
   const misspelt = await run('-o', 'out.csv', '--fields', 'skuu');
   t.is(misspelt.code, 3);
-  t.regex(misspelt.stderr, /expected a column skuu but its columns are path, sku/);
+  t.regex(misspelt.stderr, /expected a column named skuu but its columns are path, sku/);
   const piped = await repvgg(['score', '-', ...options, '-o', 'list.csv'], {
     cwd: folder,
     stdinFile: join(folder, 'list.csv'),
   });
   t.is(piped.code, 2, piped.stderr);
-  t.regex(piped.stderr, /Expected a file that the source does not consist of for the output/);
+  t.regex(piped.stderr, /Cannot write .*list\.csv: it is part of the source/);
   t.is(await readFile(join(folder, 'list.csv'), 'utf8'), text);
   t.deepEqual(await readdir(folder), ['list.csv']);
 });
@@ -141,7 +141,7 @@ test('fields that no record has: refused where they cannot be, else a warning an
     repvgg(['score', source, ...options, '-k', '1', ...args], {cwd: folder});
   const refused = await run(digits.images, '--fields', 'sku', '-o', 'out.csv');
   t.deepEqual([refused.code, refused.stdout], [3, '']);
-  t.regex(refused.stderr, /expected a field sku but a folder has only label\. \(ERR_SOURCE\)/);
+  t.regex(refused.stderr, /expected a field named sku but a folder has only label\. \(ERR_SOURCE\)/);
   const images = (await readdir(digits.images)).map(name => join(digits.images, name));
   const lines = (many: number, width: string) =>
     Array.from({length: many}, (_, i) => JSON.stringify({id: `${i}`, image: images[i % 360], [width]: 1}));
@@ -162,6 +162,34 @@ test('fields that no record has: refused where they cannot be, else a warning an
         'repvgg: rows with an error in out.ndjson: 1\n',
     ],
   );
+});
+
+test('a source without records: no rows, and a warning; a folder without images is an error', async t => {
+  const folder = await temporaryFolder(t);
+  const run = (...args: string[]) => repvgg(['score', ...args, ...options], {cwd: folder, stdin: ''});
+  await writeFile(join(folder, 'empty.txt'), '\n');
+  const warning = (source: string): string =>
+    `repvgg: warning: ${source} has no records, so the output has no rows.\n`;
+  t.deepEqual(await run('empty.txt'), {code: 0, stdout: '', stderr: warning('empty.txt')});
+  t.deepEqual(await run('-'), {code: 0, stdout: '', stderr: warning('standard input')});
+  const written = await run('empty.txt', '-o', 'out.csv');
+  t.deepEqual([written.code, written.stderr], [0, warning('empty.txt')]);
+  t.regex(await readFile(join(folder, 'out.csv'), 'utf8'), /^id,.*\r\n$/);
+  const again = await run('empty.txt', '-o', 'out.csv', '--resume');
+  t.regex(again.stderr, /^repvgg: out\.csv is already complete: .*\n$/);
+  await mkdir(join(folder, 'empty'));
+  t.is((await run('empty')).code, 3);
+});
+
+test('--fields takes each name once, and none that is empty', async t => {
+  const folder = await temporaryFolder(t);
+  await writeFile(join(folder, 'list.csv'), `path,sku\n${photos[0]},1\n`);
+  const run = (...args: string[]) => repvgg(['score', 'list.csv', ...args, ...options], {cwd: folder});
+  t.is((await run('--fields', 'sku, sku', '-o', 'out.csv')).code, 0);
+  t.regex(await readFile(join(folder, 'out.csv'), 'utf8'), /^id,fields\.sku,label,/);
+  const empty = await run('--fields', 'sku,');
+  t.deepEqual([empty.code, empty.stdout], [2, '']);
+  t.regex(empty.stderr, /Expected names separated by commas/);
 });
 
 test('a disk that is full: the error says so, what was saved stays, and --resume goes on', async t => {

@@ -80,7 +80,7 @@ test('Parquet: bytes beside a path that need not be unique, ids of other types, 
   for (const fields of [['with'], ['label']]) {
     await t.throwsAsync(all(file, {fields}), {
       code: 'ERR_SOURCE',
-      message: /expected a column (with|label) but its columns are image, time, hash, wide/,
+      message: /expected a column named (with|label) but its columns are image, time, hash, wide/,
     });
   }
 });

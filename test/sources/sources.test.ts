@@ -178,7 +178,7 @@ test('a line that is too long to be held is the error of its own row', async t =
   }
 });
 
-test('fields that a source cannot have are refused before its first record', async t => {
+test('fields and columns that a source cannot have are refused before its first record', async t => {
   const root = await temporaryFolder(t);
   await mkdir(join(root, 'cat'));
   await writeFile(join(root, 'cat', 'a.jpg'), '');
@@ -187,14 +187,25 @@ test('fields that a source cannot have are refused before its first record', asy
   t.like(await all(root, {fields: ['label']}), [{label: 'cat'}]);
   const refused = (source: string, fields: string[], message: RegExp) =>
     t.throwsAsync(all(join(root, source), {fields}), {code: 'ERR_SOURCE', message}, source);
-  await refused('.', ['label', 'sku'], /expected a field sku but a folder has only label\.$/);
-  await refused('cat/a.jpg', ['label'], /expected a field label but an image has none\.$/);
-  await refused('list.txt', ['sku'], /expected a field sku but a list has none\.$/);
+  await refused('.', ['label', 'sku'], /expected a field named sku but a folder has only label\.$/);
+  await refused('cat/a.jpg', ['label'], /expected a field named label but an image has none\.$/);
+  await refused('list.txt', ['sku'], /expected a field named sku but a list has none\.$/);
   await refused(
     'list.csv',
     ['sku'],
-    /expected a column sku but its columns are path, 0, .*, 18 and 80 more\.$/,
+    /expected a column named sku but its columns are path, 0, .*, 18 and 80 more\.$/,
   );
+  const packed = join(root, 'a.tar');
+  await writeFile(packed, await packTar([member('a.jpg', '')]));
+  for (const [source, name, kind] of [
+    [root, 'imageColumn', 'a folder'],
+    [join(root, 'cat/a.jpg'), 'idColumn', 'an image'],
+    [join(root, 'list.txt'), 'labelColumn', 'a list'],
+    [packed, 'idColumn', 'a tar'],
+  ] as const) {
+    const message = `Cannot read source ${source}: expected a column named sku but ${kind} has no columns.`;
+    await t.throwsAsync(all(source, {[name]: 'sku'}), {code: 'ERR_SOURCE', message});
+  }
 });
 
 test('NDJSON: ids, labels and fields; a bad line is the error of its own row', async t => {
@@ -216,7 +227,7 @@ test('NDJSON: ids, labels and fields; a bad line is the error of its own row', a
   t.like(records[2], {id: `${file}:4`, message: `Cannot read ${file}:4: expected a JSON object.`});
   t.like(records[3], {id: 'https://example.com/b.jpg', image: new URL('https://example.com/b.jpg')});
   t.like(records[4], {id: `${file}:6`, code: 'ERR_SOURCE'});
-  t.regex(records[4]!.message!, /expected a column one of image, .* but its columns are id, caption/);
+  t.regex(records[4]!.message!, /expected a column named image, .* but its columns are id, caption/);
   t.like(records[5], {id: 'y', message: `Expected a path, a URL or bytes in column image of ${file}:7.`});
 });
 
@@ -264,7 +275,7 @@ test('CSV and TSV: quotes, chosen columns; a row of another length is the error 
   ]);
   await t.throwsAsync(all(csv), {
     code: 'ERR_SOURCE',
-    message: `Cannot find the images of ${csv}: expected a column one of image, path, file, filename, url, uri but its columns are photo, name, kind.`,
+    message: `Cannot find the images of ${csv}: expected a column named image, path, file, filename, url, uri but its columns are photo, name, kind.`,
   });
   await writeFile(csv, 'path,id,name,name,id\nx.jpg,1,a,b,2\n');
   await t.throwsAsync(all(csv), {code: 'ERR_SOURCE', message: /two of its columns are called id\.$/});
@@ -273,6 +284,25 @@ test('CSV and TSV: quotes, chosen columns; a row of another length is the error 
   const tsv = join(root, 'list.tsv');
   await writeFile(tsv, 'path\tid\nx.jpg\t1\n');
   t.deepEqual(await all(tsv), [{id: '1', image: join(root, 'x.jpg'), fields: {}}]);
+});
+
+test('the columns of image, id and label are fields too where they are asked for', async t => {
+  const file = join(await temporaryFolder(t), 'list.csv');
+  await writeFile(file, 'path,id,kind,width\nx.jpg,1,cat,3\n');
+  const fieldsOf = async (fields?: string[]): Promise<unknown> =>
+    (await all(file, {labelColumn: 'kind', fields}))[0]!.fields;
+  t.deepEqual(await fieldsOf(), {width: '3'});
+  t.deepEqual(await fieldsOf(['path', 'id', 'kind']), {width: '3', path: 'x.jpg', id: '1', kind: 'cat'});
+});
+
+test('a row whose image is missing keeps its label and fields', async t => {
+  const file = join(await temporaryFolder(t), 'list.csv');
+  await writeFile(file, 'path,label,sku\n,cat,12\n');
+  for await (const record of openSource(file)) {
+    t.true('error' in record);
+    t.like(record, {label: 'cat', fields: {sku: '12'}});
+  }
+  t.plan(2);
 });
 
 test('names and rows that are not UTF-8 are errors of their own rows', async t => {

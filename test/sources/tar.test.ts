@@ -74,7 +74,7 @@ test('tar: images that differ behind the first dot of their names are all there,
   );
 });
 
-test('tar: links that are called like images are errors of their own rows, since nothing follows them', async t => {
+test('tar: links are not followed: those to images, labels and fields are errors of their rows', async t => {
   const file = join(await temporaryFolder(t), 'a.tar');
   const link = (name: string, type: 'link' | 'symlink'): TarEntry => ({
     header: {name, type, linkname: 'a.jpg', size: 0},
@@ -84,6 +84,8 @@ test('tar: links that are called like images are errors of their own rows, since
     link('b.jpg', 'link'),
     link('c.cls', 'link'),
     link('d.jpg', 'symlink'),
+    member('e.jpg', 'e'),
+    link('e.json', 'link'),
   ];
   await writeFile(file, await packTar(members));
   t.deepEqual(
@@ -91,7 +93,9 @@ test('tar: links that are called like images are errors of their own rows, since
     [
       ['a.jpg', undefined],
       ['b.jpg', 'Cannot read TAR/b.jpg: it is a link to a.jpg.'],
+      ['c.cls', 'Cannot read TAR/c.cls: it is a link to a.jpg.'],
       ['d.jpg', 'Cannot read TAR/d.jpg: it is a link to a.jpg.'],
+      ['e.jpg', 'Cannot read TAR/e.json: it is a link to a.jpg.'],
     ],
   );
 });

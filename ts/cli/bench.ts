@@ -22,6 +22,7 @@ import {
   exitCode,
   formOption,
   jsonOption,
+  list,
   parseDevice,
   positiveInteger,
   positiveNumber,
@@ -94,11 +95,6 @@ export function addBench(program: Command): void {
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(bench);
-}
-
-/** What is named twice is measured once. */
-function list(value: string): string[] {
-  return distinct(value.split(',').map(item => item.trim()));
 }
 
 function distinct<Value>(values: readonly Value[]): Value[] {

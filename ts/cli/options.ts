@@ -21,9 +21,11 @@ export function endsIn(ending: string): (value: string) => string {
   };
 }
 
-/** "a,b" as ["a", "b"]. */
+/** The distinct names in "a,b". */
 export function list(value: string): string[] {
-  return value.split(',').map(name => name.trim());
+  const names = value.split(',').map(name => name.trim());
+  if (names.includes('')) throw new InvalidArgumentError('Expected names separated by commas.');
+  return [...new Set(names)];
 }
 
 export function positiveNumber(value: string): number {

@@ -6,7 +6,6 @@ import type {RepVGG} from '../model.ts';
 import {count} from '../plain_text.ts';
 import type {ScoreOptions, ScoreSummary} from '../score.ts';
 import type {SourceOptions} from '../sources/options.ts';
-import {FieldCheck} from './field_check.ts';
 import {Interruption} from './interruption.ts';
 import {loadModel} from './load.ts';
 import {
@@ -23,6 +22,7 @@ import {
 } from './options.ts';
 import {oneLine, print} from './output.ts';
 import {ScoreProgress} from './score_progress.ts';
+import {ScoreWarnings} from './score_warnings.ts';
 
 interface Flags extends NetworkFlags, SourceFlags {
   output: string;
@@ -100,21 +100,24 @@ async function score(source: string, flags: Flags, command: Command): Promise<vo
     ...{topK, fields, timing, concurrency, fetchTimeout},
   };
   await using model = await loadModel(checkpointFile, load);
-  const job = {source, checkpoint: checkpointFile, eps: load.eps, output, resume: resume === true};
+  const {eps, winograd, calibration} = load;
+  const network = {eps, winograd, calibration};
+  const job = {source, checkpoint: checkpointFile, network, output, resume: resume === true};
   await run(model, job, sourceOptions, scoreOptions);
 }
 
 interface Job {
   source: string;
   checkpoint: string;
-  eps: number | undefined;
+  /** Options of the network that change its results and that the loaded model does not have. */
+  network: Record<string, unknown>;
   output: string;
   resume: boolean;
 }
 
 async function run(
   model: RepVGG,
-  {source, checkpoint, eps, output, resume}: Job,
+  {source, checkpoint, network, output, resume}: Job,
   sourceOptions: SourceOptions,
   scoreOptions: ScoreOptions,
 ): Promise<void> {
@@ -122,10 +125,10 @@ async function run(
   using interruption = new Interruption();
   using progress = new ScoreProgress(source, sourceOptions, output);
   const records = openSource(source, sourceOptions);
-  const check = new FieldCheck();
+  const warnings = new ScoreWarnings(source);
   const onProgress = (summary: Readonly<ScoreSummary>): void => {
     progress.show(summary);
-    check.during(summary);
+    warnings.during(summary);
   };
   let complete = true;
   let failed = 0;
@@ -137,18 +140,17 @@ async function run(
     }
     complete = !interruption.stop.aborted;
     failed = scores.summary.failed;
-    check.atEnd(scores.summary);
+    if (complete) warnings.atEnd(scores.summary);
   } else {
-    const settings = {source, ...sourceOptions, checkpoint: await hashOf(checkpoint), eps};
+    const settings = {source, ...sourceOptions, checkpoint: await hashOf(checkpoint), ...network};
     const options = {...scoreOptions, resume, settings, stop: interruption.stop, onProgress};
     const result = await scoreToFile(model, records, output, options);
     ({complete, failedInFile: failed} = result);
-    check.atEnd(result);
     if (result.alreadyComplete) {
       console.error(
-        oneLine(`${output} is complete already: nothing was done (without --resume it is written anew).`),
+        oneLine(`repvgg: ${output} is already complete: nothing was done (omit --resume to write it again).`),
       );
-    }
+    } else if (complete) warnings.atEnd(result);
   }
   if (source === '-') process.stdin.destroy(); // Else the process would wait for the end of it.
   if (!complete) process.exitCode = interruption.exitCode;

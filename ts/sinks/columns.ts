@@ -25,7 +25,7 @@ export function columnsOf(
   };
   return [
     text('id'),
-    ...fields.map(name => text('fields', name)),
+    ...[...new Set(fields)].map(name => text('fields', name)),
     ...results[output],
     ...(timing ? [number('timing', 'prepareMilliseconds'), number('timing', 'computeMilliseconds')] : []),
     text('error', 'code'),

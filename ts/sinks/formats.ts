@@ -9,7 +9,6 @@ import {writeParquet} from './parquet.ts';
 
 /** How rows become a file of a format: by a journal of lines, which is that file or which it is made of. */
 export interface SinkFormat {
-  name: 'ndjson' | 'csv' | 'parquet' | 'arrow';
   /** Of the journal. */
   header?(columns: readonly Column[]): string;
   toLine(row: ScoreRow, columns: readonly Column[]): string;
@@ -23,10 +22,10 @@ export interface SinkFormat {
   check?(): Promise<unknown>;
 }
 
-const ndjson: SinkFormat = {name: 'ndjson', toLine: toJsonLine};
-const csv: SinkFormat = {name: 'csv', header: csvHeader, toLine: toCsvLine};
-const parquet: SinkFormat = {name: 'parquet', toLine: toJournalLine, write: writeParquet};
-const arrow: SinkFormat = {name: 'arrow', toLine: toJournalLine, write: writeArrow, check: loadArrow};
+const ndjson: SinkFormat = {toLine: toJsonLine};
+const csv: SinkFormat = {header: csvHeader, toLine: toCsvLine};
+const parquet: SinkFormat = {toLine: toJournalLine, write: writeParquet};
+const arrow: SinkFormat = {toLine: toJournalLine, write: writeArrow, check: loadArrow};
 
 /** By what the name of a file ends with. */
 const formats: Readonly<Record<string, SinkFormat>> = {

@@ -1,6 +1,6 @@
 import {readFile} from 'node:fs/promises';
 import {fileError, RepVGGError} from '../errors.ts';
-import {append, replaceFile} from '../replace_file.ts';
+import {append, fileWriteError, replaceFile} from '../replace_file.ts';
 
 /** How far a file of rows has come, as it is kept beside it. */
 export interface Marker {
@@ -29,7 +29,9 @@ export async function readMarker(path: string): Promise<Marker | undefined> {
   try {
     text = await readFile(markerPath(path), 'utf8');
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    const {code} = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    if (code === 'ENAMETOOLONG') throw fileWriteError(markerPath(path), cause);
     throw fileError(`read ${markerPath(path)}`, cause);
   }
   try {
@@ -46,17 +48,36 @@ export async function readMarker(path: string): Promise<Marker | undefined> {
   );
 }
 
-/** Rows that were made otherwise are not to be mixed with these. */
+/**
+ * Rows made with different settings must not end up in one file.
+ *
+ * @throws {RepVGGError} ERR_RESUME with the first setting that differs, such as "preprocessing.crop"
+ */
 export function compareSettings(
   path: string,
   before: Record<string, unknown>,
   now: Record<string, unknown>,
 ): void {
-  for (const name of Object.keys({...before, ...now})) {
-    const [was, is] = [JSON.stringify(before[name]), JSON.stringify(now[name])];
-    if (was === is) continue;
-    throw cannotResume(path, `its rows were made with ${name} ${was} and not ${is}`);
+  const [was, is] = [flatten(before), flatten(now)];
+  for (const name of new Set([...was.keys(), ...is.keys()])) {
+    if (was.get(name) === is.get(name)) continue;
+    const [old, own] = [was, is].map(all =>
+      all.has(name) ? `with ${name} ${all.get(name)}` : `without ${name}`,
+    );
+    throw cannotResume(path, `it was started ${old}, not ${own}`);
   }
+}
+
+/** Settings by their paths, as JSON; those that are undefined are left out. */
+function flatten(settings: object, prefix = ''): Map<string, string> {
+  const entries = Object.entries(settings).flatMap(([key, value]): [string, string][] => {
+    const name = prefix + key;
+    if (value === undefined) return [];
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return [...flatten(value as object, `${name}.`)];
+    return [[name, JSON.stringify(value)]];
+  });
+  return new Map(entries);
 }
 
 export async function writeMarker(path: string, marker: Marker): Promise<void> {

@@ -1,7 +1,7 @@
 import {fstat, type Stats} from 'node:fs';
 import {realpath, stat} from 'node:fs/promises';
 import {promisify} from 'node:util';
-import {invalidArgument, type RepVGGError} from '../errors.ts';
+import {RepVGGError} from '../errors.ts';
 import {isGlob, matchesGlob} from './glob.ts';
 
 const paths = new WeakMap<object, string>();
@@ -33,7 +33,10 @@ export async function checkNotSource(output: string, source: object): Promise<vo
 }
 
 function isSource(output: string): RepVGGError {
-  return invalidArgument('the output', 'a file that the source does not consist of', output);
+  return new RepVGGError(
+    'ERR_INVALID_ARGUMENT',
+    `Cannot write ${output}: it is part of the source. Name another file.`,
+  );
 }
 
 /** Undefined where it is closed. */

@@ -12,9 +12,8 @@ export interface SourceRecord {
   fields?: Readonly<Record<string, unknown>>;
 }
 
-/** A record of a source that cannot be used, such as a line that is no JSON. */
-export interface UnreadableRecord {
-  id: string;
+/** A record without a usable image, such as a line that is not JSON. Its row has the error, and the fields if there are any. */
+export interface UnreadableRecord extends Pick<SourceRecord, 'id' | 'label' | 'fields'> {
   error: RepVGGError;
 }
 

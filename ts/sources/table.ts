@@ -25,10 +25,11 @@ export function imageColumnOf(columns: readonly string[], file: SourceFile): str
       ? imageColumns.find(name => columns.includes(name))
       : columns.find(name => name === imageColumn);
   if (found !== undefined) return found;
-  const expected = imageColumn === undefined ? `one of ${imageColumns.join(', ')}` : imageColumn;
+  const expected =
+    imageColumn === undefined ? `a column named ${imageColumns.join(', ')}` : `a column named ${imageColumn}`;
   throw new RepVGGError(
     'ERR_SOURCE',
-    `Cannot find the images of ${path}: expected a column ${expected} but its columns are ${listed(columns)}.`,
+    `Cannot find the images of ${path}: expected ${expected} but its columns are ${listed(columns)}.`,
   );
 }
 
@@ -40,15 +41,24 @@ export function checkColumns(columns: readonly string[], {path, idColumn, ...fil
     name => name !== undefined && !columns.includes(name),
   );
   if (missing === undefined) return;
-  const problem = `expected a column ${missing} but its columns are ${listed(columns)}`;
+  const problem = `expected a column named ${missing} but its columns are ${listed(columns)}`;
   throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
 }
 
-/** Of what is no table: no fields but some that its kind has can be asked for. */
-export function checkFields({path, fields = []}: SourceFile, kind: string, known: readonly string[]): void {
+/** Refuses column names, and fields other than `known`, for a source that is not a table. */
+export function checkFields(file: SourceFile, kind: string, known: readonly string[]): void {
+  const {path, fields = [], imageColumn, idColumn, labelColumn} = file;
+  checkNoColumns(path, kind, [imageColumn, idColumn, labelColumn]);
   const missing = fields.find(name => !known.includes(name));
   if (missing === undefined) return;
-  const problem = `expected a field ${missing} but ${kind} has ${known.length > 0 ? `only ${known.join(', ')}` : 'none'}`;
+  const problem = `expected a field named ${missing} but ${kind} has ${known.length > 0 ? `only ${known.join(', ')}` : 'none'}`;
+  throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
+}
+
+export function checkNoColumns(path: string, kind: string, names: readonly (string | undefined)[]): void {
+  const name = names.find(name => name !== undefined);
+  if (name === undefined) return;
+  const problem = `expected a column named ${name} but ${kind} has no columns`;
   throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
 }
 
@@ -71,15 +81,17 @@ export function toRecord(
   place: string,
   file: SourceFile,
 ): SourceRecord | UnreadableRecord {
-  const {idColumn = 'id', labelColumn = 'label'} = file;
-  const {[imageColumn]: cell, [idColumn]: idCell, [labelColumn]: labelCell, ...fields} = row;
+  const {idColumn = 'id', labelColumn = 'label', fields: asked = []} = file;
+  const {[imageColumn]: cell, [idColumn]: idCell, [labelColumn]: labelCell, ...others} = row;
   const id = textOf(idCell);
+  const label = textOf(labelCell);
+  const named = asked.filter(name => Object.hasOwn(row, name)).map(name => [name, row[name]]);
+  const known = {...(label !== undefined && {label}), fields: {...others, ...Object.fromEntries(named)}};
   try {
-    const {image, name, fields: own} = toImage(cell, imageColumn, place, file);
-    const label = textOf(labelCell);
-    return {id: id ?? name ?? place, image, ...(label !== undefined && {label}), fields: {...own, ...fields}};
+    const {image, name, fields} = toImage(cell, imageColumn, place, file);
+    return {id: id ?? name ?? place, image, ...known, fields: {...fields, ...known.fields}};
   } catch (error) {
-    return {id: id ?? place, error: error as RepVGGError};
+    return {id: id ?? place, error: error as RepVGGError, ...known};
   }
 }
 

@@ -4,6 +4,7 @@ import {fromJson} from '../plain_text.ts';
 import type {SourceFile} from './options.ts';
 import {peek, readStream} from './read_stream.ts';
 import type {Records, SourceRecord, UnreadableRecord} from './record.ts';
+import {checkNoColumns} from './table.ts';
 import {type Member, readMembers} from './tar_members.ts';
 
 const maxTextBytes = 2 ** 20;
@@ -16,6 +17,7 @@ const maxSampleBytes = 2 ** 26;
  * one after the other are one sample, as in WebDataset: its images have their label from "cls" and their fields from "json".
  */
 export async function* readTar(file: SourceFile): Records {
+  checkNoColumns(file.path, 'a tar', [file.idColumn, file.labelColumn]);
   const imageColumn = file.imageColumn?.toLowerCase();
   let sample: Sample | undefined;
   try {
@@ -28,7 +30,7 @@ export async function* readTar(file: SourceFile): Records {
       }
       const isImage = imageColumn === undefined ? isImageName(name) : extension === imageColumn;
       const isText = extension === 'cls' || extension === 'json';
-      if (kind === 'directory' || !(isImage || (isText && kind !== 'link'))) continue;
+      if (kind === 'directory' || !(isImage || isText)) continue;
       sample ??= new Sample(key);
       const id = `${file.path}/${name}`;
       if (isImage) await sample.addImage(member, id);
