@@ -8,12 +8,12 @@ import {reportOf} from './results.ts';
 function layersOfA2(
   batch: number,
   algorithm: string,
-  device = 'cpu',
+  device: 'cpu' | 'cuda' = 'cpu',
   precision = 'fp32' as Exclude<Precision, 'auto'>,
 ) {
   const architecture = architectureByName('RepVGG-A2');
   const placement = chooseDevice('cpu', 'fp32');
-  const named = {...placement, precision, device: {...placement.device, name: device}};
+  const named = {...placement, precision, device: {...placement.device, backend: device}};
   const network = {...named, architecture, form: 'deploy', batch, threads: 2} as const;
   const layer = {algorithm, source: 'measured', microseconds: {}, imageMicroseconds: 1000} as const;
   const description = {batchSize: batch, layers: Array.from({length: 22}, () => layer)};
@@ -43,6 +43,14 @@ test('the roofline of a layer is its multiplications, or in small batches its we
 test('fp32, simulated fp8 too, is held against multiply-adds, also on a GPU', t => {
   // Such a run has no peak of tensor cores.
   const least = (2 * 49 * 9 * 384 * 1408) / 200e3;
-  t.is(layersOfA2(32, 'direct', 'cuda:0')[21]!.leastMicroseconds, least);
+  t.is(layersOfA2(32, 'direct', 'cuda')[21]!.leastMicroseconds, least);
   t.is(layersOfA2(32, 'direct', 'cpu', 'fp8-simulated')[21]!.leastMicroseconds, least);
+});
+
+test('on a GPU a layer also has to read one map and write another', t => {
+  const [first, second] = layersOfA2(1000, 'direct', 'cuda', 'fp32');
+  // 10 GB/s against 200 GFLOP/s: of the first layer, whose input is bytes, the map of 112 x 112 x 64 numbers takes longest.
+  const weights = 9 * 3 * 64;
+  t.is(first!.leastMicroseconds, ((4 * weights) / 1000 + 3 * 224 * 224 + 4 * 64 * 112 * 112) / 10e3);
+  t.is(second!.leastMicroseconds, (2 * 9 * 64 * 96 * 56 * 56) / 200e3);
 });

@@ -7,17 +7,21 @@ const shares = (...results: ReturnType<typeof result>[]): string[] =>
   notes(reportOf(results)).filter(line => line.includes('slower stage'));
 
 test('peaks are those of the device that ran, by its name', t => {
-  const of = (report: BenchReport): string => {
+  const of = (report: BenchReport, instructionSet = 'avx512'): string => {
+    report.limits.instructionSet = instructionSet;
     report.machine.gpus = ['GPU X', 'GPU Y'];
     report.limits.matrixTflops = 500;
     return notes(report)[0]!;
   };
-  t.regex(of(reportOf([result(100)])), /^A <fast> CPU, 2 of 2 cores; .*bf16 tiles 500/);
+  t.regex(of(reportOf([result(100)])), /^A <fast> CPU, 2 of 2 cores; .* fp32 avx512 200 .*bf16 tiles 500/);
   const decode = result(400, {stage: 'decode', model: null, precision: 'uint8'});
   const gpu = result(9000, {device: 'cuda:1', precision: 'fp16'});
-  t.regex(of(reportOf([decode, gpu])), /^GPU Y \(cuda:1\); .*fp16 products 500/);
+  t.regex(
+    of(reportOf([decode, gpu]), 'sm_90, wgmma'),
+    /^GPU Y \(cuda:1\); .*: sm_90, fp32 multiply-adds 200 .*fp16 products by wgmma 500/,
+  );
   const both = result(9000, {device: 'cuda:0,cuda:1', precision: 'fp16'});
-  t.regex(of(reportOf([both])), /^GPU X \(cuda:0\), GPU Y \(cuda:1\); /);
+  t.regex(of(reportOf([both]), 'sm_90, wgmma'), /^GPU X \(cuda:0\), GPU Y \(cuda:1\); /);
 });
 
 test('how much the logits of a peer differ stands in its row, where there is one', t => {

@@ -26,7 +26,8 @@ export function layersOf({network, description}: DescribedNetwork, limits: Bench
     layers: layers.map((layer, index) => {
       const described = description.layers[index]!;
       const bytes = {fp32: 4, tf32: 4, fp16: 2, bf16: 2, fp8: 1, 'fp8-simulated': 4}[precision];
-      return layerOf(device.name, layer, described, description.batchSize, bytes, peak, limits.copyGBps);
+      const isCpu = device.backend === 'cpu';
+      return layerOf(isCpu, layer, described, description.batchSize, bytes, peak, limits.copyGBps);
     }),
   };
 }
@@ -46,11 +47,11 @@ function productsAlong(tile: number, pixels: number, narrow: boolean): number {
 }
 
 function layerOf(
-  device: string,
+  isCpu: boolean,
   layer: LayerStatistics,
   described: LayerDescription,
   together: number,
-  bytesPerWeight: number,
+  bytesPerValue: number,
   peakGflops: number | null,
   copyGBps: number,
 ): BenchLayer {
@@ -64,12 +65,14 @@ function layerOf(
   const [rows, columns] = tile === null ? [1, 1] : [Number(tile[1]), Number(tile[2] ?? tile[1])];
   const pairs = (inChannels / groups) * outChannels;
   const positions = (rows + 2) * (columns + 2);
-  const along = (side: number, pixels: number): number => productsAlong(side, pixels, device === 'cpu');
+  const along = (side: number, pixels: number): number => productsAlong(side, pixels, isCpu);
   const products = tile === null ? macs : pairs * along(rows, height) * along(columns, width);
-  const weightBytes = positions * pairs * bytesPerWeight;
+  // Of an image: its part of the weights and, on a GPU, where they are in device memory, its maps. A pixel is three bytes.
+  const mapIn = stride ** 2 * height * width * inChannels * (inChannels === 3 ? 1 : bytesPerValue);
+  const maps = isCpu ? 0 : mapIn + height * width * outChannels * bytesPerValue;
+  const bytes = (positions * pairs * bytesPerValue) / together + maps;
   const compute = peakGflops === null ? null : (2 * products) / (1000 * peakGflops);
-  const leastMicroseconds =
-    compute === null ? null : Math.max(compute, weightBytes / together / (1000 * copyGBps));
+  const leastMicroseconds = compute === null ? null : Math.max(compute, bytes / (1000 * copyGBps));
   return {
     name,
     inChannels,

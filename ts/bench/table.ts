@@ -67,7 +67,8 @@ export function layersTable({layers}: BenchLayers): {align: string; rows: string
 
 export function layersTitle({model, form, device, precision, batch, threads}: BenchLayers): string {
   const shortForm = form === 'train' ? ', train form' : '';
-  return `${model}${shortForm} on ${device}, ${precision}, batch ${batch}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+  const onThreads = device === 'cpu' ? `, ${threads} ${threads === 1 ? 'thread' : 'threads'}` : '';
+  return `${model}${shortForm} on ${device}, ${precision}, batch ${batch}${onThreads}`;
 }
 
 /** What the table's reader has to know: the limits, what the mark means, what was left out. */
@@ -75,9 +76,12 @@ export function notes({limits, machine, peers, results, skipped}: BenchReport): 
   const {threads, instructionSet, fmaGflops, fma, matrixTflops, copyGBps, gemmGflops} = limits;
   const own = results.find(({runner, model}) => runner === 'repvgg' && model !== null);
   const onGpu = own !== undefined && own.device !== 'cpu';
-  const products = onGpu ? `${own.precision} products` : 'bf16 tiles';
+  // Of a GPU "sm_90, wgmma": its architecture, and the instruction of the products.
+  const [instructions, unit] = instructionSet.split(', ');
+  const multiplyAdds = onGpu ? `${instructions}, fp32 multiply-adds` : `fp32 ${instructions}`;
+  const products = onGpu ? `${own.precision} products by ${unit}` : 'bf16 tiles';
   const peaks = [
-    `fp32 ${instructionSet} ${fmaGflops.toFixed(0)} GFLOP/s (${fma.min.toFixed(0)} - ${fma.max.toFixed(0)})`,
+    `${multiplyAdds} ${fmaGflops.toFixed(0)} GFLOP/s (${fma.min.toFixed(0)} - ${fma.max.toFixed(0)})`,
     ...(gemmGflops === null ? [] : [`fp32 matrix product ${gemmGflops.toFixed(0)} GFLOP/s`]),
     ...(matrixTflops === null ? [] : [`${products} ${matrixTflops.toFixed(2)} TFLOP/s`]),
     `copy ${copyGBps.toFixed(1)} GB/s`,
