@@ -6,7 +6,7 @@ import type {RunOptions} from './fetch_image.ts';
 import type {ImageInput} from './images.ts';
 import type {ClassLabel} from './labels.ts';
 import {type LoadedNetwork, type LoadOptions, loadNetwork} from './load_network.ts';
-import type {NativeNetwork} from './native.ts';
+import type {NativeNetwork, NetworkDescription} from './native.ts';
 import type {Form} from './network.ts';
 import type {Prediction} from './predictions.ts';
 import type {Preprocessing} from './preprocessing.ts';
@@ -48,6 +48,7 @@ export class RepVGG implements AsyncDisposable {
   readonly batchSize: number;
 
   readonly #network: NativeNetwork;
+  #hasRun = false;
   readonly #pending = new Set<Promise<unknown>>();
   #disposal: Promise<void> | undefined;
 
@@ -206,6 +207,7 @@ export class RepVGG implements AsyncDisposable {
     const k = Math.min(topK, this.labels.length);
     return async (batch, cancel) => {
       const {indices, scores} = await this.#network.runTopK(batch, k, cancel);
+      await this.#afterRun();
       return slot =>
         Array.from({length: k}, (_, i) => {
           const index = indices[slot * k + i]!;
@@ -226,8 +228,21 @@ export class RepVGG implements AsyncDisposable {
   #vectors(output: 'logits' | 'embedding', length: number): Compute<Float32Array> {
     return async (batch, cancel) => {
       const values = await this.#network.run(batch, output, cancel);
+      await this.#afterRun();
       return slot => values.slice(slot * length, (slot + 1) * length);
     };
+  }
+
+  /** A GPU's memory is taken by the first run, and it says then how large a batch there is room for. */
+  async #afterRun(): Promise<void> {
+    if (this.#hasRun || this.device.backend === 'cpu') return;
+    this.#hasRun = true;
+    const {batchSize} = JSON.parse(await this.#network.describe()) as NetworkDescription;
+    if (batchSize >= this.batchSize) return;
+    process.emitWarning(
+      `Batches of ${this.batchSize} images do not fit on ${this.device.name}, which runs ${batchSize} at a time.`,
+      {code: 'ERR_OUT_OF_MEMORY'},
+    );
   }
 
   #computeRows({output = 'labels', topK = 5}: ScoreOptions): Compute<RowResult> {
