@@ -1,7 +1,8 @@
 #include "cuda/counters.h"
 
-#include <cuda_runtime_api.h>
 #include <dlfcn.h>
+
+#include "cuda/runtime.h"
 
 namespace repvgg::cuda {
 namespace {

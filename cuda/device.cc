@@ -1,10 +1,9 @@
 #include "cuda/device.h"
 
-#include <cuda_runtime_api.h>
-
 #include <cstdlib>
 
 #include "cuda/architectures.h"
+#include "cuda/runtime.h"
 #include "engine/error.h"
 
 namespace repvgg {

@@ -4,6 +4,7 @@ import {execFileSync, spawn} from 'node:child_process';
 import path from 'node:path';
 import {createInterface} from 'node:readline';
 import test from 'ava';
+import {buildEmulator, emulatorPrograms} from './emulated_build.ts';
 
 interface Outcome {
   name: string;
@@ -12,13 +13,7 @@ interface Outcome {
   detail: string;
 }
 
-const source = path.join(import.meta.dirname, 'emulator');
-const build = path.join(import.meta.dirname, '..', 'build', 'emulator');
-const run = (command: string, ...args: string[]): string =>
-  execFileSync(command, args, {encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit']});
-
-run('cmake', '-S', source, '-B', build);
-run('cmake', '--build', build, '--parallel', '2');
+buildEmulator();
 
 /** Tests that need a GPU have layers that are large for the emulator. */
 const isWhole = process.env.REPVGG_EMULATOR === 'whole';
@@ -27,8 +22,8 @@ addCases('emulated_gpu_tests', [isWhole ? 'small layers' : 'small layers: fp16, 
 
 /** A test for each case of a program whose name has one of these parts; all, where there are none. */
 function addCases(name: string, parts: string[]): void {
-  const program = path.join(build, name);
-  const cases = run(program, '--list', ...parts)
+  const program = path.join(emulatorPrograms, name);
+  const cases = execFileSync(program, ['--list', ...parts], {encoding: 'utf8'})
     .trim()
     .split('\n')
     .map(line => JSON.parse(line) as string);

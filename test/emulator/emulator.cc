@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -97,7 +98,11 @@ void Complain(Fault fault, const void* place, const std::string& what) {
     std::snprintf(where, sizeof where, "block (%u, %u, %u) thread %d at %p", b.x, b.y, b.z,
                   worker->current ? worker->current->thread : -1, place);
   }
-  reports[{fault, place}] = {fault, std::string(FaultName(fault)) + ": " + what + ", " + where};
+  const Report& report =
+      reports[{fault, place}] = {fault, std::string(FaultName(fault)) + ": " + what + ", " + where};
+  if (!settings().abort_on_fault) return;
+  std::fprintf(stderr, "%s\n", report.message.c_str());
+  std::abort();
 }
 
 std::vector<Report> TakeReports() {
@@ -293,8 +298,10 @@ void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<voi
   const int64_t blocks = static_cast<int64_t>(grid.x) * grid.y * grid.z;
   std::atomic<int64_t> next = 0;
   const auto work = [&] {
-    // Kept from launch to launch: stacks are expensive to map.
-    thread_local Worker own;
+    // Kept from launch to launch: stacks are expensive to map. Not in the thread's own memory, of which
+    // little is left for a library that is loaded late.
+    thread_local const std::unique_ptr<Worker> kept = std::make_unique<Worker>();
+    Worker& own = *kept;
     own.grid = grid;
     own.block_size = block;
     own.threads = threads;

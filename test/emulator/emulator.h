@@ -60,6 +60,7 @@ struct Settings {
   Schedule schedule = Schedule::kAscending;
   uint64_t seed = 1;  // Of kRandom.
   int os_threads = 2;
+  bool abort_on_fault = false;  // For processes in which nobody takes the reports.
 };
 Settings& settings();
 

@@ -1,10 +1,13 @@
 #include "test/emulator/runtime_emulated.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -24,6 +27,7 @@ struct StreamState {
   size_t submitted = 0;  // Since the stream was made; the queue's last is number `submitted`.
   GraphState* recording = nullptr;
   int index = 0;
+  int device = 0;
 
   void RunUntil(size_t number) {
     while (!queue.empty() && submitted - queue.size() < number) {
@@ -35,21 +39,43 @@ struct StreamState {
 };
 
 struct EventState {
+  using Clock = std::chrono::steady_clock;
+
   StreamState* stream = nullptr;  // Null before the first record.
-  size_t number = 0;              // Work of the stream before the record.
+  size_t number = 0;              // Work of the stream before the record, and the reading of the clock.
+  std::shared_ptr<Clock::time_point> time;  // Null where it is not for measuring.
+  int device = 0;
 };
 
 namespace {
 
+constexpr int kMostDevices = 4;
+constexpr size_t kTotalBytes = size_t{4} << 30;
+constexpr int kL2Bytes = 1 << 20;
+constexpr int kMajor = 9, kMinor = 0;
+constexpr int kMultiprocessors = 3;  // Few, so that persistent kernels have several tiles to do.
+
+struct Device {
+  size_t in_use = 0;
+  bool lost = false;
+};
+
+struct Allocation {
+  size_t bytes;
+  int device;
+};
+
 struct {
-  std::map<void*, size_t> allocations, pinned;
+  std::map<void*, Allocation> allocations, pinned;
+  Device devices[kMostDevices];
   size_t in_use = 0, peak = 0;
   int graphs = 0;
   int streams = 0;
   cudaError_t last = cudaSuccess;
-  bool lost = false;
   StreamState default_stream;
 } state;
+
+thread_local int current = 0;  // Device.
 
 // Held by every call: a network has two threads.
 std::recursive_mutex mutex;
@@ -59,14 +85,14 @@ struct Lock : std::lock_guard<std::recursive_mutex> {
 
 cudaError_t Return(cudaError_t error) {
   const Lock lock;
-  if (state.lost) error = cudaErrorIllegalAddress;
+  if (state.devices[current].lost) error = cudaErrorIllegalAddress;
   if (error != cudaSuccess) state.last = error;
   return error;
 }
 
 cudaError_t Enqueue(StreamState* stream, Work work) {
   const Lock lock;
-  if (state.lost) return Return(cudaSuccess);
+  if (state.devices[current].lost) return Return(cudaSuccess);
   if (stream == nullptr) {
     state.default_stream.RunUntil(state.default_stream.submitted);
     work();
@@ -81,12 +107,12 @@ cudaError_t Enqueue(StreamState* stream, Work work) {
 }
 
 // Whether so many bytes are within the allocation in which they begin, if that is one of these.
-bool Fits(const std::map<void*, size_t>& allocations, const void* from, size_t bytes) {
+bool Fits(const std::map<void*, Allocation>& allocations, const void* from, size_t bytes) {
   auto found = allocations.upper_bound(const_cast<void*>(from));
   if (found == allocations.begin()) return true;
-  const auto& [begin, size] = *--found;
+  const auto& [begin, allocation] = *--found;
   const size_t offset = static_cast<const char*>(from) - static_cast<const char*>(begin);
-  return offset >= size || offset + bytes <= size;
+  return offset >= allocation.bytes || offset + bytes <= allocation.bytes;
 }
 bool Fits(const void* from, size_t bytes) {
   const Lock lock;
@@ -108,14 +134,16 @@ int GraphsMade() { return state.graphs; }
 cudaError_t Submit(StreamState* stream, Work work) {
   {
     const Lock lock;
+    if (stream != nullptr && stream->device != current) return Return(cudaErrorInvalidResourceHandle);
     int& refused = runtime_settings().refused_launch;
     if (refused >= 0 && refused-- == 0) return Return(cudaErrorInvalidConfiguration);
   }
-  return Enqueue(stream, [work = std::move(work)] {
-    int& failing = runtime_settings().failing_launch;
-    if (failing == 0) state.lost = true;
-    if (failing > 0) --failing;
-    if (!state.lost) work();
+  return Enqueue(stream, [work = std::move(work), device = current] {
+    if (int& failing = runtime_settings().failing_launch; device == runtime_settings().failing_device) {
+      if (failing == 0) state.devices[device].lost = true;
+      if (failing > 0) --failing;
+    }
+    if (!state.devices[device].lost) work();
   });
 }
 
@@ -123,22 +151,60 @@ cudaError_t Submit(StreamState* stream, Work work) {
 
 using namespace repvgg::emulator;
 
-// A new device each time that the settings say there is no fault.
-cudaError_t cudaSetDevice(int) {
-  const Lock lock;
-  if (runtime_settings().failing_launch < 0) state.lost = false;
-  return Return(runtime_settings().taken ? cudaErrorDevicesUnavailable : cudaSuccess);
-}
-
-cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = CUDART_VERSION;
   return cudaSuccess;
 }
 
-// Few, so that persistent kernels have several tiles to do.
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = runtime_settings().devices;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  *properties = {"Emulated GPU", kMajor, kMinor, kTotalBytes, kMultiprocessors, kL2Bytes};
+  return device < runtime_settings().devices ? cudaSuccess : cudaErrorInvalidDevice;
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char* name, int bytes, int device) {
+  std::snprintf(name, bytes, "0000:%02x:00.0", device);
+  return cudaSuccess;
+}
+
+// A new device each time that the settings say there is no fault.
+cudaError_t cudaSetDevice(int device) {
+  const Lock lock;
+  RuntimeSettings& settings = runtime_settings();
+  if (settings.refresh != nullptr) settings.refresh();
+  if (device < 0 || device >= settings.devices) return Return(cudaErrorInvalidDevice);
+  current = device;
+  if (settings.failing_launch < 0 || settings.failing_device != device) state.devices[device].lost = false;
+  return Return(settings.taken ? cudaErrorDevicesUnavailable : cudaSuccess);
+}
+
+cudaError_t cudaGetDevice(int* device) {
+  *device = current;
+  return cudaSuccess;
+}
+
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  const bool is_hopper = attribute == cudaDevAttrComputeCapabilityMajor;
-  *value = is_hopper ? 9 : attribute == cudaDevAttrComputeCapabilityMinor ? 0 : 3;
+  switch (attribute) {
+    case cudaDevAttrL2CacheSize:
+      *value = kL2Bytes;
+      break;
+    case cudaDevAttrMultiProcessorCount:
+      *value = kMultiprocessors;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+      *value = 228 * 1024;
+      break;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = kMajor;
+      break;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = kMinor;
+      break;
+  }
   return cudaSuccess;
 }
 
@@ -153,18 +219,21 @@ const char* cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   const Lock lock;
-  *free = *total = 0;  // Only asked for whether there is an answer.
+  *total = kTotalBytes;
+  *free = kTotalBytes - state.devices[current].in_use;
   return Return(cudaSuccess);
 }
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   const Lock lock;
+  Device& device = state.devices[current];
   const size_t limit = runtime_settings().memory_limit;
-  if (limit > 0 && state.in_use + bytes > limit) return Return(cudaErrorMemoryAllocation);
+  if (limit > 0 && device.in_use + bytes > limit) return Return(cudaErrorMemoryAllocation);
   *memory = Allocate(bytes, Contents::kState);
   // NaN in every format.
   std::memset(*memory, 0xff, bytes);
-  state.allocations[*memory] = bytes;
+  state.allocations[*memory] = {bytes, current};
+  device.in_use += bytes;
   state.in_use += bytes;
   state.peak = std::max(state.peak, state.in_use);
   return Return(cudaSuccess);
@@ -175,7 +244,8 @@ cudaError_t cudaFree(void* memory) {
   const auto found = state.allocations.find(memory);
   if (found == state.allocations.end()) return Return(cudaErrorInvalidValue);
   state.default_stream.RunUntil(state.default_stream.submitted);
-  state.in_use -= found->second;
+  state.devices[found->second.device].in_use -= found->second.bytes;
+  state.in_use -= found->second.bytes;
   state.allocations.erase(found);
   Free(memory);
   return Return(cudaSuccess);
@@ -184,7 +254,7 @@ cudaError_t cudaFree(void* memory) {
 cudaError_t cudaMallocHost(void** memory, size_t bytes) {
   const Lock lock;
   *memory = std::malloc(bytes);
-  state.pinned[*memory] = bytes;
+  state.pinned[*memory] = {bytes, current};
   std::memset(*memory, 0xff, bytes);
   return Return(cudaSuccess);
 }
@@ -220,6 +290,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   const Lock lock;
   *stream = new StreamState;
   (*stream)->index = state.streams++;
+  (*stream)->device = current;
   return Return(cudaSuccess);
 }
 
@@ -241,8 +312,12 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   return Enqueue(stream, [from = event->stream, number = event->number] { from->RunUntil(number); });
 }
 
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   *event = new EventState;
+  (*event)->device = current;
+  if ((flags & cudaEventDisableTiming) == 0) {
+    (*event)->time = std::make_shared<EventState::Clock::time_point>();
+  }
   return Return(cudaSuccess);
 }
 
@@ -253,7 +328,12 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const Lock lock;
-  *event = {stream, stream->submitted};
+  if (event->device != stream->device) return Return(cudaErrorInvalidResourceHandle);
+  if (event->time != nullptr) {
+    Enqueue(stream, [time = event->time] { *time = EventState::Clock::now(); });
+  }
+  event->stream = stream;
+  event->number = stream->submitted;
   return Return(cudaSuccess);
 }
 
@@ -267,6 +347,14 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const Lock lock;
   if (event->stream != nullptr) event->stream->RunUntil(event->number);
+  return Return(cudaSuccess);
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  if (cudaEventQuery(start) != cudaSuccess || cudaEventQuery(end) != cudaSuccess) {
+    return Return(cudaErrorNotReady);
+  }
+  *milliseconds = std::chrono::duration<float, std::milli>(*end->time - *start->time).count();
   return Return(cudaSuccess);
 }
 

@@ -6,6 +6,8 @@
 // what was there before. Streams that RuntimeSettings::eager names run their work at once, as far as it waits
 // for nothing: one that overwrites what another has yet to read is found so. Copies on the default stream,
 // for which others do not wait, end when the host waits for it.
+//
+// There may be several devices. Each thread has a current one; launches on a stream of another are refused.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +19,8 @@ enum cudaError_t {
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidConfiguration = 9,
   cudaErrorDevicesUnavailable = 46,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorInvalidResourceHandle = 400,
   cudaErrorNotReady = 600,
   cudaErrorIllegalAddress = 700,
 };
@@ -28,15 +32,18 @@ struct EventState;
 struct GraphState;
 
 struct RuntimeSettings {
-  unsigned eager = 0;       // Bit i: streams number i, i + 3, ... in the order in which they were made.
-  size_t memory_limit = 0;  // Of the device, in bytes; 0 for none.
-  int failing_launch = -1;  // The launch, counted from now, from which on every call fails.
-  int refused_launch = -1;  // The launch, counted from now, that is refused, and nothing else.
-  bool taken = false;       // By another process.
+  int devices = 1;
+  unsigned eager = 0;           // Bit i: streams number i, i + 3, ... in the order in which they were made.
+  size_t memory_limit = 0;      // Of each device, in bytes; 0 for none.
+  int failing_device = 0;       // The device of failing_launch.
+  int failing_launch = -1;      // The launch, counted from now, from which on every call fails.
+  int refused_launch = -1;      // The launch, counted from now, that is refused, and nothing else.
+  bool taken = false;           // By another process.
+  void (*refresh)() = nullptr;  // Called by cudaSetDevice, before it answers: may change these settings.
 };
 RuntimeSettings& runtime_settings();
 
-// Memory of the device in use now, and at most since the last call of ResetPeakMemory.
+// Memory of all devices in use now, and at most since the last call of ResetPeakMemory.
 size_t DeviceMemoryInUse();
 size_t PeakDeviceMemory();
 void ResetPeakMemory();
@@ -53,7 +60,7 @@ using cudaEvent_t = repvgg::emulator::EventState*;
 using cudaGraph_t = repvgg::emulator::GraphState*;
 using cudaGraphExec_t = repvgg::emulator::GraphState*;
 
-enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
 inline constexpr unsigned cudaStreamNonBlocking = 1;
 inline constexpr unsigned cudaEventDefault = 0;
@@ -61,12 +68,27 @@ inline constexpr unsigned cudaEventBlockingSync = 1;
 inline constexpr unsigned cudaEventDisableTiming = 2;
 
 enum cudaDeviceAttr {
+  cudaDevAttrL2CacheSize,
   cudaDevAttrMultiProcessorCount,
   cudaDevAttrMaxSharedMemoryPerMultiprocessor,
   cudaDevAttrComputeCapabilityMajor,
   cudaDevAttrComputeCapabilityMinor,
 };
 
+struct cudaDeviceProp {
+  char name[256];
+  int major, minor;
+  size_t totalGlobalMem;
+  int multiProcessorCount;
+  int l2CacheSize;
+};
+
+#define CUDART_VERSION 13000
+
+cudaError_t cudaDriverGetVersion(int* version);
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaDeviceGetPCIBusId(char* name, int bytes, int device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
@@ -94,6 +116,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+// Of the host's clock, as work runs here.
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
 
 cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 
 #include "test/emulator/async_operations.h"
 #include "test/emulator/formats.h"
@@ -83,7 +84,13 @@ void CarryOut(const PendingProduct& product, int first_thread) {
   Worker& w = *worker;
   const int quarter = first_thread % w.threads / kWarp % 4, columns = product.columns,
             inner = Inner(product.type);
-  static thread_local float b[kMostInner][kMostColumns], d[16][kMostColumns];
+  // On the heap: too much for a fiber's stack, and for the thread-local memory of a library that is loaded
+  // late.
+  struct Values {
+    float b[kMostInner][kMostColumns], d[16][kMostColumns];
+  };
+  static thread_local const std::unique_ptr<Values> values = std::make_unique<Values>();
+  auto& [b, d] = *values;
   for (int n = 0; n < columns; ++n) {
     float row[kMostInner];
     ReadRow(product.type, product.b, n, row);
