@@ -1,8 +1,10 @@
 /** What loading leaves to the addon: the same, to the bit, as what TypeScript and Node do. */
 import {open, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
+import {setTimeout} from 'node:timers/promises';
 import {crc32} from 'node:zlib';
 import test from 'ava';
+import type {TensorInfo} from '../ts/checkpoint/checkpoint.ts';
 import {fuseRows} from '../ts/fuse_rows.ts';
 import type {BlockFactors} from '../ts/fusion.ts';
 import {type NativeAddon, type NativeFileRange, native} from '../ts/native.ts';
@@ -223,4 +225,37 @@ test('memory is used again as long as kernels do not get larger, and else freed'
   t.is(larger.length, 21);
   fusion.close();
   t.is(larger.length, 0);
+});
+
+test('when one part of a block fails, the others are cancelled, and waited for', async t => {
+  const [channels, width] = [480, 300]; // Two parts.
+  const {dense, pointwise, factors} = makeRows('parts', channels, width, false);
+  const path = join(await temporaryFolder(t), 'block');
+  await writeFile(path, Buffer.concat([bytesOf(pointwise), bytesOf(dense)]));
+  const handle = await open(path, 'r');
+  t.teardown(() => handle.close());
+  const problem = new Error('the second part fails');
+  const results: unknown[] = [];
+  let parts = 0;
+  /** Starts the first part after the second has failed. */
+  const file = {
+    async lend(work: (descriptor: number) => Promise<unknown>): Promise<unknown> {
+      if (parts++ > 0) throw problem;
+      await setTimeout(20);
+      results.push(await work(handle.fd));
+      return results.at(-1);
+    },
+  };
+  const points = {file: {lend: (work: (descriptor: number) => unknown) => work(handle.fd)}, position: 0};
+  const tensor = (shape: number[], range: object): TensorInfo =>
+    ({shape, locate: async () => range}) as unknown as TensorInfo;
+  const fused = new NativeFusion().fuse(
+    0,
+    tensor([channels, width, 3, 3], {file, position: pointwise.byteLength}),
+    tensor([channels, width, 1, 1], points),
+    factors,
+  );
+  await t.throwsAsync(fused, {is: problem});
+  t.is(parts, 2);
+  t.deepEqual(results, [null]);
 });

@@ -68,6 +68,21 @@ test('epsilon can be said, and is that of every batch normalisation', async t =>
   }
 });
 
+test('a network is written only if its file is the same from the first block to the last', async t => {
+  const changed = new Error('somebody wrote to it');
+  const checkUnchanged = async (): Promise<void> => {
+    throw changed;
+  };
+  const source = networkFromCheckpoint({...memoryCheckpoint(small), checkUnchanged});
+  for (const form of ['train', 'deploy'] as const) {
+    const tensors = await officialStateDict(source, form);
+    const readAll = async (): Promise<void> => {
+      for (const {values} of tensors) await values();
+    };
+    await t.throwsAsync(readAll, {is: changed}, form);
+  }
+});
+
 test('a smaller epsilon than the official one is written as an equal network, whatever the variances', async t => {
   const eps = 1e-7;
   const name = 'stage1.0.rbr_dense.bn.running_var';

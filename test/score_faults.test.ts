@@ -113,6 +113,10 @@ test('a URL: its image, a status, a server that is silent until the time is up, 
   t.regex(errors[0]!.message, /the server answered 404 Not Found/);
   t.regex(errors[1]!.message, /ECONNREFUSED/);
   t.regex(errors[2]!.message, /did not arrive within 0\.3 s/);
+  const secret = Object.assign(url('ok.jpg?secret'), {username: 'me', password: 'hunter2'});
+  const {error} = (await all(model.score([secret])))[0] as FailedRow;
+  t.is(error.code, 'ERR_IMAGE_FETCH');
+  t.regex(error.message, /\/ok\.jpg: its URL has a user name or a password, which is not sent\.$/);
 
   const controller = new AbortController();
   const scores = model.score([url('slow.jpg')], {signal: controller.signal});

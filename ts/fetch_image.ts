@@ -32,6 +32,8 @@ export async function fetchImage(
 ): Promise<Buffer> {
   const fail = (problem: string, cause?: unknown): RepVGGError =>
     new RepVGGError('ERR_IMAGE_FETCH', `Cannot fetch ${shown(url)}: ${problem}.`, {cause});
+  // fetch() would refuse it too, and repeat it in its message.
+  if (url.username || url.password) throw fail('its URL has a user name or a password, which is not sent');
   // Not AbortSignal.any(): in Node 20 a signal remembers all that were ever made from it.
   const {controller, forget} = followSignal(signal);
   let isLate = false;

@@ -18,7 +18,7 @@ import {
   winogradClasses,
 } from './native.ts';
 import {NativeFusion} from './native_fusion.ts';
-import {createNetwork, toNativeBlock, toNativeShape} from './native_network.ts';
+import {createNetwork, disposing, toNativeBlock, toNativeShape} from './native_network.ts';
 import type {Form, NetworkParameters} from './network.ts';
 import {
   checkPreprocessing,
@@ -146,10 +146,6 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   } finally {
     fusion.close();
   }
-}
-
-function disposing(network: NativeNetwork): AsyncDisposable & {network: NativeNetwork} {
-  return {network, [Symbol.asyncDispose]: () => network.dispose()};
 }
 
 /**

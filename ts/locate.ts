@@ -32,7 +32,14 @@ export async function locateCheckpoint(
   }
   if (!isHubId(checkpoint) || isThere) return (await inFolder(checkpoint)) ?? checkpoint;
   const {fetchModel} = await import('./hub/fetch.ts');
-  return (await fetchModel(checkpoint, options)).path;
+  try {
+    return (await fetchModel(checkpoint, options)).path;
+  } catch (error) {
+    if (!(error instanceof RepVGGError) || error.code !== 'ERR_DOWNLOAD') throw error;
+    // It may be a mistyped path.
+    const message = `${error.message.replace(/\.$/, '')}; there is no file or folder ${checkpoint} either.`;
+    throw new RepVGGError(error.code, message, {cause: error.cause});
+  }
 }
 
 /** The weights in a folder, as libraries save a model and as repositories of the hub have it. */

@@ -5,25 +5,26 @@ import {countElements} from './checkpoint/shape.ts';
 import {type FusedKernels, type FusionKernels, fuseInTurns, fuseRows} from './fuse_rows.ts';
 import type {BlockFactors} from './fusion.ts';
 import {type NativeFileRange, type NativeKernelSink, type NativeNetwork, native} from './native.ts';
+import {allOrCancel} from './promises.ts';
 
-/** Numbers that a thread reads and fuses at a time: the largest kernels have 18 million. */
+/** Numbers that one task of the addon reads and fuses; the largest kernels have 18 million. */
 const partLength = 2 ** 20;
 
 /**
- * Fuses by the addon, bit for bit as ts/fuse_rows.ts does it, in memory that is used again and again: the system clears
- * what it gives for the first time, which takes longer than fusing.
+ * Fusion by the addon, bit for bit as in fuse_rows.ts. Buffers are pooled: the system zeroes pages when they are first
+ * touched, which takes longer than fusing.
  */
 export class NativeFusion implements FusionKernels {
-  /** Those that wait for the next kernels, each as large as the largest so far. */
+  /** Free buffers, each at least as large as the largest block so far. */
   readonly #spare: ArrayBuffer[] = [];
   readonly #lent = new Set<unknown>();
-  /** In bytes, of all there were. */
+  /** Bytes of the largest buffer allocated so far. */
   #largest = 0;
 
-  /** The network that kernels are for, where it can take them while they are fused. */
+  /** The network to fuse into directly, where its backend supports that. */
   target: NativeNetwork | null = null;
 
-  /** Where the file has the kernels as they are in memory, they are fused where and while they are read. */
+  /** Reads and fuses in the addon if the file stores the kernels as float32 in host byte order, else in TypeScript. */
   async fuse(
     index: number,
     dense: TensorInfo,
@@ -34,7 +35,7 @@ export class NativeFusion implements FusionKernels {
     const sink = this.target?.makeSink(index);
     if (sink && (await fuseFile(sink, dense, pointwise, factors, signal)))
       return {weight: new Float32Array(), finite: true};
-    // Numbers that are not finite are looked for in an array.
+    // Errors are located in an array, so a block with values that are not finite is fused again, into one.
     signal?.throwIfAborted();
     const weight = this.allocate(9 * countElements(pointwise.shape));
     const finite = await fuseFile(weight, dense, pointwise, factors, signal);
@@ -45,7 +46,7 @@ export class NativeFusion implements FusionKernels {
     return {weight, finite: await fuseInTurns(weight, await dense.read(), points, factors, {rows, signal})};
   }
 
-  /** Its content is what was left there. */
+  /** Returns an uninitialised array. */
   allocate(length: number): Float32Array {
     const bytes = 4 * length;
     if (bytes > this.#largest) {
@@ -63,23 +64,24 @@ export class NativeFusion implements FusionKernels {
     return fuseRows(target, dense, pointwise, factors, first, width);
   };
 
-  /** Takes an array back, or frees it where it is another's or too small. Nobody may use it from now on. */
+  /** Returns a buffer to the pool, or frees it if it is not from the pool or too small. The array must not be used again. */
   release(array: Float32Array): void {
     const isOwn = this.#lent.delete(array.buffer);
-    // Blocks grow towards the end of a network: what is too small for one is so for those behind it.
+    // Blocks grow towards the end of a network, so a buffer too small for this one is too small for the rest.
     if (isOwn && array.buffer.byteLength >= this.#largest) this.#spare.push(array.buffer as ArrayBuffer);
     else native().release(array);
   }
 
-  /** Frees what waits. Garbage is collected late where it is large. */
+  /** Frees the pool at once; the garbage collector is slow to free large buffers. */
   close(): void {
     for (const buffer of this.#spare.splice(0)) native().release(new Float32Array(buffer));
   }
 }
 
 /**
- * Whether all numbers are finite; null where this is for others to do: the values are not in a file as they are in memory,
- * or something is wrong with it, and they will say what.
+ * Fuses kernels straight from their files, in parallel parts. Returns whether all numbers are finite, or null if the
+ * caller has to read the tensors instead: they are not stored as float32 in host byte order, or could not be read, which
+ * reading them reports.
  *
  * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT for a wrong checksum
  */
@@ -95,11 +97,10 @@ async function fuseFile(
   const {fuseFile, crc32, joinCrc32} = native();
   if (!points || !kernels || ((points.verify || kernels.verify) && !crc32)) return null;
   signal?.throwIfAborted();
-  const cancel = new Uint8Array(1);
-  const forget = signal && raiseOnAbort(signal, cancel);
   const channels = factors.dense.length;
   const width = countElements(pointwise.shape) / channels;
   const together = Math.max(16, Math.floor(partLength / (9 * 16 * width)) * 16);
+  const cancel = new Uint8Array(1);
   const parts = Array.from({length: Math.ceil(channels / together)}, (_, i) => {
     const first = i * together;
     const count = Math.min(together, channels - first);
@@ -110,9 +111,10 @@ async function fuseFile(
       ),
     );
   });
+  const forget = signal && raiseOnAbort(signal, cancel);
   let [finite, denseCrc32, pointwiseCrc32] = [true, 0, 0];
   try {
-    for (const [i, part] of (await Promise.all(parts)).entries()) {
+    for (const [i, part] of (await allOrCancel(parts, cancel)).entries()) {
       if (!part) return null;
       const rows = Math.min(together, channels - i * together);
       finite &&= part.finite;

@@ -37,6 +37,11 @@ export function createNetwork(
   return members.length === 1 ? members[0]!.network : new NetworkGroup(members);
 }
 
+/** Lets `await using` dispose of a network. */
+export function disposing(network: NativeNetwork): AsyncDisposable & {network: NativeNetwork} {
+  return {network, [Symbol.asyncDispose]: () => network.dispose()};
+}
+
 /** What the addon calls it. */
 export function nativePrecision(precision: Exclude<Precision, 'auto'>): NativeNetworkOptions['precision'] {
   return precision === 'fp8-simulated' ? 'fp8' : precision;

@@ -25,13 +25,18 @@ export async function officialStateDict(
   signal?: AbortSignal,
 ): Promise<TensorToWrite[]> {
   const {architecture} = network;
+  const shapes = blockShapes(architecture);
   const blocks = network.blocks(form, signal)[Symbol.asyncIterator]();
   let current: BlockParameters | undefined;
   const blockAt = async (index: number): Promise<BlockParameters> => {
-    if (current?.shape.index !== index) current = (await blocks.next()).value as BlockParameters;
+    if (current?.shape.index !== index) {
+      current = (await blocks.next()).value as BlockParameters;
+      // What an iteration checks at its end is checked too.
+      if (index === shapes.length - 1) await blocks.next();
+    }
     return current;
   };
-  const tensors: TensorToWrite[] = blockShapes(architecture).flatMap(shape =>
+  const tensors: TensorToWrite[] = shapes.flatMap(shape =>
     blockTensors(architecture, shape, form).map(({name, shape: sizes, of}) => ({
       name,
       shape: sizes,

@@ -4,7 +4,7 @@ import {checkFp8, isFp8, typicalRanges} from './calibration.ts';
 import type {Placement} from './device.ts';
 import {setParameters} from './load_network.ts';
 import {fromNative, type NetworkDescription} from './native.ts';
-import {createNetwork, toNativeShape} from './native_network.ts';
+import {createNetwork, disposing, toNativeShape} from './native_network.ts';
 import {defaultPreprocessing} from './preprocessing.ts';
 
 /**
@@ -27,11 +27,9 @@ export async function describeLayers(
       checkFp8(architecture, 'deploy');
       shape.ranges = typicalRanges(shape);
     }
-    const network = createNetwork(shape, placement, options);
-    await setParameters(network, randomNetwork(architecture, 'deploy'), 'deploy');
-    const description = JSON.parse(await network.describe()) as NetworkDescription;
-    await network.dispose();
-    return description;
+    await using created = disposing(createNetwork(shape, placement, options));
+    await setParameters(created.network, randomNetwork(architecture, 'deploy'), 'deploy');
+    return JSON.parse(await created.network.describe()) as NetworkDescription;
   } catch (error) {
     throw fromNative(error);
   }

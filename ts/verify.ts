@@ -68,7 +68,7 @@ export async function verifyCheckpoint(train: string, options: VerifyOptions = {
   if (!Number.isInteger(random) || random < 1) throw invalidArgument('random', 'a positive integer', random);
   if (inputs !== undefined && !(Array.isArray(inputs) && inputs.length > 0))
     throw invalidArgument('inputs', 'at least one image', inputs);
-  if ((await storedForm(train)) === 'deploy') {
+  if ((await storedForm(train, signal)) === 'deploy') {
     const message = `Expected a checkpoint as it was trained for train but ${train} is fused already, at least in part.`;
     throw new RepVGGError('ERR_INVALID_ARGUMENT', message);
   }
@@ -107,8 +107,8 @@ interface Run extends Pick<RepVGG, 'architecture' | 'preprocessing' | 'precision
   outputs: Float32Array[];
 }
 
-async function storedForm(path: string): Promise<Form> {
-  await using file = await openCheckpoint(await locateCheckpoint(path));
+async function storedForm(path: string, signal: AbortSignal | undefined): Promise<Form> {
+  await using file = await openCheckpoint(await locateCheckpoint(path, {signal}));
   return networkFromCheckpoint(file).storedForm;
 }
 

@@ -206,6 +206,14 @@ const tars: Case[] = [
     /malformed view/,
   ],
   [
+    'a view of a view',
+    torchTar({
+      views: pickle(list(tuple(int(6), int(5), int(0), int(4)), tuple(int(8), int(6), int(0), int(4)))),
+    }),
+    corrupt,
+    /malformed view/,
+  ],
+  [
     'a view of nothing',
     torchTar({views: pickle(list(tuple(int(6), int(9), int(0), int(1))))}),
     corrupt,

@@ -121,6 +121,12 @@ const cases: [title: string, object: Buffer, code: RepVGGErrorCode, message: Reg
     /more than 1,000,000 values/,
   ],
   [
+    'a name of two long texts',
+    pickle(text('x'.repeat(512)), text('y'.repeat(513)), '\x93'),
+    'ERR_CHECKPOINT_CORRUPT',
+    /endless name/,
+  ],
+  [
     'a long key over and over',
     pickle(tuple(text('storage'), 'ctorch\nFloatStorage\n', text('x'.repeat(1e6)), 'N', int(1)), 'Q'),
     'ERR_CHECKPOINT_CORRUPT',

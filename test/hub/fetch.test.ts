@@ -1,6 +1,10 @@
+import {once} from 'node:events';
 import {existsSync, readFileSync} from 'node:fs';
 import {mkdir, readlink, rm, writeFile} from 'node:fs/promises';
+import {createServer} from 'node:http';
+import type {AddressInfo} from 'node:net';
 import {dirname, join} from 'node:path';
+import {setTimeout} from 'node:timers/promises';
 import test, {type ExecutionContext} from 'ava';
 import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
@@ -8,6 +12,7 @@ import {digits} from '../../ts/digits.ts';
 import {type HubEnvironment, hubEnvironment} from '../../ts/hub/environment.ts';
 import {fetchModel} from '../../ts/hub/fetch.ts';
 import {isHubId} from '../../ts/hub/id.ts';
+import {verifyCheckpoint} from '../../ts/verify.ts';
 import {jsonLines, repvgg, temporaryFolder} from '../cli/run.ts';
 import {Random} from '../random.ts';
 import {commit, type HubRepository, type HubServer, sha256, startHub} from './server.ts';
@@ -261,6 +266,22 @@ test('an abort is heard while what an earlier download left is verified', async 
   t.is((await fetchModel(id, {}, environment)).downloaded, 0);
 });
 
+test('an abort ends a verification that waits for the hub', async t => {
+  const silent = createServer().listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  t.teardown(() => {
+    silent.closeAllConnections();
+    silent.close();
+  });
+  const {port} = silent.address() as AddressInfo;
+  Object.assign(process.env, {HF_ENDPOINT: `http://127.0.0.1:${port}`, HF_HOME: await temporaryFolder(t)});
+  const abort = new AbortController();
+  silent.once('request', () => abort.abort(new Error('enough')));
+  const late = setTimeout(10_000, 'it goes on', {ref: false});
+  const verified = verifyCheckpoint('me/digits', {signal: abort.signal});
+  await t.throwsAsync(Promise.race([verified, late]), {message: 'enough'});
+});
+
 test('two at a time end with one file', async t => {
   const {environment} = await setUp(t);
   const both = await Promise.all([fetchModel(id, {}, environment), fetchModel(id, {}, environment)]);
@@ -308,6 +329,9 @@ test('an id is told from a file', t => {
     '../a0',
     'a/b/c',
     'user/model.safetensors',
+    'user/model.safetensors.index.json',
+    'weights/a0.pdparams',
+    'weights/a0.pth.gz',
     'user/net@../x',
     'C:\\a/b',
     '',
@@ -335,6 +359,12 @@ test('commands take an id where they take a checkpoint, and a file of that name 
     env: {...env, HF_HUB_OFFLINE: '1'},
   });
   t.is(verified.code, 0);
+  for (const offline of ['0', '1']) {
+    const mistyped = {...settings, env: {...env, HF_HUB_OFFLINE: offline}};
+    const {stderr} = await repvgg(['info', 'modles/a0'], mistyped);
+    t.regex(stderr, offline === '1' ? /HF_HUB_OFFLINE is set/ : /there is no such model/);
+    t.regex(stderr, /; there is no file or folder modles\/a0 either\. \(ERR_DOWNLOAD\)$/m);
+  }
   await mkdir(join(folder, 'me'));
   await writeFile(join(folder, 'me', 'digits'), 'text');
   t.regex((await repvgg(['info', 'me/digits'], settings)).stderr, /\(ERR_CHECKPOINT_FORMAT\)/);

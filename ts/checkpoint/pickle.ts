@@ -8,6 +8,7 @@ import {maxValues, PickleStack} from './pickle_stack.ts';
 import {
   hasSetState,
   keyOf,
+  maxNameLength,
   type PickleContext,
   PickleGlobal,
   PythonName,
@@ -260,6 +261,7 @@ class Unpickler implements PickleContext {
 
   #global(module: unknown, name: unknown): PythonName {
     if (typeof module !== 'string' || typeof name !== 'string') throw this.corrupt('has a malformed name');
+    if (module.length + name.length > maxNameLength) throw this.corrupt('has an endless name');
     // Python 2 called two modules otherwise; posix and nt are what people import as os.
     const shown = module
       .replace(/^__builtin__$/, 'builtins')

@@ -13,6 +13,9 @@ export interface PickleContext {
   unsupported(problem: string): RepVGGError;
 }
 
+/** Characters of the name of a class or function, with its module's. A small pickle could combine long ones over and over. */
+export const maxNameLength = 1024;
+
 /** A class or function that a pickle names, "module.name". It can be passed around, but nothing stands in for calling it. */
 export class PythonName {
   readonly name: string;
@@ -118,7 +121,7 @@ const getAttribute: Call = ([owner, attribute], context) => {
   if (typeof attribute !== 'string') throw context.corrupt('has a malformed getattr');
   const name = owner instanceof PythonName ? owner.name : owner instanceof PythonObject && owner.className;
   if (!name) throw context.corrupt('has a malformed getattr');
-  if (name.length + attribute.length > 1024) throw context.corrupt('has an endless name');
+  if (name.length + attribute.length > maxNameLength) throw context.corrupt('has an endless name');
   return new PythonName(`${name}.${attribute}`);
 };
 

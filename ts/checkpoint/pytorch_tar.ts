@@ -87,9 +87,10 @@ async function readStorages(
     add(objects, key, new Storage(dtype, length, true, window.range(position, bytes), true), file);
     window.position = position + bytes;
   }
+  const roots = new Map(objects);
   for (const view of listOf(await unpickle(window, rules), file)) {
     const [key, rootKey, offset, length] = listOf(view, file);
-    const root = objects.get(keyOf(rootKey));
+    const root = roots.get(keyOf(rootKey));
     if (!(root instanceof Storage) || !isSize(offset) || !isSize(length) || offset + length > root.length) {
       throw corrupt(file, 'it has a malformed view of a storage');
     }

@@ -55,7 +55,9 @@ export async function fetchModel(
     const here = asksNobody ? await findInCache(model, cache, options) : null;
     if (here) return here;
     if (environment.offline)
-      throw new Error('HF_HUB_OFFLINE is set, and it is not in the cache: fetch it once without');
+      throw new Error(
+        'HF_HUB_OFFLINE is set and the model is not in the cache; fetch it once without that variable',
+      );
     return await fetchOnline(model, cache, environment, options);
   } catch (error) {
     signal?.throwIfAborted();

@@ -11,7 +11,8 @@ export interface HubModel {
 /** The hub's own rule for names, and a revision behind "@". */
 const pattern = /^([\w-][\w.-]{0,95}\/[\w-][\w.-]{0,95})(?:@([\w.-][\w./-]*))?$/;
 /** What looks like an id but was surely meant as a file. */
-const fileName = /\.(pth|pt|bin|tar|pkl|ckpt|safetensors|onnx|zip)$/i;
+const fileName =
+  /\.(pth|pt|bin|tar|gz|tgz|pkl|pickle|ckpt|safetensors|onnx|zip|json|pdparams|distcp|h5|npz|npy)$/i;
 
 export function isHubId(text: string): boolean {
   return pattern.test(text) && !fileName.test(text) && !text.includes('..');
