@@ -48,7 +48,7 @@ for (const name of ['rows.ndjson', 'rows.csv', 'rows.parquet', 'rows.arrow']) {
     t.deepEqual(await readdir(folder), [`${name}.partial`, `${name}.partial.json`]);
     await t.throwsAsync(scoreToFile(model, records(100), path), {
       code: 'ERR_RESUME',
-      message: /did not finish/,
+      message: /of an unfinished run/,
     });
     const stopped = {resume: true, stop: AbortSignal.abort()};
     t.like(await scoreToFile(model, records(100), path, stopped), {complete: false, ok: 0});
@@ -121,7 +121,7 @@ test('what is behind the marker is cut off; a journal that is too short, and a d
   await writeFile(journal, bytes.subarray(1));
   await t.throwsAsync(scoreToFile(model, records(40), path, {resume: true}), {
     code: 'ERR_RESUME',
-    message: /has \d+ bytes, of the \d+ that were written/,
+    message: /has only \d+ of the \d+ bytes that were written/,
   });
   const counts = '"rows": 1, "bytes": 1, "ok": 1, "failed": 0';
   for (const text of [
@@ -134,7 +134,7 @@ test('what is behind the marker is cut off; a journal that is too short, and a d
     await writeFile(marker, text);
     await t.throwsAsync(scoreToFile(model, records(40), path, {resume: true}), {
       code: 'ERR_RESUME',
-      message: /is not what a run leaves/,
+      message: /it is damaged; remove it to start over/,
     });
   }
 });
@@ -149,7 +149,7 @@ test('a source that has become shorter is refused before its end is taken for th
   await t.throwsAsync(scoreToFile(model, records(30, broken), path));
   const resume = {resume: true};
   await t.throwsAsync(scoreToFile(model, records(20), path, resume), {
-    message: /it has 20 records and 30 rows/,
+    message: /it has 20 records but 30 rows/,
   });
   t.false((JSON.parse(await readFile(`${path}.partial.json`, 'utf8')) as {complete: boolean}).complete);
   t.like(await scoreToFile(model, records(40), path, resume), {skipped: 30, ok: 10, complete: true});
@@ -190,18 +190,18 @@ test('rows are not added to those of another source, option or model', async t =
   }
   await t.throwsAsync(scoreToFile(model, others(), path, resume), {
     code: 'ERR_RESUME',
-    message: /the source has changed, its first 30 ids are others; remove .*\.partial\.json to begin again/,
+    message: /the source has changed: its first 30 ids are different; remove .*\.partial\.json to start over/,
   });
   await t.throwsAsync(scoreToFile(model, records(29), path, resume), {
     code: 'ERR_RESUME',
-    message: /it has 29 records and 30 rows were written/,
+    message: /it has 29 records but 30 rows were written/,
   });
   await t.throwsAsync(scoreToFile(model, records(40), path, {...resume, topK: 3}), {
     code: 'ERR_RESUME',
     message: /it was started with topK 2, not with topK 3/,
   });
   for (const [changed, message] of [
-    [{source: 'b'}, /started with source "a", not with source "b"; remove .*\.partial\.json to begin again/],
+    [{source: 'b'}, /started with source "a", not with source "b"; remove .*\.partial\.json to start over/],
     [{format: 'csv'}, /started with format "list", not with format "csv"/],
     [{format: undefined}, /started with format "list", not without format/],
     [{eps: 0.1}, /started without eps, not with eps 0\.1/],
@@ -253,7 +253,7 @@ test('two runs of the same output: the second is refused, and takes nothing from
     while (rows < 20) await new Promise(resolve => setTimeout(resolve, 10));
     for (const resume of [false, true]) {
       await t.throwsAsync(scoreToFile(model, records(30), path, {resume}), {
-        message: /another run is writing it|of a run that did not finish/,
+        message: /another run is writing it|of an unfinished run/,
       });
     }
     while (!(await readdir(folder)).includes(`${name}.partial.json`)) {

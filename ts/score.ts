@@ -8,28 +8,28 @@ import {toText} from './plain_text.ts';
 import {type RowResult, type ScoreOutput, type ScoreRow, scoreOutputs} from './score_row.ts';
 import type {SourceRecord, UnreadableRecord} from './sources/record.ts';
 
-/** An image, or a record with an id and more. */
+/** An image, or a record with an id and an image or error. */
 export type ScoreInput = ImageInput | SourceRecord | UnreadableRecord;
 
 /** Options of {@link RepVGG.score} and the streams. */
 export interface ScoreOptions<Output extends ScoreOutput = ScoreOutput> extends RunOptions {
-  /** The content of rows: the likeliest classes, the classifier's output or the pooled features. Default 'labels'. */
+  /** What rows contain: the likeliest classes, the logits or the pooled features. Default 'labels'. */
   output?: Output | undefined;
-  /** The number of classes in a row, likeliest first. Default 5, or all if there are fewer. */
+  /** Classes per row, likeliest first. Default 5; all if the network has fewer. */
   topK?: number | undefined;
-  /** Fields of the record to copy into its row; "label" is the class that the record itself names. Default none. */
+  /** Fields to copy from the record to its row; "label" is the record's known class. Default none. */
   fields?: readonly string[] | undefined;
   /** Images in a batch. Default: the model's batch size. */
   batchSize?: number | undefined;
-  /** Images that are read and decoded at the same time. Default: twice the cores. */
+  /** Images that are read and decoded concurrently. Default: twice the number of cores. */
   concurrency?: number | undefined;
-  /** Milliseconds that a record of a slow source waits for others to fill its batch. Default 1000. */
+  /** Milliseconds that a record of a slow source waits for its batch to fill up. Default 1000. */
   maxWait?: number | undefined;
-  /** Adds to each row how long its image took. Default false. */
+  /** Adds the time that the image took to each row. Default false. */
   timing?: boolean | undefined;
-  /** Makes a second row with the same id an error (ERR_DUPLICATE_ID). Needs about 20 bytes of memory an id. Default false. */
+  /** Turns further records with the same id into errors (ERR_DUPLICATE_ID). Uses about 20 bytes of memory per id. Default false. */
   uniqueIds?: boolean | undefined;
-  /** Called with each id in turn: a record for which it returns true has no row and counts as skipped. */
+  /** Called with each id in order: a record for which it returns true gets no row and counts as skipped. */
   skip?: ((id: string) => boolean) | undefined;
 }
 
@@ -39,17 +39,17 @@ export interface ScoreSummary {
   ok: number;
   /** Rows with an error. */
   failed: number;
-  /** Records without a row, since `skip` said so. */
+  /** Records that `skip` left out. */
   skipped: number;
-  /** Sum over all images of the time that reading, decoding and resizing took; several are under way at a time. */
+  /** Time spent reading, decoding and resizing, summed over images, several of which are prepared concurrently. */
   prepareMilliseconds: number;
-  /** Time in which at least one batch was on the device. */
+  /** Time during which at least one batch was on the device. */
   computeMilliseconds: number;
-  /** Requested `fields` that no record has had, perhaps because of a typo. */
+  /** Requested `fields` that no record has had so far, perhaps because of a typo. */
   missingFields: readonly string[];
 }
 
-/** Rows as they are ready, in the order of the source, and a summary that is current after each row. */
+/** Rows in the order of the source, as they become ready, and a summary that is up to date after each row. */
 export interface Scores<Output extends ScoreOutput = ScoreOutput>
   extends AsyncGenerator<ScoreRow<Output>, ScoreSummary, void> {
   readonly summary: Readonly<ScoreSummary>;
@@ -57,7 +57,7 @@ export interface Scores<Output extends ScoreOutput = ScoreOutput>
 
 interface Item {
   id: string;
-  /** What messages call it where it has no path. */
+  /** Used in messages for an image without a path. */
   name: string;
   image: ImageInput | RepVGGError;
   fields: Record<string, unknown> | undefined;
@@ -70,7 +70,7 @@ export type RunItems = (
   nameOf: (item: Item) => string,
 ) => AsyncGenerator<ComputedBatch<Item, RowResult>>;
 
-/** That a timer can wait. */
+/** The longest delay of a timer. */
 const mostMilliseconds = 2 ** 31 - 1;
 
 export function checkScore(source: unknown, options: ScoreOptions): void {
@@ -186,12 +186,12 @@ async function* toItems(
 
 interface FullRecord extends Omit<Item, 'fields'>, Pick<SourceRecord, 'label' | 'fields'> {}
 
-/** A record has an image or an error; an image alone is called by its path or URL, or by its position. */
+/** The id of an image without a record is its path or URL, or else its position. */
 function toRecord(input: ScoreInput, position: number): FullRecord {
   const name = `input ${position}`;
   if (typeof input === 'string') return {id: input, name, image: input};
   if (input instanceof URL) return {id: input.href, name, image: input};
-  // Whatever is none of these, whoever reads images refuses as the error of its row.
+  // Anything else is refused when the image is read, as an error row.
   if (typeof input !== 'object' || input === null) return {id: String(position), name, image: input};
   const id = toText((input as {id?: unknown}).id);
   const own = id === null ? {id: String(position), name} : {id, name: id};
@@ -200,7 +200,7 @@ function toRecord(input: ScoreInput, position: number): FullRecord {
   return {...own, image: input};
 }
 
-/** Why a record has no image, in the words of whoever made the record. */
+/** The error of a record without an image; errors of other kinds are wrapped. */
 function toCoded(error: unknown): RepVGGError {
   if (error instanceof RepVGGError) return error;
   const message = error instanceof Error ? error.message : String(error);

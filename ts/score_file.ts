@@ -13,13 +13,13 @@ import {checkNotSource} from './sources/overwrite.ts';
 /** Options of {@link scoreToFile}. */
 export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds'> {
   /**
-   * Continues an earlier run, if there is one; does nothing if it had finished. The source has to give the same records in the
-   * same order. Default false: an unfinished run is an error.
+   * Continues an earlier run, if there is one; does nothing if it had finished. The source must yield the same records in the same
+   * order. Default false: an unfinished run is an error.
    */
   resume?: boolean | undefined;
-  /** What else the rows depend on, such as the names of source and checkpoint: a run with other settings is not continued. */
+  /** What else the rows depend on, such as the source and the checkpoint: a run with different settings cannot be resumed. */
   settings?: Readonly<Record<string, unknown>> | undefined;
-  /** Ends the run after the batches in flight, so that it can be resumed. An abort of `signal` keeps only what was saved last. */
+  /** Ends the run after the batches in flight, so that it can be resumed. Aborting `signal` instead keeps only what was last saved. */
   stop?: AbortSignal | undefined;
   /** Called after each row. */
   onProgress?: ((summary: Readonly<ScoreSummary>) => void) | undefined;
@@ -27,25 +27,25 @@ export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds
 
 /** The result of {@link scoreToFile}. */
 export interface ScoreFileSummary extends ScoreSummary {
-  /** Whether the file is complete; if not, the run was stopped and can be resumed. */
+  /** Whether the file is complete; otherwise the run was stopped and can be resumed. */
   complete: boolean;
-  /** The file was complete before, and nothing was done. */
+  /** Whether the file was complete before, so that nothing was done. */
   alreadyComplete: boolean;
-  /** Rows with an error in the file, those that runs before have written included; 0 if it was complete already. */
+  /** Error rows in the file, including those of earlier runs; 0 if `alreadyComplete`. */
   failedInFile: number;
 }
 
-/** Rows are saved as often; a run that is killed loses no more. */
+/** The interval between saves: a killed run loses no more than this. */
 const saveMilliseconds = 1000;
-/** Rows that are written at a time. */
+/** Rows per write. */
 const rowsAtOnce = 64;
+
 /**
- * Scores a source into a file: NDJSON (.ndjson, .jsonl), CSV (.csv), Parquet (.parquet) or Arrow IPC (.arrow, .feather). The
- * file appears when it is complete; until then its rows are in FILE.partial, and FILE.partial.json says how far they reach,
- * so that a run that was stopped or killed can be resumed, with no row lost or doubled. A second record with the same id is
- * an error row.
+ * Scores a source into a file: NDJSON (.ndjson, .jsonl), CSV (.csv), Parquet (.parquet) or Arrow IPC (.arrow, .feather). The file appears
+ * when it is complete. Until then its rows are in FILE.partial, and FILE.partial.json records the progress, so that a run that was stopped
+ * or killed can be resumed without losing or duplicating a row. Further records with the same id become error rows.
  *
- * @throws {RepVGGError} as {@link RepVGG.score} does, and ERR_FILE_WRITE, ERR_RESUME, ERR_DEPENDENCY_MISSING
+ * @throws {RepVGGError} the errors of {@link RepVGG.score}, and ERR_FILE_WRITE, ERR_RESUME, ERR_DEPENDENCY_MISSING
  */
 export async function scoreToFile(
   model: RepVGG,
@@ -57,7 +57,7 @@ export async function scoreToFile(
   const format = sinkFormat(path);
   checkSignal(stop, 'stop');
   await checkNotSource(path, source);
-  await format.check?.(); // Before the work, not after it.
+  await format.check?.(); // Fail before the work, not after it.
   const journal = await Journal.open(path, {...settings, ...settingsOf(model, score)}, resume);
   if (journal === 'complete') return {...nothing, complete: true, alreadyComplete: true, failedInFile: 0};
   await using _ = journal;
@@ -70,7 +70,7 @@ export async function scoreToFile(
     await writeRows(scores, journal, format, columns, {stop, onProgress, onEnd: skip.end});
   } finally {
     const {rows, complete} = journal.marker;
-    if (rows === 0 && !complete) await journal.remove(); // Nothing to go on with.
+    if (rows === 0 && !complete) await journal.remove(); // Nothing to resume.
   }
   const {complete, failed: failedInFile} = journal.marker;
   if (complete) await finish(journal, format, columns);
@@ -103,7 +103,7 @@ function settingsOf(model: RepVGG, score: ScoreOptions): Record<string, unknown>
   };
 }
 
-/** Writes rows to the journal, and saves them now and then and at the end, also where it is an error that ends them. */
+/** Writes rows to the journal and commits them periodically and at the end, even if that is an error. */
 async function writeRows(
   scores: Scores,
   journal: Journal,
@@ -128,11 +128,11 @@ async function writeRows(
   try {
     for (;;) {
       const pending = unwatched(scores.next());
-      // A source may be silent for long, and what was scored before should not be lost with it.
+      // Rows must be saved even while the source is silent.
       const due = savedAt + saveMilliseconds;
       if (isUnsaved && (performance.now() >= due || !(await settlesBy(pending, due)))) await save();
       const result = await pending.catch(async error => {
-        await save(); // What was scored before counts. Not earlier: two at a time would write the same lines twice.
+        await save(); // Only here: a save concurrent with the one above would write lines twice.
         throw error;
       });
       if (result.done) break;
@@ -147,7 +147,7 @@ async function writeRows(
       onProgress?.(scores.summary);
     }
     const complete = !stop?.aborted;
-    if (complete) onEnd(); // Checks what the run is not to be complete without.
+    if (complete) onEnd(); // Throws if the source has shrunk.
     await save(complete);
   } finally {
     await scores.return(scores.summary);

@@ -1,33 +1,33 @@
 import type {RepVGGErrorCode} from './errors.ts';
 import type {Prediction} from './predictions.ts';
 
-/** What a row has of its image: the likeliest classes, the classifier's output or the pooled features. */
+/** What a row contains: the likeliest classes, the logits or the pooled features. */
 export type ScoreOutput = 'labels' | 'logits' | 'embeddings';
 export const scoreOutputs: readonly ScoreOutput[] = ['labels', 'logits', 'embeddings'];
 
-/** How long an image took. */
+/** The time that an image took. */
 export interface ScoreTiming {
-  /** Reading, decoding and resizing of the image, waiting for a free thread included. */
+  /** Reading, decoding and resizing the image, including the wait for a free thread. */
   prepareMilliseconds: number;
-  /** Running the network on the image's whole batch. */
+  /** Running the network on the whole batch of the image. */
   computeMilliseconds: number;
 }
 
-/** What every row has. */
+/** Common to all rows. */
 export interface RowHead {
   id: string;
   fields?: Record<string, unknown>;
   timing?: ScoreTiming;
 }
 
-/** The likeliest classes of an image, best first, and of these the first. */
+/** The likeliest classes of an image, best first. `label` and `score` are those of the first. */
 export interface LabelRow extends RowHead {
   label: string;
   score: number;
   topK: Prediction[];
 }
 
-/** What the classifier says of an image, before softmax. */
+/** The classifier's output for an image, before softmax. */
 export interface LogitsRow extends RowHead {
   /** [numClasses]. */
   logits: Float32Array;
@@ -39,15 +39,15 @@ export interface EmbeddingRow extends RowHead {
   embedding: Float32Array;
 }
 
-/** An image that could not be scored, and why. */
+/** An image that could not be scored. */
 export interface FailedRow extends RowHead {
   error: {code: RepVGGErrorCode; message: string};
 }
 
-/** The row of one record: failed ones have "error". */
+/** The row of one record; a failed one has `error`. */
 export type ScoreRow<Output extends ScoreOutput = ScoreOutput> =
   | {labels: LabelRow; logits: LogitsRow; embeddings: EmbeddingRow}[Output]
   | FailedRow;
 
-/** What becomes of an image's result, without the row around it. */
+/** The part of a row that the network computes. */
 export type RowResult = Omit<LabelRow | LogitsRow | EmbeddingRow, keyof RowHead>;

@@ -2,13 +2,13 @@ import {Duplex} from 'node:stream';
 import type {ScoreInput, ScoreSummary, Scores} from './score.ts';
 import type {ScoreOutput, ScoreRow} from './score_row.ts';
 
-/** Takes images or records and gives rows: {@link RepVGG.scoreStream}. */
+/** A Node stream from images or records to rows: {@link RepVGG.scoreStream}. */
 export interface ScoreDuplex extends Duplex {
   /** Up to date after each row. */
   readonly summary: Readonly<ScoreSummary>;
 }
 
-/** Takes images or records and gives rows, as the web's streams do: {@link RepVGG.scoreTransformStream}. */
+/** A pair of web streams from images or records to rows: {@link RepVGG.scoreTransformStream}. */
 export interface ScoreTransformStream<Output extends ScoreOutput = ScoreOutput> {
   readonly writable: WritableStream<ScoreInput>;
   readonly readable: ReadableStream<ScoreRow<Output>>;
@@ -18,7 +18,7 @@ export interface ScoreTransformStream<Output extends ScoreOutput = ScoreOutput> 
 
 type Score<Output extends ScoreOutput = ScoreOutput> = (source: AsyncIterable<ScoreInput>) => Scores<Output>;
 
-/** The rows of what is written. Destroying it ends what is under way. */
+/** Destroying the stream cancels the work in progress. */
 export function scoreDuplex(score: Score): ScoreDuplex {
   let scores: Scores | undefined;
   const duplex = Duplex.from((source: AsyncIterable<ScoreInput>) => {
@@ -28,7 +28,7 @@ export function scoreDuplex(score: Score): ScoreDuplex {
   return Object.assign(duplex, {summary: scores!.summary}); // Duplex.from() calls the function at once.
 }
 
-/** The rows of what is written. Cancelling `readable` ends what is under way. */
+/** Cancelling `readable` cancels the work in progress. */
 export function scoreTransform<Output extends ScoreOutput>(
   score: Score<Output>,
 ): ScoreTransformStream<Output> {
@@ -49,7 +49,7 @@ export function scoreTransform<Output extends ScoreOutput>(
         if (done) controller.close();
         else controller.enqueue(value);
       },
-      // Not by scores.return() alone, which waits for a silent source, and does not reach one that was never asked.
+      // scores.return() alone would wait for a silent source, and would not close one that was never read.
       async cancel(reason) {
         await reader.cancel(reason);
         await scores.return(scores.summary);

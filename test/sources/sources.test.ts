@@ -65,7 +65,7 @@ test('a glob matches files of any kind, each read as its own', async t => {
     t.deepEqual(await ids(pattern), ['{c,d}/y{1}.jpg'], pattern);
   }
   await t.throwsAsync(ids('a/*.gif'), {code: 'ERR_FILE_NOT_FOUND', message: /no file matches it/});
-  await t.throwsAsync(ids('a/*.md'), {code: 'ERR_SOURCE', message: /no file that matches it is an image/});
+  await t.throwsAsync(ids('a/*.md'), {code: 'ERR_SOURCE', message: /none of the files that match it has the extension of an image/});
 });
 
 test('a glob looks only into folders that may have matches; one that cannot be read is the error of its own row', async t => {
@@ -170,9 +170,9 @@ test('a line that is too long to be held is the error of its own row', async t =
       (await all(file)).map(({id, message}) => [id, message]),
       [
         ['a.jpg', undefined],
-        [`${file}:2`, `Cannot read ${file}:2: it has more than 16 MiB.`],
+        [`${file}:2`, `Cannot read ${file}:2: the line is longer than 16 MiB.`],
         ['b.jpg', undefined],
-        [`${file}:4`, `Cannot read ${file}:4: it has more than 16 MiB.`],
+        [`${file}:4`, `Cannot read ${file}:4: the line is longer than 16 MiB.`],
       ],
     );
   }
@@ -278,9 +278,9 @@ test('CSV and TSV: quotes, chosen columns; a row of another length is the error 
     message: `Cannot find the images of ${csv}: expected a column named image, path, file, filename, url, uri but its columns are photo, name, kind.`,
   });
   await writeFile(csv, 'path,id,name,name,id\nx.jpg,1,a,b,2\n');
-  await t.throwsAsync(all(csv), {code: 'ERR_SOURCE', message: /two of its columns are called id\.$/});
+  await t.throwsAsync(all(csv), {code: 'ERR_SOURCE', message: /two columns are named id\.$/});
   t.deepEqual(await ids({idColumn: 'path'}), ['x.jpg']);
-  await t.throwsAsync(ids({idColumn: 'path', fields: ['name']}), {message: /are called name/});
+  await t.throwsAsync(ids({idColumn: 'path', fields: ['name']}), {message: /are named name/});
   const tsv = join(root, 'list.tsv');
   await writeFile(tsv, 'path\tid\nx.jpg\t1\n');
   t.deepEqual(await all(tsv), [{id: '1', image: join(root, 'x.jpg'), fields: {}}]);
@@ -313,8 +313,8 @@ test('names and rows that are not UTF-8 are errors of their own rows', async t =
   t.deepEqual(
     (await all(list)).map(({id, message}) => [id, message]),
     [
-      [`${list}:1`, `Cannot read ${list}:1: it is not UTF-8.`],
-      [`${list}:2`, `Cannot read ${list}:2: it is not UTF-8.`],
+      [`${list}:1`, `Cannot read ${list}:1: the line is not UTF-8.`],
+      [`${list}:2`, `Cannot read ${list}:2: the line is not UTF-8.`],
       ['b.jpg', undefined],
     ],
   );
@@ -322,7 +322,7 @@ test('names and rows that are not UTF-8 are errors of their own rows', async t =
   await writeFile(ndjson, latin1('{"path": "a.jpg", "name": "é"}\n{"path": "b.jpg"}\n'));
   t.deepEqual(
     (await all(ndjson)).map(({message}) => message),
-    [`Cannot read ${ndjson}:1: it is not UTF-8.`, undefined],
+    [`Cannot read ${ndjson}:1: the line is not UTF-8.`, undefined],
   );
   const csv = join(root, 'list.csv');
   await writeFile(csv, latin1('path,id,name\na.jpg,1,é\nb.jpg,ü,x\nc.jpg,3,y\n'));
@@ -369,9 +369,9 @@ test('an image is a source of one; what is no source is refused', async t => {
   t.deepEqual(await all(photos[0]!), [{id: photos[0]!, image: photos[0]!}] as SourceRecord[]);
   const odd = join(await temporaryFolder(t), 'odd.xyz');
   await writeFile(odd, '');
-  await t.throwsAsync(all(odd), {code: 'ERR_SOURCE', message: /Cannot tell what source/});
+  await t.throwsAsync(all(odd), {code: 'ERR_SOURCE', message: /Cannot tell the format of source/});
   for (const url of ['https://example.com/list.csv?a=1', 's3://images/*']) {
-    const message = `Cannot read source ${url}: expected a file, a folder or "-", in which the images may be URLs.`;
+    const message = `Cannot read source ${url}: expected a folder, a file or "-"; a list or table may contain URLs of images.`;
     await t.throwsAsync(all(url), {code: 'ERR_SOURCE', message});
   }
   t.throws(() => openSource(''), {code: 'ERR_INVALID_ARGUMENT'});

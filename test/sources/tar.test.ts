@@ -130,7 +130,10 @@ test('tar: sparse files of GNU tar are errors of their own rows, as their zeros 
     await writeFile(file, bytes);
     const [a, b, ...rest] = await all(file);
     t.like(a, {id: `${file}/a.jpg`, code: 'ERR_SOURCE'}, name);
-    t.is(a!.message, `Cannot read ${file}/a.jpg: it is packed as a sparse file: pack it without --sparse.`);
+    t.is(
+      a!.message,
+      `Cannot read ${file}/a.jpg: it is stored as a sparse file: create the tar without --sparse.`,
+    );
     t.deepEqual([b!.id, bytesOf(b).toString()], [`${file}/b.jpg`, 'b'], name);
     t.deepEqual(rest, []);
   }
@@ -173,11 +176,11 @@ test('tar: what is damaged ends the source, and says what is wrong', async t => 
   for (const [bytes, problem] of [
     ['', 'it is cut short'],
     [tar.subarray(0, 1024), 'it is cut short'],
-    [damaged, 'one of its headers is damaged'],
-    [retyped(noNumber, '0'), 'one of its headers is damaged'],
-    [Buffer.concat([tar, tar]), 'there is something behind its end, perhaps a second tar'],
-    [Buffer.concat([pax, tar]), 'its pax records are damaged'],
-    ['no tar '.repeat(100), 'one of its headers is damaged'],
+    [damaged, 'a header is damaged'],
+    [retyped(noNumber, '0'), 'a header is damaged'],
+    [Buffer.concat([tar, tar]), 'data follows its end, perhaps a second tar'],
+    [Buffer.concat([pax, tar]), 'a pax header is damaged'],
+    ['no tar '.repeat(100), 'a header is damaged'],
   ] as const) {
     await writeFile(file, bytes);
     const {error} = await untilError(file);

@@ -12,12 +12,13 @@ export async function loadArrow(): Promise<Arrow> {
   try {
     return await import('apache-arrow');
   } catch (cause) {
-    const message = 'Cannot write Arrow files without the package apache-arrow: "npm install apache-arrow".';
+    const message =
+      'Cannot write Arrow files without the package apache-arrow. Run "npm install apache-arrow".';
     throw new RepVGGError('ERR_DEPENDENCY_MISSING', message, {cause});
   }
 }
 
-/** Writes rows as an Arrow IPC file (Feather version 2), a record batch for each group of rows. */
+/** Writes rows as an Arrow IPC file (Feather version 2) with one record batch per group of rows. */
 export async function writeArrow(
   file: FileHandle,
   columns: readonly Column[],
@@ -28,7 +29,7 @@ export async function writeArrow(
     columns.map(column => new arrow.Field(column.name, typeOf(arrow, column), column.name !== 'id')),
   );
   let chunks: Uint8Array[] = [];
-  // Arrow's own queue is read beside what fills it: it would grow while the disk is slow, and fail where nobody listens.
+  // Replaces Arrow's queue, which has no back-pressure and whose write errors would be unhandled rejections.
   class Chunks extends arrow.AsyncByteQueue {
     override write(chunk: Uint8Array): void {
       chunks.push(chunk);

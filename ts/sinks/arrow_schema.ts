@@ -1,14 +1,11 @@
 import type {Column} from './columns.ts';
 
-/**
- * What a slot of a FlatBuffers table holds: a number of so many bytes, or what an offset leads to. An absent slot has the default of
- * its type.
- */
+/** A field of a FlatBuffers table: a number of `bytes` bytes, or something stored at an offset. An absent field has its type's default. */
 type Slot = Scalar | string | Table | {tables: readonly Table[]} | undefined;
 type Scalar = {bytes: 1 | 2 | 4; value: number};
 type Table = readonly Slot[];
 
-/** Of Arrow's Message.fbs and Schema.fbs. */
+/** Constants of Arrow's Message.fbs and Schema.fbs. */
 const metadataVersion5 = 4;
 const littleEndian = 0;
 const schemaHeader = 1;
@@ -19,8 +16,8 @@ const byte = (value: number): Slot => ({bytes: 1, value});
 const short = (value: number): Slot => ({bytes: 2, value});
 
 /**
- * The value of the key "ARROW:schema" in a Parquet file with vectors: base64 of an Arrow IPC message with the schema of its
- * columns. Parquet has no lists of fixed size; Arrow's readers take from here what they make of a column.
+ * The value of "ARROW:schema" in the metadata of a Parquet file with vectors: an Arrow IPC schema message in base64. Parquet has no
+ * fixed-size lists; Arrow readers restore them from this schema.
  */
 export function arrowSchema(columns: readonly Column[]): string {
   const fields = columns.map(column => {
@@ -30,11 +27,11 @@ export function arrowSchema(columns: readonly Column[]): string {
       return field(name, false, type.fixedSizeList, [{bytes: 4, value: column.length}], [element]);
     }
     if (kind === 'number') return field(name, true, type.floatingPoint, [short(precision.double)]);
-    return field(name, name !== 'id', type.utf8, []); // Beside vectors there are no predictions.
+    return field(name, name !== 'id', type.utf8, []); // Rows with vectors have no predictions.
   });
   const schema: Table = [short(littleEndian), {tables: fields}];
   const message = flatBuffer([short(metadataVersion5), byte(schemaHeader), schema]);
-  const start = Buffer.alloc(8); // Of an encapsulated message: a mark, and the length of what follows.
+  const start = Buffer.alloc(8); // An encapsulated message starts with a continuation marker and its length.
   start.writeUInt32LE(0xffffffff);
   start.writeUInt32LE(message.length, 4);
   return Buffer.concat([start, message]).toString('base64');
@@ -50,11 +47,11 @@ function field(
   return [name, byte(nullable ? 1 : 0), byte(kind), of, undefined, {tables: children}];
 }
 
-/** Lays a table out as a FlatBuffer, parents before what they lead to: https://flatbuffers.dev/internals. Padded to 8 bytes. */
+/** Serialises a table as a FlatBuffer (https://flatbuffers.dev/internals), parents before children, padded to 8 bytes. */
 function flatBuffer(root: Table): Buffer {
   let buffer = Buffer.alloc(1024);
   let end = 0;
-  /** Takes so many bytes, which are 0 and on a multiple of `alignment`. Returns where they start. */
+  /** Reserves `count` zero bytes at a multiple of `alignment` and returns their offset. */
   const take = (count: number, alignment: number): number => {
     const start = Math.ceil(end / alignment) * alignment;
     end = start + count;

@@ -2,14 +2,14 @@ import type {Architecture} from '../architecture.ts';
 import type {ScoreOptions} from '../score.ts';
 import type {ScoreRow} from '../score_row.ts';
 
-/** A column of a table of rows. What a row does not have is null. */
+/** A column of the output. Missing values are null. */
 export type Column = {name: string; cellOf(row: ScoreRow): unknown} & (
   | {kind: 'text' | 'number' | 'predictions'}
-  /** Each vector has as many numbers. */
+  /** `length` is that of every vector. */
   | {kind: 'vector'; length: number}
 );
 
-/** The columns of a table of rows: names inside an object are behind a dot, as in "error.code". */
+/** The columns of the output; nested properties have a dot in the name, as in "error.code". */
 export function columnsOf(
   {output = 'labels', fields = [], timing = false}: ScoreOptions,
   {numClasses, widths}: Pick<Architecture, 'numClasses' | 'widths'>,

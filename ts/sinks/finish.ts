@@ -5,11 +5,11 @@ import type {SinkFormat} from './formats.ts';
 import type {Journal} from './journal.ts';
 import {fromJournalLine} from './lines.ts';
 
-/** Rows of Parquet and Arrow that are made ready together, and numbers in them: for that long, nothing else runs in this thread. */
+/** Limits for a group of rows in Parquet and Arrow: encoding a group blocks this thread. */
 const mostRowsInGroup = 10_000;
 const mostNumbersInGroup = 2 ** 18;
 
-/** Makes the output of a journal that is complete. */
+/** Turns a complete journal into the output file. */
 export async function finish(
   journal: Journal,
   {write}: SinkFormat,

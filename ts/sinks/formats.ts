@@ -7,18 +7,18 @@ import type {Column} from './columns.ts';
 import {csvHeader, toCsvLine, toJournalLine, toJsonLine} from './lines.ts';
 import {writeParquet} from './parquet.ts';
 
-/** How rows become a file of a format: by a journal of lines, which is that file or which it is made of. */
+/** How rows become a file: as lines of a journal, which is the file itself or is converted to it at the end. */
 export interface SinkFormat {
-  /** Of the journal. */
+  /** The first line of the journal. */
   header?(columns: readonly Column[]): string;
   toLine(row: ScoreRow, columns: readonly Column[]): string;
-  /** Makes the file of the journal's rows. Without it the journal is the file. */
+  /** Writes the file from the rows of the journal. Without it, the journal is the file. */
   write?(
     file: FileHandle,
     columns: readonly Column[],
     groups: AsyncIterable<readonly ScoreRow[]>,
   ): Promise<void>;
-  /** Fails where `write` could not begin. */
+  /** Fails early if `write` would fail at once. */
   check?(): Promise<unknown>;
 }
 
@@ -27,7 +27,7 @@ const csv: SinkFormat = {header: csvHeader, toLine: toCsvLine};
 const parquet: SinkFormat = {toLine: toJournalLine, write: writeParquet};
 const arrow: SinkFormat = {toLine: toJournalLine, write: writeArrow, check: loadArrow};
 
-/** By what the name of a file ends with. */
+/** By extension. */
 const formats: Readonly<Record<string, SinkFormat>> = {
   '.ndjson': ndjson,
   '.jsonl': ndjson,

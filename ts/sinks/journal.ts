@@ -16,12 +16,12 @@ import {
 const none = {bytes: 0, ok: 0, failed: 0, rows: 0, idDigest: '', complete: false};
 
 /**
- * The rows of an output file that is not complete: FILE.partial, and beside it FILE.partial.json, which says how many of its
- * bytes count. A run that is killed leaves both, and the next goes on from there.
+ * The rows of an unfinished output file, in FILE.partial, with a marker in FILE.partial.json that says how many of its bytes are
+ * committed. A killed run leaves both behind for the next run to resume.
  */
 export class Journal implements AsyncDisposable {
   readonly path: string;
-  /** As it was last written, or as it was found. */
+  /** As last written or, before that, as found. */
   marker: Marker;
   readonly #file: FileHandle;
   #bytes: number;
@@ -34,8 +34,8 @@ export class Journal implements AsyncDisposable {
   }
 
   /**
-   * @param resume goes on with what there is, if there is any; without it, that is an error, so that no work is lost unasked
-   * @throws {RepVGGError} ERR_RESUME, ERR_FILE_WRITE, also where another run is writing the file
+   * @param resume continues an unfinished run, if there is one; otherwise that is an error, so that no work is lost by accident
+   * @throws {RepVGGError} ERR_RESUME; ERR_FILE_WRITE, also if another run is writing the file
    */
   static async open(
     output: string,
@@ -48,18 +48,18 @@ export class Journal implements AsyncDisposable {
       const before = await findRun(path, settings, resume, isBegun);
       if (before === 'complete') return before;
       const file = await openAlone(path, before !== undefined);
-      if (!file) continue; // Another run was about to end.
+      if (!file) continue; // Another run has just finished.
       try {
-        const found = await findRun(path, settings, resume, isBegun); // Nobody else changes it any more.
+        const found = await findRun(path, settings, resume, isBegun); // Again, now that the lock is held.
         if (found !== 'complete') {
           const marker = found ?? {settings, ...none};
           await cutOff(file, path, marker.bytes);
-          if (mode !== undefined) await file.chmod(mode); // Of the output that it is to take the place of.
+          if (mode !== undefined) await file.chmod(mode); // That of the output it will replace.
           await removeTemporaries(path);
           await removeTemporaries(markerPath(path));
           return new Journal(path, marker, file);
         }
-        if (!isBegun) await rm(partialPath(path)); // Made just now.
+        if (!isBegun) await rm(partialPath(path)); // openAlone() has created it.
         await file.close();
         return found;
       } catch (error) {
@@ -69,7 +69,7 @@ export class Journal implements AsyncDisposable {
     }
   }
 
-  /** Adds lines, which count once they are {@link commit}ted. */
+  /** Appends lines; they are safe only after {@link commit}. */
   async append(text: string): Promise<void> {
     const bytes = Buffer.from(text);
     try {
@@ -83,7 +83,7 @@ export class Journal implements AsyncDisposable {
     }
   }
 
-  /** Makes all that was added count, whatever happens to the process or the machine. */
+  /** Makes everything appended durable, even if the process or machine crashes. */
   async commit(progress: Progress, complete = false): Promise<void> {
     try {
       await this.#file.datasync();
@@ -95,7 +95,7 @@ export class Journal implements AsyncDisposable {
     this.marker = marker;
   }
 
-  /** Its lines, as they were committed. */
+  /** The committed lines. */
   async *lines(): AsyncGenerator<string> {
     if (this.marker.bytes === 0) return;
     let rest = '';
@@ -107,7 +107,7 @@ export class Journal implements AsyncDisposable {
     }
   }
 
-  /** Takes the place of the output: its lines are what that should be. */
+  /** Renames the journal to the output. */
   async become(): Promise<void> {
     try {
       await rename(partialPath(this.path), this.path);
@@ -117,7 +117,7 @@ export class Journal implements AsyncDisposable {
     await rm(markerPath(this.path), {force: true});
   }
 
-  /** Removes it. The marker goes last: a complete one without a journal says that the output is there. */
+  /** Removes the journal. The marker goes last: a complete marker without a journal means that the output exists. */
   async remove(): Promise<void> {
     await rm(partialPath(this.path), {force: true});
     await rm(markerPath(this.path), {force: true});
@@ -131,9 +131,9 @@ export class Journal implements AsyncDisposable {
 const partialPath = (path: string): string => `${path}.partial`;
 
 /**
- * What there is to go on with, if there is anything and it may be gone on with.
+ * Looks for an unfinished run and checks that it may be resumed.
  *
- * @param isBegun there is a journal: without a marker it is of a run that saved nothing, and the output is an older one
+ * @param isBegun whether there is a journal: one without a marker is from a run that saved nothing, and an existing output is older
  */
 async function findRun(
   path: string,
@@ -147,14 +147,14 @@ async function findRun(
   }
   const isThere = await exists(partialPath(path));
   if (found.complete && !isThere) {
-    await rm(markerPath(path), {force: true}); // Killed just after the output took its place.
+    await rm(markerPath(path), {force: true}); // The run was killed just after the output had appeared.
     return resume && (await exists(path)) ? 'complete' : undefined;
   }
   if (!resume) {
-    const problem = `${partialPath(path)} has ${found.rows} rows of a run that did not finish`;
+    const problem = `${partialPath(path)} has ${found.rows} rows of an unfinished run`;
     throw new RepVGGError(
       'ERR_RESUME',
-      `Cannot write ${path}: ${problem}; resume it, or remove ${markerPath(path)} to begin again.`,
+      `Cannot write ${path}: ${problem}; resume it, or remove ${markerPath(path)} to start over.`,
     );
   }
   compareSettings(path, found.settings, settings);
@@ -162,7 +162,7 @@ async function findRun(
   throw cannotResume(path, `${partialPath(path)} is missing`);
 }
 
-/** The journal, which nobody else writes while it is open; undefined if it was taken away meanwhile. */
+/** Opens and locks the journal; undefined if another run has removed or renamed it meanwhile. */
 async function openAlone(path: string, isThere: boolean): Promise<FileHandle | undefined> {
   let file: FileHandle;
   try {
@@ -181,11 +181,11 @@ async function openAlone(path: string, isThere: boolean): Promise<FileHandle | u
   return undefined;
 }
 
-/** Removes what was written after the marker: it may end in the middle of a row. */
+/** Removes uncommitted bytes, which may end in the middle of a row. */
 async function cutOff(file: FileHandle, path: string, bytes: number): Promise<void> {
   const {size} = await file.stat();
   if (size < bytes) {
-    throw cannotResume(path, `${partialPath(path)} has ${size} bytes, of the ${bytes} that were written`);
+    throw cannotResume(path, `${partialPath(path)} has only ${size} of the ${bytes} bytes that were written`);
   }
   await file.truncate(bytes);
 }

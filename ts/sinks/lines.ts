@@ -11,7 +11,7 @@ export function csvHeader(columns: readonly Column[]): string {
   return `${columns.map(({name}) => quoted(name)).join(',')}\r\n`;
 }
 
-/** A row of CSV as RFC 4180 has it. Lists are JSON, what a row does not have is empty. */
+/** A row of CSV (RFC 4180). Lists are JSON, missing values empty. */
 export function toCsvLine(row: ScoreRow, columns: readonly Column[]): string {
   const cells = columns.map(({kind, cellOf}) => {
     const value = cellOf(row);
@@ -25,7 +25,7 @@ function quoted(text: string): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** Rows on their way to a format that cannot be appended to: as JSON, but vectors in base64, a third as long and exact. */
+/** A row in the journal of a format that cannot be appended to: JSON with vectors in base64, which is exact and a third as long. */
 export function toJournalLine(row: ScoreRow): string {
   const vectors = Object.entries(row).filter(([, value]) => value instanceof Float32Array);
   const encoded = vectors.map(([name, value]: [string, Float32Array]) => [

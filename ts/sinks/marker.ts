@@ -2,28 +2,28 @@ import {readFile} from 'node:fs/promises';
 import {fileError, RepVGGError} from '../errors.ts';
 import {append, fileWriteError, replaceFile} from '../replace_file.ts';
 
-/** How far a file of rows has come, as it is kept beside it. */
+/** The progress of an unfinished output, stored beside its journal. */
 export interface Marker {
-  /** What the rows were made with; a run that goes on has to be the same. */
+  /** What the rows depend on; a resumed run must have the same. */
   settings: Record<string, unknown>;
-  /** Of the journal. What is behind them was not finished. */
+  /** Committed length of the journal. */
   bytes: number;
   ok: number;
   failed: number;
-  /** Rows, and so records of the source, from its beginning. */
+  /** Rows so far, which is also the number of records of the source that are done. */
   rows: number;
-  /** Of the ids of these rows, in order. */
+  /** Digest of the ids of these rows, in order. */
   idDigest: string;
-  /** There are no more rows to come. */
+  /** Whether all rows are in the journal. */
   complete: boolean;
 }
 
-/** What the rows so far amount to. */
+/** Counts and digest of the rows so far. */
 export type Progress = Omit<Marker, 'settings' | 'bytes' | 'complete'>;
 
 export const markerPath = (path: string): string => `${path}.partial.json`;
 
-/** undefined where there is none. */
+/** Returns undefined if there is no marker. */
 export async function readMarker(path: string): Promise<Marker | undefined> {
   let text: string;
   try {
@@ -40,11 +40,11 @@ export async function readMarker(path: string): Promise<Marker | undefined> {
     const isWhole = typeof marker.settings === 'object' && marker.settings !== null;
     if (isWhole && counts.every(count => Number.isInteger(count) && count >= 0)) return marker;
   } catch {
-    // Said below.
+    // Reported below.
   }
   throw new RepVGGError(
     'ERR_RESUME',
-    `Cannot read ${markerPath(path)}: it is not what a run leaves; remove it to begin again.`,
+    `Cannot read ${markerPath(path)}: it is damaged; remove it to start over.`,
   );
 }
 
@@ -86,6 +86,6 @@ export async function writeMarker(path: string, marker: Marker): Promise<void> {
 }
 
 export function cannotResume(path: string, problem: string): RepVGGError {
-  const message = `Cannot resume ${path}: ${problem}; remove ${markerPath(path)} to begin again.`;
+  const message = `Cannot resume ${path}: ${problem}; remove ${markerPath(path)} to start over.`;
   return new RepVGGError('ERR_RESUME', message);
 }

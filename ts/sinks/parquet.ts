@@ -9,8 +9,8 @@ import {arrowSchema} from './arrow_schema.ts';
 import type {Column} from './columns.ts';
 
 /**
- * Writes rows as Parquet, a row group for each group of rows. Vectors are lists to Parquet, and of fixed size to readers that heed
- * Arrow's schema. Some of these cannot read a file with such a list that is null (pyarrow before 26), so failed rows have NaN in it.
+ * Writes rows as Parquet, one row group per group of rows. Vectors are lists, which readers of the Arrow schema restore as fixed-size
+ * lists. The vectors of failed rows are NaN, because pyarrow before 26 cannot read a null among fixed-size lists.
  */
 export async function writeParquet(
   file: FileHandle,
@@ -22,7 +22,7 @@ export async function writeParquet(
     await append(file, bytes.getBytes());
     bytes.index = 0;
   };
-  // Callbacks of the library: after each row group and at the end.
+  // The library calls flush() after each row group and finish() at the end.
   const writer = new ParquetWriter({
     writer: Object.assign(bytes, {flush, finish: flush}),
     schema: [{name: 'root', num_children: columns.length}, ...columns.flatMap(schemaOf)],

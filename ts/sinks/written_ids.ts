@@ -6,29 +6,29 @@ export function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }
 
-/** The digest of ids in their order, from that of all but the last; of none it is ''. */
+/** Extends the digest of a sequence of ids by one id. The digest of no ids is ''. */
 export const digestWith = (digest: string, id: string): string => digestOf(`${digest}\n${id}`);
 
 /**
- * Says of each id of a source in turn whether its row is in the file already, and checks that they are the ids that those rows have.
+ * Tells of each id of a source, in order, whether its row is already written, and checks that the ids are those of the written rows.
  *
- * @throws {RepVGGError} ERR_RESUME from either function
+ * @throws {RepVGGError} ERR_RESUME, from either function
  */
 export function skipWritten(
   {rows, idDigest}: Pick<Progress, 'rows' | 'idDigest'>,
   path: string,
 ): {next: (id: string) => boolean; end: () => void} {
   let [position, digest] = [0, ''];
-  const changed = (problem: string): RepVGGError => cannotResume(path, `the source has changed, ${problem}`);
+  const changed = (problem: string): RepVGGError => cannotResume(path, `the source has changed: ${problem}`);
   return {
     next: id => {
       if (position === rows) return false;
       digest = digestWith(digest, id);
-      if (++position === rows && digest !== idDigest) throw changed(`its first ${rows} ids are others`);
+      if (++position === rows && digest !== idDigest) throw changed(`its first ${rows} ids are different`);
       return true;
     },
     end: () => {
-      if (position < rows) throw changed(`it has ${position} records and ${rows} rows were written`);
+      if (position < rows) throw changed(`it has ${position} records but ${rows} rows were written`);
     },
   };
 }

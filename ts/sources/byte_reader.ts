@@ -1,4 +1,4 @@
-/** Takes bytes out of a stream, as many as are asked for. */
+/** Reads a byte stream in pieces of any size. */
 export class ByteReader {
   readonly #iterator: AsyncIterator<Uint8Array>;
   #rest: Uint8Array = new Uint8Array();
@@ -7,14 +7,14 @@ export class ByteReader {
     this.#iterator = stream[Symbol.asyncIterator]();
   }
 
-  /** The next bytes, in memory of their own; fewer where the stream ends. */
+  /** Returns a copy of the next `count` bytes, or of what is left if the stream ends before. */
   async take(count: number): Promise<Buffer> {
     const parts: Uint8Array[] = [];
     await this.#pass(count, part => parts.push(part));
     return Buffer.concat(parts);
   }
 
-  /** Passes over bytes. Returns how many there were. */
+  /** Skips up to `count` bytes and returns how many it skipped. */
   async skip(count: number): Promise<number> {
     let skipped = 0;
     await this.#pass(count, ({length}) => {

@@ -3,12 +3,12 @@ import {sourceKind} from './format.ts';
 import type {SourceOptions} from './options.ts';
 import {openSource} from './source.ts';
 
-/** Their records are known without the images being read. */
+/** Formats whose records can be counted without reading images. */
 const cheap: readonly string[] = ['folder', 'image', 'list', 'ndjson', 'csv', 'tsv'];
 
 /**
- * How many records a source has; undefined where to know it would be to read its images, or to take the records from whoever
- * reads them: a pipe, such as <(find photos) of a shell, has them once.
+ * The number of records in a source, or undefined if counting would read its images or consume the only copy of its records: standard
+ * input and pipes, such as a shell's <(find photos), can be read only once.
  */
 export async function countRecords(path: string, options: SourceOptions = {}): Promise<number | undefined> {
   if (path === '-' || !cheap.includes(await sourceKind(path, options.format))) return undefined;

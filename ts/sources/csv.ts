@@ -6,10 +6,10 @@ import {readStream} from './read_stream.ts';
 import type {Records} from './record.ts';
 import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
 
-/** A row has to fit; more is a quote that nobody closed. */
+/** A longer record is taken for a quote that is never closed. */
 const maxRecordBytes = 2 ** 24;
 
-/** A row with the names of the columns, and then a row an image (RFC 4180). */
+/** A header row with the column names, then one row per image (RFC 4180). */
 export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records {
   const input = Readable.from(readStream(file));
   const parser = parse({
@@ -57,10 +57,10 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
 function checkUnique(columns: readonly string[], named: readonly string[], {path}: SourceFile): void {
   const twice = named.find(name => columns.indexOf(name) < columns.lastIndexOf(name));
   if (twice === undefined) return;
-  throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: two of its columns are called ${twice}.`);
+  throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: two columns are named ${twice}.`);
 }
 
-/** Why a row cannot be used, if it cannot. */
+/** Why a row cannot be used; undefined if it can. */
 function problemOf(
   record: readonly string[],
   columns: readonly string[],
@@ -69,7 +69,7 @@ function problemOf(
   if (record.length !== columns.length) {
     return `expected ${columns.length} columns but received ${record.length}`;
   }
-  // The parser puts this character in the place of what is no UTF-8.
+  // The parser replaces invalid UTF-8 by U+FFFD.
   const damaged = columns.find((name, i) => named.includes(name) && record[i]!.includes('\ufffd'));
   return damaged === undefined ? undefined : `column ${damaged} is not UTF-8`;
 }

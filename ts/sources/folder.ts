@@ -6,8 +6,8 @@ import {checkFields} from './table.ts';
 import {walk} from './walk.ts';
 
 /**
- * The images in a folder and those below it, in the order of their names, hidden ones among them. An image below the folder
- * is labelled with the name of the folder's own subfolder that it is in, as torchvision's ImageFolder does.
+ * The images in a folder and its subfolders, hidden files included, sorted by name. The label of an image is the name of the top-level
+ * subfolder that contains it, as in torchvision's ImageFolder.
  */
 export async function* readFolder(file: SourceFile): Records {
   const {path, signal} = file;
@@ -21,9 +21,9 @@ export async function* readFolder(file: SourceFile): Records {
 }
 
 /**
- * The images of a folder, which may have none.
+ * The images below a folder, possibly none.
  *
- * @param above names of the folders above, where the label is the first of them
+ * @param above names of the parent folders; the first is the label
  */
 export async function* imagesBelow(folder: string, above: string[], signal?: AbortSignal): Records {
   for await (const found of walk(folder, {names: above, signal})) {

@@ -18,7 +18,7 @@ const formatOfExtension: Readonly<Record<string, SourceFormat>> = {
   '.gz': 'tar', // .tar.gz
 };
 
-/** What a file is by its name; undefined where that does not tell. */
+/** The format that a file's extension implies, or undefined. */
 export function formatOf(path: string): SourceFormat | undefined {
   const extension = extname(path).toLowerCase();
   if (extension === '.gz' && !/\.tar\.gz$/i.test(path)) return undefined;
@@ -26,9 +26,9 @@ export function formatOf(path: string): SourceFormat | undefined {
 }
 
 /**
- * What a source is; a glob's files may be of any kind.
+ * What a source is. The files that a glob matches may be of any format.
  *
- * @param format what it is said to be, unless it is a folder
+ * @param format takes precedence over the extension, but not over being a folder
  */
 export async function sourceKind(
   path: string,
@@ -38,7 +38,7 @@ export async function sourceKind(
     if ((await stat(path)).isDirectory()) return 'folder';
   } catch (cause) {
     if (/^[a-z][a-z\d+.-]*:\/\//i.test(path)) {
-      const problem = 'expected a file, a folder or "-", in which the images may be URLs';
+      const problem = 'expected a folder, a file or "-"; a list or table may contain URLs of images';
       throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
     }
     if (isGlob(path)) return 'glob';
@@ -49,6 +49,6 @@ export async function sourceKind(
   const endings = '.txt, .ndjson, .jsonl, .csv, .tsv, .parquet, .tar, .tar.gz, .tgz';
   throw new RepVGGError(
     'ERR_SOURCE',
-    `Cannot tell what source ${path} is: expected a folder, an image or a file that ends in ${endings}, or say its format.`,
+    `Cannot tell the format of source ${path}: expected a folder, an image or a file that ends in ${endings}. Otherwise set the format.`,
   );
 }

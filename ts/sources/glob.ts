@@ -7,16 +7,16 @@ export function isGlob(path: string): boolean {
   return scan(path).isGlob;
 }
 
-/** Whether a glob matches a path, wherever both are seen from. */
+/** Whether a glob matches a path. Either may be relative. */
 export function matchesGlob(pattern: string, path: string): boolean {
   return picomatch(resolve(pattern))(resolve(path));
 }
 
-/** The files that a glob matches, in the order of their names. Names that begin with a dot match only a pattern that has it. */
+/** The files that a glob matches, sorted by name. A name that begins with a dot matches only if the pattern has the dot too. */
 export async function* matchFiles(pattern: string, signal?: AbortSignal): AsyncGenerator<Found> {
   const {prefix, base} = scan(pattern);
   const end = prefix.length + base.length;
-  // A folder, in which nothing is escaped.
+  // picomatch leaves the backslashes in.
   const folder = pattern.slice(prefix.length, end).replace(/\\(.)/g, '$1');
   const mayEnter = folderFilter(pattern.slice(end).replace(/^\/+/, ''));
   const matches = picomatch(normalize(pattern));
@@ -29,23 +29,23 @@ export async function* matchFiles(pattern: string, signal?: AbortSignal): AsyncG
   if (none)
     throw new RepVGGError(
       'ERR_FILE_NOT_FOUND',
-      `Cannot read source ${pattern}: no file matches it (folders do not count: FOLDER/** has their files).`,
+      `Cannot read source ${pattern}: no file matches it (folders do not match; use FOLDER/** for the files in them).`,
     );
 }
 
-/** Tells of a folder's path whether it may have something that a glob matches: "*.jpg" is not looked for further below. */
+/** Decides by a folder's path whether it can contain matches: "*.jpg" needs no subfolders. */
 function folderFilter(glob: string): (names: readonly string[]) => boolean {
   const segments = normalize(glob).split(sep);
-  // From such a segment on, the folders of the pattern are not those of a path one by one.
+  // From the first such segment on, segments of pattern and path do not correspond one to one.
   const open = segments.findIndex(segment => /\*\*|[({!]/.test(segment));
-  const matchers = segments.slice(0, open).map(segment => picomatch(segment)); // -1 is the file itself.
+  const matchers = segments.slice(0, open).map(segment => picomatch(segment)); // With -1, all but the file name.
   return names => {
     if (open < 0 && names.length > matchers.length) return false;
     return names.every((name, i) => matchers[i]?.(name) ?? true);
   };
 }
 
-/** picomatch's scan() sees nothing behind "\{" or "{1}", so what is escaped is hidden from it, and it has to go on to the end. */
+/** picomatch's scan() stops at "\{" and "{1}", so escaped characters are masked and it is told to scan to the end. */
 function scan(pattern: string): ReturnType<typeof picomatch.scan> {
   return picomatch.scan(pattern.replace(/\\./g, '__'), {scanToEnd: true});
 }

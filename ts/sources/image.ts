@@ -4,7 +4,7 @@ import type {SourceFile} from './options.ts';
 import type {Records} from './record.ts';
 import {checkFields} from './table.ts';
 
-/** A file that is one image itself. */
+/** A single image. */
 export async function* readImage(file: SourceFile): Records {
   const {path, stream} = file;
   checkFields(file, 'an image', []);

@@ -6,38 +6,38 @@ import {readStream} from './read_stream.ts';
 import type {Records, SourceRecord, UnreadableRecord} from './record.ts';
 import {checkFields, imageColumnOf, locate, toRecord} from './table.ts';
 
-/** Longer lines are not held: they are the error of their own rows. */
+/** A longer line becomes an error row instead of being buffered. */
 const maxLineBytes = 2 ** 24;
 
 interface Line {
-  /** Of a line that is too long, its beginning. */
+  /** Truncated if the line is too long. */
   text: string;
-  /** Why it cannot be used, if it cannot. */
+  /** Why the line cannot be used, if so. */
   problem: string | undefined;
-  /** From 1 on. */
+  /** Counted from 1. */
   number: number;
 }
 
-/** A path or URL in each line. Empty lines are skipped. */
+/** One path or URL per line. Blank lines are skipped. */
 export async function* readList(file: SourceFile): Records {
   checkFields(file, 'a list', []);
   for await (const line of readLines(file)) {
     const {text, problem, number} = line;
     if (text.trim() === '') continue;
     const place = `${file.path}:${number}`;
-    const id = problem === undefined ? text : place; // Others could read the same.
+    const id = problem === undefined ? text : place; // Damaged text may not be unique.
     yield attempt(id, () => ({id, image: locate(textOf(line, place), file)}));
   }
 }
 
-/** A JSON object in each line. Empty lines are skipped. */
+/** One JSON object per line. Blank lines are skipped. */
 export async function* readNdjson(file: SourceFile): Records {
   for await (const line of readLines(file)) {
     if (line.text.trim() === '') continue;
     const place = `${file.path}:${line.number}`;
     yield attempt(place, () => {
       const row = parseObject(textOf(line, place), place);
-      // Looked for in each line, since not all need have the same keys.
+      // Per line, because lines may have different keys.
       return toRecord(row, imageColumnOf(Object.keys(row), {...file, path: place}), place, file);
     });
   }
@@ -70,7 +70,7 @@ function parseObject(text: string, place: string): Record<string, unknown> {
   throw new RepVGGError('ERR_SOURCE', `Cannot read ${place}: expected a JSON object.`);
 }
 
-/** Lines end with \n or \r\n, the last one also with the file; a byte order mark is dropped. */
+/** Splits at \n or \r\n; the last line needs neither. A byte order mark is removed. */
 async function* readLines(file: SourceFile): AsyncGenerator<Line> {
   let [number, rest] = [0, [] as Uint8Array[]];
   let restBytes = 0;
@@ -84,10 +84,10 @@ async function* readLines(file: SourceFile): AsyncGenerator<Line> {
     [rest, restBytes] = [[], 0];
     const text = bytes.toString('utf8', 0, maxLineBytes).replace(/\r$/, '');
     const problem = isTooLong
-      ? `it has more than ${maxLineBytes / 2 ** 20} MiB`
+      ? `the line is longer than ${maxLineBytes / 2 ** 20} MiB`
       : isUtf8(bytes)
         ? undefined
-        : 'it is not UTF-8';
+        : 'the line is not UTF-8';
     return {text: number++ === 0 ? text.replace(/^\uFEFF/, '') : text, problem, number};
   };
   for await (const chunk of readStream(file)) {

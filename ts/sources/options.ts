@@ -1,4 +1,4 @@
-/** What a source is, whatever its name ends with. */
+/** The format of a source, whatever its extension. */
 export type SourceFormat = 'folder' | 'image' | 'list' | 'ndjson' | 'csv' | 'tsv' | 'parquet' | 'tar';
 export const sourceFormats: readonly SourceFormat[] = [
   'folder',
@@ -13,32 +13,32 @@ export const sourceFormats: readonly SourceFormat[] = [
 
 /** Options of {@link openSource}. */
 export interface SourceOptions {
-  /** Default: what the name ends with, or for "-" what the text begins with. */
+  /** Default: by the extension, or for "-" by the first bytes. */
   format?: SourceFormat | undefined;
   /**
-   * The column with the path, URL or bytes of the image. Default: "image", "path", "file", "filename", "url" or "uri", whichever is
-   * there first. Of a tar, what follows the first dot of the images' names, as in "input.jpg". Default: all images.
+   * The column with the path, URL or bytes of the image. Default: the first of "image", "path", "file", "filename", "url" and "uri"
+   * that exists. For a tar, what follows the first dot of an image's name, such as "input.jpg"; default: any image.
    */
   imageColumn?: string | undefined;
-  /** The column with the row's id. Default "id", or the path of the image. */
+  /** The column with the row's id. Default: "id", or the path of the image if there is none. */
   idColumn?: string | undefined;
   /** The column with the known class. Default "label". */
   labelColumn?: string | undefined;
   /**
-   * Columns that are needed as fields: a table without one is refused, and so is a source that cannot have it, such as a folder, which
-   * has only "label". Of a Parquet file no others are read. Default: all of them.
+   * Columns that are required as fields. A table without one of them is refused, as is a source that cannot have it: a folder has only
+   * "label". Of a Parquet file, only these columns and those above are read. Default: all columns except those of image, id and label.
    */
   fields?: readonly string[] | undefined;
-  /** The folder that relative paths in a list or table start from. Default: the file's own; for "-" the current one. */
+  /** The folder that relative paths in a list or table are resolved against. Default: that of the list or table; for "-", the current one. */
   root?: string | undefined;
   /** Ends the iteration: it then throws the signal's reason. */
   signal?: AbortSignal | undefined;
 }
 
-/** A file of a source, where it comes from and how it is read. */
+/** One file of a source and how to read it. */
 export interface SourceFile extends Omit<SourceOptions, 'format'> {
-  /** As it was given; messages and ids begin with it. */
+  /** As given; the prefix of messages and generated ids. */
   path: string;
-  /** Its text or bytes where they do not come from the file, as with standard input. */
+  /** The content, if it is not read from `path`: standard input. */
   stream?: AsyncIterable<Uint8Array>;
 }

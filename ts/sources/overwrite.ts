@@ -6,15 +6,15 @@ import {isGlob, matchesGlob} from './glob.ts';
 
 const paths = new WeakMap<object, string>();
 
-/** Remembers where records come from, for {@link checkNotSource}. */
+/** Records where a source came from, for {@link checkNotSource}. */
 export function rememberPath(records: object, path: string): void {
   paths.set(records, path);
 }
 
 /**
- * Checks that a source would not be lost when a file is written.
+ * Refuses an output file that is itself part of the source.
  *
- * @param source what `openSource` has given; nothing is known of others
+ * @param source the result of `openSource`; other iterables are not checked
  * @throws {RepVGGError} ERR_INVALID_ARGUMENT
  */
 export async function checkNotSource(output: string, source: object): Promise<void> {
@@ -39,5 +39,5 @@ function isSource(output: string): RepVGGError {
   );
 }
 
-/** Undefined where it is closed. */
+/** Undefined if standard input is closed. */
 const stdinStats = (): Promise<Stats | undefined> => promisify(fstat)(0).catch(() => undefined);

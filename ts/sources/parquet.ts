@@ -13,13 +13,16 @@ import {parsers, takeDecimals} from './parquet_values.ts';
 import type {Records} from './record.ts';
 import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
 
-/** Its mark at either end, and the length of what it says of itself. */
+/** The magic number at both ends and the length of the footer. */
 const leastBytes = 12;
 
-/** A row group is read as a whole; a larger one would not fit into an ArrayBuffer for certain. */
+/** A row group is read as a whole; a larger one might exceed the largest ArrayBuffer. */
 const maxRowGroupBytes = 2 ** 31;
 
-/** A row an image, with a column of its path, URL or bytes, or of {bytes, path} as in Hugging Face's datasets. One row group is in memory at a time. */
+/**
+ * One row per image, with a column of paths, URLs or bytes, or of {bytes, path} as in Hugging Face datasets. Holds one row group in
+ * memory at a time.
+ */
 export async function* readParquet(file: SourceFile): Records {
   const {path, signal} = file;
   if (file.stream) {
@@ -47,7 +50,7 @@ export async function* readParquet(file: SourceFile): Records {
   const top = topColumns(metadata);
   const all = [...top.keys()];
   const imageColumn = imageColumnOf(all, file);
-  // A path beside the bytes is a field too.
+  // In a struct {bytes, path} the path is a field, too.
   checkColumns([...all, ...top.get(imageColumn)!.parts.filter(name => name === 'path')], file);
   const decimals = takeDecimals([...top.values()].map(({element}) => element));
   const needed = file.fields && namedColumns(imageColumn, file);
@@ -56,7 +59,7 @@ export async function* readParquet(file: SourceFile): Records {
   for (const group of metadata.row_groups) {
     signal?.throwIfAborted();
     if (Number(group.total_byte_size) > maxRowGroupBytes) {
-      const problem = `its row group at row ${first} has more than 2 GiB`;
+      const problem = `the row group at row ${first} is larger than 2 GiB`;
       throw new RepVGGError(
         'ERR_SOURCE',
         `Cannot read source ${path}: ${problem}; write it with smaller row groups.`,
@@ -76,7 +79,7 @@ export async function* readParquet(file: SourceFile): Records {
       }),
     );
     for (const [i, row] of rows.entries()) {
-      rows[i] = {}; // Its image can go as soon as it is used.
+      rows[i] = {}; // Lets the image be freed as soon as it has been used.
       for (const [name, convert] of decimals) if (name in row) row[name] = convert(row[name]);
       yield toRecord(row, imageColumn, `${path}:${first + i}`, file);
     }
@@ -86,7 +89,7 @@ export async function* readParquet(file: SourceFile): Records {
 
 interface TopColumn {
   element: SchemaElement;
-  /** The names of what it consists of, if it does of anything. */
+  /** Names of its children, if it is nested. */
   parts: string[];
 }
 
@@ -106,7 +109,7 @@ function topColumns({schema}: FileMetaData): Map<string, TopColumn> {
   return columns;
 }
 
-/** hyparquet's errors are plain ones: whatever it throws is about this file. */
+/** Wraps errors of hyparquet, which have no codes of their own: they all concern this file. */
 async function attempt<Result>(path: string, read: () => Promise<Result>): Promise<Result> {
   try {
     return await read();

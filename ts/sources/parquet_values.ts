@@ -1,26 +1,26 @@
 import type {ParquetParsers, SchemaElement} from 'hyparquet';
 
-/** Parsers of hyparquet that keep what a Date cannot hold: times that are finer than milliseconds are text. */
+/** Parsers for hyparquet that return times finer than milliseconds as text, since a Date cannot hold them. */
 export const parsers: Partial<ParquetParsers> = {
   timestampFromMicroseconds: time => fineTime(time, 6),
   timestampFromNanoseconds: time => fineTime(time, 9),
 };
 
-/** ISO 8601 with so many digits of a second. */
+/** ISO 8601 with `digits` decimal places of seconds. */
 function fineTime(time: bigint, digits: number): unknown {
   const unit = 10n ** BigInt(digits - 3);
   const rest = ((time % unit) + unit) % unit;
-  const milliseconds = new Date(Number((time - rest) / unit)).toJSON() as string | null; // null outside of what Date has.
+  const milliseconds = new Date(Number((time - rest) / unit)).toJSON() as string | null; // null outside the range of Date.
   return milliseconds?.replace('Z', `${String(rest).padStart(digits - 3, '0')}Z`) ?? String(time);
 }
 
-/** Decimals of more digits are text, since not every number has as many. */
+/** Decimals with more digits become text, since a double may not hold them exactly. */
 const mostDigits = 15;
 
 /**
- * Has decimals read as they are stored, since hyparquet multiplies floating-point numbers, and says how to make values of them.
+ * Makes hyparquet return decimals as stored integers, since it would scale them in floating point, and returns a converter per column.
  *
- * @param columns that are not part of others; what they say of themselves is changed
+ * @param columns top-level columns; their type annotations are removed
  */
 export function takeDecimals(columns: Iterable<SchemaElement>): Map<string, (cell: unknown) => unknown> {
   const decimals = new Map<string, (cell: unknown) => unknown>();
@@ -38,7 +38,7 @@ export function takeDecimals(columns: Iterable<SchemaElement>): Map<string, (cel
   return decimals;
 }
 
-/** A number of two's complement, the highest byte first. */
+/** Big-endian two's complement. */
 function toBigInt(stored: unknown): bigint {
   if (!(stored instanceof Uint8Array)) return BigInt(stored as number | bigint);
   return BigInt.asIntN(8 * stored.length, BigInt(`0x0${Buffer.from(stored).toString('hex')}`));

@@ -2,7 +2,7 @@ import {createReadStream} from 'node:fs';
 import {fileError} from '../errors.ts';
 import type {SourceFile} from './options.ts';
 
-/** The bytes of a file from its beginning, as they are asked for. It is closed when the caller has enough. */
+/** The bytes of a file, read on demand. The file is closed when the caller stops. */
 export async function* readStream({path, stream, signal}: SourceFile): AsyncGenerator<Uint8Array> {
   try {
     for await (const chunk of stream ?? createReadStream(path, {highWaterMark: 2 ** 18})) {
@@ -16,8 +16,8 @@ export async function* readStream({path, stream, signal}: SourceFile): AsyncGene
 }
 
 /**
- * The first bytes of a stream, `count` of them or as many as `enough` asks for, and the whole stream again. The stream has to
- * be read, or its return() called, for its file to be closed.
+ * The first `count` bytes of a stream, or fewer once `enough` accepts them, and a stream that starts with these bytes again. The caller
+ * must read that stream, or call its return(), so that the file is closed.
  */
 export async function peek(
   input: AsyncIterable<Uint8Array>,

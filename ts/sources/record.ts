@@ -1,21 +1,21 @@
 import type {RepVGGError} from '../errors.ts';
 import type {ImageInput} from '../images.ts';
 
-/** One image to score, and what is known of it. */
+/** One image to score and what is known about it. */
 export interface SourceRecord {
-  /** What the image's row is called. */
+  /** Identifies the image's row. */
   id: string;
   image: ImageInput;
-  /** The class it is known to belong to: its folder's name, its .cls file in a tar, or its column. */
+  /** The known class: the name of its folder, the content of its .cls in a tar, or the value of the label column. */
   label?: string;
-  /** The other columns of its table, or the entries of its .json in a tar. */
+  /** The other columns of a table, or the entries of its .json in a tar. */
   fields?: Readonly<Record<string, unknown>>;
 }
 
-/** A record without a usable image, such as a line that is not JSON. Its row has the error, and the fields if there are any. */
+/** A record without a usable image, such as a line that is not JSON. Its row has the error, and the fields if any are known. */
 export interface UnreadableRecord extends Pick<SourceRecord, 'id' | 'label' | 'fields'> {
   error: RepVGGError;
 }
 
-/** What reading a source gives. */
+/** The records of a source. */
 export type Records = AsyncGenerator<SourceRecord | UnreadableRecord>;

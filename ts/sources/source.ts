@@ -11,14 +11,14 @@ import type {Records, SourceRecord, UnreadableRecord} from './record.ts';
 import {sniffStdin} from './stdin.ts';
 
 /**
- * The records of a source, read as they are asked for, in an order that is the same every time: the images of a folder, the
- * files that a glob matches, a list of paths (.txt), a table (.ndjson, .jsonl, .csv, .tsv, .parquet), a tar or WebDataset
- * shard (.tar, .tar.gz, .tgz), one image, or "-" for standard input. A glob may match files of any of these kinds.
+ * The records of a source, read on demand and always in the same order: the images of a folder, the files that a glob matches, a list of
+ * paths (.txt, .lst), a table (.ndjson, .jsonl, .csv, .tsv, .parquet), a tar or WebDataset shard (.tar, .tar.gz, .tgz), one image, or "-" for
+ * standard input. A glob may match files of any of these formats.
  *
- * Memory does not grow with the source, but for the names in one folder and the row group of a Parquet file.
+ * Memory does not grow with the source, except for the names in one folder and one row group of a Parquet file.
  *
- * @throws {RepVGGError} from the iteration: ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_SOURCE where the rest of the source cannot
- *   be read, ERR_INVALID_ARGUMENT
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT. From the iteration: ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_SOURCE if the rest of the source
+ *   cannot be read
  */
 export function openSource(
   path: string,
@@ -58,8 +58,8 @@ async function* read(path: string, {format, ...options}: SourceOptions): Records
     none = false;
   }
   if (none) {
-    const problem = 'no file that matches it is an image, a list, a table or a tar by its name';
-    throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}; say its format.`);
+    const problem = 'none of the files that match it has the extension of an image, list, table or tar';
+    throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}. Set the format.`);
   }
 }
 
@@ -68,7 +68,7 @@ const readers: Readonly<Record<SourceFormat, (file: SourceFile) => Records>> = {
   image: readImage,
   list: readList,
   ndjson: readNdjson,
-  // Loaded when they are needed: their libraries take longer than all else.
+  // Loaded on demand, because their libraries are slow to load.
   csv: async function* (file) {
     yield* (await import('./csv.ts')).readCsv(file, ',');
   },

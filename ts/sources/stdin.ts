@@ -5,13 +5,13 @@ import {peek} from './read_stream.ts';
 import {imageColumns} from './table.ts';
 
 /**
- * Standard input, and what it looks like: a tar, an image, Parquet, JSON, a table whose first line has two columns or more and one of
- * the usual names for images, or else a list of paths.
+ * Standard input and its format, detected from its first bytes: a tar, an image, Parquet, NDJSON, a table if the first line has at least
+ * two columns and one of the usual names of an image column, or else a list of paths.
  */
 export async function sniffStdin(
   input: AsyncIterable<Uint8Array> = process.stdin,
 ): Promise<{stream: AsyncGenerator<Uint8Array>; sniffed: SourceFormat}> {
-  // Fewer bytes are enough where they show what it is: someone may be typing.
+  // One line of text is enough: someone may be typing.
   const {head, stream} = await peek(input, tarBlockBytes, beginsAsText);
   return {stream, sniffed: formatOf(head)};
 }
@@ -32,7 +32,7 @@ function formatOf(head: Buffer): SourceFormat {
   return hasImageColumn(firstLine, '\t') ? 'tsv' : 'list';
 }
 
-/** By its mark, or as tars before POSIX had none, by a header's checksum. */
+/** By the magic number or, for tars older than POSIX, by the checksum of the first header. */
 function isTar(head: Buffer): boolean {
   const {word, offset} = tarMagic;
   return (

@@ -5,10 +5,10 @@ import {toText} from '../plain_text.ts';
 import type {SourceFile} from './options.ts';
 import type {SourceRecord, UnreadableRecord} from './record.ts';
 
-/** What the column with the image is usually called. */
+/** Usual names of the image column, in order of preference. */
 export const imageColumns: readonly string[] = ['image', 'path', 'file', 'filename', 'url', 'uri'];
 
-/** Names of columns, as many as a line of text is good for. */
+/** Column names listed in a message. */
 const mostNames = 20;
 
 function listed(columns: readonly string[]): string {
@@ -17,7 +17,7 @@ function listed(columns: readonly string[]): string {
   return `${columns.slice(0, mostNames).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
-/** Which of a table's columns holds the image. */
+/** The name of the table's image column. */
 export function imageColumnOf(columns: readonly string[], file: SourceFile): string {
   const {path, imageColumn} = file;
   const found =
@@ -33,7 +33,7 @@ export function imageColumnOf(columns: readonly string[], file: SourceFile): str
   );
 }
 
-/** Columns that were named have to be there; the usual ones need not. */
+/** Columns that options name must exist; the default ones need not. */
 export function checkColumns(columns: readonly string[], {path, idColumn, ...file}: SourceFile): void {
   const {labelColumn, fields = []} = file;
   const asFields = fields.map(name => (name === 'label' ? (labelColumn ?? name) : name));
@@ -62,7 +62,7 @@ export function checkNoColumns(path: string, kind: string, names: readonly (stri
   throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
 }
 
-/** The columns that a record is made of, whether they are there or not, and those that were asked for. */
+/** The columns that records are made of, existing or not, and those requested as fields. */
 export function namedColumns(
   imageColumn: string,
   {idColumn = 'id', labelColumn = 'label', fields = []}: SourceFile,
@@ -71,9 +71,9 @@ export function namedColumns(
 }
 
 /**
- * Makes a record of a row of a table.
+ * Converts a row of a table to a record.
  *
- * @param place what the row is called where it has no id, such as "list.csv:17"
+ * @param place used in messages, and as the id of a row without one, such as "list.csv:17"
  */
 export function toRecord(
   row: Readonly<Record<string, unknown>>,
@@ -95,14 +95,14 @@ export function toRecord(
   }
 }
 
-/** Of an id or a label; an empty one is none. */
+/** An id or label as text; undefined if empty. */
 function textOf(cell: unknown): string | undefined {
   return toText(cell) || undefined;
 }
 
 /**
- * An image of a table, and its name if it has one. Bytes may have a path beside them, as in Hugging Face's datasets, which is
- * the last part of the one that they came from, and so need not be the only one of its kind.
+ * The image in a cell, and its path or URL as a default id. The path beside bytes, as in Hugging Face datasets, becomes a field instead:
+ * `datasets` keeps only its last part, so it need not be unique.
  */
 function toImage(
   cell: unknown,
@@ -113,7 +113,7 @@ function toImage(
   if (cell instanceof Uint8Array) return {image: cell};
   if (typeof cell === 'string' && cell !== '') {
     const image = locate(cell, file);
-    // The text of a data: URL is the image itself, and no name for it.
+    // A data: URL is the image itself and too long for an id.
     return image instanceof URL && image.protocol === 'data:' ? {image} : {image, name: cell};
   }
   if (typeof cell === 'object' && cell !== null) {
@@ -125,7 +125,7 @@ function toImage(
   throw new RepVGGError('ERR_SOURCE', `Expected a path, a URL or bytes in column ${column} of ${place}.`);
 }
 
-/** A path of a list or table, seen from where it begins, or a URL. */
+/** Resolves a path of a list or table; URLs are parsed. */
 export function locate(text: string, {path, root}: SourceFile): string | URL {
   if (!/^(https?|data|file):/i.test(text)) return resolve(root ?? dirname(path), text);
   if (URL.canParse(text)) return new URL(text);

@@ -9,12 +9,12 @@ import {type Member, readMembers} from './tar_members.ts';
 
 const maxTextBytes = 2 ** 20;
 
-/** Of the images of one sample that are held until its label is known; a sample of more is cut in two. */
+/** Images of one sample that are buffered until its label is known; a larger sample is split. */
 const maxSampleBytes = 2 ** 26;
 
 /**
- * The images of a tar, plain or gzipped. Members that differ only in what follows the first dot of their name and that come
- * one after the other are one sample, as in WebDataset: its images have their label from "cls" and their fields from "json".
+ * The images of a tar, plain or gzipped. As in WebDataset, consecutive members whose names are equal up to the first dot form one sample:
+ * the label of its images comes from "cls", their fields from "json".
  */
 export async function* readTar(file: SourceFile): Records {
   checkNoColumns(file.path, 'a tar', [file.idColumn, file.labelColumn]);
@@ -59,23 +59,23 @@ function splitName(name: string): [key: string, extension: string] {
   return dot < 0 ? [name, ''] : [name.slice(0, dot), name.slice(dot + 1).toLowerCase()];
 }
 
-/** The bytes of a member. What is called like an image need be no file, such as the second of two that tar found to be the same. */
+/** The bytes of a member, which may be something other than a file: tar stores further hard links to a file as links. */
 async function bytesOf({kind, target, size, read}: Member, limit: number): Promise<Uint8Array> {
   if (kind === 'link') throw new Error(`it is a link to ${target}`);
-  if (kind === 'sparse') throw new Error('it is packed as a sparse file: pack it without --sparse');
-  if (kind !== 'file') throw new Error('it is no file');
-  if (size > limit) throw new Error(`it has more than ${limit / 2 ** 20} MiB`);
+  if (kind === 'sparse') throw new Error('it is stored as a sparse file: create the tar without --sparse');
+  if (kind !== 'file') throw new Error('it is not a file');
+  if (size > limit) throw new Error(`it is larger than ${limit / 2 ** 20} MiB`);
   return read();
 }
 
 class Sample {
   readonly key: string;
-  /** About what it takes in memory. */
+  /** Approximate memory use. */
   bytes = 0;
   readonly #images: (Pick<SourceRecord, 'id' | 'image'> | UnreadableRecord)[] = [];
   #label: string | undefined;
   #fields: Record<string, unknown> | undefined;
-  /** Its label or fields cannot be read. */
+  /** Set if its label or fields cannot be read. */
   #damaged: UnreadableRecord | undefined;
 
   constructor(key: string) {
@@ -87,7 +87,7 @@ class Sample {
     try {
       this.#images.push({id, image: await bytesOf(member, mostImageBytes)});
     } catch (cause) {
-      // Where it is the tar that ends, the next member cannot be read either, which ends the source.
+      // If the tar itself is cut short, reading the next member fails too, which ends the source.
       this.#images.push(unreadable(id, cause));
     }
   }
@@ -102,7 +102,7 @@ class Sample {
     }
   }
 
-  /** None if the sample has no image and nothing in it is damaged. */
+  /** Empty if the sample has no image and nothing in it is damaged. */
   *records(): Generator<SourceRecord | UnreadableRecord> {
     if (this.#damaged && this.#images.length === 0) yield this.#damaged;
     for (const record of this.#images) {

@@ -9,24 +9,24 @@ import {
 } from '../tar_header.ts';
 import {ByteReader} from './byte_reader.ts';
 
-/** What a tar has under one name. */
+/** One entry of a tar. */
 export interface Member {
   name: string;
   kind: Kind;
-  /** What a link leads to. */
+  /** The target of a link. */
   target: string;
-  /** Bytes that it has in the tar. */
+  /** Bytes stored in the tar. */
   size: number;
-  /** Its bytes, which are passed over once the next member is asked for. */
+  /** Reads the content, which must happen before the next member is requested. */
   read(): Promise<Uint8Array>;
 }
 
-/** A sparse file of GNU tar is stored without its zeros, and a list of where they were. */
+/** GNU tar stores a sparse file without its holes and with a map of them. */
 type Kind = 'file' | 'directory' | 'link' | 'sparse' | 'other';
 
-/** Of a long name, or of the records before a member. */
+/** Limit for a long name or the extended header of a member. */
 const mostRecordBytes = 2 ** 20;
-/** In a block with more of a sparse file's list: whether another one follows. */
+/** Offset of the flag, in an extension block of a sparse map, that another such block follows. */
 const isExtendedInBlock = 504;
 
 const kinds: Readonly<Record<string, Kind>> = {
@@ -43,10 +43,9 @@ const kinds: Readonly<Record<string, Kind>> = {
 };
 
 /**
- * The members of a tar: POSIX's ustar and pax formats (IEEE Std 1003.1, pax), those of GNU tar ("Basic Tar Format" of its manual), and
- * what Unix had before. They have to be read in turn.
+ * The members of a tar, one after the other: ustar and pax (IEEE Std 1003.1, pax), GNU ("Basic Tar Format" in GNU tar's manual) and v7.
  *
- * @throws {Error} with what is wrong with the tar, as the rest of a sentence; what the stream throws
+ * @throws {Error} whose message, the second half of a sentence, says what is wrong with the tar; errors of the stream
  */
 export async function* readMembers(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Member> {
   const bytes = new ByteReader(stream);
@@ -58,7 +57,7 @@ export async function* readMembers(stream: AsyncIterable<Uint8Array>): AsyncGene
       if (isZeroBlock(header)) break;
       const type = tarText(header, tarField.type) || '\0';
       const stored = tarNumber(header, tarField.size);
-      if (!isTarHeader(header) || Number.isNaN(stored)) throw new Error('one of its headers is damaged');
+      if (!isTarHeader(header) || Number.isNaN(stored)) throw new Error('a header is damaged');
       if (type === 'x' || type === 'g') {
         const records = await takeRecords(bytes, stored);
         for (const [key, value] of parseRecords(records)) (type === 'x' ? own : forAll).set(key, value);
@@ -80,7 +79,7 @@ export async function* readMembers(stream: AsyncIterable<Uint8Array>): AsyncGene
         return reading;
       };
       yield {...member, read};
-      const taken = await reading; // Throws again what stood in its way: nothing can be read behind it.
+      const taken = await reading; // Rethrows a failed read: nothing after it can be read.
       const left = tarBlocksOf(member.size) - (taken?.length ?? 0);
       if ((await bytes.skip(left)) < left) throw cutShort();
     }
@@ -110,14 +109,14 @@ function toMember(
   };
 }
 
-/** Behind the last member are two blocks of zeros at least, and only zeros. */
+/** The end is marked by two blocks of zeros, and only zeros may follow. */
 async function checkEnd(bytes: ByteReader): Promise<void> {
   for (
     let block = await takeAll(bytes, tarBlockBytes);
     block.length > 0;
     block = await bytes.take(tarBlockBytes)
   ) {
-    if (!isZeroBlock(block)) throw new Error('there is something behind its end, perhaps a second tar');
+    if (!isZeroBlock(block)) throw new Error('data follows its end, perhaps a second tar');
   }
 }
 
@@ -130,11 +129,11 @@ async function takeAll(bytes: ByteReader, count: number): Promise<Buffer> {
 const cutShort = (): Error => new Error('it is cut short');
 
 async function takeRecords(bytes: ByteReader, size: number): Promise<Buffer> {
-  if (size > mostRecordBytes) throw new Error('what it says of a member is too long');
+  if (size > mostRecordBytes) throw new Error('the extended header of a member is too long');
   return (await takeAll(bytes, tarBlocksOf(size))).subarray(0, size);
 }
 
-/** Of pax: "27 path=some/long/name.jpg\n", the length being that of the whole record. */
+/** Parses pax records such as "27 path=some/long/name.jpg\n"; the number is the length of the whole record. */
 function* parseRecords(records: Buffer): Generator<[key: string, value: string]> {
   for (let start = 0; start < records.length; ) {
     const [digits] = /^\d{1,7} /.exec(records.toString('latin1', start, start + 8)) ?? [''];
@@ -142,7 +141,7 @@ function* parseRecords(records: Buffer): Generator<[key: string, value: string]>
     const record = records.toString('utf8', start + digits.length, end - 1);
     const equals = record.indexOf('=');
     if (end <= start + digits.length || end > records.length || equals < 1)
-      throw new Error('its pax records are damaged');
+      throw new Error('a pax header is damaged');
     yield [record.slice(0, equals), record.slice(equals + 1)];
     start = end;
   }

@@ -3,23 +3,23 @@ import {readdir, stat} from 'node:fs/promises';
 import {join} from 'node:path';
 import {fileError, type RepVGGError} from '../errors.ts';
 
-/** A file below a folder, or a folder that cannot be read. */
+/** A file below a folder, or a subfolder that cannot be read. */
 export type Found = {path: string; names: readonly string[]} | {path: string; error: RepVGGError};
 
 export interface WalkOptions {
-  /** Of the folders above, which the names of what is found begin with. */
+  /** Names of parent folders, put in front of the names of what is found. */
   names?: readonly string[];
-  /** Whether a folder is looked into, by its own name and those above. Default: all are. */
+  /** Whether to descend into a folder, given its name after those of its parents. Default: always. */
   mayEnter?: (names: readonly string[]) => boolean;
   signal?: AbortSignal | undefined;
 }
 
 /**
- * The files in a folder and those below it, in the order of their names. Symbolic links are followed, but not to a folder
- * that they are in.
+ * The files in a folder and its subfolders, sorted by name. Symbolic links are followed unless they lead back to a folder that contains
+ * them.
  *
- * @param above the folders that this one is in, and of which it may not be one again
- * @throws {RepVGGError} where the first folder cannot be read and has no names above
+ * @param above identities of the folders that contain this one, to detect such cycles
+ * @throws {RepVGGError} if the first folder cannot be read, unless `names` is given
  */
 export async function* walk(
   folder: string,
@@ -40,7 +40,7 @@ export async function* walk(
     yield {path: folder, error};
     return;
   }
-  // By code unit, whatever the locale, so that a run can be resumed on another machine.
+  // By code unit, independent of the locale, so that a run can be resumed on another machine.
   entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   for (const entry of entries) {
     const path = join(folder, entry.name);
@@ -52,7 +52,7 @@ export async function* walk(
   }
 }
 
-/** A link that leads nowhere counts as a file: reading it says what is wrong. */
+/** A broken link counts as a file, so that reading it reports the error. */
 async function kindOfTarget(link: string): Promise<Stats | 'nothing'> {
   try {
     return await stat(link);
