@@ -162,7 +162,7 @@ test('--check does not replace the file that it compares with', async t => {
   await writeFile(path, JSON.stringify(fullReport()));
   const {code, stderr} = await repvgg(['bench', '--check', 'results.json', '--output', '.'], {cwd: folder});
   t.is(code, 2);
-  t.regex(stderr, /'--check' takes a file that --output does not replace/);
+  t.regex(stderr, /'--check' needs a file that --output does not overwrite/);
   t.deepEqual(await readReport(path), fullReport());
 });
 

@@ -37,7 +37,7 @@ for (const [what, args, message] of [
   [
     'an option of ONNX for PyTorch',
     ['digits', 'a.pth', '--uint8'],
-    /^repvgg: Option '--uint8' is of ONNX files/,
+    /^repvgg: Option '--uint8' applies only to \.onnx files/,
   ],
   [
     'a precision that ONNX files are not written in',

@@ -189,7 +189,7 @@ test('--fields takes each name once, and none that is empty', async t => {
   t.regex(await readFile(join(folder, 'out.csv'), 'utf8'), /^id,fields\.sku,label,/);
   const empty = await run('--fields', 'sku,');
   t.deepEqual([empty.code, empty.stdout], [2, '']);
-  t.regex(empty.stderr, /Expected names separated by commas/);
+  t.regex(empty.stderr, /Expected values separated by commas/);
 });
 
 test('a disk that is full: the error says so, what was saved stays, and --resume goes on', async t => {

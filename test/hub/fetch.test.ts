@@ -350,7 +350,10 @@ test('commands take an id where they take a checkpoint, and a file of that name 
   t.like(jsonLines(fetched)[0], {id: 'me/digits', file: 'pytorch_model.bin', commit});
   t.is(fetched.stderr, '');
   const again = await repvgg(['fetch', 'me/digits'], settings);
-  t.regex(again.stdout, /^pytorch_model\.bin at 0123\w+ was in the cache \([\d,]+ bytes\)\n.*snapshots.*\n$/);
+  t.regex(
+    again.stdout,
+    /^pytorch_model\.bin at 0123\w+ is already in the cache \([\d,]+ bytes\)\n.*snapshots.*\n$/,
+  );
   const {stdout, code} = await repvgg(['info', 'me/digits'], settings);
   t.is(code, 0);
   t.regex(stdout, /^parameters as trained +164,650$/m);

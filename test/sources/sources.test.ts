@@ -65,7 +65,10 @@ test('a glob matches files of any kind, each read as its own', async t => {
     t.deepEqual(await ids(pattern), ['{c,d}/y{1}.jpg'], pattern);
   }
   await t.throwsAsync(ids('a/*.gif'), {code: 'ERR_FILE_NOT_FOUND', message: /no file matches it/});
-  await t.throwsAsync(ids('a/*.md'), {code: 'ERR_SOURCE', message: /none of the files that match it has the extension of an image/});
+  await t.throwsAsync(ids('a/*.md'), {
+    code: 'ERR_SOURCE',
+    message: /none of the files that match it has the extension of an image/,
+  });
 });
 
 test('a glob looks only into folders that may have matches; one that cannot be read is the error of its own row', async t => {

@@ -58,9 +58,9 @@ Examples:
 const resultsName = 'results.json';
 const pageName = 'report.html';
 const defaultSeconds = 3;
-/** Of --check, before what became worse is believed. */
+/** Measurements by --check before a regression is reported. */
 const mostAttempts = 3;
-/** Without --seconds no case begins later than this, so that the run ends within two minutes on any machine. */
+/** Without --seconds, no case starts after this, so that the run ends within two minutes on any machine. */
 const defaultLimitSeconds = 75;
 
 export function addBench(program: Command): void {
@@ -68,30 +68,37 @@ export function addBench(program: Command): void {
     .command('bench')
     .description('measure images per second on this machine, with synthetic weights')
     .addOption(
-      new Option('--models <names>', 'variants, or "all"').argParser(list).default(['A0', 'A2'], 'A0,A2'),
+      new Option('--models <names>', 'variants separated by commas, or "all"')
+        .argParser(list)
+        .default(['A0', 'A2'], 'A0,A2'),
     )
     .addOption(
-      new Option('--batch <sizes>', 'images in a batch').argParser(sizes).default([1, 8, 32], '1,8,32'),
+      new Option('--batch <sizes>', 'batch sizes separated by commas')
+        .argParser(sizes)
+        .default([1, 8, 32], '1,8,32'),
     )
     .addOption(
-      new Option('--stage <names>', 'what to time: engine, pipeline, decode, preprocess')
+      new Option('--stage <names>', 'what to time, separated by commas: engine, pipeline, decode, preprocess')
         .argParser(stageList)
         .default(stages, 'all'),
     )
-    .addOption(new Option('--peers [names]', `also measure ${peerNames.join(', ')}`).argParser(list))
+    .addOption(
+      new Option('--peers [names]', `also measure other runtimes (${peerNames.join(', ')})`).argParser(list),
+    )
     .addOption(formOption())
     .addOption(deviceOption())
     .addOption(precisionOption())
     .addOption(threadsOption())
-    .option('--seconds <n>', `to measure each result (default: ${defaultSeconds})`, positiveNumber)
-    .option('--layers', 'report each layer of each network and its roofline')
+    .option('--seconds <n>', `time to measure each result (default: ${defaultSeconds})`, positiveNumber)
+    .option('--layers', 'report the time and roofline of each layer')
     .addOption(
-      new Option('--compare <files...>', 'compare two earlier results instead of measuring').conflicts(
-        'check',
-      ),
+      new Option(
+        '--compare <files...>',
+        'compare the results of two earlier runs instead of measuring',
+      ).conflicts('check'),
     )
-    .option('--check <file>', 'measure the cases of earlier results, and exit with 1 if one became worse')
-    .option('--output <folder>', 'where report.html and results.json go', 'repvgg-bench')
+    .option('--check <file>', 'measure the cases of earlier results again; exit with 1 if one became worse')
+    .option('--output <folder>', 'folder for report.html and results.json', 'repvgg-bench')
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(bench);
@@ -108,7 +115,7 @@ function sizes(value: string): number[] {
 function stageList(value: string): Stage[] {
   const names = list(value) as Stage[];
   if (names.some(name => !stages.includes(name)))
-    throw new InvalidArgumentError(`Expected names out of ${stages.join(', ')}.`);
+    throw new InvalidArgumentError(`Expected one or more of ${stages.join(', ')}.`);
   return names;
 }
 
@@ -122,7 +129,7 @@ async function bench(flags: Flags, command: Command): Promise<void> {
   }
   if (check !== undefined) {
     if (resolve(check) === resolve(output, resultsName))
-      command.error("error: option '--check' takes a file that --output does not replace: copy it first");
+      command.error("error: option '--check' needs a file that --output does not overwrite: copy it first");
     using interruption = new Interruption();
     return await checkAgain(await readReport(check), flags, interruption);
   }
@@ -137,14 +144,14 @@ async function bench(flags: Flags, command: Command): Promise<void> {
   try {
     await writeReport(output, report);
   } finally {
-    // What took minutes to measure is shown even where it cannot be written.
+    // Results that took minutes to measure are shown even if they cannot be written.
     if (json) await printJson(report);
     else await printReport(report);
   }
   if (!json) await print(`charts in ${join(output, pageName)}`);
 }
 
-/** Measures the cases of earlier results again; those that became worse twice more, since noise does not last and slowness does. */
+/** Measures the cases of earlier results again. Regressions are measured twice more, because noise passes and slowness stays. */
 async function checkAgain(baseline: BenchReport, flags: Flags, interruption: Interruption): Promise<void> {
   const {output, json} = flags;
   const {stop} = interruption;
@@ -175,7 +182,7 @@ async function checkAgain(baseline: BenchReport, flags: Flags, interruption: Int
   }
 }
 
-/** Fails before anything is measured where the files could not be written. */
+/** Fails before anything is measured if the files could not be written. */
 async function prepareFolder(folder: string): Promise<void> {
   try {
     makeFolder(folder);
@@ -193,7 +200,7 @@ async function writeReport(folder: string, report: BenchReport): Promise<void> {
   await write(pageName, renderReport(report));
 }
 
-/** Looks up what the options name; what it returns measures it. */
+/** Resolves the options and returns a function that measures. */
 async function prepare(flags: Flags, stop: AbortSignal): Promise<() => Promise<BenchReport>> {
   const {models, batch, stage, peers, layers = false, form, device, precision, threads, seconds} = flags;
   const limited = seconds === undefined && peers === undefined && flags.check === undefined;
@@ -224,13 +231,13 @@ async function prepare(flags: Flags, stop: AbortSignal): Promise<() => Promise<B
   return () => runBench(plan, options);
 }
 
-/** What to measure to have cases of earlier results again: those of `results` that can be checked. */
+/** The options that measure the checkable cases of `results`, a part of `baseline`, again. */
 function casesOf(baseline: BenchReport, results: readonly BenchResult[] = baseline.results): Partial<Flags> {
   const cases = results.filter(isCheckable);
   const own = baseline.results.find(({runner, model}) => runner === 'repvgg' && model !== null);
   if (!own || cases.length === 0) {
     const message =
-      'Expected results of networks for --check but received none: only these have ratios to check.';
+      'Expected results of networks for --check but received none: other results have no ratios to check.';
     throw new RepVGGError('ERR_INVALID_ARGUMENT', message);
   }
   const peers = Object.keys(baseline.peers);

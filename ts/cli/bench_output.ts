@@ -15,7 +15,7 @@ export async function printReport(report: BenchReport): Promise<void> {
   for (const note of notes(report)) await print(note);
 }
 
-/** `before` and `after` are the names of the files. */
+/** `before` and `after` are file names. */
 export async function printComparison(before: string, after: string, comparison: Comparison): Promise<void> {
   const {changes, onlyBefore, onlyAfter, peakFactor, origins} = comparison;
   const rate = ({imagesPerSecond: {min, median, max}}: BenchResult): string =>
@@ -32,8 +32,10 @@ export async function printComparison(before: string, after: string, comparison:
   ]);
   for (const key of onlyBefore) await print(`only in ${before}: ${key}`);
   for (const key of onlyAfter) await print(`only in ${after}: ${key}`);
-  await print(`\nthe fp32 peak of the machine was ${peakFactor.toFixed(2)} times that of the first run`);
-  if (origins) await print(`${before} is of ${origins.before}; ${after} of ${origins.after}`);
+  await print(
+    `\nthe machine's fp32 peak in the second run was ${peakFactor.toFixed(2)} times that in the first`,
+  );
+  if (origins) await print(`${before} is from ${origins.before}; ${after} is from ${origins.after}`);
 }
 
 export async function printCheck(checked: readonly Checked[], skipped: readonly string[]): Promise<void> {

@@ -1,13 +1,13 @@
 import {Argument, type Command, type Option} from 'commander';
 import {print} from './output.ts';
 
-/** What a shell has to know of an option. */
+/** What completion needs to know about an option. */
 interface CompletedOption {
   /** "--checkpoint" and, if there is one, "-c". */
   names: string[];
   description: string;
   takesValue: boolean;
-  /** Empty where anything goes. */
+  /** Empty if any value is allowed. */
   choices: readonly string[];
 }
 
@@ -15,7 +15,7 @@ interface CompletedCommand {
   name: string;
   description: string;
   options: CompletedOption[];
-  /** Of its first argument, besides files. */
+  /** Allowed values of the first argument; empty for files. */
   choices: readonly string[];
 }
 
@@ -39,7 +39,7 @@ export function addCompletion(program: Command): void {
     .action((shell: string) => print(completionScript(program, shell)));
 }
 
-/** The script of a shell for the commands of a program, as they are: nothing is asked of it when somebody presses Tab. */
+/** A shell script that contains the commands and options, so that completion does not run the program. */
 export function completionScript(program: Command, shell: string): string {
   return shells[shell]!(describe(program), program.commands.map(describe));
 }
@@ -84,7 +84,7 @@ function bash(program: CompletedCommand, commands: readonly CompletedCommand[]):
     '_repvgg() {',
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash's
     '  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= word',
-    // To bash "--form=train" is three words.
+    // bash splits "--form=train" into three words.
     '  [[ $cur == = ]] && cur=',
     // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash's
     '  [[ $prev == = ]] && prev=${COMP_WORDS[COMP_CWORD-2]}',
@@ -98,7 +98,7 @@ function bash(program: CompletedCommand, commands: readonly CompletedCommand[]):
     ...commands.flatMap(branch),
     '  esac',
     '}',
-    '# Where nothing matches, files.',
+    '# Falls back to file names.',
     'complete -o bashdefault -o default -F _repvgg repvgg',
   ].join('\n');
 }

@@ -21,13 +21,13 @@ Examples:
 export function addConvert(program: Command): void {
   program
     .command('convert')
-    .description('fuse a checkpoint and write it under the official names: as .pth or .safetensors')
+    .description('fuse a checkpoint and write it with the official tensor names, as .pth or .safetensors')
     .argument('<from>', 'the checkpoint to read, or "digits"')
-    .argument('<to>', 'the file to write; it may be the one that is read')
+    .argument('<to>', 'the file to write; may be the same as <from>')
     .addOption(architectureOption())
     .addOption(epsOption())
     .addOption(
-      new Option('--form <form>', 'write the branches fused, or as they were trained')
+      new Option('--form <form>', 'write the fused network, or the branches as trained')
         .choices(['deploy', 'train'] satisfies Form[])
         .default('deploy'),
     )
@@ -41,11 +41,11 @@ async function convert(from: string, to: string, {json, ...options}: Flags): Pro
   if (json) return printJson(conversion);
   const {architecture, fusedBlocks, parameters, bytes, ...forms} = conversion;
   const {before, after} = parameters;
-  const wasFused = forms.storedForm === 'deploy' ? 'was fused already, ' : '';
+  const wasFused = forms.storedForm === 'deploy' ? 'already fused, ' : '';
   await print(
     fusedBlocks > 0
       ? `${title(architecture)}: fused ${fusedBlocks} blocks, ${count(before)} parameters became ${count(after)}`
-      : `${title(architecture)}: ${wasFused}${count(after)} parameters copied under the official names`,
+      : `${title(architecture)}: ${wasFused}${count(after)} parameters copied with the official names`,
   );
   await print(`wrote ${to} (${count(bytes)} bytes)`);
 }

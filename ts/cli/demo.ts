@@ -24,14 +24,14 @@ interface Result {
   architecture: Architecture;
   device: Device;
   images: number;
-  /** Before and after fusion, as in the next two. */
+  /** This and the next two: before and after fusion. */
   parameters: Pair<number>;
   correct: Pair<number>;
   accuracy: Pair<number>;
   largestLogitDifference: number;
   /** From PNG file to label, fused. */
   imagesPerSecond: number;
-  /** The wrong ones and, to make up eight, some of the others. */
+  /** Eight images, the misclassified ones first. */
   predictions: Row[];
 }
 
@@ -126,10 +126,10 @@ async function printResult(result: Result): Promise<void> {
   const score = (part: keyof Pair<number>): string =>
     `${(100 * accuracy[part]).toFixed(2)} % (${correct[part]} of ${images})`;
   await print(
-    `A RepVGG of ${blocks} blocks reads ${images} handwritten digits which it has not seen before:`,
+    `A RepVGG with ${blocks} blocks reads ${images} handwritten digits that it was not trained on,`,
   );
   await print(
-    `with its training branches (${count(parameters.before)} parameters), then fused (${count(parameters.after)}).\n`,
+    `first with its training branches (${count(parameters.before)} parameters), then fused (${count(parameters.after)}).\n`,
   );
   await printTable('ll', [
     ['accuracy before fusion', score('before')],
@@ -151,7 +151,7 @@ async function printResult(result: Result): Promise<void> {
   }
 }
 
-/** An image with what was read beside it. */
+/** An image with its prediction beside it. */
 async function card(row: Row): Promise<string[]> {
   const {decodeImage} = await import('../images.ts'); // with sharp
   const drawn = picture(await decodeImage(join(digits.images, row.file), row.file), hasColour());

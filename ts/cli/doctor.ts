@@ -9,7 +9,7 @@ import {jsonOption} from './options.ts';
 import {printJson, printTable} from './output.ts';
 import {version} from './version.ts';
 
-/** What --json prints. Where a part does not load, its `error` says why and what only it can tell is null. */
+/** What --json prints. If a part does not load, its `error` says why and values that need it are null. */
 interface Report {
   repvgg: string;
   node: string;
@@ -18,7 +18,7 @@ interface Report {
   cpu: {model: string; cores: number; usableCores: number; instructionSets: string[] | null};
   addon: {path: string | null; error: string | null};
   cuda: NativeCudaInfo | null;
-  /** What 'auto' chooses. */
+  /** The device that 'auto' selects. */
   device: Device | null;
   /** The addon's own JPEG decoder. */
   jpeg: string | null;
@@ -33,13 +33,13 @@ Examples:
 export function addDoctor(program: Command): void {
   program
     .command('doctor')
-    .description('show what a bug report needs: versions, CPU, GPU, and whether the native parts load')
+    .description('show what a bug report needs: versions, CPU, GPU, and whether the native modules load')
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(doctor);
 }
 
-/** Prints everything there is before it fails over a part that does not load. */
+/** Prints the whole report before it fails because of a part that does not load. */
 async function doctor({json}: {json?: true}): Promise<void> {
   const addon = await attempt(() => ({
     cpu: native().cpuInfo(),

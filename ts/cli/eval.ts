@@ -32,26 +32,26 @@ Examples:
   $ repvgg eval digits --checkpoint digits --form train
   $ repvgg eval digits --checkpoint digits --compare`;
 
-/** The official script prints a line for every tenth batch. */
+/** The official script prints a line every ten batches. */
 const linesEvery = 10;
 
 export function addEval(program: Command): void {
   const command = program
     .command('eval')
-    .description('count how many labelled images a network gets right, as the official test.py does')
+    .description('measure the accuracy of a network on labelled images, as the official test.py does')
     .argument(
       '<data>',
-      'a folder of class folders (or of val/ or train/ with them), a tar, a Parquet file or table with labels, or "digits"',
+      'a folder with one subfolder per class (or with val/ or train/ that has them), a tar or table with labels, or "digits"',
     );
   addNetworkOptions(command, {batchSize: 128});
   addSourceOptions(command, labelledFormats);
   command
     .option(
       '--ground-truth <file>',
-      "the list of synsets of ILSVRC 2012's validation images, where they are in no class folders",
+      'list of synsets of the ILSVRC 2012 validation images, if these are not in class folders',
     )
-    .option('--confusion <file>', 'draw which classes were taken for which, as SVG', endsIn('.svg'))
-    .option('--compare', 'run it as trained and fused, in fp32 and in half precision, side by side')
+    .option('--confusion <file>', 'draw the confusion matrix as SVG', endsIn('.svg'))
+    .option('--compare', 'compare the train form and the fused form, in fp32 and in half precision')
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(evalCommand);
@@ -108,7 +108,7 @@ async function run(
   return {architecture, form, device, precision, preprocessing, labels, evaluation};
 }
 
-/** Not in {@link run}: TypeScript 5.9 forgets to rewrite imports in functions that have an `await using`. */
+/** Not in {@link run}, because TypeScript 5.9 does not rewrite the `.ts` of an import() in a function with `await using`. */
 async function loadEvaluation() {
   const [{openDataset}, {evaluate}] = await Promise.all([
     import('../evaluation/dataset.ts'),
@@ -117,7 +117,7 @@ async function loadEvaluation() {
   return {openDataset, evaluate};
 }
 
-/** The lines of the official script, character by character. */
+/** Prints exactly the lines of the official script. */
 async function printProgress({batch, batches, time, loss, top1, top5}: Progress): Promise<void> {
   if (batch % linesEvery !== 0) return;
   const total = batches === undefined ? '?' : String(batches);
@@ -131,11 +131,12 @@ async function printProgress({batch, batches, time, loss, top1, top5}: Progress)
   await print(entries.join('\t'));
 }
 
-/** Python's %6.3f, and %.4e, whose exponent has two digits. */
+/** Python's %6.3f. */
 function fixed(value: number, width: number, digits: number): string {
   return value.toFixed(digits).padStart(width);
 }
 
+/** Python's %.4e, whose exponent has two digits. */
 function exponential(value: number): string {
   return value.toExponential(4).replace(/e([+-])(\d)$/, 'e$10$2');
 }
@@ -157,7 +158,7 @@ async function compareCommand(
   if (failed.length > 0) process.exitCode = exitCode.rowsFailed;
   if (json) return printJson(comparison);
   for (const row of failed) warnFailed(row);
-  await print(`${images} images on ${device.name}; the first row is what the others are compared with\n`);
+  await print(`${images} images on ${device.name}; the other rows are compared with the first\n`);
   await printTable('llrrrrr', [
     ['form', 'precision', 'Acc@1', 'Acc@5', 'same top-1', 'largest logit difference', 'images/s'],
     ...runs.map(({form, precision, top1, top5, agreement, largestLogitDifference, imagesPerSecond}, i) => [

@@ -29,20 +29,19 @@ Examples:
 export function addExport(program: Command): void {
   const command = program
     .command('export')
-    .description('write the fused network for others: ONNX (opset 17), safetensors or a PyTorch state dict')
-    .argument('<checkpoint>', 'a checkpoint, "owner/name" of the Hugging Face hub, or "digits"')
-    .argument('<file>', 'the file to write; its ending says what: .onnx, .safetensors or .pth')
+    .description(
+      'write the fused network for other runtimes: ONNX (opset 17), safetensors or a PyTorch state dict',
+    )
+    .argument('<checkpoint>', 'a checkpoint, "owner/name" on the Hugging Face Hub, or "digits"')
+    .argument('<file>', 'the file to write; its extension selects the format: .onnx, .safetensors or .pth')
     .addOption(architectureOption())
     .addOption(epsOption())
     .addOption(
-      new Option('--precision <name>', 'of weights and arithmetic of ONNX')
+      new Option('--precision <name>', 'precision of the weights and arithmetic in ONNX')
         .choices(['fp32', 'fp16'])
         .default('fp32'),
     )
-    .option(
-      '--uint8',
-      'let the ONNX model take uint8 pixels, N x crop x crop x 3, and normalise them itself',
-    );
+    .option('--uint8', 'the ONNX model takes uint8 pixels, N x crop x crop x 3, and normalises them itself');
   for (const option of preprocessingOptions()) command.addOption(option);
   command.addOption(jsonOption()).addHelpText('after', examples).action(exportCommand);
 }
@@ -61,11 +60,11 @@ async function exportCommand(from: string, to: string, flags: Flags, command: Co
       command.getOptionValueSource(option.attributeName()) === 'cli' &&
       !['architecture', 'eps', 'json'].includes(option.attributeName()),
   );
-  if (given) command.error(`error: option '${given.flags}' is of ONNX files, and ${to} is none`);
+  if (given) command.error(`error: option '${given.flags}' applies only to .onnx files, not to '${to}'`);
   const conversion = await convertCheckpoint(from, to, {architecture, eps});
   if (json) return printJson(conversion);
   await print(
-    `${title(conversion.architecture)}: ${count(conversion.parameters.after)} fused parameters, under the official names`,
+    `${title(conversion.architecture)}: ${count(conversion.parameters.after)} fused parameters with the official names`,
   );
   await print(`wrote ${to} (${count(conversion.bytes)} bytes)`);
 }

@@ -18,10 +18,13 @@ export function addFetch(program: Command): void {
   program
     .command('fetch')
     .description(
-      'download the weights of a model of the Hugging Face hub into its cache, and print their path',
+      'download the weights of a model from the Hugging Face Hub into its cache, and print their path',
     )
     .argument('<model>', '"owner/name" or "owner/name@revision"')
-    .option('--file <name>', 'the file of weights (default: model.safetensors, or whatever there is)')
+    .option(
+      '--file <name>',
+      'file with the weights (default: model.safetensors, else whichever weights exist)',
+    )
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(fetchCommand);
@@ -35,7 +38,7 @@ async function fetchCommand(model: string, {file, json}: Flags): Promise<void> {
   await print(
     downloaded > 0
       ? `downloaded ${count(downloaded)} of ${count(bytes)} bytes of ${fetched.file} at ${commit}`
-      : `${fetched.file} at ${commit} was in the cache (${count(bytes)} bytes)`,
+      : `${fetched.file} at ${commit} is already in the cache (${count(bytes)} bytes)`,
   );
   await print(path);
 }

@@ -9,7 +9,7 @@ export const imagesArgument = (): Argument =>
     'image files (JPEG, PNG, WebP, AVIF, TIFF, GIF), their URLs, or folders of them',
   );
 
-/** The images that are named on the command line, by their paths or URLs, and those in folders. What cannot be read has its row too. */
+/** The images named on the command line by path or URL, and those in named folders. A folder that cannot be read is an error row. */
 export async function* openImages(paths: readonly string[]): AsyncGenerator<SourceRecord | UnreadableRecord> {
   for (const path of paths) {
     const stats = await stat(path).catch(() => undefined);

@@ -35,8 +35,8 @@ export function addInfer(program: Command): void {
   addNetworkOptions(command);
   command
     .option('-o, --output <file>', 'the file to write', endsIn('.json'), 'predictions.json')
-    .option('--rows', 'write what classify --json prints, in place of the class number of each path')
-    .option('-k, --top-k <k>', 'classes in a row of --rows', positiveInteger, 5)
+    .option('--rows', 'write the rows of classify --json instead of a map from path to class number')
+    .option('-k, --top-k <k>', 'classes per row, with --rows', positiveInteger, 5)
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(infer);
@@ -45,7 +45,7 @@ export function addInfer(program: Command): void {
 async function infer(images: string[], flags: Flags, command: Command): Promise<void> {
   const {checkpoint, output, rows: wantsRows, topK, json, ...load} = takePreprocessing(flags);
   const rows: object[] = [];
-  // With no prototype, so that even "__proto__" is a name like any other.
+  // Without a prototype, so that even "__proto__" is an ordinary name.
   const classes: Record<string, number> = Object.create(null);
   let failed = 0;
   const checkpointFile = needCheckpoint(checkpoint, command);

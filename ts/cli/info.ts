@@ -44,17 +44,17 @@ interface Running extends NetworkDescription {
   precision: string;
 }
 
-/** What is known of a file; a named architecture has none. */
+/** Facts about a checkpoint file; null for an architecture given by name. */
 interface CheckpointInfo {
   path: string;
-  /** The container. */
+  /** The container format. */
   format: string;
-  /** Whose parameter names it has. */
+  /** The project whose tensor names it uses. */
   names: string;
   form: Form;
-  /** Blocks that are stored fused. */
+  /** Blocks stored in fused form. */
   fusedBlocks: number;
-  /** What its batch normalisations add to the variance; null where none is left. */
+  /** Epsilon of its batch normalisations; null if it has none. */
   eps: number | null;
   tensors: number;
 }
@@ -69,16 +69,16 @@ Examples:
 export function addInfo(program: Command): void {
   program
     .command('info')
-    .description('show what a checkpoint holds, layer by layer, and what it costs')
+    .description('show what a checkpoint contains, layer by layer, and what it costs to run')
     .argument('<model>', 'a checkpoint, "digits", or the name of an architecture')
     .option(
       '-r, --resolution <pixels>',
-      "side of the input (default: the file's or the variant's)",
+      "height and width of the input (default: the file's or the variant's)",
       positiveInteger,
     )
     .addOption(epsOption())
-    .option('--svg <file>', 'draw it as it is trained and as it runs, side by side', endsIn('.svg'))
-    .option('--layers', 'show which algorithm each layer runs by, and why, on --device')
+    .option('--svg <file>', 'draw the train form and the fused form side by side', endsIn('.svg'))
+    .option('--layers', 'show which algorithm each layer uses on --device, and why')
     .addOption(deviceOption())
     .addOption(precisionOption())
     .addOption(batchSizeOption())
@@ -105,7 +105,7 @@ async function info(model: string, flags: Flags): Promise<void> {
   if (svg !== undefined) await print(`\nwrote ${svg}`);
 }
 
-/** A name is only a name where there is no such file. */
+/** A file takes precedence over an architecture of the same name. */
 async function identify(
   model: string,
   eps: number | undefined,

@@ -1,8 +1,8 @@
 import {constants} from 'node:os';
 
 /**
- * SIGINT and SIGTERM: the first asks to stop and save what there is, a second ends the process as it would without us. Not
- * SIGHUP, which whoever listens to gets also under nohup.
+ * Handles SIGINT and SIGTERM: the first aborts `stop`, so that progress can be saved; a second has its default effect. SIGHUP is left
+ * alone, because a listener would receive it even under nohup.
  */
 export class Interruption implements Disposable {
   readonly #controller = new AbortController();
@@ -21,7 +21,7 @@ export class Interruption implements Disposable {
     return this.#controller.signal;
   }
 
-  /** As a shell has it: 130 or 143. */
+  /** 130 or 143, as shells report these signals. */
   get exitCode(): number {
     return 128 + constants.signals[this.#signal];
   }

@@ -6,21 +6,21 @@ import {exitCode} from './options.ts';
 import {oneLine} from './output.ts';
 import {createProgram} from './program.ts';
 
-/** Mistakes in what was typed rather than in a file or the machine. */
+/** Errors in the command line rather than in a file or the machine. */
 const usageCodes: readonly RepVGGErrorCode[] = ['ERR_INVALID_ARGUMENT', 'ERR_ARCHITECTURE_UNKNOWN'];
 
 const program = createProgram();
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  // The reader has gone, as with `| head`: nothing is wrong, and there is nobody to tell.
-  if (error.code === 'EPIPE') process.exit(); // With what was found before, as of `bench --check`.
+  // The reader has left, as with `| head`. This is not an error; an exit code already set, as by `bench --check`, is kept.
+  if (error.code === 'EPIPE') process.exit();
   fail(
     new RepVGGError('ERR_FILE_WRITE', `Cannot write to standard output: ${error.message}.`, {cause: error}),
   );
   process.exit();
 });
 
-// What goes wrong is for whoever reads it, and nobody has to: the work goes on.
+// The work goes on if nobody reads the messages.
 process.stderr.on('error', () => {});
 
 try {
@@ -35,18 +35,18 @@ function fail(error: unknown): void {
   const {message, code, name} = error as Error & {code?: string};
   const known = error instanceof RepVGGError;
   report(
-    known ? message : `Unexpected error: ${message}; "repvgg doctor" and --debug tell more.`,
+    known ? message : `Unexpected error: ${message}; use "repvgg doctor" and --debug for details.`,
     code ?? name,
   );
   if (program.opts<{debug?: true}>().debug || process.env.REPVGG_DEBUG === '1') console.error(inspect(error));
   process.exitCode = known && usageCodes.includes(error.code) ? exitCode.usage : exitCode.failure;
 }
 
-/** "error: unknown option '--crp'\n(Did you mean --crop?)" is how commander says it. */
+/** Prints an error of commander, such as "error: unknown option '--crp'\n(Did you mean --crop?)". */
 function failUsage({message, exitCode: code}: CommanderError): void {
-  if (code === 0) return; // --help or --version, printed already
+  if (code === 0) return; // --help or --version, already printed
   process.exitCode = exitCode.usage;
-  if (message === '(outputHelp)') return; // no command at all: its help is printed already
+  if (message === '(outputHelp)') return; // no command: the help is already printed
   const sentence = message.replace(/^error: /, '');
   report(sentence[0]!.toUpperCase() + sentence.slice(1), 'ERR_INVALID_ARGUMENT');
 }

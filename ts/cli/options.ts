@@ -13,7 +13,7 @@ export function positiveInteger(value: string): number {
   return Number(value);
 }
 
-/** Of a file to write, so that no image or checkpoint can be named in its place and is lost. */
+/** For files to write: protects an image or checkpoint given by mistake from being overwritten. */
 export function endsIn(ending: string): (value: string) => string {
   return value => {
     if (value.toLowerCase().endsWith(ending)) return value;
@@ -21,10 +21,10 @@ export function endsIn(ending: string): (value: string) => string {
   };
 }
 
-/** The distinct names in "a,b". */
+/** The distinct values in "a,b". */
 export function list(value: string): string[] {
   const names = value.split(',').map(name => name.trim());
-  if (names.includes('')) throw new InvalidArgumentError('Expected names separated by commas.');
+  if (names.includes('')) throw new InvalidArgumentError('Expected values separated by commas.');
   return [...new Set(names)];
 }
 
@@ -36,29 +36,29 @@ export function positiveNumber(value: string): number {
 
 function pixels(value: string): number {
   if (!/^\d{1,4}$/.test(value) || Number(value) > 4096)
-    throw new InvalidArgumentError('Expected a number of pixels up to 4096.');
+    throw new InvalidArgumentError('Expected a number of pixels from 0 to 4096.');
   return Number(value);
 }
 
 function channels(value: string): Preprocessing['mean'] {
   const numbers = value.split(',').map(part => (part.trim() === '' ? Number.NaN : Number(part)));
   if (numbers.length !== 3 || !numbers.every(Number.isFinite))
-    throw new InvalidArgumentError('Expected three numbers with commas between, as in 0.5,0.5,0.5.');
+    throw new InvalidArgumentError('Expected three numbers separated by commas, such as 0.5,0.5,0.5.');
   return numbers as unknown as Preprocessing['mean'];
 }
 
-export const jsonOption = (): Option => new Option('--json', 'print JSON, for programs');
+export const jsonOption = (): Option => new Option('--json', 'print JSON');
 
 export const architectureOption = (): Option =>
   new Option(
     '-a, --architecture <name>',
-    'fail unless the checkpoint is this variant, such as RepVGG-A0 (default: any)',
+    'fail unless the checkpoint is of this variant, such as RepVGG-A0 (default: any)',
   );
 
 export const epsOption = (): Option =>
   new Option(
     '--eps <x>',
-    'epsilon of the batch normalisations: 1e-3 for blocks of YOLOv6 and v7 (default: 1e-5)',
+    'epsilon of the batch normalisations; 1e-3 for blocks of YOLOv6 and YOLOv7 (default: 1e-5)',
   ).argParser(positiveNumber);
 
 export const deviceOption = (): Option =>
@@ -66,7 +66,7 @@ export const deviceOption = (): Option =>
     .default('auto' satisfies DeviceName)
     .argParser(parseDevice);
 
-/** Also of the names that results have. */
+/** Also parses the device names in results of bench. */
 export function parseDevice(value: string): DeviceName | DeviceList {
   return (value.includes(',') ? value.split(',') : value) as DeviceName | DeviceList;
 }
@@ -77,11 +77,11 @@ export const precisionOption = (): Option =>
 export const calibrationOption = (): Option =>
   new Option(
     '--calibration <source>',
-    'images that fp8 is calibrated with: a folder, list, table or tar, or "digits"',
+    'images to calibrate fp8 with: a folder, list, table or tar, or "digits"',
   );
 
 const winogradOption = (): Option =>
-  new Option('--winograd <class>', "Winograd's algorithms to choose from; F(2x2) is more precise than F(4x4)")
+  new Option('--winograd <class>', 'Winograd algorithms that may be used; F(2x2) is more precise than F(4x4)')
     .choices(winogradClasses)
     .default('auto' satisfies Winograd);
 
@@ -91,34 +91,34 @@ export const formOption = (): Option =>
     .default('deploy');
 
 export const threadsOption = (): Option =>
-  new Option('--threads <n>', 'CPU threads (default: every core)').argParser(positiveInteger);
+  new Option('--threads <n>', 'CPU threads (default: all cores)').argParser(positiveInteger);
 
 export const batchSizeOption = (size = 32): Option =>
-  new Option('-b, --batch-size <n>', 'images in a batch').default(size).argParser(positiveInteger);
+  new Option('-b, --batch-size <n>', 'images per batch').default(size).argParser(positiveInteger);
 
 export const preprocessingOptions = (): Option[] => [
   new Option(
     '--resize <pixels>',
-    "short side after resizing; 0 keeps the size (default: the variant's, or to fit --crop)",
+    "shorter side after resizing; 0 keeps the size (default: the variant's, or to fit --crop)",
   ).argParser(pixels),
   new Option('-r, --crop <pixels>', "side of the centre crop (default: the variant's)").argParser(pixels),
-  new Option('--interpolation <name>', 'how to resize (default: bilinear)').choices([
+  new Option('--interpolation <name>', 'interpolation for resizing (default: bilinear)').choices([
     'bilinear',
     'bicubic',
   ] satisfies Interpolation[]),
   new Option('--auto-orient', 'apply the EXIF orientation, which torchvision ignores'),
   new Option(
     '--mean <r,g,b>',
-    'subtracted from values of 0 to 1 (default: 0.485,0.456,0.406, as of ImageNet)',
+    "subtracted from values from 0 to 1 (default: ImageNet's 0.485,0.456,0.406)",
   ).argParser(channels),
-  new Option('--std <r,g,b>', 'divides what remains (default: 0.229,0.224,0.225, as of ImageNet)').argParser(
+  new Option('--std <r,g,b>', "divides the difference (default: ImageNet's 0.229,0.224,0.225)").argParser(
     channels,
   ),
 ];
 
 export type PreprocessingFlags = Partial<Preprocessing>;
 
-/** Takes the flags of the preprocessing out of a command's, and has the fields that were given in their place. */
+/** Replaces the preprocessing flags of a command by a `preprocessing` object. */
 export function takePreprocessing<Flags extends PreprocessingFlags>(
   flags: Flags,
 ): Omit<Flags, keyof Preprocessing> & {preprocessing: PreprocessingOptions} {
@@ -127,8 +127,8 @@ export function takePreprocessing<Flags extends PreprocessingFlags>(
 }
 
 /**
- * The fields that were given. A crop alone brings its resize with it, as `-r` of the official test.py does: 256 for 224,
- * else its own size. Otherwise a large crop would reach over the edge of the image, and a small one see little of it.
+ * The given fields. A crop alone implies a resize, as `-r` of the official test.py does: 256 for 224, else the size of the crop. With the
+ * default resize, a large crop would exceed the image and a small one would cover little of it.
  */
 export function toPreprocessing({
   resize,
@@ -141,7 +141,7 @@ export function toPreprocessing({
   return {resize: resize ?? (crop === 224 ? 256 : crop), crop, interpolation, autoOrient, mean, std};
 }
 
-/** The options of commands that run one network over images. */
+/** Options of commands that run one network over images. */
 export interface NetworkFlags extends PreprocessingFlags {
   checkpoint?: string;
   architecture?: string;
@@ -158,14 +158,17 @@ export interface NetworkFlags extends PreprocessingFlags {
 
 export function addNetworkOptions(command: Command, {batchSize}: {batchSize?: number} = {}): void {
   command
-    // Not requiredOption(): commander would ask for it before it looks at misspelt ones.
+    // Not requiredOption(): commander would report it as missing before it reports a misspelt one.
     .option(
       '-c, --checkpoint <file>',
-      'a checkpoint, "owner/name" of the Hugging Face hub, or "digits" (required)',
+      'a checkpoint, "owner/name" on the Hugging Face Hub, or "digits" (required)',
     )
     .addOption(architectureOption())
     .addOption(epsOption())
-    .option('--labels <file>', 'one label a line, or a JSON array (default: ImageNet for 1000 classes)')
+    .option(
+      '--labels <file>',
+      'file with one label per line, or a JSON array (default: ImageNet for 1000 classes)',
+    )
     .addOption(formOption())
     .addOption(deviceOption())
     .addOption(precisionOption())
@@ -175,7 +178,7 @@ export function addNetworkOptions(command: Command, {batchSize}: {batchSize?: nu
   command.addOption(batchSizeOption(batchSize)).addOption(threadsOption());
 }
 
-/** What a source is, in place of what its name says, and where it has its images and their classes. */
+/** The format of a source and its columns. */
 export interface SourceFlags {
   format?: SourceFormat;
   imageColumn?: string;
@@ -185,16 +188,16 @@ export interface SourceFlags {
 export function addSourceOptions(command: Command, formats: readonly SourceFormat[]): void {
   command
     .addOption(
-      new Option('--format <format>', 'what the source is (default: as its name ends)').choices(formats),
+      new Option('--format <format>', 'format of the source (default: by extension)').choices(formats),
     )
     .option(
       '--image-column <name>',
-      'of paths, URLs or bytes (default: image, path, file, filename, url or uri); in a tar the ending, as input.jpg',
+      'column of paths, URLs or bytes (default: image, path, file, filename, url or uri); in a tar the extension, such as input.jpg',
     )
-    .option('--label-column <name>', 'of the known class (default: label)');
+    .option('--label-column <name>', 'column of the known class (default: label)');
 }
 
-/** The formats whose images may have a class. */
+/** Formats in which images can have a known class. */
 export const labelledFormats: readonly SourceFormat[] = sourceFormats.filter(format => format !== 'image');
 
 export function needCheckpoint(checkpoint: string | undefined, command: Command): string {

@@ -2,12 +2,12 @@ import {once} from 'node:events';
 import type {Architecture} from '../architecture.ts';
 import type {FailedRow} from '../score_row.ts';
 
-/** Writes a line to standard output, and waits while its reader is behind. */
+/** Writes a line to standard output, and waits if its buffer is full. */
 export async function print(line = ''): Promise<void> {
   if (!process.stdout.write(`${line}\n`)) await once(process.stdout, 'drain');
 }
 
-/** Text with its control characters escaped, so that a file name can neither break a line nor drive the terminal. */
+/** Escapes control characters, so that a file name can neither break a line nor control the terminal. */
 export function oneLine(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029]/gu, character => {
     const code = character.charCodeAt(0).toString(16).padStart(4, '0');
@@ -15,17 +15,17 @@ export function oneLine(text: string): string {
   });
 }
 
-/** Says on standard error why an image has no result. */
+/** Reports a failed image on standard error. */
 export function warnFailed({id, error}: FailedRow): void {
   console.error(oneLine(`repvgg: ${id}: ${error.message} (${error.code})`));
 }
 
-/** One line of JSON. Numbers that JSON cannot write (NaN, Infinity) become null. */
+/** Prints a line of JSON. Numbers that JSON cannot represent (NaN, Infinity) become null. */
 export function printJson(value: unknown): Promise<void> {
   return print(JSON.stringify(value));
 }
 
-/** Columns as wide as their widest cell; `align` has an "l" or "r" for each. */
+/** Prints a table whose columns are as wide as their widest cells; `align` has "l" or "r" per column. */
 export async function printTable(align: string, rows: readonly (readonly string[])[]): Promise<void> {
   const widths = [...align].map((_, column) => Math.max(...rows.map(row => row[column]!.length)));
   for (const row of rows) {
@@ -43,7 +43,7 @@ export function small(value: number): string {
     : value.toExponential(1);
 }
 
-/** An architecture's name, for people. */
+/** The display name of an architecture. */
 export function title({name}: Architecture): string {
   return name === 'custom' ? 'custom RepVGG' : name;
 }

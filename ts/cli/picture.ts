@@ -1,21 +1,21 @@
 import type {RgbImage} from '../images.ts';
 
-/** From black to white, for terminals without colour. */
+/** Characters from black to white, for terminals without colour. */
 const ramp = ' .:-=+*#%@';
-/** The 24 greys of the 256-colour palette, which more terminals have than 24-bit colour. */
+/** The greys of the 256-colour palette, which more terminals support than 24-bit colour. */
 const [firstGrey, greys] = [232, 24];
 
-/** Whether standard output is a terminal that shows 256 colours, and NO_COLOR is not set. */
+/** Whether standard output is a terminal with 256 colours and NO_COLOR is not set. */
 export function hasColour(): boolean {
   return process.stdout.isTTY && process.stdout.hasColors(256);
 }
 
-/** Draws a small image in lines of text, by its red channel. */
+/** Draws the red channel of a small image as lines of text. */
 export function picture(image: RgbImage, colour: boolean): string[] {
   return colour ? halfBlocks(image) : characters(image);
 }
 
-/** Two rows of pixels a line: "▀" has the upper pixel in its foreground and the lower in its background. */
+/** Two rows of pixels per line: the foreground of "▀" is the upper pixel, its background the lower. */
 function halfBlocks({data, width, height}: RgbImage): string[] {
   const grey = (x: number, y: number): number =>
     firstGrey + (y < height ? level(data[(y * width + x) * 3]!, greys) : 0);
@@ -28,7 +28,7 @@ function halfBlocks({data, width, height}: RgbImage): string[] {
   });
 }
 
-/** Two characters a pixel, since they are half as wide as high. */
+/** Two characters per pixel, because a character is about half as wide as high. */
 function characters({data, width, height}: RgbImage): string[] {
   return Array.from({length: height}, (_, y) =>
     Array.from({length: width}, (_, x) =>

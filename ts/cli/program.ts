@@ -14,10 +14,7 @@ import {addScore} from './score.ts';
 import {addVerify} from './verify.ts';
 import {version} from './version.ts';
 
-/**
- * Every command, in the order of the help. What loads sharp or the addon is imported only when a command runs it: doctor
- * has to work where they do not load.
- */
+/** All commands, in the order of the help. They import sharp and the addon only when they run, since doctor must work without them. */
 const commands: readonly ((program: Command) => void)[] = [
   addDemo,
   addClassify,
@@ -36,11 +33,11 @@ const commands: readonly ((program: Command) => void)[] = [
 
 export function createProgram(): Command {
   const program = new Command('repvgg')
-    .description('Score images with RepVGG networks: fused checkpoints, a native engine.')
+    .description('Score images with RepVGG networks, fused and run by a native engine.')
     .version(version)
-    .option('--debug', 'print the stack of an error too (or set REPVGG_DEBUG=1)')
+    .option('--debug', 'also print the stack trace of an error (or set REPVGG_DEBUG=1)')
     .configureHelp({showGlobalOptions: true})
-    .configureOutput({outputError: () => {}}) // main.ts prints errors, these like every other.
+    .configureOutput({outputError: () => {}}) // main.ts prints all errors in one format.
     .exitOverride()
     .addHelpText(
       'after',

@@ -1,17 +1,17 @@
-/** Writes what goes on over the last such line of standard error, where that is a terminal. What does not fit would be a line of its own. */
+/** Replaces the progress line on standard error, if that is a terminal. The text is truncated so that it does not wrap. */
 export function showProgress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text.slice(0, progressWidth())}`);
 }
 
-/** Characters that fit. Some pseudo-terminals have no width. */
+/** Characters that fit on the line. Some pseudo-terminals report no width. */
 export const progressWidth = (): number => (process.stderr.columns || 80) - 1;
 
-/** Takes the line away, so that what follows begins at its own. */
+/** Clears the progress line. */
 export function endProgress(): void {
   showProgress('');
 }
 
-/** Shows a download ten times a second. */
+/** Shows the progress of a download, at most ten times per second. */
 export function downloadProgress(name: string): (received: number, total: number) => void {
   let next = 0;
   return (received, total) => {

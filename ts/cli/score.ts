@@ -39,9 +39,9 @@ interface Flags extends NetworkFlags, SourceFlags {
 }
 
 const examples = `
-SOURCE is a folder, a glob in quotes, an image, a list of paths (.txt), a table (.ndjson, .jsonl, .csv, .tsv, .parquet), a tar
-or WebDataset shard (.tar, .tar.gz, .tgz), or "-" for standard input. The output is NDJSON (.ndjson, .jsonl), CSV (.csv),
-Parquet (.parquet) or Arrow IPC (.arrow, .feather); standard output has NDJSON.
+The source is a folder, a glob in quotes, an image, a list of paths (.txt, .lst), a table (.ndjson, .jsonl, .csv, .tsv, .parquet),
+a tar or WebDataset shard (.tar, .tar.gz, .tgz), or "-" for standard input. The output is NDJSON (.ndjson, .jsonl), CSV (.csv),
+Parquet (.parquet) or Arrow IPC (.arrow, .feather); on standard output it is NDJSON.
 
 Examples:
   $ repvgg score photos --checkpoint RepVGG-A0-train.pth --output labels.parquet --resume
@@ -51,27 +51,33 @@ Examples:
 export function addScore(program: Command): void {
   const command = program
     .command('score')
-    .description('score every image of a folder, table, tar or stream into a file; can resume')
-    .argument('<source>', 'where the images are');
+    .description('score every image of a folder, table, tar or stream into a file; can be resumed')
+    .argument('<source>', 'where the images are (see below)');
   addNetworkOptions(command);
   command
-    .option('-o, --output <file>', 'file of the rows; "-" is standard output', '-')
-    .option('--resume', 'continue an earlier run; does nothing if the output is complete')
-    .option('-k, --top-k <k>', 'classes in each row', positiveInteger, 5)
-    .addOption(new Option('--embed', 'write the pooled features in place of classes').conflicts('logits'))
-    .option('--logits', "write the classifier's output in place of classes")
+    .option('-o, --output <file>', 'file to write the rows to; "-" is standard output', '-')
+    .option('--resume', 'continue an earlier run; do nothing if the output is complete')
+    .option('-k, --top-k <k>', 'classes per row', positiveInteger, 5)
+    .addOption(
+      new Option('--embed', 'write the pooled features (embeddings) instead of classes').conflicts('logits'),
+    )
+    .option('--logits', 'write the logits instead of classes')
     .option(
       '--fields <names>',
-      'fields of the source to copy into the rows, separated by commas; "label" is one',
+      'fields of the source to copy into the rows, separated by commas, such as "label"',
       list,
     )
     .option('--timing', 'add the time that each image took');
   addSourceOptions(command, ['image', ...labelledFormats]);
   command
-    .option('--id-column <name>', "of the rows' ids (default: id, else the path)")
-    .option('--root <folder>', "where relative paths start (default: the list's or table's own folder)")
-    .option('--concurrency <n>', 'images read and decoded at the same time', positiveInteger)
-    .option('--fetch-timeout <ms>', 'for the image of a URL (default: 30000)', positiveInteger)
+    .option('--id-column <name>', 'column of the ids (default: id, else the path)')
+    .option('--root <folder>', "folder that relative paths start from (default: the list's or table's own)")
+    .option(
+      '--concurrency <n>',
+      'images to read and decode at the same time (default: twice the number of cores)',
+      positiveInteger,
+    )
+    .option('--fetch-timeout <ms>', 'time limit for the image of a URL (default: 30000)', positiveInteger)
     .addHelpText('after', examples)
     .action(score);
 }
@@ -152,10 +158,10 @@ async function run(
       );
     } else if (complete) warnings.atEnd(result);
   }
-  if (source === '-') process.stdin.destroy(); // Else the process would wait for the end of it.
+  if (source === '-') process.stdin.destroy(); // Otherwise the process would wait for its end.
   if (!complete) process.exitCode = interruption.exitCode;
   else if (failed > 0) {
-    // A log without a terminal has no other sign of why the exit code is not 0.
+    // Without a terminal, nothing else explains the exit code.
     console.error(
       oneLine(`repvgg: rows with an error${output === '-' ? '' : ` in ${output}`}: ${count(failed)}`),
     );
@@ -163,7 +169,7 @@ async function run(
   }
 }
 
-/** Not in {@link run}: TypeScript 5.9 forgets to rewrite imports in functions that have a `using`. */
+/** Not in {@link run}, because TypeScript 5.9 does not rewrite the `.ts` of an import() in a function with `using`. */
 async function loadScoring() {
   const {openSource} = await import('../sources/source.ts');
   const {scoreToFile} = await import('../score_file.ts');
@@ -172,7 +178,7 @@ async function loadScoring() {
   return {openSource, scoreToFile, untilStopped, toJsonLine};
 }
 
-/** Before the model is loaded, which may take long. */
+/** Fails before the model is loaded, which can take long. */
 async function checkOutput(output: string): Promise<void> {
   const {sinkFormat} = await import('../sinks/formats.ts');
   const {checkReplaceable} = await import('../replace_file.ts');
@@ -180,7 +186,7 @@ async function checkOutput(output: string): Promise<void> {
   await checkReplaceable(output);
 }
 
-/** Rows of another checkpoint under the same name are not to be mixed with these. */
+/** Identifies the checkpoint by content, since another one may get the same name. */
 async function hashOf(checkpoint: string): Promise<string> {
   const {locateCheckpoint} = await import('../locate.ts');
   const hash = createHash('sha256');

@@ -6,12 +6,12 @@ import {endProgress, progressWidth, showProgress} from './progress.ts';
 
 const interval = 200;
 const barWidth = 20;
-/** The rates are of this long. */
+/** Rates are averaged over this time. */
 const windowMilliseconds = 3000;
 
 type Sample = ScoreSummary & {time: number};
 
-/** A line on standard error, where that is a terminal without the rows, of how far a run is and what it waits for. */
+/** A progress line on standard error, unless that is not a terminal or the same terminal shows the rows. */
 export class ScoreProgress implements Disposable {
   readonly #begin = performance.now();
   readonly #leaving = new AbortController();
@@ -70,13 +70,13 @@ export class ScoreProgress implements Disposable {
     return bar.length + line.length <= progressWidth() ? bar + line : line;
   }
 
-  /** Counts the records on the side. What has no count that is cheap to know, a tar or standard input, has no ETA. */
+  /** Counts the records in the background. A source that is not cheap to count, such as a tar or standard input, has no ETA. */
   async #count(source: string, options: SourceOptions): Promise<void> {
     const {countRecords} = await import('../sources/count.ts');
     try {
       this.#total = await countRecords(source, {...options, signal: this.#leaving.signal});
     } catch {
-      // Reading the records tells what is wrong with them.
+      // Scoring reports the error.
     }
   }
 }

@@ -33,14 +33,14 @@ Examples:
 export function addVerify(program: Command): void {
   const command = program
     .command('verify')
-    .description('run a network as trained and fused, and compare what comes out')
+    .description('run a network as trained and fused, and compare the outputs')
     .argument('<train>', 'a checkpoint in train form, or "digits"')
-    .argument('[deploy]', 'its deploy form (default: fused here)')
-    .addOption(new Option('--images <files...>', 'the images to run (default: noise)').conflicts('random'))
-    .option('--random <n>', 'images of noise, always the same ones', positiveInteger, 8)
+    .argument('[deploy]', 'its deploy form (default: <train>, fused in memory)')
+    .addOption(new Option('--images <files...>', 'images to run (default: noise)').conflicts('random'))
+    .option('--random <n>', 'number of noise images, the same in every run', positiveInteger, 8)
     .option(
       '--tolerance <t>',
-      'the largest relative difference that passes (default: 1e-4; fp16 5e-3, bf16 2e-2, fp8 0.2)',
+      'largest accepted relative difference (default: 1e-4; tf32 and fp16 5e-3, bf16 2e-2, fp8 0.2)',
       positiveNumber,
     )
     .addOption(architectureOption())
