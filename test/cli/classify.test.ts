@@ -103,7 +103,7 @@ test('a row stays one line whatever the file is called', async t => {
 test('a crop beyond the largest is refused by its own name', async t => {
   const {code, stderr} = await repvgg([...model.slice(0, 3), '--crop', '5000', photos[0]!]);
   t.is(code, 2);
-  t.regex(stderr, /--crop <pixels>.*up to 4096/);
+  t.regex(stderr, /--crop <pixels>.*from 0 to 4096/);
 });
 
 test('--labels names the classes', async t => {

@@ -44,7 +44,11 @@ for (const [what, args, message] of [
     ['digits', 'a.onnx', '--precision', 'bf16'],
     /Allowed choices are fp32, fp16/,
   ],
-  ['a mean that is no colour', ['digits', 'a.onnx', '--mean', '0.5,0.5'], /three numbers with commas/],
+  [
+    'a mean that is no colour',
+    ['digits', 'a.onnx', '--mean', '0.5,0.5'],
+    /three numbers separated by commas/,
+  ],
 ] as const) {
   test(`${what} is wrong usage, and nothing is written`, async t => {
     const folder = await temporaryFolder(t);
