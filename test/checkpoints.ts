@@ -1,6 +1,7 @@
 /** Checkpoints in memory with random values, under names that are spelled out here and not taken from the tables under test. */
 import {type Architecture, type BlockShape, blockShapes} from '../ts/architecture.ts';
-import type {Checkpoint, DType, TensorInfo} from '../ts/checkpoint/checkpoint.ts';
+import type {Checkpoint, TensorInfo} from '../ts/checkpoint/checkpoint.ts';
+import type {DType} from '../ts/checkpoint/element_types.ts';
 import type {Form} from '../ts/network.ts';
 import {Random} from './random.ts';
 

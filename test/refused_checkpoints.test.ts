@@ -5,7 +5,7 @@ import type {TensorInfo} from '../ts/checkpoint/checkpoint.ts';
 import {networkFromCheckpoint} from '../ts/checkpoint/network.ts';
 import {checkpointStructure, type StructureOptions} from '../ts/checkpoint/structure.ts';
 import type {RepVGGErrorCode} from '../ts/errors.ts';
-import type {DeployBlock, NetworkParameters} from '../ts/network.ts';
+import type {DeployBlock, Form, NetworkParameters} from '../ts/network.ts';
 import {
   collect,
   edit,
@@ -51,10 +51,15 @@ function refuse(
 }
 
 /** Expects an error while values are read. */
-async function refuseValue(t: ExecutionContext, tensors: TensorInfo[], parts: string[]): Promise<void> {
+async function refuseValue(
+  t: ExecutionContext,
+  tensors: TensorInfo[],
+  parts: string[],
+  form: Form = 'deploy',
+): Promise<void> {
   const network = load(tensors);
   const read = async (): Promise<void> => {
-    await collect(network.blocks('deploy'));
+    await collect(network.blocks(form));
     await network.linear();
   };
   const {message} = await t.throwsAsync(read, {code: 'ERR_CHECKPOINT_VALUE'});
@@ -337,7 +342,23 @@ test('a network of which nothing but zeros is stored is refused, and one with so
   await refuseValue(t, erased(small, /./), ['"stage0.rbr_dense.bn.running_var"', advice]);
   await refuseValue(t, erased(smallDeploy, /./), ['"stage0.rbr_reparam.weight"', advice]);
   await refuseValue(t, erased(smallDeploy, /^stage3\.1/), ['"stage3.1.rbr_reparam.weight"', advice]);
-  for (const harmless of [/bias|running_mean/, /rbr_identity\.weight/, /running_var/])
+  const kernels = /\.conv\.weight/;
+  for (const form of ['deploy', 'train'] as const) {
+    await refuseValue(t, erased(small, kernels), ['"stage0.rbr_dense.conv.weight"', advice], form);
+    const last = erased(small, /^stage4\.0.*conv\.weight/);
+    await refuseValue(t, last, ['"stage4.0.rbr_dense.conv.weight"', advice], form);
+  }
+  const inserted = small
+    .filter(({name}) => !/rbr_(1x1|identity)/.test(name))
+    .map(info => ({...info, name: info.name.replace('rbr_dense', 'rbr_reparam')}));
+  await refuseValue(t, erased(inserted, kernels), ['"stage0.rbr_reparam.conv.weight"', advice]);
+  for (const harmless of [
+    /bias|running_mean/,
+    /rbr_identity\.weight/,
+    /running_var/,
+    /1x1\.conv/,
+    /dense\.conv/,
+  ])
     await t.notThrowsAsync(collect(load(erased(small, harmless)).blocks('deploy')));
 });
 

@@ -11,7 +11,7 @@ import {
   type NativeTrainBranch,
   native,
 } from './native.ts';
-import type {BatchNorm, BlockParameters, Form, TrainBlock} from './network.ts';
+import {type BatchNorm, type BlockParameters, type Form, type TrainBlock, toFloat32} from './network.ts';
 import {NetworkGroup} from './network_group.ts';
 import type {Preprocessing} from './preprocessing.ts';
 
@@ -89,8 +89,4 @@ function toNativeBatchNorm({gamma, beta, mean, variance, eps}: BatchNorm): Nativ
     variance: toFloat32(variance),
     eps,
   };
-}
-
-function toFloat32(values: Float32Array | Float64Array): Float32Array {
-  return values instanceof Float32Array ? values : new Float32Array(values);
 }

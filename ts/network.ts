@@ -3,6 +3,11 @@ import type {Architecture, BlockShape} from './architecture.ts';
 
 export type Floats = Float32Array | Float64Array;
 
+/** Rounds to float32; returns the array itself if it is one already. */
+export function toFloat32(values: Floats): Float32Array {
+  return values instanceof Float32Array ? values : new Float32Array(values);
+}
+
 /** The form a network runs in: one fused convolution per block, or the three training-time branches. */
 export type Form = 'deploy' | 'train';
 

@@ -1,14 +1,16 @@
 /** A network under the names, shapes and order of the official code: repvgg.py, and repvggplus.py where it is one of those. */
 import {type Architecture, type BlockShape, blockName, blockShapes} from './architecture.ts';
 import type {TensorToWrite} from './checkpoint/state_dict.ts';
-import type {
-  BatchNorm,
-  BlockParameters,
-  ConvolutionBranch,
-  DeployBlock,
-  Floats,
-  Form,
-  NetworkParameters,
+import {
+  type BatchNorm,
+  type BlockParameters,
+  type ConvolutionBranch,
+  type DeployBlock,
+  type Floats,
+  type Form,
+  type NetworkParameters,
+  type TrainBlock,
+  toFloat32,
 } from './network.ts';
 
 /** What PyTorch's BatchNorm2d adds to the variance, and so what a file without it is read with. */
@@ -40,7 +42,6 @@ export async function officialStateDict(
     blockTensors(architecture, shape, form).map(({name, shape: sizes, of}) => ({
       name,
       shape: sizes,
-      dtype: 'f32',
       values: async () => of(await blockAt(shape.index)),
     })),
   );
@@ -49,8 +50,8 @@ export async function officialStateDict(
     const {numClasses, widths} = architecture;
     const {weight, bias} = linear;
     tensors.push(
-      {name: 'linear.weight', shape: [numClasses, widths[4]], dtype: 'f32', values: async () => weight},
-      {name: 'linear.bias', shape: [numClasses], dtype: 'f32', values: async () => bias},
+      {name: 'linear.weight', shape: [numClasses, widths[4]], values: async () => weight},
+      {name: 'linear.bias', shape: [numClasses], values: async () => bias},
     );
   }
   return tensors;
@@ -87,8 +88,6 @@ function fusedTensors(module: string, shape: BlockShape): BlockTensor<DeployBloc
     {name: `${module}.rbr_reparam.bias`, shape: [shape.outChannels], of: b => b.bias},
   ];
 }
-
-type TrainBlock = Extract<BlockParameters, {form: 'train'}>;
 
 function branchTensors(module: string, shape: BlockShape): BlockTensor<TrainBlock>[] {
   const norm = (
@@ -146,10 +145,6 @@ function officialGamma({gamma, variance, eps}: BatchNorm): Floats {
 
 function kernelShape({inChannels, outChannels, groups}: BlockShape, size: 1 | 3): number[] {
   return [outChannels, inChannels / groups, size, size];
-}
-
-function toFloat32(values: Floats): Float32Array {
-  return values instanceof Float32Array ? values : new Float32Array(values);
 }
 
 /** repvggplus.py puts the blocks of a stage one name deeper, and those of stage 3 into two halves. */

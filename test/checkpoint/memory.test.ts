@@ -22,7 +22,7 @@ for (const [name, write] of Object.entries({'x.pth': writePyTorch, 'x.safetensor
     const path = await folder.path(name);
     const toWrite = tensors.map(({name, shape, read}) => {
       const values = read as () => Promise<Float32Array>;
-      return {name, shape, dtype: 'f32' as const, values};
+      return {name, shape, values};
     });
     await write(path, toWrite);
     const weights = 12 * 512 * 512 * 9 * 4;

@@ -1,5 +1,6 @@
 import test from 'ava';
-import type {Checkpoint, DType} from '../../ts/checkpoint/checkpoint.ts';
+import type {Checkpoint} from '../../ts/checkpoint/checkpoint.ts';
+import type {DType} from '../../ts/checkpoint/element_types.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {checkpoint as fixture} from '../fixtures.ts';
 import {

@@ -120,7 +120,6 @@ test('what is written is read back bit for bit, and is laid out as the library l
   const toWrite = (name: string, shape: number[], ...values: number[]): TensorToWrite => ({
     name,
     shape,
-    dtype: 'f32',
     values: async () => Float32Array.from(values),
   });
   const tensors = [

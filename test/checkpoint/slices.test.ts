@@ -32,7 +32,7 @@ async function write(name: string, list: readonly TensorInfo[]): Promise<string>
   const writer = name.endsWith('.pth') ? writePyTorch : writeSafetensors;
   const toWrite = list.map(({name, shape, read}) => {
     const values = read as () => Promise<Float32Array>;
-    return {name, shape, dtype: 'f32' as const, values};
+    return {name, shape, values};
   });
   await writer(path, toWrite);
   return path;

@@ -32,7 +32,6 @@ const toWrite = (tensors: readonly TensorInfo[]): TensorToWrite[] =>
   tensors.map(({name, shape, read}) => ({
     name,
     shape,
-    dtype: 'f32',
     values: read as () => Promise<Float32Array>,
   }));
 

@@ -101,7 +101,6 @@ export async function writeRandomA0(path: string): Promise<void> {
     .map(({name, shape, read}) => ({
       name,
       shape,
-      dtype: 'f32' as const,
       values: async () => (await read()) as Float32Array,
     }));
   await writePyTorch(path, network);

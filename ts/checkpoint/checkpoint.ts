@@ -1,8 +1,7 @@
+import type {Floats} from '../network.ts';
 import type {PreprocessingOptions} from '../preprocessing.ts';
+import type {DType} from './element_types.ts';
 import type {FileRange} from './file.ts';
-
-/** Element types that checkpoints hold. `i64` and the other integers occur only in tensors the network ignores. */
-export type DType = 'f64' | 'f32' | 'f16' | 'bf16' | 'i64' | 'i32' | 'i16' | 'i8' | 'u8' | 'bool';
 
 /** One tensor of a checkpoint: what it is, and how to get its values. Nothing is read until {@link read} is called. */
 export interface TensorInfo {
@@ -16,7 +15,7 @@ export interface TensorInfo {
    *
    * @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED, ERR_CHECKPOINT_CORRUPT or ERR_FILE_READ
    */
-  read(): Promise<Float32Array | Float64Array>;
+  read(): Promise<Floats>;
   /**
    * Where in a file the values are. There only where they lie there as `read` returns them, float32 in this machine's byte
    * order, for somebody who reads large tensors by other means. Throws as `read` does.

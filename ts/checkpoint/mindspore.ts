@@ -1,10 +1,11 @@
 import type {ByteRange} from './byte_window.ts';
-import type {DType, StateDict, TensorInfo} from './checkpoint.ts';
+import type {StateDict, TensorInfo} from './checkpoint.ts';
 import {checksum} from './checksum.ts';
+import {type DType, elementBytes} from './element_types.ts';
 import {type ByteSource, type CheckpointFile, printable} from './file.ts';
 import {ProtobufReader} from './protobuf.ts';
 import {countElements} from './shape.ts';
-import {addTensor, elementTypes, plainView} from './storage.ts';
+import {addTensor, plainView} from './storage.ts';
 
 /**
  * mindspore/ccsrc/utils/checkpoint.proto:
@@ -83,7 +84,7 @@ export async function readMindSpore(file: CheckpointFile): Promise<StateDict> {
       throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
     }
     const stored = storedBytes(sliced);
-    const bytes = countElements(sliced.shape) * elementTypes[dtype].bytes;
+    const bytes = countElements(sliced.shape) * elementBytes(dtype);
     if (stored > bytes) throw incomplete(sliced, file);
     if (stored < bytes) continue;
     addTensor(tensors, name, plainView(dtype, sliced.shape, joined(sliced.ranges)), file);

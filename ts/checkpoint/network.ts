@@ -7,7 +7,7 @@ import type {BatchNorm, BlockParameters, BranchNorms, DeployBlock, NetworkParame
 import type {BlockNames} from './block_names.ts';
 import type {Checkpoint} from './checkpoint.ts';
 import {checkpointStructure, type StoredBlock, type Structure, type StructureOptions} from './structure.ts';
-import {TensorReader} from './tensor_reader.ts';
+import {type Kernels, TensorReader} from './tensor_reader.ts';
 
 /** Blocks that are read at a time: the small tensors of one while the kernels of another are fused. Each is memory. */
 const blocksAhead = 2;
@@ -20,7 +20,7 @@ const blocksAhead = 2;
  * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when it is not a RepVGG network or is quantised,
  *   ERR_CHECKPOINT_MISSING_TENSOR, ERR_CHECKPOINT_EXTRA_TENSOR or ERR_CHECKPOINT_SHAPE when a tensor is not as the
  *   network needs it, ERR_ARCHITECTURE_UNKNOWN or ERR_ARCHITECTURE_MISMATCH when it is not what `architecture` says.
- *   While reading: ERR_CHECKPOINT_VALUE for a value that is not finite a variance that is negative, or only
+ *   While reading: ERR_CHECKPOINT_VALUE for a value that is not finite, a negative variance, or only
  *   zeros where a trained network has none.
  */
 export function networkFromCheckpoint(
@@ -88,7 +88,10 @@ async function readBlock(
   if (form === 'deploy') {
     const convolution = sum
       ? await normalised(reader, names, sum, signal)
-      : {weight: await reader.kernel(names.fused.weight), bias: await reader.float32(names.fused.bias)};
+      : {
+          weight: await reader.fusedKernelFloat32(names.fused.weight),
+          bias: await reader.float32(names.fused.bias),
+        };
     return {form, shape, ...convolution, squeezeExcite};
   }
   const branches = {
@@ -96,20 +99,21 @@ async function readBlock(
     pointwise: await reader.norms(names.pointwise, channels),
     identity: shape.identity ? await reader.batchNorm(names.identity, channels) : null,
   };
+  const weights = await reader.kernels(names);
   const norms = sum ? distributeBatchNorm(branches, sum) : branches;
   if (kernels)
     return {
       form: 'deploy',
       shape,
-      ...(await fused(reader, shape.index, names, norms, kernels, signal)),
+      ...(await fused(reader, shape.index, names, weights, norms, kernels, signal)),
       squeezeExcite,
     };
   const {dense, pointwise, identity} = norms;
   return {
     form,
     shape,
-    dense: {...dense, weight: await reader.values(names.dense.weight)},
-    pointwise: {...pointwise, weight: await reader.values(names.pointwise.weight)},
+    dense: {...dense, weight: await reader.values(names.dense.weight, weights.dense)},
+    pointwise: {...pointwise, weight: await reader.values(names.pointwise.weight, weights.pointwise)},
     identity,
     squeezeExcite,
   };
@@ -120,13 +124,12 @@ async function fused(
   reader: TensorReader,
   index: number,
   names: BlockNames,
+  {dense, pointwise}: Kernels,
   norms: BranchNorms,
   kernels: FusionKernels,
   signal: AbortSignal | undefined,
 ): Promise<Pick<DeployBlock, 'weight' | 'bias'>> {
   const factors = blockFactors(norms);
-  const dense = reader.tensor(names.dense.weight);
-  const pointwise = reader.tensor(names.pointwise.weight);
   const {weight, finite} = await kernels.fuse(index, dense, pointwise, factors, signal);
   if (!finite) {
     // The tensor to blame is the first that has such a number; or else it is the sum that is too large.
@@ -146,7 +149,7 @@ async function normalised(
   signal: AbortSignal | undefined,
 ): Promise<Pick<DeployBlock, 'weight' | 'bias'>> {
   const scale = scaleOf(batchNorm);
-  const weight = await scaleKernels(await reader.values(fused.weight), scale, signal);
+  const weight = await scaleKernels(await reader.fusedKernel(fused.weight), scale, signal);
   const bias = new Float32Array(fusedBias(batchNorm, scale, await reader.bias(fused)));
   await reader.checkFinite(fused.weight, weight);
   await reader.checkFinite(fused.bias, bias);

@@ -1,11 +1,11 @@
 /** numpy's arrays as they stand in pickles, by which Paddle and MegEngine store weights. */
 import {setImmediate as nextTurn} from 'node:timers/promises';
-import type {DType} from './checkpoint.ts';
+import {type DType, elementBytes} from './element_types.ts';
 import type {ByteSource, CheckpointFile} from './file.ts';
 import {PickleBytes} from './pickle_reader.ts';
 import {type PickleContext, PickleGlobal, type PickleState} from './python_objects.ts';
 import {countElements, isShape, rowMajorStride} from './shape.ts';
-import {elementTypes, Storage, TensorView} from './storage.ts';
+import {Storage, TensorView} from './storage.ts';
 
 /** By numpy's names of types, without the byte order. */
 const elementCodes: ReadonlyMap<string, DType> = new Map([
@@ -69,7 +69,7 @@ export class NumpyArray implements PickleState {
     }
     const shape = this.#shape;
     const count = countElements(shape);
-    const expected = count * elementTypes[dtype].bytes;
+    const expected = count * elementBytes(dtype);
     const {length} = bytes.range;
     // As text, every byte from 128 on takes two.
     if (bytes.isText ? length < expected || length > 2 * expected : length !== expected) {

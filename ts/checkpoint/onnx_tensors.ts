@@ -1,11 +1,11 @@
 /** The tensors of ONNX files: what they are is read, and their values stay where they are, in the file or in one beside it. */
 import {type ByteRange, ByteWindow} from './byte_window.ts';
-import type {DType} from './checkpoint.ts';
+import {type DType, elementBytes} from './element_types.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {readEntry} from './onnx_metadata.ts';
 import type {ProtobufReader} from './protobuf.ts';
 import {countElements} from './shape.ts';
-import {elementTypes, plainView, type TensorView} from './storage.ts';
+import {plainView, type TensorView} from './storage.ts';
 
 /** A tensor, or what keeps it from being read, should anybody ask: constants of shapes come in forms that weights do not. */
 export type OnnxTensor = TensorView | string;
@@ -81,7 +81,7 @@ export class OnnxTensorReader {
     if (shape.some(size => size < 0)) throw reader.corrupt(`${shown} has a negative size`);
     if (!dtype) return {name, tensor: `${shown} has ONNX's data type ${type}`};
     const elements = countElements(shape);
-    const bytes = elements * elementTypes[dtype].bytes;
+    const bytes = elements * elementBytes(dtype);
     if (isExternal) data = await this.#externalData(external, bytes, shown);
     if (elements > 0 && !data) return {name, tensor: `${shown} is not stored as raw data`};
     if (elements > 0 && data!.length !== bytes)

@@ -1,8 +1,9 @@
 import {ByteWindow} from './byte_window.ts';
 import type {StateDict} from './checkpoint.ts';
+import {elementBytes} from './element_types.ts';
 import {type ByteSource, type CheckpointFile, printable} from './file.ts';
 import {unpickle} from './pickle.ts';
-import {elementTypes, Storage} from './storage.ts';
+import {Storage} from './storage.ts';
 import {isKey, type StorageId, torchPickle} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 
@@ -76,7 +77,7 @@ async function locate(
       throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
     }
     positions.set(key, window.position + lengthBytes);
-    window.position += lengthBytes + storage.length * elementTypes[storage.dtype].bytes;
+    window.position += lengthBytes + storage.length * elementBytes(storage.dtype);
     file.checkEnd(window.position, `storage ${printable(key)}`);
   }
   if (positions.size !== storages.size) {

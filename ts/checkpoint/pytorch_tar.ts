@@ -9,10 +9,11 @@ import {
 } from '../tar_header.ts';
 import {ByteWindow} from './byte_window.ts';
 import type {StateDict} from './checkpoint.ts';
+import {elementBytes} from './element_types.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {unpickle} from './pickle.ts';
 import {isSize, maxDimensions} from './shape.ts';
-import {elementTypes, Storage, TensorView} from './storage.ts';
+import {Storage, TensorView} from './storage.ts';
 import {pickleRules, storageType} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 
@@ -82,7 +83,7 @@ async function readStorages(
     const length = window.left >= 8 ? Number(window.peek(8).readBigInt64LE()) : -1;
     if (!dtype || length < 0) throw corrupt(file, `its storage ${i} is malformed`);
     const position = window.position + 8;
-    const bytes = length * elementTypes[dtype].bytes;
+    const bytes = length * elementBytes(dtype);
     file.checkEnd(position + bytes, `storage ${i}`);
     add(objects, key, new Storage(dtype, length, true, window.range(position, bytes), true), file);
     window.position = position + bytes;

@@ -1,9 +1,10 @@
 import {ByteWindow} from './byte_window.ts';
 import type {StateDict} from './checkpoint.ts';
+import {elementBytes} from './element_types.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {foreignZip, toTorchSave} from './foreign.ts';
 import {type PickleOptions, unpickle} from './pickle.ts';
-import {elementTypes, Storage} from './storage.ts';
+import {Storage} from './storage.ts';
 import {type StorageId, torchPickle} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 import {ZipArchive} from './zip_archive.ts';
@@ -49,7 +50,7 @@ export async function readPyTorchZip(
 
   function makeStorage({key, dtype, length}: StorageId): Storage {
     const name = `${prefix}data/${key}`;
-    const bytes = length * elementTypes[dtype].bytes;
+    const bytes = length * elementBytes(dtype);
     if (zip.size(name) !== bytes) {
       const problem = `storage ${printable(key)} should have ${bytes} bytes but its zip entry has ${zip.size(name)}`;
       throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);

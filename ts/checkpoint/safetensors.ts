@@ -1,10 +1,11 @@
 import {isUtf8} from 'node:buffer';
 import type {RepVGGError} from '../errors.ts';
-import type {DType, StateDict} from './checkpoint.ts';
+import type {StateDict} from './checkpoint.ts';
+import {type DType, elementBytes} from './element_types.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {JsonCursor} from './json_cursor.ts';
 import {countElements, maxDimensions} from './shape.ts';
-import {checkTensorCount, elementTypes, plainView, type TensorView} from './storage.ts';
+import {checkTensorCount, plainView, type TensorView} from './storage.ts';
 import {nameTensors} from './unwrap.ts';
 
 /**
@@ -109,7 +110,7 @@ function parseEntry(json: JsonCursor, name: string, file: CheckpointFile): Entry
   }
   const dtype = dtypes[type]!;
   const [begin, end] = offsets as [number, number];
-  const bytes = countElements(shape) * elementTypes[dtype].bytes;
+  const bytes = countElements(shape) * elementBytes(dtype);
   if (end - begin === bytes) return {name, dtype, shape, begin, end};
   const problem = `${shown} of shape [${shape.join(', ')}] has bytes ${begin} to ${end}, not ${bytes} of them`;
   throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);

@@ -5,7 +5,6 @@ import {countElements} from './shape.ts';
 export interface TensorToWrite {
   name: string;
   shape: readonly number[];
-  dtype: 'f32';
   /** The elements in row-major order. */
   values(): Promise<Float32Array>;
 }

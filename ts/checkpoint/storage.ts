@@ -1,10 +1,9 @@
-import {endianness} from 'node:os';
+import type {Floats} from '../network.ts';
 import {inSlices} from '../turns.ts';
-import type {DType, TensorInfo} from './checkpoint.ts';
+import type {TensorInfo} from './checkpoint.ts';
+import {type DType, elementBytes, isHostFloat32, toFloats} from './element_types.ts';
 import {type ByteSource, type CheckpointFile, printable} from './file.ts';
 import {countElements, isRowMajor, rowMajorStride} from './shape.ts';
-
-const hostIsLittleEndian = endianness() === 'LE';
 
 /** Tensors of one checkpoint; a training checkpoint with optimizer and averages of the largest RepVGG has some 3,000. */
 const maxTensors = 20_000;
@@ -14,25 +13,6 @@ const maxElements = 2 ** 30;
 
 /** A compressed storage of as many elements is inflated in a moment, for however many tensors. */
 const freeElements = 2 ** 12;
-
-interface ElementType {
-  readonly bytes: number;
-  /** Reads elements in the host's byte order; takes over the buffer where no conversion is needed. */
-  decode(buffer: ArrayBuffer): Float32Array | Float64Array | Promise<Float32Array>;
-}
-
-export const elementTypes: Readonly<Record<DType, ElementType>> = {
-  f64: {bytes: 8, decode: buffer => new Float64Array(buffer)},
-  f32: {bytes: 4, decode: buffer => new Float32Array(buffer)},
-  f16: {bytes: 2, decode: buffer => halfToFloat(new Uint16Array(buffer))},
-  bf16: {bytes: 2, decode: buffer => bfloatToFloat(new Uint16Array(buffer))},
-  i64: {bytes: 8, decode: buffer => Float32Array.from(new BigInt64Array(buffer), Number)},
-  i32: {bytes: 4, decode: buffer => new Float32Array(new Int32Array(buffer))},
-  i16: {bytes: 2, decode: buffer => new Float32Array(new Int16Array(buffer))},
-  i8: {bytes: 1, decode: buffer => new Float32Array(new Int8Array(buffer))},
-  u8: {bytes: 1, decode: buffer => new Float32Array(new Uint8Array(buffer))},
-  bool: {bytes: 1, decode: buffer => Float32Array.from(new Uint8Array(buffer), byte => (byte === 0 ? 0 : 1))},
-};
 
 /** A run of elements in a file. Several tensors may be views of one. */
 export class Storage {
@@ -59,7 +39,7 @@ export class Storage {
   }
 
   part(first: number, length: number): Storage {
-    const start = first * elementTypes[this.dtype].bytes;
+    const start = first * elementBytes(this.dtype);
     const {dtype, littleEndian, source, partsAreCheap} = this;
     const {locate} = source;
     const part: ByteSource = {
@@ -123,6 +103,7 @@ export function checkTensorCount(count: number, file: CheckpointFile): void {
  */
 export function tensorInfo(name: string, view: TensorView, file: CheckpointFile): TensorInfo {
   const {storage, offset, shape, stride} = view;
+  const {dtype, littleEndian} = storage;
   const elements = countElements(shape);
   /** Elements from the first of the view to its last. */
   const span = elements === 0 ? 0 : shape.reduce((sum, size, axis) => sum + (size - 1) * stride[axis]!, 1);
@@ -147,32 +128,26 @@ export function tensorInfo(name: string, view: TensorView, file: CheckpointFile)
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }
 
-  async function read(): Promise<Float32Array | Float64Array> {
-    const type = elementTypes[storage.dtype];
-    const buffer = new ArrayBuffer(span * type.bytes);
-    if (span > 0) await storage.source.readInto(new Uint8Array(buffer), offset * type.bytes);
-    if (storage.littleEndian !== hostIsLittleEndian) swapBytes(Buffer.from(buffer), type.bytes);
-    const values = await type.decode(buffer);
+  async function read(): Promise<Floats> {
+    const bytes = elementBytes(dtype);
+    const buffer = new ArrayBuffer(span * bytes);
+    if (span > 0) await storage.source.readInto(new Uint8Array(buffer), offset * bytes);
+    const values = await toFloats(buffer, dtype, littleEndian);
     return isRowMajor(shape, stride) ? values : gather(values, shape, stride);
   }
 
   const {locate} = storage.source;
-  const isPlain =
-    storage.dtype === 'f32' && storage.littleEndian === hostIsLittleEndian && isRowMajor(shape, stride);
+  const isPlain = isHostFloat32(dtype, littleEndian) && isRowMajor(shape, stride);
   return {
     name,
-    dtype: storage.dtype,
+    dtype,
     shape,
     read,
     locate: isPlain && locate ? () => locate(offset * 4, span * 4) : undefined,
   };
 }
 
-async function gather(
-  values: Float32Array | Float64Array,
-  shape: readonly number[],
-  stride: readonly number[],
-): Promise<Float32Array | Float64Array> {
+async function gather(values: Floats, shape: readonly number[], stride: readonly number[]): Promise<Floats> {
   const count = countElements(shape);
   const gathered = values instanceof Float64Array ? new Float64Array(count) : new Float32Array(count);
   const index = shape.map(() => 0);
@@ -190,39 +165,4 @@ async function gather(
     }
   });
   return gathered;
-}
-
-function swapBytes(bytes: Buffer, size: number): void {
-  if (size === 2) bytes.swap16();
-  if (size === 4) bytes.swap32();
-  if (size === 8) bytes.swap64();
-}
-
-let halfTable: Float32Array | undefined;
-
-/** IEEE 754 binary16 by table: there are only 65,536 of them. */
-async function halfToFloat(halves: Uint16Array): Promise<Float32Array> {
-  halfTable ??= Float32Array.from({length: 65536}, (_, bits) => {
-    const sign = bits & 0x8000 ? -1 : 1;
-    const exponent = (bits >> 10) & 31;
-    const fraction = bits & 1023;
-    if (exponent === 0) return sign * fraction * 2 ** -24;
-    if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-    return sign * (1024 + fraction) * 2 ** (exponent - 25);
-  });
-  const table = halfTable;
-  const floats = new Float32Array(halves.length);
-  await inSlices(halves.length, (first, end) => {
-    for (let i = first; i < end; i++) floats[i] = table[halves[i]!]!;
-  });
-  return floats;
-}
-
-/** A bfloat16 is the upper half of a binary32. */
-async function bfloatToFloat(halves: Uint16Array): Promise<Float32Array> {
-  const bits = new Uint32Array(halves.length);
-  await inSlices(halves.length, (first, end) => {
-    for (let i = first; i < end; i++) bits[i] = halves[i]! << 16;
-  });
-  return new Float32Array(bits.buffer);
 }

@@ -9,8 +9,9 @@ import {
   layerNames,
   recogniseBlocks,
 } from './block_names.ts';
-import type {Checkpoint, DType, TensorInfo} from './checkpoint.ts';
+import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import type {Dialect} from './dialects.ts';
+import type {DType} from './element_types.ts';
 import {printable} from './file.ts';
 import {inferArchitecture, settleArchitecture} from './infer_architecture.ts';
 import {type NamedTensors, tensorOf, wrongShape} from './named_tensors.ts';

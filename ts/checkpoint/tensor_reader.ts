@@ -5,7 +5,15 @@ import type {BatchNorm, BranchNorms, Floats, SqueezeExciteParameters} from '../n
 import {inSlices} from '../turns.ts';
 import type {BatchNormNames, BlockNames, LayerNames} from './block_names.ts';
 import type {TensorInfo} from './checkpoint.ts';
+import {printable} from './file.ts';
+import {countElements} from './shape.ts';
 import type {Structure} from './structure.ts';
+
+/** The 3x3 and the 1x1 kernels of a block. */
+export interface Kernels {
+  dense: TensorInfo;
+  pointwise: TensorInfo;
+}
 
 /** Reads tensors and refuses values that no network can have. */
 export class TensorReader {
@@ -19,8 +27,8 @@ export class TensorReader {
     this.#eps = eps;
   }
 
-  async values(name: string): Promise<Floats> {
-    const values = await this.tensor(name).read();
+  async values(name: string, tensor: TensorInfo = this.tensor(name)): Promise<Floats> {
+    const values = await tensor.read();
     await this.checkFinite(name, values);
     return values;
   }
@@ -30,7 +38,21 @@ export class TensorReader {
   }
 
   async float32(name: string): Promise<Float32Array> {
+    return this.#toFloat32(name, await this.values(name));
+  }
+
+  /** The kernel of a fused block, unrounded. Refuses one of zeros alone. */
+  async fusedKernel(name: string): Promise<Floats> {
     const values = await this.values(name);
+    if (isZero(values)) throw this.#unwritten(name);
+    return values;
+  }
+
+  async fusedKernelFloat32(name: string): Promise<Float32Array> {
+    return this.#toFloat32(name, await this.fusedKernel(name));
+  }
+
+  async #toFloat32(name: string, values: Floats): Promise<Float32Array> {
     if (values instanceof Float32Array) return values;
     const rounded = new Float32Array(values.length);
     await inSlices(values.length, (first, end) => rounded.set(values.subarray(first, end), first));
@@ -38,11 +60,29 @@ export class TensorReader {
     return rounded;
   }
 
-  /** Of a fused block. */
-  async kernel(name: string): Promise<Float32Array> {
-    const values = await this.float32(name);
-    if (isZero(values)) throw this.#unwritten(name);
-    return values;
+  /**
+   * The kernels of a block as trained, unread where possible. Refused if both are zeros alone; one of them may have been
+   * pruned.
+   */
+  async kernels({dense, pointwise}: BlockNames): Promise<Kernels> {
+    const points = await this.#peek(pointwise.weight);
+    if (!points.isZero) return {dense: this.tensor(dense.weight), pointwise: points.tensor};
+    const kernel = await this.#peek(dense.weight);
+    if (kernel.isZero) throw this.#unwritten(dense.weight);
+    return {dense: kernel.tensor, pointwise: points.tensor};
+  }
+
+  /** Looks at the first few numbers if the file has them as they are, else at all of them, which are read once then. */
+  async #peek(name: string): Promise<{tensor: TensorInfo; isZero: boolean}> {
+    const tensor = this.tensor(name);
+    const start = await tensor.locate?.();
+    if (start) {
+      const bytes = Math.min(4 * countElements(tensor.shape), 256);
+      const first = await start.file.read(start.position, bytes, `tensor ${printable(name)}`);
+      if (first.some(byte => byte !== 0)) return {tensor, isZero: false};
+    }
+    const values = await tensor.read();
+    return {tensor: {...tensor, locate: undefined, read: async () => values}, isZero: isZero(values)};
   }
 
   /** A branch without its kernel. */

@@ -1,5 +1,5 @@
 import type {RepVGGError} from '../errors.ts';
-import type {DType} from './checkpoint.ts';
+import type {DType} from './element_types.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {toTorchSave} from './foreign.ts';
 import {numpyGlobals} from './numpy_pickle.ts';
