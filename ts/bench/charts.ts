@@ -155,6 +155,11 @@ const algorithmColours: Record<string, string> = {
   f2: '#6a994e',
   f4x2: '#bc6c25',
   f4: ourColour,
+  // Of GPUs: direct convolution by other instructions, the first layer, and the first two in one kernel.
+  sm90a: '#7d5ba6',
+  wmma: '#3a9cab',
+  stem: '#8d99ae',
+  fused: '#d4a017',
 };
 
 /** Time of each layer beside its roofline. */
@@ -171,7 +176,7 @@ function layerChart(network: BenchLayers): Chart {
     title: `Layers: ${layersTitle(network)}`,
     caption:
       'Microseconds for an image. The line in each bar is the least that its algorithm could take on this machine: ' +
-      'its multiplications at the peak, or its weights at the copy bandwidth.',
+      'its multiplications at the peak, or its weights (on a GPU also its maps) at the copy bandwidth.',
     html: `${legend(colour)}${draw({
       height: 50 + 18 * rows.length,
       marginLeft: 110,
