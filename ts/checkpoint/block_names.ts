@@ -1,4 +1,4 @@
-/** The names of a network's tensors, under whichever dialect they are. */
+/** Recognises the dialect of a checkpoint and names its tensors. */
 import {RepVGGError} from '../errors.ts';
 import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import {type Dialect, dialects} from './dialects.ts';
@@ -16,7 +16,7 @@ export interface LayerNames {
   bias: string;
 }
 
-/** The names of all tensors that a block can have, in any form. */
+/** The names of all tensors that a block can have, in either form. */
 export interface BlockNames {
   fused: LayerNames;
   dense: LayerNames & {batchNorm: BatchNormNames | null};
@@ -53,26 +53,27 @@ function blockNames(dialect: Dialect, block: string): BlockNames {
   };
 }
 
-/** A checkpoint's dialect, and the names of its blocks: stage by stage, block by block. */
+/** A checkpoint's dialect, and the tensor names of its blocks by stage. */
 export interface NamedBlocks {
   dialect: Dialect;
   stages: readonly (readonly BlockNames[])[];
 }
 
-/** Modules that a network may be within: a script's own class, a trainer's, a wrapper's. */
+/** How deep a network may be nested in other modules, such as a trainer's or a wrapper's. */
 const maxWrappers = 4;
 
 const patterns = new Map(dialects.map(dialect => [dialect, blockTensorPattern(dialect)]));
 
-/** What to show people who have something else: the names of the projects that most checkpoints are from. */
+/** The dialects that error messages show as examples: the most common ones. */
 const examples = ['official', 'timm', 'mmpretrain'];
 
 /**
- * Finds out whose names a checkpoint uses, from the names alone: file names and metadata often lie. It is the dialect
- * that knows the most of its tensors, so a checkpoint that lacks some is still recognised and can be told what it lacks.
+ * Determines a checkpoint's dialect from its tensor names alone, since file names and metadata are often wrong: the
+ * dialect that matches the most names. So a checkpoint that lacks tensors is still recognised, and the missing ones can be
+ * reported.
  *
- * @returns also the tensors, without the names of modules that all of them are within
- * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when no dialect knows a block of it
+ * @returns also the tensors, with any prefix that all of their names share removed
+ * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED if no dialect matches a tensor of a block
  */
 export function recogniseBlocks({
   path,
@@ -112,7 +113,7 @@ export function recogniseBlocks({
   };
 }
 
-/** The first tensors of networks within modules, beside which others are: a loss, a metric, a second network. */
+/** Refuses a network in a submodule that has siblings: a loss, a metric, a second network. */
 function refuseCompany(path: string, names: readonly string[]): void {
   const stems = dialects.flatMap(dialect => {
     const {dense, fused} = blockNames(dialect, dialect.stem);
@@ -135,7 +136,7 @@ function refuseCompany(path: string, names: readonly string[]): void {
   );
 }
 
-/** What all names begin with, module by module: "", "model.", "model.net.". */
+/** The prefixes that all names share, module by module: "", "model.", "model.net.". */
 function sharedPrefixes(names: readonly string[]): string[] {
   const prefixes = [''];
   for (const module of names[0]?.split('.', maxWrappers) ?? []) {
@@ -156,8 +157,8 @@ function withoutPrefix(tensors: ReadonlyMap<string, TensorInfo>, prefix: string)
 }
 
 /**
- * How many of the tensors a dialect knows, and how many blocks each of its modules has: by the highest number in use, so
- * that a gap shows up as a missing tensor. The classifier only counts beside blocks: other networks have one as well.
+ * Counts the tensors that a dialect matches, and the blocks of each of its modules: by the highest index, so that a gap
+ * shows up as a missing tensor. The classifier counts only if there are blocks, since other networks have one as well.
  */
 function knownTensors(
   names: Iterable<string>,
@@ -179,7 +180,7 @@ function knownTensors(
   return {known: inBlocks > 0 ? inBlocks + inClassifier : 0, counts};
 }
 
-/** Matches the name of any tensor of any block; `module` and `position` are those of the blocks behind the stem. */
+/** Matches the name of any tensor of any block; the groups `module` and `position` are unset for the stem. */
 function blockTensorPattern(dialect: Dialect): RegExp {
   const escaped = (text: string): string => text.replaceAll('.', '\\.');
   const modules = dialect.stages.flat().map(escaped).join('|');

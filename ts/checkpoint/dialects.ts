@@ -1,38 +1,38 @@
 /**
- * The names that projects give to the tensors of one and the same network. Each dialect is a table, and everything
- * that differs between projects is in it: to add one is to add a row.
+ * The tensor names that different projects use for the same network. A dialect is a table of everything that differs
+ * between projects; to support another project, add a row.
  */
 import type {SqueezeExcitePosition} from '../architecture.ts';
 
 export interface Dialect {
   name: string;
-  /** Where the names are from. */
+  /** The repository and file that define the names. */
   source: string;
-  /** How its tensors differ from the official ones, in words. */
+  /** How its tensors differ from the official ones, for the documentation. */
   quirks: string;
-  /** The module of the one block of stage 0. */
+  /** The module of stage 0, a single block. */
   stem: string;
-  /** The modules whose numbered blocks make up stages 1 to 4; the blocks of several modules follow one another. */
+  /** The modules whose numbered blocks make up stages 1 to 4, in order. */
   stages: readonly [readonly string[], readonly string[], readonly string[], readonly string[]];
-  /** The modules of a block. */
+  /** Modules within a block. */
   dense: {convolution: string; batchNorm: string};
   pointwise: {convolution: string; batchNorm: string | null};
-  /** The batch normalisation of the identity branch; null where the branch is the input as it is. */
+  /** The batch normalisation of the identity branch; null if that branch is the unchanged input. */
   identity: string | null;
-  /** The one convolution of a fused block. */
+  /** The convolution of a fused block. */
   fused: string;
-  /** The batch normalisation of the sum of the branches, or behind the one convolution. */
+  /** The batch normalisation after the sum of the branches, or after the fused convolution. */
   sum: string | null;
   squeezeExcite: {down: string; up: string; position: SqueezeExcitePosition};
   /** The classifier. */
   linear: string;
   /** Whether the classifier's weight is [channels][numClasses]. */
   linearTransposed: boolean;
-  /** The list in a convolution whose numbered members hold the kernels of one group each. */
+  /** The list within a convolution that stores the kernels of each group as a member of its own. */
   groupList: string | null;
-  /** The parameters of a batch normalisation, and what its project adds to the variance. */
+  /** The parameters of a batch normalisation, and the project's epsilon. */
   batchNorm: {gamma: string; beta: string; mean: string; variance: string; eps: number};
-  /** Tensors that inference has no use for. */
+  /** Tensors that inference does not need. */
   ignored: RegExp;
 }
 
@@ -102,7 +102,7 @@ const timm: Dialect = {
   linear: 'head.fc',
 };
 
-/** The state dict of `timm.create_model(name, features_only=True)`, whose stages are no list. */
+/** The state dict of `timm.create_model(name, features_only=True)`, whose stages are not in a list. */
 const timmFeatures: Dialect = {
   ...timm,
   name: 'timm features',
@@ -123,7 +123,7 @@ const mmpretrain: Dialect = {
   fused: 'branch_reparam',
   squeezeExcite: {down: 'se_layer.conv1.conv', up: 'se_layer.conv2.conv', position: 'before-relu'},
   linear: 'head.fc',
-  // mmcv's EMAHook swaps them before it saves: the average is under the network's own names.
+  // mmcv's EMAHook swaps weights and averages before saving: the averages are under the network's own names.
   ignored: /\.num_batches_tracked$|^ema_/,
 };
 
@@ -219,7 +219,7 @@ const qaRepVGGFirst: Dialect = {
   sum: 'bn',
 };
 
-/** Of two that know as many of a checkpoint's tensors, the first is taken. */
+/** If two dialects match equally many tensors, the first wins. */
 export const dialects: readonly Dialect[] = [
   official,
   plus,

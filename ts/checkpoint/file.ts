@@ -3,57 +3,54 @@ import {dirname, join} from 'node:path';
 import {fileError, invalidArgument, RepVGGError, type RepVGGErrorCode} from '../errors.ts';
 import {type OpenFile, openRegularFile} from '../files.ts';
 
-/** The most bytes that one read call may ask for on every platform. */
+/** The largest read that works on every platform. */
 const maxReadBytes = 2 ** 30;
 
-/**
- * Of a small range, all these bytes around it are read and kept for a while: those beside it are asked for next, and a read
- * takes much longer than a copy.
- */
+/** Small reads are served from cached pages of this size, since their neighbours are usually read next. */
 const pageBytes = 2 ** 16;
 
-/** For a few readers at different places. */
+/** Enough for a few readers at different positions. */
 const keptPages = 8;
 
-/** Enough to tell containers apart: the first header of a tar has its mark at 257. */
+/** Enough to recognise every container: a tar has its magic at byte 257. */
 const headBytes = 512;
 
-/** Reads up to `length` bytes into the start of `target` and resolves to their number, 0 at the end. */
+/** Reads up to `length` bytes into `target` and resolves to their number, 0 at the end of the file. */
 type ReadAt = (target: Uint8Array, length: number, position: number) => Promise<number>;
 
-/** Bytes that somebody has, most often a file. */
+/** Bytes that are read on demand, usually from a file. */
 export interface ByteSource {
-  /** Fills `target` from an offset on. */
+  /** Fills `target` with the bytes from an offset on. */
   readInto(target: Uint8Array, offset: number): Promise<void>;
-  /** Where in a file `length` bytes are from an offset on. There only where they lie there as they are. */
+  /** The place of a range in a file. Undefined if the file does not store the bytes as they are. */
   readonly locate?: ((offset: number, length: number) => Promise<FileRange>) | undefined;
 }
 
-/** Where bytes begin in a file. */
+/** A position in a file. */
 export interface FileRange {
   readonly file: CheckpointFile;
   readonly position: number;
   /**
-   * Compares the CRC-32 of these bytes with the one that the file has of them. Not there where it has none.
+   * Compares the CRC-32 of the bytes with the stored one. Undefined if the file has none for this range.
    *
    * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT
    */
   readonly verify?: ((crc32: number) => void) | undefined;
 }
 
-/** An open file that is read by position. Every read is checked against the file's size before memory is taken. */
+/** A file open for positional reads. Every read is checked against the file's size before memory is allocated. */
 export class CheckpointFile {
   readonly path: string;
   readonly size: number;
   readonly #readAt: ReadAt;
-  /** Null where the file is in memory. */
+  /** Null for a file in memory. */
   readonly #handle: FileHandle | null;
-  /** When it was written last before it was opened. */
+  /** Its modification time when it was opened. */
   readonly #modified: bigint | null;
   readonly #siblings: CheckpointFile[] = [];
-  /** By their number, the last used at the end. */
+  /** Cached pages by index, least recently used first. */
   readonly #pages = new Map<number, Promise<Buffer>>();
-  /** Who has the descriptor. */
+  /** Work that uses the descriptor. */
   readonly #lent = new Set<Promise<unknown>>();
   #closed = false;
 
@@ -81,7 +78,7 @@ export class CheckpointFile {
     }
   }
 
-  /** A file that is in memory; `path` names it in errors, and is where files that belong to it are looked for. */
+  /** A file in memory. `path` names it in errors and locates its siblings. */
   static ofBytes(path: string, bytes: Uint8Array): CheckpointFile {
     const readAt: ReadAt = async (target, length, position) => {
       const part = bytes.subarray(position, position + length);
@@ -92,9 +89,9 @@ export class CheckpointFile {
   }
 
   /**
-   * Opens a file that this one names and that lies beside it. It is closed with this one.
+   * Opens a file in the same folder, which this one refers to. It is closed together with this one.
    *
-   * @throws {RepVGGError} ERR_CHECKPOINT_UNSAFE for a name that leads elsewhere, ERR_FILE_NOT_FOUND or ERR_FILE_READ
+   * @throws {RepVGGError} ERR_CHECKPOINT_UNSAFE for a name that leads out of the folder, ERR_FILE_NOT_FOUND or ERR_FILE_READ
    */
   async openSibling(name: string): Promise<CheckpointFile> {
     if (name === '' || name === '.' || name === '..' || /[/\\\0:]/.test(name)) {
@@ -107,8 +104,8 @@ export class CheckpointFile {
   }
 
   /**
-   * Builds the error for a problem with this file's content, as "Cannot read checkpoint PATH: PROBLEM." What helps against
-   * damage is always the same, and said here; of other problems it is a part.
+   * Builds the error for a problem with this file's content, "Cannot read checkpoint PATH: PROBLEM." For damaged files the
+   * advice is added here; otherwise it is part of `problem`.
    */
   fail(code: RepVGGErrorCode, problem: string, cause?: unknown): RepVGGError {
     const isDamage = code === 'ERR_CHECKPOINT_TRUNCATED' || code === 'ERR_CHECKPOINT_CORRUPT';
@@ -117,17 +114,17 @@ export class CheckpointFile {
     return new RepVGGError(code, message, cause === undefined ? undefined : {cause});
   }
 
-  /** @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED when the file ends before `what`, which ends at this byte, does */
+  /** @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED if `what`, which ends at byte `end`, is cut off */
   checkEnd(end: number, what: string): void {
     if (end > this.size) throw this.#truncated(this.size, end, what);
   }
 
-  /** Reads the bytes by which containers are told. */
+  /** Reads the first bytes, by which containers are recognised. */
   readHead(): Promise<Buffer> {
     return this.read(0, Math.min(headBytes, this.size), 'its first bytes');
   }
 
-  /** Reads a range; `what` names it in errors. */
+  /** Reads a range, which errors call `what`. */
   async read(position: number, length: number, what: string): Promise<Buffer> {
     this.checkEnd(position + length, what);
     const bytes = Buffer.allocUnsafe(length);
@@ -136,7 +133,7 @@ export class CheckpointFile {
   }
 
   /**
-   * Fills `target` from a position on.
+   * Fills `target` with the bytes from a position on.
    *
    * @throws {RepVGGError} ERR_CHECKPOINT_TRUNCATED, ERR_FILE_READ or ERR_DISPOSED
    */
@@ -146,14 +143,14 @@ export class CheckpointFile {
     if (this.#closed) throw new RepVGGError('ERR_DISPOSED', `Checkpoint ${this.path} is closed.`);
     const isSmall = this.#handle && target.length <= pageBytes / 2;
     const count = await (isSmall ? this.#copy(target, position) : this.#fill(target, position));
-    // The size was right when the file was opened, so another process has cut it since.
+    // The size was checked when the file was opened, so it has been truncated since.
     if (count < target.length) throw this.#truncated(position + count, end, what);
   }
 
   /**
-   * To be called when all has been read: values of which the file has no checksums may be those of two files.
+   * Checks, after everything was read, that all of it was of one version of the file: few formats have checksums.
    *
-   * @throws {RepVGGError} ERR_FILE_READ when somebody has written to the file, or to one that it names, since it was opened
+   * @throws {RepVGGError} ERR_FILE_READ if the file or one of its siblings was modified since it was opened
    */
   async checkUnchanged(): Promise<void> {
     const stats = await this.#handle?.stat({bigint: true}).catch((cause: unknown) => {
@@ -167,7 +164,7 @@ export class CheckpointFile {
     await Promise.all(this.#siblings.map(sibling => sibling.checkUnchanged()));
   }
 
-  /** Copies from pages. Resolves to how many bytes there were, as `#fill` does. */
+  /** Fills `target` from cached pages. Resolves to the number of bytes read, as `#fill` does. */
   async #copy(target: Uint8Array, position: number): Promise<number> {
     for (let done = 0; done < target.length; ) {
       const index = Math.floor((position + done) / pageBytes);
@@ -199,12 +196,12 @@ export class CheckpointFile {
     try {
       count = await this.#fill(page, start);
     } finally {
-      if (count < page.length) this.#pages.delete(index); // The next one tries again.
+      if (count < page.length) this.#pages.delete(index); // Do not cache a failed read.
     }
     return page.subarray(0, count);
   }
 
-  /** Resolves to how many bytes there were. */
+  /** Resolves to the number of bytes read, fewer than asked for at the end of the file. */
   async #fill(target: Uint8Array, position: number): Promise<number> {
     for (let done = 0; done < target.length; ) {
       const length = Math.min(target.length - done, maxReadBytes);
@@ -218,7 +215,7 @@ export class CheckpointFile {
     return target.length;
   }
 
-  /** The bytes from a position on; `what` names them in errors. */
+  /** The bytes from a position on, which errors call `what`. */
   from(position: number, what: string): ByteSource {
     return {
       readInto: (target, offset) => this.readInto(target, position + offset, what),
@@ -227,8 +224,8 @@ export class CheckpointFile {
   }
 
   /**
-   * Lets `work` have the descriptor, which stays open until that is done. Null where there is none: the file is in memory,
-   * or closed.
+   * Runs `work` with the file descriptor, which stays open until the work is done. Resolves to null if there is no
+   * descriptor: the file is in memory, or closed.
    */
   async lend<Result>(work: (descriptor: number) => Promise<Result>): Promise<Result | null> {
     if (this.#closed || !this.#handle) return null;
@@ -256,7 +253,7 @@ export class CheckpointFile {
   }
 }
 
-/** Text of a file made fit for an error message: control characters escaped, and not endless. */
+/** Text from a file for use in an error message: control characters are escaped, long text is clipped. */
 export function printable(text: string): string {
   const clipped = text.length > 100 ? `${text.slice(0, 100)}…` : text;
   return JSON.stringify(clipped).slice(1, -1);

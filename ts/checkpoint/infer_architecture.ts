@@ -1,4 +1,4 @@
-/** The architecture of a checkpoint: read off the shapes of its tensors, and held against what was expected. */
+/** The architecture of a checkpoint: inferred from the shapes of its tensors and compared with the expected one. */
 import {
   type Architecture,
   architectureByName,
@@ -15,11 +15,10 @@ import type {Dialect} from './dialects.ts';
 import {missing, type NamedTensors, tensorOf, wrongShape} from './named_tensors.ts';
 
 /**
- * Reads the numbers of an architecture off the shapes that determine them: the widths from the first block of each
- * stage, the groups from block 2, the first that may have them. Whether all other shapes agree is not
- * looked at here.
+ * Infers an architecture from the few shapes that determine it: the widths from the first block of each stage, the groups
+ * from block 2, the first that may be grouped. All other shapes are checked elsewhere.
  *
- * @param forms of the blocks
+ * @param forms form of each block
  */
 export function inferArchitecture(
   checkpoint: NamedTensors,
@@ -56,7 +55,7 @@ export function inferArchitecture(
   return architecture;
 }
 
-/** The output channels of a 3x3 kernel, and the input channels of one of its groups. */
+/** The output channels of a 3x3 kernel, and its input channels per group. */
 function kernelShape(checkpoint: NamedTensors, name: string): {outChannels: number; inChannels: number} {
   const tensor = tensorOf(checkpoint, name);
   const [outChannels, inChannels] = tensor.shape;
@@ -65,8 +64,8 @@ function kernelShape(checkpoint: NamedTensors, name: string): {outChannels: numb
 }
 
 /**
- * A network has squeeze-and-excite in all of its blocks: where fewer than half have it, those are stray tensors. The
- * hidden channels are an integer quotient, so several reductions can fit: the official two come first.
+ * A network has squeeze-and-excite in all of its blocks or in none: if fewer than half have it, the tensors are stray.
+ * Hidden channels are a truncated quotient, so several reductions may fit: the two official ones are preferred.
  */
 function inferSqueezeExcite(
   {tensors}: NamedTensors,
@@ -87,7 +86,7 @@ function inferSqueezeExcite(
   return {position: dialect.squeezeExcite.position, reduction};
 }
 
-/** Names the inferred architecture, or holds it against the one that was asked for. */
+/** Names the inferred architecture, or compares it with the expected one. */
 export function settleArchitecture(
   {path}: NamedTensors,
   inferred: Architecture,
@@ -110,7 +109,7 @@ export function settleArchitecture(
   return wanted;
 }
 
-/** Where two architectures first differ: what the first has, in words, and what the second has there. */
+/** The first difference between two architectures: what one has, as a phrase, and what the other has. */
 function firstDifference(found: Architecture, wanted: Architecture): [string, number | string] | undefined {
   for (const [i, count] of found.numBlocks.entries()) {
     const wantedCount = wanted.numBlocks[i]!;

@@ -1,11 +1,11 @@
 import type {RepVGGError} from '../errors.ts';
 
-/** Of one object. The names of all of them are kept until its end. */
+/** Members of one object, whose names are all kept until it ends. */
 const maxMembers = 100_000;
 
 /**
- * Walks through JSON whose shape is known, and makes only the values that are asked for. `JSON.parse` would take ten
- * times the memory of a hostile text, and keeps silent about two members of one name.
+ * A pull parser for JSON of a known shape, which creates only the values that are asked for. `JSON.parse` would take ten
+ * times the memory of a hostile text, and silently accepts duplicate names.
  */
 export class JsonCursor {
   readonly #text: string;
@@ -17,7 +17,7 @@ export class JsonCursor {
     this.#corrupt = corrupt;
   }
 
-  /** Reads an object; `member` has to read the value behind each name. */
+  /** Reads an object; `member` must read the value after each name. */
   object(member: (name: string) => void): void {
     const names = new Set<string>();
     this.#items('{', '}', () => {
@@ -30,7 +30,7 @@ export class JsonCursor {
     });
   }
 
-  /** Reads an array; `item` has to read each of its values. */
+  /** Reads an array; `item` must read each of its values. */
   array(item: () => void): void {
     this.#items('[', ']', item);
   }
@@ -64,7 +64,7 @@ export class JsonCursor {
     return value;
   }
 
-  /** Passes over a value of any kind; of its brackets only the depth is checked. */
+  /** Skips a value of any kind; only the depth of its brackets is checked. */
   skip(): void {
     const token = /[^"[\]{},]+|["[\]{},]/y;
     for (let depth = 0, first = true; ; first = false) {
@@ -82,7 +82,7 @@ export class JsonCursor {
     }
   }
 
-  /** Checks that nothing but white space follows. */
+  /** Checks that only white space follows. */
   end(): void {
     this.#skipSpace();
     if (this.#position < this.#text.length) throw this.fail('text behind its end');

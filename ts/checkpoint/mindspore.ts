@@ -29,22 +29,22 @@ const elementTypesByName: ReadonlyMap<string, DType> = new Map([
   ['Bool', 'bool'],
 ]);
 
-/** Settings that `append_dict` put beside the weights. */
+/** The type of settings stored by `append_dict`. */
 const textType = 'str';
 
-/** Blocks of encrypted files begin with these: AES-GCM, AES-CBC, SM4-CBC. */
+/** Magic numbers of the blocks of encrypted files: AES-GCM, AES-CBC, SM4-CBC. */
 const encrypted = [0x7f3a5ed8, 0x7f3a5ed9, 0x7f3a5eda];
 
-/** `crc_check=True` puts this word and ten bytes with the CRC-32 of all bytes before it at the end, highest first. */
+/** With `crc_check=True`, files end with this word and the CRC-32 of all bytes before it, as ten bytes in big-endian order. */
 const checksumMark = 'crc_num';
 const trailerBytes = checksumMark.length + 10;
-/** Of 512 MB each: more than any tensor that can be read has. */
+/** At 512 MB each, more than the largest supported tensor has. */
 const maxSlices = 64;
 
-/** A field 1 of some bytes, in it a field 1 of up to 127, which are printable text; or the mark of encryption. */
+/** Field 1, a message, whose field 1 is printable text of at most 127 bytes; or an encrypted file. */
 export function isMindSpore(head: Buffer): boolean {
   if (isEncrypted(head)) return true;
-  let at = 1; // The length of the first value has up to five bytes, of which all but the last are 128 or more.
+  let at = 1; // A varint: all bytes of the length but the last are 0x80 or more.
   while (at < 5 && head[at]! >= 0x80) at++;
   const length = head[at + 2];
   if (head[0] !== 0x0a || head[at + 1] !== 0x0a || !length || length >= 0x80) return false;
@@ -56,8 +56,8 @@ function isEncrypted(head: Buffer): boolean {
 }
 
 /**
- * Reads what MindSpore's `save_checkpoint` writes as .ckpt. The checksum is verified where there is one. Tensors stay in
- * the file until they are read; those beyond 512 MB are stored in slices, which have the same name and follow each other.
+ * Reads the .ckpt files of MindSpore's `save_checkpoint`, and verifies the checksum if there is one. Tensors stay in the
+ * file until they are read; those over 512 MB are stored as consecutive slices of the same name.
  */
 export async function readMindSpore(file: CheckpointFile): Promise<StateDict> {
   if (isEncrypted(await file.readHead())) {
@@ -120,7 +120,7 @@ function incomplete(tensor: SlicedTensor, file: CheckpointFile): Error {
   return file.fail('ERR_CHECKPOINT_CORRUPT', problem);
 }
 
-/** Ranges one behind another. */
+/** Concatenates ranges. */
 function joined(ranges: readonly ByteRange[]): ByteSource {
   const [only, ...others] = ranges;
   if (only && others.length === 0) return only;

@@ -1,37 +1,36 @@
 import {type CheckpointFile, printable} from './file.ts';
 import {PythonObject} from './python_objects.ts';
 
-/** Modules, parameters and buffers. The largest RepVGG has some 2,000; each costs a name here, and few bytes in a file. */
+/** Modules, parameters and buffers. The largest RepVGG has some 2,000; a hostile file could share one module many times. */
 const maxMembers = 20_000;
-/** Characters of a name with those of the modules around it. */
+/** Characters of a qualified name. */
 const maxNameLength = 512;
 
 const activation = /^torch\.nn\.modules\.activation\.(.*)$/;
-/** Those of RepVGG and its squeeze-and-excite, and what people put behind a classifier. */
+/** The activations of RepVGG and its squeeze-and-excite, and those that are added after classifiers. */
 const activations = ['ReLU', 'Sigmoid', 'Softmax', 'LogSoftmax'];
 
-/** An object of whatever class that has what torch.nn.Module keeps its parameters in. */
+/** Whether an object, whatever its class, has the dicts in which torch.nn.Module keeps parameters and submodules. */
 export function isModule(value: unknown): value is PythonObject {
   if (!(value instanceof PythonObject)) return false;
   const {attributes} = value;
   return attributes.get('_parameters') instanceof Map && attributes.get('_modules') instanceof Map;
 }
 
-/** What a module holds. */
+/** The tensors of a module, by name. */
 export interface ModuleContent {
   tensors: Map<string, unknown>;
-  /** What its batch normalisations add to the variance, which no state dict has. */
+  /** Epsilon of its batch normalisations, which a state dict does not contain. */
   eps: number | undefined;
 }
 
 /**
- * The state dict of a module that was pickled whole, `torch.save(model)`: parameters, buffers but for those that are not
- * saved, and those of its modules, with names as torch.nn.Module.state_dict gives them. Neither its classes nor their
- * code are needed.
+ * The state dict of a module that was pickled whole, by `torch.save(model)`: the parameters and persistent buffers of the
+ * module and its submodules, named as by torch.nn.Module.state_dict. Neither its classes nor their code are needed.
  *
- * @param count of the parts of all modules of a file, which are as many as of one
- * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when it has too many parts, as a module within itself has, or batch
- *   normalisations that add different numbers, or computes what no RepVGG does
+ * @param count members counted so far, over all modules of the file
+ * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED for too many members (a module may contain itself), different epsilons,
+ *   or layers that RepVGG does not have
  */
 export function moduleContent(
   root: PythonObject,
@@ -63,7 +62,7 @@ export function moduleContent(
     eps = own;
   }
 
-  /** Names and shapes of tensors are those of a RepVGG whatever its convolutions and activations are. */
+  /** Names and shapes of tensors do not tell how a convolution pads and dilates, or which activation follows. */
   function checkKind({className, attributes}: PythonObject, name: string): void {
     const [dilation, padding] = [attributes.get('dilation'), attributes.get('padding_mode') ?? 'zeros'];
     const own = activation.exec(className)?.[1];

@@ -1,4 +1,4 @@
-/** The tensors of a checkpoint by the names that a network has for them, and what is said of one that is not as it should be. */
+/** The tensors of a checkpoint by name, and the errors for those that are missing or of the wrong shape. */
 import {RepVGGError} from '../errors.ts';
 import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import {printable} from './file.ts';
@@ -23,7 +23,7 @@ export function missing({path, tensors}: NamedTensors, name: string): RepVGGErro
   );
 }
 
-/** What PyTorch has in the place of a weight that it computes from others, and how to have it computed for good. */
+/** The tensors that PyTorch stores instead of a weight that it recomputes, and how to make the weight permanent. */
 const reparametrisations: readonly [stored: (name: string) => string, advice: string][] = [
   [
     name => `${name}_orig`,

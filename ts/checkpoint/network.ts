@@ -9,17 +9,17 @@ import type {Checkpoint} from './checkpoint.ts';
 import {checkpointStructure, type StoredBlock, type Structure, type StructureOptions} from './structure.ts';
 import {type Kernels, TensorReader} from './tensor_reader.ts';
 
-/** Blocks that are read at a time: the small tensors of one while the kernels of another are fused. Each is memory. */
+/** Blocks in progress: the small tensors of one are read while the kernels of another are fused. Each takes memory. */
 const blocksAhead = 2;
 
 /**
- * Reads a RepVGG network from a checkpoint of any known project, in train or deploy form. Its architecture is inferred
- * from its own names and shapes; everything they tell is checked here, values are checked as they are read. The
- * checkpoint has to stay open for as long as parameters are read.
+ * Reads a RepVGG network from a checkpoint of any known project, in train or deploy form. The architecture is inferred from
+ * tensor names and shapes, which are all checked here; values are checked as they are read. The checkpoint must stay open
+ * while parameters are read.
  *
- * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when it is not a RepVGG network or is quantised,
- *   ERR_CHECKPOINT_MISSING_TENSOR, ERR_CHECKPOINT_EXTRA_TENSOR or ERR_CHECKPOINT_SHAPE when a tensor is not as the
- *   network needs it, ERR_ARCHITECTURE_UNKNOWN or ERR_ARCHITECTURE_MISMATCH when it is not what `architecture` says.
+ * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED if it is not a RepVGG network or is quantised,
+ *   ERR_CHECKPOINT_MISSING_TENSOR, ERR_CHECKPOINT_EXTRA_TENSOR or ERR_CHECKPOINT_SHAPE if its tensors are not those
+ *   of the network, ERR_ARCHITECTURE_UNKNOWN or ERR_ARCHITECTURE_MISMATCH if it is not the expected architecture.
  *   While reading: ERR_CHECKPOINT_VALUE for a value that is not finite, a negative variance, or only
  *   zeros where a trained network has none.
  */
@@ -65,7 +65,7 @@ async function* readBlocks(
 ): AsyncGenerator<BlockParameters> {
   async function* inTurns(): AsyncGenerator<StoredBlock> {
     for (const block of structure.blocks) {
-      // A checkpoint need not be a file that is waited for.
+      // Reading does not always wait for a file, which would let other work run.
       await nextTurn();
       signal?.throwIfAborted();
       yield block;
@@ -132,7 +132,7 @@ async function fused(
   const factors = blockFactors(norms);
   const {weight, finite} = await kernels.fuse(index, dense, pointwise, factors, signal);
   if (!finite) {
-    // The tensor to blame is the first that has such a number; or else it is the sum that is too large.
+    // Report the first tensor with such a value; if there is none, the sum of finite values overflows.
     await reader.values(names.dense.weight);
     await reader.values(names.pointwise.weight);
     await reader.checkFinite(names.fused.weight, weight);
@@ -141,7 +141,7 @@ async function fused(
   return {weight, bias: factors.bias};
 }
 
-/** A fused convolution and the batch normalisation behind it, as one convolution. */
+/** Fuses a convolution and the batch normalisation after it. */
 async function normalised(
   reader: TensorReader,
   {fused}: BlockNames,

@@ -1,4 +1,4 @@
-/** numpy's arrays as they stand in pickles, by which Paddle and MegEngine store weights. */
+/** Pickled numpy arrays, the form in which Paddle and MegEngine store weights. */
 import {setImmediate as nextTurn} from 'node:timers/promises';
 import {type DType, elementBytes} from './element_types.ts';
 import type {ByteSource, CheckpointFile} from './file.ts';
@@ -7,7 +7,7 @@ import {type PickleContext, PickleGlobal, type PickleState} from './python_objec
 import {countElements, isShape, rowMajorStride} from './shape.ts';
 import {Storage, TensorView} from './storage.ts';
 
-/** By numpy's names of types, without the byte order. */
+/** By numpy's type codes, without the byte order. */
 const elementCodes: ReadonlyMap<string, DType> = new Map([
   ['f8', 'f64'],
   ['f4', 'f32'],
@@ -20,7 +20,7 @@ const elementCodes: ReadonlyMap<string, DType> = new Map([
   ['b1', 'bool'],
 ]);
 
-/** `numpy.dtype('f4', False, True)`, of which the state tells the byte order: (3, '<', None, None, None, -1, -1, 0). */
+/** `numpy.dtype('f4', False, True)`. Its state has the byte order: (3, '<', None, None, None, -1, -1, 0). */
 class NumpyType implements PickleState {
   readonly code: string;
   littleEndian = true;
@@ -34,14 +34,14 @@ class NumpyType implements PickleState {
   }
 }
 
-/** An array: made empty, and then told what it is. */
+/** An array, created empty and filled by its state. */
 export class NumpyArray implements PickleState {
   #shape: readonly number[] = [];
   #type: NumpyType | undefined;
   #columnMajor = false;
   #bytes: PickleBytes | undefined;
 
-  /** The state is (version, shape, type, whether it is column-major, bytes); the version came with numpy 1.0. */
+  /** The state is (version, shape, type, whether it is column-major, bytes); the version was added in numpy 1.0. */
   setState(state: unknown, context: PickleContext): void {
     const [shape, type, columnMajor, bytes] = Array.isArray(state) ? state.slice(-4) : [];
     this.set(shape, type, columnMajor === true, bytes, context);
@@ -53,12 +53,12 @@ export class NumpyArray implements PickleState {
     this.#type = type;
     this.#columnMajor = columnMajor;
     if (typeof bytes === 'string') this.#bytes = bytesOf(bytes);
-    // A list of objects has no bytes.
+    // An array of objects has a list instead of bytes.
     if (bytes instanceof PickleBytes) this.#bytes = bytes;
     return this;
   }
 
-  /** @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED, or ERR_CHECKPOINT_CORRUPT when its bytes do not fit its shape */
+  /** @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED, or ERR_CHECKPOINT_CORRUPT if its bytes do not fit its shape */
   view(name: string, file: CheckpointFile): TensorView {
     const code = this.#type?.code ?? 'nothing';
     const dtype = elementCodes.get(code);
@@ -71,7 +71,7 @@ export class NumpyArray implements PickleState {
     const count = countElements(shape);
     const expected = count * elementBytes(dtype);
     const {length} = bytes.range;
-    // As text, every byte from 128 on takes two.
+    // In UTF-8, bytes from 128 on take two.
     if (bytes.isText ? length < expected || length > 2 * expected : length !== expected) {
       const problem = `array ${name} of shape [${shape.join(', ')}] needs ${expected} bytes but has ${length}`;
       throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
@@ -85,12 +85,11 @@ export class NumpyArray implements PickleState {
   }
 }
 
-/** The strides of row-major sizes in reverse order, reversed. */
 function columnMajorStride(shape: readonly number[]): number[] {
   return rowMajorStride([...shape].reverse()).reverse();
 }
 
-/** Bytes that a pickle holds as short text, one for each character. */
+/** Bytes that a pickle stores as a short Latin-1 text. */
 function bytesOf(text: string): PickleBytes {
   const bytes = Buffer.from(text, 'latin1');
   const readInto = async (target: Uint8Array, offset: number): Promise<void> =>
@@ -98,7 +97,7 @@ function bytesOf(text: string): PickleBytes {
   return new PickleBytes({length: bytes.length, readInto}, false);
 }
 
-/** Reads bytes that are the UTF-8 text of their Latin-1 characters. */
+/** Decodes bytes that are stored as Latin-1 characters in UTF-8. */
 async function readText(
   {range}: PickleBytes,
   length: number,
@@ -129,7 +128,7 @@ async function readText(
   target.set(decoded.subarray(offset, offset + target.length));
 }
 
-/** How protocol 2 writes bytes: `_codecs.encode(text, 'latin1')`. */
+/** Protocol 2 writes bytes as `_codecs.encode(text, 'latin1')`. */
 function encode([text]: readonly unknown[], context: PickleContext): PickleBytes {
   if (text instanceof PickleBytes) return text;
   if (typeof text !== 'string') throw context.corrupt('has malformed bytes');
@@ -149,7 +148,7 @@ export const numpyGlobals: readonly PickleGlobal[] = [
   }),
   ...bothNames('multiarray._reconstruct', () => new NumpyArray()),
   ...bothNames('multiarray.scalar', () => null),
-  // MegEngine's tensors outside of a state dict: Tensor(array, type, device). As a pair, which Paddle's are.
+  // MegEngine's tensors outside a state dict: Tensor(array, type, device). Read as a pair, which is Paddle's form.
   ...['Tensor', 'Parameter'].map(
     name => new PickleGlobal(`megengine.tensor.${name}`, ([array]) => [name, array]),
   ),

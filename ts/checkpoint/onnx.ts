@@ -11,13 +11,13 @@ import {readOnnxPreprocessing} from './onnx_metadata.ts';
 import {parseOnnx} from './onnx_model.ts';
 
 /**
- * Reads a RepVGG network that was exported to ONNX, in deploy or in train form, and gives its tensors the official names.
- * It is the graph that says what a tensor is: exporters fold batch normalisation into convolutions, after which the names
- * are numbers, or say "weight" of what no longer is the trained one.
+ * Reads a RepVGG network that was exported to ONNX, in deploy or train form, and gives its tensors the official names.
+ * Tensors are identified by the graph, not by name: when exporters fold batch normalisation into convolutions, they number
+ * the results, or keep the name of the unfolded weight.
  *
- * Where batch normalisation was folded, its tensors are those that change nothing.
+ * Where batch normalisation was folded, an identity takes its place.
  *
- * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when the graph is not a chain of RepVGG blocks; also those of `parseOnnx`
+ * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED if the graph is not a chain of RepVGG blocks; also those of `parseOnnx`
  */
 export async function readOnnx(file: CheckpointFile): Promise<StateDict> {
   const {inputSize, blocks, head} = onnxNetwork(await parseOnnx(file), file);
@@ -26,7 +26,7 @@ export async function readOnnx(file: CheckpointFile): Promise<StateDict> {
     pointwise?.batchNorm,
     identity,
   ]);
-  // One number for all, the least, so that no variance is shifted below 0.
+  // A state dict has one epsilon; the least of all shifts no variance below 0.
   const eps = Math.min(onnxEps, ...norms.map(norm => norm?.eps ?? onnxEps));
   const tensors = new Map<string, TensorInfo>();
   const add: Add = (name, tensor) => tensors.set(name, {...tensor, name});
@@ -58,14 +58,14 @@ export async function readOnnx(file: CheckpointFile): Promise<StateDict> {
   return {tensors, eps, preprocessing};
 }
 
-/** What takes images of one size alone, and says nothing else of them. */
+/** The preprocessing of a model that states no more than its fixed input size. */
 function ofSize(size: number | null): PreprocessingOptions | undefined {
   return size !== null && size > 0 && size <= 4096 ? {crop: size} : undefined;
 }
 
 type Add = (name: string, tensor: OnnxWeight) => unknown;
 
-/** The official module of each block. A stage begins with every stride of 2; the first has one block. */
+/** The official module name of each block. Every block of stride 2 begins a stage; stage 0 has one block. */
 function moduleNames(blocks: readonly Block[], isPlus: boolean, file: CheckpointFile): string[] {
   let [stage, position] = [-1, 0];
   const names = blocks.map(({dense}) => {
@@ -98,7 +98,7 @@ function addBatchNorm(module: string, norm: Normalisation, eps: number, add: Add
   add(`${module}.running_var`, norm.eps === eps ? norm.variance : shifted(norm.variance, norm.eps - eps));
 }
 
-/** A convolution alone in its block is a fused one, even where a batch normalisation follows it. */
+/** The only convolution of a block is a fused one, even if a batch normalisation follows it. */
 function addFused(module: string, convolution: Convolution, add: Add): void {
   const {weight, bias, batchNorm, channels} = convolution;
   if (!batchNorm) {
@@ -131,7 +131,7 @@ async function valuesOf({gamma, beta, mean, variance, eps}: Normalisation): Prom
   };
 }
 
-/** Batch normalisation that returns its input: in float64, 1 - eps and eps make 1. */
+/** A batch normalisation that returns its input: in float64, (1 - eps) + eps is 1. */
 function neutral(channels: number, eps: number): Normalisation {
   const zeros = constant(channels, 0);
   const variance = constant(channels, 1 - eps);

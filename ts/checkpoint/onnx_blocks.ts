@@ -1,4 +1,4 @@
-/** The blocks of a RepVGG network, found by following the graph of an ONNX model from its input to its output. */
+/** Finds the blocks of a RepVGG network by following an ONNX graph from its input to its output. */
 import {type CheckpointFile, printable} from './file.ts';
 import {OnnxGraph} from './onnx_graph.ts';
 import {
@@ -14,7 +14,7 @@ import type {OnnxModel} from './onnx_model.ts';
 
 const pools = ['GlobalAveragePool', 'AveragePool', 'ReduceMean'];
 const reshapes = ['Flatten', 'Reshape', 'Squeeze'];
-/** What may stand behind the classifier, since it changes no logit: what makes probabilities or takes the largest. */
+/** Nodes that may follow the classifier: they compute probabilities or select the largest logits. */
 const readouts = ['Softmax', 'LogSoftmax', 'Sigmoid', 'ArgMax', 'TopK', ...reshapes];
 
 export interface Gate {
@@ -33,13 +33,13 @@ export interface Block {
 }
 
 export interface OnnxNetwork {
-  /** Side of the images that it takes, in pixels; null where it takes any, or says nothing. */
+  /** Side of the input images in pixels; null if it is free or not stated. */
   inputSize: number | null;
   blocks: Block[];
   head: Linear | null;
 }
 
-/** @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED when the graph is not a chain of RepVGG blocks */
+/** @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED if the graph is not a chain of RepVGG blocks */
 export function onnxNetwork(model: OnnxModel, file: CheckpointFile): OnnxNetwork {
   const graph = new OnnxGraph(model, file);
   const [input] = graph.inputs;
@@ -102,7 +102,7 @@ function readBlock(graph: OnnxGraph, input: string, channels: number): Block {
   };
 }
 
-/** Follows additions until all branches are in one sum. */
+/** Follows additions until all branches are summed. */
 function readSum(graph: OnnxGraph, branches: readonly string[], shown: string): string {
   const open = new Set(branches);
   while (open.size > 1) {
@@ -117,7 +117,7 @@ function readSum(graph: OnnxGraph, branches: readonly string[], shown: string): 
   return [...open][0]!;
 }
 
-/** Finds x * sigmoid(up(ReLU(down(mean of x)))), from its end. */
+/** Matches x * sigmoid(up(ReLU(down(mean of x)))), starting from the product. */
 function readGate(graph: OnnxGraph, features: string, position: Gate['position']): Gate | null {
   for (const node of graph.uses(features)) {
     if (node.type !== 'Mul') continue;
@@ -138,7 +138,7 @@ function readGate(graph: OnnxGraph, features: string, position: Gate['position']
   return null;
 }
 
-/** The global pool, a change of shape and the classifier, behind which no other layer may come. */
+/** Matches global pooling, reshaping and the classifier, which only readouts may follow. */
 function readHead(graph: OnnxGraph, features: string): Linear | null {
   const shown = `the end behind ${printable(features)}`;
   const [pool, ...others] = graph.uses(features);

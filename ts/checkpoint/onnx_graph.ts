@@ -3,20 +3,20 @@ import {type CheckpointFile, printable} from './file.ts';
 import type {OnnxInput, OnnxModel, OnnxNode} from './onnx_model.ts';
 import {type TensorView, tensorInfo} from './storage.ts';
 
-/** Nodes that change no value: they stand for tensors that are equal, or of another type. */
+/** Nodes that leave values as they are, except perhaps their type. */
 const transparent = ['Identity', 'Cast', 'Dropout'];
 
-/** A weight. Its names are the exporter's, and say little. */
+/** A weight, without its name: exporters choose names freely. */
 export type OnnxWeight = Omit<TensorInfo, 'name'>;
 
-/** The graph of a model: which nodes make and take each tensor, where copies of a tensor are that tensor. */
+/** A model's graph: the nodes that produce and consume each tensor. Copies of a tensor count as the tensor itself. */
 export class OnnxGraph {
   readonly inputs: readonly OnnxInput[];
   readonly #tensors: OnnxModel['tensors'];
   readonly #file: CheckpointFile;
   readonly #producers = new Map<string, OnnxNode>();
   readonly #consumers = new Map<string, OnnxNode[]>();
-  /** What the outputs of transparent nodes are copies of. */
+  /** The original of each output of a transparent node. */
   readonly #copies = new Map<string, string>();
 
   constructor({nodes, tensors, inputs}: OnnxModel, file: CheckpointFile) {
@@ -38,23 +38,23 @@ export class OnnxGraph {
     }
   }
 
-  /** What a tensor is a copy of, or itself. */
+  /** The tensor that `name` is a copy of, or itself. */
   original(name: string): string {
     return this.#copies.get(name) ?? name;
   }
 
-  /** The nodes that take a tensor, or a copy of it. */
+  /** The nodes that consume a tensor, or a copy of it. */
   uses(name: string): readonly OnnxNode[] {
     return this.#consumers.get(name) ?? [];
   }
 
-  /** The node that makes a tensor, where it is of one of these types. */
+  /** The node that produces a tensor, if it is of one of these types. */
   producer(name: string | undefined, types: readonly string[]): OnnxNode | undefined {
     const node = name === undefined ? undefined : this.#producers.get(this.original(name));
     return node && types.includes(node.type) ? node : undefined;
   }
 
-  /** A weight of so many dimensions: an initializer, or the value of a Constant. */
+  /** A weight with this many dimensions: an initializer, or the value of a Constant. */
   weight(name: string | undefined, dimensions: number): OnnxWeight {
     const info = tensorInfo(name ?? '', this.#view(name), this.#file);
     if (info.shape.length === dimensions && !info.shape.includes(0)) return info;
@@ -66,7 +66,7 @@ export class OnnxGraph {
     return this.#view(name).shape;
   }
 
-  /** The types of the nodes that take a tensor, for people. */
+  /** The types of the nodes that consume a tensor, for error messages. */
   goesInto(name: string): string {
     return (
       printable(
@@ -77,7 +77,7 @@ export class OnnxGraph {
     );
   }
 
-  /** The error for a tensor that goes elsewhere than in a RepVGG network. */
+  /** The error for a tensor that is consumed by other nodes than in a RepVGG network. */
   unexpected(name: string, shown: string): Error {
     return this.unsupported(`${shown}: ${printable(name)} goes into ${this.goesInto(name)}`);
   }

@@ -1,10 +1,10 @@
-/** The layers of a network in an ONNX graph: single nodes with their weights, or pairs of them. */
+/** The layers of a network in an ONNX graph: single nodes or pairs of nodes, with their weights. */
 import {printable} from './file.ts';
 import type {OnnxGraph, OnnxWeight} from './onnx_graph.ts';
 import type {OnnxNode} from './onnx_model.ts';
 import {transpose} from './plain_tensors.ts';
 
-/** PyTorch's, and what the graph has where it says nothing. */
+/** PyTorch's epsilon, which is also the default of the attribute. */
 export const onnxEps = 1e-5;
 
 export interface Normalisation {
@@ -15,7 +15,7 @@ export interface Normalisation {
   eps: number;
 }
 
-/** A convolution, and the batch normalisation behind it if there is one. */
+/** A convolution, and the batch normalisation after it if there is one. */
 export interface Convolution {
   size: number;
   stride: number;
@@ -41,7 +41,7 @@ export function isConvolution(graph: OnnxGraph, {type, inputs}: OnnxNode, size: 
   return shape.length === 4 && shape[2] === size && shape[3] === size;
 }
 
-/** @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED for a padding, stride or dilation that no RepVGG has */
+/** @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED for a padding, stride or dilation that RepVGG does not use */
 export function readConvolution(graph: OnnxGraph, {inputs, outputs, attributes}: OnnxNode): Convolution {
   const weight = graph.weight(inputs[1], 4);
   const [channels, , size, width] = weight.shape as [number, number, number, number];
@@ -81,12 +81,12 @@ export function readBatchNorm(graph: OnnxGraph, {inputs, attributes}: OnnxNode):
   const [gamma, beta, mean, variance] = inputs.slice(1).map(name => graph.weight(name, 1));
   if (!gamma || !beta || !mean || !variance)
     throw graph.unsupported('it has an incomplete batch normalisation');
-  // The attribute is a float32.
+  // The attribute is a float32, the nearest to 1e-5.
   const given = numeric(attributes.get('epsilon'), onnxEps);
   return {gamma, beta, mean, variance, eps: given === Math.fround(onnxEps) ? onnxEps : given};
 }
 
-/** A Gemm, or a MatMul and the bias that is added to it; null for any other node. */
+/** A Gemm, or a MatMul and the Add of its bias; null for any other node. */
 export function readLinear(graph: OnnxGraph, node: OnnxNode): Linear | null {
   if (node.type === 'Gemm') return readGemm(graph, node);
   return node.type === 'MatMul' ? readMatMul(graph, node) : null;

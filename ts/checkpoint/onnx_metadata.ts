@@ -3,17 +3,17 @@ import {checkPreprocessing, type PreprocessingOptions} from '../preprocessing.ts
 import type {CheckpointFile} from './file.ts';
 import {type ProtobufBytes, ProtobufReader} from './protobuf.ts';
 
-/** The key under which {@link exportOnnx} writes how images become the model's input, as JSON. */
+/** The metadata key under which {@link exportOnnx} stores the preprocessing, as JSON. */
 export const preprocessingKey = 'repvgg.preprocessing';
 
-// The numbers of fields: github.com/onnx/onnx, onnx/onnx.proto.
+// Field numbers: onnx/onnx.proto in github.com/onnx/onnx.
 const metadataField = 14;
 const entryField = {key: 1, value: 2} as const;
-/** Entries of other programs may be long; they are stepped over. */
+/** Longer entries, from other programs, are skipped. */
 const mostBytes = 1024;
 
 /**
- * How images become the input of an ONNX model, where the file says so: as this package exports it.
+ * The preprocessing of an ONNX model, if its metadata states it, as in this package's exports.
  *
  * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT
  */
@@ -27,7 +27,7 @@ export async function readOnnxPreprocessing(file: CheckpointFile): Promise<Prepr
   return undefined;
 }
 
-/** A text under a key, as ONNX has them in more than one place. */
+/** Reads a StringStringEntryProto, which ONNX uses in several places. */
 export async function readEntry(
   reader: ProtobufReader,
   {end}: ProtobufBytes,

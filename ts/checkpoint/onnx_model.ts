@@ -1,4 +1,4 @@
-/** ONNX files as far as networks of convolutions need them: their nodes, inputs and weights. */
+/** Parses the parts of ONNX files that convolutional networks need: nodes, inputs and weights. */
 import {type CheckpointFile, printable} from './file.ts';
 import {type OnnxTensor, OnnxTensorReader} from './onnx_tensors.ts';
 import {ProtobufReader, signed} from './protobuf.ts';
@@ -10,17 +10,17 @@ export interface OnnxNode {
   attributes: ReadonlyMap<string, OnnxAttribute>;
 }
 
-/** Texts and graphs are left out. */
+/** Attributes that are texts or graphs are left out. */
 export type OnnxAttribute = number | readonly number[] | OnnxTensor;
 
 export interface OnnxInput {
   name: string;
-  /** Empty where it is not said; null for a size that is free. */
+  /** Empty if not stated; null for a free dimension. */
   shape: readonly (number | null)[];
 }
 
 export interface OnnxModel {
-  /** In an order in which each comes after those whose outputs it takes. */
+  /** In topological order. */
   nodes: readonly OnnxNode[];
   /** Initializers. */
   tensors: ReadonlyMap<string, OnnxTensor>;
@@ -28,21 +28,21 @@ export interface OnnxModel {
   inputs: readonly OnnxInput[];
 }
 
-// The numbers of fields and types: github.com/onnx/onnx, onnx/onnx.proto.
+// Field numbers: onnx/onnx.proto in github.com/onnx/onnx.
 const modelField = {graph: 7} as const;
 const graphField = {node: 1, initializer: 5, input: 11, sparseInitializer: 15} as const;
 const nodeField = {input: 1, output: 2, type: 4, attribute: 5, domain: 7} as const;
 const attributeField = {name: 1, float: 2, integer: 3, tensor: 5, integers: 8} as const;
 const inputField = {name: 1, type: 2} as const;
-/** Of a type, of a tensor's type, and of a shape. */
+/** Of TypeProto, of its tensor type, of TensorShapeProto and of its dimensions. */
 const shapeField = {tensor: 1, shape: 2, dimension: 1, size: 1} as const;
 
 /** A D2se in training form has some 1,500 of each. */
 const maxNodes = 20_000;
-/** Of one node, and dimensions of an input. */
+/** Fields of one node, and dimensions of one input. */
 const [maxParts, maxInputDimensions] = [256, 64];
 
-/** The field `ir_version`, a small number, and then one of the other fields of a model. */
+/** The field `ir_version`, a small number, followed by another field of a model. */
 export function isOnnx(head: Buffer): boolean {
   const others = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
   return head[0] === 0x08 && head[1]! > 0 && head[1]! < 0x40 && others.includes(head[2]!);
@@ -95,7 +95,7 @@ class Parser {
     return {nodes, tensors, inputs: inputs.filter(({name}) => !tensors.has(name))};
   }
 
-  /** What a node takes has been made before it, and only once; so nothing goes round in circles. */
+  /** Checks that every tensor is produced once, before it is consumed; so the graph has no cycles. */
   #checkOrder(
     nodes: readonly OnnxNode[],
     tensors: ReadonlyMap<string, unknown>,

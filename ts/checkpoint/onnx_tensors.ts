@@ -1,4 +1,4 @@
-/** The tensors of ONNX files: what they are is read, and their values stay where they are, in the file or in one beside it. */
+/** Parses the tensors of ONNX files. Their values stay in the file, or in an external one beside it, until they are read. */
 import {type ByteRange, ByteWindow} from './byte_window.ts';
 import {type DType, elementBytes} from './element_types.ts';
 import {type CheckpointFile, printable} from './file.ts';
@@ -7,10 +7,10 @@ import type {ProtobufReader} from './protobuf.ts';
 import {countElements} from './shape.ts';
 import {plainView, type TensorView} from './storage.ts';
 
-/** A tensor, or what keeps it from being read, should anybody ask: constants of shapes come in forms that weights do not. */
+/** A tensor, or why it cannot be read, which matters only if it is a weight. */
 export type OnnxTensor = TensorView | string;
 
-// The numbers of fields and types: github.com/onnx/onnx, onnx/onnx.proto.
+// Field and type numbers: onnx/onnx.proto in github.com/onnx/onnx.
 const field = {
   dims: 1,
   dataType: 2,
@@ -35,11 +35,11 @@ const dtypes: ReadonlyMap<number, DType> = new Map([
   [16, 'bf16'],
 ]);
 
-/** Of a reference to another file: its name, where in it, how long. */
+/** Entries of a reference to an external file, such as its name, an offset and a length. */
 const maxEntries = 64;
 const maxExternalFiles = 256;
 
-/** Reads tensors, and opens each of the files that they refer to once. */
+/** Reads tensors, and opens each external file once. */
 export class OnnxTensorReader {
   readonly #reader: ProtobufReader;
   readonly #external = new Map<string, CheckpointFile>();
@@ -89,7 +89,7 @@ export class OnnxTensorReader {
     return {name, tensor: plainView(dtype, shape, data ?? {readInto: async () => {}})};
   }
 
-  /** Data in a file beside this one: its name, and where in it the tensor is. */
+  /** The range of an external file that holds a tensor. */
   async #externalData(
     entries: ReadonlyMap<string, string>,
     bytes: number,

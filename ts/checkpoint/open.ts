@@ -12,7 +12,7 @@ import {isPyTorchZip, readPyTorchZip} from './pytorch_zip.ts';
 import {isSafetensors, readSafetensors} from './safetensors.ts';
 import {readSharded} from './sharded.ts';
 
-/** A file format for tensors, told by how a file begins. */
+/** A file format for tensors, recognised by the first bytes of a file. */
 interface Container {
   format: string;
   matches(head: Buffer): boolean;
@@ -21,10 +21,10 @@ interface Container {
 
 const containers: readonly Container[] = [
   {format: 'PyTorch zip', matches: isPyTorchZip, read: readPyTorchZip},
-  // Before the pickles, since the length of a header can begin with their first bytes.
+  // Before the pickles, since the header length may begin with the first bytes of a pickle.
   {format: 'safetensors', matches: isSafetensors, read: readSafetensors},
   {format: 'PyTorch legacy', matches: isPyTorchLegacy, read: readPyTorchLegacy},
-  // The opcode PROTO and a protocol, as any binary pickle begins.
+  // Binary pickles begin with the opcode PROTO and a protocol number.
   {format: 'Python pickle', matches: head => head[0] === 0x80 && head[1]! <= 5, read: readPlainPickle},
   {
     format: 'PyTorch tar',
@@ -43,25 +43,25 @@ const containers: readonly Container[] = [
 const anyContainer = 'a checkpoint of PyTorch, safetensors, ONNX, Paddle, MegEngine or MindSpore';
 
 /**
- * Opens a checkpoint and lists its tensors. The container is told by content, not by file name. Nothing in the file is
- * run, and no tensor is read yet. Close the checkpoint, or bind it with `await using`.
+ * Opens a checkpoint and lists its tensors. The container is recognised by content, not by file name. No code in the file
+ * is executed, and no tensor is read yet. Close the checkpoint, or bind it with `await using`.
  *
- * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_CHECKPOINT_FORMAT when the file is no checkpoint,
- *   ERR_CHECKPOINT_TRUNCATED, ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_UNSAFE when its pickle wants to run code, or
+ * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_CHECKPOINT_FORMAT if the file is not a checkpoint,
+ *   ERR_CHECKPOINT_TRUNCATED, ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_UNSAFE if its pickle would run code, or
  *   ERR_CHECKPOINT_UNSUPPORTED
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   return readCheckpoint(await CheckpointFile.open(path));
 }
 
-/** Lists the tensors of a file, which is closed with the checkpoint, or at once where there is none. */
+/** Lists the tensors of a file and takes ownership of it: it is closed with the checkpoint, or on an error. */
 export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> {
   try {
     const head = await file.readHead();
     const container = containers.find(({matches}) => matches(head));
     if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', foreignFile(head, anyContainer));
     const {tensors, eps, preprocessing} = await container.read(file);
-    await nextTurn(); // The pickle and what the caller does with its tensors take some milliseconds each.
+    await nextTurn(); // Parsing and what the caller does next take some milliseconds each.
     const close = (): Promise<void> => file.close();
     const {format} = container;
     return {

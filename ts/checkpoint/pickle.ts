@@ -15,32 +15,32 @@ import {
   PythonObject,
 } from './python_objects.ts';
 
-/** Values that are made in a few milliseconds. */
+/** Opcodes that are interpreted in a few milliseconds. */
 const valuesPerTurn = 2 ** 15;
 
 export interface PickleOptions {
   /** The allow-list, by "module.name". */
   globals: ReadonlyMap<string, PickleGlobal>;
-  /** What is wrong with a file that uses this name, where that is known and harmless. */
+  /** The reason why a harmless name is not supported; undefined for all other names. */
   unsupported(name: string): string | undefined;
   /** Resolves what a persistent id refers to: in PyTorch files, a storage. */
   persistentLoad(id: unknown): unknown;
   fail(code: RepVGGErrorCode, problem: string): RepVGGError;
-  /** Values that have been made by these rules: a file of many pickles has as many as a file of one. */
+  /** Values created so far: the limit holds for all pickles of a file together. */
   made: {values: number};
 }
 
 /**
- * Interprets one pickle (protocols 1 to 5, PEP 3154 and 574) and runs none of it. Tuples and lists become arrays, dicts
- * become Maps, sets become Sets, integers beyond 2^53 become bigints, bytes become {@link PickleBytes} that are not read.
+ * Interprets one pickle (protocols 1 to 5, PEP 3154 and 574) without executing code. Tuples and lists become arrays, dicts
+ * become Maps, sets become Sets, integers beyond 2^53 become bigints, and bytes become unread {@link PickleBytes}.
  *
- * Names are harmless until they are called, so a pickle may name anything: it becomes a {@link PythonName}. An object of
- * an unknown class becomes a {@link PythonObject}, which holds its attributes and does nothing: Python, too, makes such
- * objects without calling their `__init__`. A call of anything that is not on the allow-list is refused.
+ * Names are harmless until they are called, so a pickle may name anything, which becomes a {@link PythonName}. An object of
+ * an unknown class becomes a {@link PythonObject}, which only holds its attributes: Python, too, creates such objects
+ * without calling `__init__`. A call of anything that is not on the allow-list is refused.
  *
- * @param window stands where the pickle begins, and afterwards where it ends
- * @throws {RepVGGError} ERR_CHECKPOINT_UNSAFE for a call outside the allow-list, ERR_CHECKPOINT_TRUNCATED when the bytes end
- *   first, ERR_CHECKPOINT_CORRUPT, or ERR_CHECKPOINT_UNSUPPORTED beyond 1,000,000 values and as `options` say
+ * @param window positioned at the start of the pickle, and afterwards at its end
+ * @throws {RepVGGError} ERR_CHECKPOINT_UNSAFE for a call outside the allow-list, ERR_CHECKPOINT_TRUNCATED, ERR_CHECKPOINT_CORRUPT,
+ *   or ERR_CHECKPOINT_UNSUPPORTED beyond 1,000,000 values and for the names that `options.unsupported` explains
  */
 export function unpickle(window: ByteWindow, options: PickleOptions): Promise<unknown> {
   return new Unpickler(new PickleReader(window, options.fail), options).run();
@@ -175,14 +175,14 @@ class Unpickler implements PickleContext {
           break;
         }
         case op.NEWOBJ_EX: {
-          const [type, args] = stack.take(3); // And arguments by name.
+          const [type, args] = stack.take(3); // The third are keyword arguments.
           stack.push(this.#create(type, args));
           break;
         }
         case op.BUILD: {
           const state = stack.pop();
           const object = stack.top();
-          // Others do without: attributes of a state dict, such as its `_metadata`, say nothing about its tensors.
+          // Other state is dropped: attributes of a state dict, such as `_metadata`, do not concern its tensors.
           if (hasSetState(object)) object.setState(state, this);
           break;
         }
@@ -231,7 +231,7 @@ class Unpickler implements PickleContext {
     return this.#options.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }
 
-  /** Lists of unknown classes lose their items: no class of weights is a list. */
+  /** Items of unknown list classes are dropped: no weights are stored in one. */
   #append(items: unknown[]): void {
     const list = this.#stack.top();
     if (list instanceof PythonObject) return;
@@ -252,7 +252,7 @@ class Unpickler implements PickleContext {
     return map;
   }
 
-  /** What `class.__new__(class, ...)` makes: of an unknown class, an object without attributes. */
+  /** What `class.__new__(class, ...)` returns; for an unknown class, an object without attributes. */
   #create(callee: unknown, args: unknown): unknown {
     if (callee instanceof PickleGlobal) return this.call(callee, args);
     if (callee instanceof PythonName) return new PythonObject(callee.name);
@@ -262,7 +262,7 @@ class Unpickler implements PickleContext {
   #global(module: unknown, name: unknown): PythonName {
     if (typeof module !== 'string' || typeof name !== 'string') throw this.corrupt('has a malformed name');
     if (module.length + name.length > maxNameLength) throw this.corrupt('has an endless name');
-    // Python 2 called two modules otherwise; posix and nt are what people import as os.
+    // Python 2 had other names for two modules; posix and nt are the implementations of os.
     const shown = module
       .replace(/^__builtin__$/, 'builtins')
       .replace(/^copy_reg$/, 'copyreg')

@@ -1,4 +1,4 @@
-/** Opcodes by their names in CPython's pickletools. Those no PyTorch file needs are left out, and refused. */
+/** Opcodes by their names in CPython's pickletools. Those that no checkpoint needs are left out, and refused. */
 export const op = {
   MARK: 0x28,
   STOP: 0x2e,

@@ -3,16 +3,16 @@ import type {ByteRange, ByteWindow} from './byte_window.ts';
 import {printable} from './file.ts';
 import {op} from './pickle_opcodes.ts';
 
-/** Bytes of an integer. PyTorch's own magic number has 10. */
+/** Bytes of an integer; PyTorch's magic number has 10. */
 const maxIntegerBytes = 256;
 /** Bytes of a line of text: a module, a name or a number. */
 const maxLineBytes = 1024;
-/** Text that is read at once: names, keys, short settings. */
+/** Bytes of text that is read at once, such as names and keys. */
 const maxTextBytes = 4096;
-/** No opcode looks at more bytes than these: two lines, or a text and its length. */
+/** No opcode and its arguments need more bytes than this: two lines, or a text and its length. */
 const opcodeBytes = 8192;
 
-/** Bytes, or a long text in UTF-8, that a pickle holds and nobody has read yet: the numbers of an array, for one. */
+/** Bytes or a long UTF-8 text in a pickle, not read yet: the numbers of an array, for example. */
 export class PickleBytes {
   readonly range: ByteRange;
   readonly isText: boolean;
@@ -37,7 +37,7 @@ export class PickleReader {
     return this.#window.position;
   }
 
-  /** Whether the next opcode can be read; {@link fill} makes it so. */
+  /** Whether the next opcode and its arguments are buffered; {@link fill} buffers them. */
   get isFilled(): boolean {
     return this.#window.holds(opcodeBytes);
   }
@@ -58,7 +58,7 @@ export class PickleReader {
     return size === 8 ? Number(bytes.readBigUInt64LE()) : bytes.readUIntLE(0, size);
   }
 
-  /** Steps over bytes preceded by their number, which takes `size` bytes itself. */
+  /** Skips bytes that are preceded by their length, an integer of `size` bytes. */
   bytes(size: 1 | 4 | 8): PickleBytes {
     return this.#skip(this.unsigned(size), false);
   }
@@ -68,13 +68,13 @@ export class PickleReader {
     return length <= maxTextBytes ? this.take(length).toString('utf8') : this.#skip(length, true);
   }
 
-  /** Python 2 has no other strings than bytes. Latin-1 keeps them all, so they can be numbers as well as names. */
+  /** Strings of Python 2 are bytes. Latin-1 preserves them, whether they are names or numbers of an array. */
   byteText(size: 1 | 4): string | PickleBytes {
     const length = this.unsigned(size);
     return length <= maxTextBytes ? this.take(length).toString('latin1') : this.#skip(length, false);
   }
 
-  /** A two's complement integer of any length, preceded by that length. */
+  /** A two's complement integer, preceded by its length. */
   integer(size: 1 | 4): number | bigint {
     const length = this.unsigned(size);
     if (length > maxIntegerBytes) throw this.corrupt(`has an integer of ${length} bytes`);
@@ -88,11 +88,11 @@ export class PickleReader {
     const length = window.indexOf('\n');
     if (length >= 0) return this.take(length + 1).toString('utf8', 0, length);
     if (window.length === maxLineBytes) throw this.corrupt('has a line of text without an end');
-    // One byte more than there are: the line is cut, and this says so.
+    // The pickle ends within the line: taking one more byte reports it as truncated.
     return this.take(window.length + 1).toString();
   }
 
-  /** An integer as a line of text: protocol 1 writes booleans as 00 and 01, and long integers with a trailing L. */
+  /** A decimal integer on a line: protocol 1 writes booleans as 00 and 01, and long integers with a trailing L. */
   integerLine(): number | bigint | boolean {
     const text = this.line();
     if (text === '00' || text === '01') return text === '01';
@@ -111,7 +111,7 @@ export class PickleReader {
     return new PickleBytes(range, isText);
   }
 
-  /** Checks that bytes are there from the position on. */
+  /** Checks that this many bytes remain. */
   #check(length: number): void {
     const {position, left} = this.#window;
     if (length <= left) return;
@@ -125,7 +125,7 @@ function narrow(value: bigint): number | bigint {
   return Number.isSafeInteger(number) ? number : value;
 }
 
-/** What the opcodes push of which the value stands behind them, or is always the same. Tuples are arrays, as lists are. */
+/** The opcodes that push a constant or the value that follows them. Tuples and lists both become arrays. */
 export const literals: ReadonlyMap<number, (reader: PickleReader) => unknown> = new Map<
   number,
   (reader: PickleReader) => unknown

@@ -1,13 +1,13 @@
 import type {RepVGGError} from '../errors.ts';
 
-/** Values one pickle may make. A RepVGG state dict makes some thousands, a training checkpoint some ten thousand. */
+/** Values that a pickle may create. A RepVGG state dict has some thousands, a training checkpoint some ten thousand. */
 export const maxValues = 1_000_000;
 
-/** The values that a pickle works on: a stack with marks in it, and a memo of values to be used again. */
+/** The state of a pickle machine: a stack with marks, and a memo. */
 export class PickleStack {
   readonly #corrupt: (problem: string) => RepVGGError;
   readonly #values: unknown[] = [];
-  /** Stack heights. Nothing below the last one may be popped before its mark is. */
+  /** Stack heights. Values below the last mark must not be popped before the mark is. */
   readonly #marks: number[] = [];
   readonly #memo = new Map<number, unknown>();
 
@@ -23,7 +23,7 @@ export class PickleStack {
     return this.take(1)[0];
   }
 
-  /** The topmost values, of which the first was pushed first. */
+  /** Pops values; the first of the result was pushed first. */
   take(count: number): unknown[] {
     if (this.#above < count) throw this.#corrupt('takes more values than it made');
     return this.#values.splice(-count);
@@ -33,32 +33,32 @@ export class PickleStack {
     this.#marks.push(this.#values.length);
   }
 
-  /** Takes what is above the last mark, and the mark. */
+  /** Pops the last mark and returns the values above it. */
   popMark(): unknown[] {
     const mark = this.#marks.pop();
     if (mark === undefined) throw this.#corrupt('ends a group that it did not begin');
     return this.#values.splice(mark);
   }
 
-  /** Takes away a value, or a mark that nothing is above. */
+  /** Pops a value, or a mark if it is on top. */
   drop(): void {
     if (this.#above === 0) this.popMark();
     else this.#values.pop();
   }
 
-  /** The value at the top, which stays there. */
+  /** The value on top, which is not popped. */
   top<T = unknown>(is: (value: unknown) => value is T = isAnything): T {
     const value = this.#values.at(-1);
     if (this.#above === 0 || !is(value)) throw this.#corrupt('adds to a value that cannot hold it');
     return value;
   }
 
-  /** How many values the memo has. */
+  /** The size of the memo. */
   get kept(): number {
     return this.#memo.size;
   }
 
-  /** Notes the value at the top. Writers count up from 0: numbers of a file's free choice could be made to collide. */
+  /** Memoises the value on top. Writers count up from 0; arbitrary indices could be chosen to collide in the Map. */
   keep(index: number): void {
     if (!Number.isInteger(index) || index < 0 || index > maxValues)
       throw this.#corrupt('keeps a value where no writer would');
@@ -70,7 +70,7 @@ export class PickleStack {
     return this.#memo.get(index);
   }
 
-  /** How many values are above the last mark. */
+  /** The number of values above the last mark. */
   get #above(): number {
     return this.#values.length - (this.#marks.at(-1) ?? 0);
   }

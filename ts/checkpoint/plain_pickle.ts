@@ -6,9 +6,9 @@ import {pickleRules} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 
 /**
- * Reads a state dict of numpy arrays in one pickle: what `paddle.save` writes as .pdparams
- * (paddle/framework/io.py; beside the arrays it has a table of names under "StructuredToParameterName@@") and
- * `megengine.save` as .pkl. The arrays stay in the file until they are read.
+ * Reads a state dict of numpy arrays in a single pickle, as written by `paddle.save` (.pdparams; paddle/framework/io.py,
+ * which adds a table of names under "StructuredToParameterName@@") and by `megengine.save` (.pkl). The arrays stay in the
+ * file until they are read.
  */
 export async function readPlainPickle(file: CheckpointFile): Promise<StateDict> {
   return unwrapStateDict(await unpickle(new ByteWindow(file, 'its pickle'), pickleRules(file)), file);

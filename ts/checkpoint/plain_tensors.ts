@@ -5,7 +5,7 @@ import type {Dialect} from './dialects.ts';
 import {countElements} from './shape.ts';
 
 /**
- * The tensors of a checkpoint in the layouts of the official network: the kernels of a list of groups are one, grouped
+ * Views a checkpoint's tensors in the layouts of the official network: kernels stored per group are concatenated, grouped
  * kernels have four dimensions, and the classifier's weight is [numClasses][channels]. Nothing is read yet.
  */
 export function plainTensors(
@@ -23,7 +23,7 @@ export function plainTensors(
   return plain;
 }
 
-/** Fused networks of PaddleClas have the names of the official ones, so there the shape has to tell. */
+/** Fused PaddleClas networks have the official names, so only the shape shows that the weight is transposed. */
 function isTransposed([rows, columns]: readonly number[], [classes]: readonly number[] = []): boolean {
   return rows !== classes && columns === classes && classes !== undefined;
 }
@@ -44,7 +44,7 @@ function joinGroups(tensors: ReadonlyMap<string, TensorInfo>, list: string): Map
       if (!part) break;
       parts.push(part);
     }
-    // A list without a beginning is missed under the name of the whole.
+    // Without the first group, the concatenated tensor is reported as missing.
     if (parts.length > 0) joined.set(module + leaf, concatenate(module + leaf, parts));
   }
   return joined;
@@ -53,7 +53,7 @@ function joinGroups(tensors: ReadonlyMap<string, TensorInfo>, list: string): Map
 function concatenate(name: string, parts: readonly TensorInfo[]): TensorInfo {
   const [first] = parts;
   const sizes = parts.map(({shape}) => countElements(shape));
-  // Of unequal shapes the sum is no kernel's, and refused for it.
+  // Unequal shapes result in one that no kernel has, which is refused later.
   const rows = parts.reduce((sum, {shape}) => sum + (shape[0] ?? 0), 0);
   const isEven = parts.every(({shape}) => shape.slice(1).join() === first!.shape.slice(1).join());
   return {
@@ -75,14 +75,14 @@ function concatenate(name: string, parts: readonly TensorInfo[]): TensorInfo {
   };
 }
 
-/** [groups][out / groups][in / groups][k][k] is [out][in / groups][k][k] in memory. */
+/** [groups][out / groups][in / groups][k][k] has the memory layout of [out][in / groups][k][k]. */
 function mergeGroups(tensor: TensorInfo): TensorInfo {
   if (tensor.shape.length !== 5) return tensor;
   const [groups, out, ...rest] = tensor.shape;
   return {...tensor, shape: [groups! * out!, ...rest]};
 }
 
-/** A matrix with its rows as columns; what is none stays as it is. */
+/** Transposes a matrix; tensors of other dimensions are returned as they are. */
 export function transpose<Tensor extends Omit<TensorInfo, 'name'>>(tensor: Tensor): Tensor {
   const [rows, columns] = tensor.shape;
   if (tensor.shape.length !== 2 || !rows || !columns) return tensor;

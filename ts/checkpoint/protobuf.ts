@@ -2,7 +2,7 @@ import type {RepVGGError} from '../errors.ts';
 import {ByteWindow} from './byte_window.ts';
 import type {CheckpointFile} from './file.ts';
 
-/** A field of a message, by its number: an integer, or a range of bytes that is a message, a text or packed numbers. */
+/** A field of a message: an integer, a fixed-size value, or a range of bytes that is a message, a text or packed numbers. */
 export type ProtobufField =
   | {number: number; kind: 'integer'; value: bigint}
   | {number: number; kind: 'fixed'; bytes: Buffer}
@@ -16,31 +16,32 @@ export interface ProtobufBytes {
 }
 
 const varintBytes = 10;
-/** Of all messages that are walked: a D2se with its branches has some 20,000 as ONNX. Each takes time, and as little as two bytes. */
+/** Fields of a file: a train-form D2se has some 20,000 in ONNX. A hostile file could have one in every two bytes. */
 const maxFields = 300_000;
 const maxTextBytes = 1024;
-/** Of one list, such as a shape. */
+/** Integers of one list, such as a shape. */
 const maxIntegers = 64;
 
-/** Reads protocol buffers (protobuf.dev/programming-guides/encoding) that are mostly weights. */
+/** Reads protocol buffers (protobuf.dev/programming-guides/encoding) that consist mostly of weights. */
 export class ProtobufReader {
   readonly file: CheckpointFile;
   readonly window: ByteWindow;
   #fields = 0;
 
-  /** @param what names the content in errors */
+  /** @param what name of the content, for errors */
   constructor(file: CheckpointFile, what: string) {
     this.file = file;
     this.window = new ByteWindow(file, what);
   }
 
   /**
-   * Walks over the fields of the message at the window's position without reading the content of those that are bytes: they
-   * are stepped over, unless the caller walks them with another call, or moves.
+   * Iterates over the fields of the message at the window's position. The content of byte fields is skipped, unless the
+   * caller reads it during the iteration, for example with a nested call.
    *
-   * @param end is where the message ends; @param what names it in errors
-   * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_TRUNCATED when the file ends first, or
-   *   ERR_CHECKPOINT_UNSUPPORTED for more fields than any network has
+   * @param end where the message ends
+   * @param what name of the message, for errors
+   * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_TRUNCATED, or ERR_CHECKPOINT_UNSUPPORTED for more fields
+   *   than any network has
    */
   async *fields(end: number, what: string): AsyncGenerator<ProtobufField> {
     const {window} = this;
@@ -50,7 +51,7 @@ export class ProtobufReader {
         const problem = `it has more than ${limit} fields, where a network has some ten thousand`;
         throw this.unsupported(problem);
       }
-      // A tag, and the number or the length behind it.
+      // A tag and the integer or length after it.
       if (!window.holds(2 * varintBytes)) await window.fill(2 * varintBytes);
       const tag = this.#varint(end, what);
       const number = Number(tag >> 3n);
@@ -65,7 +66,7 @@ export class ProtobufReader {
       const start = window.position;
       if (length > BigInt(end - start)) {
         const problem = `has a field of ${length} bytes, where ${end - start} are left`;
-        // Of the outermost message it is the file that ends.
+        // If the outermost message is too short, the file is truncated.
         if (end < window.size) throw this.#malformed(what, problem);
         throw this.file.fail('ERR_CHECKPOINT_TRUNCATED', `${what} ${problem}`);
       }
@@ -80,14 +81,14 @@ export class ProtobufReader {
     }
   }
 
-  /** The messages that a message has under a number, with {@link fields}. */
+  /** The submessages of a message with this field number. */
   async *messages(end: number, number: number, what: string): AsyncGenerator<ProtobufBytes> {
     for await (const field of this.fields(end, what)) {
       if (field.number === number && field.kind === 'bytes') yield field;
     }
   }
 
-  /** A field that is a text. */
+  /** Reads a string field. */
   async text(field: ProtobufBytes): Promise<string> {
     const length = field.end - field.start;
     if (length > maxTextBytes) throw this.corrupt(`it has a name of ${length} bytes`);
@@ -96,7 +97,7 @@ export class ProtobufReader {
   }
 
   /**
-   * Adds what a field has to a list of integers: one of them, or several that are packed, without tags.
+   * Appends the integers of a repeated field, packed or not, to a list.
    *
    * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT for a list of more than 64
    */
@@ -139,7 +140,7 @@ export class ProtobufReader {
   }
 }
 
-/** The int64 that an integer stands for. */
+/** Reinterprets an unsigned varint as int64. */
 export function signed(value: bigint): number {
   return Number(BigInt.asIntN(64, value));
 }

@@ -1,22 +1,22 @@
-/** What stands in for Python's objects while a pickle is interpreted: plain data, none of which can do anything. */
+/** Stand-ins for Python objects while a pickle is interpreted: inert data. */
 import type {RepVGGError} from '../errors.ts';
 
-/** What a stand-in for a Python function may ask of the interpreter. */
+/** What a stand-in for a Python function may use of the interpreter. */
 export interface PickleContext {
-  /** Accounts for values that a call makes beyond those on the stack, so that small pickles stay small. */
+  /** Counts values that a call creates besides its result, so that small pickles cannot grow large. */
   count(values: number): void;
-  /** Calls what is on the allow-list, and refuses all else. */
+  /** Calls a function that is on the allow-list, and refuses any other. */
   call(callee: unknown, args: unknown): unknown;
-  /** The error for wrong arguments. */
+  /** Builds the error for malformed arguments. */
   corrupt(problem: string): RepVGGError;
-  /** The error for what is sound, but not read. */
+  /** Builds the error for valid content that is not supported. */
   unsupported(problem: string): RepVGGError;
 }
 
-/** Characters of the name of a class or function, with its module's. A small pickle could combine long ones over and over. */
+/** Characters of a qualified name. A small pickle could combine long ones over and over. */
 export const maxNameLength = 1024;
 
-/** A class or function that a pickle names, "module.name". It can be passed around, but nothing stands in for calling it. */
+/** A class or function that a pickle names, "module.name". It can be passed around but not called. */
 export class PythonName {
   readonly name: string;
 
@@ -25,7 +25,7 @@ export class PythonName {
   }
 }
 
-/** A name of the allow-list. `call` stands in for the Python function; nothing of Python is ever run. */
+/** A name on the allow-list. `call` stands in for the Python function; no Python code is ever run. */
 export class PickleGlobal extends PythonName {
   readonly call: (args: readonly unknown[], context: PickleContext) => unknown;
 
@@ -35,7 +35,7 @@ export class PickleGlobal extends PythonName {
   }
 }
 
-/** A value that a pickle makes empty and fills later, with the opcode BUILD. */
+/** A value that is created empty and filled later, by the opcode BUILD. */
 export interface PickleState {
   setState(state: unknown, context: PickleContext): void;
 }
@@ -45,8 +45,8 @@ export function hasSetState(value: unknown): value is PickleState {
 }
 
 /**
- * An object of a class that is not known here, as it would be before its `__init__`: its class's name, its attributes,
- * and its entries where it is a dict. Its class is never looked for.
+ * An object of an unknown class, as it is before `__init__`: its class's name, its attributes, and its entries if it is a
+ * dict. The class is never looked up.
  */
 export class PythonObject implements PickleState {
   readonly className: string;
@@ -57,14 +57,14 @@ export class PythonObject implements PickleState {
     this.className = className;
   }
 
-  /** The state is the object's `__dict__`, or that and its slots. */
+  /** The state is the object's `__dict__`, or a pair of that and its slots. */
   setState(state: unknown): void {
     const attributes = Array.isArray(state) ? state[0] : state;
     if (attributes instanceof Map) this.attributes = attributes;
   }
 }
 
-/** A number that is a key of a dict or a member of a set. */
+/** A number as a key of a dict or a member of a set. */
 export class NumberKey {
   readonly value: number | bigint;
 
@@ -74,8 +74,8 @@ export class NumberKey {
 }
 
 /**
- * What a Python value is as a key of a Map or a member of a Set. Only texts are ever looked up. Numbers are wrapped, since
- * V8 hashes them without a secret, and of a bigint only the lowest 64 bits: a small file could make all of them collide.
+ * A Python value as a key of a Map or a member of a Set. Numbers are wrapped, since V8 hashes them without a secret seed
+ * (and only the lowest 64 bits of a bigint), so a small file could make all of them collide. Only strings are looked up.
  */
 export function keyOf(value: unknown): unknown {
   return typeof value === 'number' || typeof value === 'bigint' ? new NumberKey(value) : value;
@@ -83,7 +83,7 @@ export function keyOf(value: unknown): unknown {
 
 type Call = PickleGlobal['call'];
 
-/** `dict(items)`: of pairs, as Python 2 wrote it, or of a dict. */
+/** `dict(items)`, from pairs, as Python 2 wrote it, or from a dict. */
 const makeDict: Call = ([items], context) => {
   if (items === undefined) return new Map();
   if (items instanceof Map) {
@@ -116,7 +116,7 @@ const makeObject: Call = ([callee, ...args], context) => {
   throw context.corrupt('makes an object without a class');
 };
 
-/** How protocols before 4 name a method, or a class within a class. It names a name, and does not look anything up. */
+/** Protocols before 4 name methods and nested classes by getattr. Only names are joined; nothing is looked up. */
 const getAttribute: Call = ([owner, attribute], context) => {
   if (typeof attribute !== 'string') throw context.corrupt('has a malformed getattr');
   const name = owner instanceof PythonName ? owner.name : owner instanceof PythonObject && owner.className;
@@ -126,15 +126,15 @@ const getAttribute: Call = ([owner, attribute], context) => {
 };
 
 /**
- * Values of Python's own library that stand beside the weights in training checkpoints, among their settings: dates,
- * paths, partial functions. They are kept as what they are called, without their content.
+ * Standard library types that occur in the settings of training checkpoints: dates, paths, partial functions. Only their
+ * names are kept.
  */
 const settings =
   'datetime.date datetime.datetime datetime.timedelta datetime.timezone decimal.Decimal functools.partial ' +
   'pathlib.Path pathlib.PosixPath pathlib.PurePosixPath pathlib.WindowsPath pathlib.PureWindowsPath ' +
   'pathlib._local.PosixPath pathlib._local.WindowsPath builtins.bytearray builtins.complex builtins.range builtins.slice';
 
-/** The names of Python itself that pickles may use. */
+/** The names of the standard library that pickles may call. */
 export const pythonGlobals: readonly PickleGlobal[] = [
   new PickleGlobal('collections.OrderedDict', makeDict),
   new PickleGlobal('collections.Counter', makeDict),

@@ -7,26 +7,26 @@ import {Storage} from './storage.ts';
 import {isKey, type StorageId, torchPickle} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 
-/** The number with which `torch.save` begins, 0x1950a86a20f9469cfc6c, as every protocol since 2 writes it. */
+/** The magic number of `torch.save`, 0x1950a86a20f9469cfc6c, as pickled by protocols from 2 on. */
 const magic = Buffer.from('8a0a6cfc9c46f9206aa85019', 'hex');
 const protocolVersion = 1001;
 /** Each storage is preceded by its number of elements as int64. */
 const lengthBytes = 8;
 
-/** A pickle of the magic number, behind what some protocols put before it. */
+/** A pickle of the magic number, which some protocols put after other opcodes. */
 export function isPyTorchLegacy(head: Buffer): boolean {
   return head[0] === 0x80 && head.subarray(0, 16 + magic.length).includes(magic);
 }
 
 /**
- * Reads the container that `torch.save` wrote before PyTorch 1.6, in which the official weights of 2021 came: pickles of
- * a magic number, a protocol version, facts about the writer's machine, the object, and a list of storage keys; then, in
- * that order, each storage's length and bytes. Whatever the machine, these bytes are little-endian (`writeFileRaw` in
- * torch/csrc/generic/serialization.cpp).
+ * Reads the container that `torch.save` wrote before PyTorch 1.6, the format of the official weights of 2021: pickles of a
+ * magic number, a protocol version, properties of the writer's machine, the object, and a list of storage keys; then, in
+ * the order of the keys, the length and bytes of each storage. The bytes are little-endian on any machine (`writeFileRaw`
+ * in torch/csrc/generic/serialization.cpp).
  */
 export async function readPyTorchLegacy(file: CheckpointFile): Promise<StateDict> {
   const storages = new Map<string, Storage>();
-  /** Where storages begin, known only once all pickles are read. */
+  /** The positions of storages, known once all pickles are read. */
   const positions = new Map<string, number>();
 
   function makeStorage({key, dtype, length}: StorageId): Storage {
@@ -43,7 +43,7 @@ export async function readPyTorchLegacy(file: CheckpointFile): Promise<StateDict
   const window = new ByteWindow(file, 'its pickles');
   const rules = torchPickle(file, makeStorage);
   const next = (): Promise<unknown> => unpickle(window, rules);
-  await next(); // The magic number, by which the container was recognised.
+  await next(); // The magic number, already checked.
   const version = await next();
   if (version !== protocolVersion) {
     const problem = `expected PyTorch's legacy protocol ${protocolVersion} but found ${String(version)}`;
@@ -56,7 +56,7 @@ export async function readPyTorchLegacy(file: CheckpointFile): Promise<StateDict
   return unwrapStateDict(root, file);
 }
 
-/** Notes where each storage begins, by stepping from length to length. */
+/** Finds the position of each storage, by skipping from one length to the next. */
 async function locate(
   keys: unknown,
   storages: ReadonlyMap<string, Storage>,

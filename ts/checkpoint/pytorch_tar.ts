@@ -17,14 +17,14 @@ import {Storage, TensorView} from './storage.ts';
 import {pickleRules, storageType} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 
-/** Members of the tar; PyTorch wrote four. */
+/** PyTorch wrote four members. */
 const maxMembers = 64;
 
 /**
- * Reads the container that PyTorch wrote before 0.1.10: a tar of "storages", a number of them and for each its key,
- * device and type, its length and its bytes, and then a list of views of them; of "tensors", a number of them and for
- * each its key, its storage's and its type, sizes, strides and offset; and of "pickle", which refers to both by key
- * (`legacy_load` in torch/serialization.py).
+ * Reads the container that PyTorch wrote before 0.1.10, a tar with three members (`legacy_load` in
+ * torch/serialization.py). "storages" has their number, for each its key, device and type, its length and its bytes, and
+ * then a list of views of storages; "tensors" has their number and for each its key, its storage's key and its type, sizes,
+ * strides and offset; "pickle" refers to both by key.
  */
 export async function readPyTorchTar(file: CheckpointFile): Promise<StateDict> {
   const members = await findMembers(file);
@@ -39,7 +39,7 @@ export async function readPyTorchTar(file: CheckpointFile): Promise<StateDict> {
   const root = await unpickle(
     member('pickle'),
     pickleRules(file, id => {
-      // A class, with the file and the text that it came from.
+      // A class, with its source file and code.
       if (Array.isArray(id)) return id[0];
       const object = objects.get(keyOf(id));
       if (object) return object;
@@ -59,7 +59,7 @@ async function findMembers(file: CheckpointFile): Promise<Map<string, {start: nu
     if (!isTarHeader(header) || Number.isNaN(size)) throw corrupt(file, 'a header of its tar is damaged');
     const start = position + tarBlockBytes;
     file.checkEnd(start + size, `its member ${printable(name)}`);
-    // "./pickle" where the tar was packed again by hand.
+    // "./pickle" if the tar was repacked by hand.
     const short = name.replace(/^\.\//, '');
     if (members.has(short)) throw corrupt(file, `its tar has two members ${printable(short)}`);
     if (members.size === maxMembers) throw corrupt(file, `its tar has more than ${maxMembers} members`);
@@ -111,7 +111,7 @@ async function readTensors(
     const [key, storageKey] = listOf(await unpickle(window, rules), file);
     const storage = storages.get(keyOf(storageKey));
     await window.fill(8 * (2 + 2 * maxDimensions));
-    // The number of dimensions has four bytes, and four more that do not count.
+    // The number of dimensions takes four bytes, followed by four unused ones.
     const dimensions = window.left >= 8 ? window.peek(4).readInt32LE() : -1;
     const bytes = 8 * (2 + 2 * dimensions);
     const isSound = dimensions >= 0 && dimensions <= maxDimensions && bytes <= window.left;
@@ -137,7 +137,7 @@ function add(
   objects.set(name, object);
 }
 
-/** Keys are addresses: numbers, but text where a pickle refers to them. */
+/** Keys are addresses: numbers where they are defined, text where a pickle refers to them. */
 function keyOf(key: unknown): string {
   const text = typeof key === 'number' || typeof key === 'bigint' ? String(key) : key;
   return typeof text === 'string' && text.length <= 64 ? text : '';

@@ -10,30 +10,30 @@ import {unwrapStateDict} from './unwrap.ts';
 import {ZipArchive} from './zip_archive.ts';
 
 /**
- * The pickle of a RepVGG training checkpoint has some hundred kilobytes. What is longer has to be in the file as it is: deflated
- * it could take a hundred times the memory of the file.
+ * The pickle of a RepVGG training checkpoint has some hundred kilobytes. A longer one must be stored uncompressed: inflated,
+ * it could take a hundred times the size of the file.
  */
 const [maxPickleBytes, maxStoredPickleBytes] = [2 ** 23, 2 ** 26];
 /** What PyTorch 2.13 reads (caffe2/serialize/versions.h); `torch.save` has always written 3. */
 const maxVersion = 10;
 
-/** The first entry of a zip, or its end where it is empty. "PK" alone is also the length of a header of safetensors, 19280. */
+/** The first entry of a zip, or the end record of an empty one. "PK" alone may be the header length of a safetensors file, 19280. */
 export function isPyTorchZip(head: Buffer): boolean {
   return ['PK\x03\x04', 'PK\x05\x06'].includes(head.toString('latin1', 0, 4));
 }
 
 /**
- * Reads the container that `torch.save` has written since PyTorch 1.6: a zip with entries PREFIX/data.pkl, a pickle;
- * PREFIX/data/KEY, a storage each; PREFIX/version; and, since 2.1, PREFIX/byteorder.
+ * Reads the container that `torch.save` has written since PyTorch 1.6: a zip with PREFIX/data.pkl, a pickle; a storage in
+ * each PREFIX/data/KEY; PREFIX/version; and, since 2.1, PREFIX/byteorder.
  *
- * @param made by the pickles of all files that are one checkpoint
+ * @param made values created so far by the pickles of the same checkpoint
  */
 export async function readPyTorchZip(
   file: CheckpointFile,
   made: PickleOptions['made'] = {values: 0},
 ): Promise<StateDict> {
   const zip = await ZipArchive.open(file).catch((cause: unknown) => {
-    // Several zips, one behind another.
+    // A .distcp file is several concatenated zips.
     if (!file.path.endsWith('.distcp')) throw cause;
     const problem = `it is of a folder of torch.distributed.checkpoint, ${toTorchSave}`;
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem, cause);
@@ -64,7 +64,7 @@ export async function readPyTorchZip(
   return unwrapStateDict(await unpickle(pickle, {...torchPickle(file, makeStorage), made}), file);
 }
 
-/** The prefix is the stem of the file name at the time of saving, or "archive". */
+/** The prefix is the file name's stem at the time of saving, or "archive". */
 function findPrefix(zip: ZipArchive, file: CheckpointFile): string {
   const pickles = zip.names.filter(name => /^[^/]*\/data\.pkl$/.test(name));
   if (pickles.length === 1) return pickles[0]!.slice(0, -'data.pkl'.length);

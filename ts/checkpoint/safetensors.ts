@@ -9,8 +9,8 @@ import {checkTensorCount, plainView, type TensorView} from './storage.ts';
 import {nameTensors} from './unwrap.ts';
 
 /**
- * Of a header, of those of all files of an index together, and of the index. The header of the largest RepVGG has 160 kB;
- * the format allows 100 MB, in which hostile JSON would keep a machine busy for long.
+ * Limit for a header, for all headers of a sharded checkpoint together, and for its index. The largest RepVGG has a header
+ * of 160 kB; the format allows 100 MB, which hostile JSON could use to keep the CPU busy for long.
  */
 export const maxHeaderBytes: number = 2 ** 22;
 
@@ -27,16 +27,16 @@ const dtypes: Readonly<Record<string, DType>> = {
   BOOL: 'bool',
 };
 
-/** The length of a JSON object, of which the upper bytes are 0 in practice and so no text, and its first character. */
+/** The length of a JSON object, which is not text since its upper bytes are 0 in practice, and the object's first character. */
 export function isSafetensors(head: Buffer): boolean {
   return head[8] === 0x7b && /[^\t\n\r\x20-\x7e]/.test(head.toString('latin1', 0, 8));
 }
 
 /**
- * Reads the format of github.com/huggingface/safetensors: the length of a header as uint64, the header as a JSON object
- * of names to dtype, shape and offsets, and the tensors, row-major and little-endian, without gaps.
+ * Reads the format of github.com/huggingface/safetensors: the header length as uint64; the header, a JSON object from names
+ * to dtype, shape and offsets; and the tensors, row-major and little-endian, without gaps.
  *
- * @param headers of all files that are one checkpoint
+ * @param headers total size of the headers read so far of the same checkpoint
  */
 export async function readSafetensors(file: CheckpointFile, headers = {bytes: 0}): Promise<StateDict> {
   const {bytes, views} = await readHeader(file);
@@ -116,7 +116,7 @@ function parseEntry(json: JsonCursor, name: string, file: CheckpointFile): Entry
   throw file.fail('ERR_CHECKPOINT_CORRUPT', problem);
 }
 
-/** Tensors follow one another without gaps or overlaps, in any order of names. Returns where the last ends. */
+/** Checks that tensors follow each other without gaps or overlaps, in any order of names. Returns the end of the last. */
 function checkRanges(entries: readonly Entry[], file: CheckpointFile): number {
   let position = 0;
   for (const {name, begin, end} of entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {

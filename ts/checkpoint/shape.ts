@@ -1,6 +1,6 @@
-/** Sizes and strides of tensors, as files state them: they may be anything until they are checked. */
+/** Checks and computations on the sizes and strides of tensors, which files may state arbitrarily. */
 
-/** As many as PyTorch allows. */
+/** PyTorch's own limit. */
 export const maxDimensions = 64;
 
 export function isSize(value: unknown): value is number {
@@ -12,7 +12,7 @@ export function isShape(value: unknown): value is number[] {
   return Array.isArray(value) && value.length <= maxDimensions && value.every(isSize);
 }
 
-/** The test for 0 comes first since a hostile product may be infinite, and infinity times 0 is NaN. */
+/** Zero is tested first, since a hostile product may be infinite, and infinity times zero is NaN. */
 export function countElements(shape: readonly number[]): number {
   return shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
 }

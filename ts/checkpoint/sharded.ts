@@ -8,17 +8,17 @@ import {plainName} from './unwrap.ts';
 
 const part = 'a part of a checkpoint, as safetensors or a zip of PyTorch,';
 
-/** Files of one index. */
+/** Files of one checkpoint. */
 const maxShards = 256;
 
 /**
- * Reads weights that are in several files, safetensors or of PyTorch, beside the index that Hugging Face's libraries write:
- * `weight_map` has the file of each tensor.
+ * Reads a sharded checkpoint: several safetensors files or PyTorch zips, and the index that Hugging Face's libraries write
+ * beside them, whose `weight_map` names the file of each tensor.
  */
 export async function readSharded(file: CheckpointFile): Promise<StateDict> {
   const fileOf = await readIndex(file);
   const shards = new Map<string, StateDict['tensors']>();
-  // What one file may have, all have together.
+  // The limits of a single file hold for all of them together.
   const [headers, made] = [{bytes: 0}, {values: 0}];
   let count = 0;
   for (const name of new Set(fileOf.values())) {
@@ -48,7 +48,7 @@ export async function readSharded(file: CheckpointFile): Promise<StateDict> {
   return {tensors};
 }
 
-/** The names of the files that an index names. */
+/** The names of the files in an index. */
 export async function shardNames(path: string): Promise<string[]> {
   const file = await CheckpointFile.open(path);
   try {
@@ -58,7 +58,7 @@ export async function shardNames(path: string): Promise<string[]> {
   }
 }
 
-/** The file of each tensor. */
+/** Reads an index: the file of each tensor. */
 async function readIndex(file: CheckpointFile): Promise<Map<string, string>> {
   if (file.size > maxHeaderBytes) throw tooLong('its index has', file.size, file);
   const fileOf = parseIndex(await file.read(0, file.size, 'its index'), file);

@@ -1,7 +1,7 @@
 import {invalidArgument} from '../errors.ts';
 import {countElements} from './shape.ts';
 
-/** A tensor to be written; `values` is asked once, when its turn comes. */
+/** A float32 tensor to write. `values` is called once, when it is the tensor's turn. */
 export interface TensorToWrite {
   name: string;
   shape: readonly number[];
@@ -9,16 +9,16 @@ export interface TensorToWrite {
   values(): Promise<Float32Array>;
 }
 
-/** @throws {RepVGGError} ERR_INVALID_ARGUMENT when two tensors have one name */
+/** @throws {RepVGGError} ERR_INVALID_ARGUMENT if two tensors have the same name */
 export function checkNames(tensors: readonly TensorToWrite[]): void {
   const names = new Set(tensors.map(({name}) => name));
   if (names.size !== tensors.length) throw invalidArgument('tensors', 'tensors of different names', tensors);
 }
 
 /**
- * The bytes of a tensor, in this machine's order.
+ * The bytes of a tensor, in host byte order.
  *
- * @throws {RepVGGError} ERR_INVALID_ARGUMENT when its values do not fit its shape; whatever `values` throws
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT if its values do not fit its shape; whatever `values` throws
  */
 export async function tensorBytes({name, shape, values}: TensorToWrite): Promise<Uint8Array> {
   const array = await values();

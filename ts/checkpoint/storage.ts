@@ -5,23 +5,23 @@ import {type DType, elementBytes, isHostFloat32, toFloats} from './element_types
 import {type ByteSource, type CheckpointFile, printable} from './file.ts';
 import {countElements, isRowMajor, rowMajorStride} from './shape.ts';
 
-/** Tensors of one checkpoint; a training checkpoint with optimizer and averages of the largest RepVGG has some 3,000. */
+/** Tensors of a checkpoint. The largest RepVGG with optimizer state and averages has some 3,000. */
 const maxTensors = 20_000;
 
-/** Elements of one tensor; the largest of the largest RepVGG has 59 million. */
+/** Elements of a tensor. The largest of the largest RepVGG has 59 million. */
 const maxElements = 2 ** 30;
 
-/** A compressed storage of as many elements is inflated in a moment, for however many tensors. */
+/** Inflating a storage of this many elements is cheap, even once for every tensor. */
 const freeElements = 2 ** 12;
 
-/** A run of elements in a file. Several tensors may be views of one. */
+/** A contiguous run of elements in a file, of which several tensors may be views. */
 export class Storage {
   readonly dtype: DType;
   /** In elements. */
   readonly length: number;
   readonly littleEndian: boolean;
   readonly source: ByteSource;
-  /** Whether a part costs no more than its share of the whole, which is not so where the whole is compressed. */
+  /** Whether a part can be read without reading the whole, which is false for compressed storages. */
   readonly partsAreCheap: boolean;
 
   constructor(
@@ -50,7 +50,7 @@ export class Storage {
   }
 }
 
-/** A strided view of a storage. Offset and strides count elements. */
+/** A strided view of a storage. Offset and strides are in elements. */
 export class TensorView {
   readonly storage: Storage;
   readonly offset: number;
@@ -65,17 +65,17 @@ export class TensorView {
   }
 }
 
-/** A tensor whose elements are all there is in a place of their own, row-major and little-endian. */
+/** A tensor with a source of its own, row-major and little-endian. */
 export function plainView(dtype: DType, shape: readonly number[], source: ByteSource): TensorView {
   const storage = new Storage(dtype, countElements(shape), true, source, true);
   return new TensorView(storage, 0, shape, rowMajorStride(shape));
 }
 
 /**
- * Adds a tensor to those of a checkpoint.
+ * Adds a tensor to a checkpoint.
  *
- * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT for a name that is taken, ERR_CHECKPOINT_UNSUPPORTED for one too many; also
- *   those of `tensorInfo`
+ * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT for a duplicate name, ERR_CHECKPOINT_UNSUPPORTED for too many tensors; also
+ *   the errors of `tensorInfo`
  */
 export function addTensor(
   tensors: Map<string, TensorInfo>,
@@ -97,7 +97,7 @@ export function checkTensorCount(count: number, file: CheckpointFile): void {
 }
 
 /**
- * Makes a view into a tensor of the checkpoint, having checked that it lies within its storage.
+ * Checks that a view lies within its storage, and makes it readable.
  *
  * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT or ERR_CHECKPOINT_UNSUPPORTED
  */
@@ -105,7 +105,7 @@ export function tensorInfo(name: string, view: TensorView, file: CheckpointFile)
   const {storage, offset, shape, stride} = view;
   const {dtype, littleEndian} = storage;
   const elements = countElements(shape);
-  /** Elements from the first of the view to its last. */
+  /** Elements of the storage from the first of the view to its last. */
   const span = elements === 0 ? 0 : shape.reduce((sum, size, axis) => sum + (size - 1) * stride[axis]!, 1);
   const shown = (): string => `tensor ${printable(name)} of shape [${shape.join(', ')}]`;
   if (elements > 0 && offset + span > storage.length) {
@@ -121,7 +121,7 @@ export function tensorInfo(name: string, view: TensorView, file: CheckpointFile)
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }
 
-  // Each tensor would have all of the storage inflated: a small file could keep a machine busy for minutes.
+  // Every tensor would inflate the whole storage: a small file could keep the CPU busy for minutes.
   const isWasteful = !storage.partsAreCheap && storage.length > freeElements && span < storage.length / 16;
   if (isWasteful && elements > 0) {
     const problem = `${shown()} is a small part of a storage that is compressed, so save it with torch.save again`;

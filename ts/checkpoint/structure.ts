@@ -1,4 +1,4 @@
-/** What a checkpoint holds: found and checked by names and shapes alone, before any tensor is read. */
+/** The structure of a checkpoint: inferred and checked by names and shapes alone, before any tensor is read. */
 import {type Architecture, type BlockShape, blockShapes} from '../architecture.ts';
 import {invalidArgument, RepVGGError} from '../errors.ts';
 import type {Form} from '../network.ts';
@@ -22,34 +22,34 @@ export interface StoredBlock {
   shape: BlockShape;
   names: BlockNames;
   form: Form;
-  /** The batch normalisation of the sum of its branches, or behind its fused convolution. */
+  /** The batch normalisation after the sum of the branches, or after the fused convolution. */
   sum: BatchNormNames | null;
 }
 
 export interface Structure {
   architecture: Architecture;
-  /** 'deploy' where any block is fused, since that one cannot be had as it was trained. */
+  /** 'deploy' if any block is fused, since fusion cannot be undone. */
   form: Form;
   dialect: Dialect;
-  /** The checkpoint's tensors under their own names, in the layouts of the official network. */
+  /** The tensors under the checkpoint's names, in the layouts of the official network. */
   tensors: ReadonlyMap<string, TensorInfo>;
   blocks: readonly StoredBlock[];
-  /** What batch normalisations add to the variance; null where none is left. */
+  /** Epsilon of the batch normalisations; null if there are none. */
   eps: number | null;
   linear: LayerNames | null;
 }
 
-/** What the checkpoint has to be, as far as it is known. */
+/** What is known of a checkpoint beforehand. */
 export interface StructureOptions {
-  /** A name such as "RepVGG-A0", with any number of classes, or an architecture to the letter. */
+  /** A name such as "RepVGG-A0", which allows any number of classes, or an exact architecture. */
   architecture?: string | Architecture | undefined;
-  /** What its batch normalisations add to the variance. Default: what its project does, 1e-5. */
+  /** Epsilon of the batch normalisations. Default: that of the dialect, 1e-5. */
   eps?: number | undefined;
 }
 
 /**
- * Infers the network of a checkpoint, and checks that the checkpoint holds its tensors: all of them, nothing else,
- * each of its shape. Errors are those of `networkFromCheckpoint`.
+ * Infers the network of a checkpoint, and checks that the checkpoint has exactly its tensors, with the right shapes. Errors
+ * are those of `networkFromCheckpoint`.
  */
 export function checkpointStructure(file: Checkpoint, options: StructureOptions = {}): Structure {
   const {architecture: expected, eps} = options;
@@ -68,7 +68,7 @@ export function checkpointStructure(file: Checkpoint, options: StructureOptions 
   const inferred = inferArchitecture(checkpoint, {dialect, stages}, forms, linear);
   const architecture = settleArchitecture(checkpoint, inferred, expected);
   const shapes = blockShapes(architecture);
-  // Behind a fused convolution it can be fused too, and then is in all of these.
+  // After a fused convolution this batch normalisation is optional: either all fused blocks have it, or it was fused too.
   const fusedKeepSum = named.some(({sum}, i) => sum && forms[i] === 'deploy' && tensors.has(sum.gamma));
   const blocks = named.map((names, index): StoredBlock => {
     const ownForm = forms[index]!;
@@ -91,8 +91,8 @@ export function checkpointStructure(file: Checkpoint, options: StructureOptions 
 }
 
 /**
- * Each block has a form of its own: a network may be fused in part. Where all blocks have branches, they are what was
- * trained, and a fused kernel beside them is what they once were.
+ * The form of each block, since a network may be partly fused. If all blocks have branches, these are the trained weights,
+ * and fused kernels beside them may be out of date.
  */
 function storedForms({tensors}: NamedTensors, blocks: readonly BlockNames[]): Form[] {
   const hasBranches = blocks.every(({dense}) => tensors.has(dense.weight));
@@ -103,7 +103,7 @@ function storedForms({tensors}: NamedTensors, blocks: readonly BlockNames[]): Fo
   );
 }
 
-/** What PyTorch's quantisation puts beside weights to learn or imitate rounding. */
+/** Modules that PyTorch inserts for quantisation-aware training and calibration. */
 const observed = /fake_quant|activation_post_process/;
 
 const floatingPoint: readonly DType[] = ['f64', 'f32', 'f16', 'bf16'];
@@ -134,7 +134,7 @@ function checkTensors(checkpoint: NamedTensors, structure: Structure): void {
   }
 }
 
-/** Lists the tensors that a network has, in the order in which they are read. */
+/** Lists the names and shapes of a network's tensors. */
 function* tensorShapes({
   tensors,
   architecture,
@@ -179,13 +179,13 @@ function* tensorShapes({
   }
 }
 
-/** Dimensions of 1 do not count: some projects store squeeze-and-excite as linear layers, or statistics as (1, C, 1, 1). */
+/** Dimensions of 1 are ignored: some projects store squeeze-and-excite as linear layers, or statistics as (1, C, 1, 1). */
 function sameShape(a: readonly number[], b: readonly number[]): boolean {
   const signature = (shape: readonly number[]): string => shape.filter(size => size !== 1).join();
   return signature(a) === signature(b) && !a.includes(0);
 }
 
-/** Of such a block, no one convolution is the sum: a gate depends on what comes in. */
+/** A gate before the batch normalisation depends on the input, so the branches cannot be fused into one convolution. */
 function gatedSum(
   {path, tensors}: NamedTensors,
   {name}: Dialect,

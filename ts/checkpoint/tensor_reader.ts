@@ -15,7 +15,7 @@ export interface Kernels {
   pointwise: TensorInfo;
 }
 
-/** Reads tensors and refuses values that no network can have. */
+/** Reads tensors and refuses values that no trained network has. */
 export class TensorReader {
   readonly #path: string;
   readonly #tensors: Structure['tensors'];
@@ -85,17 +85,17 @@ export class TensorReader {
     return {tensor: {...tensor, locate: undefined, read: async () => values}, isZero: isZero(values)};
   }
 
-  /** A branch without its kernel. */
+  /** Reads a branch except for its kernel. */
   async norms(names: BlockNames['dense'], channels: number): Promise<BranchNorms['dense']> {
     return {bias: await this.bias(names), batchNorm: await this.batchNorm(names.batchNorm, channels)};
   }
 
-  /** Of a convolution, which need not have one. */
+  /** The bias of a convolution, if it has one. */
   async bias({bias}: LayerNames): Promise<Floats | null> {
     return this.#tensors.has(bias) ? this.values(bias) : null;
   }
 
-  /** Where there is none, one that changes nothing. */
+  /** Reads a batch normalisation; the identity if the block has none. */
   async batchNorm(names: BatchNormNames | null, channels: number): Promise<BatchNorm> {
     if (!names) return unitBatchNorm(channels);
     const eps = this.#eps!;
@@ -128,7 +128,7 @@ export class TensorReader {
     });
   }
 
-  /** What torch.serialization.skip_data leaves of a network, and a download of which parts never came. */
+  /** Zeros are what torch.serialization.skip_data writes, and what a sparse, incomplete download contains. */
   #unwritten(name: string): RepVGGError {
     const received = 'only zeros, as where they were never written, so save or download the file again';
     return this.#badValue(name, 'numbers of a trained network', received);
@@ -146,7 +146,7 @@ function isZero(values: Floats): boolean {
   return values.every(value => value === 0);
 }
 
-/** By the addon in a tenth of the time, where it has been loaded. */
+/** Uses the addon if it is loaded, which is ten times as fast. */
 function allFinite(values: Floats): boolean {
   const addon = loadedAddon();
   if (addon && values instanceof Float32Array) return addon.allFinite(values);

@@ -22,14 +22,14 @@ const storageTypes: ReadonlyMap<string, DType> = new Map([
   ['torch.storage.UntypedStorage', 'u8'],
 ]);
 
-/** dtypes occur as plain values, as in a training checkpoint's settings. */
+/** dtypes occur as values, for example in the settings of training checkpoints. */
 const dtypeNames =
   'float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128'.split(' ');
 
 /**
- * Every name that the pickle of a checkpoint may call: of what `torch.load(weights_only=True)` allows
- * (torch/_weights_only_unpickler.py), the part that dense tensors, optimizers and schedulers need; numpy's arrays; and
- * harmless values of Python's library.
+ * The allow-list of names that a checkpoint's pickle may call: the subset of `torch.load(weights_only=True)`
+ * (torch/_weights_only_unpickler.py) that dense tensors, optimizers and schedulers need; numpy arrays; and harmless types of
+ * the standard library.
  */
 const globals: ReadonlyMap<string, PickleGlobal> = new Map(
   [
@@ -39,7 +39,7 @@ const globals: ReadonlyMap<string, PickleGlobal> = new Map(
     new PickleGlobal('torch.device', () => null),
     new PickleGlobal('torch._utils._rebuild_tensor', rebuildTensor),
     new PickleGlobal('torch._utils._rebuild_tensor_v2', rebuildTensor),
-    // Of TPUs and other devices whose tensors are no storages: the same on the CPU, or in numpy; then its type and device.
+    // Tensors of TPUs and other devices without storages, as CPU tensors or numpy arrays, followed by dtype and device.
     new PickleGlobal('torch._utils._rebuild_device_tensor_from_cpu_tensor', ([tensor]) => tensor),
     new PickleGlobal('torch._utils._rebuild_device_tensor_from_numpy', ([array]) => array),
     new PickleGlobal('torch._utils._rebuild_xla_tensor', ([array]) => array),
@@ -48,7 +48,7 @@ const globals: ReadonlyMap<string, PickleGlobal> = new Map(
     new PickleGlobal('torch._tensor._rebuild_from_type_v2', rebuildFromType),
     new PickleGlobal('torch._utils._rebuild_wrapper_subclass', refuseSubclass),
     new PickleGlobal('torch.serialization._get_layout', () => null),
-    // torch.save(torch.compile(model)): the model, and how to compile it.
+    // torch.save(torch.compile(model)): the model and the compiler's settings.
     new PickleGlobal('torch._dynamo.eval_frame.OptimizedModule', ([module]) => module),
     new PickleGlobal('torch._dynamo.eval_frame.OptimizeContext', () => null),
     ...[...storageTypes.keys(), ...dtypeNames.map(name => `torch.${name}`)].map(
@@ -60,7 +60,7 @@ const globals: ReadonlyMap<string, PickleGlobal> = new Map(
   ].map(global => [global.name, global]),
 );
 
-/** What `torch.save` writes of tensors that are no plain arrays of numbers known here, and what to do about them. */
+/** Names that stand for tensors of unsupported kinds, and what to do about them. */
 const unsupported: readonly [names: RegExp, problem: string][] = [
   [
     /^torch\.(_utils\._rebuild_qtensor|QU?Int\w+Storage|qu?int\w+|per_(tensor|channel)_\w+)$/,
@@ -105,9 +105,9 @@ export interface StorageId {
 }
 
 /**
- * The rules for the pickle of a checkpoint.
+ * Options for the pickles of a checkpoint.
  *
- * @param persistentLoad resolves what a persistent id refers to: in PyTorch's containers, a storage. Default: there is none
+ * @param persistentLoad resolves a persistent id, in PyTorch's containers to a storage. Default: refuses all
  */
 export function pickleRules(
   file: CheckpointFile,
@@ -124,14 +124,14 @@ export function pickleRules(
   };
 }
 
-/** The rules for pickles of PyTorch files; `makeStorage` is asked once for each storage of the container. */
+/** Options for the pickles of PyTorch files; `makeStorage` is called once for each storage of the container. */
 export function torchPickle(file: CheckpointFile, makeStorage: (id: StorageId) => Storage): PickleOptions {
   const storages = new Map<string, Storage>();
   const malformed = (): RepVGGError =>
     file.fail('ERR_CHECKPOINT_CORRUPT', 'its pickle has a malformed reference to a storage');
 
-  // ('storage', type, key, location, length), and in the legacy container where this is a part of another storage;
-  // there also ('module', class, file, source), since it keeps the source code of pickled modules.
+  // ('storage', type, key, location, length), in the legacy container followed by null or the part that is meant;
+  // there also ('module', class, file, source), which carries the source code of a pickled module.
   function persistentLoad(id: unknown): unknown {
     const [kind, type, key, , length, part = null] = Array.isArray(id) ? id : [];
     if (kind === 'module' && type instanceof PythonName) return type;
@@ -149,19 +149,19 @@ export function torchPickle(file: CheckpointFile, makeStorage: (id: StorageId) =
   return pickleRules(file, persistentLoad);
 }
 
-/** The elements of a storage of this Python type, or undefined where it is none. */
+/** The element type of a Python storage class, or undefined for any other value. */
 export function storageType(type: unknown): DType | undefined {
   return type instanceof PythonName ? storageTypes.get(type.name) : undefined;
 }
 
-/** Keys are short numbers in text. Longer ones would let a small pickle build long strings over and over. */
+/** Keys are short decimal numbers. With long ones, a small pickle could build long strings over and over. */
 export function isKey(value: unknown): value is string {
   return typeof value === 'string' && value.length <= 64;
 }
 
 /**
- * `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, backward_hooks, metadata)`; the first version had four,
- * and the last is seldom there: it says of views that they are the negative of what is stored.
+ * `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, backward_hooks, metadata)`; the first version had only
+ * four arguments. The optional metadata marks views that are the negative of what is stored.
  */
 function rebuildTensor(args: readonly unknown[], context: PickleContext): TensorView {
   const [storage, offset, shape, stride, , , metadata] = args;
@@ -176,12 +176,12 @@ function rebuildTensor(args: readonly unknown[], context: PickleContext): Tensor
   return new TensorView(storage, offset, shape, stride);
 }
 
-/** `_rebuild_from_type_v2(function, type, args, state)`: a tensor that has attributes. */
+/** `_rebuild_from_type_v2(function, type, args, state)`: a tensor with attributes. */
 function rebuildFromType([callee, , args]: readonly unknown[], context: PickleContext): unknown {
   return context.call(callee, args);
 }
 
-/** `_rebuild_wrapper_subclass(class, dtype, size, ...)`: a tensor whose numbers are in what its class makes of others. */
+/** `_rebuild_wrapper_subclass(class, dtype, size, ...)`: a tensor whose class computes its values from other tensors. */
 function refuseSubclass([type]: readonly unknown[], context: PickleContext): never {
   const name = type instanceof PythonName ? printable(type.name) : 'of another library';
   const advice = 'so save the network as it was before they were made, where they are quantised before that';

@@ -6,10 +6,10 @@ import {NumberKey, PythonObject} from './python_objects.ts';
 import {addTensor, TensorView} from './storage.ts';
 
 /**
- * Where training scripts keep the state dict, best first. Averaged weights come before those they average, since those
- * are what published accuracies belong to; the order is that of timm's load_state_dict. `ema` is that of the official
- * main.py and of YOLO. mmengine, with which mmpretrain trains, swaps the two before it saves them (hooks/ema_hook.py): its
- * average is `state_dict`. `model_state_dict` is that of PyTorch's tutorials.
+ * The keys of state dicts in training checkpoints, in order of preference. Averaged weights come before the weights that they
+ * average, since published accuracies are theirs; the order is that of timm's load_state_dict. `ema` is used by the official
+ * main.py and by YOLO. mmengine, with which mmpretrain trains, swaps the two before saving (hooks/ema_hook.py), so that its
+ * average is `state_dict`. `model_state_dict` is from PyTorch's tutorials.
  */
 const wrappers = [
   'state_dict_ema',
@@ -21,32 +21,32 @@ const wrappers = [
   'model_state_dict',
 ];
 
-/** A training checkpoint has some ten entries, among which a state dict of whatever name is looked for. */
+/** In a dict of more entries no state dict is searched under other keys; a training checkpoint has some ten. */
 const maxCompany = 256;
 
-/** Of five blocks, fused and without a classifier. A dict of fewer is of something else: losses, scores. */
+/** Five fused blocks without a classifier. A dict of fewer tensors is something else: losses, metrics. */
 const leastTensors = 10;
 
-/** How often an average was taken, beside its weights: torch.optim.swa_utils.AveragedModel's, and mmengine's. */
+/** Update counters beside averaged weights, of torch.optim.swa_utils.AveragedModel and mmengine. */
 const counters = ['n_averaged', 'steps'];
 
-/** What torch.compile, FSDP and activation checkpointing call a module within them, which any module may be. */
+/** The names by which torch.compile, FSDP and activation checkpointing wrap a module, at any depth. */
 const wrapperModules = /(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\./g;
-/** What DataParallel and DistributedDataParallel put before every name. */
+/** The prefix that DataParallel and DistributedDataParallel add to every name. */
 const prefixes = /^(?:module\.)+/;
 
 /**
- * Finds the state dict in what a checkpoint's pickle holds: a dict of tensors or of arrays, or the parameters and buffers
- * of a whole module. Entries that are not tensors are left out.
+ * Finds the state dict in an unpickled checkpoint: a dict of tensors or numpy arrays, or the parameters and buffers of a
+ * pickled module. Entries that are not tensors are left out.
  *
- * @throws {RepVGGError} ERR_CHECKPOINT_FORMAT when there is none, ERR_CHECKPOINT_CORRUPT when two tensors have one name
+ * @throws {RepVGGError} ERR_CHECKPOINT_FORMAT if there is none, ERR_CHECKPOINT_CORRUPT if two tensors have the same name
  */
 export function unwrapStateDict(root: unknown, file: CheckpointFile): StateDict {
   const {entries, eps} = findStateDict(root, file);
   return {tensors: nameTensors(entries, file), eps};
 }
 
-/** @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT when two tensors have one name once their prefixes are removed */
+/** @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT if two names are equal once their prefixes are removed */
 export function nameTensors(entries: Iterable<TensorEntry>, file: CheckpointFile): Map<string, TensorInfo> {
   const tensors = new Map<string, TensorInfo>();
   for (const [key, value] of entries) {
@@ -58,7 +58,7 @@ export function nameTensors(entries: Iterable<TensorEntry>, file: CheckpointFile
   return tensors;
 }
 
-/** The name of a tensor without those of what PyTorch puts around modules. */
+/** A tensor's name without the names of PyTorch's wrapper modules. */
 export function plainName(name: string): string {
   return name.replace(wrapperModules, '').replace(prefixes, '');
 }
@@ -111,7 +111,7 @@ function findStateDict(whole: unknown, file: CheckpointFile): Found {
   );
 }
 
-/** What is in dicts of one entry alone, as torch.distributed.checkpoint makes them of an application's state. */
+/** Unwraps nested dicts of a single entry, which torch.distributed.checkpoint creates from an application's state. */
 function innermost(whole: unknown): unknown {
   let root = whole;
   for (let depth = 0; depth < 4 && root instanceof Map && root.size === 1; depth++) {
@@ -131,13 +131,13 @@ function tensorEntries(entries: ReadonlyMap<unknown, unknown> = new Map()): Tens
   return tensors;
 }
 
-/** Paddle saves a tensor of its own as the pair of its name and its numbers. */
+/** Paddle saves a tensor as a pair of its name and an array. */
 function tensorOf(entry: unknown): TensorView | NumpyArray | undefined {
   const value = Array.isArray(entry) && entry.length === 2 ? entry[1] : entry;
   return value instanceof TensorView || value instanceof NumpyArray ? value : undefined;
 }
 
-/** A dict, or an object of an unknown class of dicts, such as EasyDict. */
+/** A dict, or an object of an unknown dict class, such as EasyDict. */
 function dictOf(value: unknown): ReadonlyMap<unknown, unknown> | undefined {
   if (value instanceof PythonObject) return value.entries;
   return value instanceof Map ? value : undefined;

@@ -8,8 +8,8 @@ import {ZipWriter} from './zip_writer.ts';
 
 /**
  * Writes a state dict as `torch.save` does: the zip container, version 3, with a pickle of an OrderedDict from names to
- * tensors, each with a storage of its own. `torch.load(weights_only=True)` reads it, and `mmap=True` too. Tensors are
- * asked for one by one, so memory stays near the largest. The file replaces another as `replaceFile` does.
+ * tensors, each with a storage of its own. `torch.load` reads it, also with `weights_only=True` and `mmap=True`. Tensors are
+ * requested one at a time, so memory stays near the size of the largest. An existing file is replaced as by `replaceFile`.
  *
  * @throws {RepVGGError} ERR_INVALID_ARGUMENT for a repeated name or values that do not fit the shape, ERR_FILE_WRITE, or
  *   whatever `values` throws; the reason of `signal` once it is aborted
@@ -39,7 +39,7 @@ async function writeZip(
   await zip.end();
 }
 
-/** Protocol 2, as `torch.save` uses, without a memo: each tensor names what it needs again. */
+/** Protocol 2, as `torch.save` uses, but without a memo: every tensor repeats the names that it needs. */
 function pickleStateDict(tensors: readonly TensorToWrite[]): Buffer {
   const emptyOrderedDict = [global('collections', 'OrderedDict'), bytes(op.EMPTY_TUPLE), bytes(op.REDUCE)];
   const items = tensors.flatMap(({name, shape}, key) => {
@@ -94,7 +94,7 @@ function text(value: string): Buffer {
   return Buffer.concat([head, utf8]);
 }
 
-/** Sizes of files below 4 GiB fit in int32. */
+/** Element counts of files below 4 GiB fit in int32. */
 function integer(value: number): Buffer {
   const bytes = Buffer.alloc(5, op.BININT);
   bytes.writeInt32LE(value, 1);

@@ -4,12 +4,12 @@ import {append, replaceFile} from '../replace_file.ts';
 import {countElements} from './shape.ts';
 import {checkNames, type TensorToWrite, tensorBytes} from './state_dict.ts';
 
-/** Data begins at a multiple of this, so that readers can map it into memory. */
+/** Data is aligned so that readers can map it into memory. */
 const alignment = 8;
 
 /**
- * Writes a state dict as safetensors, with the metadata that timm and transformers ask for. Tensors are asked for one by
- * one, so memory stays near the largest. The file replaces another as `replaceFile` does.
+ * Writes a state dict as safetensors, with the metadata that timm and transformers require. Tensors are requested one at a
+ * time, so memory stays near the size of the largest. An existing file is replaced as by `replaceFile`.
  *
  * @throws {RepVGGError} ERR_INVALID_ARGUMENT for a repeated name or values that do not fit the shape, ERR_FILE_WRITE, or
  *   whatever `values` throws; the reason of `signal` once it is aborted
@@ -32,7 +32,7 @@ export async function writeSafetensors(
   await replaceFile(path, write, signal);
 }
 
-/** The header's length, and the JSON object that says where each tensor is, padded with spaces. */
+/** The header's length, and the JSON object with the offsets of the tensors, padded with spaces. */
 function header(tensors: readonly TensorToWrite[]): Buffer {
   let end = 0;
   const entries = tensors.map(({name, shape}) => {
@@ -40,7 +40,7 @@ function header(tensors: readonly TensorToWrite[]): Buffer {
     end += 4 * countElements(shape);
     return [name, {dtype: 'F32', shape, data_offsets: [begin, end]}] as const;
   });
-  // Not one object of all names, since `__proto__` and numbers are no ordinary keys of it.
+  // Not built as an object, since a name may be `__proto__`, and integer keys would be reordered.
   const members = [['__metadata__', {format: 'pt'}] as const, ...entries].map(
     ([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`,
   );

@@ -5,18 +5,18 @@ import {RepVGGError} from '../errors.ts';
 import {checksum} from './checksum.ts';
 import {type ByteSource, type CheckpointFile, type FileRange, printable} from './file.ts';
 
-/** A training checkpoint with optimizer and averages of the largest RepVGG has some 3000. */
+/** The largest RepVGG with optimizer state and averages has some 3,000 entries. */
 const maxEntries = 10_000;
-/** Of an entry's name, extra fields and comment in the directory: names are "archive/data/123", and ZIP64 takes 28 bytes. */
+/** Bytes of an entry's name, extra fields and comment: names are like "archive/data/123", and ZIP64 takes 28 bytes. */
 const maxEntryBytes = 2048;
 /** Bytes of a local file header before the name, by the ZIP specification (APPNOTE 4.3.7). */
 const localHeaderBytes = 30;
 const stored = 0;
 const deflated = 8;
-/** Weights deflate to nine tenths. An entry that grows a hundredfold, and to more than this, is a bomb. */
+/** Weights deflate to about 90%. An entry that inflates a hundredfold, to more than this, is a zip bomb. */
 const bombBytes = 2 ** 20;
 const bombFactor = 100;
-/** Nothing deflates to less than this part of it: 258 bytes of a match take two bits at least. */
+/** The highest compression ratio of deflate: a match of 258 bytes takes at least two bits. */
 const mostDeflated = 1032;
 
 const inflate = promisify(inflateRaw);
@@ -25,9 +25,9 @@ const inflate = promisify(inflateRaw);
 export class ZipArchive {
   readonly #file: CheckpointFile;
   readonly #zip: ZipFile;
-  /** Entries by name, each with the byte that its data may not pass: where the next entry begins. */
+  /** Entries by name, each with the position of the next entry, where its data must end. */
   readonly #entries: ReadonlyMap<string, {entry: Entry; end: number}>;
-  /** Where the data of entries begin, of those that have been asked for. */
+  /** Data positions of the entries requested so far. */
   readonly #starts = new Map<Entry, Promise<number>>();
 
   private constructor(
@@ -90,7 +90,7 @@ export class ZipArchive {
     return bytes;
   }
 
-  /** An entry's bytes. */
+  /** The uncompressed bytes of an entry. */
   source(name: string): ByteSource {
     return {
       readInto: (target, offset) => this.readInto(name, target, offset),
@@ -99,7 +99,7 @@ export class ZipArchive {
   }
 
   /**
-   * Fills `target` from an offset within an entry on. The entry's checksum is verified when all of it is read.
+   * Fills `target` with the bytes from an offset within an entry on. The checksum is verified if the whole entry is read.
    *
    * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_TRUNCATED or ERR_FILE_READ
    */
@@ -116,7 +116,7 @@ export class ZipArchive {
     target.set(bytes.subarray(offset, offset + target.length));
   }
 
-  /** Whether an entry is not compressed, so that its parts can be read each for itself. */
+  /** Whether an entry is uncompressed, so that parts of it can be read. */
   isStored(name: string): boolean {
     return this.#get(name).entry.compressionMethod === stored;
   }
@@ -146,7 +146,7 @@ export class ZipArchive {
   }
 
   async #findData(entry: Entry, end: number): Promise<number> {
-    // The central directory does not say how long the local header is: PyTorch pads it to align the data.
+    // The central directory does not state the length of the local header, which PyTorch pads to align the data.
     const {fileDataStart} = await this.#zip
       .readLocalFileHeaderPromise(entry, {minimal: true})
       .catch((error: unknown) => Promise.reject(zipError(error, this.#file)));
@@ -173,7 +173,7 @@ export class ZipArchive {
   }
 }
 
-/** Lets yauzl read through the bounds checks of CheckpointFile: an offset beyond the file is an error, not a crash. */
+/** Lets yauzl read from a CheckpointFile, and reports offsets beyond the end of the file. */
 class FileReader extends RandomAccessReader {
   readonly #file: CheckpointFile;
   constructor(file: CheckpointFile) {
@@ -225,12 +225,12 @@ function checkEntry(entry: Entry, file: CheckpointFile): void {
   }
 }
 
-/** What torch.serialization.set_crc32_options(False) has written has none. */
+/** torch.serialization.set_crc32_options(False) writes zeros instead of checksums. */
 function hasChecksum({crc32}: Entry): boolean {
   return crc32 !== 0;
 }
 
-/** Orders entries by name, and refuses two of one name or at one place. */
+/** Indexes entries by name, and refuses duplicate names and overlapping entries. */
 function index(entries: Entry[], file: CheckpointFile): Map<string, {entry: Entry; end: number}> {
   const byName = new Map<string, {entry: Entry; end: number}>();
   entries.sort((a, b) => a.relativeOffsetOfLocalHeader - b.relativeOffsetOfLocalHeader);
@@ -255,7 +255,7 @@ function overlap(entry: Entry, file: CheckpointFile): RepVGGError {
   );
 }
 
-/** yauzl's errors have no codes. Only one means that the file is cut: the directory is at the end of a zip. */
+/** yauzl's errors have no codes. A missing end record means a truncated file, since the directory is at the end of a zip. */
 function zipError(error: unknown, file: CheckpointFile): RepVGGError {
   if (error instanceof RepVGGError) return error;
   const {message} = error as Error;

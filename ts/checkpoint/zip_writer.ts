@@ -2,20 +2,20 @@ import type {FileHandle} from 'node:fs/promises';
 import {append} from '../replace_file.ts';
 import {checksum} from './checksum.ts';
 
-/** PyTorch aligns tensors so that torch.load(mmap=True) can use them in place (`.storage_alignment` of new files). */
+/** PyTorch aligns tensors so that torch.load(mmap=True) can use them in place (`.storage_alignment` in newer files). */
 const alignment = 64;
-/** The id of PyTorch's padding in a local header's extra fields. */
+/** The id of PyTorch's padding among the extra fields of a local header. */
 const paddingId = 0x4246;
-/** 1980-01-01, the first date there is, so that equal weights make equal files. */
+/** 1980-01-01, the earliest date, so that equal weights result in equal files. */
 const dosDate = 0x0021;
 const utf8Names = 0x0800;
 const version = 20;
-/** Sizes and offsets beyond need ZIP64, and no RepVGG comes near. */
+/** Larger sizes and offsets would need ZIP64, which no RepVGG does. */
 const maxBytes = 2 ** 32 - 2;
 
 /**
- * Writes a zip of stored entries, each with its data aligned and its checksum in front, by APPNOTE 6.3. (yazl cannot
- * align: its local headers have no extra fields.)
+ * Writes a zip of uncompressed entries with aligned data and checksums in the local headers, by APPNOTE 6.3. (yazl cannot
+ * align data: its local headers have no extra fields.)
  */
 export class ZipWriter {
   readonly #file: FileHandle;
