@@ -25,9 +25,9 @@ async function openPython(
 
 test.serial('what is no Python with PyTorch says why', async t => {
   for (const [script, why] of [
-    [null, /python does not start \(.*ENOENT\); REPVGG_PYTHON names another Python\.$/],
+    [null, /python does not start \(.*ENOENT\); set REPVGG_PYTHON to use another Python\.$/],
     ['echo Usage: sh', /python has no PyTorch \(it said "Usage: sh"\);/],
-    ['echo null', /python has no PyTorch \(it says no version\);/],
+    ['echo null', /python has no PyTorch \(it reported no version\);/],
     ['exit 1', /python has no PyTorch \(the process ended\);/],
   ] as const) {
     t.regex(String(await openPython(t, script)), why);

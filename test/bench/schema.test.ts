@@ -62,10 +62,10 @@ test('results that are damaged are one sentence that says where', async t => {
   await writeFile(path, JSON.stringify(report));
   await t.throwsAsync(readReport(path), {
     code: 'ERR_INVALID_ARGUMENT',
-    message: /something else at \/results\/2\/imagesPerSecond;/,
+    message: /something else at \/results\/2\/imagesPerSecond \(schema: /,
   });
   const {code, stdout, stderr} = await repvgg(['bench', '--compare', path, path]);
   t.is(code, 2);
   t.is(stdout, '');
-  t.regex(stderr, /^repvgg: Expected the results .*\n$/);
+  t.regex(stderr, /^repvgg: Expected the output of .*\n$/);
 });

@@ -51,16 +51,16 @@ test('a pipeline is held against the slower of decoding and its own engine', t =
   ];
   const pipeline = result(90, {stage: 'pipeline'});
   t.deepEqual(shares(...others, decode, result(100), pipeline), [
-    'RepVGG-A0 pipeline: 0.90 of its slower stage, engine',
+    'RepVGG-A0 pipeline: 0.90 of the rate of its slower stage, engine',
   ]);
   t.deepEqual(shares(decode, result(800), result(200, {stage: 'pipeline'})), [
-    'RepVGG-A0 pipeline: 0.50 of its slower stage, decode',
+    'RepVGG-A0 pipeline: 0.50 of the rate of its slower stage, decode',
   ]);
   const preprocess = result(4000, {stage: 'preprocess', model: null, batch: 1, precision: 'uint8'});
   const gpu = {device: 'cuda:0', precision: 'fp16'} as const;
   // Two cores decode 400 images a second and resize 4000: 5.5 ms of a core for each.
   t.deepEqual(shares(decode, preprocess, result(9000, gpu), result(380, {...gpu, stage: 'pipeline'})), [
-    'RepVGG-A0 pipeline: 0.95 of its slower stage, decode; 49.5 cores make images ready as fast as the engine takes them, 182 a second each',
+    'RepVGG-A0 pipeline: 0.95 of the rate of its slower stage, decode; 49.5 cores, at 182 images/s each, prepare images as fast as the engine runs',
   ]);
   t.deepEqual(shares(...others, decode, pipeline), [], 'no engine of the same batch and precision');
   t.deepEqual(shares(result(100), pipeline), [], 'no decoding');

@@ -25,17 +25,17 @@ export interface Selection {
   device: DeviceName | DeviceList;
   precision: Precision;
   threads: number;
-  /** Whom to measure beside us. */
+  /** Other runtimes to measure in the same rounds. */
   peers: readonly PeerName[];
 }
 
-/** A selection of what there is on this machine. */
+/** A selection with names resolved on this machine. */
 export interface Plan extends Omit<Selection, 'models' | 'device' | 'precision'> {
   architectures: readonly Architecture[];
   placement: Placement;
 }
 
-/** One case of the run: what is timed. */
+/** One thing to time. */
 export interface Case extends Pick<BenchResult, 'stage' | 'batch' | 'threads'> {
   /** null for decode and preprocess. */
   network: NetworkCase | null;
@@ -43,7 +43,7 @@ export interface Case extends Pick<BenchResult, 'stage' | 'batch' | 'threads'> {
 }
 
 /**
- * Looks up what is named, before anything is measured.
+ * Resolves the names of a selection, before anything is measured.
  *
  * @throws {RepVGGError} ERR_INVALID_ARGUMENT for an unknown model or peer, ERR_DEVICE_UNAVAILABLE
  */
@@ -53,7 +53,7 @@ export function planBench({models, device, precision, ...rest}: Selection): Plan
   const names = models.includes('all') ? architectureNames : models;
   return {
     ...rest,
-    // One network may be named twice, by a short name and by its own.
+    // A network may be named twice, by its short and its full name.
     architectures: [...new Set(names.map(name => architectureByName(name)))],
     placement: chooseDevice(device, precision),
   };
@@ -67,7 +67,7 @@ export function* listCases({
   placement,
   threads,
 }: Plan): Generator<Case> {
-  // These have the threads that images are prepared on, whatever the network has.
+  // These use the threads that prepare images, independent of those of the network.
   const alone = {batch: 1, network: null, threads: native().cpuInfo().threads};
   const preprocessing = defaultPreprocessing(architectures[0]!);
   if (stages.includes('decode')) yield {...alone, stage: 'decode', open: () => openDecode(preprocessing)};

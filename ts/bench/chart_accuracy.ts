@@ -6,10 +6,10 @@ import type {BenchResult} from './results.ts';
 
 const [height, margins] = [460, {marginTop: 20, marginRight: 60, marginBottom: 42, marginLeft: 40}];
 
-/** For the labels of the slowest. */
+/** Room for the labels of the slowest networks. */
 const roomLeft = 80;
 
-/** The paper's figure 1, with this machine's results in it. */
+/** Figure 1 of the paper with the results of this machine added. */
 export function accuracyChart(results: readonly BenchResult[]): Chart | null {
   const engine = results.filter(({stage, form}) => stage === 'engine' && form === 'deploy');
   const best = new Map<string, BenchResult>();
@@ -60,7 +60,7 @@ export function accuracyChart(results: readonly BenchResult[]): Chart | null {
   const dots = points.map(point => ({
     x: toX.apply(point.rate),
     y: toY.apply(point.top1),
-    text: point.isNamed ? shortName(point.model) : '', // Those of peers are at the height of ours.
+    text: point.isNamed ? shortName(point.model) : '', // A peer's dot is level with ours, which has the label.
     prefer: point.series.startsWith('other') ? ('left' as const) : ('right' as const),
   }));
   const placed = placeLabels(dots, margins.marginLeft);
@@ -68,7 +68,7 @@ export function accuracyChart(results: readonly BenchResult[]): Chart | null {
     title: 'Speed and accuracy',
     caption:
       'ImageNet top-1 as published, against images per second: on a GTX 1080 Ti as in figure 1 of the RepVGG paper ' +
-      '(fp32, batch 128), and as measured here at the batch size that is fastest. The dot of a peer has the height of its network.',
+      '(fp32, batch 128), and as measured here at the fastest batch size. Dots of peers are level with those of the same network.',
     html:
       legend(color) +
       draw({
@@ -97,7 +97,7 @@ export function accuracyChart(results: readonly BenchResult[]): Chart | null {
   };
 }
 
-/** A series with where it ran, as "repvgg fp32, cpu, 1 thread". */
+/** A series and where it ran, such as "repvgg fp32, cpu, 1 thread". */
 function placedSeries(result: BenchResult): string {
   const {device, threads} = result;
   const place = device === 'cpu' ? `cpu, ${threads} ${threads === 1 ? 'thread' : 'threads'}` : device;

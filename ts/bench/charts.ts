@@ -4,7 +4,7 @@ import {type Chart, colours, draw, legend, ourColour, seriesOf, shortName, short
 import type {BenchLayers, BenchReport, BenchResult} from './results.ts';
 import {layersTitle} from './table.ts';
 
-/** Every chart for which there are results. */
+/** Draws every chart for which there are results. */
 export function drawCharts(report: BenchReport): Chart[] {
   const {results} = report;
   return [accuracyChart(results), batchChart(results), stageChart(results), peerChart(results)]
@@ -12,7 +12,7 @@ export function drawCharts(report: BenchReport): Chart[] {
     .concat((report.layers ?? []).map(layerChart));
 }
 
-/** Throughput and latency over the batch size, one panel a network. */
+/** Throughput and latency over the batch size, one panel per network. */
 function batchChart(results: readonly BenchResult[]): Chart | null {
   const engine = results.filter(({stage}) => stage === 'engine');
   if (new Set(engine.map(({batch}) => batch)).size < 2) return null;
@@ -44,12 +44,13 @@ function batchChart(results: readonly BenchResult[]): Chart | null {
     });
   return {
     title: 'Batch size',
-    caption: 'The network alone: images per second with the range over the rounds, and milliseconds a batch.',
+    caption:
+      'The network alone: images per second, with the range over the rounds, and milliseconds per batch.',
     html: legend(colours(engine)) + panel('rate', '↑ images per second') + panel('latency', '↑ ms per batch'),
   };
 }
 
-/** How much of what each stage could do alone the pipeline of all of them uses. */
+/** The throughput of the pipeline as a share of what each stage reaches alone. */
 function stageChart(results: readonly BenchResult[]): Chart | null {
   const own = results.filter(({runner}) => runner === 'repvgg');
   const pipelines = own.filter(({stage}) => stage === 'pipeline');
@@ -72,8 +73,8 @@ function stageChart(results: readonly BenchResult[]): Chart | null {
   return {
     title: 'The pipeline and its stages',
     caption:
-      'From JPEG bytes to labels: how much the pipeline uses of what each stage can do when it runs alone. Stages share the ' +
-      'cores, so they add up to about 100 % where the processor does it all; where a GPU has the engine, the longest bar is what holds it up.',
+      'From JPEG bytes to labels: the throughput of the pipeline as a share of what each stage reaches alone. On a CPU the stages ' +
+      'share the cores, so the bars add up to about 100 %; with the engine on a GPU, the longest bar is the bottleneck.',
     html: draw({
       height: 50 + 100 * pipelines.length,
       marginLeft: 90,
@@ -103,7 +104,7 @@ function stageChart(results: readonly BenchResult[]): Chart | null {
   };
 }
 
-/** How many times as fast as each peer. */
+/** Speed relative to each peer. */
 function peerChart(results: readonly BenchResult[]): Chart | null {
   const rows = results.flatMap(result => {
     if (!result.ratio) return [];
@@ -120,15 +121,15 @@ function peerChart(results: readonly BenchResult[]): Chart | null {
   return {
     title: 'Compared with peers',
     caption:
-      'Images per second of this package over those of each peer, in the same rounds: median and range of the ratios. ' +
-      'Right of the line this package is faster.',
+      'Images per second of this package divided by those of each peer in the same rounds: median and range of the ratios. ' +
+      'To the right of the line, this package is faster.',
     html: draw({
       height: 50 + groups * (30 + 22 * series),
       marginLeft: 170,
       marginRight: 190,
       x: {type: 'log', label: 'repvgg over the peer, images per second →', grid: true, tickFormat: '~g'},
       y: {label: null},
-      // In the order of the results, not of the letters: batch 8 before 32.
+      // In the order of the results, not alphabetical: batch 8 before 32.
       fy: {label: null, domain: [...new Set(rows.map(({group}) => group))]},
       color: colours(results.filter(({ratio}) => ratio)),
       marks: [
@@ -162,7 +163,7 @@ const algorithmColours: Record<string, string> = {
   fused: '#d4a017',
 };
 
-/** Time of each layer beside its roofline. */
+/** The time of each layer and its roofline. */
 function layerChart(network: BenchLayers): Chart {
   const rows = network.layers.map(({name, algorithm, microseconds, leastMicroseconds}, index) => ({
     name: `${index} ${name}`,
@@ -175,8 +176,8 @@ function layerChart(network: BenchLayers): Chart {
   return {
     title: `Layers: ${layersTitle(network)}`,
     caption:
-      'Microseconds for an image. The line in each bar is the least that its algorithm could take on this machine: ' +
-      'its multiplications at the peak, or its weights (on a GPU also its maps) at the copy bandwidth.',
+      'Microseconds per image. The line in each bar is the lower bound for its algorithm on this machine: ' +
+      'its multiplications at peak rate, or its weights (on a GPU also its feature maps) at copy bandwidth.',
     html: `${legend(colour)}${draw({
       height: 50 + 18 * rows.length,
       marginLeft: 110,

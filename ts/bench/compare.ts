@@ -10,7 +10,7 @@ export interface Change {
   after: BenchResult;
   /** after / before of the medians of images per second. */
   factor: number;
-  /** By the ranges over the rounds: where they overlap, nothing is known to have changed. */
+  /** By the ranges over the rounds: if they overlap, the difference may be noise. */
   verdict: 'faster' | 'slower' | 'within noise';
 }
 
@@ -19,34 +19,34 @@ export interface Comparison {
   /** Cases that only one of the runs has. */
   onlyBefore: string[];
   onlyAfter: string[];
-  /** after / before of the fp32 peaks: far from 1, the machine itself was faster or slower. */
+  /** after / before of the fp32 peaks: if far from 1, the machine itself was faster or slower. */
   peakFactor: number;
-  /** What the files are of, where that is not the same machine or version; else null. */
+  /** Machine and version of both files if they differ, else null. */
   origins: {before: string; after: string} | null;
 }
 
-/** What is compared by a check: it depends less on the state of the machine than images per second do. */
+/** Quantities that a check compares. They depend less on the state of the machine than images per second do. */
 export type Quantity =
   | 'instructions per image'
   | 'fraction of peak by processor time'
   | 'ratio to the peer'
   | 'fraction of peak';
 
-/** What a check found of one case. */
+/** The check of one case. */
 export interface Checked {
   key: string;
   quantity: Quantity;
   before: number;
-  /** null where it was not measured again, which no check passes. */
+  /** null if the case was not measured again, which fails the check. */
   after: number | null;
-  /** The largest loss that may be noise; of instructions, the largest gain. */
+  /** The largest relative loss that passes; for instructions, the largest increase. */
   allowedLoss: number;
   passed: boolean;
 }
 
-/** What a run does besides, and threads that wait for each other, is less. */
+/** More than the variation caused by other work of the process and by threads that wait for each other. */
 const mostMoreInstructions = 0.02;
-/** Of what has no spread that says more. */
+/** The allowed loss of a quantity whose spread is not larger. */
 const leastAllowedLoss = 0.1;
 const mostAllowedLoss = 0.5;
 
@@ -65,17 +65,20 @@ export async function readReport(path: string): Promise<BenchReport> {
   } catch (cause) {
     throw fileError(`read results ${path}`, cause);
   }
-  const expected = `Expected the results of "repvgg bench --json" in ${path} but received`;
+  const expected = `Expected the output of "repvgg bench --json" in ${path} but received`;
   let report: unknown;
   try {
     report = JSON.parse(text);
   } catch (cause) {
-    throw new RepVGGError('ERR_INVALID_ARGUMENT', `${expected} no JSON.`, {cause});
+    throw new RepVGGError('ERR_INVALID_ARGUMENT', `${expected} text that is not JSON.`, {cause});
   }
   const at = mismatch(report, JSON.parse(await readFile(schemaUrl, 'utf8')) as Schema);
   if (at === undefined) return report as BenchReport;
-  const where = at === '' ? 'something else' : `something else at ${at}`;
-  throw new RepVGGError('ERR_INVALID_ARGUMENT', `${expected} ${where}; its schema is ${schemaName}.`);
+  const where = at === '' ? '' : ` at ${at}`;
+  throw new RepVGGError(
+    'ERR_INVALID_ARGUMENT',
+    `${expected} something else${where} (schema: ${schemaName}).`,
+  );
 }
 
 export function compareReports(before: BenchReport, after: BenchReport): Comparison {
@@ -98,10 +101,10 @@ export function compareReports(before: BenchReport, after: BenchReport): Compari
 }
 
 /**
- * Compares one quantity of each case, the steadiest that both runs have: the least instructions, which may grow by 2 %; else, of ours,
- * the fraction of the peak by processor time, which may lose 10 %; else a ratio that was taken within each run, to a peer or to the
- * peak, by the clock. Such a loss fails when it exceeds 10 % and the ratio's own spread in either run, and at 50 % however large that
- * is. A case that was not measured again fails.
+ * Compares one quantity of each case, the most stable that both runs have: the minimum of instructions, which may grow by 2 %; else, for
+ * this package, the fraction of peak by processor time, which may fall by 10 %; else a ratio measured by the clock within each run, to a
+ * peer or to the peak. That may fall by 10 % or by its spread in either run, whichever is larger, but never by more than 50 %. A case
+ * that was not measured again fails.
  */
 export function checkReports(before: BenchReport, after: BenchReport): Checked[] {
   const own = byKey(after);
@@ -130,9 +133,7 @@ export function checkReports(before: BenchReport, after: BenchReport): Checked[]
   });
 }
 
-/**
- * Of two checks of the same results, in each case the better one: noise comes and goes, a slower program is slower each time.
- */
+/** The better of two checks of each case: noise comes and goes, but a slower program is slower every time. */
 export function betterOf(first: readonly Checked[], second: readonly Checked[]): Checked[] {
   const again = new Map(second.map(one => [one.key, one]));
   return first.map(one => {
@@ -145,17 +146,17 @@ function originOf({version, machine: {cpu, usableCores, gpus}}: BenchReport): st
   return [`repvgg ${version} on ${cpu}, ${usableCores} cores`, ...gpus].join(', ');
 }
 
-/** Whether a check has something to compare in a result that is measured again. */
+/** Whether a result has a quantity that a check can compare. */
 export function isCheckable(result: BenchResult): boolean {
   return Boolean(result.instructionsPerImage ?? result.cpuTimeFraction) || checkedRatio(result) !== null;
 }
 
-/** null of peers without a ratio: their own fractions are no business of ours. */
+/** null for peers without a ratio: their own fractions of peak are not checked. */
 function checkedRatio({runner, ratio, fractionOfPeak}: BenchResult): number | null {
   return ratio ? ratio.median : runner === 'repvgg' ? fractionOfPeak : null;
 }
 
-/** Of the same ratio over the rounds; of files that do not have it, that of images per second. */
+/** The spread of that ratio over the rounds; for files without its range, that of images per second. */
 function checkedSpread({ratio, fractionRange, spread}: BenchResult): number {
   const range = ratio ?? fractionRange;
   return range ? spreadOf(range) : spread;

@@ -4,25 +4,25 @@ import {native} from '../native.ts';
 import type {Contestant} from './measure.ts';
 import {type Range, rangeOf} from './results.ts';
 
-/** Microjoules that a socket or GPU has used so far, and the value at which its counter begins again. */
+/** The energy counter of a socket or GPU, in microjoules, and the value at which it wraps around. */
 export interface EnergyCounter {
   microjoules: number;
   range: number;
 }
 
-/** Begins to count what this process executes, and returns what ends that and says how much it was; or why it cannot. */
+/** Starts counting the instructions of this process. Returns a function that stops and returns the count, or why it cannot count. */
 export type InstructionCounter = () => (() => number) | string;
 
 const countedRuns = 5;
 
-/** In bytes: what is in use on a GPU, by whomever, or the resident memory of this process. */
+/** Bytes in use on a GPU by all processes, or for the CPU the resident memory of this process. */
 export function memoryInUse(device = 'cpu'): number | null {
   return device === 'cpu' ? process.memoryUsage.rss() : native().cudaCounters(gpuIndex(device)).memoryBytes;
 }
 
 /**
- * Of some more runs of one batch. What else the process does is in it, and threads that wait for others: the least of them has least
- * of that. null where nothing is counted.
+ * Instructions per image over a few further runs of one batch. Counts include other work of the process and waiting threads; the minimum
+ * has the least of these. null if instructions cannot be counted.
  */
 export async function instructionsPerImage(
   engine: Contestant,
@@ -33,10 +33,10 @@ export async function instructionsPerImage(
   for (let run = 0; run < countedRuns; run++) {
     const stop = count();
     if (typeof stop === 'string') return null;
-    await engine.sample(0); // One batch.
+    await engine.sample(0); // One batch
     counts.push(stop() / batch);
   }
-  // Some virtual machines have a counter that stays 0.
+  // On some virtual machines the counter stays 0.
   return Math.min(...counts) > 0 ? rangeOf(counts) : null;
 }
 
@@ -44,10 +44,10 @@ export function whyNoInstructions(count: InstructionCounter): string {
   const stop = count();
   if (typeof stop === 'string') return stop;
   stop();
-  return 'the counter of this machine stays 0';
+  return 'the counter stays 0 on this machine';
 }
 
-/** Of one more sample after the rounds, so that peers and references have no part in it. null where nothing is counted. */
+/** Energy per image over one further sample after the rounds, which excludes peers and references. null without a counter. */
 export async function joulesPerImage(
   contestant: Contestant,
   seconds: number,
@@ -64,8 +64,8 @@ export async function joulesPerImage(
 }
 
 /**
- * Reads the energy counters of Linux's powercap (Intel and AMD RAPL), one per socket. Empty where there are none or only
- * root may read them, as in most containers and virtual machines.
+ * Reads the energy counters of Linux's powercap (Intel and AMD RAPL), one per socket. Empty if there are none or only root may read them,
+ * as in most containers and virtual machines.
  */
 export function readEnergy(folder = '/sys/class/powercap'): EnergyCounter[] {
   try {
@@ -81,7 +81,7 @@ export function readEnergy(folder = '/sys/class/powercap'): EnergyCounter[] {
   }
 }
 
-/** The same of GPUs, by NVML. Empty unless all of them say. */
+/** The same for GPUs, from NVML. Empty unless all of them have a counter. */
 function readGpuEnergy(indices: readonly number[]): EnergyCounter[] {
   const counters = indices.flatMap(index => {
     const {millijoules} = native().cudaCounters(index);
@@ -90,7 +90,7 @@ function readGpuEnergy(indices: readonly number[]): EnergyCounter[] {
   return counters.length === indices.length ? counters : [];
 }
 
-/** Joules between two readings, or null without counters. A counter may have begun again once. */
+/** Joules between two readings, or null without counters. Each counter may have wrapped around once. */
 export function joulesBetween(
   before: readonly EnergyCounter[],
   after: readonly EnergyCounter[],
@@ -104,7 +104,7 @@ export function joulesBetween(
   return microjoules / 1e6;
 }
 
-/** Of a device by its name, "cuda:1". */
+/** The index in a device name such as "cuda:1". */
 function gpuIndex(device: string): number {
   return Number(device.slice('cuda:'.length));
 }

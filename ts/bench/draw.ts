@@ -3,17 +3,17 @@ import * as Plot from '@observablehq/plot';
 import {escapeXml} from '../svg.ts';
 import type {BenchResult} from './results.ts';
 
-/** A picture of the results. */
+/** A chart of the report. */
 export interface Chart {
   title: string;
   caption: string;
-  /** An SVG, or a figure of one with a legend: HTML that needs no script and no network. */
+  /** HTML with SVGs, which needs neither scripts nor a network. */
   html: string;
 }
 
 export const width = 860;
 const document = domino.createDocument('');
-/** The series of this package stand out, whoever else there is. */
+/** This package's series, always in the same colour. */
 export const ourColour = '#d1495b';
 const peerColours = ['#2e6f95', '#6a994e', '#8367c7', '#bc6c25', '#577590'];
 
@@ -29,7 +29,7 @@ export interface Colours {
   range: string[];
 }
 
-/** The legend of a chart. Plot's own needs more of a DOM than domino has. */
+/** The legend of a chart. Plot's own needs parts of the DOM that domino lacks. */
 export function legend({domain, range}: Colours): string {
   const entries = domain.map(
     (name, i) =>
@@ -51,5 +51,5 @@ export function colours(results: readonly BenchResult[]): Colours {
 
 export const shortName = (model: string): string => model.replace('RepVGG-', '');
 
-/** 0.2, 30, 4k: without the "200m" of the standard format. */
+/** 0.2, 30, 4k. The standard format would write 0.2 as "200m". */
 export const shortNumber = (value: number): string => (value < 1000 ? `${value}` : `${value / 1000}k`);

@@ -1,13 +1,13 @@
-/** Something to name, in pixels. */
+/** A point to label; coordinates in pixels. */
 export interface Dot {
   x: number;
   y: number;
   text: string;
-  /** Where there is room on either side. */
+  /** Used if there is room on both sides. */
   prefer: 'left' | 'right';
 }
 
-/** Where a label is beside its dot, as marks of text take it. */
+/** The position of a label relative to its dot, as options of a text mark. */
 export interface Side {
   dx: number;
   dy: number;
@@ -22,7 +22,7 @@ const diagonal: Side = {dx: 4, dy: -13, textAnchor: 'start'};
 const corner: Side = {dx: 7, dy: 6, textAnchor: 'start'};
 const below: Side = {dx: 0, dy: 11, textAnchor: 'middle'};
 
-/** All there are: labels whose sides are the same object can be drawn together. */
+/** All positions. Labels with the same position, compared by identity, can be drawn by one mark. */
 export const sides: readonly Side[] = [right, diagonal, above, corner, below, left];
 
 interface Box {
@@ -32,7 +32,7 @@ interface Box {
   y2: number;
 }
 
-/** A side of each dot where its label begins at `least` or behind it and covers no dot and no earlier label; else the preferred one. */
+/** Chooses for each dot a side where its label starts at x >= `least` and covers no dot and no earlier label, or else the preferred side. */
 export function placeLabels(dots: readonly Dot[], least: number): Side[] {
   const taken: Box[] = dots.map(({x, y}) => ({
     x1: x - radius,

@@ -4,13 +4,13 @@ import {type LayerStatistics, layerTable} from '../statistics.ts';
 import {type BenchLayer, type BenchLayers, type BenchLimits, usesMultiplyAdds} from './results.ts';
 import type {NetworkCase} from './stages.ts';
 
-/** A network's own account of how it runs, kept until the limits of the whole run are known. */
+/** A description of how a network runs, kept until the limits of the whole run are known. */
 export interface DescribedNetwork {
   network: NetworkCase;
   description: NetworkDescription;
 }
 
-/** The time of each layer beside the least that its algorithm could take on this machine. */
+/** The time of each layer and the lower bound for its algorithm on this machine. */
 export function layersOf({network, description}: DescribedNetwork, limits: BenchLimits): BenchLayers {
   const {architecture, form, device, precision, batch, threads} = network;
   const {crop} = defaultPreprocessing(architecture);
@@ -37,8 +37,8 @@ function peakOfUnits({matrixTflops}: BenchLimits): number | null {
 }
 
 /**
- * Multiplications that Winograd's tiles of so many pixels a side take along that many pixels. On the CPU, F(4x4) has
- * narrow tiles of four for one or two pixels that are left over (cpu/winograd.h).
+ * Winograd multiplications along one dimension of `pixels` outputs, with tiles of `tile` outputs. On the CPU, F(4x4) uses a narrow tile
+ * with four multiplications for one or two remaining pixels (cpu/winograd.h).
  */
 function productsAlong(tile: number, pixels: number, narrow: boolean): number {
   const left = pixels % tile;
@@ -60,14 +60,14 @@ function layerOf(
   const {algorithm, source, microseconds: timings, imageMicroseconds} = described;
   const timed = timings[algorithm];
   const microseconds = imageMicroseconds ?? (timed === undefined ? null : timed / together);
-  // "f4x2" is F(4x2, 3x3), "f2" F(2x2, 3x3), "f2 32x64" that with a GPU's tile.
+  // "f4x2" is F(4x2, 3x3), "f2" is F(2x2, 3x3), and "f2 32x64" is the latter with the tile of a GPU.
   const tile = /^f([24])(?:x([24]))?(?: |$)/.exec(algorithm);
   const [rows, columns] = tile === null ? [1, 1] : [Number(tile[1]), Number(tile[2] ?? tile[1])];
   const pairs = (inChannels / groups) * outChannels;
   const positions = (rows + 2) * (columns + 2);
   const along = (side: number, pixels: number): number => productsAlong(side, pixels, isCpu);
   const products = tile === null ? macs : pairs * along(rows, height) * along(columns, width);
-  // Of an image: its part of the weights and, on a GPU, where they are in device memory, its maps. A pixel is three bytes.
+  // Per image: its share of the weights and, on a GPU, its feature maps, which are in device memory. Input pixels are bytes.
   const mapIn = stride ** 2 * height * width * inChannels * (inChannels === 3 ? 1 : bytesPerValue);
   const maps = isCpu ? 0 : mapIn + height * width * outChannels * bytesPerValue;
   const bytes = (positions * pairs * bytesPerValue) / together + maps;

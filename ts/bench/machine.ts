@@ -2,7 +2,7 @@ import {availableParallelism, cpus, totalmem} from 'node:os';
 import {native} from '../native.ts';
 import type {BenchMachine} from './results.ts';
 
-/** What the results were measured on. Nothing that names the machine or its owner. */
+/** The hardware and software of this machine, without anything that identifies the machine or its owner. */
 export function describeMachine(): BenchMachine {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',

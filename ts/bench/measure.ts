@@ -1,27 +1,27 @@
-/** Something that is timed beside others. */
+/** Something that is timed in turn with others. */
 export interface Contestant {
-  /** Works for at least `seconds`, and at least once. Returns images per second. */
+  /** Runs for at least `seconds`, and at least once. Returns images per second. */
   sample(seconds: number): Promise<number>;
-  /** Frees what it holds. */
+  /** Releases its resources. */
   close(): Promise<void>;
 }
 
 export interface Schedule {
   rounds: number;
-  /** Of one contestant in one round. */
+  /** Seconds per contestant and round. */
   sampleSeconds: number;
-  /** Rounds end early, but not before the third, once this many seconds have passed. */
+  /** No round starts after this many seconds, except the first three. */
   limitSeconds: number;
 }
 
 export interface Rounds<Reference> {
   /** images[c][r] are contestant c's images per second in round r. */
   images: number[][];
-  /** cores[c][r] is how many cores this process kept busy meanwhile, on average. */
+  /** cores[c][r] is the average number of cores that this process kept busy meanwhile. */
   cores: number[][];
   /** references[r] is what `reference` returned before round r. */
   references: Reference[];
-  /** Why contestants did not get to the end; their figures are void, those of the others are whole. */
+  /** Errors of contestants by index; their figures are invalid, those of the others complete. */
   failures: Map<number, unknown>;
 }
 
@@ -29,8 +29,8 @@ const leastRounds = 3;
 const warmUpSeconds = 0.3;
 
 /**
- * Times contestants in turn, round by round, so that what disturbs the machine for a while disturbs all of them. Every
- * round begins with `reference` and with another contestant. Each warms up by one run and another 0.3 seconds.
+ * Times contestants in turn, round by round, so that a temporary disturbance affects all of them. Each round starts with `reference`, and
+ * with a different contestant. Before the rounds, each contestant warms up for up to 0.3 seconds, but at least one run.
  */
 export async function interleave<Reference>(
   contestants: readonly Contestant[],
@@ -69,8 +69,8 @@ export async function interleave<Reference>(
 }
 
 /**
- * Runs a batch twice and returns the seconds of the second, since the first also touches memory for the first time. One that takes
- * more than twice `mostSeconds` is too slow in any case, and is not followed by another.
+ * Runs a batch twice and returns the seconds of the second run, because the first also touches memory for the first time. If the first
+ * takes more than twice `mostSeconds`, it is too slow in any case and its time is returned.
  */
 export async function tryOut(contestant: Contestant, batch: number, mostSeconds: number): Promise<number> {
   const seconds = batch / (await contestant.sample(0));
@@ -91,8 +91,8 @@ export async function repeat(run: () => Promise<unknown>, count: number, seconds
 }
 
 /**
- * Keeps two calls of `run` in flight, as a bulk job does, and returns images per second between the end of the first call
- * and the end of the last: the rate of a job that goes on, without its beginning.
+ * Keeps two calls of `run` in flight, as a bulk job does, and returns images per second from the end of the first call to the end of the
+ * last: the steady rate, without the start-up.
  */
 export async function stream(run: () => Promise<unknown>, count: number, seconds: number): Promise<number> {
   let current = run();

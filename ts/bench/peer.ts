@@ -6,11 +6,11 @@ import type {Contestant} from './measure.ts';
 import {type Engine, engineInput, type NetworkCase} from './stages.ts';
 import {randomNetwork} from './workload.ts';
 
-/** Another program that runs the same network, in the same rounds. */
+/** Another runtime that runs the same network in the same rounds. */
 export interface Peer {
   runner: string;
   precision: string;
-  /** Loads the network and compares its logits with those of `ours`, on the same images; or says why it cannot. */
+  /** Loads the network and compares its logits with those of `ours` on the same images, or returns why it cannot. */
   open(network: NetworkCase, ours: Engine): Promise<OpenPeer | string>;
 }
 
@@ -20,7 +20,7 @@ export interface OpenPeer {
   outputError: number;
 }
 
-/** A package as it is where the command runs, or beside this package; null where it is not installed. */
+/** Loads a package installed in the current folder or beside this package; null if it is not installed. */
 export function findInstalled<Package>(name: string): Package | null {
   for (const from of [join(process.cwd(), 'package.json'), import.meta.url]) {
     try {
@@ -32,7 +32,7 @@ export function findInstalled<Package>(name: string): Package | null {
   return null;
 }
 
-/** The fused network as ONNX. */
+/** Writes the fused network as ONNX. */
 export async function writeOnnxOf(
   {architecture}: NetworkCase,
   path: string,
@@ -42,7 +42,7 @@ export async function writeOnnxOf(
   await writeOnnx(path, randomNetwork(architecture, 'deploy'), crop, {precision});
 }
 
-/** The batch as PyTorch's networks take it: [batch][3][crop][crop]. */
+/** The normalised batch in PyTorch's layout: [batch][3][crop][crop]. */
 export function normalisedInput(network: NetworkCase): {data: Float32Array; shape: readonly number[]} {
   const {crop, mean, std} = defaultPreprocessing(network.architecture);
   const {pixels, count} = engineInput(network);

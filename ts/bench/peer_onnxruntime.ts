@@ -2,7 +2,7 @@ import {join} from 'node:path';
 import {repeat} from './measure.ts';
 import {normalisedInput, outputError, type Peer, writeOnnxOf} from './peer.ts';
 
-/** What is used of onnxruntime-node, which is no dependency of this package. */
+/** The part of onnxruntime-node that is used; it is not a dependency of this package. */
 export interface OnnxRuntime {
   env: {versions: {node?: string; common: string}};
   InferenceSession: {create(path: string, options: object): Promise<Session>};
@@ -15,8 +15,8 @@ interface Session {
 }
 
 /**
- * With its default options but for the threads, on a GPU by its CUDA provider. It takes normalised floats where we take bytes,
- * which is in its favour.
+ * Runs with default options except for the threads; on a GPU with the CUDA provider. Its input is normalised floats instead of bytes, which
+ * is to its advantage.
  */
 export function onnxRuntimePeer(
   {InferenceSession, Tensor}: OnnxRuntime,

@@ -25,12 +25,12 @@ const script = fileURLToPath(new URL('../../bench/peers/pytorch.py', import.meta
 const precisionNames = {fp32: 'float32', tf32: 'float32', bf16: 'bfloat16', fp16: 'float16'} as const;
 const gemmSeconds = 0.5;
 const exitMilliseconds = 5000;
-/** To import PyTorch, and to answer anything else: compiling a network takes minutes on a GPU. */
+/** Limits for importing PyTorch and for any other answer: compiling a network takes minutes on a GPU. */
 const patience = {helloSeconds: 60, answerSeconds: 600};
 
 /**
- * Starts REPVGG_PYTHON, by default python3. Returns why there is no PyTorch if it has none. `modes` are how networks run:
- * as they are, compiled, or on a GPU as a CUDA graph.
+ * Starts the Python named by REPVGG_PYTHON, by default python3. Returns why PyTorch cannot be used, if so. `modes` are how networks run:
+ * eagerly, compiled, or on a GPU as a CUDA graph.
  */
 export async function openPyTorch(
   modes: readonly Mode[],
@@ -41,19 +41,19 @@ export async function openPyTorch(
   {helloSeconds, answerSeconds}: typeof patience = patience,
 ): Promise<PyTorch | string> {
   const python = process.env.REPVGG_PYTHON || 'python3';
-  // Threads that wait without spinning leave the cores to whoever's turn it is.
+  // Threads that do not spin while they wait leave the cores to the other contestants.
   const env = {...process.env, OMP_WAIT_POLICY: 'passive', OMP_NUM_THREADS: String(threads)};
   const child = spawn(python, [script, String(threads)], {env, stdio: ['pipe', 'pipe', 'ignore']});
   try {
     await once(child, 'spawn');
   } catch (error) {
-    return `${python} does not start (${(error as Error).message}); REPVGG_PYTHON names another Python.`;
+    return `${python} does not start (${(error as Error).message}); set REPVGG_PYTHON to use another Python.`;
   }
   const talk = new Conversation(child, answerSeconds, stop);
   const hello = await talk.reply(helloSeconds);
   if (typeof hello.version !== 'string') {
     await talk.end();
-    return `${python} has no PyTorch (${hello.error ?? 'it says no version'}); REPVGG_PYTHON names another Python.`;
+    return `${python} has no PyTorch (${hello.error ?? 'it reported no version'}); set REPVGG_PYTHON to use another Python.`;
   }
   if (device === 'cuda' && hello.cuda !== true) {
     await talk.end();
@@ -115,7 +115,7 @@ function pyTorchPeer(
   };
 }
 
-/** What Python needs to build the network and its input. */
+/** Writes the files that Python needs, and returns the description of the network and its input. */
 async function writeRequest({architecture, batch}: NetworkCase, folder: string) {
   const {crop, mean, std} = defaultPreprocessing(architecture);
   const checkpoint = await writeCheckpoint(architecture, folder);
@@ -127,7 +127,7 @@ async function writeRequest({architecture, batch}: NetworkCase, folder: string) 
 
 type Reply = Record<string, unknown>;
 
-/** Questions and answers of one process, in turn. */
+/** Sends requests to a process and reads its replies, one at a time. */
 class Conversation {
   readonly #child: ChildProcess;
   readonly #answerSeconds: number;
@@ -139,7 +139,7 @@ class Conversation {
   constructor(child: ChildProcess, answerSeconds: number, stop: AbortSignal) {
     this.#child = child;
     this.#answerSeconds = answerSeconds;
-    child.stdin!.on('error', () => {}); // It has ended; the reply says so.
+    child.stdin!.on('error', () => {}); // The process has ended, which reply() reports.
     this.#reader = createInterface({input: child.stdout!});
     this.#lines = this.#reader[Symbol.asyncIterator]();
     const interrupt = (): void => this.#kill('the run was interrupted');
@@ -164,7 +164,7 @@ class Conversation {
     }
   }
 
-  /** Processes of its own may still hold its output, so its end is not waited for. */
+  /** Does not wait for its output to end, because child processes may keep it open. */
   #kill(why: string): void {
     this.#end = why;
     this.#child.kill('SIGKILL');
@@ -172,7 +172,7 @@ class Conversation {
     this.#reader.close();
   }
 
-  /** The process ends when its input does; if it hangs, it is killed. */
+  /** Closes the input, which ends the process; kills it if it hangs. */
   async end(): Promise<void> {
     this.#forget();
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;

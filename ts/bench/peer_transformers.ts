@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import {repeat} from './measure.ts';
 import {normalisedInput, outputError, type Peer, writeOnnxOf} from './peer.ts';
 
-/** What is used of @huggingface/transformers, which is no dependency of this package. */
+/** The part of @huggingface/transformers that is used; it is not a dependency of this package. */
 export interface Transformers {
   env: {version: string};
   AutoModelForImageClassification: {from_pretrained(path: string, options: object): Promise<Model>};
@@ -16,8 +16,8 @@ interface Model {
 }
 
 /**
- * fp32 with its default options but for the threads. It loads repositories of types that it knows, and RepVGG is none of them: as a
- * "resnet", whose ONNX file it runs without looking into it, it takes the fused network.
+ * Runs in fp32 with default options except for the threads. It loads only model types that it knows, and RepVGG is not one of them. The
+ * fused network is declared a "resnet", whose ONNX file is run as it is.
  */
 export function transformersPeer(
   {AutoModelForImageClassification, Tensor}: Transformers,

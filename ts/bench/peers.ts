@@ -8,12 +8,12 @@ import type {PeerName} from './results.ts';
 export interface Peers {
   list: Peer[];
   versions: Record<string, string>;
-  /** GFLOP/s of a matrix product; null where no peer can say. */
+  /** GFLOP/s of a matrix product; null without PyTorch. */
   gemmGflops(): Promise<number | null>;
   close(): Promise<void>;
 }
 
-/** Finds the peers that are named and installed; why the others are not there is added to `skipped`. PyTorch brings several. */
+/** Opens the named peers that are installed, and adds to `skipped` why the others are missing. PyTorch counts as several. */
 export async function openPeers(
   names: readonly PeerName[],
   {device, precision}: {device: 'cpu' | 'cuda'; precision: string},
@@ -29,14 +29,14 @@ export async function openPeers(
     try {
       const found = findInstalled<Package>(packageName);
       if (found) versions[name] = open(found);
-      else skipped.push(`${name}: it is not installed; "npm install --no-save ${packageName}" adds it.`);
+      else skipped.push(`${name}: it is not installed; run "npm install --no-save ${packageName}".`);
     } catch (error) {
       skipped.push(`${name}: it does not load: ${(error as Error).message}.`);
     }
   };
   add<OnnxRuntime>('onnxruntime-node', 'onnxruntime-node', runtime => {
     list.push(onnxRuntimePeer(runtime, 'fp32', device, folder, threads));
-    // On a CPU it only widens such weights again.
+    // On a CPU it converts fp16 weights back to fp32.
     if (device === 'cuda' && precision === 'fp16')
       list.push(onnxRuntimePeer(runtime, precision, device, folder, threads));
     return runtime.env.versions.node ?? runtime.env.versions.common;
@@ -57,7 +57,7 @@ export async function openPeers(
     } else {
       pytorch = opened;
       list.push(
-        // What is compiled, and all that is on a GPU, in the precision of the run only: others take minutes.
+        // Compiled networks, and all on a GPU, only in the precision of the run, because each takes minutes.
         ...opened.peers.filter(
           peer => peer.precision === precision || (device === 'cpu' && peer.runner !== 'pytorch-compile'),
         ),

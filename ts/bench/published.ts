@@ -1,4 +1,4 @@
-/** A network as others measured it. */
+/** Published speed and accuracy of a network. */
 export interface PublishedPoint {
   model: string;
   family: 'RepVGG' | 'others';
@@ -8,7 +8,7 @@ export interface PublishedPoint {
   imagesPerSecond: number;
 }
 
-/** Tables 4 and 5 of the RepVGG paper (arXiv 2101.03697), which its figure 1 draws; of B2g4, B3 and B3g4 the longer training. */
+/** Tables 4 and 5 of the RepVGG paper (arXiv 2101.03697), drawn in its figure 1; for B2g4, B3 and B3g4 with the longer training. */
 export const paperPoints: readonly PublishedPoint[] = [
   {model: 'RepVGG-A0', family: 'RepVGG', top1: 72.41, imagesPerSecond: 3256},
   {model: 'RepVGG-A1', family: 'RepVGG', top1: 74.46, imagesPerSecond: 2339},
@@ -35,10 +35,10 @@ export const paperPoints: readonly PublishedPoint[] = [
   {model: 'RegNetX-12GF', family: 'others', top1: 80.55, imagesPerSecond: 277},
 ];
 
-/** From the README of the official repository: D2se at 320 x 320, RepVGGplus trained at 256 and tested at 320. */
+/** From the README of the official repository: D2se at 320 x 320; RepVGGplus trained at 256, tested at 320. */
 const otherAccuracies: Record<string, number> = {'RepVGG-D2se': 83.55, 'RepVGGplus-L2pse': 84.06};
 
-/** The published ImageNet top-1 of a variant in percent, or undefined where none was published (B2g2 and B3g2). */
+/** The published ImageNet top-1 accuracy of a variant in percent; undefined for B2g2 and B3g2. */
 export function publishedTop1(model: string): number | undefined {
   return paperPoints.find(point => point.model === model)?.top1 ?? otherAccuracies[model];
 }

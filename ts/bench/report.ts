@@ -11,7 +11,7 @@ const style = `
   figure {margin: 1rem 0} figcaption, li {font-size: 13px; color: #555}
   .table {overflow-x: auto}`;
 
-/** One HTML page that needs neither a network nor scripts: pictures first, then every number. */
+/** A self-contained HTML page without scripts: charts first, then all numbers. */
 export function renderReport(report: BenchReport): string {
   const {align, rows} = resultTable(report.results);
   const [head, ...body] = rows as [string[], ...string[][]];

@@ -1,23 +1,23 @@
 import type {Form} from '../network.ts';
 
-/** What is timed: the network alone, or JPEG bytes to labels, or one of the steps before the network. */
+/** What is timed: the network alone, everything from JPEG bytes to labels, or one of the steps before the network. */
 export type Stage = 'engine' | 'pipeline' | 'decode' | 'preprocess';
 
 export const stages: readonly Stage[] = ['engine', 'pipeline', 'decode', 'preprocess'];
 
 /**
- * Whom `--peers` measures. 'pytorch' runs layer by layer, and on a GPU also as a CUDA graph, in every precision that it has. Compiling
- * takes a minute a case: 'pytorch-compile' is in the precision of the run only.
+ * Runtimes that `--peers` measures. 'pytorch' runs eagerly and on a GPU also as a CUDA graph: on a CPU in fp32 and bf16, on a GPU in the
+ * precision of the run. 'pytorch-compile' is always in the precision of the run, because compiling takes a minute per case.
  */
 export const peerNames = ['onnxruntime-node', 'transformers', 'pytorch', 'pytorch-compile'] as const;
 export type PeerName = (typeof peerNames)[number];
 
-/** Of one quantity over the rounds of a run. */
+/** A quantity over the rounds of a run. */
 export interface Range {
   min: number;
   median: number;
   max: number;
-  /** Rounds. */
+  /** The number of rounds. */
   runs: number;
 }
 
@@ -25,7 +25,7 @@ export interface Range {
 export interface BenchResult {
   /** 'repvgg', or a peer such as 'onnxruntime-node' or 'pytorch-eager'. */
   runner: string;
-  /** null where no network is involved: decode and preprocess. */
+  /** null for decode and preprocess, which involve no network. */
   model: string | null;
   form: Form;
   stage: Stage;
@@ -34,51 +34,51 @@ export interface BenchResult {
   batch: number;
   threads: number;
   imagesPerSecond: Range;
-  /** Of one batch, at the median rate. */
+  /** Time of one batch at the median rate. */
   latencyMs: number;
-  /** Two operations for each multiply-accumulate of the fused network as the paper counts them, whatever algorithm ran. */
+  /** Counts two operations per multiply-accumulate of the fused network, as in the paper, whatever the algorithm. */
   effectiveTflops: number | null;
   /** Median over the rounds of the effective rate over the peak measured in the same round. Winograd can exceed 1. */
   fractionOfPeak: number | null;
   /** Its range over the rounds. */
   fractionRange: Range | null;
   /**
-   * The same by the time that the processor gave this process and the loops of the peak, instead of the clock's: what others run
-   * meanwhile hardly changes it, and threads that sleep are not in it. null of GPUs, peers, and where no network is involved.
+   * The same, but with processor time instead of elapsed time for both the network and the peak. It hardly depends on other processes
+   * and excludes sleeping threads. null for GPUs, peers, decode and preprocess.
    */
   cpuTimeFraction?: Range | null;
   /** (max - min) / median of imagesPerSecond. */
   spread: number;
   /** Whether the spread exceeds 10 %. */
   noisy: boolean;
-  /** Of peers: images per second of repvgg over those of the peer, paired by round. */
+  /** For peers: images per second of repvgg divided by those of the peer in the same round. */
   ratio: Range | null;
-  /** Of peers: relative L2 difference of the logits from repvgg's, before timing. */
+  /** For peers: relative L2 difference of the logits from those of repvgg, before timing. */
   outputError: number | null;
-  /** When the case ended: resident memory of the whole process, or what is in use on the GPU; null for peers. */
+  /** At the end of the case: resident memory of the whole process, or memory in use on the GPU; null for peers. */
   memoryBytes: number | null;
-  /** Where the processor (RAPL, the whole socket) or the GPU (NVML) reports its energy, over one more sample; null for peers. */
+  /** Over one further sample, by the counters of the processor (RAPL, whole sockets) or GPU (NVML); null without counters and for peers. */
   joulesPerImage: number | null;
-  /** Of the CPU's engine, outside the kernel, all threads of the process together; null where the system does not count them. */
+  /** User-mode instructions of all threads of the process, for the engine on a CPU; null if they cannot be counted. */
   instructionsPerImage: Range | null;
 }
 
-/** What the device did at best during the run; of the CPU, on as many threads as the results have. */
+/** Peak rates of the device during the run; for a CPU, with the same number of threads as the results. */
 export interface BenchLimits {
   threads: number;
-  /** Of fmaGflops. */
+  /** The instruction set of fmaGflops. */
   instructionSet: string;
-  /** fp32 multiply-adds between registers, median over the run. */
+  /** fp32 multiply-adds on registers, median over the run. */
   fmaGflops: number;
-  /** The same, with its range. */
+  /** The same with its range. */
   fma: Range;
-  /** fp32 matrix product of 1024 x 1024 by PyTorch; null without it. */
+  /** PyTorch's fp32 product of 1024 x 1024 matrices; null without PyTorch. */
   gemmGflops: number | null;
-  /** Products of matrix units: bf16 (AMX), or on a GPU in the precision of the run; null without them, and for fp32. */
+  /** Peak of the matrix units: in bf16 (AMX), or on a GPU in the precision of the run; null without them and for fp32. */
   matrixTflops: number | null;
-  /** A copy of 128 MiB, on a GPU of 256 from device memory to device memory: bytes read and written. */
+  /** Bytes read and written by a copy of 128 MiB, or on a GPU of 256 MiB within device memory. */
   copyGBps: number;
-  /** Reading half of what the second-level cache holds, 16 MB at most, again and again, on a GPU; null elsewhere. */
+  /** On a GPU: repeated reads of half the second-level cache, at most 16 MB; null on a CPU. */
   l2GBps: number | null;
 }
 
@@ -102,22 +102,22 @@ export interface BenchLayer {
   outChannels: number;
   stride: number;
   groups: number;
-  /** Of the output. */
+  /** Size of the output. */
   height: number;
   width: number;
-  /** "direct", or "f2", "f4x2" or "f4" for Winograd's F(2x2, 3x3), F(4x2, 3x3) and F(4x4, 3x3); with its tile on a GPU. */
+  /** "direct", or "f2", "f4x2" or "f4" for Winograd's F(2x2, 3x3), F(4x2, 3x3) and F(4x4, 3x3); on a GPU followed by the tile. */
   algorithm: string;
-  /** Why that one: "measured", "cached", "estimated", "pinned" or "only". */
+  /** How it was chosen: "measured", "cached", "estimated", "pinned" or "only". */
   source: string;
-  /** On average over the run; on a GPU when the network was loaded. null where it was not measured. */
+  /** Average over the run; on a GPU, as measured when the network was loaded. null if not measured. */
   microseconds: number | null;
-  /** Two operations for each multiply-accumulate of the convolution, whatever algorithm ran. */
+  /** Counts two operations per multiply-accumulate of the convolution, whatever the algorithm. */
   effectiveGflops: number | null;
-  /** Multiplications of the algorithm, those of tiles that reach over the edge included. */
+  /** Multiplications of the algorithm, including those of tiles that extend past the edge. */
   products: number;
   /**
-   * The roofline: those multiplications at the machine's peak, or, where that takes longer, the weights once for each
-   * batch at its copy bandwidth. Transforms, and maps that leave the caches, come on top.
+   * The roofline: the multiplications at peak rate, or reading the weights once per batch (on a GPU, also reading and writing the feature
+   * maps) at copy bandwidth, whichever takes longer. It ignores transforms and, on a CPU, maps that do not fit into the caches.
    */
   leastMicroseconds: number | null;
   /** leastMicroseconds / microseconds. */
@@ -132,21 +132,21 @@ export interface BenchLayers
 
 export interface BenchReport {
   machine: BenchMachine;
-  /** Of this package. */
+  /** The version of this package. */
   version: string;
   /** ISO 8601. */
   date: string;
-  /** Versions of the peers that ran. */
+  /** Versions of the peers, by name. */
   peers: Record<string, string>;
   results: BenchResult[];
   limits: BenchLimits;
-  /** With `--layers`: of each network that was timed. */
+  /** With `--layers`: each network that was timed. */
   layers?: BenchLayers[];
-  /** What was asked for and not run, and why: one sentence each. */
+  /** What was requested but not run, and why, in one sentence each. */
   skipped: string[];
 }
 
-/** A spread above this is marked. */
+/** Results with a larger spread are marked as noisy. */
 export const noisySpread = 0.1;
 
 export function rangeOf(values: readonly number[]): Range {
@@ -164,12 +164,12 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** Whether the peak of a network in this precision is that of fp32 multiply-adds, and not of matrix units: fp8 is simulated in fp32. */
+/** Whether the peak for this precision is that of fp32 multiply-adds rather than matrix units. Simulated fp8 computes in fp32. */
 export function usesMultiplyAdds(precision: string): boolean {
   return precision === 'fp32' || precision === 'fp8-simulated';
 }
 
-/** What makes two results the same case: everything but the figures. */
+/** Identifies the case of a result: everything but the measurements. */
 export function caseKey({
   runner,
   model,

@@ -17,20 +17,20 @@ import type {BenchReport, BenchResult} from './results.ts';
 import {limitsOf, toResult} from './to_result.ts';
 
 export interface BenchOptions {
-  /** To measure one contestant of one case, in seven rounds. */
+  /** Seconds to measure one contestant of one case, over seven rounds. */
   seconds: number;
   /** Whether to report each layer. */
   layers: boolean;
-  /** Unless Infinity: no case begins after this many seconds, and none whose batch takes longer than `seconds`. */
+  /** If finite, no case starts after this many seconds, and cases whose batch takes longer than `seconds` are skipped. */
   limitSeconds: number;
   version: string;
   countInstructions: InstructionCounter;
-  /** Ends the run with what is measured by then. */
+  /** Ends the run with what has been measured so far. */
   stop: AbortSignal;
   onProgress(message: string): void;
 }
 
-/** Of whom, and in what, the limits are measured. */
+/** The device and precision whose limits are measured. */
 type Subject = Pick<
   Parameters<ReturnType<typeof native>['measureLimits']>[0],
   'device' | 'precision' | 'threads'
@@ -38,11 +38,11 @@ type Subject = Pick<
 
 const rounds = 7;
 const limitsSeconds = 0.2;
-/** Of the reference before each round. */
+/** Length of the reference measurement before each round. */
 const referenceSeconds = 0.03;
 const interrupted = 'the run was interrupted.';
 
-/** Measures what is planned, case by case. Nothing else should be running on the machine. */
+/** Measures the plan, case by case. Nothing else should be running on the machine. */
 export async function runBench(plan: Plan, options: BenchOptions): Promise<BenchReport> {
   const {form, stages, threads, placement} = plan;
   const {onProgress, version, stop} = options;
@@ -50,7 +50,7 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
   const folder = await mkdtemp(prefix).catch(error => {
     throw fileWriteError(`${prefix}*`, error);
   });
-  // At once, since whoever does not wait for the end leaves nothing behind either.
+  // At once, so that nothing is left behind if the process is then killed.
   const forget = onAbort(stop, () => rmSync(folder, {recursive: true, force: true, maxRetries: 3}));
   const skipped: string[] = [];
   const results: BenchResult[] = [];
@@ -58,10 +58,10 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
   let peers: Peers | undefined;
   let failure: unknown;
   try {
-    // Random weights as trained and random weights as fused are two networks.
+    // Random weights in train form and in deploy form are different networks, so they cannot be compared.
     const fused = form === 'deploy';
-    if (!fused && stages.includes('pipeline')) skipped.push('pipeline: only the fused form has one.');
-    if (!fused && plan.peers.length > 0) skipped.push('peers: they run the fused form only.');
+    if (!fused && stages.includes('pipeline')) skipped.push('pipeline: it runs only the fused form.');
+    if (!fused && plan.peers.length > 0) skipped.push('peers: they run only the fused form.');
     onProgress('limits of this machine');
     const {device, precision} = placement;
     const subject = {device: device.members[0]!, precision: nativePrecision(precision), threads};
@@ -76,7 +76,7 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
         continue;
       }
       if (performance.now() > end) {
-        skipped.push(`${titleOf(one)}: the run has taken ${options.limitSeconds} seconds already.`);
+        skipped.push(`${titleOf(one)}: the run has already taken ${options.limitSeconds} seconds.`);
         continue;
       }
       onProgress(titleOf(one));
@@ -84,7 +84,7 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
       try {
         outcome = await measureCase(one, options, run);
       } catch (error) {
-        // One network that does not fit does not take the other results with it.
+        // A network that does not fit into memory must not cost the other results.
         if (!stop.aborted) failure ??= error;
         outcome = stop.aborted ? interrupted : (error as Error).message;
       }
@@ -112,7 +112,7 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
   }
 }
 
-/** What the cases of a run share; `references`, `described` and `skipped` grow. */
+/** Shared by the cases of a run, which append to `references`, `described` and `skipped`. */
 interface Run {
   folder: string;
   subject: Subject;
@@ -122,7 +122,7 @@ interface Run {
   skipped: string[];
 }
 
-/** Returns the results of all contestants, or why there are none. */
+/** Returns the results of all contestants, or why the case was skipped. */
 async function measureCase(
   one: Case,
   {seconds, layers, limitSeconds, countInstructions, stop, onProgress}: BenchOptions,
@@ -135,7 +135,7 @@ async function measureCase(
     const mostSeconds = limitSeconds < Infinity ? seconds : Infinity;
     const runSeconds = await tryOut(ours, one.batch, mostSeconds);
     if (runSeconds > mostSeconds)
-      return `one batch takes ${runSeconds.toFixed(1)} seconds; with --seconds it is measured.`;
+      return `one batch takes ${runSeconds.toFixed(1)} seconds; set --seconds to measure it.`;
     if ('logits' in ours) {
       for (const peer of peers) {
         onProgress(`${titleOf(one)}, beside ${peer.runner} ${peer.precision}`);
@@ -148,7 +148,7 @@ async function measureCase(
     const schedule = {
       rounds,
       sampleSeconds: seconds / rounds,
-      // Beside peers every round counts; alone, a slow machine does with fewer.
+      // With peers all rounds are needed; alone, a slow machine may run fewer.
       limitSeconds: opened.length > 1 ? Infinity : 1.5 * seconds,
     };
     const measured = await interleave(
@@ -179,7 +179,7 @@ async function measureCase(
   }
 }
 
-/** Why a case has no result of a peer. */
+/** Says why a case has no result of a peer. */
 function withoutPeer({runner, precision}: Peer, one: Case, why: string): string {
   return `${runner} ${precision}, ${titleOf(one)}: ${why}`;
 }

@@ -1,4 +1,4 @@
-/** What docs/bench-results.schema.json uses of JSON schema; a whole validator would be the largest dependency of this package. */
+/** The subset of JSON Schema that docs/bench-results.schema.json uses; a full validator would be the largest dependency of this package. */
 export interface Schema {
   $ref?: string;
   $defs?: Record<string, Schema>;
@@ -14,7 +14,7 @@ export interface Schema {
   anyOf?: Schema[];
 }
 
-/** Where a JSON value breaks its schema, as in "/results/2/batch"; undefined where it does not. */
+/** The JSON pointer of the first violation of the schema, such as "/results/2/batch"; undefined if the value is valid. */
 export function mismatch(value: unknown, schema: Schema, root: Schema = schema, at = ''): string | undefined {
   if (schema.$ref) return mismatch(value, root.$defs![schema.$ref.slice('#/$defs/'.length)]!, root, at);
   const {type, anyOf, items, required = [], properties = {}, additionalProperties} = schema;

@@ -33,13 +33,13 @@ export interface Engine extends Contestant {
 const jpegCount = 32;
 let jpegs: Promise<Buffer[]> | undefined;
 
-/** Made once, when first needed. */
+/** Created once, when first needed. */
 function jpegPool(): Promise<Buffer[]> {
   jpegs ??= randomJpegs(jpegCount);
   return jpegs;
 }
 
-/** The images of a batch, as the network takes them. */
+/** The input of the network: noise. */
 export function engineInput({architecture, batch}: Pick<NetworkCase, 'architecture' | 'batch'>): NativeBatch {
   const {crop} = defaultPreprocessing(architecture);
   try {
@@ -50,7 +50,7 @@ export function engineInput({architecture, batch}: Pick<NetworkCase, 'architectu
   }
 }
 
-/** The network alone: 8-bit pixels to logits, both in the memory of the device. */
+/** The network alone: from 8-bit pixels to logits, both in device memory. */
 export async function openEngine(network: NetworkCase): Promise<Engine> {
   const {architecture, form, device, precision, batch, threads} = network;
   const shape = toNativeShape(architecture, form, defaultPreprocessing(architecture));
@@ -70,14 +70,14 @@ export async function openEngine(network: NetworkCase): Promise<Engine> {
   };
 }
 
-/** The fused network in a checkpoint of its own, as everything but {@link openEngine} takes it. */
+/** Writes the fused network as a checkpoint. {@link openEngine} does without one. */
 export async function writeCheckpoint(architecture: Architecture, folder: string): Promise<string> {
   const path = join(folder, `${architecture.name}.pth`);
   await writePyTorch(path, await officialStateDict(randomNetwork(architecture, 'deploy'), 'deploy'));
   return path;
 }
 
-/** JPEG bytes to labels, through the public interface, with two batches in flight as `repvgg classify` has them. */
+/** From JPEG bytes to labels through the public interface, with two batches in flight. */
 export async function openPipeline(network: NetworkCase, folder: string): Promise<Contestant> {
   const {architecture, device, precision, batch, threads} = network;
   const checkpoint = await writeCheckpoint(architecture, folder);
@@ -98,7 +98,7 @@ export async function openPipeline(network: NetworkCase, folder: string): Promis
   };
 }
 
-/** JPEG bytes to the pixels that the network's crop is made of, as many at a time as the pipeline decodes. */
+/** From JPEG bytes to the pixels that the crop is made of, with the concurrency of the pipeline. */
 export async function openDecode(preprocessing: Preprocessing): Promise<Contestant> {
   const pool = await jpegPool();
   const crop = Math.ceil((preprocessing.crop * jpegSize.height) / preprocessing.resize);
@@ -110,7 +110,7 @@ export async function openDecode(preprocessing: Preprocessing): Promise<Contesta
   return {sample: seconds => repeat(all, pool.length, seconds), close: async () => {}};
 }
 
-/** Resizing and cropping of decoded images, as many at a time as the pipeline has. */
+/** Resizing and cropping decoded images, with the concurrency of the pipeline. */
 export async function openPreprocess(preprocessing: Preprocessing): Promise<Contestant> {
   const pool = await jpegPool();
   const images: RgbImage[] = [];

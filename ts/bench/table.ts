@@ -1,6 +1,6 @@
 import type {BenchLayers, BenchMachine, BenchReport, BenchResult} from './results.ts';
 
-/** The results for a terminal; `align` is as printTable takes it. */
+/** The results as a table for printTable. */
 export function resultTable(results: readonly BenchResult[]): {align: string; rows: string[][]} {
   const energy = results.some(({joulesPerImage}) => joulesPerImage !== null);
   const compared = results.some(({outputError}) => outputError !== null);
@@ -43,7 +43,7 @@ export function resultTable(results: readonly BenchResult[]): {align: string; ro
   };
 }
 
-/** The layers of one network for a terminal. */
+/** The layers of one network as a table for printTable. */
 export function layersTable({layers}: BenchLayers): {align: string; rows: string[][]} {
   const rows = layers.map(layer => [
     layer.name,
@@ -71,12 +71,12 @@ export function layersTitle({model, form, device, precision, batch, threads}: Be
   return `${model}${shortForm} on ${device}, ${precision}, batch ${batch}${onThreads}`;
 }
 
-/** What the table's reader has to know: the limits, what the mark means, what was left out. */
+/** What readers of the table need to know: the limits, the meaning of its marks, what was skipped. */
 export function notes({limits, machine, peers, results, skipped}: BenchReport): string[] {
   const {threads, instructionSet, fmaGflops, fma, matrixTflops, copyGBps, gemmGflops} = limits;
   const own = results.find(({runner, model}) => runner === 'repvgg' && model !== null);
   const onGpu = own !== undefined && own.device !== 'cpu';
-  // Of a GPU "sm_90, wgmma": its architecture, and the instruction of the products.
+  // For a GPU it is "sm_90, wgmma": the architecture and the instruction that computes products.
   const [instructions, unit] = instructionSet.split(', ');
   const multiplyAdds = onGpu ? `${instructions}, fp32 multiply-adds` : `fp32 ${instructions}`;
   const products = onGpu ? `${own.precision} products by ${unit}` : 'bf16 tiles';
@@ -90,21 +90,21 @@ export function notes({limits, machine, peers, results, skipped}: BenchReport): 
   const versions = Object.entries(peers).map(([name, version]) => `${name} ${version}`);
   return [
     `${onGpu ? gpusOf(own, machine) : cores}; peaks in this run: ${peaks.join(', ')}`,
-    ...(versions.length > 0 ? [`beside ${versions.join(', ')}`] : []),
+    ...(versions.length > 0 ? [`peers: ${versions.join(', ')}`] : []),
     ...pipelineShares(results),
     ...(results.some(({fractionOfPeak}) => (fractionOfPeak ?? 0) > 1)
       ? [
-          'of peak is above 1 where Winograd multiplies less often than the direct convolution that is counted',
+          '"of peak" can exceed 1, because it counts direct convolutions and Winograd needs fewer multiplications',
         ]
       : []),
     ...(results.some(({noisy}) => noisy)
-      ? ['* spread over 10 %: the machine was not quiet, compare ratios only']
+      ? ['* spread over 10 %: the machine was not idle; compare only ratios']
       : []),
     ...skipped.map(sentence => `skipped ${sentence}`),
   ];
 }
 
-/** "cuda:0,cuda:1" by what they are. */
+/** The models of the GPUs in a device name such as "cuda:0,cuda:1". */
 function gpusOf({device}: BenchResult, {gpus}: BenchMachine): string {
   return device
     .split(',')
@@ -113,8 +113,8 @@ function gpusOf({device}: BenchResult, {gpus}: BenchMachine): string {
 }
 
 /**
- * The pipeline can be no faster than its slowest stage; how close it comes is how well the stages overlap. And how many cores make
- * images ready as fast as the engine takes them: where that is a GPU, it has to have as many.
+ * The throughput of the pipeline relative to its slowest stage, which shows how well the stages overlap, and the number of cores needed to
+ * prepare images as fast as the engine, possibly a GPU, consumes them.
  */
 function pipelineShares(results: readonly BenchResult[]): string[] {
   const ours = results.filter(({runner}) => runner === 'repvgg');
@@ -134,12 +134,12 @@ function pipelineShares(results: readonly BenchResult[]): string[] {
     if (!engine) return [];
     const slower = decode.imagesPerSecond.median < engine.imagesPerSecond.median ? decode : engine;
     const share = (imagesPerSecond.median / slower.imagesPerSecond.median).toFixed(2);
-    const held = `${model} pipeline: ${share} of its slower stage, ${slower.stage}`;
+    const held = `${model} pipeline: ${share} of the rate of its slower stage, ${slower.stage}`;
     if (!preprocess) return held;
     const secondsOfCore =
       decode.threads / decode.imagesPerSecond.median + preprocess.threads / preprocess.imagesPerSecond.median;
     const cores = (engine.imagesPerSecond.median * secondsOfCore).toFixed(1);
-    return `${held}; ${cores} cores make images ready as fast as the engine takes them, ${rate(1 / secondsOfCore)} a second each`;
+    return `${held}; ${cores} cores, at ${rate(1 / secondsOfCore)} images/s each, prepare images as fast as the engine runs`;
   });
 }
 

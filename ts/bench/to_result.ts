@@ -16,14 +16,14 @@ import {
   usesMultiplyAdds,
 } from './results.ts';
 
-/** What was counted of ours, besides time; null where there is no counter. */
+/** What was counted for this package besides time; null without a counter. */
 export interface Counted {
   joules: number | null;
   instructions: Range | null;
   memoryBytes: number | null;
 }
 
-/** The figures of one contestant out of those of all. */
+/** The result of one contestant. */
 export function toResult(
   {network, stage, batch, threads}: Case,
   peer: Peer | null,
@@ -68,7 +68,7 @@ export function toResult(
   };
 }
 
-/** Of the peak of the same round; null where there is none, or no network. */
+/** Fractions of the peak in the same round; null without a peak or a network. */
 function fractionsOf(
   rates: readonly number[],
   gflops: number | null,
@@ -83,7 +83,7 @@ function imageMacs(architecture: Architecture): number {
   return layerTable(architecture, {height: crop, width: crop}).total.macs;
 }
 
-/** What the device did at best, by the references of all rounds. */
+/** Peak rates of the device, from the references of all rounds. */
 export function limitsOf(
   references: readonly NativeLimits[],
   threads: number,

@@ -9,7 +9,7 @@ import type {
   SqueezeExciteParameters,
 } from '../network.ts';
 
-/** Reproducible numbers from -1 to 1, 32-bit xorshift (Marsaglia 2003): a network has up to 1e8 of them. */
+/** Reproducible numbers from -1 to 1 by 32-bit xorshift (Marsaglia 2003), which is fast: a network has up to 1e8 weights. */
 class Noise {
   #state: number;
 
@@ -26,7 +26,7 @@ class Noise {
     return x / 2 ** 31;
   }
 
-  /** Numbers of this standard deviation around `centre`. */
+  /** Uniform numbers with this standard deviation around `centre`. */
   array(length: number, deviation: number, centre = 0): Float32Array {
     const scale = deviation * Math.sqrt(3);
     const values = new Float32Array(length);
@@ -36,9 +36,8 @@ class Noise {
 }
 
 /**
- * A network of random weights, always the same, with the scale of a trained one: by He et al.'s rule (arXiv 1502.01852)
- * activations neither vanish nor grow, so that the arithmetic meets no denormal numbers and results can be compared. Which
- * values the weights have does not matter to speed; no file is needed.
+ * A network with reproducible random weights, so that no file is needed; speed does not depend on their values. They are scaled by He et
+ * al.'s rule (arXiv 1502.01852), so that activations neither vanish nor grow: there are no denormal numbers, and outputs can be compared.
  */
 export function randomNetwork(architecture: Architecture, storedForm: Form): NetworkParameters {
   const shapes = blockShapes(architecture);
@@ -71,7 +70,7 @@ function randomBlock(shape: BlockShape, form: Form): BlockParameters {
   if (form === 'deploy') {
     return {form, shape, weight: kernel(9), bias: noise.array(outChannels, 0.1), squeezeExcite};
   }
-  // Each branch has its share of the variance.
+  // Each branch contributes an equal share of the variance.
   const branches = shape.identity ? 3 : 2;
   const batchNorm = () => ({
     gamma: noise.array(outChannels, 0.1, 1 / Math.sqrt(branches)),
@@ -94,7 +93,7 @@ function randomGate(noise: Noise, channels: number, hidden: number): SqueezeExci
     downWeight: noise.array(hidden * channels, 1 / Math.sqrt(channels)),
     downBias: noise.array(hidden, 0.1),
     upWeight: noise.array(channels * hidden, 1 / Math.sqrt(hidden)),
-    // Gates of about one half in every block would let the activations vanish.
+    // With gates of about one half in every block, activations would vanish.
     upBias: noise.array(channels, 0.1, 2),
   };
 }
@@ -105,10 +104,10 @@ export function randomPixels(count: number, size: number): Uint8Array {
   return Uint8Array.from({length: count * size * size * 3}, () => 128 + 127 * noise.next());
 }
 
-/** ImageNet's most frequent size. */
+/** The most frequent size in ImageNet. */
 export const jpegSize = {width: 500, height: 375} as const;
 
-/** JPEGs of {@link jpegSize}: gradients and soft noise, about 40 kB each as photographs are. */
+/** JPEGs of {@link jpegSize} with gradients and soft noise, about 40 kB each, like photographs. */
 export async function randomJpegs(count: number): Promise<Buffer[]> {
   const {width, height} = jpegSize;
   const jpegs: Buffer[] = [];
