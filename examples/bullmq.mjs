@@ -1,10 +1,10 @@
 // Shards of a large source, shared out among machines by a BullMQ queue in Redis:
 //
 //   npm install repvgg bullmq ioredis
-//   node bullmq.mjs work [CHECKPOINT]              on each machine; for each of its GPUs with CUDA_VISIBLE_DEVICES=N
+//   node bullmq.mjs work [CHECKPOINT]              on each machine, once per GPU with CUDA_VISIBLE_DEVICES=N
 //   node bullmq.mjs add OUTPUT-FOLDER SHARD...     once; adding a shard again changes nothing
 //
-// REDIS_URL or REDIS_SOCKET says where Redis is. When all is done, the result is OUTPUT-FOLDER/*.ndjson.
+// REDIS_URL or REDIS_SOCKET says where Redis is. The result is OUTPUT-FOLDER/*.ndjson.
 import path from 'node:path';
 import {Queue, QueueEvents} from 'bullmq';
 import {RepVGG} from 'repvgg';
@@ -28,15 +28,15 @@ async function work(checkpoint) {
   worker.on('failed', (job, error) => console.error(`${job?.data.source}: ${error.message}`));
   worker.on('error', error => console.error(error.message));
   process.once('SIGTERM', async () => {
-    await worker.close(); // after the shard in hand
+    await worker.close(); // finishes the current shard
     await model.dispose();
   });
 }
 
 async function add(folder, shards) {
-  // Job and output are called by it.
+  // Jobs and outputs are named after their shards.
   const names = new Set(shards.map(shard => path.parse(shard).name));
-  if (names.size < shards.length) throw new Error('Shards need names of their own.');
+  if (names.size < shards.length) throw new Error('Shards need different file names.');
   const queue = new Queue('repvgg-shards', {connection});
   const events = new QueueEvents('repvgg-shards', {connection});
   const jobs = await queue.addBulk(
@@ -47,7 +47,8 @@ async function add(folder, shards) {
         output: path.resolve(folder, `${name}.ndjson`),
         score: {topK: 1},
       };
-      return {name: 'shard', data, opts: {jobId: name, attempts: 3}};
+      // BullMQ accepts neither integers nor colons as ids.
+      return {name: 'shard', data, opts: {jobId: `shard-${encodeURIComponent(name)}`, attempts: 3}};
     }),
   );
   const results = await Promise.allSettled(jobs.map(job => job.waitUntilFinished(events)));

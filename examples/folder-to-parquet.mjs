@@ -3,7 +3,7 @@
 //   npm install repvgg
 //   node folder-to-parquet.mjs FOLDER labels.parquet [CHECKPOINT]
 //
-// Interrupted, it goes on where it stopped when it is run again. Images that cannot be read are rows with an error.
+// After an interruption, run it again to resume. Images that cannot be read become rows with an error.
 import {openSource, RepVGG, scoreToFile} from 'repvgg';
 
 const [folder, output, checkpoint = 'digits'] = process.argv.slice(2);
@@ -22,5 +22,6 @@ const {ok, failed, complete, alreadyComplete} = await scoreToFile(model, openSou
   stop: interrupt.signal,
 });
 await model.dispose();
-if (alreadyComplete) console.log(`${output} is complete already`);
-else console.log(`${ok} images scored, ${failed} failed${complete ? '' : ', interrupted: run it again'}`);
+if (alreadyComplete) console.log(`${output} is already complete`);
+else
+  console.log(`${ok} images scored, ${failed} failed${complete ? '' : '; interrupted, run again to resume'}`);

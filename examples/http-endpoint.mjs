@@ -1,10 +1,10 @@
-// An HTTP endpoint that puts concurrent requests together into batches:
+// An HTTP endpoint that batches concurrent requests:
 //
 //   npm install repvgg express
 //   node http-endpoint.mjs [CHECKPOINT] [PORT]
 //   curl --data-binary @cat.jpg -H 'content-type: image/jpeg' http://127.0.0.1:3000/classify
 //
-// Batches form by themselves: what arrives while two are under way, one being decoded and one computed, is the next one. A
+// Up to two batches are in progress, one being decoded and one computed. Requests that arrive meanwhile form the next batch; a
 // lone request never waits.
 import express from 'express';
 import {RepVGG} from 'repvgg';
@@ -12,11 +12,11 @@ import {RepVGG} from 'repvgg';
 const [checkpoint = 'digits', port = '3000'] = process.argv.slice(2);
 const model = await RepVGG.load(checkpoint);
 
-/** Requests that wait for the next batch: their image, and what to call with its result. */
+/** Requests that wait for the next batch: {image, resolve, reject}. */
 const waiting = [];
-let underWay = 0;
+let inProgress = 0;
 
-/** Resolves to an image's predictions, or to why it could not be read. */
+/** Resolves to {result, batchSize}, where the result is the predictions, or an error if the image cannot be read. */
 function classify(image) {
   return new Promise((resolve, reject) => {
     waiting.push({image, resolve, reject});
@@ -25,8 +25,8 @@ function classify(image) {
 }
 
 async function run() {
-  if (underWay === 2) return;
-  underWay++;
+  if (inProgress === 2) return;
+  inProgress++;
   while (waiting.length > 0) {
     const batch = waiting.splice(0, model.batchSize);
     try {
@@ -39,7 +39,7 @@ async function run() {
       for (const {reject} of batch) reject(error);
     }
   }
-  underWay--;
+  inProgress--;
 }
 
 const app = express();
@@ -55,5 +55,5 @@ const server = app.listen(Number(port), '127.0.0.1', () => {
 });
 
 process.once('SIGTERM', () => {
-  server.close(() => model.dispose()); // once the requests under way are answered
+  server.close(() => model.dispose()); // after the requests in progress
 });

@@ -1,5 +1,5 @@
-// Reads a Parquet file with a column of images (paths, URLs or bytes) and writes one with their embeddings, a list
-// of numbers for each row, and the columns that are named, as fields.COLUMN:
+// Reads a Parquet file with a column of images (paths, URLs or bytes) and writes one with their embeddings, a list of numbers
+// per row, and the named columns as fields.COLUMN:
 //
 //   npm install repvgg
 //   node parquet-embeddings.mjs images.parquet embeddings.parquet [CHECKPOINT] [COLUMN...]

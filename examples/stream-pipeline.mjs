@@ -1,9 +1,9 @@
-// The model as one stage of a Node stream pipeline, here from paths on standard input to NDJSON on standard output:
+// The model as a stage of a Node stream pipeline, from paths on standard input to NDJSON on standard output:
 //
 //   npm install repvgg
 //   find photos -name '*.jpg' | node stream-pipeline.mjs [CHECKPOINT] > labels.ndjson
 //
-// Memory stays bounded: a slow reader of the output slows down the reading of the input.
+// Memory stays bounded: back-pressure from the output slows down the input.
 import {createInterface} from 'node:readline';
 import {pipeline} from 'node:stream/promises';
 import {RepVGG} from 'repvgg';
@@ -20,7 +20,7 @@ try {
     process.stdout,
   );
 } catch (error) {
-  if (error.code !== 'EPIPE') throw error; // Its reader has had enough, as with `| head`.
+  if (error.code !== 'EPIPE') throw error; // The reader has left, as with `| head`.
 }
 const {ok, failed} = scores.summary;
 console.error(`${ok} images scored, ${failed} failed`);

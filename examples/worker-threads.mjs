@@ -1,5 +1,5 @@
-// A model in a worker thread, for programs whose main thread is busy. (Inference itself never blocks a thread's event loop: the
-// thread only keeps the JavaScript around it apart.)
+// A model in a worker thread, for programs whose main thread is busy. Inference itself never blocks the event loop; the worker
+// only takes over the JavaScript around it.
 //
 //   npm install repvgg
 //   node worker-threads.mjs CHECKPOINT IMAGE...
@@ -17,7 +17,7 @@ async function main() {
     process.exit(2);
   }
   process.stdout.on('error', error => {
-    if (error.code === 'EPIPE') process.exit(); // Its reader has had enough, as with `| head`.
+    if (error.code === 'EPIPE') process.exit(); // The reader has left, as with `| head`.
     throw error;
   });
   const worker = new Worker(new URL(import.meta.url), {workerData: {checkpoint}});
@@ -29,11 +29,11 @@ async function main() {
   await once(worker, 'exit');
 }
 
-/** Answers paths with their rows, in order, until it is sent null. */
+/** Replies to each path with its row, in order, until it receives null. */
 async function serve() {
-  const messages = on(parentPort, 'message'); // From now on, so that none is missed.
+  const messages = on(parentPort, 'message'); // Before loading, so that no message is missed.
   const model = await RepVGG.load(workerData.checkpoint);
-  // One that waits for others to come does so for 10 ms.
+  // A path waits at most 10 ms for its batch to fill up.
   const rows = model.score(paths(messages), {topK: 1, maxWait: 10});
   for await (const row of rows) parentPort.postMessage(row);
   await model.dispose();

@@ -8,44 +8,44 @@ import type {SourceOptions} from './sources/options.ts';
 import {checkNotSource} from './sources/overwrite.ts';
 import {openSource} from './sources/source.ts';
 
-/** A part of a source that one worker scores at a time. Paths are those of the worker's machine. */
+/** A part of a source, scored by one worker. Paths are resolved on the worker's machine. */
 export interface ShardJob {
-  /** What {@link openSource} takes: a folder, glob, list, table or tar. */
+  /** A source as for {@link openSource}: a folder, glob, list, table or tar. */
   source: string;
-  /** The NDJSON file with a row for each record. It appears when it is complete, and takes the place of an older one. */
+  /** The NDJSON file to write, one row per record. It appears when it is complete, and replaces an older file. */
   output: string;
-  /** How the source is read. */
+  /** Options for {@link openSource}. */
   read?: Omit<SourceOptions, 'signal'>;
-  /** What is computed. */
+  /** Options for {@link RepVGG.score}. */
   score?: Pick<
     ScoreOptions,
     'output' | 'topK' | 'fields' | 'batchSize' | 'timing' | 'uniqueIds' | 'fetchTimeout'
   >;
 }
 
-/** What a finished job returns. */
+/** The return value of a finished job. */
 export type ShardResult = ScoreSummary;
 
 export type ShardWorker = Worker<ShardJob, ShardResult>;
 
-/** At least this long between two reports of a job's progress. */
+/** The least time between two progress updates of a job. */
 const progressMilliseconds = 1000;
-/** Bytes that are written at a time. */
-const chunkBytes = 2 ** 16;
+/** Characters buffered before a write. */
+const chunkLength = 2 ** 16;
 
 /**
- * A BullMQ worker whose jobs are shards. A shard of a worker that was killed goes to another one once its lock has expired
- * (`lockDuration`), and is done from its beginning; since an output appears only as a whole, each has every row once, however
- * often its shard was begun. Rows that failed are in the output and do not fail the job, whose progress is the summary so far.
+ * Creates a BullMQ worker whose jobs are shards. If a worker is killed, its shard goes to another worker once the lock expires
+ * (`lockDuration`) and is scored from the beginning. An output appears only when it is complete, so it has every row once, however often
+ * its shard was started. Rows that failed are in the output and do not fail the job. A job's progress is the summary so far.
  *
- * `close()` waits for the shard in hand. The model stays the caller's. Whoever may add jobs may read and write files as this
- * process may.
+ * `close()` waits for the current shard. The caller still owns the model. Anyone who can add jobs can read and write files with the
+ * permissions of this process.
  *
- * @param options those of BullMQ's Worker; `connection` at least. A shard may be lost by up to 100 workers unless
- *   `maxStalledCount` says otherwise.
+ * @param options those of BullMQ's Worker; `connection` is required. `maxStalledCount` defaults to 100: a shard may be lost by that many
+ *   workers before its job fails.
  *
  * @example
- * const model = await RepVGG.load('RepVGG-A0-train.pth'); // Not `await using`: a module ends long before its worker does.
+ * const model = await RepVGG.load('RepVGG-A0-train.pth'); // Not `await using`: the worker outlives the module's evaluation.
  * const worker = createShardWorker('shards', model, {connection: {host: 'redis'}});
  */
 export function createShardWorker(queue: string, model: RepVGG, options: WorkerOptions): ShardWorker {
@@ -70,7 +70,7 @@ async function scoreShard(job: Job<ShardJob, ShardResult>, model: RepVGG): Promi
       };
       for await (const row of scores) {
         text += toJsonLine(row);
-        if (text.length > chunkBytes) await flush();
+        if (text.length > chunkLength) await flush();
         if (performance.now() - reported > progressMilliseconds) {
           reported = performance.now();
           await job.updateProgress({...scores.summary});
@@ -81,7 +81,7 @@ async function scoreShard(job: Job<ShardJob, ShardResult>, model: RepVGG): Promi
     return {...scores.summary};
   } catch (error) {
     const {code, message} = error as RepVGGError;
-    // Wrong now is wrong next time; whatever else may be better then.
+    // Wrong options will not work next time either; other errors may pass.
     if (code === 'ERR_INVALID_ARGUMENT') throw new UnrecoverableError(message);
     throw error;
   }
