@@ -1,6 +1,5 @@
-// The public types of the package as one file, docs/api-report.md: what a change of it shows is a change for users.
-// Declarations of everything that its entries export, by name, without comments. "npm run docs" writes it, and a test
-// compiles it: so that what is exported needs nothing that is not.
+// Generates docs/api-report.md: the declarations of everything that the package's entries export, sorted by name, without comments. A
+// change to it is a change for users. "npm run docs" writes it. A test compiles it, which shows that exported types use no unexported ones.
 import {readFileSync} from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
@@ -20,8 +19,8 @@ ${report(path.join(root, file))}
   );
   return `# API report
 
-What the package exports, as TypeScript declares it. \`npm run docs\` writes this file and a test compares it with the sources,
-so that no change of the surface goes unseen; [api.md](api.md) explains it, and [queues.md](queues.md) the second part.
+The TypeScript declarations of everything that the package exports. \`npm run docs\` writes this file, and a test compares it with the
+sources, so that no change of the API goes unnoticed. [api.md](api.md) explains the first part, [queues.md](queues.md) the second.
 
 ${sections.join('\n')}`;
 }
@@ -37,7 +36,7 @@ function report(entry) {
   return [...imports, ...(imports.length > 0 ? [''] : []), body].join('\n');
 }
 
-/** What a file exports: from another one, `export {NAME} from 'FILE'`, or of its own. */
+/** The exports of a file: its own, and those of `export {NAME} from 'FILE'`. */
 function exportsOf(file) {
   return parse(file).statements.flatMap(statement => {
     if (ts.isExportDeclaration(statement) && statement.moduleSpecifier) {
@@ -49,7 +48,7 @@ function exportsOf(file) {
   });
 }
 
-/** As tsc writes it for users; `isolatedDeclarations` makes a file enough. */
+/** The declaration as tsc emits it; thanks to `isolatedDeclarations`, one file is enough. */
 function declaration(name, file) {
   const passedOn = exportsOf(file).find(passed => passed.name === name && passed.file !== file);
   if (passedOn) return declaration(name, passedOn.file);
@@ -59,7 +58,7 @@ function declaration(name, file) {
   return found.map(node => printer.printNode(ts.EmitHint.Unspecified, withoutTwins(node), source)).join('\n');
 }
 
-/** transpileDeclaration() makes a method whose name is computed a property, too. */
+/** Removes the duplicate property that transpileDeclaration() emits for a method with a computed name. */
 function withoutTwins(node) {
   if (!ts.isClassDeclaration(node)) return node;
   const members = node.members.filter(
@@ -69,7 +68,7 @@ function withoutTwins(node) {
   return ts.factory.updateClassDeclaration(node, modifiers, name, typeParameters, heritageClauses, members);
 }
 
-/** What declarations need of Node, of packages, and of the package's main entry. */
+/** The imports that the declarations need from Node, from packages and from this package's main entry. */
 function importsOf(files, body, entry) {
   const main = path.join(root, entries.repvgg);
   const ofMain = new Set(entry === main ? [] : exportsOf(main).map(({name}) => name));

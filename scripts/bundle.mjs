@@ -1,5 +1,5 @@
-// Puts libraries into files of dist, so that installing the package does not install what they come with: the plotting
-// library's forty packages, and the twelve megabytes of the hub's client. Their licences go beside them.
+// Bundles libraries into files of dist, so that users do not have to install them and their dependencies: the plotting library's forty
+// packages, and twelve megabytes of the hub's client. Writes their licences beside them.
 import {readdir, readFile, rename, rm, writeFile} from 'node:fs/promises';
 import {build} from 'esbuild';
 
@@ -15,11 +15,11 @@ async function bundle(name) {
     target: 'node20',
     minify: true,
     metafile: true,
-    // domino is CommonJS.
+    // For domino, which is CommonJS.
     banner: {js: "import {createRequire as r} from 'node:module';const require=r(import.meta.url);"},
   });
   await rename(`${name}.bundle.js`, `${name}.js`);
-  await rm(`${name}.js.map`, {force: true}); // Of what tsc wrote.
+  await rm(`${name}.js.map`, {force: true}); // It belongs to the file that tsc wrote.
   const packages = new Set(
     Object.keys(metafile.inputs).flatMap(path => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? []),
   );
@@ -31,10 +31,10 @@ async function licenceOf(name) {
   const folder = `node_modules/${name}`;
   const {version, license, author} = JSON.parse(await readFile(`${folder}/package.json`, 'utf8'));
   const file = (await readdir(folder)).find(entry => /^licen[cs]e/i.test(entry));
-  // Some packages of the hub's client name their licence and leave its text out.
+  // Some packages of the hub's client name their licence without its text.
   const text = file
     ? (await readFile(`${folder}/${file}`, 'utf8')).trim()
     : [license, author?.name ?? author].filter(Boolean).join(', ');
-  if (!text) throw new Error(`${name}, which is bundled, has no licence.`);
+  if (!text) throw new Error(`The bundled package ${name} has no licence.`);
   return `${name} ${version}\n\n${text}\n`;
 }

@@ -1,5 +1,5 @@
-// node scripts/check-prebuild.mjs [--cuda DIR | --cpu] [--any-glibc]: holds the binary of a release, and the tarball it goes into, to what the
-// documentation promises. Needs binutils, and cuobjdump of the toolkit (--cuda DIR, CUDA_PATH or PATH) unless --cpu.
+// node scripts/check-prebuild.mjs [--cuda DIR | --cpu] [--any-glibc]: checks that the binary of a release and the tarball with it are as
+// documented. Needs binutils and, unless --cpu is given, cuobjdump from the toolkit (--cuda DIR, CUDA_PATH or PATH).
 import {execFileSync} from 'node:child_process';
 import {existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync} from 'node:fs';
 import {createRequire} from 'node:module';
@@ -8,7 +8,7 @@ import path from 'node:path';
 import {parseArgs} from 'node:util';
 
 const promised = {
-  glibc: '2.28', // Node's own
+  glibc: '2.28', // that of Node
   exports: ['napi_register_module_v1', 'node_api_module_get_api_version_v1'],
   libraries: /^(libc|libm|libgcc_s|libpthread|libdl|librt|ld-linux-x86-64)\.so\.\d$/,
   machineCode: ['sm_70', 'sm_75', 'sm_80', 'sm_86', 'sm_89', 'sm_90a'],
@@ -39,7 +39,7 @@ const matches = (text, pattern) =>
 const same = (a, b) => a.join() === b.join();
 
 if (!existsSync(path.join(root, binary))) {
-  console.error(`There is no ${binary}: make it with "npm run prebuild".`);
+  console.error(`There is no ${binary}: create it with "npm run prebuild".`);
   process.exit(1);
 }
 const files = readdirSync(path.join(root, 'prebuilds'), {recursive: true}).filter(name =>
@@ -61,12 +61,12 @@ const newest = needed.map(versionOf).sort(byVersion).at(-1);
 const tooNew = needed.filter(symbol => byVersion(versionOf(symbol), promised.glibc) > 0);
 expect(
   values['any-glibc'] || tooNew.length === 0,
-  `it needs a glibc newer than ${promised.glibc} for ${tooNew.join(', ')}: see --glibc of npm run prebuild`,
+  `it needs a glibc newer than ${promised.glibc} for ${tooNew.join(', ')}: see --glibc in scripts/prebuild.mjs`,
 );
 
 const libraries = matches(read('readelf', '--dynamic', binary), /\(NEEDED\).*\[(.+)\]/g);
 const foreign = libraries.filter(library => !promised.libraries.test(library));
-expect(foreign.length === 0, `it needs ${foreign.join(', ')}, which not every system has`);
+expect(foreign.length === 0, `it needs ${foreign.join(', ')}, which some systems lack`);
 expect(!/\.symtab|\.debug/.test(read('readelf', '--sections', '--wide', binary)), 'it is not stripped');
 
 const {cudaInfo, cpuInfo} = createRequire(import.meta.url)(path.join(root, binary));
@@ -87,7 +87,7 @@ if (values.cpu) {
   expect(same(ptx, promised.ptx), `it has PTX of ${ptx.join(', ')}, not ${promised.ptx.join(', ')}`);
 }
 
-// Alone, as in the package: what is in build/ would be taken first.
+// In a folder of its own, because an addon in build/ would take precedence.
 const alone = mkdtempSync(path.join(tmpdir(), 'repvgg-prebuild-'));
 symlinkSync(path.join(root, 'prebuilds'), path.join(alone, 'prebuilds'));
 const demo = execFileSync(process.execPath, ['dist/cli/main.js', 'demo', '--json'], {

@@ -1,4 +1,4 @@
-// Formats (or, with --check, verifies) every C++ and CUDA source with the clang-format that npm installed.
+// Formats (or, with --check, verifies) every C++ and CUDA source with the clang-format from npm.
 import {execFileSync, spawnSync} from 'node:child_process';
 import {createRequire} from 'node:module';
 

@@ -1,6 +1,5 @@
-// node scripts/compare_decoders.mjs [seconds]: the ways to get from JPEG bytes to pixels that are resized and cropped, side by
-// side, as docs/decoding.md has them. Needs `npm run build:all`; the WebAssembly one runs where it is installed
-// (npm install --no-save @cwasm/jpeg-turbo).
+// node scripts/compare_decoders.mjs [seconds]: compares ways to decode, resize and crop JPEGs, for docs/decoding.md. Needs
+// `npm run build:all`. The WebAssembly decoder runs only if installed (npm install --no-save @cwasm/jpeg-turbo).
 import {fork} from 'node:child_process';
 import {createRequire} from 'node:module';
 import {availableParallelism} from 'node:os';
@@ -33,7 +32,7 @@ async function resized(data, width, height) {
   return out;
 }
 
-/** Images per second of time and of processor time; `inFlight` at a time. */
+/** Prints images per second and per second of processor time, with `inFlight` images at a time. */
 async function measure(name, inFlight, jpegs, prepare, cpuOf = () => process.cpuUsage()) {
   const seconds = Number(process.argv[2] ?? 3);
   let done = 0;
@@ -54,7 +53,7 @@ async function measure(name, inFlight, jpegs, prepare, cpuOf = () => process.cpu
   );
 }
 
-/** Hands requests to workers, each of which has two at a time. `send(worker, message)`; answers are [id, pixels]. */
+/** Distributes requests to workers in turn. `send(worker, message)` sends [id, jpeg]; replies are [id, answer]. */
 function pool(workers, send) {
   const waiting = new Map();
   let next = 0;

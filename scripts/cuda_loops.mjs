@@ -1,13 +1,12 @@
-// Counts the instructions of each kernel's main loop in its machine code: the table "Main loops" of docs/kernels.md.
+// Counts the instructions in the main loop of each kernel's machine code, for the table "Main loops" in docs/kernels.md.
 //
 //   node scripts/cuda_loops.mjs [--nvcc path] [--cuobjdump path] [--arch 90a] [--files direct_fp32,winograd_f2_fp32]
 //
-// The main loop is the smallest one with at least half of the multiply-adds (FFMA) or products of tensor cores (HMMA) of the
-// kernel's richest loop. What it jumps over in nearly every round, the part that stores to device memory, does not count. A
-// multiprocessor issues one instruction a cycle on each of its four schedulers, whatever it is: "share" is what part of
-// those multiply. "shared memory" is the cycles that it needs for a warp's loads, of those that the same warp's FFMA take of
-// the multiprocessor: 16 bytes a lane take two cycles where lanes n and n ^ 1, or n and n ^ 2, read the same, as
-// fp32_tile.cuh has it, 4 bytes one. "reloads" are of registers that were spilled.
+// The main loop is the smallest loop with at least half as many multiply-adds (FFMA) or tensor core products (HMMA) as the kernel's
+// richest loop. The part that stores to device memory is not counted, since nearly every iteration jumps over it. A multiprocessor
+// issues one instruction of any kind per cycle on each of its four schedulers; "share" is the part of them that multiplies. "shared
+// memory" is the number of cycles for a warp's loads relative to those for its FFMA: 16 bytes per lane take two cycles if lanes n and
+// n ^ 1, or n and n ^ 2, read the same address, as in fp32_tile.cuh, and 4 bytes take one. "reloads" are loads of spilled registers.
 import {execFile, execFileSync} from 'node:child_process';
 import {mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
@@ -41,7 +40,7 @@ async function machineCode(source) {
 
 /** {at, name, target} of each instruction. */
 function instructions(text) {
-  // "@!PT" never runs: the compiler fills time with it.
+  // "@!PT" never executes: the compiler uses it as padding.
   return [...text.matchAll(/\/\*([0-9a-f]{4,})\*\/\s+(?:@!?U?P(?!T)\w+ )?([A-Z@][\w.!]*)([^;]*);/g)].map(
     ([, at, name, rest]) => ({
       at: Number.parseInt(at, 16),

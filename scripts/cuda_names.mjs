@@ -1,7 +1,7 @@
-// For scripts that compile the kernels and read what comes out.
+// Shared by scripts that compile the kernels and analyse the result.
 import {execFileSync} from 'node:child_process';
 
-/** Kernels' names without what all of them share. */
+/** Demangles kernel names and removes their common parts. */
 export function readableNames(mangled) {
   const readable = execFileSync('c++filt', {input: mangled.join('\n'), encoding: 'utf8'}).split('\n');
   return mangled.map((_, i) =>

@@ -1,11 +1,9 @@
-// Compiles every kernel for every architecture and prints registers, shared memory and spills of each: the table of
-// docs/kernels.md.
+// Compiles every kernel for every architecture and prints its registers, shared memory and spills, for the table in docs/kernels.md.
 //
 //   node scripts/cuda_resources.mjs [--nvcc path] [--archs 70,75,80,86,89,90a] [--volta-nvcc path] [--files direct_mma]
 //
-// CUDA 13 starts at sm_75: 70 is for the nvcc of a CUDA 12, --volta-nvcc if it is another one. Any warning of a compiler makes
-// the script fail. Registers are those of a thread, "+n" bytes of spill stores. Without nvcc there is nothing to print, and
-// that is an error.
+// CUDA 13 starts at sm_75: architecture 70 needs the nvcc of a CUDA 12, given by --volta-nvcc if it is not the main one. Any compiler
+// warning makes the script fail. Registers are per thread; "+n" means n bytes of spill stores.
 import {execFile} from 'node:child_process';
 import {mkdtempSync, readdirSync, rmSync} from 'node:fs';
 import {availableParallelism, tmpdir} from 'node:os';
@@ -42,7 +40,7 @@ const compile = async (source, arch) => {
   return stderr;
 };
 
-/** Mangled name, registers and bytes of spill stores of every kernel in ptxas's report. */
+/** The mangled name, registers and bytes of spill stores of each kernel in a report of ptxas. */
 const parse = report => {
   const kernels = [];
   let name;
@@ -59,7 +57,7 @@ const parse = report => {
 };
 
 const jobs = sources.flatMap(source => archs.map(arch => ({source, arch})));
-const cells = new Map(); // Kernel -> architecture -> what it takes.
+const cells = new Map(); // Kernel -> architecture -> {registers, spills}.
 const warnings = [];
 const work = async () => {
   for (let job = jobs.shift(); job; job = jobs.shift()) {
@@ -77,7 +75,7 @@ rmSync(scratch, {recursive: true});
 
 console.log(table(cells, archs));
 console.log(
-  `\nKernels of other precisions that are left out take up to ${mostApart(cells, archs)} registers more or less.`,
+  `\nThe omitted kernels of other precisions differ by up to ${mostApart(cells, archs)} registers.`,
 );
 if (warnings.length > 0) {
   console.error([...new Set(warnings)].join('\n'));

@@ -1,14 +1,14 @@
-// The table of docs/kernels.md, from what the compiler says of each kernel.
+// Formats the table in docs/kernels.md from the compiler's reports.
 
-/** Names with parameters, as scripts/cuda_names.mjs has them: [name, numbers, the rest as words]. */
+/** Splits a kernel name of scripts/cuda_names.mjs: its name, its template arguments as words, and the numbers among them. */
 function parts(kernel) {
   const [name, ...words] = kernel.split(/[<>, ]+/).filter(Boolean);
   return {name, words, numbers: words.filter(word => /^\d+$/.test(word)).map(Number)};
 }
 
 /**
- * Bytes of a block. The launch gives them, so the compiler does not know; they are what the constants of the kernels come to.
- * A text where the layer decides.
+ * Bytes of dynamic shared memory per block, computed from the kernels' constants because the compiler does not know them. A text if they
+ * depend on the layer.
  */
 function sharedMemory(kernel) {
   const {name, words, numbers} = parts(kernel);
@@ -27,7 +27,7 @@ function sharedMemory(kernel) {
       return Math.max(2 * (rows + columns) * 80, rows * (columns + 8) * 4);
     case 'GemmSm90aKernel': {
       const [rowBlocks, width, stages] = numbers;
-      const consumers = words[6] === 'true' ? 1 : 2; // Of one tile: its two warpgroups take turns, or halves.
+      const consumers = words[6] === 'true' ? 1 : 2; // Its two warpgroups alternate on tiles or share one.
       return stages * (64 * rowBlocks * consumers + width) * 128 + 256 * width + (2 * stages + 2) * 8;
     }
     case 'WinogradF2Kernel':
@@ -40,7 +40,7 @@ function sharedMemory(kernel) {
     case 'StemMmaKernel':
       return (11 * 8 * rows + 33 * 50) * 4;
     case 'StemFusedKernel': {
-      const pixel = ((rows / 8) | 1) * 16; // Of the patch: 17 rows of 9 even columns, filled up, and 8 odd ones.
+      const pixel = ((rows / 8) | 1) * 16; // The patch has 17 rows of 9 even columns, padded, and 8 odd ones.
       const patch = 17 * (Math.floor((9 * pixel + 63) / 128) * 128 + 64 + 8 * pixel);
       return patch + (columns <= 64 ? 3 : 2) * columns * 64 + rows * 128 + 11 * rows * 4 + 35 * 53 * 4;
     }
@@ -65,16 +65,16 @@ const shorter = new Map([
   ['fp32', 'fp16'],
   ['BFloat16', 'Half'],
 ]);
-/** The kernel of the precision that the table shows. */
+/** The name of the same kernel in the precision that the table shows. */
 const shown = kernel => kernel.replace(/\b(bf16|tf32|fp32|BFloat16)\b/, word => shorter.get(word));
 
 /**
- * Markdown. `cells` is Map(kernel -> Map(architecture -> {registers, spills})). Kernels of other precisions than fp16 are left
- * out where they spill no more than fp16's, and kernels of one name that differ in nothing but shared memory share a row.
- * Kernels that an architecture cannot run are empty there.
+ * The table as Markdown. `cells` is Map(kernel -> Map(architecture -> {registers, spills})). Kernels in precisions other than fp16 are
+ * omitted if they spill no more than in fp16. Kernels with the same name that differ only in shared memory share a row. A cell is empty
+ * if the architecture cannot run the kernel.
  */
 export function table(cells, archs) {
-  const empty = 8; // Registers: with more, a kernel does something.
+  const empty = 8; // Registers of a kernel without a body.
   const text = ({registers, spills} = {registers: 0}) =>
     registers > empty ? `${registers}${spills > 0 ? ` +${spills}` : ''}` : '';
   const rows = [...cells].filter(([kernel, own]) => {
@@ -107,7 +107,7 @@ function sizes(bytes) {
   return least === most ? `${least} KB` : `${least} to ${most} KB`;
 }
 
-/** The largest difference in registers between a kernel that `table` leaves out and its like in fp16. */
+/** The largest difference in registers between a kernel that `table` omits and the same kernel in fp16. */
 export function mostApart(cells, archs) {
   let most = 0;
   for (const [kernel, own] of cells) {

@@ -1,5 +1,5 @@
-// Fetches packages from Debian with apt, in a folder of its own: the system's packages stay as they are, no root is needed, and
-// Debian's signatures are checked.
+// Fetches packages from Debian with apt into a separate folder. The system's packages are not touched, root is not needed, and Debian's
+// signatures are verified.
 import {execFileSync} from 'node:child_process';
 import {existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
@@ -7,7 +7,7 @@ import path from 'node:path';
 
 const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
-/** Where this machine has its own release's packages from. */
+/** The package source of this machine's own release. */
 function archive() {
   const suite = /^VERSION_CODENAME=(.+)$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1];
   const targets = execFileSync(
@@ -18,12 +18,12 @@ function archive() {
     },
   );
   const found = targets.split('\n').find(line => line.endsWith(` ${suite} main`));
-  if (!found) throw new Error(`apt has no source of ${suite}'s packages.`);
+  if (!found) throw new Error(`apt has no source of packages for ${suite}.`);
   const signed = existsSync(keyring) ? `[signed-by=${keyring}] ` : '';
   return `${signed}${found}`;
 }
 
-/** Calls `use` with a folder that is removed afterwards. Returns null, or in one sentence why it cannot be done here. */
+/** Calls `use` with access to packages and a folder that is removed afterwards. Returns null, or one sentence saying what failed. */
 export function withDebian(use) {
   const folder = mkdtempSync(path.join(tmpdir(), 'repvgg-debian-'));
   try {

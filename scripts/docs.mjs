@@ -1,5 +1,5 @@
-// npm run docs: writes what is generated in the documentation: docs/api-report.md, the README's table of speed, docs/api.md
-// (TypeDoc, from the docstrings; fetched from the npm registry) and the picture of a bench report (where Chromium is).
+// npm run docs: generates docs/api-report.md, the README's table of speed, docs/api.md (by TypeDoc, fetched from the npm registry) and the
+// picture of a bench report (if Chromium is installed).
 import {execFileSync} from 'node:child_process';
 import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import path from 'node:path';
@@ -27,7 +27,7 @@ run(
   'Speed and accuracy',
 );
 
-// Not among the dependencies, which are installed a hundred times as often as this runs.
+// Not a development dependency: those are installed far more often than this runs.
 run(
   'npm',
   'install',
@@ -55,6 +55,6 @@ run(
   ...['--disableSources', '--excludePrivate', '--excludeExternals', '--parametersFormat', 'table'],
   ...['--interfacePropertiesFormat', 'table', '--typeAliasPropertiesFormat', 'table', '--logLevel', 'Error'],
 );
-// TypeDoc numbers the heading of a type that has a value's name in other capitals; pages show it without.
+// TypeDoc numbers the anchor of a type whose name equals that of a value except for case; rendered pages do not.
 const api = readFileSync(path.join(build, 'api/README.md'), 'utf8');
 writeFileSync(at('docs/api.md'), api.replaceAll('#repvggerrorcode-1', '#repvggerrorcode'));

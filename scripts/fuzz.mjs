@@ -1,10 +1,10 @@
-// Looks for files that make a reader crash, hang, take too much memory or anything but an error with a code:
+// Searches for files that make a reader crash, hang, use too much memory or fail with an error that has no code:
 //
 //   npm run fuzz -- [--mutations 10000000] [--seconds N] [--coverage-seconds 600] [--seed NAME]
 //
-// First mutations of small files of every format on all cores, until so many are done or so much time has passed; then
-// jazzer.js, which is led by the branches that its inputs take (installed for the run by npx, which needs the network;
-// --coverage-seconds 0 leaves it out). What is found is kept in fuzz-findings/, and the exit code is then 1.
+// First it reads mutations of small files of every format on all cores, up to the given number or time. Then it runs jazzer.js, which is
+// guided by coverage (npx installs it for the run, which needs the network; --coverage-seconds 0 omits it). Findings are kept in
+// fuzz-findings/, and the exit code is then 1.
 import {fork, spawnSync} from 'node:child_process';
 import {mkdirSync, readdirSync, writeFileSync} from 'node:fs';
 import {availableParallelism} from 'node:os';
@@ -23,7 +23,7 @@ const {values} = parseArgs({
 });
 const root = fileURLToPath(new URL('..', import.meta.url));
 const findings = join(root, 'fuzz-findings');
-/** Without a report a process has met an endless loop: a batch takes a second. */
+/** A process without a report for this long hangs: a batch takes a second. */
 const hangMilliseconds = 600_000;
 
 let found = await mutations(Number(values.mutations), 1000 * Number(values.seconds));
@@ -86,7 +86,7 @@ function keep({seed, problem, base64}) {
   return 1;
 }
 
-/** Runs jazzer.js on one bundle of the readers, since it can count branches of CommonJS alone. */
+/** Runs jazzer.js on a CommonJS bundle of the readers, the only module format that it can instrument. */
 async function coverage(time) {
   const {build} = await import('esbuild');
   const corpus = join(findings, 'corpus');
@@ -106,13 +106,13 @@ async function coverage(time) {
   for (const name of found) console.error(`found by jazzer.js, kept as ${join(findings, name)}`);
   if (status !== 0 && found.length === 0) {
     throw new Error(
-      'jazzer.js did not run; its prebuilt binaries need glibc 2.38 (--coverage-seconds 0 goes without it)',
+      'jazzer.js did not run; its prebuilt binaries need glibc 2.38 (--coverage-seconds 0 omits it)',
     );
   }
   return found.length;
 }
 
-/** What libFuzzer has kept. */
+/** The findings of libFuzzer. */
 function artifacts() {
   return readdirSync(findings).filter(name => /^(crash|timeout|oom|slow-unit)-/.test(name));
 }

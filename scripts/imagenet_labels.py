@@ -1,4 +1,4 @@
-"""Writes assets/imagenet.txt, the classes of ImageNet-1k in their usual order, from the lists that timm comes with."""
+"""Writes assets/imagenet.txt, the classes of ImageNet-1k in their usual order, from the lists in timm."""
 
 from importlib.util import find_spec
 from pathlib import Path

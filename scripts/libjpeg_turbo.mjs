@@ -1,6 +1,6 @@
-// Fetches the source of libjpeg-turbo from Debian and builds it as build-libjpeg/libjpeg.a, which CMakeLists.txt links.
-// Debian's own static library is not position independent, and no package of npm has one. Where it cannot be had, the addon
-// is built without it, and sharp decodes JPEGs at about a third of the speed: docs/decoding.md has both.
+// Fetches the source of libjpeg-turbo from Debian and builds build-libjpeg/libjpeg.a, which CMakeLists.txt links. Debian's own static
+// library is not position-independent, and npm has none. If it is unavailable, the addon is built without it and sharp decodes JPEGs at
+// about a third of the speed (docs/decoding.md).
 import {copyFileSync, existsSync, mkdirSync} from 'node:fs';
 import path from 'node:path';
 import {withDebian} from './debian.mjs';
@@ -17,7 +17,7 @@ function build({folder, run, source, unpack}) {
   const from = source('libjpeg-turbo');
   const options = [];
   if (process.arch === 'x64') {
-    // Its SIMD code is written for this assembler; without it libjpeg-turbo is no faster than sharp.
+    // Assembles its SIMD code, without which libjpeg-turbo is no faster than sharp.
     unpack(['nasm'], 'nasm');
     options.push(`-DCMAKE_ASM_NASM_COMPILER=${folder}/nasm/usr/bin/nasm`);
   }
@@ -28,7 +28,7 @@ function build({folder, run, source, unpack}) {
 
   mkdirSync(out, {recursive: true});
   for (const header of headers) copyFileSync(path.join(from, header), path.join(out, header));
-  // The library last: it says that all is there.
+  // The library last: its presence means that the build is complete.
   for (const name of ['jconfig.h', 'libjpeg.a'])
     copyFileSync(path.join(folder, 'build', name), path.join(out, name));
 }

@@ -1,23 +1,22 @@
-// How long it takes from a training checkpoint to fused weights, and in how much memory:
+// Measures the time and memory from a training checkpoint to fused weights:
 //
 //   npm run build:ts && node scripts/load_speed.mjs CHECKPOINT [--rounds 9]
 //
-// In one run, round after round: a plain read of the file, one pass over it in memory, our load from each container, and
-// where REPVGG_PYTHON names a Python with torch and safetensors, what they do with the same files: torch.load and the
-// fusion of the official convert.py in PyTorch, and safetensors' load_file with the same fusion. The files are in the page
-// cache, and ours run in a process that has loaded before.
+// Each round runs a plain read of the file, one pass over it in memory and our load from each container. If REPVGG_PYTHON names a Python
+// with torch and safetensors, it also runs theirs on the same files: torch.load with the fusion of the official convert.py in PyTorch, and
+// load_file of safetensors with the same fusion. The files are in the page cache, and our process has loaded before.
 //
-//   fused            each block read, checked and fused as RepVGG.load hands it to devices that want all of its kernels, in
-//                    memory that is used again
+//   fused            each block is read, checked and fused, as RepVGG.load does for devices that take all kernels of a block, into reused
+//                    memory
 //   fused and kept   all blocks in new memory, as PyTorch has them at the end
-//   part             what of it one core does with bytes in its cache; memory that is taken, written to and given back
-//   on the CPU       RepVGG.load(..., {device: 'cpu', winograd: 'off'}): packed as the CPU's kernels read them while they are fused
+//   part             parts of the work: on one core with bytes in its cache; allocating, writing and freeing memory
+//   on the CPU       RepVGG.load(..., {device: 'cpu', winograd: 'off'}), which packs weights for the CPU's kernels while fusing
 //
-// Before each, as much memory is taken, written to and given back as it needs: what nobody has used for two seconds a
-// virtual machine may have returned to its host, and to have a gigabyte of it back can take that seconds.
+// Before each measurement, as much memory as it needs is allocated, written and freed: a virtual machine may have returned memory that was
+// idle for two seconds to its host, and getting back a gigabyte can take seconds.
 //
-// Each time is the median of its rounds, and its ratio that of the ratios within a round, since a machine's speed changes.
-// The CPU time of all threads is what is left of it on a busy machine. Peaks are of processes of their own (on Linux).
+// Times are medians over the rounds, and ratios are medians of the ratios within a round, because the speed of a machine varies. The CPU
+// time of all threads is meaningful even on a busy machine. Peaks are measured in separate processes (on Linux).
 import {execFile, execFileSync} from 'node:child_process';
 import {readFileSync} from 'node:fs';
 import {mkdtemp, open, rm, stat} from 'node:fs/promises';
@@ -133,12 +132,12 @@ async function plainRead(path) {
   await file.close();
 }
 
-/** Copies as many bytes by memcpy, from memory to memory that has been touched before. */
+/** Copies `bytes` bytes between buffers that have been touched before. */
 function onePass({from, to}, bytes) {
   for (let left = bytes; left > 0; left -= from.length) from.copy(to, 0, 0, Math.min(left, from.length));
 }
 
-/** As many bytes, but of 256 kB again and again. */
+/** Checksums `bytes` bytes, in repeated passes over 256 kB. */
 function checksumInCache(bytes) {
   const part = Buffer.alloc(2 ** 18, 1);
   for (let left = bytes; left > 0; left -= part.length) native().crc32?.(part, 0);
@@ -154,7 +153,7 @@ function fuseInCache(bytes) {
     native().fuseRows(dense, dense, pointwise, factors, 0, width);
 }
 
-/** Has the system have as much memory at hand, in 2 MB pages. */
+/** Makes the system provide `bytes` bytes of memory in 2 MB pages. */
 function haveAtHand(bytes) {
   const memory = new Uint8Array(bytes);
   native().preferHugePages(memory);
@@ -185,7 +184,7 @@ async function deployBytes(path) {
   return (await fuse(path)).reduce((sum, {byteLength}) => sum + byteLength, 0);
 }
 
-/** Prints how much memory this process has had before, at most, and when all was done. */
+/** Prints the memory of this process before, at its peak, and after. */
 async function printPeak(path, what) {
   const idle = process.memoryUsage.rss();
   const output = join(tmpdir(), `repvgg-peak-${process.pid}.pth`);
@@ -198,8 +197,8 @@ async function printPeak(path, what) {
   globalThis.kept = await run[what.split(' ')[0]]();
   await rm(output, {force: true});
   globalThis.gc();
-  await new Promise(resolve => setTimeout(resolve, 200)); // Memory is given back by a thread of V8's.
-  // Not process.resourceUsage(): its maximum is that of the parent too.
+  await new Promise(resolve => setTimeout(resolve, 200)); // A thread of V8 frees memory in the background.
+  // Not process.resourceUsage(), whose maximum includes the parent's.
   const [, peak] = /VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
   console.log(idle, peak * 1024, process.memoryUsage.rss());
   process.exit();

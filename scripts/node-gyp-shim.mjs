@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Stands in for node-gyp where prebuildify calls it: builds with cmake-js. Of node-gyp's options only the architecture
-// means anything here; --target, a Node version there, is a CMake target here. PREBUILD_CMAKE has one option a line.
+// Called by prebuildify in place of node-gyp; builds with cmake-js. Only the architecture is passed on, because --target is a Node version
+// for node-gyp and a CMake target for cmake-js. PREBUILD_CMAKE has one CMake option per line.
 import {spawnSync} from 'node:child_process';
 import {rmSync} from 'node:fs';
 import path from 'node:path';
@@ -8,7 +8,7 @@ import path from 'node:path';
 const root = path.resolve(import.meta.dirname, '..');
 const arch = process.argv.filter(argument => argument.startsWith('--arch='));
 const options = (process.env.PREBUILD_CMAKE ?? '').split('\n').filter(Boolean);
-// Without it "build" configures again, with the options of now. Not "compile": after a failure it would build all once more.
+// Without a cache, "build" configures with the current options. "compile" would rebuild everything after a failure.
 rmSync('build/CMakeCache.txt', {force: true});
 const {status} = spawnSync(
   path.join(root, 'node_modules/.bin/cmake-js'),

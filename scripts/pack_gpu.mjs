@@ -1,10 +1,10 @@
-// npm run pack:gpu [-- --archs 90a-real --out FILE]: one archive with everything that the GPU tests and benchmarks need on
-// a Linux machine that has a driver, bash, tar and xz: a Node runtime (the running one, stripped), the package with its
-// dependencies, the addon and the tests for the given architectures. There:
+// npm run pack:gpu [-- --archs 90a-real --out FILE]: packs everything that the GPU tests and benchmarks need on a Linux machine with a
+// driver, bash, tar and xz: the running Node (stripped), the package with its dependencies, and the addon and tests for the given
+// architectures. On that machine:
 //
 //   tar xf repvgg-gpu.tar.xz && repvgg-gpu/run.sh RESULTS && repvgg-gpu/bench.sh RESULTS
 //
-// which are test/gpu/run.mjs and test/gpu/bench.mjs.
+// run test/gpu/run.mjs and test/gpu/bench.mjs.
 import {execFileSync} from 'node:child_process';
 import {
   chmodSync,

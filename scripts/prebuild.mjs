@@ -1,11 +1,11 @@
-// npm run prebuild -- --cuda DIR --glibc DIR: makes the binary of a release, prebuilds/linux-x64/repvgg.glibc.node, and checks
-// it (scripts/check-prebuild.mjs).
+// npm run prebuild -- --cuda DIR --glibc DIR: builds the binary of a release, prebuilds/linux-x64/repvgg.glibc.node, and checks it with
+// scripts/check-prebuild.mjs.
 //
-//   --cuda DIR    CUDA 12.x toolkit (or CUDA_PATH): the last that compiles for Volta; 12.4 is what releases are made with
-//   --glibc DIR   root of a glibc no newer than 2.28 needs, to link with (or REPVGG_GLIBC_SYSROOT), for example Debian 11's
-//                 libc6 and libc6-dev unpacked by "dpkg -x"; not needed on a system that is as old, such as manylinux_2_28
-//   --cpu         without CUDA, for tests of the package on machines without a toolkit
-//   --any-glibc   whatever glibc this system has, for the same
+//   --cuda DIR    CUDA 12.x toolkit (or CUDA_PATH), the last that compiles for Volta; releases are built with 12.4
+//   --glibc DIR   root of a glibc to link with (or REPVGG_GLIBC_SYSROOT), old enough that the binary needs no symbol newer than 2.28, for
+//                 example libc6 and libc6-dev of Debian 11 unpacked by "dpkg -x"; not needed on a system such as manylinux_2_28
+//   --cpu         build without CUDA, to test the package on machines without a toolkit
+//   --any-glibc   accept the glibc of this system, for the same purpose
 import {execFileSync} from 'node:child_process';
 import {existsSync, mkdirSync, rmSync} from 'node:fs';
 import path from 'node:path';
@@ -31,7 +31,7 @@ if (glibc && !existsSync(path.join(glibc, 'usr/lib'))) fail(`There is no usr/lib
 const options = cpu ? {REPVGG_CUDA: 'OFF'} : cudaOptions(path.resolve(cuda));
 if (glibc) options.REPVGG_GLIBC_SYSROOT = path.resolve(glibc);
 
-// Not in build/, where prebuildify would take the developer's own addon for its result.
+// Not in build/, where prebuildify would pick up the developer's own addon.
 rmSync(path.join(root, 'prebuilds'), {recursive: true, force: true});
 mkdirSync(stage, {recursive: true});
 const shim = path.join(import.meta.dirname, 'node-gyp-shim.mjs');
@@ -59,7 +59,7 @@ function cudaOptions(toolkit) {
     REPVGG_CUDA_ARCHITECTURES: 'all',
     CMAKE_CUDA_COMPILER: path.join(toolkit, 'bin/nvcc'),
     CUDAToolkit_ROOT: toolkit,
-    // CMake wants to have found a runtime; only the static one is used, and need be there.
+    // CMake requires a runtime library; only the static one is used and has to exist.
     CUDA_CUDART: path.join(toolkit, 'lib64/libcudart_static.a'),
   };
 }

@@ -2,12 +2,11 @@
 //
 //   npm run build:ts && node scripts/predict-gpus.mjs [--check]
 //
-// --check only compares. These are no measurements: `repvgg bench --device cuda` makes those.
+// --check only compares. These are predictions; `repvgg bench --device cuda` measures.
 //
-// The model. A layer takes as long as its multiplications or its memory traffic, whichever is longer, and a launch. Maps are
-// written once and read once, weights read once a batch. In fp16 all layers run directly on tensor cores; in fp32 a layer of
-// stride 1 takes the fastest of direct, F(2x2) and F(4x4), of which the last writes and reads its transforms; networks with
-// squeeze-and-excite run directly.
+// The model: the time of a layer is that of its multiplications or its memory traffic, whichever is longer, plus a launch. Feature maps are
+// written and read once, weights read once per batch. In fp16 all layers run directly on tensor cores. In fp32 a layer of stride 1 uses the
+// fastest of direct, F(2x2) and F(4x4), the last of which writes and reads its transforms; networks with squeeze-and-excite run directly.
 import {readFileSync, writeFileSync} from 'node:fs';
 import path from 'node:path';
 import {architectureByName, architectureNames} from '../dist/architecture.js';
@@ -15,19 +14,19 @@ import {defaultPreprocessing} from '../dist/preprocessing.js';
 import {layerTable} from '../dist/statistics.js';
 
 const batch = 128;
-/** Nominal figures of the vendor's data sheets: multiply-add TFLOP/s (tensor cores with fp32 sums), GB/s. */
+/** Figures from the vendor's data sheets: multiply-add TFLOP/s (tensor cores with fp32 accumulation) and GB/s. */
 const gpus = [
   {name: 'V100', fp32: 15.7, fp16: 125, bandwidth: 900},
   {name: 'RTX 3090', fp32: 35.6, fp16: 71, bandwidth: 936},
   {name: 'H200', fp32: 66.9, fp16: 989, bandwidth: 4800},
 ];
-/** What the kernels are expected to reach of these. */
+/** The fraction of these that the kernels are expected to reach. */
 const share = {fp32: 0.65, fp16: 0.7, bandwidth: 0.85};
 const launchSeconds = 2e-6;
 
 const tiles = ({height, width}, side) => Math.ceil(height / side) * Math.ceil(width / side);
 
-/** Seconds of a batch. `shares` of 1 give the bound that no kernel can pass. */
+/** Seconds per batch. With `shares` of 1, the lower bound for any kernel. */
 function layerSeconds({shape, height, width, macs, activations, deployParameters}, gpu, precision, shares) {
   const {inChannels, outChannels, groups, stride, squeezeChannels} = shape;
   const bytes = precision === 'fp32' ? 4 : 2;
@@ -44,7 +43,7 @@ function layerSeconds({shape, height, width, macs, activations, deployParameters
   const pairs = (inChannels / groups) * outChannels;
   const f2 = seconds(batch * 16 * pairs * tiles({height, width}, 2), 16 / 9, traffic, 1);
   const positions = batch * 36 * tiles({height, width}, 4);
-  // Its three kernels follow each other: transforms take their time beside the products.
+  // Its three kernels run one after the other, so the time of the transforms is added.
   const transforms =
     (traffic + positions * (inChannels + outChannels) * bytes) / (gpu.bandwidth * 1e9 * shares.bandwidth);
   const f4 = seconds(positions * pairs, 4, positions * (inChannels + outChannels) * bytes, 3) + transforms;
@@ -82,6 +81,6 @@ const updated = `${text.slice(0, before)}\n\n${table}\n\n${text.slice(after)}`;
 if (!process.argv.includes('--check')) {
   writeFileSync(file, updated);
 } else if (updated !== text) {
-  console.error('docs/performance.md has other predictions: run node scripts/predict-gpus.mjs');
+  console.error('The predictions in docs/performance.md are out of date: run node scripts/predict-gpus.mjs');
   process.exit(1);
 }

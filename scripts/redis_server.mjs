@@ -1,12 +1,12 @@
-// Fetches Redis from Debian into build-redis/, for the tests of repvgg/bullmq, unless there is a redis-server on the PATH. No
-// package of npm has it. Where it cannot be had those tests say that they were not run.
+// Fetches Redis from Debian into build-redis/, for the tests of repvgg/bullmq, unless redis-server is on the PATH. npm has no such package.
+// Without Redis those tests are skipped.
 import {execFileSync} from 'node:child_process';
 import {cpSync, existsSync} from 'node:fs';
 import path from 'node:path';
 import {withDebian} from './debian.mjs';
 
 const out = path.resolve(import.meta.dirname, '../build-redis');
-// What it is linked with, as far as a small system may lack it.
+// Libraries it is linked with that a minimal system may lack.
 const libraries = [
   'libjemalloc2',
   'liblzf1',

@@ -1,6 +1,6 @@
 // Builds the addon with a sanitizer and runs the tests that use it: node scripts/sanitize.mjs address|thread
-// Needs g++ or clang's runtime libraries, and for `thread` setarch (util-linux): ThreadSanitizer wants no address
-// space randomisation. Node itself is not instrumented, so leaks are not looked for and its own races are suppressed.
+// Needs the sanitizer libraries of g++ or clang and, for `thread`, setarch (util-linux), because ThreadSanitizer does not support address
+// space randomisation. Node itself is not instrumented, so leak detection is off and its own races are suppressed.
 import {execFileSync, spawnSync} from 'node:child_process';
 import path from 'node:path';
 import './libjpeg_turbo.mjs';
@@ -36,7 +36,7 @@ const compiler = process.env.CXX ?? 'g++';
 const preload = libraries.map(name =>
   execFileSync(compiler, [`-print-file-name=${name}`], {encoding: 'utf8'}).trim(),
 );
-// A sanitised process is far too slow to say anything about stalls.
+// A sanitised process is too slow for tests of event loop delays.
 const ava = ['node_modules/.bin/ava', '--timeout=10m', '--concurrency=1', '--match=!*event loop*'];
 const tests = [
   'test/native_network.test.ts',
@@ -53,7 +53,7 @@ const tests = [
 ];
 const [command, ...args] = kind === 'thread' ? ['setarch', '-R', ...ava, ...tests] : [...ava, ...tests];
 run(command, args, {
-  // Instead of the package.
+  // Loads this addon instead of the package's.
   REPVGG_PREBUILD: output,
   LD_PRELOAD: preload.join(' '),
   ASAN_OPTIONS: 'detect_leaks=0:halt_on_error=1',

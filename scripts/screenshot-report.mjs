@@ -1,7 +1,7 @@
-// Opens a report of "repvgg bench" in headless Chromium, offline, and takes its picture:
+// Opens a report of "repvgg bench" in headless Chromium, offline, and takes a screenshot:
 //   node scripts/screenshot-report.mjs REPORT.html PICTURE.png [heading]
-// Without a heading the whole page, else the chart under it. Fails when the page asks for anything from a network, logs an
-// error, or draws a chart without marks. Needs Debian's chromium, or CHROMIUM, the path of one.
+// of the whole page, or only of the chart below the heading. Fails if the page requests anything from a network, logs an error or draws a
+// chart without marks. Needs Debian's chromium, or another one whose path is in CHROMIUM.
 import {existsSync} from 'node:fs';
 import {resolve} from 'node:path';
 import {pathToFileURL} from 'node:url';
@@ -10,7 +10,7 @@ import {chromium} from 'playwright-core';
 const [report, picture, heading] = process.argv.slice(2);
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 if (!existsSync(executablePath)) {
-  console.log(`skipped: no Chromium at ${executablePath}; CHROMIUM names another`);
+  console.log(`skipped: no Chromium at ${executablePath}; set CHROMIUM to use another`);
   process.exit(0);
 }
 const browser = await chromium.launch({executablePath, args: ['--no-sandbox']});
@@ -23,7 +23,7 @@ try {
   const page = await context.newPage();
   const problems = [];
   page.on('request', request => {
-    if (!request.url().startsWith('file:')) problems.push(`asks for ${request.url()}`);
+    if (!request.url().startsWith('file:')) problems.push(`requests ${request.url()}`);
   });
   page.on('console', message => {
     if (message.type() === 'error') problems.push(message.text());

