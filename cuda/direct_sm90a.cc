@@ -18,7 +18,7 @@ bool Known(Precision precision) {
   return precision == Precision::kFp16 || precision == Precision::kBf16 || precision == Precision::kFp8;
 }
 
-// Of a map's channel the column of the kernel's tiles: see PairColumn in gemm_sm90a_store.cuh.
+// The column of the GEMM that computes a map's channel: see PairColumn in gemm_sm90a_store.cuh.
 int ColumnOf(int channel, Precision precision) {
   if (precision != Precision::kFp8) return channel;
   return channel / 16 * 16 + channel / 2 % 2 * 8 + channel % 16 / 4 * 2 + channel % 2;
@@ -38,8 +38,8 @@ bool DirectSm90aFits(const Convolution& layer, Precision precision) {
          layer.group_out() % chunk == 0;
 }
 
-// [group][block of BoxChannels channels][tap][channel out][channel in of the block], zeros after the last
-// channel.
+// Layout: [group][block of BoxChannels channels][tap][output channel][input channel of the block],
+// zero-padded after the last channel.
 std::vector<unsigned char> PackDirectSm90a(const Convolution& layer, const float* weight,
                                            Precision precision) {
   const int group_in = layer.group_in(), group_out = layer.group_out();

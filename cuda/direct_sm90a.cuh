@@ -1,4 +1,4 @@
-// The tiles of gemm_sm90a.cuh that are built for convolutions.
+// The tiles of gemm_sm90a.cuh that are instantiated for convolutions.
 #pragma once
 
 #include "cuda/gemm_sm90a.cuh"
@@ -10,8 +10,8 @@ template <Precision kPrecision, int kRowBlocks, int kColumns, int kStages, bool 
 constexpr GemmSm90aTile kConvolutionTile =
     kGemmSm90aTile<GemmTile<kPrecision, true, kRowBlocks, kColumns, kStages, kPingPong, kMulticast>>;
 
-// Of fp16 and bf16. Widths are the exact divisors of the networks' channels, per group 32, 40, 48, 64, 80,
-// 96, 128, 160, 192 and multiples of these.
+// For fp16 and bf16. Widths divide the networks' channels per group (32, 40, 48, 64, 80, 96, 128, 160, 192
+// and multiples) exactly.
 template <Precision kPrecision>
 constexpr GemmSm90aTile kConvolutionTiles[] = {
     kConvolutionTile<kPrecision, 2, 64, 4, false>,                     // Cooperative: 256 x 64

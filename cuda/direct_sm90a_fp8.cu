@@ -3,7 +3,7 @@
 namespace repvgg::cuda {
 namespace {
 
-// Half the sums of a tile of the others, for those of a step.
+// Tiles of half the accumulators: the other half of the registers holds the sums of a step.
 constexpr auto kFp8 = Precision::kFp8;
 constexpr GemmSm90aTile kFp8Tiles[] = {kConvolutionTile<kFp8, 2, 96, 4, false>,   // Cooperative: 256 x 96
                                        kConvolutionTile<kFp8, 1, 128, 5, false>,  // 128 x 128

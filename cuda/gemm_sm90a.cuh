@@ -1,50 +1,56 @@
-// Matrix products on Hopper's tensor cores, fp16, bf16 or fp8 with sums in fp32: the direct convolution as an
-// implicit GEMM, and Winograd's batched products. A persistent, warp-specialised kernel: one warpgroup only
-// asks the tensor memory accelerator (TMA) for operands, two multiply (wgmma) and store. One of its threads
-// asks for pixels, behind the kernel that writes them, another for weights, which are there before that.
+// GEMM on Hopper's tensor cores (TMA, mbarriers, wgmma) in fp16, bf16 or fp8 with fp32 accumulators: direct
+// convolution as an implicit GEMM, and Winograd's batched products. The kernel is persistent and
+// warp-specialised: a producer warpgroup issues TMA loads, two consumer warpgroups issue wgmma and store. Two
+// threads of the producer are active: one loads pixels, once the previous kernel has written them, the other
+// loads weights, which no kernel writes and which it therefore does not wait for.
 //
-// Tiling. A block takes tiles of kRows rows (pixels) x kColumns columns (channels out) in turn, columns
-// innermost, so that blocks at work at the same time share their pixels in L2. Cooperative: both consumers
-// share a tile, half of its rows each. Ping-pong: they take tiles in turn, and one's epilogue runs under the
-// other's products; better for short reductions. Column widths are exact divisors of the networks' channels.
-// A step of the reduction is 64 channels (128 of fp8) of one tap, taps inside blocks of channels; of the last
-// block only the quarters that exist are multiplied.
+// Tiling. A block processes tiles of kRows rows (pixels) x kColumns columns (output channels), columns
+// innermost, so that concurrent blocks share their pixels in L2. Cooperative tiles: both consumers work on
+// one tile, half of the rows each. Ping-pong tiles: the consumers alternate, and the epilogue of one overlaps
+// the main loop of the other, which helps short reductions. Tile widths divide the networks' channel counts
+// exactly. A step of the reduction is 64 channels (128 in fp8) of one tap; taps vary fastest, within blocks
+// of channels. Of a partial last block only the wgmma slices that hold channels are issued.
 //
-// Operands. Pixels come by TMA's im2col mode, which knows about borders, strides, and the step from one image
-// to the next; groups are maps of their own, so channels beyond a group are zeros. Weights come as boxes of
-// kColumns rows. Both land in rows of 128 swizzled bytes, wgmma's own layout.
+// Operands. Pixels are loaded in TMA's im2col mode, which handles borders, strides and image boundaries; each
+// group has its own tensor map, so channels beyond the group are zero-filled. Winograd's inputs and all
+// weights are loaded as tiled boxes. Both operands lie in shared memory as rows of 128 bytes with the
+// 128-byte swizzle, the canonical K-major layout of wgmma.
 //
-// Clusters. Blocks can come in pairs whose tiles lie beside each other and have their pixels in common, or
-// below each other with common weights (Tile::kMulticast). Of what they share each loads half, for both. They
-// go through the same steps at the same time; a stage is filled again once the warps of both have read it.
+// Clusters. Blocks can be paired: two tiles side by side share their pixels, two tiles one below the other
+// share their weights (Tile::kMulticast). Each block loads half of the shared operand and multicasts it to
+// both. The pair runs in lockstep: a stage is refilled once the consumer warps of both blocks have released
+// it.
 //
-// Shared memory. kStages x (kRows + kColumns) x 128 bytes, and for each consumer 64 x kColumns x 2 bytes,
-// from where TMA stores: up to 224 KB, one block on a multiprocessor. Full and empty barriers for each stage,
-// and one for each consumer's turn. Parts that a cluster adds, kRows x (kColumns + 8) x 4 bytes, 18 to 136
-// KB, have to fit where the stages are: all but 256 x 160 and 256 x 192 do.
+// Shared memory. kStages x (kRows + kColumns) x 128 bytes for the pipeline, plus 64 x kColumns x 2 bytes per
+// consumer to stage TMA stores: 144 to 224 KB, hence one block per multiprocessor. A full and an empty
+// mbarrier per stage, and one per consumer that orders ping-pong. Partial sums of a cluster, kRows x
+// (kColumns + 8) x 4 bytes (18 to 136 KB), reuse the pipeline's stages; they fit all tiles but 256 x 160 and
+// 256 x 192.
 //
-// Fp8. wgmma sums products of e4m3 with about 14 bits (DeepSeek-V3 Technical Report, section 3.3.2), so the
-// sums of each step, four wgmmas, are added to others in registers; twice the sums, half the tile. Its
-// columns are ordered so that a lane's four of sixteen are neighbours in the map (PairColumn).
+// Fp8. wgmma accumulates e4m3 products with about 14 bits (DeepSeek-V3 Technical Report, section 3.3.2), so
+// the result of each step (four wgmmas) is added to fp32 accumulators in registers: twice the registers per
+// output, so tiles are half the size. Weight columns are permuted such that a lane's four outputs of every
+// sixteen are adjacent in the map (PairColumn).
 //
-// Small batches. Few tiles leave most multiprocessors without work, so a reduction can be split into parts of
-// whole steps, each of them a tile of its own; sum_splits.cu adds them in order. Or the parts of a tile are
-// the blocks of a cluster, up to 8: each does its part and nothing else, leaves it in fp32 where its stages
-// were, and adds a share of the tile's pixels from all of them, in the same order. The last layer can leave
-// sums over the pixels of each image instead of its map (gemm_sm90a_store.cuh).
+// Small batches. When there are too few tiles to fill the GPU, the reduction can be split into parts of whole
+// steps (split-K), each of them a tile of its own; sum_splits.cu adds the parts in order. Alternatively, the
+// parts of a tile are computed by the blocks of a cluster (up to 8), one part per block: each block leaves
+// its fp32 partial sums where the stages were, and then reduces a share of the tile through distributed
+// shared memory, in the same order. The last layer can produce per-image sums over pixels instead of its map
+// (gemm_sm90a_store.cuh).
 //
-// Registers. kRowBlocks x kColumns / 2 sums, 192 at most, of fp8 with those of a step; setmaxnreg leaves the
-// producer 40 and gives consumers 232, or 24 and 240 where those need them.
+// Registers. kRowBlocks x kColumns / 2 accumulators per consumer thread, in fp8 twice that: 192 at most.
+// setmaxnreg leaves the producer 40 registers and gives consumers 232, or 24 and 240 for 256 x 192.
 //
-// Where time goes. Expected, not measured: L2. With 256 x 128 tiles a step has 1024 clocks of products for
-// 48 KB, 48 bytes a clock and multiprocessor where an H100 may have 39 (if its L2 gives 5120 bytes a clock,
-// as an A100's does), and 96 of 128 bytes a clock from shared memory. 256 x 96 tiles take 59 bytes a clock,
-// 128 x 192 take 53, 256 x 160 take 42, 256 x 192 take 37; sharing an operand saves half of it. Below 96
-// columns reading the operands from shared memory limits wgmma (columns 64: 100 %, 48: 86 %, 32: 67 % of its
-// rate).
+// Where time goes. Predicted, not measured: L2 bandwidth. A step of a 256 x 128 tile is 1024 clocks of wgmma
+// for 48 KB of operands, that is 48 bytes per clock and multiprocessor, where an H100 may deliver 39
+// (assuming 5120 bytes per clock in all, as on A100), and 96 of the 128 bytes per clock of shared memory. 256
+// x 96 tiles need 59 bytes per clock from L2, 128 x 192 need 53, 256 x 160 need 42, 256 x 192 need 37;
+// multicast halves the traffic of the shared operand. Tiles of 64 columns just saturate shared memory
+// bandwidth, and narrower ones limit wgmma to 86 % (48 columns) or 67 % (32 columns) of its rate.
 //
-// Limits. Compute capability 9.0 exactly. Depth and columns in multiples of 8 (16 of fp8), at most four
-// groups; of fp8 neither Winograd nor split reductions.
+// Limits. Compute capability 9.0 only (sm_90a). Depth and columns in multiples of 8 (16 in fp8), at most four
+// groups. No Winograd and no split reductions in fp8.
 #pragma once
 
 #include "cuda/gemm_sm90a_store.cuh"
@@ -52,14 +58,14 @@
 
 namespace repvgg::cuda {
 
-// Asks for one operand of each step.
+// The producer's loop for one operand.
 template <typename Tile, Operand kOperand>
 REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, int rank, uint64_t* full,
                            uint64_t* empty) {
   [[maybe_unused]] constexpr int kTaps = TilePlaceSm90a<Tile>::kTaps;
   constexpr int kBlocks = kOperand == Tile::kMulticast ? Tile::kBlocks : 1;
   const int tiles = TilePlaceSm90a<Tile>::Count(gemm);
-  const int part = kBlocks == 1 ? 0 : rank;  // Of what the blocks of a cluster share.
+  const int part = kBlocks == 1 ? 0 : rank;  // This block's share of a multicast operand.
   Ring<Tile> ring;
   for (int tile = blockIdx.x / Tile::kBlocks; tile < tiles; tile += gridDim.x / Tile::kBlocks) {
     const TilePlaceSm90a<Tile> place(gemm, tile, rank);
@@ -71,7 +77,7 @@ REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, int ran
     for (int step = place.first_step; step < place.last_step; ++step) {
       unsigned char* const stage = shared + ring.stage * Tile::kStageBytes;
       uint64_t* const barrier = full + ring.stage;
-      MbarrierWait(empty + ring.stage, ring.turn ^ 1);
+      MbarrierWait(empty + ring.stage, ring.phase ^ 1);
       MbarrierArriveExpect(barrier, kOperand == Operand::kWeight ? Tile::kWeightBytes : Tile::kInBytes);
       if constexpr (kOperand == Operand::kWeight) {
         TmaLoad<kBlocks>(stage + Tile::kInBytes + part * Tile::kWeightColumns * 128, gemm.weight, 0,
@@ -89,15 +95,16 @@ REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, int ran
   }
 }
 
-// One step, of which kParts parts of channels are multiplied. With kAdds sums go on, else they begin anew.
-template <typename Tile, int kParts, bool kAdds>
+// One step of the reduction: kMmas wgmmas along the channels for each block of rows. Without kAccumulate the
+// first of them overwrites the sums.
+template <typename Tile, int kMmas, bool kAccumulate>
 REPVGG_DEVICE void MultiplyStep(uint64_t a, uint64_t b, float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
 #pragma unroll
-  for (int part = 0; part < kParts; ++part) {
+  for (int mma = 0; mma < kMmas; ++mma) {
 #pragma unroll
     for (int m = 0; m < Tile::kRowBlocks; ++m) {
-      const uint64_t rows = NextDescriptor(a + m * (64 * 128 / 16), part), columns = NextDescriptor(b, part);
-      if (kAdds || part > 0) {
+      const uint64_t rows = NextDescriptor(a + m * (64 * 128 / 16), mma), columns = NextDescriptor(b, mma);
+      if (kAccumulate || mma > 0) {
         Wgmma<typename Tile::T, Tile::kColumns, true>(sum[m], rows, columns);
       } else {
         Wgmma<typename Tile::T, Tile::kColumns, false>(sum[m], rows, columns);
@@ -107,7 +114,7 @@ REPVGG_DEVICE void MultiplyStep(uint64_t a, uint64_t b, float (&sum)[Tile::kRowB
   WgmmaCommit();
 }
 
-// What this warp has read of a stage may be filled again, by whichever block does so.
+// Signals to the producer of every block that fills it that this warp has read the stage.
 template <typename Tile>
 REPVGG_DEVICE void ReleaseStage(uint64_t* empty) {
   const int lane = threadIdx.x % 32;
@@ -118,21 +125,21 @@ REPVGG_DEVICE void ReleaseStage(uint64_t* empty) {
   }
 }
 
-// `steps` steps of which kParts parts of channels are multiplied. None is in flight afterwards.
-template <typename Tile, int kParts>
+// `steps` steps of kMmas wgmmas each. No wgmma is in flight on return.
+template <typename Tile, int kMmas>
 REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64_t* full, uint64_t* empty,
                                  Ring<Tile>& ring, float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
   [[maybe_unused]] int previous = 0;
-#pragma unroll 1  // Unrolled it is several times the code, which ptxas of CUDA 12 takes minutes for.
+#pragma unroll 1  // Unrolling multiplies the code size; ptxas of CUDA 12 then takes minutes.
   for (int step = 0; step < steps; ++step) {
-    MbarrierWait(full + ring.stage, ring.turn);
+    MbarrierWait(full + ring.stage, ring.phase);
     const uint64_t a = MatrixDescriptor(in + ring.stage * Tile::kStageBytes);
     const uint64_t b = MatrixDescriptor(weight + ring.stage * Tile::kStageBytes);
     if constexpr (Tile::kFp8) {
-      // The other consumer's products run under these additions.
+      // The other consumer's wgmmas overlap these additions.
       float part[Tile::kRowBlocks][Tile::kColumns / 2];
       WgmmaFence();
-      MultiplyStep<Tile, kParts, false>(a, b, part);
+      MultiplyStep<Tile, kMmas, false>(a, b, part);
       WgmmaWait<0>();
       ReleaseStage<Tile>(empty + ring.stage);
 #pragma unroll
@@ -142,8 +149,8 @@ REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64
       }
     } else {
       WgmmaFence();
-      MultiplyStep<Tile, kParts, true>(a, b, sum);
-      // The last step's products are done; its stage can be filled again.
+      MultiplyStep<Tile, kMmas, true>(a, b, sum);
+      // The wgmmas of the previous step have completed: release its stage.
       WgmmaWait<1>();
       if (step > 0) ReleaseStage<Tile>(empty + previous);
       previous = ring.stage;
@@ -156,8 +163,8 @@ REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64
   }
 }
 
-// The products of one tile's rows of this warpgroup. How many parts a step has must be known at compile
-// time: otherwise ptxas makes every wgmma wait for the one before.
+// This warpgroup's rows of one tile. The number of wgmmas in a step must be a compile-time constant:
+// otherwise ptxas serialises them.
 template <typename Tile>
 REPVGG_DEVICE void Multiply(const GemmSm90a& gemm, const TilePlaceSm90a<Tile>& place, uint32_t shared,
                             int warpgroup, uint64_t* full, uint64_t* empty, Ring<Tile>& ring,
@@ -169,13 +176,13 @@ REPVGG_DEVICE void Multiply(const GemmSm90a& gemm, const TilePlaceSm90a<Tile>& p
 #pragma unroll
     for (int i = 0; i < Tile::kColumns / 2; ++i) sum[m][i] = 0;
   }
-  // Behind these, channels do not fill the four parts of a step.
-  const int parts = DivideUp(gemm.depth, Tile::kPartChannels);
-  const int filled = parts / 4 * TilePlaceSm90a<Tile>::kTaps;
+  // Steps from `filled` on belong to the partial last block of channels.
+  const int mmas = DivideUp(gemm.depth, Tile::kMmaChannels);
+  const int filled = mmas / 4 * TilePlaceSm90a<Tile>::kTaps;
   const int end = place.last_step < filled ? place.last_step : filled;
   const int whole = place.first_step < end ? end - place.first_step : 0, rest = place.steps() - whole;
   MultiplySteps<Tile, 4>(whole, in, weight, full, empty, ring, sum);
-  switch (parts % 4) {
+  switch (mmas % 4) {
     case 1:
       return MultiplySteps<Tile, 1>(rest, in, weight, full, empty, ring, sum);
     case 2:
@@ -194,16 +201,17 @@ REPVGG_DEVICE void Consume(const GemmSm90a& gemm, unsigned char* shared, int ran
   Ring<Tile> ring;
   const int clusters = gridDim.x / Tile::kBlocks;
   int stride = clusters, tile = blockIdx.x / Tile::kBlocks;
-  unsigned turn = warpgroup ^ 1;
+  unsigned phase = warpgroup ^ 1;
   if (Tile::kPingPong) {
     if (warpgroup == 1) ring.Skip(Place(gemm, tile, rank).steps()), tile += clusters;
     stride *= 2;
   }
-  for (; tile < tiles; tile += stride, turn ^= 1) {
+  for (; tile < tiles; tile += stride, phase ^= 1) {
     const Place place(gemm, tile, rank);
     float sum[Tile::kRowBlocks][Tile::kColumns / 2];
-    // One's products after the other's: also because the parity of a stage tells its turn from the next only.
-    if (Tile::kPingPong) MbarrierWait(order + warpgroup, turn);
+    // Main loops strictly alternate. This is also required for correctness: a phase parity distinguishes only
+    // adjacent phases.
+    if (Tile::kPingPong) MbarrierWait(order + warpgroup, phase);
     Multiply<Tile>(gemm, place, SharedAddress(shared), warpgroup, full, empty, ring, sum);
     if (Tile::kPingPong) {
       if (threadIdx.x % 32 == 0) MbarrierArrive(order + (warpgroup ^ 1));
@@ -233,7 +241,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
     uint64_t* const empty = full + Tile::kStages;
     if (threadIdx.x == 0) {
       for (int stage = 0; stage < Tile::kStages; ++stage) {
-        MbarrierInit(full + stage, 2);  // Either operand's producer.
+        MbarrierInit(full + stage, 2);  // One arrival per operand's producer thread.
         MbarrierInit(empty + stage, Tile::kReaders);
       }
       for (int i = 0; i < Tile::kConsumers; ++i) MbarrierInit(empty + Tile::kStages + i, 4);
@@ -264,14 +272,14 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
       }
       if (AddsParts<Tile>(gemm)) {
         __syncwarp();
-        ClusterBarrier();  // The consumers' as well, ahead of AddParts.
+        ClusterBarrier();  // Pairs with the consumers' ahead of AddParts.
       }
     } else {
       ClaimRegisters<Tile::kConsumerRegisters>();
       Consume<Tile>(gemm, shared, rank, warpgroup, full, empty);
     }
     if (Tile::kBlocks > 1 || AddsParts<Tile>(gemm)) {
-      // Others arrive at this block's barriers, or read its part, for as long as they work.
+      // No block may exit while others still signal its barriers or read its partial sums.
       __syncwarp();
       ClusterBarrier();
     }
@@ -288,7 +296,7 @@ cudaError_t LaunchGemmSm90a(const GemmSm90a& gemm, cudaStream_t stream) {
     return LaunchAs(CanOverlap(GemmSm90aKernel<Tile>), gemm.splits, GemmSm90aKernel<Tile>, dim3(tiles),
                     dim3(Tile::kThreads), Tile::kSharedBytes, stream, gemm);
   } else {
-    int blocks = 0;  // One for each multiprocessor; each does many tiles.
+    int blocks = 0;  // Persistent: one block per multiprocessor.
     const auto error = DeviceAttribute(cudaDevAttrMultiProcessorCount, &blocks);
     if (error != cudaSuccess) return error;
     return LaunchOverlapped(GemmSm90aKernel<Tile>, dim3(blocks < tiles ? blocks : tiles),

@@ -1,5 +1,5 @@
-// What gemm_sm90a.cuh does with the sums of a tile: 64 rows at a time through shared memory to TMA, or summed
-// over the pixels of each image, or as they are: parts of a split reduction.
+// Epilogues of gemm_sm90a.cuh: the map, staged 64 rows at a time in shared memory for TMA stores; per-image
+// sums over pixels; or the fp32 partial sums of a split reduction.
 #pragma once
 
 #include <type_traits>
@@ -9,17 +9,17 @@
 
 namespace repvgg::cuda {
 
-// Of a lane's sums in block `block` of eight columns, the map's column of the first; the other is the next.
-// Of fp8, a lane has the neighbours 4t to 4t + 3 of sixteen, two of them in either block: the word that
-// stmatrix puts behind those of the lanes before it. PackDirectSm90a orders the weights' columns so.
+// The map's column of a lane's first accumulator in 8-column block `block`; its second is the next column. In
+// fp8 a lane owns columns 4t to 4t + 3 of each sixteen, two from each block of eight: exactly the 32-bit word
+// that stmatrix stores for lane t. PackDirectSm90a permutes the weights' columns accordingly.
 template <typename Tile>
 REPVGG_DEVICE int PairColumn(int block, int lane) {
   return Tile::kFp8 ? block / 2 * 16 + lane % 4 * 4 + block % 2 * 2 : block * 8 + lane % 4 * 2;
 }
 
-// Instead of 64 rows from `first_row` on, their sums over the rows of each image. In double: sums of fp16
-// values are exact then, and those of bf16 values that differ by less than 2^39, so that it makes no
-// difference where an image's rows are parted.
+// Writes the sums of 64 rows, from `first_row` on, over the pixels of each image. In double precision sums of
+// fp16 values are exact, and so are those of bf16 values whose magnitudes differ by less than 2^39: results
+// do not depend on how an image's rows fall into parts.
 template <typename Tile, typename T, typename At>
 REPVGG_DEVICE void StorePooled(const GemmSm90a& gemm, int first_row, const TilePlaceSm90a<Tile>& place,
                                At at) {
@@ -44,7 +44,7 @@ REPVGG_DEVICE void StorePooled(const GemmSm90a& gemm, int first_row, const TileP
   }
 }
 
-// The sums themselves, of one part of a reduction: to global memory, or for AddParts.
+// The fp32 partial sums of a split reduction: to global memory, or to shared memory for AddParts.
 template <typename Tile>
 REPVGG_DEVICE void StoreSums(const GemmSm90a& gemm, unsigned char* shared, int warpgroup,
                              const TilePlaceSm90a<Tile>& place,
@@ -57,7 +57,7 @@ REPVGG_DEVICE void StoreSums(const GemmSm90a& gemm, unsigned char* shared, int w
                                  : gemm.sums + place.column + place.batch * gemm.columns +
                                        (static_cast<size_t>(place.split) * gemm.rows + place.row) * channels;
   float* const to = tile + lane % 4 * 2;
-  // All that was loaded has been waited for, and behind this, all warps' products have been made of it.
+  // Every load has been waited for; after this barrier all warps have also finished reading the stages.
   if (in_cluster) NamedBarrier(1 + Tile::kConsumers, (Tile::kPingPong ? 1 : Tile::kConsumers) * 128);
 #pragma unroll
   for (int m = 0; m < Tile::kRowBlocks; ++m) {
@@ -75,7 +75,7 @@ REPVGG_DEVICE void StoreSums(const GemmSm90a& gemm, unsigned char* shared, int w
   }
 }
 
-// This block's share of the tile whose parts the blocks of its cluster have.
+// Reduces this block's share of the tile whose parts the blocks of its cluster hold.
 template <typename Tile>
 REPVGG_DEVICE void AddParts(const GemmSm90a& gemm, const unsigned char* shared) {
   using T = typename Tile::T;
@@ -95,13 +95,13 @@ REPVGG_DEVICE void AddParts(const GemmSm90a& gemm, const unsigned char* shared) 
   }
 }
 
-// Scale, bias and ReLU, then 64 rows at a time through shared memory.
+// Scale, bias and ReLU, then 64 rows at a time through shared memory to a TMA store.
 template <typename Tile>
 REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpgroup,
                          const TilePlaceSm90a<Tile>& place,
                          const float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
   using T = typename Tile::T;
-  using Wide = std::conditional_t<Tile::kFp8, Half, T>;  // What is pooled.
+  using Wide = std::conditional_t<Tile::kFp8, Half, T>;  // The type that is pooled.
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   const bool issuer = threadIdx.x % 128 == 0;
   unsigned char* const own = shared + Tile::kStoreOffset + warpgroup * Tile::kStoreBytes;
@@ -122,14 +122,14 @@ REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpg
     if (gemm.relu) one = Relu(one), other = Relu(other);
     return Pack<To>(one, other);
   };
-  // Where this lane's 16 bytes number `chunk` of a row lie: rows of one box follow each other, boxes too.
+  // The address of 16-byte chunk `chunk` of a row: boxes are contiguous, and so are the rows of a box.
   const auto at = [&](int row, int chunk) {
     constexpr int kChunks = Tile::kStoreRowBytes / 16;
     return own + chunk / kChunks * Tile::kStoreBoxBytes +
            SwizzledByte(row * Tile::kStoreRowBytes + chunk % kChunks * 16, Tile::kStoreRowBytes);
   };
-  // 64 rows of `kChunks` times 16 bytes; `word` is this lane's of a chunk, in the upper or lower eight rows
-  // of its warp's.
+  // Stages 64 rows of kChunks 16-byte chunks. `word(chunk, half)` is this lane's word in the upper or lower
+  // eight of its warp's sixteen rows.
   const auto stage = [&]<int kChunks>(auto word) {
     const int row = warp * 16 + lane % 16;
 #pragma unroll
@@ -143,7 +143,7 @@ REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpg
   };
 #pragma unroll
   for (int m = 0; m < Tile::kRowBlocks; ++m) {
-    // What was stored before has left.
+    // The previous TMA store has finished reading the staging buffer.
     if (issuer) TmaStoreWaitRead();
     NamedBarrier(1 + warpgroup, 128);
     const bool pooled = Tile::kConvolution && gemm.pooled != nullptr;

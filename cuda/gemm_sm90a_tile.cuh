@@ -1,5 +1,4 @@
-// The tiles of gemm_sm90a.cuh: their sizes, which of them is which, and the ring of stages they are
-// multiplied from.
+// Tile shapes of gemm_sm90a.cuh, the tile scheduler, and the state of the pipeline.
 #pragma once
 
 #include "cuda/element.cuh"
@@ -14,15 +13,15 @@ struct GemmTile {
   static constexpr Precision kPrecision = kPrecisionOfMaps;
   using T = Element<kPrecision>;
   static constexpr bool kConvolution = kIsConvolution;
-  static constexpr int kRowBlocks = kRowBlocksOfConsumer;  // Of 64 rows, of one consumer.
+  static constexpr int kRowBlocks = kRowBlocksOfConsumer;  // Blocks of 64 rows per consumer.
   static constexpr int kColumns = kColumnsOfTile;
   static constexpr int kStages = kStagesOfPipeline;
   static constexpr bool kPingPong = kIsPingPong;
   static constexpr Operand kMulticast = kMulticastOperand;
 
-  // Of the reduction: what fills a row of 128 bytes, and what one wgmma multiplies.
+  // Depth of a step, a 128-byte row of either operand, and of one wgmma.
   static constexpr int kStepChannels = 128 / sizeof(T);
-  static constexpr int kPartChannels = kStepChannels / 4;
+  static constexpr int kMmaChannels = kStepChannels / 4;
   static constexpr bool kFp8 = sizeof(T) == 1;
 
   static constexpr int kConsumers = 2;
@@ -31,21 +30,21 @@ struct GemmTile {
   static constexpr int kInBytes = kRows * 128;
   static constexpr int kWeightBytes = kColumns * 128;
   static constexpr int kStageBytes = kInBytes + kWeightBytes;
-  // Of a cluster, whose blocks have neighbouring tiles: one beside the other, or one below the other.
+  // A cluster covers two adjacent tiles: side by side (multicast pixels) or one below the other (weights).
   static constexpr int kBlocks = kMulticast == Operand::kNone ? 1 : 2;
   static constexpr int kClusterRows = kRows * (kMulticast == Operand::kWeight ? kBlocks : 1);
   static constexpr int kClusterColumns = kColumns * (kMulticast == Operand::kIn ? kBlocks : 1);
-  // Each of them loads its part of what they share, whole groups of eight swizzled rows.
+  // Each block loads its share of the multicast operand, in whole groups of eight swizzled rows.
   static constexpr int kInRows = kRows / (kMulticast == Operand::kIn ? kBlocks : 1);
   static constexpr int kWeightColumns = kColumns / (kMulticast == Operand::kWeight ? kBlocks : 1);
   static_assert(kInRows % 8 == 0 && kWeightColumns % 8 == 0);
-  // Of a thread; the three warpgroups' together are what the launch gives them, 3 x 168.
+  // Per thread, for setmaxnreg; the three warpgroups together keep the 3 x 168 that the launch allocates.
   static constexpr int kProducerRegisters = kRowBlocks * kColumns > 320 && !kFp8 ? 24 : 40;
   static constexpr int kConsumerRegisters = (3 * 168 - kProducerRegisters) / 2;
-  // Arrivals that empty a stage: one for each warp that reads it, here or in the other block.
+  // Arrivals that complete an empty barrier: one per consumer warp that reads the stage, in either block.
   static constexpr int kReaders = (kPingPong ? 4 : 4 * kConsumers) * kBlocks;
 
-  // Of a box: 16 bytes times the largest power of two that leaves no rest.
+  // A box of a TMA store: the widest swizzled row, 16 to 128 bytes, that divides the tile's row.
   static constexpr int kStoreChunks = kColumns / (16 / static_cast<int>(sizeof(T)));
   static constexpr int kStoreRowBytes = 16 * (kStoreChunks % 8 == 0   ? 8
                                               : kStoreChunks % 4 == 0 ? 4
@@ -53,21 +52,22 @@ struct GemmTile {
                                                                       : 1);
   static constexpr int kStoreColumns = kStoreRowBytes / static_cast<int>(sizeof(T));
   static constexpr int kStoreBoxBytes = 64 * kStoreRowBytes;
-  static constexpr int kStoreBytes = 64 * kColumns * 2;  // Of fp8: what is pooled is fp16.
+  static constexpr int kStoreBytes = 64 * kColumns * 2;  // In fp8 as well: it pools fp16 values.
   static constexpr int kStoreOffset = kStages * kStageBytes;
   static constexpr int kBarrierOffset = kStoreOffset + kConsumers * kStoreBytes;
   static constexpr int kSharedBytes = kBarrierOffset + (2 * kStages + kConsumers) * 8;
-  // A part of a split reduction, in place of the stages, so that the blocks of a cluster can add theirs. A
-  // row is eight floats longer than need be: a warp's rows lie in different banks.
+  // The partial sums of a cluster's block, in place of the stages. The pitch, eight floats more than a row,
+  // keeps the rows that a warp stores in different banks (40 columns: two-way conflicts).
   static constexpr int kPartPitch = kColumns + 8;
   static constexpr bool kAddsParts =
       kConvolution && !kFp8 && kBlocks == 1 && kRows * kPartPitch * 4 <= kStoreOffset;
   static_assert(kStageBytes % 1024 == 0 && kStoreBytes % 1024 == 0 && kSharedBytes <= 227 * 1024);
 };
 
-// What tile number `tile` of a cluster is for its block number `rank`. Of a split reduction, a part of one;
-// the parts of one follow each other. A cluster's second tile may lie beyond the last row or column: it is
-// computed like others, since the first one needs what it loads, and nothing of it is stored.
+// The tile scheduler: where tile `tile` of the cluster's block `rank` lies. With a split reduction, a tile is
+// one part, and the parts of an output tile follow each other. The second tile of a cluster may lie beyond
+// the last row or column: it is computed nevertheless, since the first one needs its loads, and TMA clips its
+// stores.
 template <typename Tile>
 struct TilePlaceSm90a {
   static constexpr int kTaps = Tile::kConvolution ? 9 : 1;
@@ -90,7 +90,7 @@ struct TilePlaceSm90a {
       batch = rest / across;
       column = rest % across * Tile::kClusterColumns;
     } else {
-      // Position after position: the weights of one stay in L2.
+      // Positions outermost: the weights of one stay in L2.
       const int of_batch = DivideUp(gemm.rows, Tile::kClusterRows) * across, rest = tile % of_batch;
       batch = tile / of_batch;
       row = rest / across * Tile::kClusterRows;
@@ -101,31 +101,31 @@ struct TilePlaceSm90a {
   }
   REPVGG_DEVICE int steps() const { return last_step - first_step; }
 
-  // Of clusters.
+  // The number of clusters' tiles.
   static constexpr int Count(const GemmSm90a& gemm) {
     return DivideUp(gemm.rows, Tile::kClusterRows) * DivideUp(gemm.columns, Tile::kClusterColumns) *
            gemm.batches * gemm.splits;
   }
 };
 
-// Whether the blocks of a cluster have the parts of one tile: each that one, and no other.
+// Whether each block of a cluster computes one part of the same output tile, and nothing else.
 template <typename Tile>
 REPVGG_DEVICE bool AddsParts(const GemmSm90a& gemm) {
   return Tile::kAddsParts && gemm.map != nullptr;
 }
 
-// The stage in use, and the parity of its turn.
+// The current stage of the pipeline and its phase parity (CUTLASS's PipelineState).
 template <typename Tile>
 struct Ring {
   int stage = 0;
-  unsigned turn = 0;
+  unsigned phase = 0;
 
   REPVGG_DEVICE void Advance() {
-    if (++stage == Tile::kStages) stage = 0, turn ^= 1;
+    if (++stage == Tile::kStages) stage = 0, phase ^= 1;
   }
   REPVGG_DEVICE void Skip(int steps) {
     const int next = stage + steps;
-    turn ^= next / Tile::kStages & 1;
+    phase ^= next / Tile::kStages & 1;
     stage = next % Tile::kStages;
   }
 };

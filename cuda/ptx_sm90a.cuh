@@ -1,10 +1,9 @@
-// What only Hopper has, as ptx.cuh is for the rest: barriers in shared memory, the tensor memory accelerator,
-// products of four warps, registers that warps hand over. Everything here does nothing unless it is compiled
-// for sm_90a; kSm90a says so. The emulator's half is test/emulator/cuda_emulated_sm90a.h.
+// Wrappers of Hopper's instructions, as ptx.cuh has for older architectures: mbarrier, clusters, TMA
+// (cp.async.bulk.tensor), wgmma, stmatrix and setmaxnreg. They compile to nothing except for sm_90a; kSm90a
+// says which. The emulator's implementation is test/emulator/cuda_emulated_sm90a.h.
 //
-// Facts from the PTX ISA manual: "Parallel Synchronization and Communication Instructions: mbarrier", "Data
-// Movement and Conversion Instructions: cp.async.bulk.tensor", "Asynchronous Warpgroup Level Matrix
-// Instructions".
+// Source: PTX ISA manual, "Parallel Synchronization and Communication Instructions: mbarrier", "Data Movement
+// and Conversion Instructions: cp.async.bulk.tensor", "Asynchronous Warpgroup Level Matrix Instructions".
 #pragma once
 
 #include "cuda/ptx.cuh"
@@ -12,14 +11,14 @@
 
 namespace repvgg::cuda {
 
-// The descriptor of an operand of Wgmma in shared memory: rows of 128 bytes (64 values of the reduction, or
-// 128 of fp8), swizzled as TMA leaves them, in blocks of eight rows of 1024 bytes. `address` is that of the
-// first row, in a block's first 128 bytes; 32 bytes more are the next 16 or 32 values.
+// The wgmma descriptor of a K-major operand in shared memory with the 128-byte swizzle of TMA: rows of 128
+// bytes (64 values of the reduction, 128 in fp8), in groups of eight rows (1024 bytes). `address` lies in the
+// first 128 bytes of such a group; 32 bytes further are the next 16 (fp8: 32) values of the reduction.
 REPVGG_DEVICE uint64_t MatrixDescriptor(uint32_t address) {
   constexpr uint64_t kBlockBytes = 1024, kSwizzle128 = 1;
   return (address & 0x3ffff) >> 4 | uint64_t{1} << 16 | kBlockBytes >> 4 << 32 | kSwizzle128 << 62;
 }
-// 32 bytes of the reduction further.
+// The operand of the wgmma `steps` times 32 bytes further along the reduction.
 REPVGG_DEVICE uint64_t NextDescriptor(uint64_t descriptor, int steps) { return descriptor + 2 * steps; }
 
 }  // namespace repvgg::cuda
@@ -42,8 +41,9 @@ inline constexpr bool kSm90a = true;
 inline constexpr bool kSm90a = false;
 #endif
 
-// A barrier of 8 bytes in shared memory, for `arrivals` and the bytes that are expected of TMA. Its phases
-// are numbered from 0. After the last MbarrierInit: MbarrierInitFence, and a barrier of the block.
+// An mbarrier: 8 bytes of shared memory; a phase completes after `arrivals` arrivals and the bytes expected
+// from TMA. Phases are numbered from 0. MbarrierInitFence and a barrier of the block must follow the last
+// MbarrierInit.
 REPVGG_DEVICE void MbarrierInit(uint64_t* barrier, int arrivals) {
   REPVGG_SM90A("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(SharedAddress(barrier)),
                "r"(arrivals) : "memory");
@@ -52,12 +52,12 @@ REPVGG_DEVICE void MbarrierInitFence() { REPVGG_SM90A("fence.mbarrier_init.relea
 REPVGG_DEVICE void MbarrierArrive(uint64_t* barrier) {
   REPVGG_SM90A("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(SharedAddress(barrier)) : "memory");
 }
-// An arrival, after which the phase also waits for so many bytes.
+// An arrival that also makes the phase expect this many bytes from TMA.
 REPVGG_DEVICE void MbarrierArriveExpect(uint64_t* barrier, int bytes) {
   REPVGG_SM90A("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(SharedAddress(barrier)),
                "r"(bytes) : "memory");
 }
-// Waits until a phase of this parity is complete: of a new barrier, parity 1 is.
+// Waits until the phase of this parity has completed. On a new barrier, waiting for parity 1 returns at once.
 REPVGG_DEVICE void MbarrierWait(uint64_t* barrier, unsigned parity) {
   REPVGG_SM90A(
       "{\n.reg .pred done;\n"
@@ -66,23 +66,25 @@ REPVGG_DEVICE void MbarrierWait(uint64_t* barrier, unsigned parity) {
       "r"(parity) : "memory");
 }
 
-// The blocks of a cluster run at the same time and reach each other's shared memory. This block's number.
+// This block's rank in its cluster. The blocks of a cluster are co-scheduled and can access each other's
+// shared memory.
 REPVGG_DEVICE int ClusterRank() {
   uint32_t rank = 0;
   REPVGG_SM90A("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return static_cast<int>(rank);
 }
-// Barriers of all threads of a cluster. Behind the first one, others' barriers in shared memory can be used,
-// if MbarrierInitFence is ahead of it: it does not wait for other stores. Behind the second one, what the
-// others wrote can be read, and what they did to this block's shared memory has been done.
+// Barriers of all threads of a cluster. The setup barrier makes mbarriers that were initialised before
+// MbarrierInitFence usable by other blocks; it is relaxed and orders no other stores. ClusterBarrier has
+// release and acquire semantics: what other blocks wrote before it can be read after it.
 REPVGG_DEVICE void ClusterSetupBarrier() {
   REPVGG_SM90A("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" :: : "memory");
 }
 REPVGG_DEVICE void ClusterBarrier() {
   REPVGG_SM90A("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.aligned;" :: : "memory");
 }
-// What block `rank` of the cluster has where this one has `from`: behind a ClusterBarrier after that block
-// wrote it, and ahead of one before it ends.
+// Reads the counterpart of `from` in the shared memory of block `rank` (distributed shared memory). A
+// ClusterBarrier must lie between that block's writes and the read, and another one between the read and that
+// block's exit.
 REPVGG_DEVICE float4 LoadFromBlock(const float4* from, int rank) {
   float4 value = make_float4(0, 0, 0, 0);
   REPVGG_SM90A(
@@ -92,9 +94,9 @@ REPVGG_DEVICE float4 LoadFromBlock(const float4* from, int rank) {
       "=f"(value.y), "=f"(value.z), "=f"(value.w) : "r"(SharedAddress(from)), "r"(rank) : "memory");
   return value;
 }
-// An arrival at the barrier that block `rank` of the cluster has where this one has `barrier`. With
-// .release.cluster, ptxas has every arrival wait for all stores of the thread. CUTLASS does without it as
-// well: what is handed over is a stage that wgmma has read, for TMA to fill, and no ordinary store.
+// An arrival at the counterpart of `barrier` in block `rank`. Without .release.cluster, like CUTLASS: ptxas
+// would make every arrival wait for all of the thread's stores, and no ordinary stores are handed over here,
+// only a stage that wgmma has finished reading.
 REPVGG_DEVICE void MbarrierArriveAt(uint64_t* barrier, int rank) {
   REPVGG_SM90A(
       "{\n.reg .b32 remote;\n"
@@ -103,8 +105,9 @@ REPVGG_DEVICE void MbarrierArriveAt(uint64_t* barrier, int rank) {
       "r"(rank) : "memory");
 }
 
-// Copies of boxes; one thread asks for them. `shared` is aligned to 1024 bytes. Loads arrive at the barrier;
-// in a cluster of kBlocks, in each of its blocks, and at the barrier that it has in the same place.
+// TMA copies of boxes, issued by one thread; `shared` is aligned to 1024 bytes. Loads complete on the
+// mbarrier. With kBlocks > 1 they are multicast to all blocks of the cluster, to the same offset and mbarrier
+// in each.
 template <int kBlocks = 1>
 REPVGG_DEVICE void TmaLoad(void* shared, const TensorMap& map, int c0, int c1, int c2, int c3,
                            uint64_t* barrier) {
@@ -122,7 +125,8 @@ REPVGG_DEVICE void TmaLoad(void* shared, const TensorMap& map, int c0, int c1, i
         "h"(static_cast<uint16_t>((1 << kBlocks) - 1)) : "memory");
   }
 }
-// (x, y) is the first tap of the first window, (-1, -1) at the top left; (tap_x, tap_y) are 0 to 2.
+// im2col mode. (x, y) is the first tap of the first window, (-1, -1) at the top left; (tap_x, tap_y) is the
+// tap's offset, 0 to 2.
 template <int kBlocks = 1>
 REPVGG_DEVICE void TmaLoadPixels(void* shared, const TensorMap& map, int channel, int x, int y, int image,
                                  int tap_x, int tap_y, uint64_t* barrier) {
@@ -143,16 +147,16 @@ REPVGG_DEVICE void TmaLoadPixels(void* shared, const TensorMap& map, int channel
         "h"(static_cast<uint16_t>((1 << kBlocks) - 1)) : "memory");
   }
 }
-// What ordinary stores wrote has to pass FenceForTma in the threads that wrote it, and a barrier, before
-// this.
+// Ordinary stores to `shared` must be followed by FenceForTma in the threads that wrote, and then by a
+// barrier.
 REPVGG_DEVICE void TmaStore(const TensorMap& map, int c0, int c1, int c2, int c3, const void* shared) {
   REPVGG_SM90A(
       "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(&map),
       "r"(SharedAddress(shared)), "r"(c0), "r"(c1), "r"(c2), "r"(c3) : "memory");
 }
 REPVGG_DEVICE void FenceForTma() { REPVGG_SM90A("fence.proxy.async.shared::cta;" :: : "memory"); }
-// This thread's stores since the last commit are a group. They have read shared memory after
-// TmaStoreWaitRead, and are in global memory after TmaStoreWait.
+// Commits this thread's TMA stores as a group. After TmaStoreWaitRead they have read shared memory and it may
+// be reused; after TmaStoreWait they are complete.
 REPVGG_DEVICE void TmaStoreCommit() { REPVGG_SM90A("cp.async.bulk.commit_group;" :: : "memory"); }
 REPVGG_DEVICE void TmaStoreWaitRead() { REPVGG_SM90A("cp.async.bulk.wait_group.read 0;" :: : "memory"); }
 REPVGG_DEVICE void TmaStoreWait() { REPVGG_SM90A("cp.async.bulk.wait_group 0;" :: : "memory"); }
@@ -160,12 +164,12 @@ REPVGG_DEVICE void PrefetchTensorMap(const TensorMap& map) {
   REPVGG_SM90A("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
-// A barrier of so many threads, whole warps. Number 0 is __syncthreads.
+// A named barrier of `threads` threads, whole warps. Number 0 is __syncthreads.
 REPVGG_DEVICE void NamedBarrier(int number, int threads) {
   REPVGG_SM90A("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
-// The reverse of LdMatrix: lanes 8i to 8i + 7 give the addresses of the rows of matrix i.
+// Stores 8x8 matrices, the inverse of LdMatrix: lanes 8i to 8i + 7 give the row addresses of matrix i.
 REPVGG_DEVICE void StMatrixX4(void* row, uint32_t m0, uint32_t m1, uint32_t m2, uint32_t m3) {
   REPVGG_SM90A("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(SharedAddress(row)),
                "r"(m0), "r"(m1), "r"(m2), "r"(m3) : "memory");
@@ -175,11 +179,11 @@ REPVGG_DEVICE void StMatrixX2(void* row, uint32_t m0, uint32_t m1) {
                "r"(m1) : "memory");
 }
 
-// The value of the warp's first lane, which all lanes have: the compiler can rely on it.
+// Broadcasts the first lane's value, so that the compiler knows it to be warp-uniform.
 REPVGG_DEVICE int WarpUniform(int value) { return __shfl_sync(~0u, value, 0); }
 
-// The registers that each thread of this warpgroup may use from here on; the block's together stay what they
-// were.
+// Sets the register budget of each thread of this warpgroup. The block's total must stay within what the
+// launch allocated.
 template <int kRegisters>
 REPVGG_DEVICE void ReleaseRegisters() {
   REPVGG_SM90A("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
@@ -189,28 +193,27 @@ REPVGG_DEVICE void ClaimRegisters() {
   REPVGG_SM90A("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-// Wgmma's registers and operands are its own from the first Wgmma on until WgmmaWait; WgmmaFence comes
-// between other uses of the registers and the first.
+// From the first Wgmma until WgmmaWait, accumulators and operands must not be touched. WgmmaFence orders
+// earlier accesses to the registers before the first Wgmma.
 REPVGG_DEVICE void WgmmaFence() { REPVGG_SM90A("wgmma.fence.sync.aligned;" :: : "memory"); }
 REPVGG_DEVICE void WgmmaCommit() { REPVGG_SM90A("wgmma.commit_group.sync.aligned;" :: : "memory"); }
-// At most kPending of the latest groups are unfinished after this.
+// Waits until at most kPending of the latest groups are in flight.
 template <int kPending>
 REPVGG_DEVICE void WgmmaWait() {
   REPVGG_SM90A("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// d += a * b (d = a * b without kAdds) for 64 rows and kColumns columns, 16 values of the reduction, or 32 of
-// fp8. Both operands are in shared memory, rows and columns as MatrixDescriptor says. Warp w of the four has
-// rows 16 w to 16 w + 15, and of these lane (g, t) has, in d[4 j] to d[4 j + 3], columns 8 j + 2 t and 8 j +
-// 2 t + 1 of row g, then of row g + 8.
+// d += a * b (d = a * b without kAccumulate) for 64 rows, kColumns columns and a depth of 16 (fp8: 32). Both
+// operands are in shared memory (MatrixDescriptor). Warp w of the warpgroup holds rows 16w to 16w + 15; d[4j]
+// to d[4j + 3] of lane (g, t) are columns 8j + 2t and 8j + 2t + 1 of row g, then of row g + 8.
 template <typename T, int kColumns>
 struct WgmmaInstruction;
-template <typename T, int kColumns, bool kAdds = true>
+template <typename T, int kColumns, bool kAccumulate = true>
 REPVGG_DEVICE void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b) {
-  WgmmaInstruction<T, kColumns>::template Issue<kAdds>(d, a, b);
+  WgmmaInstruction<T, kColumns>::template Issue<kAccumulate>(d, a, b);
 }
 
-// The operand list of each width: four registers for eight columns.
+// The operand lists: four registers per eight columns.
 #define REPVGG_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define REPVGG_D16(i) REPVGG_D4(i), REPVGG_D4(i + 4), REPVGG_D4(i + 8), REPVGG_D4(i + 12)
 #define REPVGG_S16_0 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
@@ -236,10 +239,10 @@ REPVGG_DEVICE void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b) {
 #define REPVGG_WGMMA(T, type, columns, names, a_name, b_name, ...)                                         \
   template <>                                                                                              \
   struct WgmmaInstruction<T, columns> {                                                                    \
-    template <bool kAdds>                                                                                  \
+    template <bool kAccumulate>                                                                            \
     REPVGG_DEVICE static void Issue([[maybe_unused]] float (&d)[columns / 2], [[maybe_unused]] uint64_t a, \
                                     [[maybe_unused]] uint64_t b) {                                         \
-      if constexpr (kAdds) {                                                                               \
+      if constexpr (kAccumulate) {                                                                         \
         REPVGG_SM90A("wgmma.mma_async.sync.aligned.m64n" #columns REPVGG_SHAPE_##T type                    \
                      "." type " {" names "}, " a_name ", " b_name ", 1, 1, 1" REPVGG_ORDER_##T             \
                      ";" : __VA_ARGS__ : "l"(a),                                                           \
@@ -269,7 +272,7 @@ REPVGG_DEVICE void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b) {
                REPVGG_D16(48), REPVGG_D16(64), REPVGG_D16(80))                                           \
   REPVGG_WGMMA(T, type, 256, REPVGG_S128, "%128", "%129", REPVGG_D16(0), REPVGG_D16(16), REPVGG_D16(32), \
                REPVGG_D16(48), REPVGG_D16(64), REPVGG_D16(80), REPVGG_D16(96), REPVGG_D16(112))
-// Operands of 16 bits have flags for transposition.
+// 16-bit types have two more immediates, which select transposed operands.
 #define REPVGG_SHAPE_Half "k16.f32."
 #define REPVGG_SHAPE_BFloat16 "k16.f32."
 #define REPVGG_SHAPE_Fp8 "k32.f32."

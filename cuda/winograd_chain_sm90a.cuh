@@ -1,4 +1,4 @@
-// The tiles of gemm_sm90a.cuh that are built for the products of winograd_chain.h.
+// The tiles of gemm_sm90a.cuh that are instantiated for the batched products of winograd_chain.h.
 #pragma once
 
 #include "cuda/gemm_sm90a.cuh"
@@ -10,7 +10,7 @@ template <Precision kPrecision, int kRowBlocks, int kColumns, int kStages, bool 
 constexpr GemmSm90aTile kBatchedTile =
     kGemmSm90aTile<GemmTile<kPrecision, false, kRowBlocks, kColumns, kStages, kPingPong, kMulticast>>;
 
-// The reductions are short (192 to 768), the channels many.
+// Reductions are short (192 to 768) and channels many.
 template <Precision kPrecision>
 constexpr GemmSm90aTile kBatchedTiles[] = {
     kBatchedTile<kPrecision, 2, 128, 4, false>,                    // Cooperative: 256 x 128
