@@ -18,6 +18,7 @@
 #pragma once
 
 #include "cuda/block_place.cuh"
+#include "cuda/cp_async_pipeline.cuh"
 #include "cuda/implicit_gemm.cuh"
 
 namespace repvgg::cuda {
@@ -100,28 +101,18 @@ REPVGG_DEVICE void LoadWeights(unsigned char* stage, const float* weight, int pi
   }
 }
 
-// `load(stage)` starts the copies of the next step, `after(step)` is called behind each step's products.
+// The whole reduction. `load(stage)` issues this thread's copies of the next step's operands; `after(step)`
+// is called after each step's products.
 template <typename T, typename Load, typename After>
 REPVGG_DEVICE void MultiplySteps(unsigned char* shared, int steps, int row, int column,
                                  float (&sum)[T::kThreadPixels][T::kVectors][4], Load load, After after) {
-#pragma unroll
-  for (int stage = 0; stage < kStages - 1; ++stage) {
-    if (stage < steps) load(shared + stage * T::kStageBytes);
-    CpAsyncCommit();
-  }
-  int read = 0, write = kStages - 1;
-  for (int step = 0; step < steps; ++step) {
-    CpAsyncWait<kStages - 2>();
-    // Everybody's copies of this step have landed, and nobody still reads the stage that is filled next.
-    __syncthreads();
-    if (step + kStages - 1 < steps) load(shared + write * T::kStageBytes);
-    CpAsyncCommit();
-    const unsigned char* const stage = shared + read * T::kStageBytes;
-    MultiplyStep<T>(stage, reinterpret_cast<const float*>(stage + T::kPixelBytes), row, column, sum);
-    read = read + 1 == kStages ? 0 : read + 1;
-    write = write + 1 == kStages ? 0 : write + 1;
+  const auto load_to = [&](int, int stage) { load(shared + stage * T::kStageBytes); };
+  StartPipeline<kStages>(steps, load_to);
+  RunPipeline<kStages>(steps, load_to, [&](int step, int stage) {
+    const unsigned char* const from = shared + stage * T::kStageBytes;
+    MultiplyStep<T>(from, reinterpret_cast<const float*>(from + T::kPixelBytes), row, column, sum);
     after(step);
-  }
+  });
 }
 
 }  // namespace repvgg::cuda

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "cuda/block_place.cuh"
+#include "cuda/cp_async_pipeline.cuh"
 #include "cuda/element.cuh"
 #include "cuda/implicit_gemm.cuh"
 
@@ -127,28 +128,15 @@ REPVGG_DEVICE void MultiplyStep(const unsigned char* stage, const FragmentRows<T
   }
 }
 
-// The whole reduction. `load(step, stage)` starts this thread's copies of a step's operands.
+// The whole reduction. `load(step, stage)` issues this thread's copies of a step's operands.
 template <typename Tile, typename Load>
 REPVGG_DEVICE void MultiplyPipelined(unsigned char* shared, int steps,
                                      float (&sum)[Tile::kTilesM][Tile::kTilesN][4], Load load) {
-#pragma unroll
-  for (int stage = 0; stage < Tile::kStages - 1; ++stage) {
-    if (stage < steps) load(stage, stage);
-    CpAsyncCommit();
-  }
+  StartPipeline<Tile::kStages>(steps, load);
   const FragmentRows<Tile> rows;
-  int read = 0, write = Tile::kStages - 1;
-  for (int step = 0; step < steps; ++step) {
-    CpAsyncWait<Tile::kStages - 2>();
-    // Everybody's copies of this step have landed, and nobody still reads the stage that is filled next.
-    __syncthreads();
-    if (step + Tile::kStages - 1 < steps) load(step + Tile::kStages - 1, write);
-    CpAsyncCommit();
-    const unsigned char* const stage = shared + read * Tile::kStageBytes;
-    MultiplyStep<Tile>(stage, rows, sum);
-    read = read + 1 == Tile::kStages ? 0 : read + 1;
-    write = write + 1 == Tile::kStages ? 0 : write + 1;
-  }
+  RunPipeline<Tile::kStages>(steps, load, [&](int, int stage) {
+    MultiplyStep<Tile>(shared + stage * Tile::kStageBytes, rows, sum);
+  });
 }
 
 // Bias (where there is one) and ReLU, then through shared memory to whole rows of channels. `bias` is that of
