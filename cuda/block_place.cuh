@@ -1,4 +1,4 @@
-// Which of a layer's outputs a block computes, as all products of matrices share them out.
+// The mapping of blocks to output tiles that all GEMM kernels but Hopper's share.
 #pragma once
 
 #include "cuda/convolution.h"
@@ -6,8 +6,8 @@
 
 namespace repvgg::cuda {
 
-// kRows rows (pixels, or Winograd's tiles of them) by kChannels output channels of one group. Blocks that
-// read the same pixels follow each other.
+// A tile of kRows rows (pixels or Winograd tiles) x kChannels output channels of one group. Blocks that read
+// the same pixels are adjacent.
 template <int kRows, int kChannels>
 struct BlockPlace {
   int first_row, group, first_channel;

@@ -1,5 +1,5 @@
-// What all convolution kernels have in common: the description of one layer, and the order in which the
-// implicit GEMM kernels read the weights. Plain C++, for host and device.
+// The description of a convolution layer, and the order in which implicit GEMM kernels traverse the
+// reduction. Plain C++, for host and device.
 #pragma once
 
 #include <cstddef>
@@ -12,16 +12,16 @@ namespace repvgg::cuda {
 
 struct Stem;  // cuda/stem.h
 
-// out = ReLU(conv3x3(in) + bias), padding 1. Maps are NHWC without borders, in the kernel's own element type,
-// and must start at multiples of 16 bytes. No more than 2^31 - 1 elements in a map: a launch beyond that
-// returns cudaErrorInvalidValue.
+// out = ReLU(conv3x3(in) + bias), padding 1. Maps are NHWC without borders, in the kernel's element type, and
+// aligned to 16 bytes. A map has fewer than 2^31 - 1 elements; launches of larger ones return
+// cudaErrorInvalidValue.
 struct Convolution {
   const void* in = nullptr;      // [batch][height][width][in_channels]
-  const void* weight = nullptr;  // As the kernel's Pack function lays it out.
+  const void* weight = nullptr;  // From the kernel's Pack function.
   const float* bias = nullptr;   // [out_channels]
-  const float* scale = nullptr;  // [out_channels], of fp8: what sums are multiplied by, before the bias.
+  const float* scale = nullptr;  // [out_channels], fp8 only: dequantises the sums, before the bias.
   void* out = nullptr;           // [batch][out_height][out_width][out_channels]
-  void* workspace = nullptr;     // Of WorkspaceBytes (cuda/algorithm.h).
+  void* workspace = nullptr;     // WorkspaceBytes (cuda/algorithm.h) bytes.
   int batch = 0;
   int height = 0;
   int width = 0;
@@ -30,13 +30,15 @@ struct Convolution {
   int stride = 1;
   int groups = 1;
   bool relu = true;
-  // Of the last layer, where the kernel can (PoolsItself in cuda/algorithm.h): sums over pixels, of each
-  // image in PooledParts parts, [batch][part][out_channels], instead of `out`. A part is kPooledRows pixels
-  // of the batch, as far as they are of that image.
+  // Last layer only, if the kernel can (PoolsItself in cuda/algorithm.h): instead of `out`, the kernel writes
+  // per-image sums over pixels, in PooledParts parts, [batch][part][out_channels]. A part covers the pixels
+  // of one image in one aligned run of kPooledRows pixels of the batch.
   double* pooled = nullptr;
-  // Of Winograd's chains: the workspace holds the inputs, transformed; it is to hold those of the next layer.
+  // Winograd chains only: the workspace already holds the transformed input; the workspace is to receive the
+  // next layer's transformed input.
   bool transformed_in = false, transformed_out = false;
-  // Of the second layer, where it is measured or run together with the first: that one, whose map is `in`.
+  // Second layer only, when it is measured or run together with the first: the first layer, whose map is
+  // `in`.
   const Stem* stem = nullptr;
 
   constexpr int out_height() const { return (height + stride - 1) / stride; }
@@ -51,11 +53,11 @@ struct Convolution {
   }
 };
 
-// Of Convolution::workspace.
+// The default limit of Convolution::workspace.
 inline constexpr size_t kWorkspaceBytes = size_t{48} << 20;
 
-// Of how many parts, of whole steps, the sum of a reduction is, in order; and who adds them: a second kernel,
-// by way of the workspace, or the blocks of a cluster, which compute one each.
+// Split-K: the number of parts, of whole steps, that a reduction is split into, and who adds them in order: a
+// second kernel, by way of the workspace, or the blocks of a cluster, each of which computes one part.
 struct Parts {
   int count = 1;
   bool in_cluster = false;
@@ -63,28 +65,28 @@ struct Parts {
 inline constexpr int kMostBlocksOfCluster = 8;
 
 inline constexpr int kPooledRows = 64;
-// The most parts that an image of so many pixels has.
+// The largest number of parts of an image of `pixels` pixels.
 constexpr int PooledParts(int pixels) { return (pixels + kPooledRows - 2) / kPooledRows + 1; }
 
-// The reduction of an implicit GEMM runs over chunks of 16 bytes of one pixel's channels, kStepChunks at a
-// time. Channels are taken in blocks of kStepChunks chunks and all nine taps of a block follow each other, so
-// that the pixels which neighbouring taps share are still in L1. The last block may be narrower; steps then
-// hold chunks of several taps, so that only the very last step can have unused places.
+// The reduction of an implicit GEMM runs over 16-byte chunks of a pixel's channels, kStepChunks per step.
+// Channels are taken in blocks of kStepChunks chunks, and the nine taps of a block follow each other, so that
+// pixels shared by adjacent taps are still in L1. The last block may be narrower; its steps then hold chunks
+// of several taps, so that only the very last step is padded.
 inline constexpr int kStepChunks = 4;
 
 constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
-// Steps for `channels` channels of which `per_chunk` fill 16 bytes.
+// Steps for `channels` channels, `per_chunk` to a chunk.
 constexpr int ReductionSteps(int channels, int per_chunk) {
   return DivideUp(9 * DivideUp(channels, per_chunk), kStepChunks);
 }
 
 // A position in that order.
 struct ReductionPosition {
-  int first_chunk = 0;  // Of the current block.
-  int block_chunks;     // Chunks in the current block; 0 or less after the end.
+  int first_chunk = 0;  // First chunk of the current block.
+  int block_chunks;     // Chunks in the current block; 0 or less past the end.
   int tap = 0;
-  int chunk = 0;  // Within the block.
+  int chunk = 0;  // Within the current block.
 
   explicit constexpr ReductionPosition(int chunks)
       : block_chunks(chunks < kStepChunks ? chunks : kStepChunks) {}

@@ -1,4 +1,4 @@
-// The tiles that a family of kernels is built with, as the host knows them.
+// The tiles that a family of kernels is instantiated with, as the host sees them.
 #pragma once
 
 #include <span>
@@ -9,11 +9,11 @@
 namespace repvgg::cuda {
 
 struct ConvolutionTile {
-  int rows;  // Of the product: output pixels, or Winograd's tiles of them.
+  int rows;  // Rows of the GEMM: output pixels or Winograd tiles.
   int channels;
   int shared_bytes;
-  // Needs channels of a group, in and out, that fill 16 bytes: in multiples of 8 in 16-bit types, of 4 in
-  // fp32 and tf32.
+  // Requires input and output channels per group that fill 16-byte chunks: multiples of 8 in 16-bit types, of
+  // 4 in fp32 and tf32.
   bool aligned;
   cudaError_t (*launch)(const Convolution& layer, cudaStream_t stream);
 };

@@ -1,10 +1,9 @@
-// Direct convolution in fp32 without tensor cores: an implicit GEMM of fused multiply-adds, with bias and
-// ReLU.
+// Direct convolution in fp32 on the CUDA cores: an implicit GEMM with bias and ReLU in the epilogue.
 //
-// A block computes kPixels output pixels x kChannels output channels of one group; fp32_tile.cuh has tiling,
-// shared memory and registers.
+// Tiling, shared memory, registers, where time goes. A block computes kPixels output pixels x kChannels
+// output channels of one group, as fp32_tile.cuh describes.
 //
-// Limits. Any channels (element-wise copies where a group's do not fill 16 bytes).
+// Limits. Any channels; element-wise copies where a group's channels do not fill 16-byte chunks.
 #include "cuda/direct_fp32.h"
 #include "cuda/element.cuh"
 #include "cuda/fp32_tile.cuh"
@@ -13,8 +12,8 @@
 namespace repvgg::cuda {
 namespace {
 
-// After so many steps (1024 values) a sum is added to the output and starts again at zero: the rounding error
-// of one sequential sum grows with the square root of its length, to 1e-6 for 768 channels.
+// Every 1024 values of the reduction the accumulators are added to the output and restart at zero: the
+// rounding error of one sequential sum grows with the square root of its length, to 1e-6 at 768 channels.
 constexpr int kSegmentSteps = 64;
 
 template <int kPixelsOfTile, int kChannelsOfTile, int kChannelsOfThread, bool kAlignedChannels>
@@ -22,8 +21,8 @@ struct Tile : Fp32Tile<kPixelsOfTile, kChannelsOfTile, kChannelsOfThread> {
   static constexpr bool kAligned = kAlignedChannels;
 };
 
-// Adds what the output holds so far (`resume`), then bias and ReLU (`last`), and writes the output. `sum`
-// becomes zero.
+// Adds the output's previous partial sums (`resume`), then bias and ReLU (`last`), and writes the output.
+// Clears `sum`.
 template <typename T>
 REPVGG_DEVICE void WriteSums(const Convolution& layer, int first_pixel, int group, int first_channel,
                              bool resume, bool last, float (&sum)[T::kThreadPixels][T::kVectors][4]) {
@@ -31,7 +30,7 @@ REPVGG_DEVICE void WriteSums(const Convolution& layer, int first_pixel, int grou
 #pragma unroll
   for (int v = 0; v < T::kVectors; ++v) {
     const int channel = first_channel + v * T::kColumns * 4;
-    const int count = group_out - channel;  // Channels of this vector, if fewer than 4.
+    const int count = group_out - channel;  // Fewer than 4: the vector is partial.
     if (count <= 0) continue;
     float offset[4];
 #pragma unroll
@@ -74,7 +73,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) DirectFp32Kernel(cons
   const int row = T::Row(), column = T::Column();
 
   PixelTile<float, T::kPixels, T::kThreads, T::kAligned> pixels(layer, first_pixel, group);
-  // [group][step][16 values][channel, filled up to a multiple of 4]
+  // Layout: [group][step][16 values][channel, padded to a multiple of 4].
   const float* const packed = static_cast<const float*>(layer.weight);
   const float* weight =
       packed + static_cast<size_t>(group) * steps * kStepValues * padded_out + first_channel;
@@ -105,8 +104,8 @@ cudaError_t LaunchTile(const Convolution& layer, cudaStream_t stream) {
 template <typename T>
 constexpr ConvolutionTile kTile = {T::kPixels, T::kChannels, T::kSharedBytes, T::kAligned, &LaunchTile<T>};
 
-// Widths divide the channels of the official networks: 32, 40, 48, 64, 80, 96, 128, 160 and 192 per group, or
-// multiples of these. The first one serves channels that fill no chunks of 16 bytes.
+// Widths divide the networks' channels per group (32, 40, 48, 64, 80, 96, 128, 160, 192 and multiples). The
+// first tile serves channels that do not fill 16-byte chunks.
 constexpr ConvolutionTile kTiles[] = {kTile<Tile<64, 64, 8, false>>,   //
                                       kTile<Tile<64, 64, 8, true>>,    //
                                       kTile<Tile<64, 128, 8, true>>,   //

@@ -30,7 +30,7 @@ std::vector<unsigned char> PackDirectMma(const Convolution& layer, const float* 
         const float* const from = weight + static_cast<size_t>(group * group_out + k) * group_in * 9;
         for (int e = 0; e < per_chunk && first + e < group_in; ++e) {
           const uint32_t bits = FormatBits(from[(first + e) * 9 + position.tap], precision);
-          std::memcpy(to + e * size, &bits, size);  // Little-endian, as the GPU.
+          std::memcpy(to + e * size, &bits, size);  // Little-endian, like the GPU.
         }
       }
       position.Advance(1, chunks);

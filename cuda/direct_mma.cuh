@@ -1,16 +1,15 @@
-// Direct convolution on tensor cores: an implicit GEMM in fp16, bf16 (m16n8k16) or tf32 (m16n8k8) with sums
-// in fp32, and bias and ReLU in the epilogue.
+// Direct convolution on tensor cores (mma.sync): an implicit GEMM in fp16, bf16 (m16n8k16) or tf32 (m16n8k8)
+// with fp32 accumulators, and bias and ReLU in the epilogue.
 //
-// A block computes kPixels output pixels x kChannels output channels of one group; mma_tile.cuh has tiling,
-// shared memory and registers. A step of the reduction is 64 bytes per row of either operand, whatever taps
-// they belong to (convolution.h). The types differ in nothing but the mma.
+// Tiling, shared memory, registers. A block computes kPixels output pixels x kChannels output channels of one
+// group, as mma_tile.cuh describes. A step of the reduction is 64 bytes per row of either operand, across
+// taps where a block of channels is narrow (convolution.h). The types differ only in the mma instruction.
 //
-// Where time goes. Expected, not measured: with 64x64 warp tiles the mma; with few channels (K = 432 in A0)
-// the pipeline's start and the epilogue; on Hopper mma.sync itself, which reaches about 60 % of wgmma's
-// rate.
+// Where time goes. Predicted, not measured: the mma with 64 x 64 warp tiles; prologue and epilogue with few
+// channels (K = 432 in A0); on Hopper mma.sync itself, which reaches about 60 % of wgmma's rate.
 //
-// Limits. sm_80; fp16 also sm_75, where copies are synchronous (direct_wmma.cu overlaps them there). Channels
-// of a group that do not fill 16 bytes need the element-wise tile.
+// Limits. sm_80; fp16 also runs on sm_75, with synchronous copies (direct_wmma.cu overlaps them there).
+// Channels per group that do not fill 16-byte chunks need the element-wise tile.
 #pragma once
 
 #include "cuda/direct_mma.h"
@@ -36,11 +35,11 @@ __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolut
   const int steps = ReductionSteps(layer.group_in(), Tile::kPerChunk);
 
   typename Tile::Pixels pixels(layer, first_pixel, group);
-  // [group][step][channel][64 bytes]: the rows of a step follow each other.
+  // Layout: [group][step][channel][64 bytes]. The rows of a step are contiguous.
   const auto* weight = static_cast<const unsigned char*>(layer.weight) +
                        (static_cast<size_t>(group) * steps * group_out + first_channel) * kRowBytes +
                        threadIdx.x * kChunkBytes;
-  // This thread's and those after it: its chunks of a step have one swizzle.
+  // The chunks of a step from this thread's on. All chunks that a thread copies have the same swizzle.
   const int weight_chunks = KeepInRegister((group_out - first_channel) * kStepChunks - threadIdx.x);
   const int destination =
       KeepInRegister(SwizzledOffset(threadIdx.x / kStepChunks, threadIdx.x % kStepChunks));
@@ -85,8 +84,8 @@ template <typename Tile>
 constexpr ConvolutionTile kDirectMmaTile = {Tile::kPixels, Tile::kChannels, Tile::kSharedBytes,
                                             Tile::kAligned, &LaunchDirectMmaTile<Tile>};
 
-// The tiles that are built, for each type. Widths are the exact divisors of the networks' channels: per group
-// 32, 40, 48, 64, 80, 96, 128, 160, 192 and multiples of these. The first one serves channels that fill no
+// The tiles that are instantiated for each type. Widths divide the networks' channels per group (32, 40, 48,
+// 64, 80, 96, 128, 160, 192 and multiples) exactly. The first tile serves channels that do not fill 16-byte
 // chunks.
 template <Precision kPrecision>
 constexpr ConvolutionTile kDirectMmaTiles[] = {

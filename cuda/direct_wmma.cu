@@ -1,19 +1,19 @@
-// Direct convolution in fp16 on the tensor cores of Volta and Turing, which have no cp.async (and Volta no
-// ldmatrix): the implicit GEMM of direct_mma.cuh by way of wmma, sums in fp32, with bias and ReLU.
+// Direct convolution in fp16 on the tensor cores of Volta and Turing, which have no cp.async (nor, on Volta,
+// ldmatrix): the implicit GEMM of direct_mma.cuh by the wmma API, with fp32 accumulators, bias and ReLU.
 //
-// Tiling. As in direct_mma.cuh: kPixels x kChannels outputs of a group a block, steps of 32 channels, warps
-// of 16 x 16 x 16 products.
+// Tiling. As in direct_mma.cuh: kPixels x kChannels outputs of one group per block, steps of 32 channels;
+// warps compute 16 x 16 x 16 products.
 //
-// Shared memory. Two stages of (kPixels + kChannels) rows of 80 bytes (64, and 16 to keep rows in different
-// banks). A step's operands are loaded to registers before the products of the step ahead of it and stored
-// after them. Where fragments keep their sums is not documented, so the epilogue writes them to shared
-// memory as floats, the whole tile.
+// Shared memory. Two stages of (kPixels + kChannels) rows of 80 bytes (64 plus 16 of padding against bank
+// conflicts). A step's operands are loaded into registers before the previous step's products and stored to
+// shared memory after them. The layout of accumulator fragments is not documented, so the epilogue writes the
+// whole tile to shared memory as floats: 68 KB at 128 x 128, which Turing does not have.
 //
-// Registers. The sums, up to 128, and 8 to 12 float4 in flight.
+// Registers per thread. Up to 128 accumulators, and 4 to 8 chunks of 16 bytes in flight.
 //
-// Where time goes. Expected, not measured: the tensor cores at 128 x 128, shared memory at the narrow tiles.
+// Where time goes. Predicted, not measured: the tensor cores at 128 x 128, shared memory in narrow tiles.
 //
-// Limits. sm_70 and up (later architectures have better). Channels of a group in multiples of 8.
+// Limits. sm_70 and up (later architectures have better kernels). Channels per group in multiples of 8.
 #include "cuda/block_place.cuh"
 #include "cuda/direct_wmma.h"
 #include "cuda/element.cuh"
@@ -35,11 +35,11 @@ struct Tile {
 
   using Place = BlockPlace<kPixels, kChannels>;
   using Pixels = PixelTile<Half, kPixels, kThreads, true, PaddedRows>;
-  static constexpr int kPixelChunks = kPixels * kStepChunks / kThreads;  // A thread's, of a step.
+  static constexpr int kPixelChunks = kPixels * kStepChunks / kThreads;  // Per thread and step.
   static constexpr int kWeightChunks = DivideUp(kChannels * kStepChunks, kThreads);
   static_assert(kPixelChunks * kThreads == kPixels * kStepChunks);
   static constexpr int kStageBytes = Pixels::kBytes + kChannels * PaddedRows::kPitch;
-  static constexpr int kOutPitch = kChannels + 8;  // Floats: 16 x 16 sums start at multiples of 32 bytes.
+  static constexpr int kOutPitch = kChannels + 8;  // In floats; 16 x 16 tiles stay aligned to 32 bytes.
   static constexpr int kOutBytes = kPixels * kOutPitch * 4;
   static constexpr int kSharedBytes = 2 * kStageBytes > kOutBytes ? 2 * kStageBytes : kOutBytes;
 };
@@ -94,8 +94,7 @@ __global__ void __launch_bounds__(T::kThreads) DirectWmmaKernel(const Convolutio
   fetch();
   store(shared);
   for (int step = 0; step < steps; ++step) {
-    // This step's operands are complete, and nobody still reads those of the last, which are overwritten
-    // next.
+    // This step's operands are complete, and all threads have read the previous stage, which is filled next.
     __syncthreads();
     if (step + 1 < steps) fetch();
     unsigned char* const stage = shared + step % 2 * T::kStageBytes;
@@ -158,7 +157,7 @@ cudaError_t LaunchTile(const Convolution& layer, cudaStream_t stream) {
 template <typename T>
 constexpr ConvolutionTile kTile = {T::kPixels, T::kChannels, T::kSharedBytes, true, &LaunchTile<T>};
 
-// Groups of 40 channels go with 48.
+// Groups of 40 channels use the tile of 48.
 constexpr ConvolutionTile kTiles[] = {kTile<Tile<64, 64, 2, 2>>,  kTile<Tile<128, 32, 4, 1>>,
                                       kTile<Tile<128, 48, 4, 1>>, kTile<Tile<128, 64, 2, 2>>,
                                       kTile<Tile<128, 80, 4, 1>>, kTile<Tile<128, 96, 2, 2>>,

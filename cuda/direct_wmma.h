@@ -1,4 +1,4 @@
-// Host side of direct_wmma.cu. Weights are those of PackDirectMma in fp16.
+// Host side of direct_wmma.cu. Weights come from PackDirectMma in fp16.
 #pragma once
 
 #include "cuda/convolution_tile.h"

@@ -1,20 +1,21 @@
-// A product of matrices in fp32 without tensor cores, by fused multiply-adds: the inner part of
-// direct_fp32.cu, whose rows are output pixels, and of winograd_f4_fp32.cu, whose rows are tiles.
+// Block-level GEMM in fp32 on the CUDA cores: the main loop of direct_fp32.cu (rows are output pixels) and
+// winograd_f4_fp32.cu (rows are Winograd tiles).
 //
 // Tiling. A block computes kPixels rows x kChannels columns, a thread kThreadPixels x kThreadChannels of
-// them, spread so that a warp reads neighbouring rows and stores whole lines. Lanes n and n ^ 1 have the same
-// columns, n and n ^ 2 the same rows: shared memory then gives each lane 16 bytes in two cycles instead of
-// four (developer forum of NVIDIA, "Unexpected shared memory bank conflict"). A step of the reduction is 16
-// values.
+// them, interleaved such that a warp reads adjacent rows and stores whole lines. Lanes n and n ^ 1 share
+// columns, lanes n and n ^ 2 share rows: a 128-bit shared memory load then takes two cycles for the warp
+// instead of four (NVIDIA developer forum, "Unexpected shared memory bank conflict"). A step of the reduction
+// is 16 values.
 //
-// Shared memory. kStages x (kPixels + kChannels) x 64 bytes. Rows lie as they come, [row][16 values]: a
-// thread reads four values of a row at once, so no transposition is needed. Weights are [16 values][channel].
+// Shared memory. kStages (3) x (kPixels + kChannels) x 64 bytes. Pixels are [row][16 values], as in the map:
+// a thread reads four values of a row at once, so they need not be transposed. Weights are [16
+// values][channel].
 //
-// Registers. The sums, four values of each of the thread's rows, and one row of its channels: 64 + 32 + 8 for
-// 8 x 8 tiles, 96 + 32 + 12 for 8 x 12; docs/kernels.md has the figures of the compiler.
+// Registers per thread. Accumulators, four values of each of its rows, and one row of its weights: 64 + 32 +
+// 8 for 8 x 8 thread tiles, 96 + 32 + 12 for 8 x 12; docs/kernels.md lists what the compiler allocates.
 //
-// Where time goes. Expected, not measured: the multiply-adds. Per 4 values a thread reads 8 + 8 float4 for
-// 256 multiply-adds (8 + 12 for 384), half of what shared memory can give meanwhile.
+// Where time goes. Predicted, not measured: multiply-adds. For every 4 values a thread loads 8 + 8 float4 for
+// 256 multiply-adds (8 + 12 for 384), half of what shared memory can deliver in that time.
 #pragma once
 
 #include "cuda/block_place.cuh"
@@ -42,7 +43,7 @@ struct Fp32Tile {
   static constexpr int kThreads = kRows * kColumns;
   static_assert(kPixels % kThreadPixels == 0 && kChannels % kThreadChannels == 0 && kThreadChannels % 4 == 0);
   static_assert(kThreads % 32 == 0 && kRows % 2 == 0);
-  // Blocks on a multiprocessor: 12 warps, or 8 with the larger tiles of a thread, leave it registers enough.
+  // Occupancy that the registers allow: 12 warps per multiprocessor, or 8 with the larger thread tile.
   static constexpr int kBlocks = (kThreadChannels == 8 ? 384 : 256) / kThreads;
 
   static constexpr int kPixelBytes = kPixels * kRowBytes;
@@ -85,7 +86,8 @@ REPVGG_DEVICE void MultiplyStep(const unsigned char* pixels, const float* weight
   }
 }
 
-// Starts to copy a step's weights, [16 values][pitch] in memory, of which the columns up to `limit` exist.
+// Issues the copies of a step's weights, [16 values][pitch] in global memory; columns from `limit` on are
+// zero-filled.
 template <typename T>
 REPVGG_DEVICE void LoadWeights(unsigned char* stage, const float* weight, int pitch, int limit) {
   unsigned char* const to = stage + T::kPixelBytes;

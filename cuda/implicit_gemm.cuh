@@ -1,10 +1,9 @@
-// The left operand of an implicit GEMM: rows are output pixels, columns are (tap, channel) in the order of
-// convolution.h. A tile of kRows pixels by one step (64 bytes a row) is gathered from the input map into
-// shared memory by all threads of a block.
+// The pixel operand of an implicit GEMM: rows are output pixels, columns are (tap, channel) in the order of
+// convolution.h. The threads of a block gather a tile of kRows pixels by one step (64 bytes per row) from the
+// input map into shared memory.
 //
-// Each thread fills one 16-byte column of several rows. What it needs per row, the offset of the window's
-// centre and 9 bits that say which taps lie inside the map, is computed once; a step then costs an addition
-// and a bit test per row.
+// Each thread fills one 16-byte column of several rows. The offset of each row's window centre, and a 9-bit
+// mask of the taps inside the map, are computed once; a step then costs an addition and a bit test per row.
 #pragma once
 
 #include "cuda/convolution.h"
@@ -15,9 +14,9 @@ namespace repvgg::cuda {
 inline constexpr int kChunkBytes = 16;
 inline constexpr int kRowBytes = kStepChunks * kChunkBytes;
 
-// Where chunk `chunk` of row `row` of a tile lies. Rows are 64 bytes, two to a line of all 32 banks;
-// exchanging chunks by bits 1 and 2 of the row lets eight rows be read at one chunk without conflict
-// (ldmatrix, or float4 by eight lanes), and eight lanes write two whole rows without one.
+// The swizzled position of a 16-byte chunk. Two 64-byte rows span all 32 banks; XORing the chunk with bits 1
+// and 2 of the row makes it conflict-free to read one chunk of eight rows (ldmatrix, or float4 by eight
+// lanes) and to write two whole rows by eight lanes.
 REPVGG_DEVICE constexpr int SwizzledOffset(int row, int chunk) {
   return row * kRowBytes + ((chunk ^ (row >> 1 & 3)) * kChunkBytes);
 }
@@ -26,13 +25,13 @@ struct SwizzledRows {
   REPVGG_DEVICE static constexpr int Offset(int row, int chunk) { return SwizzledOffset(row, chunk); }
 };
 
-// For wmma, which wants its rows in order.
+// For wmma, whose loads have a fixed pitch: padding instead of a swizzle.
 struct PaddedRows {
   static constexpr int kPitch = kRowBytes + kChunkBytes;
   REPVGG_DEVICE static constexpr int Offset(int row, int chunk) { return row * kPitch + chunk * kChunkBytes; }
 };
 
-// kAligned: the channels of a group fill whole chunks. Otherwise elements are loaded one by one.
+// kAligned: a group's channels are whole chunks. Otherwise elements are loaded one by one.
 template <typename T, int kRows, int kThreads, bool kAligned, typename Rows = SwizzledRows>
 class PixelTile {
  public:
@@ -65,8 +64,8 @@ class PixelTile {
     }
   }
 
-  // Starts to fill `tile` with the next step. Rows beyond the last pixel, taps outside the map and places
-  // after the end of the reduction become zero. The caller commits.
+  // Issues the copies of the next step to `tile`; the caller commits. Rows beyond the last pixel, taps
+  // outside the map and positions past the end of the reduction are zero-filled.
   REPVGG_DEVICE void LoadNext(unsigned char* tile) {
     const Source source(*this);
 #pragma unroll
@@ -84,8 +83,8 @@ class PixelTile {
     position_.Advance(kStepChunks, chunks_);
   }
 
-  // The same in two parts, for architectures without cp.async: loads into registers ahead of a step's
-  // products, stores to shared memory after them.
+  // LoadNext in two parts, for architectures without cp.async: loads to registers ahead of a step's products,
+  // stores to shared memory after them.
   REPVGG_DEVICE void FetchNext(uint4 (&fetched)[DivideUp(kRows, kThreads / kStepChunks)]) {
     const Source source(*this);
 #pragma unroll
@@ -113,13 +112,13 @@ class PixelTile {
  private:
   static constexpr int kRowStep = kThreads / kStepChunks;
   static constexpr int kRowsPerThread = DivideUp(kRows, kRowStep);
-  static_assert(kRowStep % 8 == 0);  // Every row of a thread has the same swizzle.
+  static_assert(kRowStep % 8 == 0);  // All rows of a thread have the same swizzle.
 
   REPVGG_DEVICE static bool HasRow(int i) {
     return kRows % kRowStep == 0 || static_cast<int>(threadIdx.x) / kStepChunks + i * kRowStep < kRows;
   }
 
-  // This thread's column of the next step: the same tap and channels for all of its rows.
+  // This thread's column of the next step: one tap and one chunk of channels, for all of its rows.
   struct Source {
     int channel;
     int offset;  // From the centre of the window.
@@ -157,9 +156,9 @@ class PixelTile {
   const T* in_;
   int row_stride_;
   int pixel_stride_;
-  int channels_;  // Of a group.
+  int channels_;  // Per group.
   int chunks_;
-  ReductionPosition position_;  // Of this thread's column in the next step.
+  ReductionPosition position_;  // This thread's column in the next step.
   int destination_;
   int center_[kRowsPerThread];
   unsigned taps_[kRowsPerThread];

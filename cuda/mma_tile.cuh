@@ -1,16 +1,17 @@
-// A product of matrices on tensor cores by mma.sync, in fp16, bf16 (m16n8k16) or tf32 (m16n8k8) with sums in
-// fp32: the inner part of direct_mma.cuh, whose rows are output pixels, of winograd_chain_mma.cu, whose rows
-// are tiles, and of stem_fused.cu.
+// Block-level GEMM on tensor cores by mma.sync, in fp16, bf16 (m16n8k16) or tf32 (m16n8k8) with fp32
+// accumulators: the main loop and epilogue of direct_mma.cuh (rows are output pixels), winograd_chain_mma.cu
+// (rows are Winograd tiles) and stem_fused.cu.
 //
-// Tiling. A block computes kPixels rows x kChannels columns, its warps kWarpsM x kWarpsN pieces of that. A
-// step of the reduction is 64 bytes per row of either operand: 32 channels of a 16-bit type or 16 of tf32.
+// Tiling. A block computes kPixels rows x kChannels columns, divided among kWarpsM x kWarpsN warps. A step of
+// the reduction is 64 bytes per row of either operand: 32 channels of a 16-bit type, 16 of tf32.
 //
-// Shared memory. kStages x (kPixels + kChannels) x 64 bytes, filled by cp.async kStages - 1 steps ahead, one
-// barrier per step; reused by the epilogue to write whole 16-byte pieces of rows. Swizzled: no bank
-// conflicts in ldmatrix, cp.async or the epilogue.
+// Shared memory. kStages x (kPixels + kChannels) x 64 bytes, filled by cp.async kStages - 1 steps ahead with
+// one barrier per step. The epilogue reuses it, to write rows of the map in 16-byte pieces. The stages are
+// swizzled and the epilogue's rows padded: ldmatrix, cp.async and the epilogue have no bank conflicts, except
+// for two-way conflicts of the epilogue in tiles of 40 channels.
 //
-// Registers. A warp's accumulators take (kPixels / kWarpsM) x (kChannels / kWarpsN) / 32 a thread, its
-// fragments a quarter of its edges; docs/kernels.md has the figures of the compiler.
+// Registers per thread. (kPixels / kWarpsM) x (kChannels / kWarpsN) / 32 accumulators, and fragments of a
+// quarter of the warp tile's edges; docs/kernels.md lists what the compiler allocates.
 #pragma once
 
 #include "cuda/block_place.cuh"
@@ -20,8 +21,7 @@
 
 namespace repvgg::cuda {
 
-// A block's tile of kPixels output pixels x kChannels channels and how its warps share it: what the functions
-// below have to know.
+// The shape of a block's tile and of its warps' tiles.
 template <Precision kPrecisionOfMaps, int kPixelsOfTile, int kChannelsOfTile, int kWarpsAlongM,
           int kWarpsAlongN, bool kAlignedChannels>
 struct WarpTiling {
@@ -41,7 +41,7 @@ struct WarpTiling {
   static_assert(kWarpPixels % 16 == 0 && kWarpChannels % 8 == 0);
   static constexpr int kPerChunk = kChunkBytes / static_cast<int>(sizeof(T));
   static constexpr int kWeightBytes = kChannels * kRowBytes;  // Of a step.
-  // Eight elements more than a row: the rows that a warp writes at a time then lie in different banks.
+  // Padded by eight elements, so that the rows that a warp writes at a time lie in different banks.
   static constexpr int kOutPitch = kChannels + 8;
   static constexpr int kOutBytes = kPixels * kOutPitch * static_cast<int>(sizeof(T));
 };
@@ -59,11 +59,11 @@ struct DirectMma : WarpTiling<kPrecisionOfMaps, kPixelsOfTile, kChannelsOfTile, 
       kStages * kStageBytes > Tiling::kOutBytes ? kStages* kStageBytes : Tiling::kOutBytes;
 };
 
-// Where this lane's rows of the weights' fragments lie in a stage that has them `first` bytes from its start,
-// for each half of a step. Those of further fragments have the same swizzle.
+// This lane's ldmatrix row offsets of the weights in a stage, `first` bytes from its start, for either half
+// (16 channels) of a step. Further fragments are a constant apart: their rows have the same swizzle.
 template <typename Tile>
 struct WeightRows {
-  int four[2], two[2];  // Of four matrices at once, and of two.
+  int four[2], two[2];  // For ldmatrix.x4 and for ldmatrix.x2.
 
   REPVGG_DEVICE explicit WeightRows(int first) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -77,7 +77,7 @@ struct WeightRows {
   }
 };
 
-// The same of both operands.
+// The row offsets of both operands.
 template <typename Tile>
 struct FragmentRows {
   int pixels[2];
@@ -93,8 +93,8 @@ struct FragmentRows {
   }
 };
 
-// Half a step. `pixels` is this lane's row of the first fragment, and others follow kFragmentPitch bytes
-// apart.
+// Half a step: one mma along the reduction for each pair of fragments. `pixels` is this lane's row of the
+// first pixel fragment; the others follow at multiples of kFragmentPitch bytes.
 template <typename Tile, int kFragmentPitch>
 REPVGG_DEVICE void MultiplyHalf(const unsigned char* pixels, const unsigned char* stage,
                                 const WeightRows<Tile>& rows, int half,
@@ -139,9 +139,9 @@ REPVGG_DEVICE void MultiplyPipelined(unsigned char* shared, int steps,
   });
 }
 
-// Bias (where there is one) and ReLU, then through shared memory to whole rows of channels. `bias` is that of
-// the tile's first channel; `channels` are left from there on. `row(pixel)` is where the first of them goes,
-// or null beyond the map.
+// The epilogue: bias (unless null) and ReLU, then through shared memory to whole rows of channels. `bias`
+// starts at the tile's first channel, from which `channels` are left. `row(pixel)` is where that channel of a
+// pixel is written, or null beyond the map.
 template <typename Tile, typename Row>
 REPVGG_DEVICE void StoreRows(unsigned char* shared, const float (&sum)[Tile::kTilesM][Tile::kTilesN][4],
                              const float* bias, bool relu, int channels, Row row) {
@@ -184,8 +184,7 @@ REPVGG_DEVICE void StoreRows(unsigned char* shared, const float (&sum)[Tile::kTi
   }
 }
 
-// The same where rows of the map follow each other: `out` is the tile's first, and `rows` are left from
-// there on.
+// StoreRows for contiguous rows of a map: `out` is the tile's first row, from which `rows` are left.
 template <typename Tile>
 REPVGG_DEVICE void StoreTile(unsigned char* shared, const float (&sum)[Tile::kTilesM][Tile::kTilesN][4],
                              const float* bias, bool relu, typename Tile::T* out, int pitch, int rows,

@@ -1,5 +1,5 @@
-// How a split reduction ends, whoever adds its parts: results depend on how many there are and on nothing
-// else.
+// The end of a split reduction, shared by sum_splits.cu and by clusters: results depend on the number of
+// parts and on nothing else.
 #pragma once
 
 #include "cuda/element.cuh"
@@ -8,8 +8,8 @@ namespace repvgg::cuda {
 
 inline constexpr int kMostParts = 9;
 
-// Four channels of a pixel: ReLU(bias + parts, in order). `part(i)` is a float4 of part i; all are on their
-// way before the first is added.
+// Four channels of a pixel: ReLU(bias + parts, in order). `part(i)` is the float4 of part i; all are loaded
+// before the first is added.
 template <typename T, typename Part>
 REPVGG_DEVICE void StoreSumOfParts(T* to, const float* bias, bool relu, int parts, Part part) {
   float4 values[kMostParts];

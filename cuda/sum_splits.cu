@@ -1,10 +1,10 @@
-// Adds the parts of a split reduction. A thread has four channels of a pixel and goes through the parts in
-// order, so results depend on the number of parts and on nothing else.
+// Adds the parts of a split reduction, four channels of a pixel per thread, in order: results depend on the
+// number of parts and on nothing else.
 //
-// Where time goes. Expected, not measured: the start of the kernel; the parts of a layer of one image are a
-// few MB in L2.
+// Where time goes. Predicted, not measured: the launch. The parts of a layer of one image are a few MB, in
+// L2.
 //
-// Limits. Fp16 and bf16, channels in multiples of 4.
+// Limits. fp16 and bf16, channels in multiples of 4.
 #include "cuda/launch.cuh"
 #include "cuda/sum_parts.cuh"
 #include "cuda/sum_splits.h"

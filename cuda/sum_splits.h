@@ -6,7 +6,7 @@
 
 namespace repvgg::cuda {
 
-// `layer.workspace` is float [splits][pixels][out_channels]. Fp16 and bf16, channels in multiples of 4.
+// `layer.workspace` is float [splits][pixels][out_channels]. fp16 and bf16, channels in multiples of 4.
 cudaError_t LaunchSumSplits(const Convolution& layer, Precision precision, int splits, cudaStream_t stream);
 
 }  // namespace repvgg::cuda
