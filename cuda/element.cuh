@@ -1,4 +1,4 @@
-// How maps of each precision are stored.
+// Element types of the maps of each precision, and their stores.
 #pragma once
 
 #include "cuda/convolution.h"
@@ -25,14 +25,13 @@ struct ElementOf<Precision::kFp8> {
 template <Precision kPrecision>
 using Element = typename ElementOf<kPrecision>::Type;
 
-// tf32 networks keep their maps rounded to tf32: tensor cores would cut off the lower bits, at twice the
-// error.
+// Maps of tf32 networks are rounded to tf32: tensor cores truncate the lower bits, which has twice the error.
 template <Precision kPrecision>
 REPVGG_DEVICE void StoreOne(Element<kPrecision>* to, float value) {
   *to = FromFloat<Element<kPrecision>>(kPrecision == Precision::kTf32 ? RoundToTf32(value) : value);
 }
 
-// Two neighbours, at an even index of an aligned map.
+// Stores two adjacent elements, at an even index of an aligned map.
 template <Precision kPrecision>
 REPVGG_DEVICE void StorePair(Element<kPrecision>* to, float first, float second) {
   if constexpr (sizeof(Element<kPrecision>) == 2) {
@@ -44,13 +43,13 @@ REPVGG_DEVICE void StorePair(Element<kPrecision>* to, float first, float second)
   }
 }
 
-// Two values of 16 bits in one word.
+// Unpacks two 16-bit values.
 template <typename T>
 REPVGG_DEVICE float2 Unpack(uint32_t word) {
   return make_float2(ToFloat(T{static_cast<uint16_t>(word)}), ToFloat(T{static_cast<uint16_t>(word >> 16)}));
 }
 
-// NaN stays NaN, as in PyTorch.
+// Propagates NaN, like PyTorch.
 REPVGG_DEVICE float Relu(float value) { return value < 0 ? 0 : value; }
 
 // Calls `call.operator()<kPrecision>()`.
@@ -66,7 +65,7 @@ cudaError_t WithPrecision(Precision precision, Call call) {
     case Precision::kBf16:
       return call.template operator()<Precision::kBf16>();
     case Precision::kFp8:
-      break;  // Only its own kernels.
+      break;  // Only dedicated kernels support it.
   }
   return cudaErrorInvalidValue;
 }

@@ -1,4 +1,4 @@
-// Rounds weights to the formats of the kernels, on the host.
+// Rounds weights to the kernels' number formats, on the host.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 
 namespace repvgg::cuda {
 
-// IEEE binary16, to nearest, ties to even; too large values become infinite.
+// IEEE binary16, to nearest, ties to even; overflows to infinity.
 constexpr uint16_t FloatToHalfBits(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = bits >> 16 & 0x8000;
@@ -22,7 +22,7 @@ constexpr uint16_t FloatToHalfBits(float value) {
   if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);
   if (magnitude >= 0x477ff000) return static_cast<uint16_t>(sign | 0x7c00);
   if (magnitude < 0x38800000) {
-    // Subnormal: adding 0.5 leaves the result, a multiple of 2^-24, in the lowest bits of the sum.
+    // Subnormal: adding 0.5 aligns the result, a multiple of 2^-24, with the lowest bits of the sum.
     const float sum = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(sum) - 0x3f000000));
   }
@@ -35,7 +35,7 @@ constexpr uint16_t FloatToBFloat16Bits(float value) {
   return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-// 10 bits of mantissa, to nearest, ties away from zero (as cvt.rna.tf32 does).
+// 10 bits of mantissa, to nearest, ties away from zero, as cvt.rna.tf32 does.
 constexpr uint32_t FloatToTf32Bits(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7f800000) == 0x7f800000) return bits;
@@ -50,7 +50,7 @@ constexpr float HalfBitsToFloat(uint16_t bits) {
   return (bits & 0x8000) != 0 ? -value : value;
 }
 
-// The bits of the value that the precision's format has nearest, in the lowest ElementSize bytes.
+// The bits of the nearest value of the format, in the lowest ElementSize bytes.
 constexpr uint32_t FormatBits(float value, Precision precision) {
   switch (precision) {
     case Precision::kFp32:
@@ -67,7 +67,7 @@ constexpr uint32_t FormatBits(float value, Precision precision) {
   return 0;
 }
 
-// That value.
+// The nearest value of the format.
 constexpr float RoundToFormat(float value, Precision precision) {
   switch (precision) {
     case Precision::kFp32:
@@ -84,10 +84,9 @@ constexpr float RoundToFormat(float value, Precision precision) {
   return value;
 }
 
-// 3x3 kernels, one after the other, in values that the format holds, so that the sum of each kernel stays
-// what it was (engine/kernel_rounding.h). For direct convolution: Winograd's transform would give other
-// values, to be rounded again. By several threads where there are many: the largest network has 12 million,
-// of some 100 ns each.
+// Rounds 3x3 kernels such that the sum of each kernel is preserved (engine/kernel_rounding.h). For direct
+// convolution only: Winograd's transform gives other values, which are rounded again. Large layers are split
+// among threads: the largest network has 12 million kernels of some 100 ns each.
 inline std::vector<float> RoundKernels(const float* weight, size_t count, Precision precision) {
   constexpr size_t kThreads = 4, kFew = 1 << 14;
   std::vector<float> rounded(count * 9);

@@ -1,19 +1,22 @@
-// Global average pool, linear layer, softmax and top-k. All sums are in fp32, and one image's do not depend
-// on the others in its batch.
+// Global average pooling, linear layer, softmax and top-k. Sums are in fp32, except those of pooled parts,
+// which are in double precision; an image's sums do not depend on the other images of its batch.
 //
 // Pool. A block takes 64 channels of one image: 32 pairs of channels x 8 threads, each of which sums every
-// eighth pixel; 2 KB of shared memory bring the eight together. Reads whole lines once: bound by memory.
+// eighth pixel, and reduces them through 2 KB of shared memory. Reads whole lines once: bound by memory
+// bandwidth.
 //
-// Linear. A warp computes 4 rows x 8 images; its lanes share the columns out, 12 float4 loads for 128
-// multiply-adds, and add up by shuffles at the end. No shared memory; 32 sums and 12 float4 in registers.
+// Pooled parts. One thread per image and channel adds the parts that the last convolution left.
+//
+// Linear. A warp computes 4 rows x 8 images; the lanes divide the columns, 12 float4 loads for 128
+// multiply-adds, and reduce by shuffles. No shared memory; 32 accumulators and 12 float4 in registers.
 // Weights are read once per 8 images, from L2 (10 MB for 2560 channels and 1000 classes). Bound by L1 at
-// large batches, by the weights at 1.
+// large batches, by reading the weights at batch 1.
 //
-// Softmax and top-k. A block per image: a pass over its logits for the sum, and one for each of the k, which
-// looks for the largest below the last one. That suits any k in 100 B of shared memory and registers, and the
-// few that are usual: all of 1000 classes take as many passes of half a microsecond.
+// Softmax and top-k. One block per image: k passes over the logits, each finding the largest below the
+// previous one, and one pass for the sum. This serves any k with 96 bytes of shared memory; ranking all of
+// 1000 classes takes 1000 passes of half a microsecond.
 //
-// Times are expectations; nothing here has been measured.
+// All times are predictions, not measurements.
 #include "cuda/element.cuh"
 #include "cuda/head.h"
 #include "cuda/launch.cuh"
@@ -71,7 +74,7 @@ constexpr int kLinearRows = 4;
 constexpr int kLinearImages = 8;
 constexpr int kLinearWarps = 4;
 
-// kVector values are loaded at once: 4, or 1 where rows do not start at multiples of 16 bytes.
+// kVector values per load: 4, or 1 where rows are not aligned to 16 bytes.
 template <int kVector>
 __global__ void __launch_bounds__(kLinearWarps * 32) LinearKernel(const LinearLayer layer) {
   AllowNextKernel();
@@ -90,7 +93,7 @@ __global__ void __launch_bounds__(kLinearWarps * 32) LinearKernel(const LinearLa
         to[0] = *from;
       }
     };
-    // Rows and images beyond the last repeat the last; their results are not stored.
+    // Rows and images past the end repeat the last one; their results are not stored.
 #pragma unroll
     for (int r = 0; r < kLinearRows; ++r) {
       const int row = first_row + r < layer.rows ? first_row + r : layer.rows - 1;
@@ -117,7 +120,7 @@ __global__ void __launch_bounds__(kLinearWarps * 32) LinearKernel(const LinearLa
 #pragma unroll
       for (int mask = 16; mask > 0; mask /= 2) sum[r][i] += ShuffleXor(sum[r][i], mask);
       const int row = first_row + r, image = first_image + i;
-      // Lane by lane, so that the stores of a warp go out together.
+      // Each lane stores one result, so that a warp's stores coalesce.
       if (lane != r * kLinearImages + i || row >= layer.rows || image >= layer.batch) continue;
       float result = sum[r][i] + layer.bias[row];
       if (layer.activation == Activation::kRelu) result = Relu(result);
@@ -129,7 +132,7 @@ __global__ void __launch_bounds__(kLinearWarps * 32) LinearKernel(const LinearLa
 
 constexpr int kTopKThreads = 256;
 
-// A logit's place in the order: larger is better, then the lower index; NaN is below everything.
+// Sort key of a logit: larger first, then lower index; NaN last.
 REPVGG_DEVICE uint64_t SortKey(float value, int index) {
   const uint32_t bits = FloatBits(value == 0 ? 0 : value);  // -0 equals 0.
   const uint32_t ordered = bits >> 31 ? ~bits : bits | 0x80000000u;

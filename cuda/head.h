@@ -1,4 +1,4 @@
-// Host side of head.cu: what follows the last block, and the parts of it that squeeze-and-excite uses too.
+// Host side of head.cu: the layers after the last block; squeeze-and-excite uses the first two as well.
 #pragma once
 
 #include "cuda/convolution.h"
@@ -10,7 +10,7 @@ namespace repvgg::cuda {
 cudaError_t LaunchPool(const void* maps, Precision precision, int batch, int pixels, int channels, float* out,
                        cudaStream_t stream);
 
-// The same from the sums of a layer that pools itself: Convolution::pooled.
+// The same, from the sums of a layer that pools itself (Convolution::pooled).
 cudaError_t LaunchPoolParts(const double* parts, int batch, int pixels, int channels, float* out,
                             cudaStream_t stream);
 
@@ -29,8 +29,8 @@ struct LinearLayer {
 };
 cudaError_t LaunchLinear(const LinearLayer& layer, cudaStream_t stream);
 
-// SoftmaxTopK of engine/topk.h for each image, with scores to a relative 5e-6: they are computed in fp32.
-// Arrays are [batch][count], and [batch][k].
+// SoftmaxTopK of engine/topk.h for each image, scores to a relative 5e-6 (computed in fp32). `logits` is
+// [batch][count], the results are [batch][k].
 cudaError_t LaunchSoftmaxTopK(const float* logits, int batch, int count, int k, int32_t* indices,
                               float* scores, cudaStream_t stream);
 

@@ -1,11 +1,11 @@
-// How kernels are launched. What differs in the emulator comes from test/emulator/launch_emulated.h.
+// Kernel launches. The emulator's counterpart is test/emulator/launch_emulated.h.
 #pragma once
 
 #include "cuda/ptx.cuh"
 
 namespace repvgg::cuda {
 
-// Of the current device.
+// An attribute of the current device.
 inline cudaError_t DeviceAttribute(cudaDeviceAttr attribute, int* value) {
   int device = 0;
   if (const auto error = cudaGetDevice(&device); error != cudaSuccess) return error;
@@ -23,16 +23,17 @@ inline cudaError_t DeviceAttribute(cudaDeviceAttr attribute, int* value) {
 
 namespace repvgg::cuda {
 
-// The architecture, 90 for 9.0, whose code of a kernel this device runs: REPVGG_ARCH / 10 in it. 0 on errors.
+// The architecture (90 for 9.0) of the code that this device runs for a kernel: REPVGG_ARCH / 10 in it. 0 on
+// errors.
 template <typename... Parameters>
 int MachineCode(void (*kernel)(Parameters...)) {
   cudaFuncAttributes attributes;
   return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess ? attributes.ptxVersion : 0;
 }
 
-// Lets blocks of the kernel have more than 48 KB of shared memory, which has to be asked for, per kernel and
-// device: all that there is, so that threads that launch a kernel with different sizes do not take it from
-// each other. Asking again costs next to nothing, and remembering would be hidden state.
+// Opts in to more than 48 KB of dynamic shared memory per block, which is a setting per kernel and device. It
+// is set to the device's maximum, so that threads that launch a kernel with different sizes do not interfere.
+// The call is cheap, so nothing is cached.
 template <typename... Parameters>
 cudaError_t AllowSharedMemory(void (*kernel)(Parameters...)) {
   int most = 0;
@@ -48,7 +49,8 @@ inline cudaLaunchAttribute ClusterAttribute(int blocks) {
   return attribute;
 }
 
-// kernel<<<grid, block, shared_bytes, stream>>>(arguments...), of which each `cluster` blocks are one.
+// kernel<<<grid, block, shared_bytes, stream>>>(arguments...) in clusters of `cluster` blocks; `overlapped`
+// allows programmatic stream serialization.
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchAs(bool overlapped, int cluster, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                      size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
@@ -71,9 +73,10 @@ cudaError_t LaunchAs(bool overlapped, int cluster, void (*kernel)(Parameters...)
   return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 }
 
-// Whether kernels may start while those ahead of them end: on Hopper, whose machine code waits for them, and
-// with drivers that know such launches in graphs (since CUDA 12.3). Later GPUs could do it too; recording it
-// has been reported to fail there. Not with REPVGG_OVERLAP=off in the environment.
+// Whether the kernel can be launched with programmatic dependent launch: on Hopper, if it runs as machine
+// code compiled for it, with drivers that support such launches in graphs (CUDA 12.3 and up). Later GPUs
+// support it as well, but capturing it has been reported to fail there. REPVGG_OVERLAP=off in the environment
+// turns it off.
 template <typename... Parameters>
 bool CanOverlap(void (*kernel)(Parameters...)) {
   static const bool off = [] {
@@ -87,8 +90,8 @@ bool CanOverlap(void (*kernel)(Parameters...)) {
          code.binaryVersion == 90;
 }
 
-// How many clusters of `cluster` blocks the device has room for at a time. The multiprocessors of a part of
-// the chip may be no multiple of `cluster`, so that not all of them are used.
+// The number of clusters of `cluster` blocks that can be resident at a time. It may leave multiprocessors
+// unused: the size of a GPC need not be a multiple of `cluster`.
 template <typename... Parameters>
 cudaError_t CountClusters(void (*kernel)(Parameters...), int cluster, dim3 block, size_t shared_bytes,
                           int* clusters) {
@@ -115,7 +118,7 @@ cudaError_t Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t 
   return LaunchAs(false, 1, kernel, grid, block, shared_bytes, stream, arguments...);
 }
 
-// The same for a kernel that calls WaitForPreviousKernel: it may start while the one ahead of it ends, if
+// Launches a kernel that calls WaitForPreviousKernel: it may start while the previous one finishes, if
 // CanOverlap.
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
@@ -123,7 +126,7 @@ cudaError_t LaunchOverlapped(void (*kernel)(Parameters...), dim3 grid, dim3 bloc
   return LaunchAs(CanOverlap(kernel), 1, kernel, grid, block, shared_bytes, stream, arguments...);
 }
 
-// The same for as many clusters as the device has room for, but `most` at most.
+// Launches as many clusters as can be resident, `most` at most, overlapped like LaunchOverlapped.
 template <typename... Parameters, typename... Arguments>
 cudaError_t LaunchClusters(void (*kernel)(Parameters...), int cluster, int most, dim3 block,
                            size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {

@@ -1,5 +1,6 @@
-// Loops that do one thing as fast as a multiprocessor can, for limits.cc: nothing but registers, or one
-// stream of loads. The results are stored so that the compiler keeps the work.
+// Microbenchmarks for limits.cc: loops that saturate one resource of a multiprocessor, with operands in
+// registers (wgmma: shared memory) or one stream of loads. Results are stored so that the compiler keeps the
+// work.
 #include "cuda/element.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/limit_kernels.h"
@@ -20,8 +21,8 @@ REPVGG_DEVICE uint32_t RandomOperand(uint32_t seed) {
   }
 }
 
-// As in a kernel's loop, no two products in a row have the same operands. Each round takes off what the last
-// one added, so that sums stay as small as a layer's.
+// As in a kernel's main loop, consecutive mmas have different operands. Each round cancels the previous one,
+// so that sums stay as small as a layer's.
 template <Precision kPrecision>
 __global__ void __launch_bounds__(kLimitThreads) MatrixLimitKernel(int rounds, float* out) {
   using T = Element<kPrecision>;
@@ -46,13 +47,13 @@ __global__ void __launch_bounds__(kLimitThreads) MatrixLimitKernel(int rounds, f
   out[blockIdx.x * kLimitThreads + threadIdx.x] = total;
 }
 
-// Hopper's way: two groups of four warps, 64 x 256 x 64 each, from the same operands in shared memory.
+// wgmma: two warpgroups, 64 x 256 x 64 each, on the same operands in shared memory.
 template <typename T>
 __global__ void __launch_bounds__(kLimitThreads, 1) WgmmaLimitKernel(int rounds, float* out) {
   if (!kSm90a) return;
   uint32_t* const shared = reinterpret_cast<uint32_t*>(SharedMemory());
   for (int i = threadIdx.x; i < kWgmmaSharedBytes / 4; i += kLimitThreads) shared[i] = RandomOperand<T>(i);
-  FenceForTma();  // Wgmma reads by the same way as TMA.
+  FenceForTma();  // wgmma reads through the async proxy, like TMA.
   __syncthreads();
   const uint64_t a = MatrixDescriptor(SharedAddress(shared));
   const uint64_t b = MatrixDescriptor(SharedAddress(shared + 64 * 128 / 4));
@@ -68,7 +69,7 @@ __global__ void __launch_bounds__(kLimitThreads, 1) WgmmaLimitKernel(int rounds,
   out[blockIdx.x * kLimitThreads + threadIdx.x] = sum[0] + sum[127];
 }
 
-// Volta's way, with two operands of each kind.
+// wmma for Volta, with two operands of each kind.
 __global__ void __launch_bounds__(kLimitThreads) WmmaLimitKernel(int rounds, float* out) {
   constexpr int kValues = 16 * 16;
   Half* const shared = reinterpret_cast<Half*>(SharedMemory());
@@ -102,8 +103,8 @@ __global__ void __launch_bounds__(kLimitThreads) WmmaLimitKernel(int rounds, flo
   out[blockIdx.x * kLimitThreads + threadIdx.x] = total;
 }
 
-// Every chain goes to a limit of its own, so that no two multiply-adds in a row have an operand's bits in
-// common. They take three registers each, as in a convolution's loop.
+// Every chain converges to a limit of its own, so that consecutive multiply-adds do not share operand bits.
+// Each reads three registers, as in a convolution's main loop.
 __global__ void __launch_bounds__(kLimitThreads) FmaLimitKernel(int rounds, float* out) {
   const uint32_t thread = blockIdx.x * kLimitThreads + threadIdx.x;
   float factor[4], addend[4], sum[kFmaChains] = {};
@@ -112,7 +113,7 @@ __global__ void __launch_bounds__(kLimitThreads) FmaLimitKernel(int rounds, floa
     factor[i] = FmaFactor(thread, i);
     addend[i] = FmaAddend(thread, i);
   }
-#pragma unroll 16  // The loop's own instructions take the place of multiply-adds: 1 % of them, not 4.
+#pragma unroll 16  // Reduces the loop's overhead from 4 % of the issue slots to 1 %.
   for (int round = 0; round < rounds; ++round) {
 #pragma unroll
     for (int i = 0; i < kFmaChains; ++i) sum[i] = sum[i] * factor[i / 4] + addend[i % 4];
@@ -123,7 +124,7 @@ __global__ void __launch_bounds__(kLimitThreads) FmaLimitKernel(int rounds, floa
   out[thread] = total;
 }
 
-// Each block reads all of `words` float4, beginning at a place of its own.
+// Every block reads all of `words` float4, each from another offset on.
 __global__ void __launch_bounds__(kLimitThreads) ReadLimitKernel(const float4* in, int words, float* out) {
   float total = 0;
   int at = static_cast<int>(static_cast<int64_t>(words) * blockIdx.x / gridDim.x) + threadIdx.x;

@@ -19,7 +19,7 @@ constexpr int kMostRounds = 1 << 28;
 
 constexpr const char* kUnitNames[] = {"wmma", "mma.sync", "wgmma"};
 
-// The fastest that this build has for the device.
+// The fastest matrix instruction that this build has for the device.
 MatrixUnit UnitOf(int architecture, Precision precision) {
   if (architecture == 90 && HasSm90aKernels() && precision != Precision::kTf32) return MatrixUnit::kWgmma;
   return architecture < 75 ? MatrixUnit::kWmma : MatrixUnit::kMma;
@@ -35,7 +35,7 @@ class Clock {
  public:
   explicit Clock(double seconds) : seconds_(seconds) {}
 
-  // Seconds that `enqueue(rounds)` takes for each round. The number of rounds is found by trying.
+  // Seconds per round of `enqueue(rounds)`. The number of rounds is increased until a run takes long enough.
   template <typename Enqueue>
   double SecondsOfRound(Enqueue enqueue, cudaStream_t stream) {
     for (int rounds = 1;;) {
@@ -93,7 +93,7 @@ Limits MeasureLimits(int index, Precision precision, double seconds, bool memory
         }
         return error;
       });
-  // Half of the second-level cache, which a V100 or an RTX 3090 has 6 MB of.
+  // Half of L2, which on a V100 or an RTX 3090 has 6 MB.
   const size_t half = static_cast<size_t>(Attribute(cudaDevAttrL2CacheSize, index)) / 2;
   const size_t read_bytes = std::clamp(half / kMegabyte * kMegabyte, kMegabyte, kMostReadBytes);
   limits.l2_gbps = static_cast<double>(read_bytes) * blocks / 1e9 / measure([&](int rounds) {

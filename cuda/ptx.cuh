@@ -1,10 +1,10 @@
 // Everything in the kernels that is not plain C++: inline PTX, CUDA's types and qualifiers, dynamic shared
-// memory. With REPVGG_EMULATOR the same names come from test/emulator/cuda_emulated.h, which runs the kernels
-// on the CPU; kernels include nothing else of CUDA.
+// memory. With REPVGG_EMULATOR the same names come from test/emulator/cuda_emulated.h, which runs kernels on
+// the CPU; kernels use nothing else of CUDA.
 //
-// Rules for kernels, so that one source runs in both places: launched by launch.cuh, no __shared__
-// (SharedMemory() instead), no divergent warp operation, block sizes in whole warps, shared memory written in
-// whole 4-byte words.
+// Rules that let one source run in both places: kernels are launched through launch.cuh; no __shared__
+// (SharedMemory() instead); no warp operation under divergence; block sizes in whole warps; shared memory is
+// written in whole 4-byte words.
 //
 // Fragment layouts are those of the PTX ISA manual, "Matrix multiply-accumulate operation using mma". Lane l
 // is written (g, t) = (l / 4, l % 4):
@@ -36,7 +36,7 @@
 
 namespace repvgg::cuda {
 
-// Storage only; arithmetic is in float.
+// Storage types; arithmetic is in float.
 struct Half {
   uint16_t bits;
 };
@@ -53,7 +53,7 @@ REPVGG_DEVICE float ToFloat(BFloat16 value) {
   return __uint_as_float(static_cast<uint32_t>(value.bits) << 16);
 }
 
-// To nearest, ties to even.
+// Rounds to nearest, ties to even.
 template <typename T>
 REPVGG_DEVICE T FromFloat(float value);
 template <>
@@ -69,7 +69,7 @@ REPVGG_DEVICE BFloat16 FromFloat<BFloat16>(float value) {
   return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};
 }
 
-// Two values in one word, `low` at the lower address.
+// Packs two values into a word, `low` at the lower address.
 template <typename T>
 REPVGG_DEVICE uint32_t Pack(float low, float high);
 template <>
@@ -83,7 +83,7 @@ REPVGG_DEVICE uint32_t Pack<BFloat16>(float low, float high) {
   return reinterpret_cast<const uint32_t&>(pair);
 }
 
-// In the lower half of the word, `low` at the lower address. Values beyond 448, e4m3's largest, become that.
+// In the lower half of the word, `low` at the lower address. Saturates at 448, the largest e4m3 value.
 template <>
 REPVGG_DEVICE uint32_t Pack<Fp8>([[maybe_unused]] float low, [[maybe_unused]] float high) {
   uint16_t pair = 0;
@@ -93,7 +93,7 @@ REPVGG_DEVICE uint32_t Pack<Fp8>([[maybe_unused]] float low, [[maybe_unused]] fl
   return pair;
 }
 
-// The nearest TF32 value (10 bits of mantissa), ties away from zero: what cvt.rna.tf32 gives.
+// Rounds to TF32 (10 bits of mantissa), ties away from zero, as cvt.rna.tf32 does.
 REPVGG_DEVICE float RoundToTf32(float value) {
 #if REPVGG_ARCH >= 800
   uint32_t bits;
@@ -106,14 +106,15 @@ REPVGG_DEVICE float RoundToTf32(float value) {
 
 REPVGG_DEVICE uint32_t FloatBits(float value) { return __float_as_uint(value); }
 
-// The value that lane `lane ^ mask` holds. All lanes of the warp take part.
+// The value of lane `lane ^ mask`. Executed by all lanes of the warp.
 template <typename T>
 REPVGG_DEVICE T ShuffleXor(T value, int mask) {
   return __shfl_xor_sync(~0u, value, mask);
 }
 
-// `value`, which the compiler then does not compute again in every round of a loop, as it does with what
-// depends on threadIdx and takes tens of cycles. All lanes of the warp take part.
+// Returns `value` through a shuffle, so that the compiler keeps it in a register instead of recomputing it in
+// every iteration of a loop, as it does with expressions of threadIdx, at tens of cycles. Executed by all
+// lanes of the warp.
 REPVGG_DEVICE int KeepInRegister(int value) { return ShuffleXor(value, 0); }
 
 // The block's dynamic shared memory, aligned to 1024 bytes.
@@ -126,14 +127,14 @@ REPVGG_DEVICE uint32_t SharedAddress(const void* shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }
 
-// Copies kBytes (4, 8 or 16) from global to shared memory, or writes zeros where `valid` is false (`global`
-// is not read then, but must be a mapped address). Complete for this thread after CpAsyncWait, for others
-// after a barrier that follows it. Before sm_80 it is an ordinary load and store.
+// Copies kBytes (4, 8 or 16) from global to shared memory, or writes zeros if `valid` is false (`global` is
+// not read then, but must be a mapped address). The copy is visible to this thread after CpAsyncWait, and to
+// others after a barrier that follows it. Before sm_80 it is an ordinary load and store.
 template <int kBytes>
 REPVGG_DEVICE void CpAsync(void* shared, const void* global, bool valid) {
   static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);
 #if REPVGG_ARCH >= 800
-  // .ca keeps the line in L1: neighbouring taps of a convolution read it again.
+  // cp.async.ca caches the line in L1: adjacent taps of a convolution read it again.
   asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(SharedAddress(shared)), "l"(global),
                "n"(kBytes), "r"(valid ? kBytes : 0)
                : "memory");
@@ -148,14 +149,14 @@ REPVGG_DEVICE void CpAsync(void* shared, const void* global, bool valid) {
 #endif
 }
 
-// Closes this thread's group of copies.
+// Commits this thread's copies as a group.
 REPVGG_DEVICE void CpAsyncCommit() {
 #if REPVGG_ARCH >= 800
   asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
 
-// Waits until at most kPending of this thread's latest groups are unfinished.
+// Waits until at most kPending of this thread's latest groups are pending.
 template <int kPending>
 REPVGG_DEVICE void CpAsyncWait() {
 #if REPVGG_ARCH >= 800
@@ -163,8 +164,8 @@ REPVGG_DEVICE void CpAsyncWait() {
 #endif
 }
 
-// Loads 8x8 matrices of 16-bit values (or 8x4 of 32-bit ones). Lanes 8i to 8i + 7 give the addresses of the 8
-// rows, of 16 bytes each, of matrix i; lane (g, t) receives word t of row g of each matrix. sm_75 and up.
+// Loads four 8x8 matrices of 16-bit values (or 8x4 of 32-bit ones). Lanes 8i to 8i + 7 give the addresses of
+// the eight 16-byte rows of matrix i; lane (g, t) receives word t of row g of each matrix. sm_75 and up.
 REPVGG_DEVICE void LdMatrixX4(uint32_t (&out)[4], const void* row) {
 #if REPVGG_ARCH >= 750
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -174,7 +175,7 @@ REPVGG_DEVICE void LdMatrixX4(uint32_t (&out)[4], const void* row) {
 #endif
 }
 
-// Two matrices; the addresses of lanes 16 to 31 are not used but must be valid.
+// Loads two matrices; the addresses of lanes 16 to 31 are ignored but must be valid.
 REPVGG_DEVICE void LdMatrixX2(uint32_t (&out)[2], const void* row) {
 #if REPVGG_ARCH >= 750
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
@@ -184,8 +185,8 @@ REPVGG_DEVICE void LdMatrixX2(uint32_t (&out)[2], const void* row) {
 #endif
 }
 
-// d += a * b with products and sums in float. The 16-bit types multiply 16x16 by 16x8; float multiplies 16x8
-// by 8x8 and uses the 19 upper bits of every value (TF32). Half needs sm_75, the others sm_80.
+// d += a * b with fp32 accumulators. 16-bit types: 16x16 by 16x8; float: 16x8 by 8x8 in TF32, which uses the
+// upper 19 bits of each value. Half needs sm_75, the others sm_80.
 template <typename T>
 REPVGG_DEVICE void Mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 
@@ -198,7 +199,7 @@ REPVGG_DEVICE void Mma<Half>(float (&d)[4], const uint32_t (&a)[4], const uint32
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #elif REPVGG_ARCH >= 750
-  // Turing multiplies 16x8 by 8x8: the two halves of the longer product.
+  // Turing has m16n8k8 only: two of them.
   asm volatile(
       "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
@@ -232,9 +233,9 @@ REPVGG_DEVICE void Mma<float>(float (&d)[4], const uint32_t (&a)[4], const uint3
 #endif
 }
 
-// 16x16x16 products by way of wmma, the only way to Volta's tensor cores that is documented. What a
-// fragment's lanes hold is nobody's business. Pointers are aligned to 32 bytes; pitches are in elements,
-// multiples of 8 (Half) or 4 (float).
+// 16x16x16 products by the wmma API, the only documented access to Volta's tensor cores. The layout of
+// fragments is unspecified. Pointers are aligned to 32 bytes; pitches are in elements, multiples of 8 (Half)
+// or 4 (float).
 struct WmmaPixels {  // 16 rows of 16 values
   nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, __half, nvcuda::wmma::row_major> fragment;
 };
@@ -258,12 +259,12 @@ REPVGG_DEVICE void WmmaStore(float* to, const WmmaSum& from, int pitch) {
   nvcuda::wmma::store_matrix_sync(to, from.fragment, pitch, nvcuda::wmma::mem_row_major);
 }
 
-// Programmatic dependent launch, for kernels that LaunchOverlapped launches (PTX ISA, "griddepcontrol").
-// After WaitForPreviousKernel the kernel ahead in the stream has ended, with all that were ahead of it, and
-// what they wrote can be seen: by this thread, and by others that a barrier tells. Before it a thread may
-// read only what no kernel writes, and may write no global memory. Each block waits at least in one thread,
-// or the kernel behind this one could overtake the one ahead. AllowNextKernel lets the next kernel start once
-// all blocks of this one have; it is right at any time, and best at the beginning. Nothing before sm_90.
+// Programmatic dependent launch, for kernels launched by LaunchOverlapped (PTX ISA, "griddepcontrol"). After
+// WaitForPreviousKernel, the previous kernel of the stream and all before it have completed, and their writes
+// are visible to this thread, and to others after a barrier. Before it, a thread may read only what no kernel
+// writes, and must not write global memory. At least one thread of every block must wait: otherwise the next
+// kernel could overtake the previous one. AllowNextKernel lets the next kernel start once all blocks of this
+// one have executed it; it is correct anywhere, and best at the beginning. Both do nothing before sm_90.
 REPVGG_DEVICE void WaitForPreviousKernel() {
 #if REPVGG_ARCH >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");

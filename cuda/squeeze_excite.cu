@@ -1,6 +1,6 @@
 // Squeeze-and-excite of D2se and RepVGGplus: the head's pool and linear kernels, then one kernel that
-// multiplies the maps by their gates, in place. That kernel is bound by memory: a read and a write of the
-// maps. (Pooling in the convolution's epilogue would save the other read.)
+// multiplies the maps by their gates, in place. That kernel is bound by memory bandwidth: it reads and writes
+// the maps. (Pooling in the convolution's epilogue would save the pool's read.)
 #include "cuda/element.cuh"
 #include "cuda/head.h"
 #include "cuda/launch.cuh"
@@ -20,7 +20,8 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int i = 0; i < kPerThread; ++i) {
     const int at = ((blockIdx.x * kPerThread + i) * kThreads + threadIdx.x) * 2;
-    // Pairs do not cross pixels where channels are even, and single values are fine where they are not.
+    // With an even number of channels no pair straddles two pixels; otherwise values are processed one by
+    // one.
     if (channels % 2 == 0) {
       if (at >= image_elements) return;
       const float gate0 = gate[at % channels], gate1 = gate[at % channels + 1];

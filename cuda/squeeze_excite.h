@@ -7,7 +7,7 @@
 namespace repvgg::cuda {
 
 // maps *= sigmoid(up * ReLU(down * mean(maps) + down_bias) + up_bias), per image and channel; then ReLU if
-// asked.
+// `relu`.
 struct SqueezeExciteLayer {
   void* maps = nullptr;  // [batch][pixels][channels]
   int batch = 0;
@@ -22,7 +22,7 @@ struct SqueezeExciteLayer {
   float* scratch = nullptr;  // SqueezeExciteScratch(...) floats
 };
 
-// Means and gates, filled up so that the hidden values behind them start at a multiple of 16 bytes.
+// Floats of means and gates, padded so that the hidden values after them are aligned to 16 bytes.
 constexpr size_t SqueezeExciteMaps(int batch, int channels) {
   return (size_t{2} * batch * channels + 3) / 4 * 4;
 }

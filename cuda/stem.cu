@@ -1,22 +1,23 @@
-// The first layer in one kernel: bytes in, normalisation, conv3x3 with stride 2 over three channels, bias,
-// ReLU, a map of the network's precision out.
+// The first layer on the CUDA cores: uint8 pixels in, normalisation, conv3x3 of stride 2 over three channels,
+// bias, ReLU, a map of the network's precision out.
 //
-// Padding is zero after normalisation, so the mean cannot be folded into the bias at the border; pixels are
-// normalised on their way into shared memory, by a table of 3 x 256 values that the host computes, and are
-// then the CPU's to the bit.
+// Padding is zero after normalisation, so the mean cannot be folded into the bias at the border. Pixels are
+// normalised on their way into shared memory, through a table of 3 x 256 values that the host computes, which
+// makes them bit-identical to the CPU's.
 //
-// Tiling. 8 x 16 output pixels of one image and kChannels (64, 48, 32 or 16) channels for 128 threads, 8
-// pixels of a row x kChannels / 8 channels each. A thread reads the 17 pixels of a row that three taps share
-// once.
+// Tiling. A block of 128 threads computes 8 x 16 output pixels of one image x kChannels (64, 48, 32 or 16)
+// channels, a thread 8 pixels of a row x kChannels / 8 channels. It loads the 17 pixels of a row that the
+// three taps share once.
 //
-// Shared memory. 17 x 33 pixels x 3 channels and 27 x kChannels weights: 14 KB for 64 channels.
+// Shared memory. 17 x 33 pixels x 3 channels (rows padded to 36) and 27 x kChannels weights: 14 KB for 64
+// channels.
 //
-// Registers. 64 sums, 17 pixels, 8 weights.
+// Registers per thread. 64 accumulators, 17 pixels, up to 8 weights.
 //
-// Where time goes. Expected, not measured: writing the map (1.6 MB an image in fp16 at 64 channels) and the
-// multiply-adds take about equally long on H200.
+// Where time goes. Predicted, not measured: on an H200, in fp32 with 64 channels, writing the map (3.2 MB an
+// image) and the multiply-adds take about equally long.
 //
-// Limits. Any size and number of channels. fp16 and bf16 have stem_mma.cu, which this is slower than.
+// Limits. Any size and number of channels; not fp8. stem_mma.cu replaces it where it can (StemMmaFits).
 #include "cuda/element.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/stem.h"
@@ -62,11 +63,11 @@ __global__ void __launch_bounds__(kThreads) StemKernel(const Stem stem) {
   __syncthreads();
 
   const int column_thread = threadIdx.x % kColumnThreads;
-  const int strip = threadIdx.x / kColumnThreads;  // 8 pixels of a row
+  const int strip = threadIdx.x / kColumnThreads;  // 8 pixels of a row.
   const int row = strip / 2, column = strip % 2 * kThreadPixels;
   float sum[kThreadPixels][kPairs][2] = {};
 #pragma unroll 1
-  for (int line = 0; line < 9; ++line) {  // Channel and row of the kernel.
+  for (int line = 0; line < 9; ++line) {  // Input channel and row of the kernel.
     const float* const from =
         patch + line / 3 * kPatchPlane + (2 * row + line % 3) * kPatchPitch + 2 * column;
     float pixels[2 * kThreadPixels + 1];

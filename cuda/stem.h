@@ -6,7 +6,7 @@
 
 namespace repvgg::cuda {
 
-// The first layer: conv3x3 with stride 2 over normalised pixels, bias, ReLU.
+// The first layer (stem): conv3x3 of stride 2 over normalised pixels, bias, ReLU.
 struct Stem {
   const uint8_t* in = nullptr;        // [batch][height][width][3]
   const float* normalized = nullptr;  // [3][256], NormalizationTable of engine/normalization.h
@@ -25,11 +25,11 @@ struct Stem {
 
 inline constexpr int kStemPackedChannels = 64;
 
-// `weight` is [out_channels][3][3][3]. The result is [3][3][3][out_channels, filled up to a multiple of
+// `weight` is [out_channels][3][3][3]. The result is [3][3][3][out_channels, padded to a multiple of
 // kStemPackedChannels].
 std::vector<float> PackStem(const float* weight, int out_channels);
 
-// On tensor cores where StemMmaFits, stem_mma.cu, and otherwise by multiply-adds.
+// On tensor cores (stem_mma.cu) where StemMmaFits, otherwise on the CUDA cores (stem.cu).
 cudaError_t LaunchStem(const Stem& stem, Precision out_precision, cudaStream_t stream);
 
 bool StemMmaFits(const Stem& stem, Precision out_precision);

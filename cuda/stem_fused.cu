@@ -1,32 +1,33 @@
-// The first two layers in one kernel (mma.sync), for maps of fp16 and bf16: bytes in, normalisation, conv3x3
-// with stride 2, bias, ReLU, rounding, conv3x3 with stride 2, bias, ReLU, a map out. The map between, a third
-// of A0's and A1's traffic, stays in shared memory. The bits are those of stem_mma.cu followed by
-// direct_mma.cuh: the first layer is computed by the same functions, and the second adds in the same order.
+// The first two layers fused (mma.sync), for maps of fp16 and bf16: uint8 pixels in, normalisation, twice
+// conv3x3 of stride 2, bias and ReLU, a map out. The map between them, a third of the memory traffic of A0
+// and A1, stays in shared memory. Results are bit-identical to stem_mma.cu followed by direct_mma.cuh: the
+// first layer uses the same functions, and the second accumulates in the same order.
 //
-// Tiling. A block does tiles of 8 x 8 output pixels of one image, one after the other, with all N channels.
-// They read 17 x 17 pixels of the map between, 13 % of which another tile computes as well, and for those
-// 35 x 35 of the image. A warp first computes 16 of the 289 pixels at a time, five times; then the warps, 2
-// along the pixels and 2 along the channels, multiply. A tap's pixels are found in the patch by ldmatrix.
+// Tiling. Persistent blocks of 4 warps compute tiles of 8 x 8 output pixels of one image x all N output
+// channels. A tile reads 17 x 17 pixels of the map between, 13 % of which a neighbouring tile computes as
+// well, and for those 35 x 35 pixels of the image. First each warp computes 16 of the 289 pixels at a time,
+// in up to five rounds; then the warps, 2 along the pixels x 2 along the channels, compute the second layer,
+// with ldmatrix reading the pixels of each tap from the patch.
 //
-// Shared memory. With C channels between: the patch, 33 KB (C = 48) or 41 KB (C = 64), where the epilogue
-// lays out whole rows; 35 x 35 pixels as fp16, 7 KB; the first layer's weights as fragments, 6 or 8 KB, its
-// scales and biases, 2 or 3 KB; 3 stages (2 from N = 96 on) of the second's weights, 64 N bytes each, which
-// cp.async brings from L2 again for each tile, also under the first layer of the next. 57 KB for 48 to 48,
-// 71 KB for 64 to 64, 83 KB for 64 to 192: of sm_80 a multiprocessor has 2 blocks (with N = 192 1), of sm_86
-// and sm_89 1, of sm_90 3 (2 from N = 128 on). Even columns of the patch lie apart from odd ones, a pixel at
-// an odd multiple of 16 bytes, so that every second pixel, which is what a tap needs, has no bank conflict.
+// Shared memory, with C channels between the layers: the patch of the map between, 33 KB (C = 48) or 41 KB (C
+// = 64), which the epilogue reuses; 35 x 35 pixels in fp16, 7 KB; the first layer's weights as fragments, 6
+// or 8 KB, and its scales and biases, 2 or 3 KB; 3 stages (2 from N = 96 on) of the second layer's weights,
+// 64 N bytes each, which cp.async streams from L2 for every tile, prefetching into the next tile's first
+// layer. In total 57 KB for 48 to 48, 71 KB for 64 to 64, 83 KB for 64 to 192. Occupancy in blocks per
+// multiprocessor: sm_80 2 (1 for N = 192), sm_86 and sm_89 1, sm_90 3 (2 from N = 128 on). The patch keeps
+// even columns apart from odd ones, and pixels an odd multiple of 16 bytes apart, so that the stride of 2
+// causes no bank conflicts.
 //
-// Registers. The first layer has weights, C of them, and C / 2 sums, the second N / 2 sums; 168, of three
-// blocks.
+// Registers per thread. First layer: C of weights and C / 2 accumulators; second layer: N / 2 accumulators.
+// At most 168, for three blocks per multiprocessor.
 //
-// Where time goes. Expected, not measured: tensor cores. For each 16 output pixels and 8 channels the second
-// layer has 9 C / 16 products and the first, which has two for each weight and 4.75 pixels for one, 19 C / N:
-// 36 and 19 for 64 to 64. docs/kernels.md has the times that this predicts. Where two or three blocks share a
-// multiprocessor, the image of one is loaded while others multiply.
+// Where time goes. Predicted, not measured: tensor cores. Per 16 output pixels and 8 channels the second
+// layer takes 9 C / 16 mmas, and the first, with two mmas per weight and 4.75 pixels per output pixel, 19 C /
+// N: 36 and 19 for 64 to 64. docs/kernels.md has the times that this predicts. With two or three blocks per
+// multiprocessor, one loads its image while the others compute.
 //
-// Limits. sm_80. 48 channels between and up to 48 out, or 64 and up to 192, in multiples of 8. Not the train
-// form and no squeeze-and-excite, which work on the map between; fp32, tf32 and fp8 have separate kernels
-// only.
+// Limits. sm_80. C = 48 and N up to 48, or C = 64 and N up to 192, in multiples of 8. Not for the train form
+// or squeeze-and-excite, which need the map between; fp32, tf32 and fp8 have separate kernels only.
 #include "cuda/launch.cuh"
 #include "cuda/mma_tile.cuh"
 #include "cuda/stem_fused.h"
@@ -36,24 +37,24 @@ namespace repvgg::cuda {
 namespace {
 
 constexpr int kTileSide = 8;
-constexpr int kMiddleSide = 2 * kTileSide + 1;  // Of the map between.
+constexpr int kMiddleSide = 2 * kTileSide + 1;  // Patch of the map between the layers.
 constexpr int kImageSide = 2 * kMiddleSide + 1;
-constexpr int kImagePitch = DivideUp(kImageSide * 3, 2);  // Words of two values.
-constexpr int kMostBlocks = 3;                            // Of a multiprocessor.
+constexpr int kImagePitch = DivideUp(kImageSide * 3, 2);  // In words of two values.
+constexpr int kMostBlocks = 3;                            // Per multiprocessor.
 
 template <Precision kPrecisionOfMaps, int kMiddleChannels, int kChannelsOfTile>
 struct FusedTile : WarpTiling<kPrecisionOfMaps, kTileSide * kTileSide, kChannelsOfTile, 2, 2, true> {
   using Tiling = typename FusedTile::WarpTiling;
-  static constexpr int kStages = kChannelsOfTile <= 64 ? 3 : 2;  // So that more blocks fit a multiprocessor.
+  static constexpr int kStages = kChannelsOfTile <= 64 ? 3 : 2;  // Two, for more blocks per multiprocessor.
 
-  // The reduction in direct_mma's order: blocks of 32 channels, or what is left of them, nine taps of each.
+  // The reduction in direct_mma.cuh's order: blocks of 32 channels, or what is left of them, nine taps each.
   static constexpr int kChunks = kMiddleChannels / Tiling::kPerChunk;
-  static constexpr int kHalves = 9 * kChunks / 2;  // Of a step: 16 channels of a tap.
+  static constexpr int kHalves = 9 * kChunks / 2;  // Half steps: 16 channels of a tap.
   static constexpr int kSteps = DivideUp(kHalves, 2);
   static_assert(kMiddleChannels % 16 == 0);
 
-  // The patch of the map between: a row is its even columns, then its odd ones, which begin 64 bytes further
-  // on in the banks, so that neighbours can be written at a time.
+  // A row of the patch is its even columns, then its odd ones, which start 64 bytes further in the banks, so
+  // that adjacent pixels are stored without conflicts.
   static constexpr int kPixelBytes = (kChunks | 1) * kChunkBytes;
   static constexpr int kOddColumns = ((kTileSide + 1) * kPixelBytes + 63) / 128 * 128 + 64;
   static constexpr int kRowOfPatch = kOddColumns + kTileSide * kPixelBytes;
@@ -67,7 +68,7 @@ struct FusedTile : WarpTiling<kPrecisionOfMaps, kTileSide * kTileSide, kChannels
   using Channels = StemChannels<kChunks>;
   using Fragments = StemFragments<kChunks>;
   using Image = StemPatch<kImageSide, kImageSide, kImagePitch>;
-  static constexpr int kFragmentWords = sizeof(Fragments) / sizeof(uint32_t);  // Of a lane.
+  static constexpr int kFragmentWords = sizeof(Fragments) / sizeof(uint32_t);  // Per lane.
   static_assert(kFragmentWords % 4 == 0);
   static constexpr int kRing = kPatchBytes;
   static constexpr int kWeights = kRing + kStages * Tiling::kWeightBytes;
@@ -76,7 +77,7 @@ struct FusedTile : WarpTiling<kPrecisionOfMaps, kTileSide * kTileSide, kChannels
   static constexpr int kSharedBytes = kImage + Image::kWords * 4;
 };
 
-// Weights of the first layer lie in shared memory as the lanes hold them, four words of each lane at a time.
+// The first layer's weights are kept in shared memory in fragment order, four words of each lane at a time.
 template <typename Fragments>
 REPVGG_DEVICE void StoreFragments(const Fragments& from, uint4* to) {
   constexpr int kFours = sizeof(Fragments) / sizeof(uint4);
@@ -98,7 +99,7 @@ REPVGG_DEVICE void LoadFragments(Fragments& to, const uint4* from) {
   }
 }
 
-// The pixels of the map between that a tile reads, from (first_y, first_x) on; 0 outside the map.
+// Computes a tile's patch of the map between the layers, from (first_y, first_x) on; 0 outside the map.
 template <typename Tile>
 REPVGG_DEVICE void FillPatch(const Stem& stem, const typename Tile::Channels& channels,
                              const typename Tile::Image& image, const uint4* packed, int first_y, int first_x,
@@ -150,7 +151,7 @@ __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
   const int tiles_x = DivideUp(out_width, kTileSide), tiles_y = DivideUp(out_height, kTileSide);
   const int tiles = tiles_x * tiles_y * next.batch;
 
-  // The second layer's weights are the same for every tile: the ring goes on from one to the next.
+  // All tiles use the same weights of the second layer: the ring of stages runs on across tiles.
   constexpr int kWeightChunks = Tile::kChannels * kStepChunks;
   const int weight_chunks = next.out_channels * kStepChunks - static_cast<int>(threadIdx.x);
   const int destination =
@@ -188,7 +189,7 @@ __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
 
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const WeightRows<Tile> rows(0);
-  const int row = warp % Tile::kWarpsM * Tile::kWarpPixels + lane % 16;  // Of the tile's pixels.
+  const int row = warp % Tile::kWarpsM * Tile::kWarpPixels + lane % 16;  // Pixel of the tile.
   const int window =
       KeepInRegister(Tile::PatchOffset(row / kTileSide * 2, row % kTileSide * 2) + lane / 16 * kChunkBytes);
   int read = 0;
@@ -197,15 +198,15 @@ __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
     const int first_y = tile / tiles_x % tiles_y * kTileSide, first_x = tile % tiles_x * kTileSide;
     const int middle_y = 2 * first_y - 1, middle_x = 2 * first_x - 1;
     image.Load(stem, index, 2 * middle_y - 1, 2 * middle_x - 1);
-    __syncthreads();  // Of the last tile, everybody has read the patch too.
+    __syncthreads();  // Also: all threads have read the previous tile's patch.
     FillPatch<Tile>(stem, channels, image, packed, middle_y, middle_x, patch);
 
     float sum[Tile::kTilesM][Tile::kTilesN][4] = {};
     int tap = 0, chunk = 0;
     for (int step = 0; step < Tile::kSteps; ++step) {
       CpAsyncWait<Tile::kStages - 2>();
-      // Everybody's weights of this step have landed, nobody still reads the stage that is filled next, and
-      // at first, the patch is complete.
+      // All threads' copies of this step have landed, all threads have read the stage that is filled next,
+      // and, in the first step, the patch is complete.
       __syncthreads();
       load();
       const unsigned char* const stage = ring + read * Tile::kWeightBytes;
@@ -216,7 +217,7 @@ __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
         const unsigned char* const pixels =
             patch + window + Tile::PatchOffset(line, tap - 3 * line) + chunk * kChunkBytes;
         MultiplyHalf<Tile, Tile::PatchOffset(16 / kTileSide * 2, 0)>(pixels, stage, rows, half, sum);
-        // The other half of a block of four chunks, or the next tap of it, or the next block.
+        // Next: the other half of a block of four chunks, the next tap of the block, or the next block.
         chunk += 2;
         if (chunk % kStepChunks == 0 || chunk == Tile::kChunks) {
           const int block = (chunk - 1) / kStepChunks * kStepChunks;
@@ -248,7 +249,7 @@ cudaError_t LaunchTile(const Stem& stem, const Convolution& next, cudaStream_t s
   if (error != cudaSuccess) return error;
   error = DeviceAttribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, &shared_bytes);
   if (error != cudaSuccess) return error;
-  constexpr int kReserved = 1024;  // Shared memory of each block that is the system's.
+  constexpr int kReserved = 1024;  // Bytes of shared memory that the system reserves per block.
   const int fitting = shared_bytes / (Tile::kSharedBytes + kReserved);
   const int of_each = fitting < 1 ? 1 : fitting < kMostBlocks ? fitting : kMostBlocks;
   const int tiles =
@@ -258,14 +259,14 @@ cudaError_t LaunchTile(const Stem& stem, const Convolution& next, cudaStream_t s
                 Tile::kSharedBytes, stream, stem, next);
 }
 
-// Channels of the map between and of a tile: those of the networks.
+// Channels between the layers and of a tile, as the networks have them.
 struct Width {
   int middle, out;
 };
 constexpr Width kWidths[] = {{48, 48}, {64, 64}, {64, 96}, {64, 128}, {64, 160}, {64, 192}};
 constexpr int kWidthCount = sizeof kWidths / sizeof kWidths[0];
 
-// The narrowest that holds the layers' channels; kWidthCount without one.
+// The narrowest width that holds the layers' channels; kWidthCount if there is none.
 int WidthFor(int middle, int out) {
   int width = 0;
   while (width < kWidthCount && (kWidths[width].middle != middle || kWidths[width].out < out)) ++width;

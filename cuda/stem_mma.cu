@@ -1,15 +1,15 @@
-// The first layer on tensor cores (mma.sync), for maps of fp16, bf16 and fp8: what stem.cu does with
-// multiply-adds. stem_mma.cuh says how.
+// The first layer on tensor cores (mma.sync), for maps of fp16, bf16 and fp8; the computation is in
+// stem_mma.cuh.
 //
-// Tiling. A block does tiles of 16 x 16 output pixels of one image, one after the other, with 8 kTiles
-// channels. A warp has 16 pixels of a row at a time.
+// Tiling. Persistent blocks of 128 threads compute tiles of 16 x 16 output pixels of one image x 8 kTiles
+// channels; a warp computes 16 pixels of a row at a time.
 //
-// Shared memory. A patch of 33 x 33 pixels as fp16, scales and biases: 9 KB.
+// Shared memory. A patch of 33 x 33 pixels in fp16, and scales and biases, those of each tap included: 9 KB.
 //
-// Registers. Weights stay there: 8 kTiles, beside 4 kTiles sums.
+// Registers per thread. The weights, 8 kTiles, and 4 kTiles accumulators.
 //
-// Where time goes. Expected, not measured: writing the map. On an H200 at batch 128 and 64 channels that is
-// 48 us at 4.3 TB/s, where stem.cu's multiply-adds alone take 94 us at their peak.
+// Where time goes. Predicted, not measured: writing the map. On an H200 at batch 128 and 64 channels that
+// takes 48 us at 4.3 TB/s, where the multiply-adds of stem.cu alone take 94 us at their peak rate.
 //
 // Limits. sm_75, for fp8 sm_90. Channels in multiples of 8.
 #include "cuda/launch.cuh"
@@ -22,7 +22,7 @@ constexpr int kThreads = 128;
 constexpr int kBlocksOfMultiprocessor = 3;
 constexpr int kTileSide = 16;
 constexpr int kPatchSide = 2 * kTileSide + 1;
-constexpr int kPatchPitch = 50;  // Three pixels fill four words and a half, a row 49 and a half.
+constexpr int kPatchPitch = 50;  // Words; a row of 33 pixels fills 49.5.
 using Patch = StemPatch<kPatchSide, kPatchSide, kPatchPitch>;
 
 template <Precision kPrecision, int kTiles>
@@ -93,7 +93,7 @@ cudaError_t LaunchPrecision(const Stem& stem, cudaStream_t stream) {
 
 bool StemMmaFits(const Stem& stem, Precision out_precision) {
   if (stem.out_channels % 8 != 0) return false;
-  if (out_precision == Precision::kFp8) return true;  // Only where the GPU has it: cuda_backend.cc.
+  if (out_precision == Precision::kFp8) return true;  // cuda_backend.cc refuses fp8 on other GPUs.
   const bool halves = out_precision == Precision::kFp16 || out_precision == Precision::kBf16;
   return halves && MachineCode(StemMmaKernel<Precision::kFp16, 8>) >= 75;
 }

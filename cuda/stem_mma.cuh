@@ -1,13 +1,13 @@
-// The first layer's products on tensor cores, 16 pixels of a warp at a time: what stem_mma.cu and
-// stem_fused.cu have in common, so that their maps are equal to the bit.
+// The first layer on tensor cores, 16 pixels per warp at a time: shared by stem_mma.cu and stem_fused.cu, so
+// that their maps are bit-identical.
 //
-// Exactness. A pixel's bytes are exact in fp16, so normalisation goes to the other side: weights times the
-// slope of a channel's normalisation, bias plus its value at 0. Each weight is the sum of two fp16 values,
-// after dividing by the largest of its output channel: 22 bits and more. Padding is 0 after normalisation,
-// which is not byte 0: what the taps outside the image add to the bias is taken off at the border again.
+// Exactness. A pixel's bytes are exact in fp16, so normalisation is folded into the weights (times the slope
+// of the channel's normalisation) and the bias (plus its value at 0). Each weight, divided by the largest of
+// its output channel, is the sum of two fp16 values: at least 22 bits. Padding is 0 after normalisation,
+// which is not byte 0: the epilogue subtracts again what taps outside the image contributed to the bias.
 //
-// The 27 values of a window are three runs of nine in memory; as five pairs each they fill 30 of the 32
-// places of two steps, with no weight for the others.
+// The reduction. A window's 27 values are three runs of nine in memory, five pairs each: 30 of the 32 values
+// of two m16n8k16 steps, the others with zero weights.
 #pragma once
 
 #include "cuda/element.cuh"
@@ -15,9 +15,10 @@
 
 namespace repvgg::cuda {
 
-inline constexpr int kStemPairs = 15;  // Of a window, five in a row.
+inline constexpr int kStemPairs = 15;  // Per window, five per row.
 
-// The channel of column n of tile j: each quarter of a warp gets 8 neighbours of 32, or 4 of the last 16.
+// The channel of column n of tile j: each lane of a quad gets 8 adjacent channels of 32, or 4 of the last 16,
+// so that it can store them at once.
 template <int kTiles>
 REPVGG_DEVICE constexpr int StemChannel(int j, int n) {
   constexpr int kWide = kTiles / 4 * 4;
@@ -46,7 +47,7 @@ class StemWeight {
   int pitch_;
 };
 
-// What the epilogue needs of each channel, in shared memory.
+// The epilogue's parameters of each channel, in shared memory.
 template <int kTiles>
 struct StemChannels {
   static constexpr int kChannels = 8 * kTiles;
@@ -54,12 +55,12 @@ struct StemChannels {
 
   float* scale;
   float* bias;
-  float* taps;  // [tap][channel]: its part of the bias.
+  float* taps;  // [tap][channel]: the tap's contribution to the bias.
 
   REPVGG_DEVICE explicit StemChannels(float* shared)
       : scale(shared), bias(scale + kChannels), taps(bias + kChannels) {}
 
-  // By the first threads of a block; a barrier must follow.
+  // Executed by the first kChannels threads of a block; a barrier must follow.
   REPVGG_DEVICE void Prepare(const Stem& stem, int first_channel) const {
     if (threadIdx.x >= kChannels) return;
     const StemWeight weight(stem, first_channel);
@@ -81,7 +82,7 @@ struct StemChannels {
   }
 };
 
-// One lane's fragments of all weights, after Prepare.
+// A lane's fragments of all weights; call Load after Prepare and a barrier.
 template <int kTiles>
 struct StemFragments {
   uint32_t high[2][kTiles][2], low[2][kTiles][2];
@@ -100,7 +101,7 @@ struct StemFragments {
           float value[2];
 #pragma unroll
           for (int e = 0; e < 2; ++e) {
-            const int place = pair % 5 * 2 + e;  // Of the nine in a row of the window.
+            const int place = pair % 5 * 2 + e;  // Among the nine values of a row of the window.
             value[e] = pair < kStemPairs && place < 9 ? weight.At(place % 3, row * 3 + place / 3, channel) *
                                                             weight.Slope(place % 3) / scale[channel]
                                                       : 0;
@@ -114,13 +115,13 @@ struct StemFragments {
   }
 };
 
-// Pixels of one image as fp16, two values to a word: kRows rows of kColumns pixels, of kPitch words each.
+// A patch of an image in fp16, two values per word: kRows rows of kColumns pixels, kPitch words each.
 template <int kRows, int kColumns, int kPitch>
 struct StemPatch {
   static constexpr int kWords = kRows * kPitch;
 
   uint32_t* words;
-  int offset[2][2];  // Of this lane's pairs of a window.
+  int offset[2][2];  // Of this lane's pairs within a window.
 
   REPVGG_DEVICE explicit StemPatch(uint32_t* shared) : words(shared) {
     const int t = threadIdx.x % 4;
@@ -134,8 +135,8 @@ struct StemPatch {
     }
   }
 
-  // From row `first_y` and column `first_x` on, which may lie outside the image; there it is 0. By all
-  // threads of a block, a warp a row.
+  // Loads the patch at (first_y, first_x); pixels outside the image are 0. Executed by all threads of a
+  // block, one row per warp at a time.
   REPVGG_DEVICE void Load(const Stem& stem, int image, int first_y, int first_x) const {
     const int row_bytes = stem.width * 3;
     const uint8_t* const in = stem.in + static_cast<size_t>(image) * stem.height * row_bytes;
@@ -160,7 +161,7 @@ struct StemPatch {
   // The window of the output pixel at (y, x) of the patch.
   REPVGG_DEVICE const uint32_t* Window(int y, int x) const { return words + 2 * y * kPitch + 3 * x; }
 
-  // 16 pixels: `window` and `other` are those of this lane's two rows of the fragments.
+  // The sums of 16 pixels: `window` and `other` are the windows of this lane's two fragment rows.
   template <int kTiles>
   REPVGG_DEVICE void Multiply(const uint32_t* window, const uint32_t* other,
                               const StemFragments<kTiles>& weights, float (&sum)[kTiles][4]) const {
@@ -176,8 +177,8 @@ struct StemPatch {
   }
 };
 
-// Bias and ReLU of this lane's channels of the pixel (y, x) of the map, which are sums 2 half and 2 half + 1
-// of each tile.
+// The epilogue of pixel (y, x) of the map: scale, bias and ReLU of this lane's channels, whose sums are 2
+// half and 2 half + 1 of each tile.
 template <typename T, int kTiles>
 REPVGG_DEVICE void FinishStem(const Stem& stem, const StemChannels<kTiles>& channels,
                               const float (&sum)[kTiles][4], int half, int y, int x,
@@ -199,7 +200,7 @@ REPVGG_DEVICE void FinishStem(const Stem& stem, const StemChannels<kTiles>& chan
   }
 }
 
-// To the channels of that pixel, of which there are `left`.
+// Stores this lane's channels of a pixel; `left` channels exist from `to` on.
 template <typename T, int kTiles>
 REPVGG_DEVICE void StoreStem(const uint32_t (&words)[kTiles], T* to, int left) {
   const int column = threadIdx.x % 4 * 2;

@@ -1,11 +1,12 @@
-// A block as it was trained: the 1x1 convolution, the three batch normalisations, their sum and the ReLU, in
-// one kernel behind the 3x3 convolution. For checking fused networks, so plain: fp32 multiply-adds whatever
-// the maps.
+// A block in train form: 1x1 convolution, the three batch normalisations, their sum and the ReLU, in one
+// kernel after the 3x3 convolution. It exists to check fused networks, hence plain: fp32 multiply-adds for
+// any map type.
 //
-// Tiling. 32 pixels x 64 channels of one group for 128 threads, 4 x 4 each; 16 input channels at a time go
-// through shared memory (2 KB of pixels, 4 KB of weights), with no overlap of loads and arithmetic.
+// Tiling. 128 threads compute 32 pixels x 64 channels of one group, 4 x 4 per thread; 16 input channels at a
+// time pass through shared memory (2 KB of pixels, 4 KB of weights), without overlapping loads and
+// arithmetic.
 //
-// Limits. Any channels, stride 1 and 2.
+// Limits. Any channels, stride 1 and 2; not fp8.
 #include "cuda/element.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/train_form.h"
@@ -32,7 +33,7 @@ __global__ void __launch_bounds__(kThreads) TrainFormKernel(const TrainFormLayer
   const int first_channel = blockIdx.y % channel_tiles * kChannels;
   const int out_width = shape.out_width(), out_height = shape.out_height();
   const T* const in = static_cast<const T*>(shape.in);
-  const auto source = [&](int pixel) {  // Where the window's centre lies in the input.
+  const auto source = [&](int pixel) {  // The input pixel at the window's centre.
     const int x = pixel % out_width * shape.stride, line = pixel / out_width;
     const int y = line % out_height * shape.stride, image = line / out_height;
     return in + (static_cast<size_t>(image) * shape.height + y) * shape.width * shape.in_channels +

@@ -6,16 +6,16 @@
 
 namespace repvgg::cuda {
 
-// What batch normalisation comes to at inference: x * scale + shift, per channel.
+// Batch normalisation at inference: x * scale + shift, per channel.
 struct Affine {
   const float* scale = nullptr;
   const float* shift = nullptr;
 };
 
-// out = ReLU(dense_affine(dense) + pointwise_affine(conv1x1(in)) + identity_affine(in)), the block as it was
-// trained; `dense` is the 3x3 convolution without bias and ReLU, from any of the convolution kernels.
+// out = ReLU(dense_affine(dense) + pointwise_affine(conv1x1(in)) + identity_affine(in)): a block in train
+// form. `dense` is the 3x3 convolution without bias and ReLU, from any of the convolution kernels.
 struct TrainFormLayer {
-  Convolution shape;                      // in, out, sizes and relu; its weight and bias are not used.
+  Convolution shape;                      // in, out, sizes and relu; weight and bias are unused.
   const void* dense = nullptr;            // [batch][out_height][out_width][out_channels]
   const float* pointwise = nullptr;       // From PackPointwise
   const float* pointwise_bias = nullptr;  // [out_channels]

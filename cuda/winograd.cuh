@@ -1,11 +1,12 @@
-// Winograd's minimal filtering F(m x m, 3x3) (Lavin and Gray, arXiv 1509.09308): (m + 2)^2 multiplications
-// for the m^2 outputs of a tile where direct convolution takes 9 m^2.
+// Winograd's minimal filtering algorithm F(m x m, 3x3) (Lavin and Gray, arXiv 1509.09308): (m + 2)^2
+// multiplications for the m^2 outputs of a tile, where direct convolution takes 9 m^2.
 //   out = A^T [ (G w G^T) * (B^T d B) ] A, summed over channels inside the brackets
-// A tile's inputs d start one pixel above and left of its outputs. A NaN or infinity in the input can spread
-// to all outputs of the tiles that read it.
+// A tile's input d starts one pixel above and to the left of its outputs. A NaN or infinity in the input can
+// spread to all outputs of the tiles that read it.
 //
-// F(2x2) has the points 0, 1, -1 and infinity. F(4x4) has 0, a, -a, b, -b and infinity with a = sqrt(1/2) and
-// b = sqrt(2): half the error of the usual 1 and 2. a b = 1 and a^2 + b^2 = 5/2 keep its constants few.
+// F(2x2) uses the interpolation points 0, 1, -1 and infinity. F(4x4) uses 0, a, -a, b, -b and infinity with
+// a = sqrt(1/2) and b = sqrt(2), which halves the error of the usual 1 and 2. Since a b = 1 and a^2 + b^2 =
+// 5/2, it needs few constants.
 #pragma once
 
 #include <type_traits>
@@ -24,10 +25,10 @@ REPVGG_DEVICE constexpr int WinogradTiles(const Convolution& layer) {
   return layer.batch * DivideUp(layer.height, kTile) * DivideUp(layer.width, kTile);
 }
 
-// Where a tile lies.
+// The image and first output pixel of a tile.
 template <int kTile>
 struct TilePlace {
-  int image, y, x;  // Of the first output pixel.
+  int image, y, x;
 
   REPVGG_DEVICE TilePlace(const Convolution& layer, int tile) {
     const int tiles_x = DivideUp(layer.width, kTile), tiles_y = DivideUp(layer.height, kTile);
@@ -38,7 +39,7 @@ struct TilePlace {
   }
 };
 
-// One thread's share of the input: the pixels of a tile at one channel, or one pair of channels.
+// One thread's share of the input: a tile's pixels at one channel, or at one pair of channels.
 template <int kTile>
 class TileInput {
  public:
@@ -59,7 +60,7 @@ class TileInput {
               channel;
   }
 
-  // `load` is called with the offset of each pixel inside, of channel `channel` after the first.
+  // `load` is called with the offset of each pixel inside the map, `channel` channels after the first.
   template <typename T, typename Load>
   REPVGG_DEVICE void LoadTile(T (&pixels)[kSide * kSide], int channel, bool valid, Load load) const {
 #pragma unroll
@@ -79,12 +80,12 @@ class TileInput {
 
   int row_stride_;
   int pixel_stride_;
-  int offset_;       // Of the first pixel, which may lie outside.
+  int offset_;       // Of the first pixel, which may lie outside the map.
   Mask inside_ = 0;  // Bit kSide r + c: pixel (r, c) lies inside the map.
 };
 
-// One dimension of the transforms. Input: v becomes B^T v, in place, neighbours kStride apart. Output: out
-// becomes A^T m.
+// One dimension of the transforms, of elements kStride apart. Input: v = B^T v, in place. Output: out = A^T
+// m.
 template <int kTile>
 struct Transform;
 

@@ -14,7 +14,7 @@ extern const std::span<const ChainTile> kChainMmaFp16, kChainMmaBf16;
 
 namespace {
 
-constexpr int kMostSharedBytes = 99 << 10;  // What sm_86 and sm_89 have.
+constexpr int kMostSharedBytes = 99 << 10;  // The limit per block of sm_86 and sm_89.
 constexpr int kBoxChannels = BoxChannels(Precision::kFp16);
 
 int Positions(int tile_side) { return (tile_side + 2) * (tile_side + 2); }
@@ -23,7 +23,7 @@ int Tiles(const Convolution& layer, int tile_side) {
   return layer.batch * DivideUp(layer.height, tile_side) * DivideUp(layer.width, tile_side);
 }
 
-// Of v, or of m: either fits.
+// Bytes of the larger of v and m.
 size_t HalfWorkspace(const Convolution& layer, int tile_side) {
   const int channels = std::max(layer.in_channels, layer.out_channels);
   return size_t{2} * Positions(tile_side) * Tiles(layer, tile_side) * channels;

@@ -1,12 +1,12 @@
-// The products of winograd_chain.h by mma.sync, for Ampere and later: one matrix product for each position of
-// Winograd's domain and each group, in fp16 or bf16 with sums in fp32.
+// The batched products of winograd_chain.h by mma.sync, for Ampere and later: one GEMM per position of the
+// Winograd domain and group, in fp16 or bf16 with fp32 accumulators.
 //
-// Tiling, shared memory and registers are those of mma_tile.cuh: a block has Tile::kPixels Winograd tiles x
-// Tile::kChannels channels out of one position, in steps of 32 channels in. Rows follow each other in memory,
-// so there is no window to compute.
+// Tiling, shared memory, registers. As in mma_tile.cuh: a block computes Tile::kPixels Winograd tiles x
+// Tile::kChannels output channels of one position, in steps of 32 input channels. Rows are contiguous in
+// memory: no im2col addressing.
 //
-// Where time goes. Expected, not measured: at 192 to 768 channels in, 6 to 24 steps, the pipeline's start and
-// the epilogue are a third to a tenth of the products.
+// Where time goes. Predicted, not measured: with 192 to 768 input channels, 6 to 24 steps, prologue and
+// epilogue take a third to a tenth of the time of the products.
 #include "cuda/launch.cuh"
 #include "cuda/mma_tile.cuh"
 #include "cuda/winograd_chain.h"
@@ -14,7 +14,7 @@
 namespace repvgg::cuda {
 namespace {
 
-constexpr int kBlockDepth = 64;  // Channels in that a row of the packed weights has.
+constexpr int kBlockDepth = 64;  // Input channels in a row of the packed weights.
 constexpr int kStepDepth = 32;
 
 template <typename Tile>

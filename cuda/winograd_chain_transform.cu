@@ -1,16 +1,16 @@
-// The transforms of winograd_chain.h, in fp32 between values of fp16 or bf16.
+// The transforms of winograd_chain.h, computed in fp32 on fp16 or bf16 values.
 //
-// Tiling. A block has one image and 64 channels: a warp has a tile at a time, each lane two neighbouring
-// channels. The map in between lies in shared memory, rounded as it would be in device memory, so that a
-// chain gives the same bits as its layers one by one.
+// Tiling. A block processes 64 channels of one image: a warp takes one tile at a time, each lane two adjacent
+// channels. The map between two layers is kept in shared memory, rounded as it would be in device memory, so
+// that a chain is bit-identical to its layers run one by one.
 //
 // Shared memory. height x width x 128 bytes: 25 KB at 14 x 14.
 //
-// Registers. F(4x4): 72 values and a tile of outputs.
+// Registers per thread. F(4x4): 72 values and an output tile.
 //
-// Where time goes. Expected, not measured: device memory, or L2 where it holds the batch. A layer in a run
-// reads and writes 2.25 (F(4x4)) or 4 (F(2x2)) values for each of its map's, more where tiles overlap the
-// border (14 x 14 under F(4x4): 2.9), where an unchained layer does so and reads and writes its maps besides.
+// Where time goes. Predicted, not measured: device memory bandwidth, or L2's where it holds the batch. For
+// each value of its map a chained layer reads and writes 2.25 (F(4x4)) or 4 (F(2x2)) values, more where tiles
+// overhang the border (2.9 for F(4x4) at 14 x 14); an unchained layer reads and writes its maps in addition.
 #include "cuda/element.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/winograd.cuh"
@@ -20,7 +20,7 @@ namespace repvgg::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kPairs = 32;  // Of channels, of a block.
+constexpr int kPairs = 32;  // Pairs of channels per block.
 
 template <Precision kPrecision, int kTile, ChainStep kStep>
 __global__ void __launch_bounds__(kThreads)
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kThreads)
   const bool valid = pair < pairs;
   const int height = layer.height, width = layer.width;
   const int tiles_x = DivideUp(width, kTile), tiles = DivideUp(height, kTile) * tiles_x;
-  const size_t plane = static_cast<size_t>(layer.batch) * tiles * pairs;  // Of one position.
+  const size_t plane = static_cast<size_t>(layer.batch) * tiles * pairs;  // Elements of one position.
   uint32_t* const map = reinterpret_cast<uint32_t*>(SharedMemory()) + lane;
   const size_t image_pixels = static_cast<size_t>(image) * height * width;
 

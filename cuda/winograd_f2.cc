@@ -40,7 +40,7 @@ std::vector<unsigned char> PackWinogradF2(const Convolution& layer, const float*
         const size_t block = (static_cast<size_t>(k / group_out) * steps + c / depth) * kPositions + p;
         const uint32_t bits =
             FormatBits(static_cast<float>(u[p / 4][p % 4] / InputScale(precision)), precision);
-        // Rows of output channels in fp32, of input channels in the others.
+        // Output channels are innermost in fp32, input channels in the other types.
         const size_t at = precision == Precision::kFp32
                               ? (block * depth + c % depth) * group_out + k % group_out
                               : (block * group_out + k % group_out) * depth + c % depth;

@@ -1,5 +1,5 @@
-// What the fused F(2x2, 3x3) kernels have in common. Everything happens in one kernel: the transformed
-// domain, 16 positions x tiles x channels, never leaves the block.
+// Shared parts of the fused F(2x2, 3x3) kernels: transforms and products run in one kernel, and the
+// transformed domain (16 positions x tiles x channels) never leaves the block.
 #pragma once
 
 #include "cuda/block_place.cuh"
@@ -11,8 +11,8 @@ namespace repvgg::cuda {
 
 inline constexpr int kPositions = kPositionsOf<2>;
 
-// Two stages take turns. `load_weights` starts copies, `load_inputs` fetches into registers ahead of a step's
-// products, `store_inputs` transforms and stores after them.
+// The double-buffered main loop. `load_weights` issues cp.async copies; `load_inputs` loads into registers
+// ahead of a step's products, and `store_inputs` transforms and stores to shared memory after them.
 template <typename LoadWeights, typename LoadInputs, typename StoreInputs, typename Multiply>
 REPVGG_DEVICE void RunSteps(int steps, LoadWeights load_weights, LoadInputs load_inputs,
                             StoreInputs store_inputs, Multiply multiply) {
@@ -21,8 +21,7 @@ REPVGG_DEVICE void RunSteps(int steps, LoadWeights load_weights, LoadInputs load
   store_inputs(0);
   for (int step = 0; step < steps; ++step) {
     CpAsyncWait<0>();
-    // This step's operands are complete, and nobody still reads those of the last, which are overwritten
-    // next.
+    // This step's operands are complete, and all threads have read the previous stage, which is filled next.
     __syncthreads();
     if (step + 1 < steps) {
       load_weights(step + 1);
@@ -33,7 +32,7 @@ REPVGG_DEVICE void RunSteps(int steps, LoadWeights load_weights, LoadInputs load
   }
 }
 
-// The outputs of one tile at kChannels neighbouring channels, from their sums at the 16 positions.
+// The epilogue: the outputs of one tile at kChannels adjacent channels, from its sums at the 16 positions.
 template <Precision kPrecision, int kChannels>
 REPVGG_DEVICE void WriteTile(const Convolution& layer, int tile, int channel,
                              const float (&sums)[kChannels][kPositions]) {

@@ -1,20 +1,20 @@
-// Fused Winograd F(2x2, 3x3) in fp32 without tensor cores.
+// Fused Winograd F(2x2, 3x3) in fp32 on the CUDA cores.
 //
-// Tiling. A block of 8 warps computes kTiles tiles (of 2x2 outputs) x kChannels output channels of one
-// group, 32 x 64 or 64 x 32. Each warp owns two of the 16 positions and multiplies kTiles x kChannels
-// matrices there, 8 x 8 a thread and position. (The shape of openCNN's kernel; tiles are taken from rows,
-// columns and batch alike.) A step is 8 input channels.
+// Tiling. A block of 8 warps computes kTiles tiles (of 2x2 outputs) x kChannels output channels of one group,
+// 32 x 64 or 64 x 32. Each warp owns two of the 16 positions and computes a kTiles x kChannels product for
+// each, 8 x 8 per thread (the shape of openCNN's kernel; tiles are numbered across rows, columns and batch).
+// A step is 8 input channels.
 //
-// Shared memory. Two stages of 16 x 8 x (kTiles + kChannels) floats: 96 KB. Weights come by cp.async, inputs
-// by way of registers: loaded before a step's products, transformed and stored after them. The epilogue uses
-// the same 96 KB to bring the 16 positions of a tile together, half of the channels at a time.
+// Shared memory. Two stages of 16 x 8 x (kTiles + kChannels) floats: 96 KB. Weights are copied by cp.async;
+// inputs pass through registers: loaded before a step's products, transformed and stored after them. The
+// epilogue reuses the 96 KB to gather the 16 positions of each tile, half of the channels at a time.
 //
-// Registers. 128 sums, 16 or 32 inputs in flight, 16 operands.
+// Registers per thread. 128 accumulators, 16 or 32 inputs in flight, 16 operands.
 //
-// Where time goes. Expected, not measured: the multiply-adds (1024 a thread and step against 64 float4
-// loads); the transforms cost about a tenth.
+// Where time goes. Predicted, not measured: multiply-adds (1024 per thread and step, for 64 float4 loads);
+// the transforms take about a tenth.
 //
-// Limits. One block on a multiprocessor; needs 96 KB of shared memory, so not sm_75. Channels of a group in
+// Limits. One block per multiprocessor. 96 KB of shared memory, hence not sm_75. Channels per group in
 // multiples of 4.
 #include "cuda/launch.cuh"
 #include "cuda/winograd_f2.cuh"
@@ -32,7 +32,7 @@ struct Shape {
   static constexpr int kChannels = 8 * kChannelThreads;
   using Place = BlockPlace<kTiles, kChannels>;
   static constexpr int kItems =
-      kTiles * kDepth / kThreads;  // Tiles (at one channel) that a thread transforms.
+      kTiles * kDepth / kThreads;  // Tiles (at one channel) that a thread transforms per step.
   static constexpr int kInputFloats = kPositions * kDepth * kTiles;
   static constexpr int kWeightFloats = kPositions * kDepth * kChannels;
   static constexpr int kStageFloats = kInputFloats + kWeightFloats;
@@ -40,11 +40,12 @@ struct Shape {
   static_assert(kPositions * kTiles * kChannels / 2 <= 2 * kStageFloats);
 };
 
-// Transformed inputs are [position][channel][tile], the tiles of channel c exchanged in fours by c: the lanes
-// that store have 4 tiles x 8 channels, the lanes that load 4 neighbouring tiles of one.
+// Transformed inputs are [position][channel][tile], swizzled: the tiles of channel c are XORed with 4c,
+// without conflicts for storing lanes (4 tiles x 8 channels) and for loading lanes (4 adjacent tiles of one
+// channel).
 REPVGG_DEVICE int InputIndex(int tile, int channel) { return (tile ^ channel % 8 * 4); }
 
-// The first tile and channel of a lane. Lanes n and n ^ 1 share channels, n and n ^ 2 tiles, as in
+// A lane's first tile and channel. Lanes n and n ^ 1 share channels, lanes n and n ^ 2 tiles, as in
 // fp32_tile.cuh.
 template <typename S>
 REPVGG_DEVICE int LaneTile() {
@@ -54,8 +55,8 @@ template <typename S>
 REPVGG_DEVICE int LaneChannel() {
   return threadIdx.x % 32 / 2 % S::kChannelThreads * 4;
 }
-// Of tiles next to each other, as lanes have them, lines are exchanged by 64 bytes: no two lanes that store
-// together meet in a bank.
+// The epilogue's swizzle: every other group of four tiles is shifted by 64 bytes, so that lanes with adjacent
+// tiles store to different banks.
 REPVGG_DEVICE int OutputIndex(int tile, int index) { return index ^ (tile / 4 % 2 * 16); }
 
 template <typename S>
@@ -91,7 +92,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
   const int steps = DivideUp(group_in, kDepth);
   const int warp = threadIdx.x / 32;
 
-  // [group][step][position][channel in][channel out]
+  // Layout: [group][step][position][input channel][output channel].
   const float* const packed = static_cast<const float*>(layer.weight);
   const float* weight =
       packed + static_cast<size_t>(group) * steps * kPositions * kDepth * group_out + first_channel;
@@ -109,7 +110,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
     weight += static_cast<size_t>(kPositions) * kDepth * group_out;
   };
 
-  // Eight lanes take the eight channels of a tile: 32 bytes of a pixel.
+  // Eight lanes load the eight channels of a tile: 32 bytes of each pixel.
   const int own_tile = threadIdx.x / kDepth, own_channel = threadIdx.x % kDepth;
   constexpr int kTileStep = kThreads / kDepth;
   const float* const in = static_cast<const float*>(layer.in);
@@ -143,7 +144,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2Kernel(const Convolutio
     MultiplyStep<S>(stage, stage + S::kInputFloats, sum);
   });
 
-  // [position][tile][channel], half of the channels at a time.
+  // Gathered as [position][tile][channel], half of the channels at a time.
   constexpr int kHalf = S::kChannels / 2;
   const int tile = LaneTile<S>(), channel = LaneChannel<S>();
 #pragma unroll

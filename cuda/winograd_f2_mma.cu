@@ -1,20 +1,21 @@
-// Fused Winograd F(2x2, 3x3) on tensor cores, in fp16 or bf16 with sums in fp32.
+// Fused Winograd F(2x2, 3x3) on tensor cores (mma.sync), in fp16 or bf16 with fp32 accumulators.
 //
 // Tiling. A block of 8 warps computes 64 tiles (of 2x2 outputs) x 32 output channels of one group; each warp
-// owns two of the 16 positions and multiplies 64 x 32 matrices there. A step is 16 input channels, one k of
-// mma.m16n8k16.
+// owns two of the 16 positions and computes a 64 x 32 product for each. A step is 16 input channels, the
+// depth of one mma.m16n8k16.
 //
-// Shared memory. Two stages of 16 positions x (64 + 32) rows of 32 bytes: 96 KB. Weights come by cp.async,
-// inputs by way of registers: loaded before a step's products, transformed (in fp32) and stored after them.
-// The epilogue uses 64 KB of it to bring the 16 positions of a tile together, 16 channels at a time.
+// Shared memory. Two stages of 16 positions x (64 + 32) rows of 32 bytes: 96 KB. Weights are copied by
+// cp.async; inputs pass through registers: loaded before a step's products, transformed (in fp32) and stored
+// after them. The epilogue uses 64 KB of it to gather the 16 positions of each tile, 16 channels at a time.
 //
-// Registers. 128 sums, 32 inputs in flight, 24 operands.
+// Registers per thread. 128 accumulators, 32 inputs in flight, up to 24 operands.
 //
-// Where time goes. Expected, not measured: shared memory. A step's products take 1024 (V100) to 256 (Hopper)
-// clocks of a multiprocessor's tensor cores, its fragments and the transformed inputs about 1000 of its
-// shared memory. A gain over direct convolution is plausible on sm_80 and sm_86, not on Hopper.
+// Where time goes. Predicted, not measured: shared memory. A step's 524288 multiply-adds take the tensor
+// cores of a multiprocessor 512 clocks on A100 and 256 on Hopper at wgmma's rate, while its ldmatrix loads
+// (48 KB), input stores (32 KB) and weight copies (16 KB) take shared memory 768 clocks. A gain over direct
+// convolution is plausible on sm_80 and sm_86, not on Hopper.
 //
-// Limits. sm_80. One block on a multiprocessor. Channels of a group in multiples of 8.
+// Limits. sm_80. One block per multiprocessor. Channels per group in multiples of 8.
 #include "cuda/launch.cuh"
 #include "cuda/winograd_f2.cuh"
 
@@ -30,14 +31,14 @@ constexpr int kRowBytes = kDepth * 2;
 constexpr int kInputBytes = kPositions * kTiles * kRowBytes;
 constexpr int kStageBytes = kInputBytes + kPositions * kChannels * kRowBytes;
 constexpr int kSharedBytes = 2 * kStageBytes;
-constexpr int kPairs = kDepth / 2;                  // Pairs of channels of a step.
+constexpr int kPairs = kDepth / 2;                  // Pairs of channels per step.
 constexpr int kItems = kTiles * kPairs / kThreads;  // Tiles (at one pair) that a thread transforms.
 constexpr int kTileStep = kThreads / kPairs;
 constexpr int kEpilogueChannels = 16;
 static_assert(kPositions * kTiles * kEpilogueChannels * 4 <= kSharedBytes);
 
-// Rows of 32 bytes, four to a line of all banks: the halves of every second four are exchanged, so that eight
-// rows can be read at one half without conflict.
+// The swizzle: four rows of 32 bytes span all banks, and the halves of the rows of every second four are
+// swapped, so that ldmatrix reads eight rows without conflicts.
 REPVGG_DEVICE int RowOffset(int row, int byte) { return row * kRowBytes + (byte ^ (row >> 2 & 1) * 16); }
 
 template <Precision kPrecision>
@@ -75,7 +76,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
   const int steps = DivideUp(group_in, kDepth);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 
-  // [group][step][position][channel out][channel in]
+  // Layout: [group][step][position][output channel][input channel].
   const auto* const packed = static_cast<const unsigned char*>(layer.weight);
   const unsigned char* weight =
       packed + (static_cast<size_t>(group) * steps * kPositions * group_out + first_channel) * kRowBytes;
@@ -94,7 +95,7 @@ __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolu
     weight += static_cast<size_t>(kPositions) * group_out * kRowBytes;
   };
 
-  // Eight lanes take the eight pairs of channels of a tile: 32 bytes of a pixel.
+  // Eight lanes load the eight pairs of channels of a tile: 32 bytes of each pixel.
   const int own_tile = threadIdx.x / kPairs, own_pair = threadIdx.x % kPairs;
   const T* const in = static_cast<const T*>(layer.in);
   static_assert(kItems == 2);

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kSide = kLargestWinogradSide;
 constexpr int kPositions = kSide * kSide;
-constexpr int kStepValues = 16;  // Of fp32_tile.cuh.
+constexpr int kStepValues = 16;  // As in fp32_tile.cuh.
 
 }  // namespace
 

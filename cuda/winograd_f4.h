@@ -7,16 +7,16 @@ namespace repvgg::cuda {
 
 std::span<const ConvolutionTile> WinogradF4TileTable();
 
-// Whether the kernels can do the layer at all: stride 1, channels of a group in multiples of 4, and an image
-// whose transforms fit the workspace.
+// Whether the kernels support the layer: stride 1, channels per group in multiples of 4, and an image whose
+// transforms fit the workspace.
 bool WinogradF4Fits(const Convolution& layer);
 
-// Bytes of Convolution::workspace: transformed inputs and products of the whole batch. Callers take large
-// batches in slices.
+// Bytes of Convolution::workspace: transformed inputs and products of the whole batch. Callers slice large
+// batches.
 size_t WinogradF4Workspace(const Convolution& layer);
 
-// `weight` is [out_channels][in_channels / groups][3][3]; `layer` needs channels and groups only. Transformed
-// in float64, rounded once.
+// `weight` is [out_channels][in_channels / groups][3][3]; `layer` needs channels and groups only. The
+// transform is computed in float64 and rounded once.
 std::vector<unsigned char> PackWinogradF4(const Convolution& layer, const float* weight);
 
 }  // namespace repvgg::cuda

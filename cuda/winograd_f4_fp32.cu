@@ -1,24 +1,28 @@
-// Winograd F(4x4, 3x3) in fp32 without tensor cores: 36 multiplications for 16 outputs, 4 times fewer than
-// direct convolution and 1.78 times fewer than F(2x2).
+// Non-fused Winograd F(4x4, 3x3) in fp32 on the CUDA cores: 36 multiplications for 16 outputs, 4 times fewer
+// than direct convolution and 1.78 times fewer than F(2x2).
 //
-// Three kernels: transformed inputs go to device memory, 36 products of matrices (tiles x channels in by
-// channels in x channels out) are made from them, and their results are transformed to outputs, with bias and
-// ReLU.
+// Three kernels, through device memory: the input transform, 36 batched GEMMs (tiles x input channels by
+// input channels x output channels), and the inverse transform with bias and ReLU.
 //
-// Why it is not fused. The sums of 36 positions fit a block's registers for no more than 16 tiles x 32
-// channels: a thread then has 4 x 4 of a position, and loads as many values for 16 multiply-adds as the fused
-// F(2x2) does for 64. On a GPU with 128 multiply-adds and 128 bytes of shared memory a clock (all since
-// GA102) that is bound by shared memory at half of the multiply-adds, and the inputs are transformed again
-// for every 32 channels. Through device memory the products run in tiles of 128 x 128. What that costs: 11.8
-// times the traffic of the layer's own maps at 14 x 14 (2.9 values for each, written and read, before and
-// after). By that count an H200 (4.3 TB/s) needs 0.12 ms beside 0.46 of multiply-adds for 384 channels at 14
-// x 14 and batch 128, where F(2x2) needs 0.68; an RTX 3090 (0.94 TB/s) needs more than F(2x2). Expected, not
-// measured: the chooser decides by measuring.
+// Tiling, shared memory, registers. The transforms have one thread per tile and channel; the GEMMs are those
+// of fp32_tile.cuh.
 //
-// Memory. The batch is worked on in slices whose transforms fit 48 MB, which is what an H200's L2 holds
-// (algorithm.h). Slices and tiles do not change results.
+// Why it is not fused. A block's registers hold the accumulators of 36 positions for no more than about 16
+// tiles x 32 channels. A thread then computes 4 x 4 of a position and loads 8 values for 16 multiply-adds,
+// twice as many per multiply-add as the fused F(2x2) (16 for 64): with 128 multiply-adds and 128 bytes of
+// shared memory per clock (GA102 and later) shared memory limits it to half of the peak, and the inputs are
+// transformed again for every 32 channels. Through device memory the GEMMs run in tiles of up to 128 x 128.
 //
-// Limits. Channels of a group in multiples of 4.
+// Where time goes. Predicted, not measured: the transformed domain has 2.9 values per value of a 14 x 14 map;
+// input and output are written and read there, 11.8 times the size of the map in all. With 384 channels at 14
+// x 14 and batch 128 an H200 (4.3 TB/s) needs 0.12 ms for memory traffic and 0.37 ms for multiply-adds at
+// their peak rate, where fused F(2x2) needs 0.50 ms for multiply-adds; an RTX 3090 (0.94 TB/s) needs more
+// than fused F(2x2). The chooser decides by measuring.
+//
+// Memory. The batch is processed in slices whose transforms fit 48 MB, about the L2 of an H200 (algorithm.h).
+// Slices and tiles do not change results.
+//
+// Limits. Channels per group in multiples of 4.
 #include "cuda/element.cuh"
 #include "cuda/fp32_tile.cuh"
 #include "cuda/launch.cuh"
@@ -31,7 +35,7 @@ namespace {
 constexpr int kPositions = kPositionsOf<4>;
 constexpr int kTransformThreads = 256;
 
-// v is [position][tile][channel]. One thread a tile and channel.
+// v is [position][tile][channel]. One thread per tile and channel.
 __global__ void __launch_bounds__(kTransformThreads)
     WinogradF4InputKernel(const Convolution layer, float* v) {
   const int tiles = WinogradTiles<4>(layer), channels = layer.in_channels;
@@ -46,8 +50,8 @@ __global__ void __launch_bounds__(kTransformThreads)
   for (int p = 0; p < kPositions; ++p) v[p * tiles * channels + index] = pixels[p];
 }
 
-// m[position][tile][channel out] = v[position][tile][channel in] * weight, for each group. One position is
-// blockIdx.y.
+// m[position][tile][output channel] = v[position][tile][input channel] * weight, per group. blockIdx.y is the
+// position.
 template <typename T>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     WinogradF4ProductKernel(const Convolution layer, const float* v, float* m) {
@@ -61,11 +65,11 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
 
   // Each thread fills one 16-byte column of several rows.
   constexpr int kRowStep = T::kThreads / kStepChunks;
-  static_assert(kRowStep % 8 == 0);  // Every row of a thread has the same swizzle.
+  static_assert(kRowStep % 8 == 0);  // All rows of a thread have the same swizzle.
   const int chunk = threadIdx.x % kStepChunks, first_row = threadIdx.x / kStepChunks;
   const float* const rows = v + (position * tiles + first_tile) * layer.in_channels + group * group_in;
   int channel = chunk * 4;
-  // [group][position][step][16 values][channel out]
+  // Layout: [group][position][step][16 values][output channel].
   const float* weight = static_cast<const float*>(layer.weight) +
                         static_cast<size_t>(group * kPositions + position) * steps * kStepValues * group_out +
                         first_channel;
@@ -100,7 +104,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
   }
 }
 
-// One thread a tile and channel.
+// One thread per tile and channel.
 __global__ void __launch_bounds__(kTransformThreads)
     WinogradF4OutputKernel(const Convolution layer, const float* m) {
   const int tiles = WinogradTiles<4>(layer), channels = layer.out_channels;
@@ -148,7 +152,7 @@ cudaError_t LaunchTile(const Convolution& layer, cudaStream_t stream) {
 template <typename T>
 constexpr ConvolutionTile kTile = {T::kPixels, T::kChannels, T::kSharedBytes, true, &LaunchTile<T>};
 
-// Widths divide the channels of the official networks, as in direct_fp32.cu.
+// Widths divide the networks' channels per group, as in direct_fp32.cu.
 constexpr ConvolutionTile kTiles[] = {kTile<Fp32Tile<64, 64, 8>>,    //
                                       kTile<Fp32Tile<256, 32, 8>>,   //
                                       kTile<Fp32Tile<256, 40, 8>>,   //
