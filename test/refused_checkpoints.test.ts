@@ -131,7 +131,7 @@ test('tensors that something else has made of the network’s are told what of',
   refuse(t, replaced(...parametrised), missing, [name, 'remove_parametrizations(']);
   refuse(t, replaced(`${module}.weight_g`, `${module}.weight_v`), missing, [name, 'remove_weight_norm(']);
   const observed = randomTensor('stage0.rbr_reparam.weight_fake_quant.scale', [1]);
-  const before = 'of training for quantisation: save the network as it was before';
+  const before = 'which quantisation-aware training adds: save the network before';
   refuse(t, [...smallDeploy, observed], 'ERR_CHECKPOINT_EXTRA_TENSOR', [observed.name, before]);
   const gathered = ['received [0]', 'ZeRO-3', 'zero_to_fp32.py FOLDER OUT'];
   const empty = randomTensor('stage0.rbr_dense.conv.weight', [0]);
@@ -338,7 +338,7 @@ test('a network of which nothing but zeros is stored is refused, and one with so
     tensor(name, shape, new Float32Array(shape.reduce((product, size) => product * size, 1)));
   const erased = (tensors: TensorInfo[], names: RegExp): TensorInfo[] =>
     tensors.map(info => (names.test(info.name) ? zeros(info.name, info.shape) : info));
-  const advice = 'only zeros, as where they were never written';
+  const advice = 'only zeros, as if they were never written';
   await refuseValue(t, erased(small, /./), ['"stage0.rbr_dense.bn.running_var"', advice]);
   await refuseValue(t, erased(smallDeploy, /./), ['"stage0.rbr_reparam.weight"', advice]);
   await refuseValue(t, erased(smallDeploy, /^stage3\.1/), ['"stage3.1.rbr_reparam.weight"', advice]);

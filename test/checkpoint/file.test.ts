@@ -84,5 +84,5 @@ test('a file that somebody writes to while it is read is not taken for one netwo
   };
   t.true((await read()) > 0);
   await writeFile(path, await readFile(path));
-  await t.throwsAsync(read, {code: 'ERR_FILE_READ', message: /somebody wrote to the file while it was read/});
+  await t.throwsAsync(read, {code: 'ERR_FILE_READ', message: /the file was modified while it was read/});
 });

@@ -14,23 +14,27 @@ test.after.always(() => folder.remove());
 
 const pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 36588855\n';
 for (const [what, bytes, message] of [
-  ['a pointer of Git LFS', Buffer.from(pointer), /in place of the file, so fetch that: git lfs pull\.$/],
-  ['a compressed file', gzipSync('weights'), /it is compressed by gzip, so unpack it first\.$/],
-  ['an array of numpy', Buffer.from('\x93NUMPY\x01\0v\0{', 'latin1'), /it is an array of numpy, so save/],
-  ['HDF5', Buffer.from('\x89HDF\r\n\x1a\n', 'latin1'), /it is HDF5, as Keras writes it/],
-  ['TensorFlow Lite', Buffer.from('\x1c\0\0\0TFL3', 'latin1'), /it is a program of TensorFlow Lite/],
+  [
+    'a pointer of Git LFS',
+    Buffer.from(pointer),
+    /Git LFS pointer in place of the file, so fetch that: git lfs pull\.$/,
+  ],
+  ['a compressed file', gzipSync('weights'), /it is compressed with gzip, so unpack it first\.$/],
+  ['an array of numpy', Buffer.from('\x93NUMPY\x01\0v\0{', 'latin1'), /it is a numpy array, so save/],
+  ['HDF5', Buffer.from('\x89HDF\r\n\x1a\n', 'latin1'), /it is an HDF5 file, as Keras writes them/],
+  ['TensorFlow Lite', Buffer.from('\x1c\0\0\0TFL3', 'latin1'), /it is a TensorFlow Lite model/],
 ] as const) {
   test(what, refusal, () => folder.write(bytes), 'ERR_CHECKPOINT_FORMAT', message);
 }
 for (const [what, name, message] of [
-  ['arrays of numpy', 'linear.weight.npy', /it has arrays of numpy, so save the arrays by/],
+  ['arrays of numpy', 'linear.weight.npy', /it contains numpy arrays, so save the arrays with/],
   [
     'a zip of a checkpoint',
     'RepVGG-A0/RepVGG-A0-train.pth',
-    /a zip with a checkpoint in it, so unpack it first/,
+    /a zip that contains a checkpoint, so unpack it first/,
   ],
   ['a program of torch.export', 'x/archive_format', /torch\.export\.load\(path\)\.state_dict/],
-  ['Keras', 'model.weights.h5', /it is of Keras/],
+  ['Keras', 'model.weights.h5', /it is a Keras model/],
 ] as const) {
   test(
     `${what}, a zip`,
@@ -68,9 +72,13 @@ for (const [names, code, message] of [
   [
     ['byteorder', 'data', 'data.pkl', 'version'],
     'ERR_CHECKPOINT_UNSUPPORTED',
-    /has unpacked, so download that again\.$/,
+    /unpacked PyTorch file, so download that again without unpacking it\.$/,
   ],
-  [['saved_model.pb'], 'ERR_CHECKPOINT_UNSUPPORTED', /it is of TensorFlow, so export its network as ONNX\.$/],
+  [
+    ['saved_model.pb'],
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    /it is a TensorFlow model, so export the network as ONNX\.$/,
+  ],
   [
     ['b.pth', 'a.pth', 'README.md'],
     'ERR_FILE_READ',

@@ -295,8 +295,8 @@ for (const [type, expected] of [
     'torchao.dtypes.affine\nQuantizedTensor',
     /tensors of the class torchao\.dtypes\.affine\.QuantizedTensor, which/,
   ],
-  ['torch.distributed.tensor\nDTensor', /of which other processes have a part, .*full_state_dict=True/],
-  ['torch.distributed._tensor.api\nDTensor', /of which other processes have a part, .*full_state_dict=True/],
+  ['torch.distributed.tensor\nDTensor', /sharded over processes, .*full_state_dict=True/],
+  ['torch.distributed._tensor.api\nDTensor', /sharded over processes, .*full_state_dict=True/],
 ] as const) {
   test(
     `a tensor of the class ${type.replace('\n', '.')}`,
@@ -322,7 +322,7 @@ test(
   refusal,
   () => folder.write(pickle(object('torch.distributed.checkpoint.metadata\nMetadata', dict({})))),
   'ERR_CHECKPOINT_UNSUPPORTED',
-  /torch\.distributed\.checkpoint, so make one file of it: python -m .*dcp_to_torch FOLDER OUT\.pth/,
+  /torch\.distributed\.checkpoint folder, so convert it to one file: python -m .*dcp_to_torch FOLDER OUT\.pth/,
 );
 test(
   'many modules of the same parts',

@@ -83,7 +83,7 @@ test(
       {name: 'a/archive_format', data: Buffer.from('pt2')},
     ]),
   'ERR_CHECKPOINT_UNSUPPORTED',
-  /it is a program of torch\.export, so save its weights in Python: torch\.save\(torch\.export\.load/,
+  /it is a torch\.export program, so save its weights in Python: torch\.save\(torch\.export\.load/,
 );
 test(
   'a single tensor',

@@ -138,7 +138,7 @@ const arrays: Case[] = [
     'tensors by pickle.dump',
     inDict('ctorch.storage\n_load_from_bytes\n', tuple(bytes(Buffer.from('x'))), 'R'),
     unsupported,
-    /torch\.save in place of pickle\.dump/,
+    /written with pickle\.dump, so write it with torch\.save/,
   ],
   ['a storage', inDict(storage({length: 4, shape: []})), corrupt, /where it can have none/],
   ['a cut', inDict(array()).subarray(0, -20), truncated, /its pickle wants/],

@@ -67,7 +67,7 @@ const plus: Dialect = {
   ...official,
   name: 'official RepVGGplus',
   source: 'DingXiaoH/RepVGG, repvggplus.py',
-  quirks: 'stage 3 in two halves; the auxiliary heads of training are ignored',
+  quirks: 'stage 3 is split in two; the auxiliary heads used in training are ignored',
   stages: [
     ['stage1.blocks'],
     ['stage2.blocks'],
@@ -82,7 +82,7 @@ const insertedBatchNorm: Dialect = {
   ...official,
   name: 'official with inserted BN',
   source: 'DingXiaoH/RepVGG, tools/insert_bn.py',
-  quirks: 'fused, and with a batch normalisation behind each convolution in place of its bias',
+  quirks: 'fused, with a batch normalisation after each convolution instead of its bias',
   fused: 'rbr_reparam.conv',
   sum: 'rbr_reparam.bn',
 };
@@ -91,7 +91,7 @@ const timm: Dialect = {
   ...official,
   name: 'timm',
   source: 'huggingface/pytorch-image-models, byobnet.py',
-  quirks: 'stages count from 0',
+  quirks: 'stages are numbered from 0',
   stem: 'stem',
   stages: [['stages.0'], ['stages.1'], ['stages.2'], ['stages.3']],
   dense: {convolution: 'conv_kxk.conv', batchNorm: 'conv_kxk.bn'},
@@ -106,7 +106,7 @@ const timm: Dialect = {
 const timmFeatures: Dialect = {
   ...timm,
   name: 'timm features',
-  quirks: 'no classifier: the network of `features_only=True`',
+  quirks: 'no classifier; the network of `features_only=True`',
   stages: [['stages_0'], ['stages_1'], ['stages_2'], ['stages_3']],
 };
 
@@ -114,7 +114,7 @@ const mmpretrain: Dialect = {
   ...official,
   name: 'mmpretrain',
   source: 'open-mmlab/mmpretrain (mmcls), backbones/repvgg.py',
-  quirks: "the buffers of mmcv's EMAHook are ignored: what it averages stands under the network's names",
+  quirks: "the buffers of mmcv's EMAHook are ignored: the averages have the network's own names",
   stem: 'backbone.stem',
   stages: [['backbone.stage_1'], ['backbone.stage_2'], ['backbone.stage_3'], ['backbone.stage_4']],
   dense: {convolution: 'branch_3x3.conv', batchNorm: 'branch_3x3.norm'},
@@ -140,7 +140,7 @@ const mindCV: Dialect = {
   ...official,
   name: 'MindCV',
   source: 'mindspore-lab/mindcv, models/repvgg.py',
-  quirks: "batch normalisations in MindSpore's words; an optimizer's state and running averages are ignored",
+  quirks: "MindSpore's names for batch normalisation; optimizer state and running averages are ignored",
   dense: {convolution: 'rbr_dense.0', batchNorm: 'rbr_dense.1'},
   pointwise: {convolution: 'rbr_1x1.0', batchNorm: 'rbr_1x1.1'},
   squeezeExcite: {down: 'se.conv_reduce', up: 'se.conv_expand', position: 'before-relu'},
@@ -159,8 +159,7 @@ const mindSporeModels: Dialect = {
   ...mindCV,
   name: 'MindSpore models',
   source: 'mindspore-ai/models, research/cv/repvgg',
-  quirks:
-    'as MindCV; but trained elsewhere than on a GPU, each convolution is a list of one kernel per group',
+  quirks: 'as MindCV, but if not trained on a GPU, the kernels of each group are stored separately',
   squeezeExcite: {down: 'se.down', up: 'se.up', position: 'before-relu'},
   groupList: 'convs',
 };
@@ -170,7 +169,7 @@ const paddleClas: Dialect = {
   name: 'PaddleClas',
   source: 'PaddlePaddle/PaddleClas, model_zoo/repvgg.py',
   quirks:
-    'the classifier is transposed; after an evaluation the fused kernels stand beside the branches, which count',
+    'the classifier is transposed; evaluation adds fused kernels to the branches, and these are ignored',
   linearTransposed: true,
   batchNorm: {...pytorchBatchNorm, mean: '_mean', variance: '_variance'},
   ignored: /\.rbr_reparam\.(weight|bias)$/,
@@ -181,7 +180,7 @@ const basecls: Dialect = {
   name: 'basecls',
   source: 'megvii-research/basecls, models/repvgg.py',
   quirks:
-    'grouped kernels are [groups][out / groups][in / groups][k][k], and what is per channel is [1][C][1][1]',
+    'grouped kernels are [groups][out / groups][in / groups][k][k], per-channel tensors are [1][C][1][1]',
   squeezeExcite: {down: 'se.f_ex.0', up: 'se.f_ex.2', position: 'before-relu'},
   linear: 'head.fc',
 };
@@ -190,7 +189,7 @@ const zcls: Dialect = {
   ...official,
   name: 'ZCls',
   source: 'ZJCV/ZCls, backbones/vgg/repvgg_backbone.py',
-  quirks: 'a block is a sequence of its convolution and its squeeze-and-excite, which is of linear layers',
+  quirks: 'a block is a sequence of the convolution and squeeze-and-excite, which uses linear layers',
   stem: 'backbone.stage0',
   stages: [['backbone.stage1'], ['backbone.stage2'], ['backbone.stage3'], ['backbone.stage4']],
   dense: {convolution: '0.rbr_dense.conv', batchNorm: '0.rbr_dense.bn'},
@@ -205,7 +204,7 @@ const qaRepVGG: Dialect = {
   ...official,
   name: 'QARepVGG',
   source: 'cxxgtxy/QARepVGG, repvgg.py (QARepVGGBlockV2)',
-  quirks: 'the sum is normalised, and neither the 1x1 nor the identity branch is; no squeeze-and-excite',
+  quirks: 'the sum is normalised, the 1x1 and identity branches are not; no squeeze-and-excite',
   pointwise: {convolution: 'rbr_1x1', batchNorm: null},
   identity: null,
   sum: 'bn',
@@ -215,7 +214,7 @@ const qaRepVGGFirst: Dialect = {
   ...official,
   name: 'QARepVGG, first version',
   source: 'cxxgtxy/QARepVGG, repvgg.py (QARepVGGBlockV1)',
-  quirks: 'the sum is normalised, and so is each branch; no squeeze-and-excite',
+  quirks: 'the sum and every branch are normalised; no squeeze-and-excite',
   sum: 'bn',
 };
 

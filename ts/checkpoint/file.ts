@@ -159,7 +159,7 @@ export class CheckpointFile {
     if (stats && (stats.mtimeNs !== this.#modified || Number(stats.size) !== this.size))
       throw this.fail(
         'ERR_FILE_READ',
-        'somebody wrote to the file while it was read, so try again when it is complete',
+        'the file was modified while it was read, so try again when it is complete',
       );
     await Promise.all(this.#siblings.map(sibling => sibling.checkUnchanged()));
   }

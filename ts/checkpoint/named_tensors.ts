@@ -15,7 +15,7 @@ export function missing({path, tensors}: NamedTensors, name: string): RepVGGErro
   const advice =
     reparametrisations.find(([stored]) => tensors.has(stored(name)))?.[1] ??
     (/-\d+-of-\d+\.\w+$/.test(path)
-      ? 'it is one file of several, so load the index of them, *.index.json'
+      ? 'it is one of several files, so load their index, *.index.json'
       : 'save the whole state dict of the network');
   return new RepVGGError(
     'ERR_CHECKPOINT_MISSING_TENSOR',
@@ -27,25 +27,25 @@ export function missing({path, tensors}: NamedTensors, name: string): RepVGGErro
 const reparametrisations: readonly [stored: (name: string) => string, advice: string][] = [
   [
     name => `${name}_orig`,
-    'it is pruned, so make that permanent before it is saved: torch.nn.utils.prune.remove(module, name)',
+    'it is pruned, so make the pruning permanent before saving: torch.nn.utils.prune.remove(module, name)',
   ],
   [
     name => name.replace(/([^.]+)$/, 'parametrizations.$1.original0'),
-    'it is parametrised, so end that before it is saved: torch.nn.utils.parametrize.remove_parametrizations(module, name)',
+    'it is parametrised, so remove the parametrisation before saving: torch.nn.utils.parametrize.remove_parametrizations(module, name)',
   ],
   [
     name => name.replace(/([^.]+)$/, 'parametrizations.$1.original'),
-    'it is parametrised, so end that before it is saved: torch.nn.utils.parametrize.remove_parametrizations(module, name)',
+    'it is parametrised, so remove the parametrisation before saving: torch.nn.utils.parametrize.remove_parametrizations(module, name)',
   ],
   [
     name => `${name}_g`,
-    'its weight is normalised, so end that before it is saved: torch.nn.utils.remove_weight_norm(module)',
+    'it uses weight normalisation, so remove that before saving: torch.nn.utils.remove_weight_norm(module)',
   ],
 ];
 
 export function wrongShape({path}: NamedTensors, {name, shape}: TensorInfo, expected: string): RepVGGError {
   const advice = shape.includes(0)
-    ? ", since its numbers are in other files, as DeepSpeed's ZeRO-3 leaves them: gather them, python zero_to_fp32.py FOLDER OUT"
+    ? ", since its values are in other files, as with DeepSpeed's ZeRO-3: gather them, python zero_to_fp32.py FOLDER OUT"
     : '';
   return new RepVGGError(
     'ERR_CHECKPOINT_SHAPE',

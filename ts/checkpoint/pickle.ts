@@ -218,8 +218,8 @@ class Unpickler implements PickleContext {
     if (!(callee instanceof PythonName)) throw this.corrupt('has a malformed call');
     throw this.#options.fail(
       'ERR_CHECKPOINT_UNSAFE',
-      `its pickle calls ${printable(callee.name)}, which weights have no need of, and nothing was run; ` +
-        'where you trust the file, save its weights alone in Python: torch.save(model.state_dict(), path)',
+      `its pickle calls ${printable(callee.name)}, which weights do not need, and nothing was run; ` +
+        'if you trust the file, save only its weights in Python: torch.save(model.state_dict(), path)',
     );
   }
 

@@ -35,7 +35,7 @@ export async function readPyTorchZip(
   const zip = await ZipArchive.open(file).catch((cause: unknown) => {
     // A .distcp file is several concatenated zips.
     if (!file.path.endsWith('.distcp')) throw cause;
-    const problem = `it is of a folder of torch.distributed.checkpoint, ${toTorchSave}`;
+    const problem = `it is part of a torch.distributed.checkpoint folder, ${toTorchSave}`;
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem, cause);
   });
   const prefix = findPrefix(zip, file);

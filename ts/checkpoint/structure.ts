@@ -125,7 +125,7 @@ function checkTensors(checkpoint: NamedTensors, structure: Structure): void {
   for (const name of tensors.keys()) {
     if (shapes.has(name) || dialect.ignored.test(name)) continue;
     const advice = observed.test(name)
-      ? ', of training for quantisation: save the network as it was before that was prepared'
+      ? ', which quantisation-aware training adds: save the network before it is prepared for that'
       : '';
     throw new RepVGGError(
       'ERR_CHECKPOINT_EXTRA_TENSOR',
@@ -195,7 +195,7 @@ function gatedSum(
   return new RepVGGError(
     'ERR_CHECKPOINT_UNSUPPORTED',
     `Expected a ${name} network without squeeze-and-excite in ${path} but received also "${gate}": ` +
-      'its gates come before the batch normalisation of the sum, so its branches cannot be fused; ' +
-      'train it without them, or run it where it was trained.',
+      'its gates precede the batch normalisation of the sum, so its branches cannot be fused; ' +
+      'train it without them, or run it in PyTorch.',
   );
 }

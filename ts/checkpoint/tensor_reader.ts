@@ -130,8 +130,8 @@ export class TensorReader {
 
   /** Zeros are what torch.serialization.skip_data writes, and what a sparse, incomplete download contains. */
   #unwritten(name: string): RepVGGError {
-    const received = 'only zeros, as where they were never written, so save or download the file again';
-    return this.#badValue(name, 'numbers of a trained network', received);
+    const received = 'only zeros, as if they were never written, so save or download the file again';
+    return this.#badValue(name, 'trained values', received);
   }
 
   #badValue(name: string, expected: string, received: string): RepVGGError {

@@ -64,7 +64,7 @@ const globals: ReadonlyMap<string, PickleGlobal> = new Map(
 const unsupported: readonly [names: RegExp, problem: string][] = [
   [
     /^torch\.(_utils\._rebuild_qtensor|QU?Int\w+Storage|qu?int\w+|per_(tensor|channel)_\w+)$/,
-    'it has quantised tensors, so save the network as it was before quantisation',
+    'it has quantised tensors, so save the network before quantisation',
   ],
   [
     /^torch\.(_utils\._rebuild_sparse\w+|sparse_\w+)$/,
@@ -72,7 +72,7 @@ const unsupported: readonly [names: RegExp, problem: string][] = [
   ],
   [
     /^torch\.Complex\w+Storage$/,
-    'it has complex tensors, where a RepVGG has real ones, so save the weights of the network alone',
+    'it has complex tensors, where RepVGG has real ones, so save only the weights of the network',
   ],
   [
     /^torch\.(_utils\._rebuild_tensor_v3|float[48]\w+|uint(16|32|64))$/,
@@ -80,20 +80,20 @@ const unsupported: readonly [names: RegExp, problem: string][] = [
   ],
   [
     /^torch\._utils\._rebuild_meta_tensor\w+$/,
-    'it has tensors of the meta device, which have no values, so save the network after its weights are loaded',
+    'it has tensors on the meta device, which have no values, so save the network after its weights are loaded',
   ],
   [
     /^torch\.distributed\.(tensor|_tensor|_shard)\.([\w.]+\.)?(DTensor|ShardedTensor)$/,
-    'it has tensors of which other processes have a part, so save whole ones: ' +
+    'it has tensors that are sharded over processes, so save full ones: ' +
       'get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)) of torch.distributed.checkpoint.state_dict',
   ],
   [
     /^torch\.distributed\.checkpoint\.metadata\.Metadata$/,
-    `it is of a folder of torch.distributed.checkpoint, ${toTorchSave}`,
+    `it is part of a torch.distributed.checkpoint folder, ${toTorchSave}`,
   ],
   [
     /^torch\.storage\._load_from_bytes$/,
-    "it has PyTorch's tensors in a pickle of Python's own, so write it with torch.save in place of pickle.dump",
+    'it was written with pickle.dump, so write it with torch.save instead',
   ],
 ];
 
@@ -184,6 +184,6 @@ function rebuildFromType([callee, , args]: readonly unknown[], context: PickleCo
 /** `_rebuild_wrapper_subclass(class, dtype, size, ...)`: a tensor whose class computes its values from other tensors. */
 function refuseSubclass([type]: readonly unknown[], context: PickleContext): never {
   const name = type instanceof PythonName ? printable(type.name) : 'of another library';
-  const advice = 'so save the network as it was before they were made, where they are quantised before that';
-  throw context.unsupported(`it has tensors of the class ${name}, which are no plain numbers, ${advice}`);
+  const advice = 'so save the network before it is converted to them, for example by quantisation';
+  throw context.unsupported(`it has tensors of the class ${name}, which are not plain arrays, ${advice}`);
 }
