@@ -79,7 +79,8 @@ NetworkShape ToNetworkShape(const Napi::Object& value) {
 Geometry ToGeometry(const Napi::Object& value) {
   const bool bicubic = value.Get("interpolation").As<Napi::String>().Utf8Value() == "bicubic";
   return {GetInt(value, "resize"), GetInt(value, "crop"),
-          bicubic ? Interpolation::kBicubic : Interpolation::kBilinear};
+          bicubic ? Interpolation::kBicubic : Interpolation::kBilinear,
+          value.Get("squash").ToBoolean().Value()};
 }
 
 Napi::Value FromKernelSink(Napi::Env env, const std::shared_ptr<KernelSink>& sink) {

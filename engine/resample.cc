@@ -49,7 +49,9 @@ class PixelRows final : public RowSource {
 void ResizeCrop(int width, int height, const Geometry& geometry, RowSource& source, uint8_t* out) {
   int64_t new_width = width;
   int64_t new_height = height;
-  if (geometry.resize > 0) {
+  if (geometry.resize > 0 && geometry.squash) {
+    new_width = new_height = geometry.resize;
+  } else if (geometry.resize > 0) {
     const int64_t narrow = std::min(width, height);
     const int64_t wide = std::max(width, height);
     const auto longer =

@@ -15,6 +15,7 @@ struct Geometry {
   int resize = 0;
   int crop = 0;  // Side of the centre crop. A smaller image is padded with zeros.
   Interpolation interpolation = Interpolation::kBilinear;
+  bool squash = false;  // Both sides are scaled to `resize`.
 };
 
 // `out` is [crop][crop][3]. Only the part of the resized image that the crop keeps is computed, only what

@@ -221,7 +221,7 @@ test('an EXIF orientation is ignored, or applied where it is asked for', async t
   }
   const {crop} = {crop: 16};
   const preprocessing: Preprocessing = {
-    ...{resize: 0, crop, interpolation: 'bilinear', autoOrient: true},
+    ...{resize: 0, crop, interpolation: 'bilinear', squash: false, autoOrient: true},
     ...{mean: [0, 0, 0], std: [1, 1, 1]},
   };
   const out = [new Uint8Array(crop * crop * 3), new Uint8Array(crop * crop * 3)] as const;

@@ -15,12 +15,14 @@ export function pillowResizeCrop(
   resize: number,
   crop: number,
   interpolation: Interpolation,
+  squash = false,
 ): Uint8Array {
   const {width, height} = image;
   let resized = image;
   if (resize > 0) {
     const longer = Math.floor((resize * Math.max(width, height)) / Math.min(width, height));
-    const [newWidth, newHeight] = width <= height ? [resize, longer] : [longer, resize];
+    const inProportion = width <= height ? [resize, longer] : [longer, resize];
+    const [newWidth, newHeight] = (squash ? [resize, resize] : inProportion) as [number, number];
     const tall = height > width * 100 && newHeight < height;
     const across = (picture: Picture): Picture => resample(picture, 'width', newWidth, interpolation);
     const down = (picture: Picture): Picture => resample(picture, 'height', newHeight, interpolation);

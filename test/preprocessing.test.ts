@@ -21,9 +21,11 @@ async function resizeCrop(
   resize: number,
   crop: number,
   interpolation: Interpolation = 'bilinear',
+  squash = false,
 ): Promise<Uint8Array> {
   const out = new Uint8Array(crop * crop * 3).fill(77); // Of the batch before.
-  await native().resizeCrop(image.data, image.width, image.height, {resize, crop, interpolation}, out, 0);
+  const geometry = {resize, crop, interpolation, squash};
+  await native().resizeCrop(image.data, image.width, image.height, geometry, out, 0);
   return out;
 }
 
@@ -66,6 +68,19 @@ for (const [width, height, resize, crop, interpolation, hash] of golden) {
   });
 }
 
+// The same of Resize((n, n)), by torchvision 0.28.
+for (const [width, height, resize, crop, interpolation, hash] of [
+  [500, 375, 224, 224, 'bilinear', '2885dd60705ea7cd'],
+  [375, 500, 256, 224, 'bicubic', 'e765dabc6bd47db5'],
+  [100, 80, 96, 128, 'bilinear', 'ae80c81edf16032f'],
+  [3, 400, 20, 20, 'bilinear', 'baaaf53fbdb5e02e'],
+] as typeof golden) {
+  test(`${width} x ${height} squashed to ${resize} and cropped to ${crop}, ${interpolation}: Pillow's pixels`, async t => {
+    const out = await resizeCrop(synthetic(width, height), resize, crop, interpolation, true);
+    t.is(sha256(out).slice(0, 16), hash);
+  });
+}
+
 test('images of any shape, resized and cropped in any way: the pixels of Pillow', async t => {
   const random = new Random('geometries');
   for (let i = 0; i < 500; i++) {
@@ -78,10 +93,12 @@ test('images of any shape, resized and cropped in any way: the pixels of Pillow'
     const resize = i % 8 === 0 ? 0 : random.integer(1, random.pick([3, 20, 60]));
     const crop = random.integer(1, random.pick([3, 20, 60]));
     const interpolation = random.pick(['bilinear', 'bicubic'] as const);
+    const squash = i % 3 === 0;
     const image = {data, width, height};
-    const wanted = pillowResizeCrop(image, resize, crop, interpolation);
-    const message = `${width} x ${height} to ${resize}, ${crop}, ${interpolation}`;
-    if (sha256(await resizeCrop(image, resize, crop, interpolation)) !== sha256(wanted)) t.fail(message);
+    const wanted = pillowResizeCrop(image, resize, crop, interpolation, squash);
+    const message = `${width} x ${height} to ${resize}, ${crop}, ${interpolation}${squash ? ', squashed' : ''}`;
+    if (sha256(await resizeCrop(image, resize, crop, interpolation, squash)) !== sha256(wanted))
+      t.fail(message);
   }
   t.pass();
 });
@@ -233,6 +250,7 @@ test('writes at the offset it is given and nowhere else', async t => {
 test('networks with squeeze-and-excite see 320 pixels, all others 224 of 256', t => {
   const imageNet = {
     interpolation: 'bilinear',
+    squash: false,
     autoOrient: false,
     mean: [0.485, 0.456, 0.406],
     std: [0.229, 0.224, 0.225],
@@ -249,7 +267,7 @@ test('networks with squeeze-and-excite see 320 pixels, all others 224 of 256', t
 
 test('options out of range are refused by name', t => {
   const message =
-    /^Expected .* for preprocessing\.(resize|crop|interpolation|autoOrient|mean|std) but received /;
+    /^Expected .* for preprocessing\.(resize|crop|interpolation|squash|autoOrient|mean|std) but received /;
   for (const bad of [
     {resize: -1},
     {resize: 1.5},
@@ -257,6 +275,7 @@ test('options out of range are refused by name', t => {
     {crop: 5000},
     {interpolation: 'nearest' as Interpolation},
     {autoOrient: 1 as never},
+    {squash: 224 as never},
     {mean: [0, 0] as unknown as [number, number, number]},
     {std: [1, 0, 1] as [number, number, number]},
     {std: [1, 1, 1e-300] as [number, number, number]},

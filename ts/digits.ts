@@ -23,6 +23,7 @@ export const digits: EmbeddedModel = {
     resize: 32,
     crop: 32,
     interpolation: 'bilinear',
+    squash: false,
     autoOrient: false,
     mean: [0.5, 0.5, 0.5],
     std: [0.5, 0.5, 0.5],

@@ -4,16 +4,15 @@ import {checkOptions, checkSignal} from './arguments.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {preprocessingKey} from './checkpoint/onnx_metadata.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
-import {digits} from './digits.ts';
 import {invalidArgument} from './errors.ts';
 import {locateCheckpoint} from './locate.ts';
 import {type OnnxSignature, writeOnnx} from './onnx.ts';
+import {ownUse} from './own_use.ts';
 import {
   checkPreprocessing,
   completePreprocessing,
   type Preprocessing,
   type PreprocessingOptions,
-  preprocessingOf,
 } from './preprocessing.ts';
 
 /** Options of {@link exportOnnx}. */
@@ -65,8 +64,8 @@ export async function exportOnnx(
   await using file = await openCheckpoint(await locateCheckpoint(from, {signal}));
   const network = networkFromCheckpoint(file, {architecture: options.architecture, eps: options.eps});
   const {architecture} = network;
-  const own = from === 'digits' ? digits.preprocessing : preprocessingOf(file, architecture);
-  const preprocessing = completePreprocessing(options.preprocessing, own);
+  const own = await ownUse(from, file, architecture);
+  const preprocessing = completePreprocessing(options.preprocessing, own.preprocessing);
   const signature = await writeOnnx(to, network, preprocessing.crop, {
     precision,
     normalisation: uint8 ? preprocessing : undefined,

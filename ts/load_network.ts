@@ -5,7 +5,6 @@ import {type Calibration, checkCalibration, checkFp8, isFp8, rangesOf} from './c
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from './device.ts';
-import {digits} from './digits.ts';
 import {invalidArgument} from './errors.ts';
 import {type ClassLabel, resolveLabels} from './labels.ts';
 import {locateCheckpoint} from './locate.ts';
@@ -20,12 +19,12 @@ import {
 import {NativeFusion} from './native_fusion.ts';
 import {createNetwork, disposing, toNativeBlock, toNativeShape} from './native_network.ts';
 import type {Form, NetworkParameters} from './network.ts';
+import {ownUse} from './own_use.ts';
 import {
   checkPreprocessing,
   completePreprocessing,
   type Preprocessing,
   type PreprocessingOptions,
-  preprocessingOf,
 } from './preprocessing.ts';
 import {unwatched} from './promises.ts';
 
@@ -88,10 +87,8 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   if (typeof checkpoint !== 'string')
     throw invalidArgument('checkpoint', 'a path, "owner/name" of the hub or "digits"', checkpoint);
   checkOptions(options);
-  const embedded = checkpoint === 'digits' ? digits : undefined;
   const {device = 'auto', precision = 'auto', form = 'deploy', batchSize = 32, threads} = options;
   const {onProgress, signal} = options;
-  const {labels: given = embedded?.labels} = options;
   if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);
   const {winograd = 'auto'} = options;
   if (!winogradClasses.includes(winograd)) {
@@ -111,11 +108,9 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   const parameters = networkFromCheckpoint(file, {architecture: expected, eps}, fusion);
   const {architecture} = parameters;
   if (calibration) checkFp8(architecture, form);
-  const labels = await resolveLabels(given, architecture.numClasses);
-  const preprocessing = completePreprocessing(
-    options.preprocessing,
-    embedded?.preprocessing ?? preprocessingOf(file, architecture),
-  );
+  const own = await ownUse(checkpoint, file, architecture);
+  const labels = await resolveLabels(options.labels ?? own.labels, architecture.numClasses);
+  const preprocessing = completePreprocessing(options.preprocessing, own.preprocessing);
   const shape = toNativeShape(architecture, form, preprocessing);
   try {
     if (calibration) {
@@ -124,8 +119,8 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
       await using exact = disposing(
         createNetwork(shape, cpu, {batchSize, winograd: 'off', ...(threads && {threads})}),
       );
-      const own = networkFromCheckpoint(file, {architecture, eps}, fusion);
-      await setParameters(exact.network, own, form, {signal, fusion});
+      const again = networkFromCheckpoint(file, {architecture, eps}, fusion);
+      await setParameters(exact.network, again, form, {signal, fusion});
       shape.ranges = await rangesOf(exact.network, calibration, {preprocessing, batchSize, signal});
     }
     const network = createNetwork(shape, chosen, {batchSize, winograd, ...(threads && {threads})});

@@ -142,6 +142,8 @@ export interface NativeGeometry {
   resize: number;
   crop: number;
   interpolation: 'bilinear' | 'bicubic';
+  /** Both sides are resized to `resize`. */
+  squash?: boolean;
 }
 
 export interface NativeCudaInfo {

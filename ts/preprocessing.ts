@@ -12,6 +12,11 @@ export interface Preprocessing {
   /** Side of the centre crop in pixels, and so the network's input size. A smaller image is padded with zeros. */
   crop: number;
   interpolation: Interpolation;
+  /**
+   * Whether both sides are resized to `resize`, whatever their proportion: torchvision's `Resize((n, n))`, and timm's crop mode
+   * "squash". Unless `resize` is given too, it is then that of `crop`, so that nothing is cut off.
+   */
+  squash: boolean;
   /** Whether an image is first turned as its EXIF orientation says, which torchvision does not do. */
   autoOrient: boolean;
   /** Subtracted per RGB channel from values of 0 to 1. */
@@ -32,6 +37,7 @@ const imageNet: Preprocessing = {
   resize: 256,
   crop: 224,
   interpolation: 'bilinear',
+  squash: false,
   autoOrient: false,
   mean: [0.485, 0.456, 0.406],
   std: [0.229, 0.224, 0.225],
@@ -61,10 +67,12 @@ export function completePreprocessing(
   options: PreprocessingOptions | undefined,
   defaults: Preprocessing,
 ): Preprocessing {
+  const crop = options?.crop ?? defaults.crop;
   return {
-    resize: options?.resize ?? defaults.resize,
-    crop: options?.crop ?? defaults.crop,
+    resize: options?.resize ?? (options?.squash ? crop : defaults.resize),
+    crop,
     interpolation: options?.interpolation ?? defaults.interpolation,
+    squash: options?.squash ?? defaults.squash,
     autoOrient: options?.autoOrient ?? defaults.autoOrient,
     mean: options?.mean ?? defaults.mean,
     std: options?.std ?? defaults.std,
@@ -78,7 +86,7 @@ export function completePreprocessing(
  */
 export function checkPreprocessing(options: PreprocessingOptions = {}): void {
   checkOptions(options, 'preprocessing');
-  const {resize, crop, interpolation, autoOrient, mean, std} = options;
+  const {resize, crop, interpolation, mean, std} = options;
   const size = (value: number | undefined, name: string, least: number): void => {
     if (value !== undefined && !(Number.isInteger(value) && value >= least && value <= mostPixels)) {
       throw invalidArgument(name, `an integer from ${least} to ${mostPixels}`, value);
@@ -89,8 +97,11 @@ export function checkPreprocessing(options: PreprocessingOptions = {}): void {
   if (interpolation !== undefined && interpolation !== 'bilinear' && interpolation !== 'bicubic') {
     throw invalidArgument('preprocessing.interpolation', '"bilinear" or "bicubic"', interpolation);
   }
-  if (autoOrient !== undefined && typeof autoOrient !== 'boolean')
-    throw invalidArgument('preprocessing.autoOrient', 'true or false', autoOrient);
+  for (const name of ['squash', 'autoOrient'] as const) {
+    const value = options[name];
+    if (value !== undefined && typeof value !== 'boolean')
+      throw invalidArgument(`preprocessing.${name}`, 'true or false', value);
+  }
   const numbers = (values: readonly number[] | undefined, name: string, from: number): void => {
     if (values === undefined) return;
     const valid =

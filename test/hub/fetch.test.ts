@@ -52,6 +52,22 @@ test('the weights come into the cache, as other clients lay it out, and only onc
   t.is(hub.sent, sent);
 });
 
+test("timm's config.json comes with weights of the usual names, and is not counted", async t => {
+  const {hub, environment} = await setUp(t);
+  const {path, bytes} = await fetchModel(id, {}, environment);
+  t.true(readFileSync(join(dirname(path), 'config.json')).equals(config));
+  t.is(bytes, weights.length);
+  // Also where another program has fetched the weights alone.
+  await rm(join(dirname(path), 'config.json'));
+  t.like(await fetchModel(id, {}, environment), {path, downloaded: 0});
+  t.true(existsSync(join(dirname(path), 'config.json')));
+
+  const {environment: other} = await setUp(t, {files: {'config.json': config, 'weights.pth': weights}});
+  const {path: alone} = await fetchModel(id, {}, other);
+  t.false(existsSync(join(dirname(alone), 'config.json')));
+  t.true(hub.requests.some(request => request.includes('config.json')));
+});
+
 test('an interrupted download goes on where it ended', async t => {
   const {hub, environment, folder} = await setUp(t, {cuts: [1_000_000]});
   await t.throwsAsync(fetchModel(id, {}, environment), {code: 'ERR_DOWNLOAD'});
@@ -151,7 +167,7 @@ test('an index that names what is not in its repository', async t => {
 });
 
 test('what does not have its checksum is removed', async t => {
-  const {environment, folder} = await setUp(t, {corrupt: true});
+  const {environment, folder} = await setUp(t, {corrupt: true, files: {'pytorch_model.bin': weights}});
   const message = new RegExp(`^Cannot fetch ${id} .* checksum ${sha256(weights)}, so it was removed`);
   await t.throwsAsync(fetchModel(id, {}, environment), {code: 'ERR_DOWNLOAD', message});
   t.false(existsSync(join(folder, 'blobs', `${sha256(weights)}.incomplete`)));

@@ -7,7 +7,7 @@ export interface HubRepository {
   files: Record<string, Buffer>;
   /** Only requests with this token see it. */
   token?: string;
-  /** The bytes of each connection after which it is cut, once each. */
+  /** The bytes of each connection that sends more, after which it is cut, once each. */
   cuts?: number[];
   /** Ranges are not known here: all of a file is sent, whatever is asked for. */
   withoutRanges?: boolean;
@@ -85,7 +85,10 @@ export async function startHub(repositories: Record<string, HubRepository>): Pro
       'content-length': content.length,
       ...(first !== undefined && {'content-range': range}),
     });
-    const cut = content.length > 1 ? repository.cuts?.shift() : undefined;
+    const cut =
+      content.length > (repository.cuts?.[0] ?? Number.POSITIVE_INFINITY)
+        ? repository.cuts?.shift()
+        : undefined;
     hub.sent += cut ?? content.length;
     if (cut === undefined) response.end(content);
     else response.write(content.subarray(0, cut), () => setTimeout(() => response.destroy(), 50));

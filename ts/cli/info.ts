@@ -5,13 +5,13 @@ import {type Architecture, architectureByName} from '../architecture.ts';
 import {openCheckpoint} from '../checkpoint/open.ts';
 import {checkpointStructure} from '../checkpoint/structure.ts';
 import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from '../device.ts';
-import {digits} from '../digits.ts';
 import {drawNetwork} from '../figure.ts';
 import {locateCheckpoint} from '../locate.ts';
 import type {NetworkDescription} from '../native.ts';
 import type {Form} from '../network.ts';
+import {ownUse} from '../own_use.ts';
 import {count} from '../plain_text.ts';
-import {defaultPreprocessing, preprocessingOf} from '../preprocessing.ts';
+import {defaultPreprocessing} from '../preprocessing.ts';
 import {append, replaceFile} from '../replace_file.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
 import {
@@ -91,7 +91,7 @@ export function addInfo(program: Command): void {
 async function info(model: string, flags: Flags): Promise<void> {
   const {resolution, eps, svg, json} = flags;
   const {architecture, checkpoint, crop} = await identify(model, eps);
-  const size = resolution ?? (model === 'digits' ? digits.preprocessing.crop : crop);
+  const size = resolution ?? crop;
   const input = {height: size, width: size};
   const statistics = layerTable(architecture, input);
   if (svg !== undefined) {
@@ -124,7 +124,7 @@ async function identify(
   const names = dialect.name;
   return {
     architecture,
-    crop: preprocessingOf(file, architecture).crop,
+    crop: (await ownUse(model, file, architecture)).preprocessing.crop,
     checkpoint: {path, format, names, form, fusedBlocks, eps: ownEps, tensors: tensors.size},
   };
 }

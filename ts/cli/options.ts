@@ -106,6 +106,10 @@ export const preprocessingOptions = (): Option[] => [
     'bilinear',
     'bicubic',
   ] satisfies Interpolation[]),
+  new Option(
+    '--squash',
+    'resize both sides, to --crop if --resize is not given, instead of cropping in proportion',
+  ),
   new Option('--auto-orient', 'apply the EXIF orientation, which torchvision ignores'),
   new Option(
     '--mean <r,g,b>',
@@ -122,7 +126,7 @@ export type PreprocessingFlags = Partial<Preprocessing>;
 export function takePreprocessing<Flags extends PreprocessingFlags>(
   flags: Flags,
 ): Omit<Flags, keyof Preprocessing> & {preprocessing: PreprocessingOptions} {
-  const {resize, crop, interpolation, autoOrient, mean, std, ...others} = flags;
+  const {resize, crop, interpolation, squash, autoOrient, mean, std, ...others} = flags;
   return {...others, preprocessing: toPreprocessing(flags)};
 }
 
@@ -134,11 +138,13 @@ export function toPreprocessing({
   resize,
   crop,
   interpolation,
+  squash,
   autoOrient,
   mean,
   std,
 }: PreprocessingFlags): PreprocessingOptions {
-  return {resize: resize ?? (crop === 224 ? 256 : crop), crop, interpolation, autoOrient, mean, std};
+  const implied = crop === 224 && !squash ? 256 : crop;
+  return {resize: resize ?? implied, crop, interpolation, squash, autoOrient, mean, std};
 }
 
 /** Options of commands that run one network over images. */

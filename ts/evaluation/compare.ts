@@ -2,7 +2,6 @@ import {prepareBatches} from '../batches.ts';
 import {networkFromCheckpoint} from '../checkpoint/network.ts';
 import {openCheckpoint} from '../checkpoint/open.ts';
 import {chooseDevice, type Precision} from '../device.ts';
-import {digits} from '../digits.ts';
 import type {RepVGGError} from '../errors.ts';
 import type {RawImage} from '../images.ts';
 import {resolveLabels} from '../labels.ts';
@@ -10,7 +9,8 @@ import type {LoadOptions} from '../load_network.ts';
 import {locateCheckpoint} from '../locate.ts';
 import {RepVGG} from '../model.ts';
 import type {Form} from '../network.ts';
-import {completePreprocessing, type Preprocessing, preprocessingOf} from '../preprocessing.ts';
+import {type OwnUse, ownUse} from '../own_use.ts';
+import {completePreprocessing, type Preprocessing} from '../preprocessing.ts';
 import type {FailedRow} from '../score_row.ts';
 import {type DatasetOptions, openDataset, type Sample} from './dataset.ts';
 import {Meter, outcomeOf} from './metrics.ts';
@@ -51,10 +51,9 @@ export async function compareForms(
   onProgress?: (images: number) => void,
 ): Promise<Comparison> {
   const {architecture, storedForm, own} = await identify(checkpoint, options);
-  const embedded = checkpoint === 'digits' ? digits : undefined;
-  const labels = await resolveLabels(options.labels ?? embedded?.labels, architecture.numClasses);
+  const labels = await resolveLabels(options.labels ?? own.labels, architecture.numClasses);
   const opened = await openDataset(dataset, labels, datasetOptions);
-  const preprocessing = completePreprocessing(options.preprocessing, embedded?.preprocessing ?? own);
+  const preprocessing = completePreprocessing(options.preprocessing, own.preprocessing);
   const forms: Form[] = storedForm === 'train' ? ['train', 'deploy'] : ['deploy'];
   await using runners = await loadAll(checkpoint, forms, {
     ...options,
@@ -97,15 +96,13 @@ export async function compareForms(
 async function identify(
   checkpoint: string,
   {architecture, eps, onProgress, signal}: LoadOptions,
-): Promise<
-  Pick<ReturnType<typeof networkFromCheckpoint>, 'architecture' | 'storedForm'> & {own: Preprocessing}
-> {
+): Promise<Pick<ReturnType<typeof networkFromCheckpoint>, 'architecture' | 'storedForm'> & {own: OwnUse}> {
   await using file = await openCheckpoint(await locateCheckpoint(checkpoint, {onProgress, signal}));
   const network = networkFromCheckpoint(file, {architecture, eps});
   return {
     architecture: network.architecture,
     storedForm: network.storedForm,
-    own: preprocessingOf(file, network.architecture),
+    own: await ownUse(checkpoint, file, network.architecture),
   };
 }
 

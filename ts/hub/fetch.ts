@@ -2,7 +2,8 @@ import {stat} from 'node:fs/promises';
 import {printable} from '../checkpoint/file.ts';
 import {shardNames} from '../checkpoint/sharded.ts';
 import {RepVGGError} from '../errors.ts';
-import {chooseWeights, indexFile, weightFile} from '../weight_files.ts';
+import {configFile} from '../timm_config.ts';
+import {chooseWeights, indexFile, usualWeights, weightFile} from '../weight_files.ts';
 import {HubCache, isCommit, isFile} from './cache.ts';
 import {downloadBlob, type RemoteBlob} from './download.ts';
 import {type HubEnvironment, hubEnvironment} from './environment.ts';
@@ -32,7 +33,7 @@ export interface FetchedFile {
 
 /**
  * Fetches the weights of a model of the Hugging Face hub into the cache that all its clients share, unless they are
- * there; with an index, all files that it names. A download that was interrupted goes on where it ended, and its checksum
+ * there; with an index, all files that it names, and timm's config.json where there is one. A download that was interrupted goes on where it ended, and its checksum
  * is verified before it counts.
  * The environment variables HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN are honoured.
  *
@@ -103,7 +104,10 @@ async function fetchOnline(
     throw new Error(`it has no ${wanted} among its files: ${filePaths.join(', ')}`);
   }
 
-  async function fetchFiles(files: string[]): Promise<{bytes: number; downloaded: number}> {
+  async function fetchFiles(
+    files: string[],
+    onProgress?: FetchOptions['onProgress'],
+  ): Promise<{bytes: number; downloaded: number}> {
     const described = await pathsInfo({...hub, repo: name, revision: commit, paths: files});
     const blobs = files.map((file): RemoteBlob => {
       const found = described.find(({path}) => path === file);
@@ -128,13 +132,14 @@ async function fetchOnline(
     return {bytes: total, downloaded};
   }
 
-  const {bytes, downloaded} = await fetchFiles([chosen]);
+  if (usualWeights([chosen]) !== undefined && filePaths.includes(configFile)) await fetchFiles([configFile]);
+  const {bytes, downloaded} = await fetchFiles([chosen], onProgress);
   const fetched = {id: name, file: chosen, commit, path: cache.snapshot(commit, chosen), bytes, downloaded};
   if (!indexFile.test(chosen)) return fetched;
   const names = await shardNames(fetched.path);
   const missing = names.find(shard => !weightFile.test(shard) || !filePaths.includes(shard));
   if (missing !== undefined) throw new Error(`${chosen} names ${printable(missing)}, which it has not`);
-  const shards = await fetchFiles(names);
+  const shards = await fetchFiles(names, onProgress);
   return {...fetched, bytes: bytes + shards.bytes, downloaded: downloaded + shards.downloaded};
 }
 
