@@ -15,10 +15,10 @@
 namespace repvgg::cuda {
 namespace {
 
-// Of the batch, because of what the transforms of an image need.
+// Whether the batch is processed in slices, to bound the memory of the transforms.
 bool TakesSlices(Algorithm algorithm) { return IsChain(algorithm) || algorithm == Algorithm::kWinogradF4; }
 
-// Of what takes slices.
+// Bytes per image, for algorithms that take slices.
 size_t ImageWorkspace(const Convolution& layer, const Candidate& candidate) {
   Convolution image = layer;
   image.batch = 1;
@@ -26,7 +26,7 @@ size_t ImageWorkspace(const Convolution& layer, const Candidate& candidate) {
                                       : WinogradF4Workspace(image);
 }
 
-// Of the batch, in `limit` bytes; one at least.
+// The largest slice of the batch that fits `limit` bytes, at least one image.
 int MostImages(const Convolution& layer, const Candidate& candidate, size_t limit) {
   return static_cast<int>(std::clamp<size_t>(limit / ImageWorkspace(layer, candidate), 1, layer.batch));
 }

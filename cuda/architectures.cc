@@ -4,8 +4,8 @@
 
 namespace repvgg {
 
-// Machine code runs on its own major version from its minor version on, and with an "a" on exactly its own;
-// PTX on all that are not older. An entry that names neither is both.
+// Machine code runs on its own major version, from its minor version on; with an "a", on exactly its own
+// version. PTX runs on all versions that are not older. An entry with neither suffix is both.
 bool HasKernels(const std::string& architectures, int architecture) {
   std::istringstream list(architectures);
   for (std::string entry; std::getline(list, entry, ',');) {

@@ -81,7 +81,7 @@ void Block::Set(const TrainBlock& block, const Choice* choice) {
   pointwise_affine_ = UploadAffine(block.pointwise.batch_norm);
   if (!block.identity.gamma.empty()) identity_affine_ = UploadAffine(block.identity);
   if (first_) {
-    // The stem's kernel with these weights copies the pixel at the centre of each window.
+    // With these weights the stem's kernel copies the centre pixel of each window.
     std::vector<float> copying(3 * 3 * 9);
     for (int c = 0; c < 3; ++c) copying[(c * 3 + c) * 9 + 4] = 1;
     sampling_weight_ = UploadValues(PackStem(copying.data(), 3));
@@ -115,7 +115,7 @@ Block::DeviceAffine Block::UploadAffine(const BatchNorm& batch_norm) {
 bool Block::LeadsInto(const Block& next) const {
   if (first_ || form_ != Form::kDeploy || squeeze_excite_ != SqueezeExcitePosition::kNone) return false;
   const Algorithm own = choice_->candidate.algorithm;
-  // With equal maps, what a few images leave behind lies where they were read.
+  // Slices run through a whole chain: with maps of equal size, a slice's output lies where its input was.
   if (shape_.in_channels != shape_.out_channels || next.shape_.in_channels != next.shape_.out_channels) {
     return false;
   }
@@ -188,7 +188,7 @@ void Block::EnqueueBranches(const BlockBuffers& buffers, bool relu, int batch, c
   layer.shape = Layer(batch);
   layer.shape.in = buffers.in;
   if (first_) {
-    // The 1x1 branch of stride 2 sees every second pixel; it runs with stride 1 over a map of just those.
+    // The 1x1 branch of stride 2 reads every second pixel; it runs with stride 1 on a map of just those.
     const Stem sampling = {static_cast<const uint8_t*>(buffers.in),
                            AsFloats(normalized_),
                            AsFloats(sampling_weight_),

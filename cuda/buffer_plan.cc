@@ -17,8 +17,8 @@ BufferPlan PlanBuffers(const MemoryPlan& plan, size_t images, size_t element,
     const size_t bytes = (images * plan.elements[map] * element + kAlignment - 1) / kAlignment * kAlignment;
     const size_t buffer = (map - 1) % 2;
     buffers.bytes[buffer] = std::max(buffers.bytes[buffer], bytes);
-    const bool beside =
-        workspaces[map - 1] > 0 || (map < workspaces.size() && workspaces[map] > 0);  // As output, as input.
+    const bool beside =  // In use together with a workspace, as output or as input of a block.
+        workspaces[map - 1] > 0 || (map < workspaces.size() && workspaces[map] > 0);
     if (beside) behind[buffer] = std::max(behind[buffer], bytes);
     workspace = std::max(workspace, workspaces[map - 1]);
   }

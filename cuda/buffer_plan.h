@@ -1,4 +1,5 @@
-// How the maps and Winograd's workspace share the two buffers that a network's blocks read and write in turn.
+// Places the maps and the convolutions' workspace in the two buffers that a network's blocks alternately read
+// and write.
 #pragma once
 
 #include <cstddef>
@@ -9,14 +10,14 @@
 namespace repvgg::cuda {
 
 struct BufferPlan {
-  size_t bytes[2] = {};  // Map i, which block i reads, lies in buffer (i - 1) % 2; map 0 is the input.
+  size_t bytes[2] = {};  // Map i, the input of block i, lies in buffer (i - 1) % 2; map 0 is the pixels.
   int workspace_buffer = 0;
   size_t workspace_offset = 0;
 };
 
-// For so many images of `element` bytes a value. `workspaces` has the bytes that each block needs while it
-// runs. Early maps are the largest and Winograd's layers come later: their workspace lies behind their own
-// maps, mostly in memory that is there for others.
+// Plans for `images` images with `element` bytes per value; `workspaces` are the blocks' workspaces in bytes.
+// Early maps are the largest and Winograd layers come later, so the workspace is placed behind the maps of
+// the layers that use it, mostly in memory that earlier maps need anyway.
 BufferPlan PlanBuffers(const MemoryPlan& plan, size_t images, size_t element,
                        const std::vector<size_t>& workspaces);
 

@@ -14,7 +14,7 @@
 namespace repvgg::cuda {
 namespace {
 
-// Output pixels and channels of one block.
+// Output pixels and channels per block.
 struct BlockSize {
   int pixels, channels;
 };
@@ -33,7 +33,7 @@ std::string Name(const char* algorithm, int rows, int channels, bool aligned = t
          (aligned ? "" : " unaligned");
 }
 
-// Shared memory that one block can have, by the CUDA C++ Programming Guide, "Compute Capabilities".
+// Shared memory per block, from the CUDA C++ Programming Guide, "Compute Capabilities".
 int SharedLimit(int architecture) {
   if (architecture == 75) return 64 << 10;
   if (architecture < 80) return 96 << 10;
@@ -45,28 +45,29 @@ void AddTiles(Algorithm algorithm, const char* name, Precision precision, bool a
               std::vector<Candidate>& out) {
   const auto tiles = TilesOf(algorithm, precision);
   for (size_t i = 0; i < tiles.size(); ++i) {
-    // The tile for odd channels can do any layer and is never the fastest where another can.
+    // The element-wise tile supports any layer, but is never the fastest where another one fits.
     if (tiles[i].aligned != aligned || tiles[i].shared_bytes > SharedLimit(architecture)) continue;
     out.push_back({algorithm, static_cast<int>(i), Name(name, tiles[i].rows, tiles[i].channels, aligned)});
   }
 }
 
-// Blocks between which a split reduction is tried: an eighth of the multiprocessors of an H100 or H200, and
-// all of them.
+// Split reductions are tried if they give this many blocks: from an eighth of the multiprocessors of an H100
+// or H200 to all of them.
 constexpr int kFewBlocks = 16, kManyBlocks = 132;
 
-// With a workspace of this size, v and m of a chain stay in an L2 of 40 MB or more, half of which is near,
+// With a workspace of this size, v and m of a chain stay in an L2 of 40 MB or more (of which half is near)
 // until the next kernel has read them.
 constexpr size_t kSmallWorkspaceBytes = size_t{16} << 20;
 bool HasLargeL2(int architecture) { return architecture == 80 || architecture >= 89; }
 
-// Whether each block of a cluster has a tile of its own.
+// Whether the layer has work for both blocks of a cluster: of every cluster, or, with multicast weights, of
+// all but perhaps the last.
 bool FillsClusters(const GemmSm90aTile& tile, int rows, int columns) {
   return tile.multicast == Operand::kNone ||
          (tile.multicast == Operand::kIn ? DivideUp(columns, tile.columns) % 2 == 0 : rows > tile.rows);
 }
 
-// Tiles whose columns divide the channels, or all where none does.
+// Adds the tiles whose columns divide the channels, or all if none does.
 void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<Candidate>& out) {
   const auto tiles = ConvolutionSm90aTiles(precision);
   const auto divides = [&](const GemmSm90aTile& tile) { return layer.group_out() % tile.columns == 0; };
@@ -92,8 +93,7 @@ void AddDirectSm90a(const Convolution& layer, Precision precision, std::vector<C
   }
 }
 
-// Every tile: of one chain, layers differ in nothing else. Each for the largest slices of the batch, and for
-// such as may stay in L2.
+// Adds every tile, for the largest slices of the batch and for slices that may stay in L2.
 void AddChain(const Convolution& layer, Precision precision, int architecture, Algorithm algorithm,
               std::vector<Candidate>& out) {
   if (!ChainFits(layer, precision, TileSide(algorithm))) return;
@@ -117,7 +117,7 @@ void AddChain(const Convolution& layer, Precision precision, int architecture, A
 
 double EstimateTime(const Candidate& candidate, const Convolution& layer, Precision precision,
                     int multiprocessors) {
-  // Not without a measurement.
+  // Never chosen without a measurement.
   const bool multicast = candidate.algorithm == Algorithm::kDirectSm90a &&
                          ConvolutionSm90aTiles(precision)[candidate.tile].multicast != Operand::kNone;
   if (IsChain(candidate.algorithm) || candidate.parts.count > 1 || multicast) {
@@ -129,24 +129,24 @@ double EstimateTime(const Candidate& candidate, const Convolution& layer, Precis
       layer.batch * DivideUp(layer.out_height(), side) * DivideUp(layer.out_width(), side) * side * side;
   const int blocks =
       DivideUp(pixels, tile.pixels) * DivideUp(layer.group_out(), tile.channels) * layer.groups;
-  // What a block takes: its products, and its loads, which count for more the faster products are.
+  // A block's time: its products and its loads, which weigh more the faster products are.
   const double load_weight = precision == Precision::kFp32 ? 8 : 48;
   const double block_time =
       static_cast<double>(tile.pixels) * tile.channels + load_weight * (tile.pixels + tile.channels);
-  // Hopper's own instructions should have half again the rate of the others.
+  // wgmma should have 1.5 times the rate of mma.sync.
   if (candidate.algorithm == Algorithm::kDirectSm90a) {
     return DivideUp(blocks, multiprocessors) * block_time / 1.5;
   }
-  // F2 needs 2.25 times fewer products, and transforms; with tensor cores those take longer than they save
-  // until a measurement says otherwise. So do F4's, by way of memory.
+  // F(2x2) needs 2.25 times fewer products, but transforms; on tensor cores those are taken to cost more than
+  // they save until a measurement says otherwise. The same holds for F(4x4), which goes through memory.
   const double algorithm_time = side == 1                                    ? 1.0
                                 : side == 2 && precision == Precision::kFp32 ? 1.25 / 2.25
                                                                              : 1.5;
   return DivideUp(blocks, multiprocessors) * block_time * algorithm_time;
 }
 
-// Leaves out what the environment's REPVGG_EXCLUDE lists by the beginnings of names, between commas: where a
-// kernel does not work on somebody's GPU. Not the last one.
+// Drops the candidates whose names start with an entry of the environment's REPVGG_EXCLUDE (comma-separated),
+// for kernels that fail on somebody's GPU. Keeps all if none would be left.
 std::vector<Candidate> WithoutExcluded(const std::vector<Candidate>& candidates) {
   const char* const excluded = std::getenv("REPVGG_EXCLUDE");
   std::vector<Candidate> left = candidates;
@@ -164,8 +164,8 @@ std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precis
   const int chunk = 16 / ElementSize(precision);
   const bool aligned = layer.group_in() % chunk == 0 && layer.group_out() % chunk == 0;
   std::vector<Candidate> direct, f2, f4;
-  // Before the others, so that it is taken where an estimate finds them equal: on Turing, which has both but
-  // no cp.async, only this one loads ahead.
+  // First, so that ties of the estimate go to it: Turing has both but no cp.async, and only this one
+  // prefetches there.
   if (precision == Precision::kFp16 && architecture < 80) {
     AddTiles(Algorithm::kDirectWmma, "wmma", precision, aligned, architecture, direct);
   }

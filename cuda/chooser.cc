@@ -5,7 +5,7 @@
 namespace repvgg::cuda {
 namespace {
 
-// Another version's kernels are others, with other times.
+// Includes the version: its kernels, and so its timings, are its own.
 std::string Conditions(const DeviceTraits& device, Precision precision, WinogradClass winograd) {
   return "\"device\": \"" + JsonSafe(device.name) +
          "\", \"multiprocessors\": " + std::to_string(device.multiprocessors) +
@@ -57,7 +57,7 @@ const Choice* Chooser::ChooseFirstTwo(const Convolution& layer) {
   if (candidates.size() == 1 && candidates[0].algorithm != Algorithm::kStemFused) return nullptr;
   const std::string key = Key(layer) + " from pixels";
   const auto known = choices_.find(key);
-  // Not without a measurement, unless it is the only one.
+  // The fused kernel is not chosen without a measurement, unless it is the only candidate.
   return known != choices_.end() ? &known->second : &ChooseAmong(key, layer, candidates, 0);
 }
 

@@ -1,5 +1,5 @@
-// Chooses algorithm and tile of each layer: by measuring every candidate on the device, once per device and
-// shape (engine/timings.h), or by an estimate where nothing can be measured.
+// Chooses the algorithm and tile of each layer: by measuring every candidate on the device, once per device
+// and shape (engine/timings.h), or by an estimate where measuring is not possible.
 #pragma once
 
 #include <functional>
@@ -13,7 +13,7 @@
 
 namespace repvgg::cuda {
 
-// What a measurement depends on besides the layer.
+// The properties of a device that measurements depend on.
 struct DeviceTraits {
   int index = 0;
   std::string name;
@@ -26,32 +26,32 @@ struct DeviceTraits {
 
 struct Choice {
   Candidate candidate;
-  const char* source = nullptr;  // And the timings: see Pick.
+  const char* source = nullptr;  // Like `timings`: see Pick.
   std::vector<Timing> timings;
 };
 
-// The time of one run in microseconds; nothing where the candidate cannot be measured, for want of memory,
-// say.
+// The time of one run in microseconds; nothing if the candidate cannot be measured, for example for lack of
+// memory.
 using MeasureLayer = std::function<std::optional<double>(const Convolution&, const Candidate&)>;
 
 class Chooser {
  public:
-  // `algorithm` and `winograd` are those of BackendOptions. `directory` holds the cache files; empty for
-  // none. Without `measure`, cached choices are used and others estimated. Copies of `measure` hold nothing
-  // until they are called.
+  // `algorithm` and `winograd` are those of BackendOptions. `directory` holds the cache files; empty for no
+  // cache. Without `measure`, choices that are not cached are estimated. A copy of `measure` must hold no
+  // resources until it is called.
   Chooser(DeviceTraits device, Precision precision, std::string algorithm, const std::string& directory,
           MeasureLayer measure, WinogradClass winograd = WinogradClass::kAuto);
 
-  // `layer.batch` is the batch to be fast at. The same layer always has the same answer.
+  // `layer.batch` is the batch size to optimise for. The same layer always gets the same choice.
   const Choice& Choose(const Convolution& layer);
-  // Whether one kernel is to compute the first two layers, of which `layer` is the second, with its `stem`.
-  // Null where nothing can be chosen.
+  // Whether to fuse the first two layers; `layer` is the second, with its `stem`. Null if there is nothing to
+  // choose.
   const Choice* ChooseFirstTwo(const Convolution& layer);
-  // Frees what measuring holds until it goes on.
+  // Frees the memory that measuring holds, until it continues.
   void FreeMeasuring() {
     if (measure_) measure_ = unused_measure_;
   }
-  // Frees it for good; layers that were not seen before are estimated from now on.
+  // Frees it for good: layers not seen before are estimated from now on.
   void StopMeasuring() { measure_ = nullptr; }
 
  private:

@@ -7,7 +7,7 @@
 namespace repvgg::cuda {
 namespace {
 
-// The few functions that are used, as the NVML API Reference declares them: all return 0 for success.
+// The functions in use, as declared by the NVML API Reference: all return 0 on success.
 struct Nvml {
   using Device = void*;
   int (*initialize)() = nullptr;
@@ -48,7 +48,7 @@ Counters ReadCounters(int index) {
       nvml.find(bus, &device) == 0 && nvml.energy(device, &millijoules) == 0) {
     counters.millijoules = millijoules;
   }
-  cudaGetLastError();  // Without a device there are no counters, and that is all.
+  cudaGetLastError();  // A missing device is not an error here.
   return counters;
 }
 

@@ -1,5 +1,5 @@
-// What a GPU says of itself: memory and energy. The second comes from NVML, the driver's management library,
-// which is looked for when it is first needed.
+// A GPU's memory and energy counters. Energy comes from NVML, the driver's management library, which is
+// loaded on first use.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +8,9 @@
 namespace repvgg::cuda {
 
 struct Counters {
-  // Of the whole device, whoever uses it; nothing where it cannot be asked.
+  // Bytes in use on the device, by all processes; nothing if they cannot be read.
   std::optional<uint64_t> memory_used;
-  // Since the driver was loaded. NVML has it from Volta on.
+  // Since the driver was loaded; from Volta on.
   std::optional<uint64_t> millijoules;
 };
 

@@ -12,7 +12,7 @@
 namespace repvgg {
 namespace {
 
-// Throws where the device or this build has no such arithmetic.
+// Throws if the device or this build does not support the precision.
 cuda::Precision CheckPrecision(const std::string& name, const CudaDevice& device) {
   using cuda::Precision;
   const auto unsupported = [](const std::string& message) {

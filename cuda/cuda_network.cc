@@ -14,7 +14,8 @@ namespace {
 constexpr const char* kLoading = "loading a model";
 constexpr const char* kRunning = "running a model";
 
-// Gates amplify rounding errors: in fp32 Winograd's would take the logits beyond 1e-5, as on the CPU.
+// Gates amplify rounding errors: in fp32 Winograd would push the errors of the logits beyond 1e-5, as on the
+// CPU.
 std::string WantedAlgorithm(const NetworkShape& shape, Precision precision, const BackendOptions& options) {
   const bool gated = shape.squeeze_excite != SqueezeExcitePosition::kNone;
   return options.algorithm.empty() && gated && precision == Precision::kFp32 ? "direct" : options.algorithm;
@@ -34,7 +35,7 @@ CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const Backen
       chunk_(std::clamp(options.batch_size, 1, forward_.MostImages())) {}
 
 CudaNetwork::~CudaNetwork() {
-  // What a failed run left in the streams still uses the buffers.
+  // A failed run may have left work in the streams that uses the buffers.
   cudaSetDevice(device_.index);
   for (const Stream* stream : {&upload_, &compute_, &download_}) cudaStreamSynchronize(stream->get());
 }
@@ -98,7 +99,7 @@ void CudaNetwork::Run(const ImageBatch& batch, const Results& results, const Can
   if (results.output == Output::kRanges) {
     throw Error("ERR_PRECISION_UNSUPPORTED", "Ranges of values are measured in fp32 on the CPU.");
   }
-  const auto failure = std::make_shared<std::exception_ptr>();  // Of handing a chunk over.
+  const auto failure = std::make_shared<std::exception_ptr>();  // Set by the collector.
   std::exception_ptr refused;
   try {
     OnDevice([&] {
@@ -108,7 +109,7 @@ void CudaNetwork::Run(const ImageBatch& batch, const Results& results, const Can
   } catch (...) {
     refused = std::current_exception();
   }
-  // Behind the chunks that were enqueued, which write to the run's arrays.
+  // Queued behind the chunks that were enqueued, which write to the run's arrays.
   collector_.Post([=] { done(refused ? refused : *failure); });
 }
 
@@ -120,8 +121,8 @@ void CudaNetwork::Prepare() {
   for (;; chunk_ = DivideUp(chunk_, 2)) {
     try {
       Buffers buffers = Allocate(chunk_);
-      // Kernels are loaded when they first run, which drivers older than CUDA 12.3 cannot do while a graph is
-      // recorded.
+      // Runs every kernel once before capture: kernels are loaded lazily, which drivers older than CUDA 12.3
+      // cannot do during stream capture.
       Check(cudaStreamSynchronize(upload_.get()), kLoading);
       forward_.EnqueueFirst(buffers.batch, 1, compute_.get());
       EnqueueRest(buffers, buffers.slots[0], 1);
@@ -177,7 +178,7 @@ void CudaNetwork::EnqueueTopK(const Slot& slot, int images, int k) const {
                        compute_.get());
 }
 
-// From the pixels that are uploaded to the slot's downloads.
+// From uploaded pixels to the slot's downloads.
 void CudaNetwork::EnqueueChunk(int images, const Results& results, Slot& slot) {
   const int graph_batch = GraphBatch(images);
   const Graph& graph = GraphFor(*buffers_, slot, graph_batch);
@@ -211,13 +212,13 @@ void CudaNetwork::RunChunks(const ImageBatch& batch, const Results& results, con
   for (int first = 0; first < batch.count; first += chunk_) {
     if (cancelled()) throw Error(kAborted, "The run was aborted.");
     const int images = std::min(chunk_, batch.count - first);
-    // The pixels may be replaced once the last chunk's first block has read them.
+    // The pixels may be overwritten once the previous chunk's first block has read them.
     Check(cudaStreamWaitEvent(upload_.get(), stem_done_.get(), 0), kRunning);
     uploader_->Upload(buffers_->batch.pixels.get(), batch.pixels + first * image_bytes_,
                       images * image_bytes_);
     Check(cudaEventRecord(uploaded_.get(), upload_.get()), kRunning);
 
-    free_slots_.acquire();  // Slots become free in the order in which they were taken.
+    free_slots_.acquire();  // Slots are released in the order of acquisition.
     Slot& slot = buffers_->slots[next_slot_ % kSlots];
     try {
       EnqueueChunk(images, results, slot);
@@ -238,8 +239,8 @@ void CudaNetwork::RunChunks(const ImageBatch& batch, const Results& results, con
   }
 }
 
-// Pixels are uploaded once and nothing is downloaded. Two runs are enqueued at any time, so that the GPU is
-// never without work.
+// Pixels are uploaded once and nothing is downloaded. Two runs are enqueued at any time, to keep the GPU
+// busy.
 double CudaNetwork::MeasureRate(const ImageBatch& batch, double seconds, const Cancelled& cancelled) {
   using Clock = std::chrono::steady_clock;
   double rate = 0;
@@ -248,7 +249,7 @@ double CudaNetwork::MeasureRate(const ImageBatch& batch, double seconds, const C
     const int images = std::min(chunk_, batch.count), graph_batch = GraphBatch(images);
     const Graph& graph = GraphFor(*buffers_, buffers_->slots[0], graph_batch);
     const Event over[2] = {MakeEvent(EventUse::kThread), MakeEvent(EventUse::kThread)};
-    for (int i = 0; i < kSlots; ++i) free_slots_.acquire();  // Runs under way are over then.
+    for (int i = 0; i < kSlots; ++i) free_slots_.acquire();  // Waits for runs in flight.
     const auto give_back = [](auto* slots) { slots->release(kSlots); };
     const std::unique_ptr<decltype(free_slots_), decltype(give_back)> taken(&free_slots_, give_back);
     uploader_->Upload(buffers_->batch.pixels.get(), batch.pixels, images * image_bytes_);

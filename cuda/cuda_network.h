@@ -14,19 +14,18 @@
 
 namespace repvgg::cuda {
 
-// A network on one GPU. Everything behind the first block is one graph for each batch size. A run goes
-// through the network in chunks of the model's batch size, and three streams work on three chunks, of one run
-// or of several: the pixels of the next are uploaded, this one is computed, and the results of the last one
-// are downloaded. Run returns when its last chunk is enqueued; a thread of the network's own waits for the
-// downloads and hands them over.
+// A network on one GPU. Everything after the first block is one CUDA graph per batch size. A run is cut into
+// chunks of the model's batch size, and three streams overlap upload, computation and download of successive
+// chunks, of the same run or of several. Run returns once its last chunk is enqueued; the network's collector
+// thread waits for the downloads and delivers the results.
 //
 // Results do not depend on how images are split into batches: an image's sums never involve another image,
 // and the algorithm of a layer is fixed when the layer is loaded.
 class CudaNetwork : public Network {
  public:
-  // Calls nothing of CUDA: that may take a second at first, and JavaScript's thread makes the network.
-  // `options.batch_size` is the chunk. The chunk is halved, again and again, if the GPU has not enough memory
-  // for it; Describe says what it became.
+  // Makes no CUDA calls: the first one may take a second, and networks are created on the JavaScript thread.
+  // `options.batch_size` is the chunk; it is halved, repeatedly, if it does not fit the GPU's memory.
+  // Describe reports the result.
   CudaNetwork(NetworkShape shape, Precision precision, const BackendOptions& options, DeviceTraits device,
               MeasureLayer measure);
   ~CudaNetwork() override;
@@ -40,45 +39,45 @@ class CudaNetwork : public Network {
   std::string Describe() const override;
 
  private:
-  // What a chunk in flight has of its own: while one slot's results are downloaded, the next chunk's are
-  // computed in another.
+  // The buffers of a chunk in flight: while one slot's results are downloaded, the next chunk is computed in
+  // the other.
   static constexpr int kSlots = 2;
   struct Slot {
     DeviceMemory embeddings, logits;
-    DeviceMemory ranking;    // For any k: scores, and indices behind them.
-    PinnedMemory downloads;  // Of any of these.
+    DeviceMemory ranking;    // Of any k: scores, followed by indices.
+    PinnedMemory downloads;  // Large enough for any of these.
     Event downloaded;
     std::map<int, Graph> graphs;  // By batch size.
   };
-  // What chunks need beside the weights.
+  // All memory of a run except the weights.
   struct Buffers {
     BatchBuffers batch;
     Slot slots[kSlots];
   };
 
-  // Runs `work` on this network's device; an error of the device is remembered.
+  // Runs `work` on this network's device, and remembers if the device is lost.
   template <typename Work>
   void OnDevice(Work work);
-  // The same for `work` that only loads parameters: it is done again if it had too little memory beside what
-  // measuring holds.
+  // OnDevice for `work` that only loads parameters: if it runs out of memory, it is repeated without the
+  // memory that measuring holds.
   template <typename Work>
   void Load(Work work);
-  // Of a block, for Block::Set.
+  // The choice of a block, for Block::Set.
   const Choice* ChoiceFor(size_t index);
-  // Of the first run: all that runs need beside the weights.
+  // Executed by the first run: creates everything that runs need besides the weights.
   void Prepare();
   Buffers Allocate(int chunk) const;
-  // What is downloaded of so many images.
+  // Bytes to download for `images` images.
   size_t Bytes(const Results& results, int images) const;
-  // The smallest of the chunk, and the powers of two below it, that holds so many images.
+  // The batch size of the graph for `images` images: the next power of two, or the chunk if that is smaller.
   int GraphBatch(int images) const;
   const Graph& GraphFor(const Buffers& buffers, Slot& slot, int batch) const;
-  // What the graphs hold.
+  // Enqueues what the graphs record.
   void EnqueueRest(const Buffers& buffers, const Slot& slot, int batch) const;
-  // Beside the graphs, which would have to be recorded for each k.
+  // Not in the graphs, which would have to be recorded for each k.
   void EnqueueTopK(const Slot& slot, int images, int k) const;
   void EnqueueChunk(int images, const Results& results, Slot& slot);
-  // What was downloaded of the images from `first` on.
+  // Copies the downloaded results of the images from `first` on to their arrays.
   void HandOver(const Slot& slot, const Results& results, int first, int images) const;
   void RunChunks(const ImageBatch& batch, const Results& results, const Cancelled& cancelled,
                  const std::shared_ptr<std::exception_ptr>& failure);
@@ -87,7 +86,7 @@ class CudaNetwork : public Network {
   const DeviceTraits device_;
   Forward forward_;
   Chooser chooser_;
-  const size_t image_bytes_;  // Of pixels.
+  const size_t image_bytes_;
   int chunk_;
   std::atomic<bool> lost_ = false;
   Stream upload_, compute_, download_;
@@ -96,7 +95,7 @@ class CudaNetwork : public Network {
   size_t next_slot_ = 0;
   std::unique_ptr<Buffers> buffers_;
   std::counting_semaphore<kSlots> free_slots_{kSlots};
-  SerialThread collector_;  // The last member: it uses the others.
+  SerialThread collector_;  // Last, so that it is destroyed first: it uses the others.
 };
 
 }  // namespace repvgg::cuda

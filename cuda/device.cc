@@ -9,7 +9,7 @@
 namespace repvgg {
 namespace {
 
-// What the kernels need at least: tensor cores.
+// The minimum for the kernels: tensor cores.
 constexpr int kOldestArchitecture = 70;
 
 std::string Problem(const CudaDevice& device) {
@@ -49,7 +49,7 @@ CudaStatus QueryCuda() {
   }
   if (error != cudaSuccess) {
     status.error = std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
-    cudaGetLastError();  // Not sticky: the next call starts clean.
+    cudaGetLastError();  // Clears it.
   }
   return status;
 }

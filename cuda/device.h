@@ -1,5 +1,4 @@
-// What the CUDA runtime says of this machine. Works without a driver: the status then says why nothing can be
-// used.
+// The CUDA devices of this machine. Works without a driver: the status then tells why there are none.
 #pragma once
 
 #include <cstddef>
@@ -16,14 +15,14 @@ struct CudaDevice {
   size_t memory_bytes = 0;
   int multiprocessors = 0;
   size_t l2_bytes = 0;
-  std::string problem;  // Why this build's kernels cannot run on it; empty if they can.
+  std::string problem;  // Why this build's kernels cannot run on it; otherwise empty.
 };
 
 struct CudaStatus {
   std::vector<CudaDevice> devices;
   int runtime_version = 0;  // 12040 is 12.4.
-  int driver_version = 0;   // The newest CUDA version the driver supports; 0 without a driver.
-  std::string error;        // Empty, or the runtime's own name and text.
+  int driver_version = 0;   // The latest CUDA version that the driver supports; 0 without a driver.
+  std::string error;        // The runtime's name and text of an error; otherwise empty.
 };
 
 CudaStatus QueryCuda();

@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::chrono::microseconds kAskingTime{200};
 
-// An error that the device does not recover from is the answer to every later call as well. Asked in relaxed
-// mode, since the call that failed may be one that was being recorded.
+// Whether the device still works: after an unrecoverable (sticky) error every later call fails. In relaxed
+// capture mode, since the failed call may have been part of a stream capture.
 bool DeviceAnswers() {
   cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
   cudaThreadExchangeStreamCaptureMode(&mode);
@@ -26,7 +26,7 @@ bool DeviceAnswers() {
 
 void Check(cudaError_t error, const char* doing) {
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // An error that is not sticky must not surface again in someone else's call.
+  cudaGetLastError();  // A non-sticky error must not surface again in an unrelated call.
   if (error == cudaErrorMemoryAllocation) {
     throw Error(kOutOfMemory, std::string("The GPU has not enough memory left: it ran out while ") + doing +
                                   ". Use a smaller batchSize, or free other models.");
@@ -62,8 +62,8 @@ DeviceMemory Upload(const void* from, size_t bytes) {
   DeviceMemory memory = AllocateDevice(bytes);
   if (bytes > 0) {
     Check(cudaMemcpy(memory.get(), from, bytes, cudaMemcpyHostToDevice), "uploading weights");
-    // The call may return once the values are in page-locked memory of the driver's. Our streams do not wait
-    // for the default one, where the rest of the copy is.
+    // cudaMemcpy of pageable memory may return when the data is staged. The rest of the copy is in the
+    // default stream, which non-blocking streams do not wait for.
     Check(cudaStreamSynchronize(nullptr), "uploading weights");
   }
   return memory;

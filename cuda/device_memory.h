@@ -1,5 +1,5 @@
-// CUDA's objects with owners, and its error codes as exceptions. Destroying never throws: on a device that is
-// lost the calls fail, and there is nothing left to free.
+// RAII owners of CUDA's objects, and its error codes as exceptions. Destruction never throws: on a lost
+// device the calls fail, and nothing is left to free.
 #pragma once
 
 #include <memory>
@@ -13,9 +13,9 @@ inline constexpr const char* kOutOfMemory = "ERR_OUT_OF_MEMORY";
 inline constexpr const char* kDeviceLost = "ERR_DEVICE_LOST";
 inline constexpr const char* kDeviceRefused = "ERR_DEVICE_REFUSED";
 
-// Throws Error{ERR_OUT_OF_MEMORY} or Error{ERR_DEVICE_REFUSED}, after which the device is as usable as
-// before; Error{ERR_DEVICE_LOST} after what it does not recover from in this process (a kernel that failed, a
-// device that fell off the bus); Error{ERR_DEVICE_UNAVAILABLE} where another process has it for itself.
+// Throws Error{ERR_OUT_OF_MEMORY} or Error{ERR_DEVICE_REFUSED}, after which the device is still usable;
+// Error{ERR_DEVICE_LOST} after errors that it does not recover from in this process (a kernel that failed, a
+// device that fell off the bus); Error{ERR_DEVICE_UNAVAILABLE} if another process has exclusive use of it.
 // `doing` completes "while ...".
 void Check(cudaError_t error, const char* doing);
 
@@ -33,20 +33,20 @@ using Stream = Owned<cudaStream_t, cudaStreamDestroy>;
 using Event = Owned<cudaEvent_t, cudaEventDestroy>;
 using Graph = Owned<cudaGraphExec_t, cudaGraphExecDestroy>;
 
-// No memory, and no error, for 0 bytes.
+// For 0 bytes: null, and no error.
 DeviceMemory AllocateDevice(size_t bytes);
 PinnedMemory AllocatePinned(size_t bytes);
-// A copy on the device, complete on return.
+// Returns a copy on the device, complete on return.
 DeviceMemory Upload(const void* from, size_t bytes);
 Stream MakeStream();
-// What waits for the event: another stream; a thread, by Wait; or nobody, and it is for cudaEventElapsedTime.
+// What the event is for: another stream waits for it; a thread waits for it (Wait); or cudaEventElapsedTime.
 enum class EventUse { kStream, kThread, kTime };
 Event MakeEvent(EventUse use);
-// Until an event for threads has happened. After a short time of asking again and again the thread sleeps, so
-// that its core is left to those who decode images; waking up takes some ten microseconds.
+// Waits for an event of EventUse::kThread. Polls for a short time, then sleeps, which leaves the core to
+// image decoding; waking up takes some ten microseconds.
 void Wait(const Event& event, const char* doing);
 
-// What `enqueue` puts on the stream, as a graph. It must neither allocate nor wait.
+// Captures what `enqueue` puts on the stream as a graph. It must neither allocate nor wait.
 template <typename Enqueue>
 Graph CaptureGraph(cudaStream_t stream, Enqueue enqueue) {
   Check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a graph");

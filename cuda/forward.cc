@@ -9,7 +9,7 @@
 namespace repvgg::cuda {
 namespace {
 
-constexpr size_t kMostBlocks = 65535;  // Of a launch, in any dimension but the first.
+constexpr size_t kMostBlocks = 65535;  // Limit of a grid's y and z dimensions.
 
 }  // namespace
 
@@ -44,7 +44,7 @@ BatchBuffers Forward::Allocate(int batch, cudaStream_t stream) const {
   buffers.pixels = AllocateDevice(pixels);
   Check(cudaMemsetAsync(buffers.pixels.get(), 0, pixels, stream), "clearing pixels");
   MemoryPlan plan = plan_;
-  if (Reader() == 1) plan.elements[1] = 0;  // Nobody writes the map between.
+  if (Reader() == 1) plan.elements[1] = 0;  // The fused kernel does not write it.
   const BufferPlan maps = PlanBuffers(plan, images, element, workspaces);
   for (int i = 0; i < 2; ++i) buffers.maps[i] = AllocateDevice(maps.bytes[i]);
   buffers.workspace =
@@ -65,8 +65,8 @@ void Forward::EnqueueFirst(const BatchBuffers& buffers, int batch, cudaStream_t 
   EnqueueBlock(buffers, Reader(), 0, batch, stream);
 }
 
-// Blocks that hand the workspace on do so for as many images as it has room for: a few images go through all
-// of them before the next ones do.
+// Chained blocks pass the workspace on for as many images as fit it: a slice runs through the whole chain
+// before the next slice does.
 void Forward::EnqueueRest(const BatchBuffers& buffers, int batch, float* embeddings, float* logits,
                           cudaStream_t stream) const {
   for (size_t first = Reader() + 1, end; first < blocks_.size(); first = end) {

@@ -16,11 +16,11 @@ namespace {
 
 constexpr int kRepetitions = 5;
 constexpr double kGraphMicroseconds = 500;
-constexpr int kMostLaunches = 16;  // In a graph.
+constexpr int kMostLaunches = 16;  // Per graph.
 constexpr double kWarmUpMicroseconds = 1e5;
 constexpr size_t kPatternBytes = 1 << 20;
 
-// Small values of both signs: zeros would be faster than real data, and large ones overflow in fp16.
+// Small values of both signs: zeros would run faster than real data, and large values overflow in fp16.
 std::vector<unsigned char> RandomPattern(Precision precision) {
   std::mt19937 random(1);
   std::uniform_real_distribution<float> uniform(-0.05f, 0.05f);
@@ -46,8 +46,7 @@ class LayerTimer {
     const size_t in =
         layer.stem == nullptr ? map : Align(size_t{3} * layer.batch * layer.stem->height * layer.stem->width);
     const size_t out = Align(size * layer.pixels() * layer.out_channels);
-    // More than the weights of any packing: F(4x4) has 36 values where the kernel has 9, and depths are
-    // filled up.
+    // An upper bound of all packings: F(4x4) has 36 values where the kernel has 9, and depths are padded.
     const size_t weight = Align(size * 36 * DivideUp(layer.group_in(), 128) * 128 * layer.out_channels);
     const size_t sets = std::clamp<size_t>(2 * device_.l2_bytes / (in + out + weight) + 1, 2, kMostLaunches);
     Reserve(sets * (in + weight) + sizeof(float) * layer.out_channels, inputs_);
@@ -76,7 +75,7 @@ class LayerTimer {
       run.out = outputs_.at(set * out);
       Check(LaunchConvolution(run, precision_, candidate, stream_.get()), "measuring a layer");
     };
-    launch();  // Loads the kernel.
+    launch();  // Loads the kernel lazily.
     const double once = Time(launch);
     for (; warm_up_ > 0; warm_up_ -= Time(launch)) {
     }
@@ -94,8 +93,8 @@ class LayerTimer {
     return times[kRepetitions / 2];
   } catch (const Error& error) {
     if (error.code() == kDeviceLost) throw;
-    return std::nullopt;  // Too little memory, or a launch that this device or its driver refuses: others are
-                          // left.
+    // Out of memory, or a launch that the device or its driver refuses: the other candidates remain.
+    return std::nullopt;
   }
 
  private:
@@ -105,7 +104,8 @@ class LayerTimer {
     unsigned char* at(size_t offset) const { return static_cast<unsigned char*>(memory.get()) + offset; }
   };
 
-  // Inputs and outputs lie apart, so that no input is ever a result: after some layers those would be zeros.
+  // Inputs and outputs are separate, so that no input is ever a result: after some layers those would be
+  // zeros.
   void Reserve(size_t bytes, Arena& arena) {
     if (bytes <= arena.bytes) return;
     arena = {};
@@ -117,7 +117,7 @@ class LayerTimer {
     }
   }
 
-  // Random parameters, of as many channels as the fused kernel can have.
+  // Random parameters, of as many channels as the fused kernel supports.
   void PrepareStem(Stem& stem) {
     if (stem_bias_ == nullptr) {
       std::mt19937 random(1);
@@ -156,8 +156,8 @@ class LayerTimer {
   const Stream stream_ = MakeStream();
   const Event start_ = MakeEvent(EventUse::kTime), end_ = MakeEvent(EventUse::kTime);
   Arena inputs_, outputs_, workspace_, between_;
-  DeviceMemory normalized_, stem_weight_, stem_bias_;  // Of the first layer.
-  // A GPU that had nothing to do takes a while to raise its clock; the first candidates would look slow.
+  DeviceMemory normalized_, stem_weight_, stem_bias_;
+  // An idle GPU takes a while to raise its clock; the first candidates would look slow.
   double warm_up_ = kWarmUpMicroseconds;
 };
 

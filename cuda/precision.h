@@ -1,4 +1,4 @@
-// The formats of maps and weights.
+// The number formats of maps and weights.
 #pragma once
 
 #include <optional>
@@ -6,7 +6,7 @@
 
 namespace repvgg::cuda {
 
-// kFp8 is e4m3, with one factor for each channel of a map (engine/fp8.h).
+// kFp8 is e4m3 with one scale per channel of a map (engine/fp8.h).
 enum class Precision { kFp32, kTf32, kFp16, kBf16, kFp8 };
 
 constexpr int ElementSize(Precision precision) {

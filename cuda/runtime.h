@@ -1,4 +1,4 @@
-// The CUDA runtime's host types, for headers that are not kernels: with the emulator there is no runtime.
+// The CUDA runtime's host API. With the emulator it comes from test/emulator/runtime_emulated.h.
 #pragma once
 
 #ifdef REPVGG_EMULATOR

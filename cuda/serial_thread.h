@@ -1,4 +1,4 @@
-// A thread that does what it is given, one after the other.
+// A worker thread that executes tasks in order.
 #pragma once
 
 #include <condition_variable>
@@ -12,7 +12,7 @@ namespace repvgg::cuda {
 class SerialThread {
  public:
   SerialThread() : thread_([this] { Loop(); }) {}
-  // Once everything is done.
+  // Returns once all tasks are done.
   ~SerialThread() {
     Post(nullptr);
     thread_.join();
@@ -43,7 +43,7 @@ class SerialThread {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> queue_;
-  std::thread thread_;  // The last member: it uses the others.
+  std::thread thread_;  // Last, so that it starts after the others exist.
 };
 
 }  // namespace repvgg::cuda

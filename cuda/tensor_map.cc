@@ -69,7 +69,7 @@ cudaError_t EncodePixels(const PixelArray& array, Precision precision, TensorMap
                               static_cast<cuuint64_t>(array.height), static_cast<cuuint64_t>(array.batch)};
   const cuuint64_t pixel = static_cast<cuuint64_t>(array.pixel_elements) * ElementSize(precision);
   const cuuint64_t strides[3] = {pixel, pixel * array.width, pixel * array.width * array.height};
-  // The bounding box of a window's first tap: from (-1, -1) to two before the last column and row.
+  // The bounding box of a window's first tap: (-1, -1) to (width - 2, height - 2).
   const int lower[2] = {-1, -1}, upper[2] = {-1, -1};
   const auto step = static_cast<cuuint32_t>(array.stride);
   const cuuint32_t steps[4] = {1, step, step, 1};

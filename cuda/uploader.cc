@@ -8,8 +8,8 @@ namespace repvgg::cuda {
 namespace {
 
 constexpr const char* kUploading = "uploading pixels";
-constexpr size_t kPieceBytes = 4 << 20;  // Large enough for full speed, small beside a batch.
-constexpr size_t kLeastPart = 64 << 10;  // Smaller copies are made before another thread wakes up.
+constexpr size_t kPieceBytes = 4 << 20;  // Large enough for full bandwidth, small compared to a batch.
+constexpr size_t kLeastPart = 64 << 10;  // Smaller copies finish before another thread wakes up.
 
 }  // namespace
 

@@ -1,4 +1,4 @@
-// Copies pixels from ordinary memory to the device.
+// Uploads pixels from pageable memory.
 #pragma once
 
 #include <cstdint>
@@ -8,19 +8,19 @@
 
 namespace repvgg::cuda {
 
-// By way of two small page-locked pieces: the GPU fetches one while the next is filled, by the calling thread
-// and others, since one core copies some 10 GB/s and a GPU takes several times that.
+// Through two small pinned staging buffers: the GPU copies from one while the other is filled, by the calling
+// thread and others, since one core copies some 10 GB/s and a GPU accepts several times that.
 class Uploader {
  public:
-  // For copies of `most` bytes, of which more is possible and no faster. What is enqueued on `stream` last
-  // must be over before the uploader is destroyed.
+  // Sized for uploads of `most` bytes; larger ones work as well. Work on `stream` must have completed before
+  // the uploader is destroyed.
   Uploader(size_t most, cudaStream_t stream);
 
-  // Returns once the last piece is enqueued: `from` is not needed any more.
+  // Returns once the last piece is enqueued: `from` may be reused.
   void Upload(void* to, const uint8_t* from, size_t bytes);
 
  private:
-  static constexpr int kCopiers = 3;  // Beside the calling thread.
+  static constexpr int kCopiers = 3;  // Besides the calling thread.
 
   void CopyInParts(unsigned char* to, const uint8_t* from, size_t bytes);
 

@@ -25,7 +25,7 @@ Distance Bound(Precision precision, cuda::Algorithm algorithm) {
   }
 }
 
-// At 224 x 224 the sides of the maps follow from the channels, nearly.
+// Roughly the map sizes that layers with these channels have at 224 x 224.
 Layer FullSize(Layer layer) {
   const int channels = layer.in_channels;
   const int side = channels <= 64 ? 112 : channels <= 192 ? 56 : channels <= 384 ? 28 : 14;
@@ -36,7 +36,7 @@ Layer FullSize(Layer layer) {
 
 std::vector<cuda::Candidate> Candidates(const Layer& layer, Precision precision) {
   auto candidates = ListCandidates(layer, precision, Architecture(), "", cuda::WinogradClass::kF4);
-  // Volta's kernels run on every later GPU; nothing chooses them there.
+  // Volta's kernels run on every later GPU as well, but are never chosen there.
   const auto volta = precision == Precision::kFp16 && Architecture() >= 80
                          ? ListCandidates(layer, precision, 70, "direct")
                          : std::vector<cuda::Candidate>();
@@ -44,8 +44,8 @@ std::vector<cuda::Candidate> Candidates(const Layer& layer, Precision precision)
   return candidates;
 }
 
-// Twice: alone, and as in a network, from a graph and behind a kernel that may not have ended when it starts.
-// A kernel that does not end or breaks the device is the last one that was said to be running.
+// Runs a kernel twice: alone, and as in a network, from a graph and right after a kernel that may not have
+// finished when it starts. If a kernel hangs or breaks the device, it is the last one reported as running.
 void RunTwice(const cuda::Convolution& layer, Precision precision, const cuda::Candidate& candidate,
               const cuda::DeviceMemory& out, size_t bytes, std::vector<unsigned char> (&got)[2]) {
   Say("running", candidate.name);
@@ -77,7 +77,7 @@ void RunLayer(const Layer& layer, Precision precision) {
   const size_t bytes = problem.expected.size() * cuda::ElementSize(precision);
   const cuda::DeviceMemory out = cuda::AllocateDevice(bytes);
   std::map<cuda::Algorithm, cuda::DeviceMemory> weights;
-  std::map<int, std::vector<unsigned char>> sm90a;  // By parts of the reduction: of the tile that came first.
+  std::map<int, std::vector<unsigned char>> sm90a;  // The first tile's result, by parts of the reduction.
   for (const cuda::Candidate& candidate : Candidates(layer, precision)) {
     cuda::DeviceMemory& weight = weights[candidate.algorithm];
     if (weight == nullptr) {
@@ -117,7 +117,7 @@ void RunLayer(const Layer& layer, Precision precision) {
 constexpr Precision kPrecisions[] = {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16,
                                      Precision::kFp8};
 
-// One case for each layer and precision: what fails in one says nothing about the others.
+// One case per layer and precision, so that a failure does not hide others.
 void AddLayer(const std::string& group, const Layer& layer, Precision precision) {
   const std::string name = group + ": " + cuda::PrecisionName(precision) + ", " + emulator::LayerName(layer);
   emulator::cases().push_back({name, [=] {
@@ -127,21 +127,21 @@ void AddLayer(const std::string& group, const Layer& layer, Precision precision)
 
 const bool added = [] {
   for (const Precision precision : kPrecisions) {
-    // compute-sanitizer runs these: every kernel, on layers that it can do in seconds.
+    // For compute-sanitizer: every kernel, on layers that it can run in seconds.
     AddLayer("small layers", emulator::MakeLayer(64, 96, 1, 1, 9, 2), precision);
     AddLayer("small layers", emulator::MakeLayer(32, 64, 2, 1, 9, 2), precision);
     AddLayer("small layers", emulator::MakeLayer(128, 128, 1, 2, 6, 1), precision);
     for (const Layer& layer : emulator::OfficialLayers()) {
       AddLayer("convolutions", FullSize(layer), precision);
     }
-    // A batch that Winograd's chains take in slices; channels that fill no 16 bytes, and an odd size.
+    // A batch that Winograd chains process in slices; unaligned channels, and an odd size.
     AddLayer("convolutions", emulator::MakeLayer(64, 64, 1, 1, 28, 73), precision);
     AddLayer("convolutions", emulator::MakeLayer(13, 26, 1, 1, 17, 2), precision);
   }
   return true;
 }();
 
-// Images and parameters of the first layer, on the device.
+// Pixels and parameters of the first layer, on the device.
 class FirstLayer {
  public:
   FirstLayer(int channels, int height, int width, int batch)
@@ -194,7 +194,7 @@ TEST("stem: every precision, 224 x 224 and an odd size") {
   }
 }
 
-// Against float64, and to the bit against the kernels that it replaces.
+// Compares with float64, and bit by bit with the kernels that it replaces.
 void RunFirstTwo(const FirstLayer& first, int channels, Precision precision) {
   const cuda::Stem shape = first.To(nullptr);
   Layer layer = emulator::MakeLayer(shape.out_channels, channels, 2, 1, shape.out_height(), shape.batch);
@@ -202,7 +202,7 @@ void RunFirstTwo(const FirstLayer& first, int channels, Precision precision) {
   layer.stem = &shape;
   const cuda::Candidate direct = {cuda::Algorithm::kDirect, 1, "direct"};
   const auto candidates = ListFirstTwo(layer, direct, precision, Architecture(), "");
-  if (candidates.size() < 2) return;  // Not here, or excluded: it did not end, or broke the device.
+  if (candidates.size() < 2) return;  // Not supported here, or excluded because it hung or broke the device.
 
   std::vector<double> middle;
   for (const double value : first.expected()) middle.push_back(RoundTo(precision)(static_cast<float>(value)));

@@ -21,7 +21,7 @@ namespace repvgg::gpu {
 using cuda::Precision;
 using emulator::Distance;
 
-// Of the first GPU; 90 for 9.0.
+// The architecture of the first GPU; 90 for 9.0.
 inline int Architecture() {
   int major = 0, minor = 0;
   cuda::Check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "asking for its version");
@@ -34,14 +34,14 @@ inline bool Has(Precision precision) {
   return precision == Precision::kFp32 || precision == Precision::kFp16 || Architecture() >= 80;
 }
 
-// What runs these tests (run.mjs) is told of kernels, by the beginnings of their names between commas: one
-// that is "running" when its process dies is left out from then on, one that is "wrong" in later steps.
+// Reports kernels to the test runner (run.mjs), as comma-separated prefixes of their names: kernels that are
+// "running" when the process dies are excluded from then on, "wrong" ones in later steps.
 inline void Say(const char* what, const std::string& kernels) {
   std::printf("{\"%s\": \"%s\"}\n", what, kernels.c_str());
   std::fflush(stdout);
 }
 
-// Kernels that stand or fall with what is run next. False if that was their end before.
+// Reports as running the kernels that depend on what is tested next. False if they are excluded.
 inline bool Try(const std::string& kernels) {
   const char* const excluded = std::getenv("REPVGG_EXCLUDE");
   const std::string list = excluded == nullptr ? "" : ',' + std::string(excluded) + ',';
@@ -67,7 +67,7 @@ std::vector<T> Download(const cuda::DeviceMemory& memory, size_t count) {
   return values;
 }
 
-// Values as maps of that precision hold them, and back.
+// Conversions between floats and the elements of a map.
 inline std::vector<unsigned char> Encode(const std::vector<float>& values, Precision precision) {
   const size_t size = cuda::ElementSize(precision);
   std::vector<unsigned char> bytes(values.size() * size);

@@ -1,5 +1,5 @@
-// Maps of nearly 2^31 elements, the most that there may be: what is right of two images must be right of each
-// of twenty thousand. Needs tens of gigabytes, and is left out where there are less.
+// Maps of nearly 2^31 elements, the maximum: each of twenty thousand images must give what it gives in a
+// batch of two. Needs tens of gigabytes; skipped if the GPU has less.
 #include <algorithm>
 #include <climits>
 #include <map>
@@ -30,7 +30,8 @@ cuda::DeviceMemory Repeat(const std::vector<unsigned char>& images, size_t bytes
   return memory;
 }
 
-// The first of `count` images that is not what the few are, or -1: of some all over the map, and the last.
+// The index of the first image, of some spread over the batch and the last, that differs from the small
+// batch's; -1 if none.
 int FirstWrong(const cuda::DeviceMemory& out, const std::vector<unsigned char>& few, int count) {
   const size_t image = few.size() / kFew;
   std::vector<unsigned char> got(image);
@@ -45,7 +46,7 @@ int FirstWrong(const cuda::DeviceMemory& out, const std::vector<unsigned char>& 
   return -1;
 }
 
-// `run(in, out, count)` launches something for so many images.
+// `run(in, out, count)` launches `count` images.
 template <typename Run>
 void RunFewAndMany(const std::string& name, const cuda::DeviceMemory& in, const cuda::DeviceMemory& out,
                    size_t image, int count, Run run) {

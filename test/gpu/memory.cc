@@ -1,5 +1,4 @@
-// What a network takes of the device's memory, by the device's own count, and what happens when there is
-// none.
+// A network's memory as the device reports it, and its behaviour when memory runs out.
 #include <cmath>
 
 #include "cuda/cuda_network.h"
@@ -65,8 +64,8 @@ size_t FreeMemory() {
   return free;
 }
 
-// Of the layers' own packing: Winograd's has 16 or 36 values where the kernel has 9, and Hopper's fills up
-// depths to multiples of 64.
+// An upper bound of the packed weights: Winograd has 16 or 36 values where the kernel has 9, and Hopper's
+// packing pads depths to multiples of 64.
 size_t PackedWeights(const NetworkShape& shape, Precision precision, const std::string& algorithm) {
   const size_t element = cuda::ElementSize(precision);
   size_t bytes = size_t{1001} * shape.embedding_channels() * 4;
@@ -80,12 +79,12 @@ size_t PackedWeights(const NetworkShape& shape, Precision precision, const std::
 TEST("memory: weights, two buffers and at most 64 MB") {
   const NetworkShape shape = MakeA2();
   const auto ping_pong = PlanMemory(shape, 0).PingPong(1, shape.blocks.size());
-  std::string note;  // What is left of the 64 MB.
+  std::string note;  // How much of the 64 MB is left.
   for (const Precision precision : {Precision::kFp32, Precision::kFp16}) {
     for (const int batch : {128, 256}) {
       for (const char* algorithm : {"direct", "f2", "f4"}) {
-        // What the driver takes for itself, for kernels and for their stacks, it keeps: that of a first run
-        // does not count.
+        // The driver keeps the memory that it allocates for kernels and their stacks, so a first run is not
+        // counted.
         RunImages(*MakeNetwork(shape, precision, batch, algorithm), batch);
         cuda::Check(cudaDeviceSynchronize(), "waiting");
         const size_t before = FreeMemory();

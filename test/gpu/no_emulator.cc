@@ -1,4 +1,4 @@
-// On a GPU nobody watches the kernels' memory accesses; compute-sanitizer does, where it is installed.
+// No memory checks on a GPU; compute-sanitizer provides them where it is installed.
 #include "test/emulator/emulator.h"
 
 namespace repvgg::emulator {

@@ -1,4 +1,4 @@
-// The ranking of classes on the GPU against the host's.
+// Compares the ranking of classes with the host's.
 #include "test/emulator/ranking.h"
 
 #include "cuda/head.h"

@@ -1,8 +1,8 @@
-// Not a test: how close each kernel comes to what the device can do, in fp16. With REPVGG_ROOFLINE=A2,B1 (or
-// all) in the environment it prints what the device can do and a line for each layer, batch and candidate of
-// these networks: its time, and the share that the larger of two floors is of it, multiply-adds of direct
-// convolution at the rate that tensor cores have in this very run, and bytes at that of a copy. A share above
-// 1 is Winograd's. And a line for the first two layers, one after the other, and one in one kernel.
+// Not a test: a roofline of each kernel in fp16. With REPVGG_ROOFLINE=A2,B1 (or all) in the environment it
+// prints the device's measured peaks and, for each layer, batch and candidate of these networks, the time and
+// the share of it that the larger of two bounds takes: the multiply-adds of direct convolution at the
+// measured rate of the tensor cores, and the bytes at that of a copy. Shares above 1 are Winograd's. The
+// first two layers get a line for one after the other, and one for the fused kernel.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -22,7 +22,7 @@ constexpr int kBatches[] = {32, 128, 256};
 struct Variant {
   const char* name;
   int widths[5];
-  int groups;  // Of every second layer.
+  int groups;  // Of every other layer.
 };
 constexpr Variant kVariants[] = {
     {"A0", {48, 48, 96, 192, 1280}, 1},     {"A1", {64, 64, 128, 256, 1280}, 1},
@@ -32,7 +32,7 @@ constexpr Variant kVariants[] = {
     {"B3", {64, 192, 384, 768, 2560}, 1},   {"B3g4", {64, 192, 384, 768, 2560}, 4},
 };
 
-// At 224 x 224: every distinct layer behind the first.
+// Every distinct layer after the first, at 224 x 224.
 std::vector<emulator::Layer> Layers(const Variant& variant) {
   std::vector<emulator::Layer> layers;
   int side = 112;

@@ -1,5 +1,5 @@
-// What kernels take TMA and wgmma to do, on the GPU against what the emulator takes them to do; failures name
-// the pixel that came.
+// Compares TMA and wgmma, as the kernels use them, with the emulator's model of them; failures name the pixel
+// that was read.
 #include "test/emulator/tma_probe.h"
 
 #include "cuda/gemm_sm90a.h"
@@ -24,7 +24,8 @@ TEST("wrappers: TMA's im2col mode, and its stores, as convolutions use them") {
   }
 }
 
-// Says which descriptors work, for a kernel that is not written yet; none of those that are shifts rows.
+// Notes which descriptors that start at arbitrary rows work, for a possible kernel; the existing kernels use
+// none of them.
 TEST("wrappers: what wgmma reads from any row on") {
   if (Architecture() != 90 || !cuda::HasSm90aKernels()) return;
   const std::vector<emulator::DescriptorProbe> probes = emulator::DescriptorProbes();

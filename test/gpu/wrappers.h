@@ -1,4 +1,4 @@
-// Runs functions of cuda/ptx.cuh in one warp each. Pointers are the device's.
+// Runs functions of cuda/ptx.cuh in one warp each. Pointers are device pointers.
 #pragma once
 
 #include <cstdint>
@@ -11,10 +11,10 @@ namespace repvgg::gpu {
 // d[lane][4] += a[lane][4] * b[lane][2], as fragments of `precision` (not fp32).
 cudaError_t RunMma(cuda::Precision precision, const uint32_t* a, const uint32_t* b, float* d);
 
-// Four 8x8 matrices of 16-bit values, one after the other, in words. out[lane]: 4 words of X4, 2 of X2.
+// Four 8x8 matrices of 16-bit values, contiguous. out[lane]: 4 words of LdMatrixX4, 2 of LdMatrixX2.
 cudaError_t RunLdMatrix(const uint32_t* matrices, uint32_t* out);
 
-// Through CpAsync<16> and shared memory; of each second group of 4 words, zeros arrive.
+// Copies through CpAsync<16> and shared memory; every other group of 4 words is zero-filled.
 cudaError_t RunCpAsync(const uint32_t* in, uint32_t* out);
 
 struct Converted {
@@ -25,7 +25,7 @@ struct Converted {
 };
 cudaError_t RunConvert(const float* in, Converted* out, int warps);
 
-// What LaunchOverlapped does with a kernel of this build.
+// Whether LaunchOverlapped overlaps kernels of this build.
 bool MayOverlap();
 
 }  // namespace repvgg::gpu

@@ -1,4 +1,4 @@
-// The functions of cuda/ptx.cuh against what the emulator takes them to do.
+// Compares the functions of cuda/ptx.cuh with the emulator's model of them.
 #include "test/gpu/wrappers.h"
 
 #include <cmath>
@@ -105,7 +105,7 @@ TEST("wrappers: cp.async") {
   }
 }
 
-// The product that the emulator plants mistakes in, without one.
+// The GEMM into which the emulator's tests plant faults, here without one.
 TEST("wrappers: TMA, barriers in shared memory, wgmma, stmatrix") {
   if (Architecture() != 90 || !cuda::HasSm90aKernels() || !Try(kSm90aKernels)) return;
   constexpr int kRows = emulator::kPlantSm90aRows, kColumns = emulator::kPlantSm90aColumns;
@@ -131,7 +131,7 @@ TEST("wrappers: TMA, barriers in shared memory, wgmma, stmatrix") {
   ExpectWithin(emulator::Compare(Decode(got, Precision::kFp16), expected), {3e-4, 4e-3});
 }
 
-// If this one hangs or is wrong, nothing that has clusters is tried.
+// If this hangs or fails, no kernel with multicast is tried.
 TEST("wrappers: multicast and barriers in a cluster") {
   if (Architecture() != 90 || !cuda::HasSm90aKernels() || !Try(kMulticastKernels)) return;
   constexpr int kRows = 2 * emulator::kPlantClusterRows, kColumns = emulator::kPlantClusterColumns;
@@ -158,14 +158,14 @@ TEST("wrappers: multicast and barriers in a cluster") {
   ExpectWithin(distance, bound);
 }
 
-// If not, networks take longer and are right all the same.
+// If this fails, networks are slower but correct.
 TEST("wrappers: kernels may start before the ones ahead of them end") {
   int driver = 0;
   cuda::Check(cudaDriverGetVersion(&driver), "asking for the driver's version");
   if (Architecture() == 90 && driver >= 12030 && !MayOverlap()) emulator::Fail("they may not");
 }
 
-// If this one hangs or is wrong, no reduction is added in a cluster.
+// If this hangs or fails, no reduction is split in a cluster.
 TEST("wrappers: memory of other blocks of a cluster") {
   if (Architecture() != 90 || !cuda::HasSm90aKernels()) return;
   const auto say = [](const char* what) {
@@ -190,7 +190,7 @@ TEST("wrappers: memory of other blocks of a cluster") {
 
 TEST("wrappers: conversions and shuffles") {
   std::vector<float> values = emulator::RandomNormal(1 << 16, 100, 7);
-  // Every size of number, subnormal halves and values too large for them among them.
+  // All magnitudes, including fp16 subnormals and overflow.
   for (size_t i = 0; i < values.size(); i += 2)
     values[i] = std::ldexp(values[i], static_cast<int>(i / 2 % 60) - 30);
   const cuda::DeviceMemory in = UploadVector(values);
