@@ -345,6 +345,36 @@ test('names and rows that are not UTF-8 are errors of their own rows', async t =
   t.regex((rows[0] as FailedRow).error.message, /\.jpg: no such file, since its name is not UTF-8\.$/);
 });
 
+test('CSV and TSV: quotes inside a cell that is not quoted are text', async t => {
+  const root = await temporaryFolder(t);
+  for (const [name, delimiter] of [
+    ['list.csv', ','],
+    ['list.tsv', '\t'],
+  ] as const) {
+    const file = join(root, name);
+    const rows = ['path,size', 'x.jpg,6" pipe', 'x.jpg,a "b" c', 'x.jpg,"a ""b"""', 'x.jpg,"a" b'];
+    await writeFile(file, rows.join('\n').replaceAll(',', delimiter));
+    t.deepEqual(
+      (await all(file)).map(({fields}) => (fields as {size: string}).size),
+      ['6" pipe', 'a "b" c', 'a "b"', '"a" b'],
+    );
+    const open = ['path,size', 'a.jpg,"abc', 'b.jpg,"x" y', 'c.jpg,"z"', 'd.jpg,"two\nlines"', 'e.jpg,5'];
+    await writeFile(file, open.join('\n').replaceAll(',', delimiter));
+    t.deepEqual(
+      (await all(file)).map(({id, message}) => [id.replace(`${root}/`, ''), message?.replace(/^.*: /, '')]),
+      [
+        [
+          `${name}:3`,
+          'a cell begins with a quote that is not closed; the lines up to this one were read as part of it.',
+        ],
+        ['c.jpg', undefined],
+        ['d.jpg', undefined],
+        ['e.jpg', undefined],
+      ],
+    );
+  }
+});
+
 test('a quote that nobody closes ends a CSV with the rows before it', async t => {
   const csv = join(await temporaryFolder(t), 'list.csv');
   await writeFile(csv, 'path\na.jpg\n"b.jpg\nc.jpg\n');

@@ -1,5 +1,5 @@
 import {Readable} from 'node:stream';
-import {type CsvError, parse} from 'csv-parse';
+import {CsvError, parse} from 'csv-parse';
 import {RepVGGError} from '../errors.ts';
 import type {SourceFile} from './options.ts';
 import {readStream} from './read_stream.ts';
@@ -8,6 +8,15 @@ import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
 
 /** A longer record is taken for a quote that is never closed. */
 const maxRecordBytes = 2 ** 24;
+
+interface ParsedRow {
+  record: string[];
+  raw: string;
+  info: {lines: number};
+}
+
+const misquoted =
+  'a cell begins with a quote that is not closed; the lines up to this one were read as part of it';
 
 /** A header row with the column names, then one row per image (RFC 4180). */
 export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records {
@@ -18,6 +27,8 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
     info: true,
     relaxColumnCount: true,
     skipEmptyLines: true,
+    relaxQuotes: true, // A quote inside an unquoted cell is text, as in 6".
+    raw: true,
     maxRecordSize: maxRecordBytes,
   });
   input.once('error', error => parser.destroy(error));
@@ -26,7 +37,7 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
   let imageColumn = '';
   let named: readonly string[] = [];
   try {
-    for await (const {record, info} of parser as AsyncIterable<{record: string[]; info: {lines: number}}>) {
+    for await (const {record, raw, info} of parser as AsyncIterable<ParsedRow>) {
       if (!columns) {
         columns = record;
         imageColumn = imageColumnOf(columns, file);
@@ -36,7 +47,7 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
         continue;
       }
       const place = `${file.path}:${info.lines}`;
-      const problem = problemOf(record, columns, named);
+      const problem = isSwallowing(raw, delimiter) ? misquoted : problemOf(record, columns, named);
       if (problem !== undefined) {
         yield {id: place, error: new RepVGGError('ERR_SOURCE', `Cannot read ${place}: ${problem}.`)};
       } else {
@@ -45,13 +56,24 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
       }
     }
   } catch (cause) {
-    if (!(cause as CsvError).code?.startsWith('CSV_')) throw cause;
-    const message = (cause as Error).message.replace(/\.$/, '');
+    if (!(cause instanceof CsvError)) throw cause;
+    const message = cause.message.replace(/\.$/, '');
     throw new RepVGGError('ERR_SOURCE', `Cannot read source ${file.path}: ${message}.`, {cause});
   } finally {
     input.destroy();
     parser.destroy();
   }
+}
+
+/**
+ * Whether a row spans lines without being quoted as RFC 4180 requires: then a cell that begins with a quote has probably swallowed the rows
+ * up to the next quote.
+ */
+function isSwallowing(raw: string, delimiter: string): boolean {
+  const text = raw.replace(/^[\r\n]+|[\r\n]+$/g, '');
+  if (!/[\r\n]/.test(text)) return false;
+  const cell = `(?:"[^"]*(?:""[^"]*)*"|[^"\r\n${delimiter}][^\r\n${delimiter}]*|)`;
+  return !new RegExp(`^${cell}(?:${delimiter}${cell})*$`).test(text);
 }
 
 function checkUnique(columns: readonly string[], named: readonly string[], {path}: SourceFile): void {

@@ -1,5 +1,5 @@
 import {isImage} from '../encoded_image.ts';
-import {isTarHeader, tarBlockBytes} from '../tar_header.ts';
+import {isTarHeader, tarBlockBytes, tarField, tarText} from '../tar_header.ts';
 import type {SourceFormat} from './options.ts';
 import {peek} from './read_stream.ts';
 import {imageColumns} from './table.ts';
@@ -15,8 +15,6 @@ export async function sniffStdin(
   const {head, stream} = await peek(input, tarBlockBytes, beginsAsText);
   return {stream, sniffed: formatOf(head)};
 }
-
-const tarMagic = {word: 'ustar', offset: 257};
 
 const beginsAsText = (head: Buffer): boolean => /^[\t\n\r\x20-\x7e]*\n/.test(head.toString('latin1'));
 
@@ -34,11 +32,7 @@ function formatOf(head: Buffer): SourceFormat {
 
 /** By the magic number or, for tars older than POSIX, by the checksum of the first header. */
 function isTar(head: Buffer): boolean {
-  const {word, offset} = tarMagic;
-  return (
-    head.toString('latin1', offset, offset + word.length) === word ||
-    isTarHeader(head.subarray(0, tarBlockBytes))
-  );
+  return tarText(head, tarField.magic).startsWith('ustar') || isTarHeader(head.subarray(0, tarBlockBytes));
 }
 
 function hasImageColumn(line: string, delimiter: string): boolean {
