@@ -292,3 +292,25 @@ test.serial('the limits of a GPU are measured in every precision', async t => {
     t.is(matrixGflops !== null && matrixGflops > 0, precision !== 'fp32');
   }
 });
+
+/** What GPUs of another compute capability than 9.0 do, or why not. */
+const capabilities: [capability: string, precision: string, refusal: RegExp | null][] = [
+  ['70', 'fp16', null],
+  ['75', 'fp16', null],
+  ['86', 'bf16', null],
+  ['89', 'tf32', null],
+  ['75', 'bf16', /no bf16 instructions .* use "fp16" or "fp32"\. \(ERR_PRECISION_UNSUPPORTED\)/],
+  ['70', 'tf32', /no tf32 instructions .* use "fp16" or "fp32"\. \(ERR_PRECISION_UNSUPPORTED\)/],
+  ['89', 'fp8', /that of the Emulated GPU is 8\.9: use "fp16"\. \(ERR_PRECISION_UNSUPPORTED\)/],
+  ['61', 'fp32', /its compute capability is 6\.1, and 7\.0 is the least .*\(ERR_DEVICE_UNAVAILABLE\)/],
+  ['103', 'fp32', /no kernels for its compute capability 10\.3 .*\(ERR_DEVICE_UNAVAILABLE\)/],
+];
+for (const [capability, precision, refusal] of capabilities) {
+  test(`compute capability ${capability}: ${precision} ${refusal ? 'is refused' : 'runs'}`, async t => {
+    const args = ['classify', '-c', 'digits', '--device', 'cuda', '--precision', precision, '--top-k', '1'];
+    const env = {REPVGG_EMULATED_CAPABILITY: capability};
+    const {code, stdout, stderr} = await repvgg([...args, images[0]!], {env});
+    t.is(code, refusal ? 3 : 0, stderr);
+    t.regex(refusal ? stderr : stdout, refusal ?? /^.*-3\.png: 3 9\d/);
+  });
+}

@@ -40,6 +40,9 @@ void Refresh() {
 const bool set_up = [] {
   settings().abort_on_fault = true;
   runtime_settings().devices = 2;
+  if (const char* const capability = std::getenv("REPVGG_EMULATED_CAPABILITY")) {
+    runtime_settings().capability = std::atoi(capability);
+  }
   runtime_settings().refresh = Refresh;
   return true;
 }();

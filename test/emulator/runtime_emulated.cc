@@ -52,7 +52,6 @@ namespace {
 constexpr int kMostDevices = 4;
 constexpr size_t kTotalBytes = size_t{4} << 30;
 constexpr int kL2Bytes = 1 << 20;
-constexpr int kMajor = 9, kMinor = 0;
 constexpr int kMultiprocessors = 3;  // Few, so that persistent kernels have several tiles to do.
 
 struct Device {
@@ -162,8 +161,10 @@ cudaError_t cudaGetDeviceCount(int* count) {
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  *properties = {"Emulated GPU", kMajor, kMinor, kTotalBytes, kMultiprocessors, kL2Bytes};
-  return device < runtime_settings().devices ? cudaSuccess : cudaErrorInvalidDevice;
+  const RuntimeSettings& settings = runtime_settings();
+  *properties = {"Emulated GPU", settings.capability / 10, settings.capability % 10, kTotalBytes,
+                 kMultiprocessors, kL2Bytes};
+  return device < settings.devices ? cudaSuccess : cudaErrorInvalidDevice;
 }
 
 cudaError_t cudaDeviceGetPCIBusId(char* name, int bytes, int device) {
@@ -199,10 +200,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       *value = 228 * 1024;
       break;
     case cudaDevAttrComputeCapabilityMajor:
-      *value = kMajor;
+      *value = runtime_settings().capability / 10;
       break;
     case cudaDevAttrComputeCapabilityMinor:
-      *value = kMinor;
+      *value = runtime_settings().capability % 10;
       break;
   }
   return cudaSuccess;
