@@ -5,42 +5,37 @@
 
 namespace repvgg::cuda {
 
-template <Precision kPrecision, int kRowBlocks, int kColumns, int kStages, bool kPingPong,
-          Operand kMulticast = Operand::kNone>
-constexpr GemmSm90aTile kConvolutionTile =
-    kGemmSm90aTile<GemmTile<kPrecision, true, kRowBlocks, kColumns, kStages, kPingPong, kMulticast>>;
-
 // For fp16 and bf16. Widths divide the networks' channels per group (32, 40, 48, 64, 80, 96, 128, 160, 192
 // and multiples) exactly.
 template <Precision kPrecision>
 constexpr GemmSm90aTile kConvolutionTiles[] = {
-    kConvolutionTile<kPrecision, 2, 64, 4, false>,                     // Cooperative: 256 x 64
-    kConvolutionTile<kPrecision, 2, 96, 4, false>,                     //
-    kConvolutionTile<kPrecision, 2, 128, 4, false>,                    //
-    kConvolutionTile<kPrecision, 2, 160, 3, false>,                    //
-    kConvolutionTile<kPrecision, 2, 192, 3, false>,                    //
-    kConvolutionTile<kPrecision, 1, 128, 5, false>,                    // 128 x 128
-    kConvolutionTile<kPrecision, 1, 160, 5, false>,                    //
-    kConvolutionTile<kPrecision, 1, 192, 4, false>,                    //
-    kConvolutionTile<kPrecision, 1, 256, 3, false>,                    //
-    kConvolutionTile<kPrecision, 1, 64, 8, true>,                      // Ping-pong: 64 x 64
-    kConvolutionTile<kPrecision, 1, 160, 5, true>,                     //
-    kConvolutionTile<kPrecision, 2, 32, 8, true>,                      // 128 x 32
-    kConvolutionTile<kPrecision, 2, 40, 8, true>,                      //
-    kConvolutionTile<kPrecision, 2, 48, 8, true>,                      //
-    kConvolutionTile<kPrecision, 2, 64, 8, true>,                      //
-    kConvolutionTile<kPrecision, 2, 80, 7, true>,                      //
-    kConvolutionTile<kPrecision, 2, 96, 6, true>,                      //
-    kConvolutionTile<kPrecision, 2, 128, 6, true>,                     //
-    kConvolutionTile<kPrecision, 2, 96, 4, false, Operand::kIn>,       // Multicast.
-    kConvolutionTile<kPrecision, 2, 128, 4, false, Operand::kIn>,      //
-    kConvolutionTile<kPrecision, 2, 160, 3, false, Operand::kIn>,      //
-    kConvolutionTile<kPrecision, 2, 96, 4, false, Operand::kWeight>,   //
-    kConvolutionTile<kPrecision, 2, 128, 4, false, Operand::kWeight>,  //
-    kConvolutionTile<kPrecision, 2, 160, 3, false, Operand::kWeight>,  //
-    kConvolutionTile<kPrecision, 1, 192, 4, false, Operand::kWeight>,  //
-    kConvolutionTile<kPrecision, 1, 256, 3, false, Operand::kWeight>,  //
-    kConvolutionTile<kPrecision, 2, 96, 6, true, Operand::kWeight>,    //
-    kConvolutionTile<kPrecision, 2, 128, 6, true, Operand::kWeight>};
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 256, 64, 4>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 256, 96, 4>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 256, 128, 4>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 256, 160, 3>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 256, 192, 3>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 128, 128, 5>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 128, 160, 5>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 128, 192, 4>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 128, 256, 3>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kPingPong, 64, 64, 8>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kPingPong, 64, 160, 5>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kPingPong, 128, 32, 8>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kPingPong, 128, 40, 8>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kPingPong, 128, 48, 8>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kPingPong, 128, 64, 8>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kPingPong, 128, 80, 7>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kPingPong, 128, 96, 6>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kPingPong, 128, 128, 6>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 256, 96, 4, Operand::kIn>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 256, 128, 4, Operand::kIn>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 256, 160, 3, Operand::kIn>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 256, 96, 4, Operand::kWeight>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 256, 128, 4, Operand::kWeight>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 256, 160, 3, Operand::kWeight>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 128, 192, 4, Operand::kWeight>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kCooperative, 128, 256, 3, Operand::kWeight>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kPingPong, 128, 96, 6, Operand::kWeight>,
+    kGemmSm90aTile<kPrecision, TmaMode::kIm2col, Schedule::kPingPong, 128, 128, 6, Operand::kWeight>};
 
 }  // namespace repvgg::cuda

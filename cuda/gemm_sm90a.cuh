@@ -304,9 +304,15 @@ cudaError_t LaunchGemmSm90a(const GemmSm90a& gemm, cudaStream_t stream) {
   }
 }
 
+// The host's table entry of a tile, and the tile of kRows x kColumns with kStages stages.
 template <typename Tile>
-constexpr GemmSm90aTile kGemmSm90aTile = {
-    Tile::kRows,   Tile::kColumns,       Tile::kPingPong,     Tile::kMulticast, Tile::kSharedBytes,
-    Tile::kInRows, Tile::kWeightColumns, Tile::kStoreColumns, Tile::kAddsParts, &LaunchGemmSm90a<Tile>};
+constexpr GemmSm90aTile DescribeTile() {
+  return {Tile::kRows,   Tile::kColumns,       Tile::kPingPong,     Tile::kMulticast, Tile::kSharedBytes,
+          Tile::kInRows, Tile::kWeightColumns, Tile::kStoreColumns, Tile::kAddsParts, &LaunchGemmSm90a<Tile>};
+}
+template <Precision kPrecision, TmaMode kMode, Schedule kSchedule, int kRows, int kColumns, int kStages,
+          Operand kMulticast = Operand::kNone>
+constexpr GemmSm90aTile kGemmSm90aTile =
+    DescribeTile<GemmTile<kPrecision, kMode, kSchedule, kRows, kColumns, kStages, kMulticast>>();
 
 }  // namespace repvgg::cuda

@@ -7,16 +7,22 @@
 
 namespace repvgg::cuda {
 
-template <Precision kPrecisionOfMaps, bool kIsConvolution, int kRowBlocksOfConsumer, int kColumnsOfTile,
-          int kStagesOfPipeline, bool kIsPingPong, Operand kMulticastOperand = Operand::kNone>
+// How the rows of the left operand are loaded: the windows of a convolution, or rows of a matrix.
+enum class TmaMode { kIm2col, kTiled };
+
+// Whether the two consumers share a tile or alternate.
+enum class Schedule { kCooperative, kPingPong };
+
+template <Precision kPrecisionOfMaps, TmaMode kMode, Schedule kSchedule, int kRowsOfTile, int kColumnsOfTile,
+          int kStagesOfPipeline, Operand kMulticastOperand>
 struct GemmTile {
   static constexpr Precision kPrecision = kPrecisionOfMaps;
   using T = Element<kPrecision>;
-  static constexpr bool kConvolution = kIsConvolution;
-  static constexpr int kRowBlocks = kRowBlocksOfConsumer;  // Blocks of 64 rows per consumer.
+  static constexpr bool kConvolution = kMode == TmaMode::kIm2col;
+  static constexpr bool kPingPong = kSchedule == Schedule::kPingPong;
+  static constexpr int kRows = kRowsOfTile;
   static constexpr int kColumns = kColumnsOfTile;
   static constexpr int kStages = kStagesOfPipeline;
-  static constexpr bool kPingPong = kIsPingPong;
   static constexpr Operand kMulticast = kMulticastOperand;
 
   // Depth of a step, a 128-byte row of either operand, and of one wgmma.
@@ -26,7 +32,8 @@ struct GemmTile {
 
   static constexpr int kConsumers = 2;
   static constexpr int kThreads = 128 * (kConsumers + 1);
-  static constexpr int kRows = 64 * kRowBlocks * (kPingPong ? 1 : kConsumers);
+  static constexpr int kRowBlocks = kRows / 64 / (kPingPong ? 1 : kConsumers);  // Of 64, per consumer.
+  static_assert(kRows == 64 * kRowBlocks * (kPingPong ? 1 : kConsumers));
   static constexpr int kInBytes = kRows * 128;
   static constexpr int kWeightBytes = kColumns * 128;
   static constexpr int kStageBytes = kInBytes + kWeightBytes;
