@@ -35,6 +35,7 @@ CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const Backen
       chunk_(std::clamp(options.batch_size, 1, forward_.MostImages())) {}
 
 CudaNetwork::~CudaNetwork() {
+  if (buffers_ == nullptr) return;  // Nothing ran: do not initialise CUDA on the JavaScript thread.
   // A failed run may have left work in the streams that uses the buffers.
   cudaSetDevice(device_.index);
   for (const Stream* stream : {&upload_, &compute_, &download_}) cudaStreamSynchronize(stream->get());
@@ -118,9 +119,9 @@ void CudaNetwork::Prepare() {
   for (Stream* stream : {&upload_, &compute_, &download_}) *stream = MakeStream();
   for (Event* event : {&uploaded_, &stem_done_, &computed_}) *event = MakeEvent(EventUse::kStream);
   uploader_ = std::make_unique<Uploader>(chunk_ * image_bytes_, upload_.get());
-  for (;; chunk_ = DivideUp(chunk_, 2)) {
+  for (int chunk = chunk_;; chunk = DivideUp(chunk, 2)) {
     try {
-      Buffers buffers = Allocate(chunk_);
+      Buffers buffers = Allocate(chunk);
       // Runs every kernel once before capture: kernels are loaded lazily, which drivers older than CUDA 12.3
       // cannot do during stream capture.
       Check(cudaStreamSynchronize(upload_.get()), kLoading);
@@ -128,11 +129,12 @@ void CudaNetwork::Prepare() {
       EnqueueRest(buffers, buffers.slots[0], 1);
       if (shape().num_classes > 0) EnqueueTopK(buffers.slots[0], 1, 1);
       Check(cudaStreamSynchronize(compute_.get()), kLoading);
-      for (Slot& slot : buffers.slots) GraphFor(buffers, slot, chunk_);
+      for (Slot& slot : buffers.slots) GraphFor(buffers, slot, chunk);
       buffers_ = std::make_unique<Buffers>(std::move(buffers));
+      chunk_ = chunk;
       return;
     } catch (const Error& error) {
-      if (error.code() != kOutOfMemory || chunk_ == 1) throw;
+      if (error.code() != kOutOfMemory || chunk == 1) throw;
     }
   }
 }
