@@ -2,6 +2,7 @@ import {copyFile, mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test, {type ExecutionContext} from 'ava';
 import {digits} from '../../ts/digits.ts';
+import {RepVGG} from '../../ts/model.ts';
 import {jsonLines, repvgg, temporaryFolder} from './run.ts';
 
 const network = ['--checkpoint', 'digits'];
@@ -64,6 +65,101 @@ test('--json has the numbers, --confusion a picture', async t => {
   t.true(Math.abs((result!.loss as number) - 0.06817) < 1e-4);
   t.true((result!.seconds as number) > 0 && (result!.seconds as number) < 60);
   t.true((await readFile(picture, 'utf8')).includes('>digits on digits: 99.167 % of 360 images<'));
+});
+
+/** [image][class], in the order of the embedded images, and their classes. */
+async function logitsOfDigits(): Promise<{logits: Float32Array[]; targets: number[]}> {
+  const names = (await readdir(digits.images)).sort();
+  await using model = await RepVGG.load('digits');
+  const logits = await model.logits(names.map(name => join(digits.images, name)));
+  return {logits, targets: names.map(name => Number(name.slice(5, 6)))};
+}
+
+test('with --valid-labels only the logits of these classes count, as in timm', async t => {
+  const list = join(await temporaryFolder(t), 'classes.txt');
+  await writeFile(list, '9\n3\n8\n5\n1\n7\n');
+  const valid = [9, 3, 8, 5, 1, 7];
+  const output = await repvgg(['eval', 'digits', ...network, '--valid-labels', list, '--json']);
+  t.is(output.code, 0);
+  const [result] = jsonLines<Record<string, unknown>>(output);
+  const {logits, targets} = await logitsOfDigits();
+  // output[:, valid_labels] in validate.py.
+  const counted = targets.flatMap((target, i) =>
+    valid.includes(target) ? [{own: logits[i]![target]!, among: valid.map(index => logits[i]![index]!)}] : [],
+  );
+  const within = (k: number): number =>
+    (100 * counted.filter(({own, among}) => among.filter(value => value > own).length < k).length) /
+    counted.length;
+  const loss = counted.reduce(
+    (sum, {own, among}) => sum + Math.log(among.reduce((total, value) => total + Math.exp(value), 0)) - own,
+    0,
+  );
+  t.like(result, {images: counted.length, top1: within(1), top5: within(5)});
+  t.true(Math.abs((result!.loss as number) - loss / counted.length) < 1e-5);
+  t.true(counted.length < 250 && within(1) < 100);
+});
+
+test('--real-labels adds the accuracy by all classes that are right', async t => {
+  const folder = await temporaryFolder(t);
+  const names = (await readdir(digits.images)).sort();
+  for (const [i, name] of names.entries()) {
+    const label = name.slice(5, 6);
+    await mkdir(join(folder, 'val', label), {recursive: true});
+    const number = String(i + 1).padStart(8, '0');
+    await copyFile(join(digits.images, name), join(folder, 'val', label, `ILSVRC2012_val_${number}.png`));
+  }
+  const {logits, targets} = await logitsOfDigits();
+  // Every third image has no class, and those of the others are the second and the sixth likeliest.
+  const ranked = logits.map(row => [...row.keys()].sort((a, b) => row[b]! - row[a]!));
+  const real = ranked.map((order, i) => [[], [order[5]], [order[1], targets[i]]][i % 3]);
+  const [list, broken] = [join(folder, 'real.json'), join(folder, 'broken.json')];
+  await writeFile(list, JSON.stringify(real));
+  const output = await repvgg(['eval', folder, ...network, '--real-labels', list, '--json']);
+  const right = targets.filter((target, i) => i % 3 === 2 && ranked[i]![0] === target).length;
+  t.like(jsonLines<object>(output)[0], {
+    top1: (100 * 357) / 360,
+    real: {images: 240, top1: (100 * right) / 240, top5: 50},
+  });
+  const {stdout} = await repvgg(['eval', folder, ...network, '--real-labels', list]);
+  t.regex(
+    stdout,
+    / \* Acc@1 99\.167 Acc@5 100\.000\n \* ReaL Acc@1 \d\d\.\d{3} Acc@5 50\.000 \(240 images\)\n$/,
+  );
+
+  for (const [text, message] of [
+    ['[[0], [1]', 'it is no JSON'],
+    ['{}', 'expected an array with the classes of each image'],
+    ['[[0], [10]]', 'expected an array of class numbers below 10 for image 2'],
+    ['[[0], [1]]', 'it has nothing about'],
+  ] as const) {
+    await writeFile(broken, text);
+    const {code, stderr} = await repvgg(['eval', folder, ...network, '--real-labels', broken]);
+    t.is(code, 3);
+    t.true(stderr.startsWith(`repvgg: Cannot read real labels ${broken}: ${message}`), stderr);
+  }
+});
+
+test('--per-class prints the classes that occur', async t => {
+  const folder = await temporaryFolder(t);
+  for (const name of await readdir(digits.images)) {
+    const label = name.slice(5, 6);
+    if (!'35'.includes(label)) continue;
+    await mkdir(join(folder, label), {recursive: true});
+    await copyFile(join(digits.images, name), join(folder, label, name));
+  }
+  const {code, stdout} = await repvgg(['eval', folder, ...network, '--per-class']);
+  t.is(code, 0);
+  const [title, ...rows] = stdout.trimEnd().split('\n').slice(-5);
+  t.regex(title!, /^class +images +precision +recall +F1$/);
+  t.deepEqual(
+    rows.map(row => row.split(/ +/)),
+    [
+      ['3', '36', '100.000', '97.222', '98.592'],
+      ['5', '36', '97.222', '97.222', '97.222'],
+      ['9', '0', '0.000', '0.000', '0.000'],
+      ['mean', '65.741', '64.815', '65.271'],
+    ],
+  );
 });
 
 test('an image that cannot be read does not count, and the exit code is 1', async t => {

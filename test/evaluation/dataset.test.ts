@@ -76,11 +76,52 @@ test('of val and train it is val, as for the official script, and either can be 
   ]);
 });
 
+test('fewer folders than classes are classes by their synsets or names, if all are', async t => {
+  const folder = await files(t, 'n02102040/1.jpg', 'n01440764/2.jpg', 'zebra/3.jpg');
+  t.deepEqual(await classesOf(folder, imageNet), [
+    ['2.jpg', 0],
+    ['1.jpg', 217],
+    ['3.jpg', 340],
+  ]);
+  t.is((await openDataset(folder, imageNet)).size, 3);
+  for (const bad of ['7', 'crane', 'n00000000']) {
+    const other = await files(t, 'n02102040/1.jpg', `${bad}/2.jpg`);
+    await t.throwsAsync(openDataset(other, imageNet), {code: 'ERR_DATASET', message: /but found 2 /}, bad);
+  }
+});
+
+test('of a list of classes, only their images count', async t => {
+  const folder = await files(t, 'a/1.jpg', 'b/2.jpg', 'c/3.jpg', 'd/4.jpg');
+  const labels = named('a', 'b', 'c', 'd');
+  const list = async (name: string, text: string): Promise<DatasetOptions> => {
+    await writeFile(join(folder, name), text);
+    return {validLabels: join(folder, name)};
+  };
+  const some = await list('some.txt', '3\r\nb\n\n');
+  t.deepEqual(await classesOf(folder, labels, some), [
+    ['2.jpg', 1],
+    ['4.jpg', 3],
+  ]);
+  t.deepEqual((await openDataset(folder, labels, some)).classes, new Set([3, 1]));
+  await t.throwsAsync(openDataset(folder, labels, await list('bad.txt', 'a\n4\n')), {
+    code: 'ERR_DATASET',
+    message: `Cannot read classes ${folder}/bad.txt: line 2 has "4", which is no class of the network.`,
+  });
+  await t.throwsAsync(openDataset(folder, labels, await list('empty.txt', '\n')), {message: /it is empty/});
+  await t.throwsAsync(classesOf(join(folder, '..'), labels, {validLabels: 'nowhere.txt'}), {
+    code: 'ERR_FILE_NOT_FOUND',
+  });
+  await t.throwsAsync(classesOf(await files(t, 'a/1.jpg', 'b/2.jpg'), labels, await list('c.txt', 'c')), {
+    code: 'ERR_DATASET',
+    message: /no image is of a class in .*c\.txt\.$/,
+  });
+});
+
 test('another number of folders is an error with both numbers', async t => {
   const folder = await files(t, 'a/1.jpg', 'b/2.jpg', 'c/3.jpg', 'd/4.jpg');
   await t.throwsAsync(openDataset(folder, named('a', 'b')), {
     code: 'ERR_DATASET',
-    message: `Expected 2 class folders in ${folder}, one for each class of the network, but found 4 (a, b, c, ...).`,
+    message: `Expected 2 class folders in ${folder}, one for each class of the network, or some of them by synset or name, but found 4 (a, b, c, ...).`,
   });
   const flat = await files(t, 'cat.jpg');
   await t.throwsAsync(openDataset(flat, named('a')), {message: /but found none \(and 1 images\)/});

@@ -1,6 +1,7 @@
 import test from 'ava';
 import {confusedPairs, drawConfusion} from '../../ts/evaluation/confusion.ts';
 import {Meter, outcomeOf} from '../../ts/evaluation/metrics.ts';
+import {classMetrics, macroAverages} from '../../ts/evaluation/per_class.ts';
 
 test('rank and loss of the true class', t => {
   const logits = Float32Array.of(1, 3, 2, 0, -1, 5, 4);
@@ -27,6 +28,43 @@ test('a meter weighs batches by their images', t => {
   meter.add(100, 3);
   meter.add(0, 1);
   t.deepEqual([meter.value, meter.average], [0, 75]);
+});
+
+test("precision, recall and F1 of each class, and their means over those that occur, are scikit-learn's", t => {
+  // By precision_recall_fscore_support(average=None and 'macro', zero_division=0) of scikit-learn 1.9.1. Nothing is of the last class
+  // or taken for it, so that scikit-learn does not know it.
+  const classes = classMetrics(
+    [
+      [5, 2, 0, 1],
+      [0, 7, 0, 0],
+      [3, 1, 0, 0],
+      [0, 0, 0, 0],
+      [0, 0, 0, 0],
+    ].map(row => Uint32Array.of(...row, 0)),
+  );
+  const close = (actual: number, expected: number): boolean =>
+    t.true(Math.abs(actual - 100 * expected) < 1e-9);
+  const expected = {
+    precision: [0.625, 0.7, 0, 0],
+    recall: [0.625, 1, 0, 0],
+    f1: [0.625, 0.823529411764706, 0, 0],
+  };
+  for (const field of ['precision', 'recall', 'f1'] as const)
+    for (const [i, value] of expected[field].entries()) close(classes[i]![field], value);
+  t.deepEqual(
+    classes.map(({images, predictions}) => [images, predictions]),
+    [
+      [8, 8],
+      [7, 10],
+      [4, 0],
+      [0, 1],
+      [0, 0],
+    ],
+  );
+  const {precision, recall, f1} = macroAverages(classes);
+  close(precision, 0.33125);
+  close(recall, 0.40625);
+  close(f1, 0.36213235294117646);
 });
 
 test('a confusion matrix is drawn with its numbers, and the most confused come first', t => {

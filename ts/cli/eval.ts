@@ -2,6 +2,13 @@ import {basename} from 'node:path';
 import type {Command} from 'commander';
 import type {DatasetOptions} from '../evaluation/dataset.ts';
 import type {Evaluation, Progress} from '../evaluation/evaluate.ts';
+import {
+  type Averages,
+  type ClassMetrics,
+  classMetrics,
+  macroAverages,
+  occurs,
+} from '../evaluation/per_class.ts';
 import type {LoadOptions} from '../load_network.ts';
 import {append, checkReplaceable, replaceFile} from '../replace_file.ts';
 import {loadModel} from './load.ts';
@@ -17,11 +24,14 @@ import {
   type SourceFlags,
   takePreprocessing,
 } from './options.ts';
-import {print, printJson, printTable, small, warnFailed} from './output.ts';
+import {oneLine, print, printJson, printTable, small, warnFailed} from './output.ts';
 import {downloadProgress, endProgress, showProgress} from './progress.ts';
 
 interface Flags extends NetworkFlags, SourceFlags {
   groundTruth?: string;
+  validLabels?: string;
+  realLabels?: string;
+  perClass?: true;
   confusion?: string;
   compare?: true;
   json?: true;
@@ -50,6 +60,15 @@ export function addEval(program: Command): void {
       '--ground-truth <file>',
       'list of synsets of the ILSVRC 2012 validation images, if these are not in class folders',
     )
+    .option(
+      '--valid-labels <file>',
+      'list of the only classes that count, by number, synset or name, as for parts of ImageNet',
+    )
+    .option(
+      '--real-labels <file>',
+      'also measure by all classes that are right for each image: real.json of "Are we done with ImageNet?"',
+    )
+    .option('--per-class', 'print precision, recall and F1 of each class that occurs')
     .option('--confusion <file>', 'draw the confusion matrix as SVG', endsIn('.svg'))
     .option('--compare', 'compare the train form and the fused form, in fp32 and in half precision')
     .addOption(jsonOption())
@@ -58,12 +77,15 @@ export function addEval(program: Command): void {
 }
 
 async function evalCommand(data: string, flags: Flags, command: Command): Promise<void> {
-  const {format, imageColumn, labelColumn, groundTruth, ...rest} = takePreprocessing(flags);
-  const {checkpoint: given, confusion, compare, json, ...load} = rest;
+  const {format, imageColumn, labelColumn, groundTruth, validLabels, ...rest} = takePreprocessing(flags);
+  const {checkpoint: given, realLabels, perClass, confusion, compare, json, ...load} = rest;
   const checkpoint = needCheckpoint(given, command);
-  const dataset = {format, imageColumn, labelColumn, groundTruth};
+  const dataset = {format, imageColumn, labelColumn, groundTruth, validLabels};
   if (compare) {
     for (const [name, flag] of [
+      ['validLabels', '--valid-labels'],
+      ['realLabels', '--real-labels'],
+      ['perClass', '--per-class'],
       ['confusion', '--confusion'],
       ['form', '--form'],
       ['precision', '--precision'],
@@ -73,14 +95,22 @@ async function evalCommand(data: string, flags: Flags, command: Command): Promis
     return compareCommand(data, checkpoint, load, dataset, json);
   }
   if (confusion !== undefined) await checkReplaceable(confusion);
-  const {evaluation, labels, ...network} = await run(data, checkpoint, load, dataset, json);
+  const {evaluation, labels, ...network} = await run(data, checkpoint, load, dataset, realLabels, json);
   const {confusion: matrix, ...numbers} = evaluation;
   if (numbers.failed.length > 0) process.exitCode = exitCode.rowsFailed;
   const {confusedPairs, drawConfusion} = await import('../evaluation/confusion.ts');
-  if (json) await printJson({...network, ...numbers, confused: confusedPairs(matrix)});
+  const classes = classMetrics(matrix).map((metrics, i) => ({label: labels[i]!.label, ...metrics}));
+  const macro = macroAverages(classes);
+  if (json) await printJson({...network, ...numbers, macro, classes, confused: confusedPairs(matrix)});
   else {
     for (const row of numbers.failed) warnFailed(row);
     await print(` * Acc@1 ${numbers.top1.toFixed(3)} Acc@5 ${numbers.top5.toFixed(3)}`);
+    const {real} = numbers;
+    if (real)
+      await print(
+        ` * ReaL Acc@1 ${real.top1.toFixed(3)} Acc@5 ${real.top5.toFixed(3)} (${real.images} images)`,
+      );
+    if (perClass) await printClasses(classes, macro);
   }
   if (confusion === undefined) return;
   const caption = `${basename(checkpoint)} on ${basename(data)}: ${numbers.top1.toFixed(3)} % of ${numbers.images} images`;
@@ -93,6 +123,7 @@ async function run(
   checkpoint: string,
   load: LoadOptions,
   datasetOptions: DatasetOptions,
+  realLabels: string | undefined,
   json: true | undefined,
 ): Promise<
   Pick<
@@ -100,21 +131,39 @@ async function run(
     'architecture' | 'form' | 'device' | 'precision' | 'preprocessing' | 'labels'
   > & {evaluation: Evaluation}
 > {
-  const {openDataset, evaluate} = await loadEvaluation();
+  const {openDataset, evaluate, readRealLabels} = await loadEvaluation();
   await using model = await loadModel(checkpoint, load);
   const {architecture, form, device, precision, preprocessing, labels} = model;
   const dataset = await openDataset(data, labels, datasetOptions);
-  const evaluation = await evaluate(model, dataset, json ? undefined : printProgress);
+  const evaluation = await evaluate(model, dataset, {
+    realLabels: realLabels === undefined ? undefined : await readRealLabels(realLabels, labels.length),
+    onProgress: json ? undefined : printProgress,
+  });
   return {architecture, form, device, precision, preprocessing, labels, evaluation};
 }
 
 /** Not in {@link run}, because TypeScript 5.9 does not rewrite the `.ts` of an import() in a function with `await using`. */
 async function loadEvaluation() {
-  const [{openDataset}, {evaluate}] = await Promise.all([
+  const [{openDataset}, {evaluate}, {readRealLabels}] = await Promise.all([
     import('../evaluation/dataset.ts'),
     import('../evaluation/evaluate.ts'),
+    import('../evaluation/real_labels.ts'),
   ]);
-  return {openDataset, evaluate};
+  return {openDataset, evaluate, readRealLabels};
+}
+
+async function printClasses(
+  classes: readonly (ClassMetrics & {label: string})[],
+  macro: Averages,
+): Promise<void> {
+  const percentages = ({precision, recall, f1}: Averages): string[] =>
+    [precision, recall, f1].map(value => value.toFixed(3));
+  await print('');
+  await printTable('lrrrr', [
+    ['class', 'images', 'precision', 'recall', 'F1'],
+    ...classes.filter(occurs).map(one => [oneLine(one.label), String(one.images), ...percentages(one)]),
+    ['mean', '', ...percentages(macro)],
+  ]);
 }
 
 /** Prints exactly the lines of the official script. */

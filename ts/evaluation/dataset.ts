@@ -10,6 +10,7 @@ import {imagesBelow} from '../sources/folder.ts';
 import type {SourceOptions} from '../sources/options.ts';
 import type {SourceRecord, UnreadableRecord} from '../sources/record.ts';
 import {openSource} from '../sources/source.ts';
+import {classesByName, classNumbers, readClasses} from './class_numbers.ts';
 import {type GroundTruth, readGroundTruth} from './ground_truth.ts';
 
 /** An image and the class that it is. */
@@ -29,11 +30,15 @@ export interface Unusable {
 export interface DatasetOptions extends Omit<SourceOptions, 'root'> {
   /** A list of the true synsets of ILSVRC 2012's validation images, which do not tell their class. */
   groundTruth?: string | undefined;
+  /** A list of the classes that count: images of others are left out, and none is taken for one of the others. */
+  validLabels?: string | undefined;
 }
 
 export interface Dataset {
   /** Images, where they can be counted before they are read. */
   size: number | undefined;
+  /** The classes that count, where not all do. */
+  classes?: ReadonlySet<number> | undefined;
   samples(): AsyncIterable<Sample | Unusable>;
 }
 
@@ -50,7 +55,34 @@ export interface Dataset {
 export async function openDataset(
   path: string,
   labels: readonly ClassLabel[],
-  {groundTruth, ...source}: DatasetOptions = {},
+  {validLabels, ...options}: DatasetOptions = {},
+): Promise<Dataset> {
+  const classes = validLabels === undefined ? undefined : await readClasses(validLabels, labels);
+  const dataset = await openAll(path, labels, options);
+  if (!classes) return dataset;
+  return {
+    size: undefined,
+    classes,
+    async *samples() {
+      let none = true;
+      for await (const sample of dataset.samples()) {
+        if ('target' in sample && !classes.has(sample.target)) continue;
+        none = false;
+        yield sample;
+      }
+      if (none)
+        throw new RepVGGError(
+          'ERR_DATASET',
+          `Cannot evaluate on ${path}: no image is of a class in ${validLabels}.`,
+        );
+    },
+  };
+}
+
+async function openAll(
+  path: string,
+  labels: readonly ClassLabel[],
+  {groundTruth, ...source}: Omit<DatasetOptions, 'validLabels'>,
 ): Promise<Dataset> {
   const truth = groundTruth === undefined ? undefined : await readGroundTruth(groundTruth, labels);
   const kind = await stat(path).catch(() => undefined);
@@ -62,8 +94,8 @@ export async function openDataset(
   }
   if (!kind?.isDirectory()) return labelled(path, records, labelTargets(path, labels), undefined);
   const root = await datasetRoot(path);
-  const classes = await classFolders(root, labels.length);
-  const targets = new Map(classes.map((name, index) => [name, index]));
+  const targets = await classFolders(root, labels);
+  const classes = [...targets.keys()];
   const targetOf: Targets = ({label}) => targets.get(label!)!;
   const sizes = await Promise.all(classes.map(name => countImages(join(root, name))));
   const size = sizes.reduce((sum, images) => sum + images, 0);
@@ -152,16 +184,23 @@ async function isFolder(path: string, entry: Dirent): Promise<boolean> {
   );
 }
 
-async function classFolders(root: string, numClasses: number): Promise<string[]> {
+/**
+ * The class of each folder: of as many as there are classes, its place, as ImageFolder has it; of fewer, such as those of
+ * Imagenette or ImageNet-R, what its name is.
+ */
+async function classFolders(root: string, labels: readonly ClassLabel[]): Promise<Map<string, number>> {
   const classes = await foldersIn(root);
-  if (classes.length === numClasses) return classes;
+  if (classes.length === labels.length) return new Map(classes.map((name, index) => [name, index]));
+  const byName = classesByName(labels);
+  if (classes.length > 0 && classes.every(name => byName.has(name)))
+    return new Map(classes.map(name => [name, byName.get(name)!]));
   const files = (await readdir(root)).filter(isImageName);
   if (classes.length === 0 && files.some(isFlatValidation)) throw flatValidation(root);
   const shown = classes.length > 3 ? `${classes.slice(0, 3).join(', ')}, ...` : classes.join(', ');
   const found = classes.length === 0 ? `none (and ${files.length} images)` : `${classes.length} (${shown})`;
   throw new RepVGGError(
     'ERR_DATASET',
-    `Expected ${numClasses} class folders in ${root}, one for each class of the network, but found ${found}.`,
+    `Expected ${labels.length} class folders in ${root}, one for each class of the network, or some of them by synset or name, but found ${found}.`,
   );
 }
 
@@ -183,16 +222,7 @@ function truthTargets(truth: GroundTruth): Targets {
 }
 
 function labelTargets(path: string, labels: readonly ClassLabel[]): Targets {
-  const byName = new Map<string, number>();
-  // Names first, since a synset is nobody's name but a name may occur twice, as "crane" does.
-  for (const [index, {label}] of labels.entries()) byName.set(label, byName.has(label) ? -1 : index);
-  for (const [index, {synset}] of labels.entries()) if (synset) byName.set(synset, index);
-  const targetOf = (label: string): number | undefined => {
-    const named = byName.get(label);
-    if (named !== undefined && named >= 0) return named;
-    const number = /^\d{1,9}$/.test(label) ? Number(label) : labels.length;
-    return number < labels.length ? number : undefined;
-  };
+  const targetOf = classNumbers(labels);
   return ({id, label = folderOf(path, id)}) => {
     const target = label === undefined ? undefined : targetOf(label);
     if (target !== undefined) return target;

@@ -2,7 +2,8 @@ import type {RepVGG} from '../model.ts';
 import type {ScoreInput} from '../score.ts';
 import type {FailedRow} from '../score_row.ts';
 import type {Dataset} from './dataset.ts';
-import {Meter, outcomeOf} from './metrics.ts';
+import {Meter, outcomeOf, rankOf} from './metrics.ts';
+import type {RealLabels} from './real_labels.ts';
 
 /** What is known after a batch. Accuracies are percentages. */
 export interface Progress {
@@ -24,6 +25,8 @@ export interface Evaluation {
   top5: number;
   /** Mean cross-entropy. */
   loss: number;
+  /** By all the classes that are right for an image, where these are given: of those images that have one. */
+  real: {images: number; top1: number; top5: number} | undefined;
   seconds: number;
   imagesPerSecond: number;
   /** Records that did not count. */
@@ -32,11 +35,16 @@ export interface Evaluation {
   confusion: Uint32Array[];
 }
 
+export interface EvaluateOptions {
+  realLabels?: RealLabels | undefined;
+  onProgress?: ((progress: Progress) => Promise<void>) | undefined;
+}
+
 /** Runs every image of a dataset, and counts. An image that cannot be read does not count, and is listed. */
 export async function evaluate(
   model: RepVGG,
   dataset: Dataset,
-  onProgress?: (progress: Progress) => Promise<void>,
+  {realLabels, onProgress}: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const meters = {time: new Meter(), loss: new Meter(), top1: new Meter(), top5: new Meter()};
   const {numClasses} = model.architecture;
@@ -45,6 +53,10 @@ export async function evaluate(
   const batches = dataset.size === undefined ? undefined : Math.ceil(dataset.size / model.batchSize);
   /** Of the records under way; rows come in their order. */
   const targets: number[] = [];
+  const others = dataset.classes
+    ? Array.from({length: numClasses}, (_, index) => index).filter(index => !dataset.classes!.has(index))
+    : [];
+  const real = {images: 0, correct: 0, correct5: 0};
   async function* records(): AsyncGenerator<ScoreInput> {
     for await (const record of dataset.samples()) {
       targets.push('target' in record ? record.target : -1);
@@ -72,7 +84,15 @@ export async function evaluate(
     batch.rows++;
     if ('error' in row) failed.push(row);
     else {
+      for (const index of others) row.logits[index] = Number.NEGATIVE_INFINITY;
       const outcome = outcomeOf(row.logits, target);
+      const right = realLabels?.(row.id) ?? [];
+      if (right.length > 0) {
+        const rank = Math.min(...right.map(index => rankOf(row.logits, index)));
+        real.images++;
+        real.correct += Number(rank === 0);
+        real.correct5 += Number(rank < 5);
+      }
       confusion[target]![outcome.predicted]!++;
       batch.images++;
       batch.loss += outcome.loss;
@@ -88,6 +108,11 @@ export async function evaluate(
     top1: meters.top1.average,
     top5: meters.top5.average,
     loss: meters.loss.average,
+    real: realLabels && {
+      images: real.images,
+      top1: (100 * real.correct) / (real.images || 1),
+      top5: (100 * real.correct5) / (real.images || 1),
+    },
     seconds,
     imagesPerSecond: images / seconds,
     failed,

@@ -48,6 +48,6 @@ export async function readGroundTruth(path: string, labels: readonly ClassLabel[
 }
 
 /** ILSVRC2012_val_00000293.JPEG is number 293, and n01440764_10026.JPEG of the training set none. */
-function imageNumber(id: string): number {
+export function imageNumber(id: string): number {
   return Number(/_val_(\d+)\.\w+$/.exec(basename(id))?.[1] ?? Number.NaN);
 }

@@ -11,16 +11,24 @@ export interface Outcome {
 
 /** Equal logits count in the order of their classes. Logits that are not finite are wrong, and their loss is NaN. */
 export function outcomeOf(logits: Float32Array, target: number): Outcome {
-  let [predicted, rank] = [0, 0];
+  let predicted = 0;
+  for (const [index, value] of logits.entries()) if (value > logits[predicted]!) predicted = index;
   const own = logits[target]!;
-  for (const [index, value] of logits.entries()) {
-    if (value > logits[predicted]!) predicted = index;
-    // Written so that NaN comes before everything.
-    if (index !== target && !(value < own || (value === own && index > target))) rank++;
-  }
+  const rank = rankOf(logits, target);
   const largest = logits[predicted]!;
   const sum = logits.reduce((total, value) => total + Math.exp(value - largest), 0);
   return {predicted, correct: rank === 0, correct5: rank < 5, loss: Math.log(sum) - (own - largest)};
+}
+
+/** How many classes are likelier than this one. */
+export function rankOf(logits: Float32Array, target: number): number {
+  const own = logits[target]!;
+  let rank = 0;
+  for (const [index, value] of logits.entries()) {
+    // Written so that NaN comes before everything.
+    if (index !== target && !(value < own || (value === own && index > target))) rank++;
+  }
+  return rank;
 }
 
 /** The last value and the average of all, weighted by the images of each batch. */
