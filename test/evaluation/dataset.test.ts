@@ -233,7 +233,7 @@ test('labels of a table are class numbers, synsets or names', async t => {
   t.deepEqual(await classesOf(other, named('a', 'b'), {labelColumn: 'class'}), [['a.jpg', 1]]);
   await t.throwsAsync(classesOf(other, named('a', 'b'), {labelColumn: 'clas'}), {
     code: 'ERR_SOURCE',
-    message: `Cannot read source ${other}: expected a column clas but its columns are file, class.`,
+    message: `Cannot read source ${other}: expected a column named clas but its columns are file, class.`,
   });
 });
 
