@@ -1,10 +1,10 @@
 import {unwatched} from './promises.ts';
 
 /**
- * Does `work` for each input, for up to `most` of them at a time, and yields what it gives in order, as soon as it is there.
- * What the inputs throw comes after the outputs of those before. Whoever leaves early waits for what is under way.
+ * Maps inputs with `work`, up to `most` concurrently, and yields the outputs in order as soon as they are ready. An error of
+ * the inputs is thrown after the outputs of all inputs before it. Leaving early waits for the work in progress.
  *
- * @param onLeave tells work and inputs that they are not wanted any more
+ * @param onLeave called when the consumer leaves, to cancel work and inputs
  */
 export async function* workAhead<Input, Output>(
   inputs: AsyncGenerator<Input>,
@@ -22,7 +22,7 @@ export async function* workAhead<Input, Output>(
         next ??= unwatched(inputs.next());
         const asked = next;
         const failed = (): {failure: Promise<unknown>} => ({failure: asked});
-        // A slow input does not keep the first output waiting.
+        // A slow input must not delay the first output.
         const input = await Promise.race([
           asked.catch(failed),
           ...(first ? [first.then(() => undefined)] : []),

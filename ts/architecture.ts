@@ -1,13 +1,13 @@
 import {checkOptions} from './arguments.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 
-/** Where a block's squeeze-and-excite sits: D2se gates before the ReLU, RepVGGplus after it. */
+/** The position of a block's squeeze-and-excite: before the ReLU in D2se, after it in RepVGGplus. */
 export type SqueezeExcitePosition = 'before-relu' | 'after-relu';
 
-/** The channel attention of a network's blocks. */
+/** Squeeze-and-excite, the channel attention of a network's blocks. */
 export interface SqueezeExcite {
   position: SqueezeExcitePosition;
-  /** Hidden channels are the block's output channels divided by this (16 in D2se, 4 in RepVGGplus). */
+  /** The block's output channels divided by the hidden channels (16 in D2se, 4 in RepVGGplus). */
   reduction: number;
 }
 
@@ -15,18 +15,18 @@ export interface SqueezeExcite {
 export interface Architecture {
   /** An official name such as "RepVGG-A0", or "custom". */
   name: string;
-  /** Blocks of stages 1 to 4. Stage 0 is always one block. */
+  /** The number of blocks in stages 1 to 4; stage 0 has one. */
   numBlocks: readonly [number, number, number, number];
   /** Output channels of stages 0 to 4. */
   widths: readonly [number, number, number, number, number];
-  /** Groups of the even blocks 2, 4, ... 26, counted over the whole network from stage 0; all others are dense. */
+  /** Convolution groups of blocks 2, 4, ... 26, counted over the whole network from stage 0; all others are ungrouped. */
   groups: number;
   /** Classes of the linear layer; 0 for a backbone without one. */
   numClasses: number;
   squeezeExcite: SqueezeExcite | null;
 }
 
-/** A network of one's own, in the terms of the official code. */
+/** Options of {@link defineArchitecture}, in the terms of the official code. */
 export interface ArchitectureOptions {
   numBlocks: readonly [number, number, number, number];
   widthMultiplier: readonly [number, number, number, number];
@@ -36,7 +36,7 @@ export interface ArchitectureOptions {
   name?: string | undefined;
 }
 
-/** One block of a network: a 3x3 convolution with bias and ReLU once fused, three branches before. */
+/** The shape of a block: a 3x3 convolution with bias and ReLU once fused, up to three branches before. */
 export interface BlockShape {
   /** Index over the whole network; 0 is the stem. */
   index: number;
@@ -47,9 +47,9 @@ export interface BlockShape {
   outChannels: number;
   stride: 1 | 2;
   groups: number;
-  /** The identity branch exists only where the block changes neither channels nor resolution. */
+  /** Whether the block has an identity branch, as it changes neither channels nor resolution. */
   identity: boolean;
-  /** Hidden channels of squeeze-and-excite; 0 where there is none. */
+  /** Hidden channels of squeeze-and-excite; 0 if there is none. */
   squeezeChannels: number;
 }
 
@@ -95,10 +95,10 @@ const variants: readonly Architecture[] = [
 export const architectureNames: readonly string[] = variants.map(({name}) => name);
 
 /**
- * Describes a network of one's own. Stage widths follow the official rule: stage 0 has `min(64, 64 w0)` channels,
+ * Defines a custom architecture. Stage widths follow the official rule: stage 0 has `min(64, 64 w0)` channels,
  * stages 1 to 4 have `64 w0`, `128 w1`, `256 w2` and `512 w3`, truncated.
  *
- * @throws {RepVGGError} ERR_INVALID_ARGUMENT when a field is out of range, or channels do not divide into the groups or are
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT if a field is out of range, channels are not divisible into the groups, or they are
  *   fewer than the reduction of squeeze-and-excite
  */
 export function defineArchitecture(options: ArchitectureOptions): Architecture {
@@ -139,7 +139,7 @@ export function defineArchitecture(options: ArchitectureOptions): Architecture {
 }
 
 /**
- * Checks an architecture that a caller made up.
+ * Checks an architecture that a caller supplies.
  *
  * @throws {RepVGGError} ERR_INVALID_ARGUMENT
  */
@@ -152,7 +152,7 @@ export function checkArchitecture(architecture: Architecture): void {
   checkList(architecture.widths, 'architecture.widths', 5, 'positive integers', isPositive);
 }
 
-/** What an architecture and the options of one have in common; `of` is whose fields they are, for people. */
+/** Checks the fields that {@link Architecture} and {@link ArchitectureOptions} share; `of` is their prefix in messages. */
 function checkCommon(fields: Omit<Architecture, 'widths'>, of = ''): void {
   const {name, numBlocks, groups, numClasses, squeezeExcite} = fields;
   if (typeof name !== 'string') throw invalidArgument(`${of}name`, 'a string', name);
@@ -185,8 +185,8 @@ function isPositive(value: unknown): boolean {
 }
 
 /**
- * Finds an official variant by name. Case, a leading "RepVGG" and separators do not matter: "a0", "repvgg_a0" and
- * "RepVGG-A0" are one.
+ * Finds an official variant by name. Case, a leading "RepVGG" and separators are ignored: "a0", "repvgg_a0" and
+ * "RepVGG-A0" are equivalent.
  *
  * @throws {RepVGGError} ERR_ARCHITECTURE_UNKNOWN with the list of names
  */
@@ -217,7 +217,7 @@ export function blockName({stage, position}: Pick<BlockShape, 'stage' | 'positio
   return stage === 0 ? 'stage0' : `stage${stage}.${position}`;
 }
 
-/** Lists the blocks of a network in the order in which an image passes them. */
+/** Lists the blocks of a network in execution order. */
 export function blockShapes(architecture: Architecture): BlockShape[] {
   const {numBlocks, widths, groups, squeezeExcite} = architecture;
   const shapes: BlockShape[] = [];

@@ -1,13 +1,13 @@
 import {invalidArgument} from './errors.ts';
 
-/** Checks that options are an object, before their fields are looked at. */
+/** Checks that options are an object, before their fields are accessed. */
 export function checkOptions(options: unknown, name = 'options'): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw invalidArgument(name, 'an object', options);
   }
 }
 
-/** By its methods, since a signal may come from another realm. */
+/** Checks a signal by its methods, since it may come from another realm. */
 export function checkSignal(signal: AbortSignal | undefined, name = 'signal'): void {
   const methods = ['throwIfAborted', 'addEventListener', 'removeEventListener'] as const;
   if (signal !== undefined && !methods.every(method => typeof signal?.[method] === 'function')) {
@@ -21,7 +21,7 @@ export function positiveInteger(value: number, name: string, most: number = Numb
   throw invalidArgument(name, `a positive integer${limit}`, value);
 }
 
-/** Not a string, although its characters can be iterated over. */
+/** Whether a value is an iterable or async iterable object. Strings are not, although their characters can be iterated. */
 export function isIterable(value: unknown): boolean {
   return (
     typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value)

@@ -8,20 +8,20 @@ import type {Form} from './network.ts';
 import {type RunBatchesOptions, runBatches} from './run_batches.ts';
 import {openSource} from './sources/source.ts';
 
-/** Images to calibrate fp8 with, or what {@link openSource} takes (its first 512 images), or "digits". */
+/** Calibration images for fp8: an array, a source for {@link openSource}, of which the first 512 images are used, or "digits". */
 export type Calibration = readonly ImageInput[] | string;
 
 export type Fp8 = Extract<Precision, 'fp8' | 'fp8-simulated'>;
 export const isFp8 = (precision: Precision): precision is Fp8 =>
   precision === 'fp8' || precision === 'fp8-simulated';
 
-/** Of a source: more change nothing that can be measured, and take minutes on a large network. */
+/** More images make no measurable difference, and take minutes on a large network. */
 const mostImages = 512;
-/** Bytes that TMA copies at once, which the channels of a group have to fill. */
+/** Channels per group must be a multiple of this, since TMA copies 16 bytes at a time. */
 const groupMultiple = 16;
 
 /**
- * Checks that fp8 can run a network: fused, without squeeze-and-excite, with channels that its kernels can load.
+ * Checks that a network can run in fp8: fused, without squeeze-and-excite, and with suitable numbers of channels.
  *
  * @throws {RepVGGError} ERR_PRECISION_UNSUPPORTED
  */
@@ -50,12 +50,12 @@ export function checkCalibration(calibration: Calibration | undefined): Calibrat
 }
 
 /**
- * The largest value of each channel of each block's output over the images, block after block: what fp8 scales its maps by.
- * The same images give the same numbers, in whatever order and batches they come.
+ * The largest value of each channel of each block's output over the images, block after block, from which fp8 derives the
+ * scales of activations. The result does not depend on the order of the images or on how they are batched.
  *
- * @param network in fp32 on the CPU, with its parameters
- * @throws {RepVGGError} the error of the first image that cannot be read; ERR_SOURCE without images;
- *   ERR_PRECISION_UNSUPPORTED where values are not finite
+ * @param network a network in fp32 on the CPU, with its parameters set
+ * @throws {RepVGGError} the error of the first image that cannot be read; ERR_SOURCE for a source without images;
+ *   ERR_PRECISION_UNSUPPORTED if activations are not finite
  */
 export async function rangesOf(
   network: NativeNetwork,
@@ -86,7 +86,7 @@ export async function rangesOf(
   return ranges;
 }
 
-/** For networks of random weights, whose values are as large by construction. */
+/** Ranges for networks of random weights, which are scaled to such activations. */
 export function typicalRanges({blocks}: NativeNetworkShape): Float32Array {
   return new Float32Array(blocks.reduce((sum, {outChannels}) => sum + outChannels, 0)).fill(4);
 }

@@ -1,14 +1,14 @@
-/** What each signal ends. A signal has one listener however many calls it is given to: Node warns of more than ten. */
+/** Abort actions by signal. Each signal gets a single listener, however many calls use it: Node warns about more than ten. */
 const actionsOf = new WeakMap<AbortSignal, Set<() => void>>();
 
-/** Does `action` when the signal is aborted, unless the returned function is called before. */
+/** Calls `action` when the signal is aborted, unless the returned function is called first. */
 export function onAbort(signal: AbortSignal, action: () => void): () => void {
   const actions = actionsOf.get(signal) ?? new Set();
   if (actions.size === 0) {
     actionsOf.set(signal, actions);
     signal.addEventListener('abort', doAll);
   }
-  const own = (): void => action(); // An action may be given twice.
+  const own = (): void => action(); // The same action may be registered twice.
   actions.add(own);
   return () => {
     actions.delete(own);
@@ -27,7 +27,7 @@ export function raiseOnAbort(signal: AbortSignal, flag: Uint8Array): () => void 
   });
 }
 
-/** A signal that follows another one and can be aborted by itself, until the returned `forget` is called. */
+/** A controller that is also aborted by a signal, until the returned `forget` is called. */
 export function followSignal(signal: AbortSignal | undefined): {
   controller: AbortController;
   forget: () => void;
@@ -39,8 +39,8 @@ export function followSignal(signal: AbortSignal | undefined): {
 }
 
 /**
- * What the promise settles to, or a rejection with the signal's reason once that is aborted. Not Promise.race(): one that
- * has a promise for all calls would remember each of them.
+ * Settles like the promise, or rejects with the signal's reason once it is aborted. Not by Promise.race(), which would leak:
+ * a long-lived promise for the abort would keep a reaction for every call.
  */
 export function untilAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
   return new Promise((resolve, reject) => {
@@ -50,7 +50,7 @@ export function untilAborted<Result>(promise: Promise<Result>, signal: AbortSign
   });
 }
 
-/** The items of a source until the signal is aborted: then it ends, as if there were no more. */
+/** Yields the items of a source until the signal is aborted, which ends the iteration without an error. */
 export async function* untilStopped<Item>(
   source: Iterable<Item> | AsyncIterable<Item>,
   stop: AbortSignal,
@@ -66,7 +66,7 @@ export async function* untilStopped<Item>(
   } catch (error) {
     if (!stop.aborted) throw error;
   } finally {
-    // Not awaited: a source that waits for its next item may do so forever.
+    // Not awaited: a generator waiting for its next item handles this call only after that item.
     Promise.resolve(iterator.return?.()).catch(() => {});
   }
 }

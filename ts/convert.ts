@@ -15,47 +15,47 @@ import {layerTable} from './statistics.ts';
 
 /** Options of {@link convertCheckpoint}. */
 export interface ConvertOptions {
-  /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
+  /** The expected architecture, or an official name. Default: inferred from the checkpoint's shapes. */
   architecture?: string | Architecture | undefined;
   /** Epsilon of the batch normalisations. Default: 1e-5; see {@link LoadOptions.eps}. */
   eps?: number | undefined;
-  /** 'deploy' (default) fuses the branches; 'train' keeps them, and only names and container change. */
+  /** 'deploy' (default) fuses the branches; 'train' keeps them and changes only names and container. */
   form?: Form | undefined;
-  /** Ends the call early: it then rejects with the signal's reason, and what was at `to` stays. */
+  /** Aborts the call, which then rejects with the signal's reason and leaves an existing file at `to` unchanged. */
   signal?: AbortSignal | undefined;
 }
 
-/** What {@link convertCheckpoint} did. */
+/** The result of {@link convertCheckpoint}. */
 export interface Conversion {
   architecture: Architecture;
-  /** The form of the checkpoint that was read: 'deploy' where any of its blocks was fused. */
+  /** The form of the source checkpoint: 'deploy' if any of its blocks was fused. */
   storedForm: Form;
   /** The form that was written. */
   form: Form;
-  /** Blocks whose branches were fused; 0 where they were fused already. */
+  /** The number of blocks whose branches were fused; 0 if they were fused already. */
   fusedBlocks: number;
-  /** Parameters of the network that was read and of the one that was written. */
+  /** Parameter counts of the networks read and written. */
   parameters: {before: number; after: number};
-  /** Size of the file written. */
+  /** Size of the written file in bytes. */
   bytes: number;
 }
 
 /**
- * Fuses the branches of a checkpoint and writes the result, in the format that the new file's name asks for:
+ * Fuses the branches of a checkpoint and writes the result, in a format chosen by the extension of `to`:
  *
  * - `.safetensors`: safetensors;
  * - anything else: a PyTorch state dict, as the official code's `tools/convert.py` writes it.
  *
- * Both have the names, shapes and order of the official network with `deploy=True` (repvgg.py, or
- * repvggplus.py where squeeze-and-excite comes after the ReLU), float32. A checkpoint that is fused already gets those
- * names and is otherwise copied, so this also turns timm's deploy form into the official one. With `form: 'train'` they
- * are those of the official network as it is trained.
+ * Tensors are float32, with the names, shapes and order of the official network with `deploy=True` (repvgg.py, or
+ * repvggplus.py if squeeze-and-excite follows the ReLU), or with `form: 'train'` of the official network as trained. So a
+ * fused checkpoint of another project, such as timm, is renamed to the official form.
  *
- * Memory stays near the largest block. `to` may be the same file as `from`: it is replaced when the new one is complete.
+ * Memory use stays near the size of the largest block. `to` may be the same file as `from`, which is replaced when the new file
+ * is complete.
  *
  * @param from a checkpoint file, or "digits"
  * @throws {RepVGGError} the codes of reading a checkpoint; ERR_INVALID_ARGUMENT for `form: 'train'` of a checkpoint that is
- *   fused, and for a path that ends in `.onnx`, which `exportOnnx` writes; ERR_FILE_WRITE
+ *   fused, and for a path that ends in `.onnx` (use `exportOnnx`); ERR_FILE_WRITE
  */
 export async function convertCheckpoint(
   from: string,

@@ -1,37 +1,37 @@
 import {invalidArgument, RepVGGError} from './errors.ts';
 import {type NativeCudaInfo, native} from './native.ts';
 
-/** Where to run: 'auto' takes a GPU if one can be used; {@link Device.reason} says why, or why not. */
+/** Where to run. 'auto' uses a GPU if possible; {@link Device.reason} says why, or why not. */
 export type DeviceName = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
 
 /**
- * Several devices of one kind, such as `['cuda:0', 'cuda:1']`. Each holds the weights, and they take batches in turn.
- * Equal GPUs give equal results; others may differ by rounding, as they may run other algorithms.
+ * Several devices of one kind, such as `['cuda:0', 'cuda:1']`. Each has a copy of the weights, and batches are distributed
+ * round-robin. GPUs of the same model give the same results; others may run other algorithms, which round differently.
  */
 export type DeviceList = readonly Exclude<DeviceName, 'auto'>[];
 
 /**
- * Arithmetic of the convolutions. 'auto' is fp32 on the CPU, which also has bf16 (deploy form only), and fp16 with sums
- * in fp32 on a GPU, which has all four: tensor cores are several times faster than fp32, and of their formats fp16 is the
- * most precise. It holds no value above 65504; networks with larger activations need bf16 or fp32.
+ * Arithmetic of the convolutions. 'auto' is fp32 on the CPU, which also supports bf16 (deploy form only), and fp16 with fp32
+ * accumulation on a GPU, which supports all four: tensor cores are several times faster than fp32, and of their formats fp16 is
+ * the most precise. Its largest value is 65504; networks with larger activations need bf16 or fp32.
  *
- * 'fp8' (e4m3) is for Hopper GPUs and needs {@link LoadOptions.calibration}; 'fp8-simulated' computes on the CPU what it
- * would give, no faster than fp32, to tell how accurate it is. docs/performance.md has figures.
+ * 'fp8' (e4m3) needs a Hopper GPU and {@link LoadOptions.calibration}; 'fp8-simulated' computes its results on the CPU, no
+ * faster than fp32, to evaluate its accuracy. docs/performance.md has figures.
  */
 export type Precision = 'auto' | 'fp32' | 'tf32' | 'fp16' | 'bf16' | 'fp8' | 'fp8-simulated';
 
-/** The device a model was given. */
+/** The device that a model runs on. */
 export interface Device {
-  /** "cpu" or "cuda:0"; of several, "cuda:0,cuda:1". */
+  /** "cpu" or "cuda:0"; for several devices, "cuda:0,cuda:1". */
   name: string;
-  /** The name of each. */
+  /** The name of each device. */
   members: readonly string[];
   backend: 'cpu' | 'cuda';
-  /** Why this device, in a sentence. */
+  /** Why this device was chosen, in a sentence. */
   reason: string;
 }
 
-/** What a model runs on, and in which arithmetic. */
+/** A device and a precision that it supports. */
 export interface Placement {
   device: Device;
   precision: Exclude<Precision, 'auto'>;
@@ -48,9 +48,9 @@ export const precisions: readonly Precision[] = [
 ];
 
 /**
- * Chooses the device and checks that it has the precision.
+ * Chooses the device and checks that it supports the precision.
  *
- * @throws {RepVGGError} ERR_INVALID_ARGUMENT, ERR_DEVICE_UNAVAILABLE (a GPU was asked for by name and cannot be had),
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT, ERR_DEVICE_UNAVAILABLE (a GPU was requested by name and is not usable),
  *   ERR_PRECISION_UNSUPPORTED
  */
 export function chooseDevice(device: DeviceName | DeviceList, precision: Precision): Placement {
@@ -131,7 +131,7 @@ function chooseOne(device: DeviceName, precision: Precision): Placement {
 
 const unsupported = (message: string): RepVGGError => new RepVGGError('ERR_PRECISION_UNSUPPORTED', message);
 
-/** The first branch of drivers for a version of CUDA, from table 1 of NVIDIA's "CUDA Compatibility". */
+/** The first driver branch for each major version of CUDA, from table 1 of NVIDIA's "CUDA Compatibility". */
 const firstDrivers: Record<number, string> = {12: '525', 13: '580'};
 
 /** Why this process cannot run networks on GPU number `index`; null if it can. */
@@ -140,7 +140,7 @@ export function whyNoCuda(
   index = 0,
 ): string | null {
   if (!built) return 'this build of the addon has no CUDA support.';
-  // Within a major version of CUDA, kernels run on the driver of its first release.
+  // Within a major version of CUDA, the driver of its first release suffices.
   const major = Math.floor(runtimeVersion / 1000);
   const required = `CUDA ${major}.0 or later${firstDrivers[major] ? ` (version ${firstDrivers[major]})` : ''}`;
   if (driverVersion === 0) return `no NVIDIA driver was found, and required is one for ${required}.`;
@@ -155,7 +155,7 @@ export function whyNoCuda(
   return device.problem === null ? null : `${device.name} cannot run the kernels: ${device.problem}.`;
 }
 
-/** 12040 is 12.4. */
+/** Formats a version number of CUDA: 12040 is "12.4". */
 export function cudaVersion(version: number): string {
   return `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
 }

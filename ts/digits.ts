@@ -1,7 +1,7 @@
 import {assetPath} from './assets.ts';
 import type {Preprocessing} from './preprocessing.ts';
 
-/** A network that comes with the package, and how to use it. */
+/** A network that is included in the package. */
 export interface EmbeddedModel {
   checkpoint: string;
   labels: string;
@@ -13,8 +13,8 @@ export interface EmbeddedModel {
 const asset = (path: string): string => assetPath(`digits/${path}`);
 
 /**
- * The embedded default: a small RepVGG trained on the UCI handwritten digits (scripts/train_digits.py). It has the name "digits"
- * wherever a checkpoint can be named.
+ * The embedded network: a small RepVGG trained on the UCI handwritten digits (scripts/train_digits.py). "digits" refers to it
+ * wherever a checkpoint is expected.
  */
 export const digits: EmbeddedModel = {
   checkpoint: asset('digits.pth'),

@@ -1,4 +1,4 @@
-/** Every code a {@link RepVGGError} can carry. docs/errors.md has a heading for each. */
+/** Every code of a {@link RepVGGError}. docs/errors.md has a section for each. */
 export type RepVGGErrorCode =
   | 'ERR_INVALID_ARGUMENT'
   | 'ERR_FILE_NOT_FOUND'
@@ -34,7 +34,7 @@ export type RepVGGErrorCode =
   | 'ERR_NATIVE_LOAD'
   | 'ERR_DISPOSED';
 
-/** The one error class of this package: `code` is for programs, `message` is one sentence for people. */
+/** The only error class of this package: `code` is for programs, `message` for people. */
 export class RepVGGError extends Error {
   static {
     RepVGGError.prototype.name = 'RepVGGError';
@@ -48,7 +48,7 @@ export class RepVGGError extends Error {
   }
 }
 
-/** Builds the error for an argument of the wrong kind: "Expected WHAT for NAME but received VALUE". */
+/** Builds the error for an invalid argument: "Expected WHAT for NAME but received VALUE". */
 export function invalidArgument(name: string, expected: string, received: unknown): RepVGGError {
   const shown = typeof received === 'string' ? JSON.stringify(received) : describe(received);
   return new RepVGGError('ERR_INVALID_ARGUMENT', `Expected ${expected} for ${name} but received ${shown}.`);
@@ -61,12 +61,12 @@ function describe(value: unknown): string {
     : `an object of type ${value.constructor?.name ?? 'null'}`;
 }
 
-/** Turns a file system error into a coded one; `doing` says what was attempted, e.g. "read checkpoint x.pth". */
+/** Converts a file system error into a coded one; `doing` says what was attempted, such as "read checkpoint x.pth". */
 export function fileError(doing: string, cause: unknown): RepVGGError {
   const {code, message} = cause as NodeJS.ErrnoException;
   const options = {cause};
   if (code === 'ENOENT') {
-    // Node puts this character in the place of what is no UTF-8, and then finds no such file.
+    // Node replaces invalid UTF-8 by this character, and then does not find the file.
     const reason = doing.includes('\ufffd') ? ', since its name is not UTF-8' : '';
     return new RepVGGError('ERR_FILE_NOT_FOUND', `Cannot ${doing}: no such file${reason}.`, options);
   }

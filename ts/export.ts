@@ -17,35 +17,35 @@ import {
 
 /** Options of {@link exportOnnx}. */
 export interface OnnxExportOptions {
-  /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
+  /** The expected architecture, or an official name. Default: inferred from the checkpoint's shapes. */
   architecture?: string | Architecture | undefined;
   /** Epsilon of the batch normalisations. Default: 1e-5; see {@link LoadOptions.eps}. */
   eps?: number | undefined;
-  /** Of weights and arithmetic. Default fp32. */
+  /** Precision of weights and arithmetic. Default fp32. */
   precision?: 'fp32' | 'fp16' | undefined;
-  /** Takes uint8 pixels, [N][crop][crop][3], and normalises inside. Default: normalised floats, [N][3][crop][crop]. */
+  /** Whether the model takes uint8 pixels, [N][crop][crop][3], and normalises them itself. Default: it takes normalised floats, [N][3][crop][crop]. */
   uint8?: boolean | undefined;
-  /** Fields that differ from the variant's published preprocessing. The crop is the size of the input. */
+  /** Overrides fields of the checkpoint's own preprocessing, or of the variant's published one. The crop is the input size. */
   preprocessing?: PreprocessingOptions | undefined;
-  /** Ends the call early: it then rejects with the signal's reason, and what was at `to` stays. */
+  /** Aborts the call, which then rejects with the signal's reason and leaves an existing file at `to` unchanged. */
   signal?: AbortSignal | undefined;
 }
 
-/** What {@link exportOnnx} wrote. */
+/** The result of {@link exportOnnx}. */
 export interface OnnxExport extends OnnxSignature {
   architecture: Architecture;
   precision: 'fp32' | 'fp16';
-  /** How images become the model's input; the file has it too, as metadata. */
+  /** How images become the model's input; also stored in the file's metadata. */
   preprocessing: Preprocessing;
-  /** Size of the file. */
+  /** Size of the file in bytes. */
   bytes: number;
 }
 
 /**
- * Writes a checkpoint's deploy form as an ONNX model: a chain of Conv and Relu, for any batch size, in opset 17. Its
- * metadata has `repvgg.architecture` and `repvgg.preprocessing`, as JSON.
+ * Exports a checkpoint's deploy form as an ONNX model: a chain of Conv and Relu nodes in opset 17, for any batch size. Its
+ * metadata contains `repvgg.architecture` and `repvgg.preprocessing` as JSON.
  *
- * @param from whatever `RepVGG.load` takes
+ * @param from a checkpoint, as for `RepVGG.load`
  * @throws {RepVGGError} the codes of reading a checkpoint; ERR_FILE_WRITE; ERR_CHECKPOINT_VALUE for weights beyond fp16
  */
 export async function exportOnnx(

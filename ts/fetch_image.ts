@@ -3,26 +3,26 @@ import {followSignal} from './cancellation.ts';
 import {mostImageBytes} from './encoded_image.ts';
 import {RepVGGError} from './errors.ts';
 
-/** What every call that takes images has. */
+/** Options of all calls that take images. */
 export interface RunOptions {
   /**
-   * Milliseconds that the image of a URL may take to arrive. Default 30,000. In this time a server that is busy, or ends the
-   * connection, is asked up to three times.
+   * Time limit for fetching an image by URL, in milliseconds. Default 30,000. Within it, up to three attempts are made if the
+   * server is busy or closes the connection.
    */
   fetchTimeout?: number | undefined;
-  /** Ends the call early: it then rejects with the signal's reason. */
+  /** Aborts the call, which then rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
 
-/** What a busy server answers, or a proxy for it, and may not answer to the next try. */
+/** Transient statuses of busy servers and proxies, which are retried. */
 const passingStatuses: readonly unknown[] = [429, 500, 502, 503, 504];
-/** Of connections that end before the image does. */
+/** Error codes of transient connection failures. */
 const passingCodes: readonly unknown[] = ['ECONNRESET', 'UND_ERR_SOCKET', 'EAI_AGAIN'];
-/** Before the second and the third try. */
+/** Milliseconds before the second and third attempt. */
 const pauses = [500, 2000];
 
 /**
- * The bytes that an http:, https: or data: URL names.
+ * Fetches an http:, https: or data: URL.
  *
  * @throws {RepVGGError} ERR_IMAGE_FETCH; the signal's reason once it is aborted
  */
@@ -32,9 +32,9 @@ export async function fetchImage(
 ): Promise<Buffer> {
   const fail = (problem: string, cause?: unknown): RepVGGError =>
     new RepVGGError('ERR_IMAGE_FETCH', `Cannot fetch ${shown(url)}: ${problem}.`, {cause});
-  // fetch() would refuse it too, and repeat it in its message.
+  // fetch() would refuse it as well, with the password in its message.
   if (url.username || url.password) throw fail('its URL has a user name or a password, which is not sent');
-  // Not AbortSignal.any(): in Node 20 a signal remembers all that were ever made from it.
+  // Not AbortSignal.any(): in Node 20 a signal keeps references to all signals derived from it.
   const {controller, forget} = followSignal(signal);
   let isLate = false;
   const timer = setTimeout(() => {
@@ -71,7 +71,7 @@ export async function fetchImage(
     signal?.throwIfAborted();
     if (cause instanceof RepVGGError) throw cause;
     if (isLate) throw fail(`it did not arrive within ${fetchTimeout / 1000} s`, cause);
-    // fetch says only "fetch failed"; the reason is below.
+    // fetch() throws only "fetch failed"; the reason is its cause.
     const {cause: below, message} = cause as Error & {cause?: Error};
     throw fail((below?.message || message).replace(/\.$/, ''), cause);
   } finally {
@@ -80,13 +80,13 @@ export async function fetchImage(
   }
 }
 
-/** Whether another try may end otherwise. */
+/** Whether another attempt may succeed. */
 function isPassing({cause}: Error): boolean {
   const {status, code} = (cause ?? {}) as {status?: unknown; code?: unknown};
   return passingStatuses.includes(status) || passingCodes.includes(code);
 }
 
-/** Without what may be secret, and short where the image itself is in it. */
+/** A URL without its query, which may contain secrets, and without the content of a data: URL. */
 function shown(url: URL): string {
   return url.protocol === 'data:' ? 'the data: URL' : `${url.origin}${url.pathname}`;
 }

@@ -1,20 +1,19 @@
 /**
- * Fusion of kernels, in one pass over them and without memory of its own: for networks of some hundred million numbers. Each
- * is computed in float64 and rounded to float32 as it is stored.
+ * Fuses kernels in a single pass without temporary arrays, since networks have up to some hundred million weights. Each is
+ * computed in float64 and rounded to float32 when it is stored.
  */
 import type {TensorInfo} from './checkpoint/checkpoint.ts';
 import type {BlockFactors} from './fusion.ts';
 import type {Floats} from './network.ts';
 import {inSlices} from './turns.ts';
 
-/** How the kernels of a block are fused: as {@link fuseRows} does it, by whatever means. */
+/** Fuses the kernels of blocks, with the results of {@link fuseRows}. */
 export interface FusionKernels {
   /**
-   * @param index of the block
+   * @param index index of the block
    * @param dense the 3x3 kernels, [outChannels][inChannels / groups][3][3]
    * @param pointwise [outChannels][inChannels / groups]
-   * @returns the fused kernels, and whether all numbers of them are finite, as `fuseRows` tells it
-   * @throws what reading these throws; the signal's reason
+   * @throws errors of reading the tensors; the signal's reason
    */
   fuse(
     index: number,
@@ -26,8 +25,9 @@ export interface FusionKernels {
 }
 
 export interface FusedKernels {
-  /** In the layout of the 3x3 kernels. Empty where the network that they are for has them already. */
+  /** In the layout of the 3x3 kernels. Empty if they were written to the network directly. */
   weight: Float32Array;
+  /** As returned by {@link fuseRows}. */
   finite: boolean;
 }
 
@@ -36,11 +36,11 @@ const mostFloat32 = (2 - 2 ** -23) * 2 ** 127;
 /**
  * Fuses the kernels of the output channels from `first` on.
  *
- * @param target [channels][inChannels / groups][3][3], filled; its length says how many channels
- * @param dense of these channels, in the layout of `target`, which it may be
- * @param pointwise [outChannels][inChannels / groups], of all channels
+ * @param target output, [channels][inChannels / groups][3][3]; its length determines the number of channels
+ * @param dense 3x3 kernels of these channels, in the same layout; may be `target` itself
+ * @param pointwise 1x1 kernels of all channels, [outChannels][inChannels / groups]
  * @param width inChannels / groups
- * @returns whether all numbers are finite, as far as their size tells: false also where their sum is beyond float32
+ * @returns true only if all results are finite; false also if the sum of their magnitudes exceeds float32
  */
 export function fuseRows(
   target: Float32Array,
@@ -57,7 +57,7 @@ export function fuseRows(
   for (let channel = first; channel < end; channel++) {
     const scale = factors.dense[channel]!;
     const centre = factors.pointwise[channel]!;
-    // Nothing is added where there is no identity: -0, since 0 would turn -0 into 0.
+    // Without an identity -0 is added, since adding 0 would turn -0 into 0.
     const [own, other] = factors.identity ? [factors.identity[channel]!, 0] : [-0, -0];
     const self = channel % width;
     for (let column = 0; column < width; column++, i += 9) {
@@ -86,7 +86,7 @@ export function fuseRows(
   return size <= mostFloat32;
 }
 
-/** Fuses with {@link fuseRows} or one that does the same, a few channels at a time so that others have their turn. */
+/** Fuses with {@link fuseRows} or an equivalent, a few channels at a time, yielding to the event loop in between. */
 export async function fuseInTurns(
   target: Float32Array,
   dense: Floats,
@@ -107,7 +107,7 @@ export async function fuseInTurns(
   return finite;
 }
 
-/** Without the addon. */
+/** Fusion in TypeScript, without the addon. */
 export const plainFusion: FusionKernels = {
   async fuse(_index, dense, pointwise, factors, signal) {
     const points = await pointwise.read();
@@ -117,7 +117,7 @@ export const plainFusion: FusionKernels = {
   },
 };
 
-/** Kernels of which each output channel is multiplied with its scale, rounded once; in turns too. */
+/** Multiplies each output channel of kernels by its scale, yielding to the event loop as well. */
 export async function scaleKernels(
   weight: Floats,
   scale: Float64Array,

@@ -1,16 +1,15 @@
 /**
- * The algebra that turns a RepVGG block as trained into the block that runs: "structural re-parameterisation",
- * section 3.3 of "RepVGG: Making VGG-style ConvNets Great Again" (arXiv 2101.03697). docs/fusion.md explains it with
- * numbers.
+ * The algebra of structural re-parameterisation, which turns a RepVGG block as trained into the one that runs: section 3.3
+ * of "RepVGG: Making VGG-style ConvNets Great Again" (arXiv 2101.03697). docs/fusion.md explains it with numbers.
  *
  * Convolution is linear in its kernel, and batch normalisation with fixed statistics is one scale and one shift per
- * channel. So a sum of normalised branches over the same input is one convolution, exactly. All of it happens in
- * float64, and is rounded to the float32 in which networks are stored and run once, at the very end. What there is to do
- * for each number of a kernel is in fuse_rows.ts.
+ * channel. So a sum of normalised branches over the same input is exactly one convolution. Everything is computed in
+ * float64 and rounded once, at the end, to the float32 in which networks are stored and run. The loops over kernels are in
+ * fuse_rows.ts.
  */
 import type {BatchNorm, BranchNorms, Floats} from './network.ts';
 
-/** What the kernels of a block are multiplied with, per output channel, and the bias of their sum. */
+/** The factors by which a block's kernels are multiplied, per output channel, and the bias of their sum. */
 export interface BlockFactors {
   dense: Float64Array;
   pointwise: Float64Array;
@@ -18,23 +17,22 @@ export interface BlockFactors {
   bias: Float32Array;
 }
 
-/** What a batch normalisation multiplies each channel with: gamma / sqrt(variance + eps). */
+/** The scale of a batch normalisation per channel: gamma / sqrt(variance + eps). */
 export function scaleOf({gamma, variance, eps}: BatchNorm): Float64Array {
   return Float64Array.from(gamma, (value, i) => value / Math.sqrt(variance[i]! + eps));
 }
 
 /**
- * The bias of a convolution once the batch normalisation behind it is fused into it (equation 3 of the paper):
- * beta + (bias - mean) scale. The official convolutions have none; one that has it, and is fused without it, is off by
- * bias * scale everywhere.
+ * The bias of a convolution after fusing the batch normalisation that follows it (equation 3 of the paper):
+ * beta + (bias - mean) scale. The official convolutions have no bias, but others do.
  */
 export function fusedBias({beta, mean}: BatchNorm, scale: Float64Array, bias: Floats | null): Float64Array {
   return scale.map((factor, i) => beta[i]! + ((bias ? bias[i]! : 0) - mean[i]!) * factor);
 }
 
 /**
- * What fuses the branches of a block, BN(conv3x3) + BN(conv1x1) + BN(identity), in the order of the official code.
- * Squeeze-and-excite comes after the sum and stays what it is.
+ * The factors that fuse the branches of a block, BN(conv3x3) + BN(conv1x1) + BN(identity), added in the order of the
+ * official code. Squeeze-and-excite follows the sum and is unchanged.
  */
 export function blockFactors({dense, pointwise, identity}: BranchNorms): BlockFactors {
   const scales = {dense: scaleOf(dense.batchNorm), pointwise: scaleOf(pointwise.batchNorm)};
@@ -51,8 +49,8 @@ export function blockFactors({dense, pointwise, identity}: BranchNorms): BlockFa
 }
 
 /**
- * Draws a batch normalisation of the sum of a block's branches into the branches: with s and b its scale and shift,
- * s (A + B + C) + b = (s A + b) + s B + s C. So a block of QARepVGG (arXiv 2212.01593) becomes one of RepVGG, exactly.
+ * Distributes a batch normalisation of the sum of a block's branches over the branches: with scale s and shift b,
+ * s (A + B + C) + b = (s A + b) + s B + s C. So a QARepVGG block (arXiv 2212.01593) becomes exactly a RepVGG block.
  */
 export function distributeBatchNorm({dense, pointwise, identity}: BranchNorms, sum: BatchNorm): BranchNorms {
   const scale = scaleOf(sum);
@@ -69,7 +67,7 @@ export function distributeBatchNorm({dense, pointwise, identity}: BranchNorms, s
   };
 }
 
-/** The batch normalisation that changes nothing. */
+/** The identity as a batch normalisation. */
 export function unitBatchNorm(channels: number): BatchNorm {
   const filled = (value: number): Float32Array => new Float32Array(channels).fill(value);
   return {gamma: filled(1), beta: filled(0), mean: filled(0), variance: filled(1), eps: 0};

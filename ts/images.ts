@@ -8,7 +8,7 @@ import {native} from './native.ts';
 import type {Preprocessing} from './preprocessing.ts';
 import {Slots} from './slots.ts';
 
-/** Pixels that are already decoded: [height][width][channels], 8 bits each; grey, RGB or RGBA (alpha is dropped). */
+/** Decoded pixels, [height][width][channels], 8 bits each: grey, RGB or RGBA (alpha is dropped). */
 export interface RawImage {
   data: Uint8Array;
   width: number;
@@ -16,11 +16,11 @@ export interface RawImage {
   channels: 1 | 3 | 4;
 }
 
-/** A file's path, an encoded image (JPEG, PNG, WebP, AVIF, TIFF, GIF) in memory, the file:, http:, https: or data: URL of one, or raw pixels. */
+/** The path of a file, an encoded image (JPEG, PNG, WebP, AVIF, TIFF, GIF) in memory, a file:, http:, https: or data: URL, or raw pixels. */
 export type ImageInput = string | URL | Uint8Array | RawImage;
 
 export interface DecodeOptions extends RunOptions {
-  /** Turns and mirrors an image as its EXIF orientation says. Default false, as torchvision does. */
+  /** Applies the EXIF orientation. Default false, as in torchvision. */
   autoOrient?: boolean | undefined;
 }
 
@@ -31,28 +31,28 @@ export interface RgbImage {
   height: number;
 }
 
-/** sharp's own limit, which raw pixels have too. */
+/** sharp's own limit, also applied to raw pixels. */
 const maxPixels = 0x3fff ** 2;
 
-/** Of decoding a damaged image until libvips says what is wrong with it. */
+/** Attempts to decode a damaged image, until libvips reports the reason. */
 const mostAttempts = 10;
 
-/** How an input is called in messages: by its path, or what else it is called. */
+/** The name of an input in messages: its path or URL, else the given name. */
 export function inputName(input: ImageInput, otherwise: string): string {
   if (input instanceof URL && input.protocol !== 'data:') return input.href.split('?')[0]!;
   return typeof input === 'string' ? input : otherwise;
 }
 
 /**
- * sharp works on the libuv pool, which file and DNS calls of the whole process share: half of it is left to them. This also
- * bounds the memory of full-size images.
+ * sharp runs on the libuv thread pool, half of which is left to the file system and DNS calls of the process. This also bounds
+ * the memory of full-size images.
  */
 const sharpSlots = new Slots(Math.max(1, Math.floor((Number(process.env.UV_THREADPOOL_SIZE) || 4) / 2)));
 
 /**
- * Decodes an image to 8-bit RGB as Pillow's `convert('RGB')` does: grey is repeated, palettes are looked up, alpha is
- * dropped, neither EXIF orientation (unless asked for) nor a colour profile is applied. CMYK is converted and 16-bit is
- * reduced to 8. Of an animation, the first frame. JPEGs are decoded by the addon, on threads of its own, all else by sharp.
+ * Decodes an image to 8-bit RGB like Pillow's `convert('RGB')`: grey is repeated, palettes are applied, alpha is dropped, and
+ * neither the EXIF orientation (unless requested) nor a colour profile is applied. CMYK is converted, 16-bit is reduced to
+ * 8-bit, and an animation yields its first frame. The addon decodes JPEGs, on threads of its own, and sharp everything else.
  *
  * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_IMAGE_FETCH, ERR_IMAGE_DECODE, ERR_IMAGE_TOO_LARGE (over 268
  *   megapixels), ERR_INVALID_ARGUMENT
@@ -69,7 +69,7 @@ export async function decodeImage(
 }
 
 /**
- * Decodes, resizes and crops an image into `out` at `offset`: [crop][crop][3]. A JPEG never exists as a whole on the way.
+ * Decodes, resizes and crops an image into `out` at `offset`: [crop][crop][3]. A JPEG is never held in memory at full size.
  * Throws as {@link decodeImage} does.
  */
 export async function prepareImage(
@@ -88,7 +88,7 @@ export async function prepareImage(
   await native().resizeCrop(data, width, height, preprocessing, out, offset);
 }
 
-/** A file's path, an encoded image or raw pixels. */
+/** The path of a file, an encoded image or raw pixels. */
 type Source = Exclude<ImageInput, URL>;
 
 async function withoutUrl(input: ImageInput, options: RunOptions): Promise<Source> {
@@ -103,7 +103,7 @@ function mayBeJpeg(source: Source): source is string | Uint8Array {
   );
 }
 
-/** Whatever the addon does not decode, damaged and unusual JPEGs among it: sharp says what is wrong, if anything is. */
+/** Decodes what the addon does not, including damaged and unusual JPEGs; sharp reports what is wrong, if anything. */
 async function decodeOther(source: Source, name: string, autoOrient: boolean): Promise<RgbImage> {
   if (typeof source !== 'string' && !(source instanceof Uint8Array)) return rawToRgb(source, name);
   return sharpSlots.run(async () => {
@@ -141,7 +141,7 @@ async function decodeBytes(bytes: Uint8Array, name: string, autoOrient: boolean)
       return {data, width: info.width, height: info.height};
     } catch (cause) {
       const reason = (cause as Error).message.split('\n')[0]!.replace(/\.$/, '');
-      // libvips has one message for the whole process, which the end of another image may have taken away.
+      // libvips has a single error buffer for the process, which another image may have cleared.
       if (reason === 'Unknown error' && attempt < mostAttempts) continue;
       if (/pixel limit/i.test(reason)) throw tooLarge(name, cause);
       throw new RepVGGError('ERR_IMAGE_DECODE', `Cannot decode ${name}: ${reason}.`, {cause});
@@ -174,7 +174,7 @@ function rawToRgb(image: RawImage, name: string): RgbImage {
     const expected = `${pixels * channels} bytes (${width} x ${height} x ${channels})`;
     throw invalidArgument(`${name}.data`, expected, data.length);
   }
-  // A copy: the caller could change, transfer or shrink the buffer while another thread reads it.
+  // Copied: the caller could modify, transfer or shrink the buffer while another thread reads it.
   if (channels === 3) return {data: data.slice(), width, height};
   const rgb = new Uint8Array(pixels * 3);
   for (let i = 0; i < pixels; i++) {

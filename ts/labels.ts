@@ -2,7 +2,7 @@ import {readFile} from 'node:fs/promises';
 import {assetPath} from './assets.ts';
 import {fileError, invalidArgument, RepVGGError} from './errors.ts';
 
-/** What the output `index` of a network stands for. */
+/** A class of a network. */
 export interface ClassLabel {
   readonly label: string;
   /** The WordNet id of an ImageNet class, for example "n01440764". */
@@ -11,7 +11,7 @@ export interface ClassLabel {
 
 let imageNet: readonly ClassLabel[] | undefined;
 
-/** The 1000 classes of ImageNet-1k (ILSVRC 2012) in the order of every RepVGG checkpoint: sorted by synset. */
+/** The 1000 classes of ImageNet-1k (ILSVRC 2012) sorted by synset, the order of all RepVGG checkpoints. */
 export async function imageNetLabels(): Promise<readonly ClassLabel[]> {
   if (imageNet) return imageNet;
   const labels = lines(await readText(assetPath('imagenet.txt'))).map(line => ({
@@ -23,10 +23,10 @@ export async function imageNetLabels(): Promise<readonly ClassLabel[]> {
 }
 
 /**
- * The labels of a network: those given (a list, or a file with one label a line or a JSON array of strings), else ImageNet's for
- * 1000 classes, else the class numbers.
+ * The labels of a network: those given (an array, or a file with one label per line or a JSON array of strings), else
+ * ImageNet's for 1000 classes, else the class indices.
  *
- * @throws {RepVGGError} ERR_LABELS when they are not a string for each class of the network; ERR_INVALID_ARGUMENT,
+ * @throws {RepVGGError} ERR_LABELS unless there is one string for each class; ERR_INVALID_ARGUMENT,
  *   ERR_FILE_NOT_FOUND, ERR_FILE_READ
  */
 export async function resolveLabels(
@@ -56,7 +56,7 @@ export async function resolveLabels(
   return frozen(labels.map(label => ({label})));
 }
 
-/** Results name these labels, so that nobody may change them behind a model's back. */
+/** Labels are shared with all results, so they must not be modified. */
 function frozen(labels: ClassLabel[]): readonly ClassLabel[] {
   for (const label of labels) Object.freeze(label);
   return Object.freeze(labels);
@@ -66,7 +66,7 @@ async function readLabels(path: string): Promise<string[]> {
   const text = await readText(path);
   if (!/^\s*\[/.test(text)) return lines(text);
   try {
-    return JSON.parse(text.trim()) as string[]; // Also without a byte order mark.
+    return JSON.parse(text.trim()) as string[]; // trim() also removes a byte order mark.
   } catch (cause) {
     throw new RepVGGError(
       'ERR_LABELS',

@@ -11,22 +11,22 @@ const require = createRequire(import.meta.url);
 let given: (() => unknown) | undefined;
 
 /**
- * Takes the addon from a `require` with a literal path, which bundlers see and follow, instead of looking for it: what the
- * entry of a target, such as `repvgg/linux-x64`, does.
+ * Loads the addon by a `require` with a literal path, which bundlers can follow, instead of searching for it. Used by the
+ * entry points of targets, such as `repvgg/linux-x64`.
  */
 export function loadAddonWith(requireAddon: () => unknown): void {
   given = requireAddon;
 }
 
 /**
- * Finds, tries and loads the addon.
+ * Finds, probes and loads the addon.
  *
  * @throws {RepVGGError} ERR_NATIVE_LOAD
  */
 export function loadAddon(): unknown {
   let file: string | null = null;
   try {
-    // It might load all the same, and what comes after it fail.
+    // On an older Node loading might succeed, and later calls fail.
     if (isOlder(process.versions.node, oldestNode)) throw new Error('This Node is too old.');
     if (given) {
       file = 'the bundled binary';
@@ -43,7 +43,7 @@ export function loadAddon(): unknown {
   }
 }
 
-/** The binary that was built here, else that of the package for this platform, as prebuildify lays them out; or null. */
+/** The locally built binary, else the prebuilt one for this platform, in prebuildify's layout; or null. */
 export function findAddon(): string | null {
   const target = `${process.platform}-${process.arch}`;
   const libc = process.platform === 'linux' ? '.glibc' : '';
@@ -51,17 +51,17 @@ export function findAddon(): string | null {
   return candidates.map(file => path.join(searched(), file)).find(file => existsSync(file)) ?? null;
 }
 
-/** What REPVGG_PREBUILD names; empty, it names nothing. */
+/** The folder in REPVGG_PREBUILD, which counts as unset if empty. */
 function named(): string | null {
   return process.env.REPVGG_PREBUILD || null;
 }
 
-/** Where binaries are looked for: the package, or what REPVGG_PREBUILD names. */
+/** The folder to search for binaries: the package's, or that in REPVGG_PREBUILD. */
 function searched(): string {
   return named() ?? fileURLToPath(new URL('..', import.meta.url));
 }
 
-/** The folders of prebuilds/, one for each platform. */
+/** The names of the folders in prebuilds/, one for each platform. */
 function prebuilds(): string[] {
   const folder = path.join(searched(), 'prebuilds');
   return existsSync(folder) ? readdirSync(folder) : [];

@@ -3,17 +3,17 @@ import {Crash} from './probe.ts';
 
 /** Why the addon does not load. */
 export interface LoadFailure {
-  /** The binary, or null where none was found. */
+  /** The binary, or null if none was found. */
   file: string | null;
-  /** What loading it threw, or a {@link Crash}. */
+  /** The error of loading it, or a {@link Crash}. */
   cause: Error;
-  /** The folders of prebuilds/, for example "linux-x64". */
+  /** The names of the folders in prebuilds/, such as "linux-x64". */
   prebuilds: readonly string[];
-  /** The folder that REPVGG_PREBUILD names instead of the package. */
+  /** The folder in REPVGG_PREBUILD, if set. */
   named?: string | null;
 }
 
-/** package.json's engines. */
+/** The minimum in package.json's `engines`. */
 export const oldestNode = '20.19.0';
 
 const build =
@@ -23,11 +23,11 @@ const reinstall = 'install the package again with "npm install --force repvgg"';
 
 interface Diagnosis {
   problem: string;
-  /** What helps, the likeliest first. */
+  /** Remedies, the likeliest first. */
   advice: string[];
 }
 
-/** One sentence with what was found and what is required, and one with what to do. */
+/** A sentence with what was found and what is required, and one with what to do. */
 export function explainLoadFailure(failure: LoadFailure, machine: Machine): string {
   const {problem, advice} = diagnose(failure, machine);
   const cure = advice.join(', or ');
@@ -104,7 +104,7 @@ function diagnoseMissing(prebuilds: readonly string[], {platform, arch, glibc}: 
   };
 }
 
-/** Whether a version comes before another, by its numbers. */
+/** Compares two dotted version numbers. */
 export function isOlder(version: string, than: string): boolean {
   const [a, b] = [version, than].map(text => text.split('.').map(Number)) as [number[], number[]];
   for (const [i, number] of b.entries()) {

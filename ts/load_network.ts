@@ -30,44 +30,44 @@ import {unwatched} from './promises.ts';
 
 /** Options of `RepVGG.load()`. */
 export interface LoadOptions {
-  /** Default 'auto': a GPU if one can be used, else the CPU. A list spreads batches over its devices. */
+  /** Default 'auto': a GPU if one is usable, else the CPU. Batches are distributed over a list of devices. */
   device?: DeviceName | DeviceList | undefined;
   /** Default 'auto': fp32 on the CPU, fp16 on a GPU. */
   precision?: Precision | undefined;
   /**
-   * Images that fp8 is calibrated with, some dozens of the kind that it will see: an array, a folder, a list, a tar (of which
-   * it takes 512), or "digits". They run on the CPU in fp32 when the network is loaded.
+   * Calibration images for fp8, some dozens of the kind to be scored: an array, or a folder, list or tar, of which the first
+   * 512 are used, or "digits". They run on the CPU in fp32 while the network is loaded.
    */
   calibration?: Calibration | undefined;
-  /** What the checkpoint must hold: an official name, or an architecture. Default: inferred from its shapes. */
+  /** The expected architecture, or an official name. Default: inferred from the checkpoint's shapes. */
   architecture?: string | Architecture | undefined;
   /**
    * Epsilon of the batch normalisations, which most checkpoints do not contain. Default: 1e-5, as in all classifiers; the RepVGG
-   * blocks of YOLOv6 and YOLOv7 were trained with 1e-3. It has no effect on a fused checkpoint.
+   * blocks of YOLOv6 and YOLOv7 were trained with 1e-3. Ignored for a fused checkpoint.
    */
   eps?: number | undefined;
-  /** 'deploy' (default) fuses the branches of a training checkpoint; 'train' runs them as they were trained. */
+  /** 'deploy' (default) fuses the branches of a training checkpoint; 'train' runs them unfused. */
   form?: Form | undefined;
-  /** One label for each class, or a file with one a line. Default: ImageNet's for 1000 classes, else the class numbers. */
+  /** A label for each class, or a file with one per line. Default: ImageNet's for 1000 classes, else the class indices. */
   labels?: string | readonly string[] | undefined;
-  /** Fields that differ from the variant's published preprocessing. */
+  /** Overrides fields of the checkpoint's own preprocessing, or of the variant's published one. */
   preprocessing?: PreprocessingOptions | undefined;
   /**
-   * Which of Winograd's algorithms may replace direct convolution where they are faster; docs/kernels.md has their errors.
-   * 'f2' is F(2x2) only, 'f4' also F(4x4), 'off' neither. Default 'auto': both in fp32, F(2x2) in fp16 and bf16.
+   * The Winograd algorithms that may replace direct convolution where they are faster; docs/kernels.md has their errors.
+   * 'f2' allows F(2x2) only, 'f4' also F(4x4), 'off' neither. Default 'auto': both in fp32, F(2x2) in fp16 and bf16.
    */
   winograd?: Winograd | undefined;
-  /** CPU threads. Default: every core that this process may use. */
+  /** CPU threads. Default: one for every core that the process may use. */
   threads?: number | undefined;
-  /** Images in a batch; more need more memory. Default 32. */
+  /** Images per batch; larger batches need more memory. Default 32. */
   batchSize?: number | undefined;
-  /** Called while a model of the hub is downloaded, with the bytes received and their total. */
+  /** Called during a download from the hub, with the bytes received and the total. */
   onProgress?: ((received: number, total: number) => void) | undefined;
-  /** Ends the call early: it then rejects with the signal's reason. */
+  /** Aborts the call, which then rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
 
-/** A network that has its parameters, and what it is. */
+/** A network with its parameters set, and its description. */
 export interface LoadedNetwork {
   network: NativeNetwork;
   architecture: Architecture;
@@ -79,10 +79,10 @@ export interface LoadedNetwork {
   batchSize: number;
 }
 
-/** More CPU threads are a mistake. */
+/** More CPU threads than this are surely a mistake. */
 const mostThreads = 1024;
 
-/** Loads a network as `RepVGG.load()` says. */
+/** Loads a network; see `RepVGG.load()`. */
 export async function loadNetwork(checkpoint: string, options: LoadOptions): Promise<LoadedNetwork> {
   if (typeof checkpoint !== 'string')
     throw invalidArgument('checkpoint', 'a path, "owner/name" of the hub or "digits"', checkpoint);
@@ -115,7 +115,7 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   try {
     if (calibration) {
       const cpu = chooseDevice('cpu', 'fp32');
-      // Always the same algorithm: what is fastest is not always the same, and rounds differently.
+      // Without a choice of algorithms, which round differently, so that the ranges are reproducible.
       await using exact = disposing(
         createNetwork(shape, cpu, {batchSize, winograd: 'off', ...(threads && {threads})}),
       );
@@ -144,8 +144,8 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
 }
 
 /**
- * Hands the parameters over block by block: one is read and fused while the last is being packed, whose kernels are empty
- * from then on. Disposes of the network when it fails.
+ * Sets a network's parameters block by block: one block is read and fused while the one before is packed, after which its
+ * kernels are released. Disposes of the network on failure.
  */
 export async function setParameters(
   network: NativeNetwork,
@@ -155,16 +155,16 @@ export async function setParameters(
 ): Promise<void> {
   fusion.target = network;
   try {
-    const linear = unwatched(parameters.linear()); // Read and checked beside the blocks.
+    const linear = unwatched(parameters.linear()); // Read concurrently with the blocks.
     let packed: Promise<void> = Promise.resolve();
     for await (const block of parameters.blocks(form, signal)) {
       await packed;
-      signal?.throwIfAborted(); // Some blocks are read ahead.
+      signal?.throwIfAborted(); // This block may have been read ahead.
       const given = toNativeBlock(block);
       packed = network.setBlock(block.shape.index, given).then(() => {
         for (const kernel of kernelsOf(given)) fusion.release(kernel);
       });
-      unwatched(packed); // Seen when it is awaited, unless reading fails first.
+      unwatched(packed); // Awaited in the next turn, unless reading fails first.
     }
     await packed;
     const last = await linear;

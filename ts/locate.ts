@@ -11,11 +11,11 @@ import {isHubId} from './hub/id.ts';
 import {chooseWeights, usualWeights, weightFile} from './weight_files.ts';
 
 /**
- * The file of a checkpoint: itself, the embedded one for "digits", the weights in a folder, or where there is no such file
- * and it has the form of "owner/name", the weights of that model of the Hugging Face hub, fetched into its cache.
+ * The path of a checkpoint's file: the path itself, the embedded file for "digits", the weights in a folder, or, if nothing
+ * has this path and it has the form "owner/name", the weights of that model on the Hugging Face hub, fetched into its cache.
  *
- * @throws {RepVGGError} ERR_DOWNLOAD, ERR_FILE_NOT_FOUND for the name of an architecture, ERR_FILE_READ or ERR_CHECKPOINT_UNSUPPORTED for a folder that does not say which of its
- *   files, or the signal's reason once it is aborted
+ * @throws {RepVGGError} ERR_DOWNLOAD, ERR_FILE_NOT_FOUND for the name of an architecture, ERR_FILE_READ or
+ *   ERR_CHECKPOINT_UNSUPPORTED for a folder without a unique file of weights, or the signal's reason once it is aborted
  */
 export async function locateCheckpoint(
   checkpoint: string,
@@ -36,15 +36,15 @@ export async function locateCheckpoint(
     return (await fetchModel(checkpoint, options)).path;
   } catch (error) {
     if (!(error instanceof RepVGGError) || error.code !== 'ERR_DOWNLOAD') throw error;
-    // It may be a mistyped path.
+    // The id may be a mistyped path.
     const message = `${error.message.replace(/\.$/, '')}; there is no file or folder ${checkpoint} either.`;
     throw new RepVGGError(error.code, message, {cause: error.cause});
   }
 }
 
-/** The weights in a folder, as libraries save a model and as repositories of the hub have it. */
+/** The file of weights in a folder, as libraries save models and as in clones of hub repositories. */
 async function inFolder(folder: string): Promise<string | undefined> {
-  // What is no folder, or cannot be looked into, is for whoever opens it to say.
+  // If it is not a folder or cannot be read, opening it reports the reason.
   const names = await readdir(folder).catch(() => undefined);
   if (!names) return undefined;
   const foreign = usualWeights(names) === undefined ? foreignFolder(names) : undefined;

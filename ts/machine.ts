@@ -1,17 +1,17 @@
 import {availableParallelism, cpus} from 'node:os';
 
-/** What decides whether a binary loads. */
+/** The properties of a machine that decide whether a binary loads. */
 export interface Machine {
   platform: string;
   arch: string;
-  /** For example "2.36"; null with musl, and on systems other than Linux. */
+  /** Such as "2.36"; null with musl, and on systems other than Linux. */
   glibc: string | null;
-  /** Without the "v". */
+  /** Node's version without the "v". */
   node: string;
   cpu: string;
 }
 
-/** Of this process. */
+/** The machine of this process. */
 export function thisMachine(): Machine {
   return {
     platform: process.platform,
@@ -23,7 +23,7 @@ export function thisMachine(): Machine {
 }
 
 function glibcVersion(): string | null {
-  // Names of peers are looked up for the report otherwise, which takes seconds where there is no name server.
+  // Otherwise the report resolves the names of network peers, which takes seconds without a name server.
   const network = process.report as {excludeNetwork?: boolean};
   network.excludeNetwork = true;
   const {header} = process.report.getReport() as {header: {glibcVersionRuntime?: string}};

@@ -2,8 +2,8 @@ import {existsSync, mkdirSync, statSync} from 'node:fs';
 import path from 'node:path';
 
 /**
- * Makes a folder and those above it that are missing; one that is there is left as it is. Not by mkdir's `recursive`, which
- * never returns where a folder may be there and yet take no other, as in /proc: it sees ENOENT, goes up, and comes back.
+ * Creates a folder and its missing parents, unless it exists. Not by mkdir's `recursive`, which never returns in a folder that
+ * exists but refuses new entries with ENOENT, as /proc does: it goes up to create the parent, and comes back.
  */
 export function makeFolder(folder: string): void {
   try {

@@ -24,12 +24,12 @@ import {type ScoreDuplex, type ScoreTransformStream, scoreDuplex, scoreTransform
 
 /** Options of {@link RepVGG.classify}. */
 export interface ClassifyOptions extends RunOptions {
-  /** How many of the likeliest classes to return. Default 5, or all if there are fewer. */
+  /** The number of classes to return. Default 5, or all if there are fewer. */
   topK?: number | undefined;
 }
 
 /**
- * A RepVGG network, ready to run. Inference happens on a thread of its own: no call blocks the event loop.
+ * A loaded RepVGG network. Inference runs on threads of its own, so no call blocks the event loop.
  *
  * @example
  * await using model = await RepVGG.load('RepVGG-A0-train.pth');
@@ -44,7 +44,7 @@ export class RepVGG implements AsyncDisposable {
   readonly preprocessing: Preprocessing;
   /** The classes in output order; empty for a backbone without a classifier. */
   readonly labels: readonly ClassLabel[];
-  /** Images that run together, where a call does not say otherwise. */
+  /** Images per batch, unless a call specifies it. */
   readonly batchSize: number;
 
   readonly #network: NativeNetwork;
@@ -64,17 +64,17 @@ export class RepVGG implements AsyncDisposable {
   }
 
   /**
-   * Loads a network from a checkpoint file, in train or deploy form, from the Hugging Face hub by its id, such as
-   * "timm/repvgg_a0.rvgg_in1k" (fetched into the hub's cache once), or the embedded one by its name, "digits".
+   * Loads a network from a checkpoint file in train or deploy form, from the Hugging Face hub by its id, such as
+   * "timm/repvgg_a0.rvgg_in1k" (downloaded once into the hub's cache), or the embedded one by its name, "digits".
    *
-   * @throws {RepVGGError} docs/errors.md lists the codes of unreadable, contradictory and hostile checkpoints
+   * @throws {RepVGGError} docs/errors.md lists the codes of unreadable, inconsistent and hostile checkpoints
    */
   static async load(checkpoint: string, options: LoadOptions = {}): Promise<RepVGG> {
     return new RepVGG(await loadNetwork(checkpoint, options));
   }
 
   /**
-   * The likeliest classes of each image, best first.
+   * The most probable classes of each image, best first.
    *
    * @throws {RepVGGError} the error of the first input that cannot be read; ERR_NO_CLASSIFIER, ERR_DISPOSED, ERR_INVALID_ARGUMENT
    */
@@ -82,7 +82,7 @@ export class RepVGG implements AsyncDisposable {
     return this.#classify(inputs, options, throwFirst);
   }
 
-  /** Like {@link classify}, but an input that cannot be read has its error in its place and the others their predictions. */
+  /** Like {@link classify}, but an input that cannot be read yields its error in place of predictions. */
   async classifySettled(
     inputs: readonly ImageInput[],
     options: ClassifyOptions = {},
@@ -112,13 +112,13 @@ export class RepVGG implements AsyncDisposable {
   }
 
   /**
-   * Scores every image of a source, however many there are, in the order of the source: decoding, computing and whatever the
-   * caller does with the rows overlap, and no more than a few batches are in memory at a time. An image that cannot be scored
-   * is a row with its error. Leaving the loop early, or a throw in it, ends all that is under way.
+   * Scores every image of a source of any length, in order. Decoding, inference and the caller's work on the rows overlap, and
+   * only a few batches are in memory at a time. An image that cannot be scored yields a row with its error. Leaving the loop
+   * early, or throwing in it, stops all work in progress.
    *
-   * @param source paths, URLs, encoded images, raw pixels or records; {@link openSource} gives those of folders, tables and tars
-   * @throws {RepVGGError} at once ERR_INVALID_ARGUMENT, ERR_NO_CLASSIFIER, ERR_DISPOSED; from the iteration, after the rows
-   *   before, what the source throws, ERR_DISPOSED, ERR_DEVICE_LOST, ERR_DEVICE_REFUSED, ERR_OUT_OF_MEMORY, or the reason of `signal`
+   * @param source paths, URLs, encoded images, raw pixels or records; {@link openSource} reads folders, tables and tars
+   * @throws {RepVGGError} immediately ERR_INVALID_ARGUMENT, ERR_NO_CLASSIFIER or ERR_DISPOSED; from the iteration, after all
+   *   preceding rows, errors of the source, ERR_DISPOSED, ERR_DEVICE_LOST, ERR_DEVICE_REFUSED, ERR_OUT_OF_MEMORY, or the reason of `signal`
    * @example
    * const rows = model.score(openSource('photos'), {topK: 3});
    * for await (const row of rows) console.log(row.id, 'error' in row ? row.error.message : row);
@@ -142,13 +142,13 @@ export class RepVGG implements AsyncDisposable {
     ) as Scores<Output>;
   }
 
-  /** {@link score} as an object-mode Duplex, for `pipeline()`: what is written are its inputs, what is read its rows. */
+  /** {@link score} as an object-mode Duplex for `pipeline()`: write inputs, read rows. */
   scoreStream(options: ScoreOptions = {}): ScoreDuplex {
     checkScoreOptions(options);
     return scoreDuplex(source => this.score(source, options));
   }
 
-  /** {@link score} as a Web TransformStream, for `pipeThrough()`: what is written are its inputs, what is read its rows. */
+  /** {@link score} as a Web TransformStream for `pipeThrough()`: write inputs, read rows. */
   scoreTransformStream<Output extends ScoreOutput = 'labels'>(
     options: ScoreOptions<Output> = {},
   ): ScoreTransformStream<Output> {
@@ -156,7 +156,7 @@ export class RepVGG implements AsyncDisposable {
     return scoreTransform(source => this.score(source, options));
   }
 
-  /** Frees the network's memory once the calls in flight are done. Later calls reject with ERR_DISPOSED. */
+  /** Frees the network's memory once the calls in progress have finished. Later calls reject with ERR_DISPOSED. */
   dispose(): Promise<void> {
     this.#disposal ??= Promise.allSettled(this.#pending).then(() => this.#network.dispose());
     return this.#disposal;
@@ -190,7 +190,7 @@ export class RepVGG implements AsyncDisposable {
     if (this.#disposal) throw new RepVGGError('ERR_DISPOSED', 'This model is disposed: load it again.');
   }
 
-  /** Lets dispose() wait for `work`. */
+  /** Makes dispose() wait for `work`. */
   async #whileOpen<Result>(work: () => Promise<Result>): Promise<Result> {
     this.#needOpen();
     const running = work();
@@ -265,7 +265,7 @@ export class RepVGG implements AsyncDisposable {
     if (!Array.isArray(inputs)) throw invalidArgument('inputs', 'an array of images', inputs);
     checkOptions(options);
     checkSignal(options.signal);
-    // A copy, since the caller may change the array while the call goes on.
+    // Copied, since the caller may modify the array during the call.
     const batches = runBatches([...inputs], input => input, this.#batchOptions(options), compute, onFailure);
     return this.#whileOpen(async () => {
       const results: (Result | Failure)[] = [];

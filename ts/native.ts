@@ -1,7 +1,7 @@
 import {RepVGGError} from './errors.ts';
 import {loadAddon} from './load_addon.ts';
 
-// The typed surface of the addon (binding/). Nothing but ts/ calls it: arguments arrive checked.
+// The typed interface of the addon (binding/). It is called by ts/ only, which validates the arguments.
 
 export interface NativeBlockShape {
   inChannels: number;
@@ -17,12 +17,12 @@ export interface NativeNetworkShape {
   squeezeExcite: 'before-relu' | 'after-relu' | null;
   blocks: NativeBlockShape[];
   numClasses: number;
-  /** Of every input image, in pixels. */
+  /** Size of the input images in pixels. */
   height: number;
   width: number;
   mean: readonly [number, number, number];
   std: readonly [number, number, number];
-  /** Of fp8: the largest value of each channel of each block's output, block after block. */
+  /** For fp8: the largest value of each channel of each block's output, block after block. */
   ranges?: Float32Array;
 }
 
@@ -41,13 +41,13 @@ export interface NativeBatchNorm {
   eps: number;
 }
 
-/** Of one block and its network, which has what `fuseFile` puts there; of no use once that is disposed of. */
+/** Receives the kernels of one block of a network from `fuseFile`. Unusable once the network is disposed. */
 export interface NativeKernelSink {
   readonly isKernelSink: never;
 }
 
 export interface NativeDeployBlock {
-  /** Empty where all kernels have been put in a sink. */
+  /** Empty if the kernels were written to a sink. */
   weight: Float32Array;
   bias: Float32Array;
   squeezeExcite: NativeSqueezeExcite | null;
@@ -81,44 +81,44 @@ export interface NativeTopK {
 
 export type NativeOutput = 'logits' | 'embedding' | 'ranges';
 
-/** Arrays that are handed over must not change until the promise settles. `cancel[0] = 1` ends a run early. */
+/** Arrays passed in must not be modified until the promise settles. `cancel[0] = 1` aborts a run. */
 export interface NativeNetwork {
   setBlock(index: number, block: NativeDeployBlock | NativeTrainBlock): Promise<void>;
-  /** For the kernels of a block of the deploy form; null where the backend needs all of them at a time. */
+  /** A sink for the kernels of a deploy-form block; null if the backend needs all of them at once. */
   makeSink(index: number): NativeKernelSink | null;
   setLinear(linear: {weight: Float32Array; bias: Float32Array}): Promise<void>;
-  /** 'ranges' (the CPU's fp32 only) gives {@link NativeNetworkShape.ranges} of the batch. */
+  /** 'ranges' (CPU and fp32 only) returns {@link NativeNetworkShape.ranges} of the batch. */
   run(batch: NativeBatch, output: NativeOutput, cancel: Uint8Array): Promise<Float32Array>;
   runTopK(batch: NativeBatch, k: number, cancel: Uint8Array): Promise<NativeTopK>;
-  /** Images per second of the network alone: runs the batch again and again, with pixels and results on the device. */
+  /** Images per second of the network alone: runs the batch repeatedly, with pixels and results staying on the device. */
   measureRate(batch: NativeBatch, seconds: number, cancel: Uint8Array): Promise<number>;
   /** How the network runs: JSON of a {@link NetworkDescription}. */
   describe(): Promise<string>;
   dispose(): Promise<void>;
 }
 
-/** What a network's `describe` tells of each block. */
+/** How a block runs, from a network's `describe`. */
 export interface LayerDescription {
-  /** "direct", "f2", "f4x2" or "f4" (Winograd), with the tile on a GPU; "stem" or "fused" of the first layer there. */
+  /** "direct", or "f2", "f4x2" or "f4" (Winograd); on a GPU with the tile, and "stem" or "fused" for the first layer. */
   algorithm: string;
   /**
-   * Where that comes from: "measured" when the network was loaded, "cached" from an earlier measurement, "estimated",
-   * "pinned", or "only" where there is nothing to choose.
+   * How it was chosen: "measured" when the network was loaded, "cached" from an earlier measurement, "estimated", "pinned",
+   * or "only" if there is no alternative.
    */
   source: 'measured' | 'cached' | 'estimated' | 'pinned' | 'only';
-  /** What was measured: of each algorithm, one run of the block with a batch. */
+  /** Measured time of each algorithm for one run of the block with a batch. */
   microseconds: Record<string, number>;
-  /** On the CPU: what the block took for an image, on average over the runs so far; null before the first. */
+  /** On the CPU: average time of the block per image over the runs so far; null before the first. */
   imageMicroseconds?: number | null;
 }
 
 export interface NetworkDescription {
-  /** Images that run together. */
+  /** Images per batch. */
   batchSize: number;
   layers: LayerDescription[];
 }
 
-/** Which of Winograd's algorithms a backend may choose. */
+/** The Winograd algorithms that a backend may choose. */
 export type Winograd = 'auto' | 'off' | 'f2' | 'f4';
 export const winogradClasses: readonly Winograd[] = ['auto', 'off', 'f2', 'f4'];
 
@@ -127,18 +127,18 @@ export interface NativeNetworkOptions {
   backend: string;
   /** On the CPU, "fp8" is simulated. */
   precision: 'fp32' | 'tf32' | 'fp16' | 'bf16' | 'fp8';
-  /** Images that a run will usually have: what is fastest depends on it, what is possible does not. */
+  /** The usual number of images in a run, for which algorithms are chosen. Runs may have any number. */
   batchSize: number;
   threads?: number;
   instructionSet?: string;
-  /** Wherever it can be used; by default the backend chooses for each block. */
+  /** Pins an algorithm for all blocks that support it; by default the backend chooses for each block. */
   algorithm?: 'direct' | 'f2' | 'f4x2' | 'f4' | 'fused';
-  /** What the backend may choose. */
+  /** Restricts the backend's choice. */
   winograd?: Winograd;
 }
 
 export interface NativeGeometry {
-  /** 0 leaves the size as it is. */
+  /** 0 keeps the size. */
   resize: number;
   crop: number;
   interpolation: 'bilinear' | 'bicubic';
@@ -155,35 +155,35 @@ export interface NativeCudaInfo {
   error: string | null;
 }
 
-/** What a device can do at best, a multiply-add being two operations. Of the CPU, sums over the threads. */
+/** Measured peak rates of a device; a multiply-add counts as two operations. For the CPU, sums over all threads. */
 export interface NativeLimits {
-  /** Of `fmaGflops`; of a GPU its architecture and the instruction of `matrixGflops`, "sm_90, wgmma". */
+  /** The instruction set of `fmaGflops`; for a GPU its architecture and the instruction of `matrixGflops`, "sm_90, wgmma". */
   instructionSet: string;
   /** fp32 multiply-adds between registers. */
   fmaGflops: number;
-  /** Products of matrix units: bf16 by AMX, or on a GPU in the precision asked for; null where there are none. */
+  /** Matrix units: bf16 by AMX, or on a GPU in the requested precision; null if there are none. */
   matrixGflops: number | null;
-  /** The same of one thread on average, 1e9 for each second that it ran; null of a GPU. */
+  /** The same as `fmaGflops` per thread and second of CPU time, on average; null for a GPU. */
   fmaPerCpuSecond: number | null;
   matrixPerCpuSecond: number | null;
-  /** Copying large buffers, 1e9 bytes read and written per second; 0 when not asked for. */
+  /** Copying large buffers, in 1e9 bytes read and written per second; 0 if not requested. */
   copyGBps: number;
-  /** Reading 16 MB again and again, on a GPU, when the copy is asked for; else null. */
+  /** Reading the same 16 MB repeatedly, on a GPU, if the copy is requested; else null. */
   l2GBps: number | null;
 }
 
-/** The values of a tensor, as they lie in an open file. */
+/** The position of a tensor's values in an open file. */
 export interface NativeFileRange {
   descriptor: number;
   position: number;
-  /** Whether their checksum is wanted. */
+  /** Whether to compute their checksum. */
   checksum: boolean;
 }
 
 export interface NativeAddon {
   /**
-   * `bf16` is the instructions that bf16 would use, "amx" or "avx512bf16", or null; `jpeg` the library that decodes JPEGs,
-   * or null where there is none.
+   * `bf16` is the instruction set for bf16, "amx" or "avx512bf16", or null; `jpeg` is the library that decodes JPEGs, or
+   * null.
    */
   cpuInfo(): {instructionSets: string[]; bf16: string | null; threads: number; jpeg: string | null};
   cudaInfo(): NativeCudaInfo;
@@ -197,8 +197,8 @@ export interface NativeAddon {
     offset: number,
   ): Promise<void>;
   /**
-   * Decodes a JPEG and does the same with it. False where the image is for another decoder: it is no JPEG, cannot be read,
-   * is CMYK, damaged, over 268 megapixels or, with `orient`, stored rotated. Bytes are copied before the call returns.
+   * Decodes a JPEG, then does the same. Resolves to false if another decoder has to be used: the image is not a JPEG, cannot be
+   * read, is CMYK, damaged, over 268 megapixels or, with `orient`, stored rotated. Bytes are copied before the call returns.
    */
   prepareJpeg(
     source: string | Uint8Array,
@@ -207,12 +207,12 @@ export interface NativeAddon {
     out: Uint8Array,
     offset: number,
   ): Promise<boolean>;
-  /** The same without resizing; null instead of false. */
+  /** Decodes without resizing; resolves to null instead of false. */
   decodeJpeg(
     source: string | Uint8Array,
     orient: boolean,
   ): Promise<{data: Uint8Array; width: number; height: number} | null>;
-  /** Runs each loop for `seconds`; the copy needs 256 MiB, of a GPU 512. `threads` are the CPU's. */
+  /** Runs each loop for `seconds`. The copy needs 256 MiB, on a GPU 512. `threads` applies to the CPU. */
   measureLimits(options: {
     device: string;
     precision: NativeNetworkOptions['precision'];
@@ -220,17 +220,17 @@ export interface NativeAddon {
     seconds: number;
     copy: boolean;
   }): Promise<NativeLimits>;
-  /** Memory in use on a GPU, by whomever, and the energy that it has taken so far; null where it does not say. */
+  /** Memory in use on a GPU, by all processes, and the energy it has consumed so far; null if not reported. */
   cudaCounters(index: number): {memoryBytes: number | null; millijoules: number | null};
   /**
-   * Begins to count the instructions that all threads of this process execute outside the kernel; what it returns is called once,
-   * ends it, and says how many there were. Instead, why not, where the processor has no such counter or the system does not let us,
-   * as in most containers and virtual machines.
+   * Starts counting the user-space instructions of all threads of this process. Returns a function that stops counting and
+   * returns the number, to be called once; or a reason, if the processor or the system provides no such counter, as in most
+   * containers and virtual machines.
    */
   countInstructions(): (() => number) | string;
   /**
-   * Whether an open file is now this run's alone, until it is closed or the process ends: false where it is another's, in this
-   * process or not. True on a file system that has no locks.
+   * Locks an open file until it is closed or the process ends. Returns false if it is locked already, also by this process;
+   * true on a file system without locks.
    */
   lockFile(descriptor: number): boolean;
   /** `fuseRows` of fuse_rows.ts, bit for bit. */
@@ -243,10 +243,10 @@ export interface NativeAddon {
     width: number,
   ): boolean;
   /**
-   * Reads the 3x3 kernels of `count` output channels from `first` on and fuses them, as `fuseRows` does, with the 1x1 kernels;
-   * the ranges are those of these channels. They come into an array of their own, or into a sink. Checksums are CRC-32 of the
-   * bytes in the file, or 0. Null where not all of them can be read, or once `cancel[0]` is 1.
-   * Files must stay open, and arrays must not change, until the promise settles.
+   * Reads the kernels of `count` output channels from `first` on and fuses them as `fuseRows` does, into an array or a sink. The
+   * ranges are those of these channels only. Checksums are CRC-32 of the bytes in the file, or 0 if not requested. Resolves to
+   * null if not all bytes can be read, or once `cancel[0]` is 1.
+   * Files must stay open, and arrays must not be modified, until the promise settles.
    */
   fuseFile(
     target: Float32Array | NativeKernelSink,
@@ -260,13 +260,13 @@ export interface NativeAddon {
   ): Promise<{finite: boolean; denseCrc32: number; pointwiseCrc32: number} | null>;
   /** Whether all numbers are finite. */
   allFinite(values: Float32Array): boolean;
-  /** CRC-32 behind bytes that have `before`; null where this processor has no instructions that make it fast. */
+  /** Continues the CRC-32 `before` over more bytes; null if the processor has no instructions to accelerate it. */
   crc32: ((bytes: Uint8Array, before: number) => number) | null;
-  /** CRC-32 of bytes that have `before`, and behind them `count` bytes that have `behind`. */
+  /** The CRC-32 of two concatenated ranges, from that of each and the length `count` of the second. */
   joinCrc32(before: number, behind: number, count: number): number;
-  /** Has the system give 2 MB pages for an array to which nobody has written. */
+  /** Asks the system for 2 MB pages for an array that has not been written to. */
   preferHugePages(array: Uint8Array): void;
-  /** Frees an array's memory at once; garbage is collected late where it is large. Its length is 0 from then on. */
+  /** Frees an array's memory at once, leaving its length 0; the garbage collector is slow to free large arrays. */
   release(array: Float32Array): void;
   Network: new (shape: NativeNetworkShape, options: NativeNetworkOptions) => NativeNetwork;
 }
@@ -274,7 +274,7 @@ export interface NativeAddon {
 let loaded: NativeAddon | undefined;
 
 /**
- * The native addon, loaded at the first call so that `repvgg doctor` can run where it does not load.
+ * The native addon, loaded on the first call so that `repvgg doctor` can run where loading fails.
  *
  * @throws {RepVGGError} ERR_NATIVE_LOAD
  */
@@ -283,12 +283,12 @@ export function native(): NativeAddon {
   return loaded;
 }
 
-/** The addon where something has loaded it, for what is done without it too. */
+/** The addon if it is loaded already, for work that has a fallback in TypeScript. */
 export function loadedAddon(): NativeAddon | undefined {
   return loaded;
 }
 
-/** A coded error from the addon becomes a {@link RepVGGError} whose stack names the caller. */
+/** Converts a coded error of the addon into a {@link RepVGGError} whose stack trace includes the caller. */
 export function fromNative(error: unknown): unknown {
   const {code, message} = error as {code?: RepVGGError['code']; message: string};
   return code?.startsWith('ERR_') && !(error instanceof RepVGGError)

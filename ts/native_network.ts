@@ -15,7 +15,7 @@ import {type BatchNorm, type BlockParameters, type Form, type TrainBlock, toFloa
 import {NetworkGroup} from './network_group.ts';
 import type {Preprocessing} from './preprocessing.ts';
 
-/** Without parameters. The environment's `REPVGG_ALGORITHM` ("direct", "f2", "f4x2", "f4" or "fused") is used wherever it can be. */
+/** Creates a network without parameters. The environment variable `REPVGG_ALGORITHM` pins an algorithm where it is supported. */
 export function createNetwork(
   shape: NativeNetworkShape,
   {device, precision}: Placement,
@@ -42,12 +42,12 @@ export function disposing(network: NativeNetwork): AsyncDisposable & {network: N
   return {network, [Symbol.asyncDispose]: () => network.dispose()};
 }
 
-/** What the addon calls it. */
+/** The addon's name of a precision. */
 export function nativePrecision(precision: Exclude<Precision, 'auto'>): NativeNetworkOptions['precision'] {
   return precision === 'fp8-simulated' ? 'fp8' : precision;
 }
 
-/** The addon's description of a network: blocks, not stages, and no names. */
+/** Describes a network to the addon: blocks without stages or names. */
 export function toNativeShape(
   architecture: Architecture,
   form: Form,
@@ -66,7 +66,7 @@ export function toNativeShape(
   };
 }
 
-/** The addon computes in fp32: what a float64 checkpoint keeps in float64 is rounded here. */
+/** Rounds float64 parameters to float32, in which the addon computes. */
 export function toNativeBlock(block: BlockParameters): NativeDeployBlock | NativeTrainBlock {
   if (block.form === 'deploy') return block;
   return {

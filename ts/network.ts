@@ -1,4 +1,4 @@
-/** What a network is made of: its parameters block by block, whatever file they come from and whatever is done with them. */
+/** The parameters of a network, block by block, independent of file formats and of what is done with them. */
 import type {Architecture, BlockShape} from './architecture.ts';
 
 export type Floats = Float32Array | Float64Array;
@@ -31,17 +31,17 @@ export interface DeployBlock {
   squeezeExcite: SqueezeExciteParameters | null;
 }
 
-/** The inference-time statistics of a batch normalisation over C channels: y = gamma * (x - mean) / sqrt(variance + eps) + beta. */
+/** A batch normalisation over C channels at inference: y = gamma * (x - mean) / sqrt(variance + eps) + beta. */
 export interface BatchNorm {
   gamma: Floats;
   beta: Floats;
   mean: Floats;
   variance: Floats;
-  /** No checkpoint stores it: it comes from the project that the checkpoint is of (see checkpoint/dialects.ts). */
+  /** Most checkpoints do not store it: it is a default of the project (see checkpoint/dialects.ts). */
   eps: number;
 }
 
-/** A convolution of a block as trained, at the precision of the checkpoint, and the batch normalisation behind it. */
+/** A convolution of a block as trained, in the checkpoint's precision, and the batch normalisation after it. */
 export interface ConvolutionBranch {
   /** [outChannels][inChannels / groups][k][k], k = 3 for the dense branch and 1 for the pointwise */
   weight: Floats;
@@ -50,7 +50,7 @@ export interface ConvolutionBranch {
   batchNorm: BatchNorm;
 }
 
-/** The branches of a block as trained, but for their kernels. */
+/** The branches of a block as trained, without their kernels. */
 export interface BranchNorms {
   dense: Omit<ConvolutionBranch, 'weight'>;
   pointwise: Omit<ConvolutionBranch, 'weight'>;
@@ -76,21 +76,21 @@ export interface LinearParameters {
   bias: Float32Array;
 }
 
-/** The parameters of one network, whatever file they come from. Read once, in order, block by block. */
+/** The parameters of a network, read on demand, block by block in order. */
 export interface NetworkParameters {
   readonly architecture: Architecture;
   /**
-   * The form the parameters are stored in, 'deploy' where any block is. A stored train form can be had as 'deploy' (fused),
-   * never the reverse.
+   * The form in which the parameters are stored: 'deploy' if any block is fused. A stored train form can be read as 'deploy'
+   * (fused), never the reverse.
    */
   readonly storedForm: Form;
   /**
-   * Neither reading nor fusing holds the event loop for more than some milliseconds. Once the signal is aborted, the
-   * iteration ends with its reason.
+   * Reads, and fuses for 'deploy', without blocking the event loop for more than some milliseconds. Once the signal is
+   * aborted, the iteration throws its reason.
    *
-   * @throws {RepVGGError} ERR_INVALID_ARGUMENT for 'train' when the stored form is 'deploy'
+   * @throws {RepVGGError} ERR_INVALID_ARGUMENT for 'train' if the stored form is 'deploy'
    */
   blocks(form: Form, signal?: AbortSignal): AsyncIterable<BlockParameters>;
-  /** The classifier, or null for a backbone without one. It may be read beside the blocks. */
+  /** The classifier, or null for a backbone without one. It may be read concurrently with the blocks. */
   linear(): Promise<LinearParameters | null>;
 }

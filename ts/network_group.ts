@@ -9,14 +9,14 @@ import type {
 } from './native.ts';
 
 export interface GroupMember {
-  /** Of the device. */
+  /** The device's name, such as "cuda:0". */
   name: string;
   network: NativeNetwork;
 }
 
 /**
- * One network on several devices, each with weights of its own. Batches are shared out in turn. A device that fails is left
- * out from then on, with a warning; its batches go to the others, so that a run fails only when no device is left.
+ * One network on several devices, each with a copy of the weights. Batches are distributed round-robin. A device that fails
+ * is excluded from then on, with a warning, and its batches go to the others: a run fails only if no device is left.
  */
 export class NetworkGroup implements NativeNetwork {
   readonly #all: readonly GroupMember[];
@@ -32,7 +32,7 @@ export class NetworkGroup implements NativeNetwork {
     return this.#onAll(network => network.setBlock(index, block));
   }
 
-  /** What is fused once is for all devices. */
+  /** Blocks are fused once, into memory from which all devices are filled. */
   makeSink(): null {
     return null;
   }
@@ -49,7 +49,7 @@ export class NetworkGroup implements NativeNetwork {
     return this.#onNext(network => network.runTopK(batch, k, cancel));
   }
 
-  /** Of all that are left, at the same time. */
+  /** The sum over all usable devices, measured concurrently. */
   async measureRate(batch: NativeBatch, seconds: number, cancel: Uint8Array): Promise<number> {
     const rates = await Promise.all(
       this.#usable.map(({network}) => network.measureRate(batch, seconds, cancel)),
@@ -65,7 +65,7 @@ export class NetworkGroup implements NativeNetwork {
     await Promise.all(this.#all.map(({network}) => network.dispose()));
   }
 
-  /** The first device measures what is fastest and writes it down, so that equal ones need not, and choose alike. */
+  /** The first device measures the algorithms and caches the results, so that equal devices choose the same ones unmeasured. */
   async #onAll(work: (network: NativeNetwork) => Promise<void>): Promise<void> {
     const [first, ...others] = this.#all;
     await work(first!.network);
@@ -93,7 +93,7 @@ export class NetworkGroup implements NativeNetwork {
   }
 
   #leaveOut(member: GroupMember, why: string): void {
-    if (!this.#usable.includes(member)) return; // Another batch of its has said so.
+    if (!this.#usable.includes(member)) return; // Another of its batches failed before.
     this.#usable = this.#usable.filter(other => other !== member);
     process.emitWarning(`${member.name} is left out from now on: ${why}`, {code: 'ERR_DEVICE_LOST'});
   }

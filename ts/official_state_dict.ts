@@ -1,4 +1,4 @@
-/** A network under the names, shapes and order of the official code: repvgg.py, and repvggplus.py where it is one of those. */
+/** A network with the names, shapes and order of the official code: repvgg.py, or repvggplus.py for RepVGGplus. */
 import {type Architecture, type BlockShape, blockName, blockShapes} from './architecture.ts';
 import type {TensorToWrite} from './checkpoint/state_dict.ts';
 import {
@@ -13,13 +13,13 @@ import {
   toFloat32,
 } from './network.ts';
 
-/** What PyTorch's BatchNorm2d adds to the variance, and so what a file without it is read with. */
+/** The default of PyTorch's BatchNorm2d, with which a file that states none is read. */
 const officialEps = 1e-5;
 
 /**
- * The tensors of the official network in a form, float32. Blocks are read, and fused for 'deploy', as their first tensor
- * is asked for. The counters `num_batches_tracked` are left out, which PyTorch fills in; so are RepVGGplus' auxiliary
- * heads.
+ * The tensors of a network in a form, float32. A block is read, and fused for 'deploy', when its first tensor is requested;
+ * tensors must be requested in order. The counters `num_batches_tracked`, which PyTorch fills in, and the auxiliary heads of
+ * RepVGGplus are left out.
  */
 export async function officialStateDict(
   network: NetworkParameters,
@@ -33,7 +33,7 @@ export async function officialStateDict(
   const blockAt = async (index: number): Promise<BlockParameters> => {
     if (current?.shape.index !== index) {
       current = (await blocks.next()).value as BlockParameters;
-      // What an iteration checks at its end is checked too.
+      // Ends the iteration, which checks that the file was not modified.
       if (index === shapes.length - 1) await blocks.next();
     }
     return current;
@@ -63,7 +63,7 @@ interface BlockTensor<Block = BlockParameters> {
   of(block: Block): Float32Array;
 }
 
-/** In the order of the official state dict: a block makes its squeeze-and-excite first, then its identity branch. */
+/** In the order of the official state dict: squeeze-and-excite first, then the identity branch. */
 function blockTensors(architecture: Architecture, shape: BlockShape, form: Form): BlockTensor[] {
   const {outChannels, squeezeChannels} = shape;
   const module = blockModule(architecture, shape);
@@ -128,13 +128,13 @@ function branchTensors(module: string, shape: BlockShape): BlockTensor<TrainBloc
   ];
 }
 
-/** The variance that gives the same scale with the official eps; 0 where it would have to be negative. */
+/** The variance that results in the same scale with the official eps; 0 if it would have to be negative. */
 function officialVariance({variance, eps}: BatchNorm): Floats {
   if (eps === officialEps) return variance;
   return Float64Array.from(variance, value => Math.max(0, value + eps - officialEps));
 }
 
-/** What gives the same scale with that variance. */
+/** The gamma that results in the same scale with {@link officialVariance}. */
 function officialGamma({gamma, variance, eps}: BatchNorm): Floats {
   if (eps >= officialEps) return gamma;
   return Float64Array.from(gamma, (value, i) => {
@@ -147,7 +147,7 @@ function kernelShape({inChannels, outChannels, groups}: BlockShape, size: 1 | 3)
   return [outChannels, inChannels / groups, size, size];
 }
 
-/** repvggplus.py puts the blocks of a stage one name deeper, and those of stage 3 into two halves. */
+/** repvggplus.py nests the blocks of a stage one level deeper, and splits stage 3 in two. */
 function blockModule(architecture: Architecture, {stage, position}: BlockShape): string {
   if (!isPlus(architecture) || stage === 0) return blockName({stage, position});
   if (stage !== 3) return `stage${stage}.blocks.${position}`;

@@ -6,16 +6,16 @@ import type {Preprocessing} from './preprocessing.ts';
 import {append, replaceFile} from './replace_file.ts';
 
 export interface OnnxOptions {
-  /** Of weights and arithmetic; inputs and outputs of an fp16 model are float32 all the same. Default fp32. */
+  /** Precision of weights and arithmetic; the input and output of an fp16 model are float32 nevertheless. Default fp32. */
   precision?: 'fp32' | 'fp16' | undefined;
-  /** Normalise inside: the input is then uint8 pixels instead of normalised floats. */
+  /** Makes the model normalise: its input is then uint8 pixels instead of normalised floats. */
   normalisation?: Pick<Preprocessing, 'mean' | 'std'> | undefined;
-  /** Text that the file carries along. */
+  /** The model's metadata. */
   metadata?: Readonly<Record<string, string>> | undefined;
   signal?: AbortSignal | undefined;
 }
 
-/** What goes into a model and what comes out of it. */
+/** A model's input and output. */
 export interface OnnxSignature {
   input: OnnxValue;
   output: OnnxValue;
@@ -23,11 +23,11 @@ export interface OnnxSignature {
 
 /**
  * Writes a network's deploy form as an ONNX model of opset 17: Conv, Relu, GlobalAveragePool, Flatten and Gemm, with
- * Sigmoid and Mul where it has squeeze-and-excite. The input "input" is float32 [N][3][size][size], normalised as
- * PyTorch's networks take it, or with `normalisation` uint8 [N][size][size][3], RGB; the output is "logits",
- * [N][numClasses], or without a classifier "features", [N][channels]. The whole network is in memory meanwhile.
+ * Sigmoid and Mul for squeeze-and-excite. The input "input" is float32 [N][3][size][size], normalised as in PyTorch, or with
+ * `normalisation` uint8 [N][size][size][3], RGB. The output is "logits", [N][numClasses], or without a classifier
+ * "features", [N][channels]. The whole network is held in memory.
  *
- * @throws {RepVGGError} ERR_FILE_WRITE; ERR_CHECKPOINT_VALUE for a weight beyond fp16; whatever reading the network throws
+ * @throws {RepVGGError} ERR_FILE_WRITE; ERR_CHECKPOINT_VALUE for a weight beyond fp16; errors of reading the network
  */
 export async function writeOnnx(
   path: string,
@@ -80,7 +80,7 @@ export async function writeOnnx(
   return signature;
 }
 
-/** (pixel - 255 mean) / (255 std), which is torchvision's ToTensor and Normalize. In fp32 whatever the weights are. */
+/** (pixel - 255 mean) / (255 std), torchvision's ToTensor and Normalize, always in fp32. */
 function addNormalisation(graph: OnnxGraph, {mean, std}: Pick<Preprocessing, 'mean' | 'std'>): string {
   const perChannel = (name: string, values: readonly number[]): string =>
     graph.constant(

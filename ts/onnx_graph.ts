@@ -1,30 +1,30 @@
 import {RepVGGError} from './errors.ts';
 import {toHalf} from './half.ts';
 
-// ONNX is a protocol buffer; https://github.com/onnx/onnx/blob/main/onnx/onnx.proto has the numbers of its fields.
+// Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 
 const irVersion = 8;
 const opset = 17;
-/** Of tensors. */
+/** Tensor element types. */
 const elementTypes = {float32: 1, uint8: 2, float16: 10} as const;
-/** Of attributes. */
+/** Attribute types. */
 const [intType, intsType] = [2, 7];
 
 export type ElementType = keyof typeof elementTypes;
 type Attributes = Record<string, number | readonly number[]>;
-/** A message in parts, so that weights are not copied. */
+/** A serialised message in parts, which avoids copying weights. */
 type Parts = Uint8Array[];
 
-/** An input or output of a model: [N][...shape], for any N. */
+/** An input or output of a model, of shape [N][...shape] for any N. */
 export interface OnnxValue {
   name: string;
   type: 'float32' | 'uint8';
   shape: readonly number[];
 }
 
-/** A graph that grows. Every node has one output, which has the node's name. */
+/** Builds a graph. Every node has one output, with the node's name. */
 export class OnnxGraph {
-  /** Of weights. */
+  /** The type of weights. */
   readonly #type: 'float32' | 'float16';
   readonly #nodes: Parts = [];
   readonly #initializers: Parts = [];
@@ -49,7 +49,7 @@ export class OnnxGraph {
     return this.node('Cast', [input], name, {to: elementTypes[type]});
   }
 
-  /** Weights, in the type of the graph's. */
+  /** Adds weights, converted to the graph's type. */
   async weights(name: string, values: Float32Array, shape: readonly number[]): Promise<string> {
     if (this.#type === 'float32') return this.constant(name, values, shape);
     const halves = await toHalf(values);
@@ -96,7 +96,7 @@ export class OnnxGraph {
     return this.node('Conv', inputs, name, {kernel_shape: shape.slice(2), ...attributes});
   }
 
-  /** The bytes of the model's file, in parts. */
+  /** The serialised model, in parts. */
   toModel(input: OnnxValue, output: OnnxValue, metadata: Readonly<Record<string, string>>): Uint8Array[] {
     const graph = [
       ...this.#nodes,
@@ -131,7 +131,7 @@ function valueInfo({name, type, shape}: OnnxValue): Parts {
   return [...text(1, name), ...message(2, message(1, tensorType))];
 }
 
-/** Fields of the wire format: a varint, or bytes behind their length. */
+/** A varint field of the wire format; {@link message} makes length-delimited ones. */
 function integer(field: number, value: number): Parts {
   return [varint(field << 3), varint(value)];
 }

@@ -1,7 +1,7 @@
-/** One of the likeliest classes of an image. */
+/** A predicted class of an image. */
 export interface Prediction {
   index: number;
   label: string;
-  /** Softmax probability; NaN where the logits are not finite, as when activations exceed what the precision can hold. */
+  /** Softmax probability; NaN if the logits are not finite, as when activations overflow the precision. */
   score: number;
 }

@@ -2,35 +2,35 @@ import type {Architecture} from './architecture.ts';
 import {checkOptions} from './arguments.ts';
 import {invalidArgument} from './errors.ts';
 
-/** How resizing weighs pixels: triangle or Keys's cubic filter, both widened when shrinking, as Pillow does. */
+/** The resampling filter: triangle or Keys's cubic, both widened for downscaling (antialiased), as in Pillow. */
 export type Interpolation = 'bilinear' | 'bicubic';
 
-/** How an image becomes the network's input: torchvision's Resize, CenterCrop, ToTensor and Normalize, in this order. */
+/** How an image becomes the network's input: by torchvision's Resize, CenterCrop, ToTensor and Normalize, in this order. */
 export interface Preprocessing {
-  /** The short side is resized to this many pixels, the long side to `int(resize * long / short)`; 0 leaves the size. */
+  /** The short side is resized to this many pixels, the long side to `int(resize * long / short)`; 0 keeps the size. */
   resize: number;
   /** Side of the centre crop in pixels, and so the network's input size. A smaller image is padded with zeros. */
   crop: number;
   interpolation: Interpolation;
   /**
-   * Whether both sides are resized to `resize`, whatever their proportion: torchvision's `Resize((n, n))`, and timm's crop mode
-   * "squash". Unless `resize` is given too, it is then that of `crop`, so that nothing is cut off.
+   * Whether both sides are resized to `resize` without keeping the aspect ratio: torchvision's `Resize((n, n))` and timm's crop
+   * mode "squash". `resize` then defaults to `crop`, so that nothing is cut off.
    */
   squash: boolean;
-  /** Whether an image is first turned as its EXIF orientation says, which torchvision does not do. */
+  /** Whether the EXIF orientation is applied first, which torchvision does not do. */
   autoOrient: boolean;
-  /** Subtracted per RGB channel from values of 0 to 1. */
+  /** Subtracted per RGB channel from values in [0, 1]. */
   mean: readonly [number, number, number];
-  /** Divides the result per RGB channel. */
+  /** Divisor of the result per RGB channel. */
   std: readonly [number, number, number];
 }
 
-/** The fields that are to differ from those of the variant. */
+/** Fields of {@link Preprocessing} to override. */
 export type PreprocessingOptions = {[Field in keyof Preprocessing]?: Preprocessing[Field] | undefined};
 
-/** Of a resized or cropped image, on a side. */
+/** The largest side of a resized or cropped image. */
 const mostPixels = 4096;
-/** Bounds on mean and std: beyond them inputs are of no network, or overflow float32. */
+/** Bounds of mean and std: beyond them, inputs are implausible or overflow float32. */
 const [least, most] = [1e-6, 1e6];
 
 const imageNet: Preprocessing = {
@@ -43,14 +43,14 @@ const imageNet: Preprocessing = {
   std: [0.229, 0.224, 0.225],
 };
 
-/** What the published accuracies of a variant were measured with: 224 pixels from 256, or 320 for the SE networks. */
+/** The preprocessing of a variant's published accuracy: a crop of 224 from 256 pixels, or 320 for networks with squeeze-and-excite. */
 export function defaultPreprocessing(architecture: Architecture): Preprocessing {
   return architecture.squeezeExcite ? {...imageNet, resize: 320, crop: 320} : {...imageNet};
 }
 
 /**
- * What a checkpoint says of its own preprocessing, and what its variant was published with where it says nothing. Where it
- * says the size of its input alone, images are resized in the proportion of the variant's.
+ * The preprocessing that a checkpoint states, completed by that of its variant. If it states the input size only, images are
+ * resized in the variant's ratio of resize to crop.
  */
 export function preprocessingOf(
   {preprocessing}: {preprocessing?: PreprocessingOptions | undefined},
@@ -62,7 +62,7 @@ export function preprocessingOf(
   return completePreprocessing(preprocessing, {...defaults, resize});
 }
 
-/** Fills in the fields that are not given. */
+/** Completes options with defaults. */
 export function completePreprocessing(
   options: PreprocessingOptions | undefined,
   defaults: Preprocessing,

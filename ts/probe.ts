@@ -5,9 +5,9 @@ import {cpus} from 'node:os';
 import path from 'node:path';
 import {makeFolder} from './make_folder.ts';
 
-/** How a process that tried a binary ended, where not by itself. */
+/** The crash of a process that probed a binary. */
 export class Crash extends Error {
-  /** For example "SIGILL". */
+  /** Such as "SIGILL". */
   readonly signal: string;
 
   constructor(file: string, signal: string) {
@@ -16,41 +16,40 @@ export class Crash extends Error {
   }
 }
 
-/** In ms. Longer than a busy machine takes; what hangs is left to the process itself. */
+/** In ms. Longer than a probe takes on a busy machine; a binary that hangs counts as not crashing. */
 const timeout = 10_000;
-/** Of a crash, and not of somebody who ends processes. */
+/** Signals of crashes, as opposed to those sent to end a process. */
 const crashes: readonly string[] = ['SIGILL', 'SIGSEGV', 'SIGBUS', 'SIGABRT', 'SIGFPE', 'SIGTRAP', 'SIGSYS'];
 
 /**
- * Loads a binary in a process of its own, so that one that crashes takes that process with it and not this one. What was
- * tried once, on this processor and by this Node, is remembered in the cache folder and not tried again; the first time
- * costs as long as Node takes to start. Returns how the process crashed, or null, also where none can be started: then
- * the binary is loaded untried.
+ * Loads a binary in a child process first, so that a crash does not end this one. Success is recorded in the cache folder,
+ * for this processor and version of Node, so only the first load takes the time that Node takes to start. Returns the crash, or
+ * null, also if no process can be started.
  */
 export function probe(file: string, env: NodeJS.ProcessEnv = process.env): Crash | null {
   if (!canStartNode()) return null;
   const marker = markerOf(file, env);
   if (marker !== null && existsSync(marker)) return null;
   const {signal, error} = spawnSync(process.execPath, ['-e', 'require(process.argv[1]).cpuInfo()', file], {
-    // NODE_OPTIONS may have what must not run twice, such as --inspect.
+    // NODE_OPTIONS may contain options that must not be used twice, such as --inspect.
     env: {...env, NODE_OPTIONS: ''},
     stdio: 'ignore',
     timeout,
   });
   if (error) return null;
-  // Ending with an exit code is no crash: loading it here then throws the same error, with its reason.
+  // An exit code is not a crash: loading the binary here throws the same error, with its reason.
   if (signal === null && marker !== null) remember(marker);
   return signal !== null && crashes.includes(signal) ? new Crash(file, signal) : null;
 }
 
-/** Whether `process.execPath` is Node itself, not an application built with it, and may be started. */
+/** Whether `process.execPath` is Node itself, rather than an application built with it, and may be started. */
 function canStartNode(): boolean {
   const {permission, versions} = process as typeof process & {permission?: {has(scope: string): boolean}};
   if (permission && !permission.has('child')) return false;
   return /^node(js)?(\.exe)?$/.test(path.basename(process.execPath)) && !versions.electron;
 }
 
-/** The file whose existence says that this very binary did not crash; null without a cache folder. */
+/** The file that records that this binary did not crash; null without a cache folder. */
 function markerOf(file: string, env: NodeJS.ProcessEnv): string | null {
   const {REPVGG_CACHE_DIR: own, XDG_CACHE_HOME: xdg, HOME: home} = env;
   const folder = own || (xdg && path.join(xdg, 'repvgg')) || (home && path.join(home, '.cache/repvgg'));
@@ -60,11 +59,11 @@ function markerOf(file: string, env: NodeJS.ProcessEnv): string | null {
     const tried = JSON.stringify([file, size, mtimeMs, process.version, cpus()[0]?.model]);
     return path.join(folder, `loads-${createHash('sha256').update(tried).digest('hex').slice(0, 16)}`);
   } catch {
-    return null; // Loading it says why.
+    return null; // Loading the binary reports the reason.
   }
 }
 
-/** A folder that cannot be written only costs the next process its time. */
+/** If the folder is not writable, the next process probes again. */
 function remember(marker: string): void {
   try {
     makeFolder(path.dirname(marker));

@@ -15,13 +15,12 @@ import {basename, dirname, join} from 'node:path';
 import {invalidArgument, RepVGGError} from './errors.ts';
 
 /**
- * Writes a file that appears under its name only when it is complete and on the disk; until then, and after an error,
- * whatever was there before stays. It takes the place of a regular file alone, keeps its mode, and is written where a
- * symbolic link leads to.
+ * Replaces a file atomically: the new file appears at its path only when it is complete and on disk; until then, and after an
+ * error, an existing file stays as it was. Only regular files are replaced. The mode is kept, and symbolic links are followed.
  *
- * @param write fills the new file, which is empty
- * @throws {RepVGGError} ERR_INVALID_ARGUMENT for an empty path, ERR_FILE_WRITE, or whatever `write` throws with a code of
- *   this package; the reason of `signal` once it is aborted
+ * @param write fills the new, empty file
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT for an empty path, ERR_FILE_WRITE, or a RepVGGError of `write`; the reason of
+ *   `signal` once it is aborted
  */
 export async function replaceFile(
   path: string,
@@ -53,7 +52,7 @@ export async function replaceFile(
 }
 
 /**
- * Fails where {@link replaceFile} would from the start. It is for what takes long before it has something to write.
+ * Fails early where {@link replaceFile} would fail, before long work whose result is to be written.
  *
  * @throws {RepVGGError} ERR_FILE_WRITE
  */
@@ -67,10 +66,10 @@ export async function checkReplaceable(path: string): Promise<Destination> {
   }
 }
 
-/** Bytes of a name that leave room for what is put around it: file systems allow 255. */
+/** Leaves room for a prefix and suffix: file systems allow names of 255 bytes. */
 const mostNameBytes = 200;
 
-/** A longer name is told by its hash, so that no two files share one. */
+/** The prefix of a target's temporary files: its name, or a hash if that is too long. */
 function temporaryPrefix(target: string): string {
   const name = basename(target);
   if (Buffer.byteLength(name) <= mostNameBytes) return `.${name}.`;
@@ -79,7 +78,7 @@ function temporaryPrefix(target: string): string {
 
 const temporarySuffix = '.tmp';
 
-/** Removes what {@link replaceFile} leaves of a file where the process is killed. Nobody else may be writing the file. */
+/** Removes temporary files that {@link replaceFile} left when a process was killed. Nobody else may be writing the file. */
 export async function removeTemporaries(path: string): Promise<void> {
   const prefix = temporaryPrefix(path);
   for (const name of await readdir(dirname(path))) {
@@ -89,7 +88,7 @@ export async function removeTemporaries(path: string): Promise<void> {
   }
 }
 
-/** The error of a file that cannot be written. One that has a code of this package already stays as it is. */
+/** Converts an error of writing a file; a RepVGGError is returned as it is. */
 export function fileWriteError(path: string, error: unknown): RepVGGError {
   if (error instanceof RepVGGError) return error;
   const {code, message} = error as NodeJS.ErrnoException;
@@ -107,7 +106,7 @@ export function fileWriteError(path: string, error: unknown): RepVGGError {
   return new RepVGGError('ERR_FILE_WRITE', `Cannot write ${path}: ${problem}.`, {cause: error});
 }
 
-/** Where a file goes, beyond a symbolic link, and the mode of the one whose place it takes. */
+/** The target of a path, with symbolic links resolved, and the mode of an existing file. */
 export interface Destination {
   target: string;
   mode?: number;
@@ -130,7 +129,7 @@ async function destination(path: string): Promise<Destination> {
   }
 }
 
-/** Writes all of some bytes at the end of what was written before. */
+/** Writes all bytes at the current position. */
 export async function append(file: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     const {bytesWritten} = await file.write(bytes, done, bytes.length - done);

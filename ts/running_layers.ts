@@ -8,11 +8,11 @@ import {createNetwork, disposing, toNativeShape} from './native_network.ts';
 import {defaultPreprocessing} from './preprocessing.ts';
 
 /**
- * How each block of the fused network would run on a device: algorithm, reason and what was measured. No checkpoint is
- * needed, as none of it depends on weights. On a GPU this measures what no process has measured before, and remembers it.
+ * How each block of the fused network runs on a device: its algorithm, why it was chosen, and measured times. Needs no
+ * checkpoint, since none of this depends on weights. On a GPU, algorithms are measured unless cached results exist.
  *
- * @param size side of the input, in pixels
- * @throws {RepVGGError} what loading a model throws
+ * @param size side of the input in pixels
+ * @throws {RepVGGError} the errors of loading a model
  */
 export async function describeLayers(
   architecture: Architecture,

@@ -1,4 +1,4 @@
-/** Lets no more than so many pieces of work go on at the same time; the others wait in line. */
+/** Limits concurrency: work beyond the given number waits in a queue. */
 export class Slots {
   #free: number;
   readonly #waiting: (() => void)[] = [];
@@ -9,7 +9,7 @@ export class Slots {
 
   async run<Result>(work: () => Promise<Result>): Promise<Result> {
     if (this.#free > 0) this.#free--;
-    else await new Promise<void>(resolve => this.#waiting.push(resolve)); // Whoever leaves hands its slot over.
+    else await new Promise<void>(resolve => this.#waiting.push(resolve)); // A finishing task hands its slot over.
     try {
       return await work();
     } finally {

@@ -1,23 +1,23 @@
 import {type Architecture, type BlockShape, blockName, blockShapes} from './architecture.ts';
 
-/** What a layer or a network holds, and what it costs for one image. */
+/** The size of a layer or network, and its cost for one image. */
 export interface Counts {
-  /** Weights and biases as fused. */
+  /** Weights and biases in deploy form. */
   deployParameters: number;
   /**
-   * Parameters as trained: kernels, and gamma and beta of each batch normalisation. As everywhere in PyTorch, its
-   * running mean, running variance and batch counter are buffers and do not count; nor do the auxiliary classifiers of
-   * RepVGGplus, which only training has.
+   * Parameters in train form: kernels, and gamma and beta of each batch normalisation. As usual in PyTorch, running mean,
+   * running variance and batch counter are buffers and do not count; nor do the auxiliary classifiers of RepVGGplus, which
+   * exist only in training.
    */
   trainParameters: number;
-  /** Multiply-accumulates of the fused convolutions, squeeze-and-excite and the linear layer: what the paper calls FLOPs. */
+  /** Multiply-accumulates of the fused convolutions, squeeze-and-excite and the linear layer: the paper's "FLOPs". */
   macs: number;
   /**
-   * Multiplications with Winograd's F(2x2, 3x3), the paper's "Wino MULs": 16 for each 2 x 2 tile of output and pair of
-   * channels where the stride is 1, as many as `macs` elsewhere.
+   * Multiplications with Winograd's F(2x2, 3x3), the paper's "Wino MULs": 16 for each 2 x 2 output tile and pair of channels
+   * in layers of stride 1, the same as `macs` elsewhere.
    */
   winogradMultiplies: number;
-  /** Numbers in the output. */
+  /** Elements of the output. */
   activations: number;
 }
 
@@ -31,13 +31,13 @@ export interface LayerStatistics extends Counts {
   width: number;
 }
 
-/** What {@link layerTable} counts. */
+/** The result of {@link layerTable}. */
 export interface NetworkStatistics {
   layers: LayerStatistics[];
   convolutions: Counts;
-  /** With the linear layer. */
+  /** Including the linear layer. */
   total: Counts;
-  /** Numbers in the input and output of the layer where they are most: what a fused network holds of an image at a time. */
+  /** The largest sum of a layer's input and output elements: what a fused network holds in memory per image. */
   peakActivations: number;
 }
 

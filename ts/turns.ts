@@ -1,13 +1,13 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
 
 /** Numbers that are converted, checked or fused in a few milliseconds. */
-export const sliceLength: number = 2 ** 18;
+const sliceLength = 2 ** 18;
 
 /**
- * Works through `count` items in slices, and lets the event loop have a turn after each of them but the last.
+ * Processes `count` items in slices, yielding to the event loop between them.
  *
- * @param work does the items from `first` to before `end`
- * @param itemLength what an item counts as, in numbers of a tensor
+ * @param work processes the items from `first` up to, not including, `end`
+ * @param itemLength cost of an item, in numbers of a tensor
  * @throws the signal's reason once it is aborted
  */
 export async function inSlices(

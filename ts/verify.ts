@@ -17,32 +17,32 @@ export interface VerifyOptions
     LoadOptions,
     'architecture' | 'eps' | 'device' | 'calibration' | 'preprocessing' | 'threads' | 'batchSize' | 'signal'
   > {
-  /** The fused checkpoint to check. Default: the branches are fused here, in memory. */
+  /** The fused checkpoint to verify. Default: `train`, fused in memory. */
   deploy?: string | undefined;
-  /** The images to run. Default: `random` images of noise, at the network's input size. */
+  /** The images to run. Default: `random` images of noise of the network's input size. */
   inputs?: readonly ImageInput[] | undefined;
-  /** How many images of noise; always the same ones. Default 8. */
+  /** The number of noise images, which are always the same. Default 8. */
   random?: number | undefined;
-  /** Of the fused form; as trained it runs in fp32. Default 'fp32'. */
+  /** Precision of the deploy form; the train form always runs in fp32. Default 'fp32'. */
   precision?: Precision | undefined;
-  /** The largest relative difference that passes. Default 1e-4, of tf32 and fp16 5e-3, of bf16 2e-2, of fp8 0.2. */
+  /** The largest relative difference that passes. Default 1e-4; 5e-3 for tf32 and fp16, 2e-2 for bf16, 0.2 for fp8. */
   tolerance?: number | undefined;
 }
 
-/** How much the outputs of the two forms differ: logits, or the embedding where there is no classifier. */
+/** How much the outputs of the two forms differ: logits, or embeddings if there is no classifier. */
 export interface Verification {
   architecture: Architecture;
-  /** Of the fused form. */
+  /** Precision of the deploy form. */
   precision: Exclude<Precision, 'auto'>;
   output: 'logits' | 'embedding';
   /** Per image, what the official `tools/verify.py` prints: the sum of (train - deploy)^2. */
   sumSquaredDifferences: number[];
   /** Per image, the Euclidean norm of train - deploy over that of train. */
   relativeDifferences: number[];
-  /** The largest |train - deploy| and the largest |train| of all. */
+  /** The largest |train - deploy| over all images, and the largest |train|. */
   largestDifference: number;
   largestOutput: number;
-  /** Images whose likeliest class is the same in both; null without a classifier. */
+  /** The number of images with the same top-1 class in both; null without a classifier. */
   sameTop1: number | null;
   tolerance: number;
   /** Whether no relative difference exceeds the tolerance. */
@@ -50,12 +50,12 @@ export interface Verification {
 }
 
 /**
- * Runs a network as it was trained and as it is fused, both in fp32 or the second in another precision, and compares what
- * comes out. Fusion is exact, so what remains is rounding: in fp32 1e-7 to 1e-5 relative to the logits. A wrong epsilon gives about 1e-2, a lost branch 0.4 and
- * more, and a file stored in half precision about 1e-3.
+ * Runs a network in train and in deploy form and compares the outputs. Fusion is exact, so only rounding remains: in fp32
+ * 1e-7 to 1e-5 relative to the logits. A wrong epsilon results in about 1e-2, a missing branch in 0.4 and more, and a file
+ * in half precision in about 1e-3.
  *
- * @param train a checkpoint as trained, or "digits"
- * @throws {RepVGGError} the codes of `RepVGG.load` and of images; ERR_INVALID_ARGUMENT when `train` is fused already
+ * @param train a checkpoint in train form, or "digits"
+ * @throws {RepVGGError} the codes of `RepVGG.load` and of images; ERR_INVALID_ARGUMENT if `train` is fused already
  */
 export async function verifyCheckpoint(train: string, options: VerifyOptions = {}): Promise<Verification> {
   checkOptions(options);
@@ -72,7 +72,7 @@ export async function verifyCheckpoint(train: string, options: VerifyOptions = {
     const message = `Expected a checkpoint as it was trained for train but ${train} is fused already, at least in part.`;
     throw new RepVGGError('ERR_INVALID_ARGUMENT', message);
   }
-  // Noise is made at the size of the crop.
+  // Noise is generated at the crop size, so it is not resized.
   const geometry = inputs ? preprocessing : {...preprocessing, resize: 0};
   const imagesFor = ({crop}: Preprocessing): readonly ImageInput[] => inputs ?? noise(random, crop);
   const run = async (path: string, form: Form, own: Partial<LoadOptions>): Promise<Run> => {
@@ -112,7 +112,7 @@ async function storedForm(path: string, signal: AbortSignal | undefined): Promis
   return networkFromCheckpoint(file).storedForm;
 }
 
-/** Bytes of a linear congruential generator (Numerical Recipes), so that every run sees the same noise. */
+/** Bytes of a linear congruential generator (Numerical Recipes), so that every run uses the same noise. */
 function noise(count: number, size: number): RawImage[] {
   let state = 1;
   return Array.from({length: count}, () => {
@@ -125,7 +125,7 @@ function noise(count: number, size: number): RawImage[] {
   });
 }
 
-/** What rounding leaves: at most the bounds that every precision is held to. */
+/** Bounds on the rounding error of each precision. */
 const tolerances: Record<Exclude<Precision, 'auto'>, number> = {
   fp32: 1e-4,
   tf32: 5e-3,

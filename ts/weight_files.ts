@@ -1,9 +1,9 @@
-/** The names that files of weights have, in a folder and on the hub. What is in a file is never told by its name. */
+/** The usual names of weight files, in folders and on the hub. Formats are never determined by file names. */
 
 export const weightFile: RegExp = /^[^/]+\.(safetensors|pth|pt|bin|ckpt)$/;
-/** Of a checkpoint in several files. */
+/** The index of a checkpoint in several files. */
 export const indexFile: RegExp = /\.(safetensors|bin)\.index\.json$/;
-/** Where repositories keep weights, best first. */
+/** The usual names in repositories, in order of preference. */
 const usualFiles = [
   'model.safetensors',
   'model.safetensors.index.json',
@@ -15,7 +15,7 @@ export function usualWeights(files: readonly string[]): string | undefined {
   return usualFiles.find(file => files.includes(file));
 }
 
-/** The one file of weights among others, where there is no doubt. */
+/** The file of weights among others, if it is unambiguous. */
 export function chooseWeights(files: readonly string[]): string | undefined {
   const weights = files.filter(file => weightFile.test(file));
   return usualWeights(files) ?? (weights.length === 1 ? weights[0] : undefined);

@@ -4,9 +4,9 @@ import {dirname, join, relative} from 'node:path';
 import {makeFolder} from '../make_folder.ts';
 
 /**
- * A model's folder in the cache that all clients of the hub share, laid out as huggingface_hub documents it: `blobs` has
- * the files by their checksums, `snapshots/COMMIT` links to them by their names, `refs/REVISION` says which commit a
- * branch or tag is.
+ * A model's folder in the cache shared by all hub clients, in the layout that huggingface_hub documents: `blobs` has files
+ * named by their checksums, `snapshots/COMMIT` has links to them with the files' names, and `refs/REVISION` has the commit of
+ * a branch or tag.
  */
 export class HubCache {
   readonly #folder: string;
@@ -23,7 +23,7 @@ export class HubCache {
     return join(this.#folder, 'snapshots', commit, file);
   }
 
-  /** The commit that a revision was when it was last fetched; a commit is itself. */
+  /** The commit of a revision when it was last fetched; a commit is returned as it is. */
   async commit(revision: string): Promise<string | null> {
     if (isCommit(revision)) return revision;
     const ref = join(this.#folder, 'refs', revision);
@@ -33,12 +33,12 @@ export class HubCache {
     );
   }
 
-  /** The names of a commit's files that are there, those in folders left out. */
+  /** The names of a commit's cached files, except those in subfolders. */
   async files(commit: string): Promise<string[]> {
     return readdir(join(this.#folder, 'snapshots', commit)).catch(() => []);
   }
 
-  /** Gives a blob its name in a commit, and a revision its commit. */
+  /** Links a commit's file to its blob, and records the commit of a revision. */
   async link(revision: string, commit: string, file: string, checksum: string): Promise<void> {
     const pointer = this.snapshot(commit, file);
     const target = relative(dirname(pointer), this.blob(checksum));
@@ -67,7 +67,7 @@ export async function isFile(path: string): Promise<boolean> {
   );
 }
 
-/** Another process was as fast. */
+/** Another process may have created it at the same time. */
 function ignoreExisting(error: NodeJS.ErrnoException): void {
   if (error.code !== 'EEXIST') throw error;
 }

@@ -1,2 +1,2 @@
-/** What is used of the hub's own client. The build puts it here (scripts/bundle.mjs), so that users install nothing for it. */
+/** The parts of the hub's client that are used. The build bundles them (scripts/bundle.mjs), so it is not a dependency. */
 export {HubApiError, modelInfo, pathsInfo} from '@huggingface/hub';

@@ -5,7 +5,7 @@ import {dirname} from 'node:path';
 import {makeFolder} from '../make_folder.ts';
 import {isFile} from './cache.ts';
 
-/** A file of a repository, as the hub describes it. */
+/** A file of a hub repository. */
 export interface RemoteBlob {
   file: string;
   url: string;
@@ -20,11 +20,11 @@ interface Download {
 }
 
 /**
- * Downloads a file, or what is missing of it, and gives it its name once its checksum is right. By plain HTTP rather than
- * xet, since that goes on at any byte, and mirrors have nothing else. Where an earlier download left other bytes than the
- * file has, it is downloaded once more from the beginning.
+ * Downloads a file, or resumes its download, and renames it once its checksum is verified. Uses plain HTTP rather than xet,
+ * since it can resume at any byte and mirrors support nothing else. If an earlier download left wrong bytes, the file is
+ * downloaded once more from the beginning.
  *
- * @returns the bytes that came
+ * @returns the number of bytes received
  */
 export async function downloadBlob(blob: RemoteBlob, path: string, how: Download): Promise<number> {
   const incomplete = `${path}.incomplete`;
@@ -38,7 +38,7 @@ export async function downloadBlob(blob: RemoteBlob, path: string, how: Download
 }
 
 /**
- * Downloads what a file lacks. It is written by position, so that processes that download the same file at the same time
+ * Downloads the missing part of a file. Writes are positional, so that processes that download the same file concurrently
  * write the same bytes.
  */
 async function download(
@@ -63,10 +63,10 @@ async function download(
     });
     if (!response.ok || !response.body) {
       const {status, body} = response;
-      await body?.cancel(); // Else its connection stays open.
+      await body?.cancel(); // Otherwise the connection stays open.
       throw Object.assign(new Error(`${name} cannot be downloaded: HTTP ${status}`), {statusCode: status});
     }
-    // A server that knows no ranges sends all of it again.
+    // A server that does not support ranges sends the whole file.
     const start = response.status === 206 ? there : 0;
     let position = start;
     for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
@@ -86,7 +86,7 @@ async function download(
   }
 }
 
-/** Gives a download its name, unless another process has done so. */
+/** Verifies and renames a download, unless another process has done so. */
 async function complete(blob: RemoteBlob, incomplete: string, path: string, how: Download): Promise<void> {
   try {
     if (!(await isIntact(incomplete, blob, how))) {
@@ -100,7 +100,7 @@ async function complete(blob: RemoteBlob, incomplete: string, path: string, how:
   }
 }
 
-/** A file of git's large file storage has the SHA-256 of its bytes, a small one git's own checksum. */
+/** Verifies a checksum: the SHA-256 of the bytes for a Git LFS file, else the SHA-1 of the Git blob. */
 async function isIntact(
   path: string,
   {checksum, bytes}: RemoteBlob,

@@ -2,9 +2,9 @@ import {readFile} from 'node:fs/promises';
 import {homedir} from 'node:os';
 import {join} from 'node:path';
 
-/** How the hub is reached, by the variables that huggingface_hub documents. */
+/** Settings for the hub, from the environment variables that huggingface_hub documents. */
 export interface HubEnvironment {
-  /** HF_ENDPOINT, without a slash at its end. */
+  /** HF_ENDPOINT, without a trailing slash. */
   endpoint: string;
   /** HF_HUB_CACHE, or "hub" in HF_HOME. */
   cache: string;
@@ -15,7 +15,7 @@ export interface HubEnvironment {
 }
 
 export async function hubEnvironment(variables: NodeJS.ProcessEnv = process.env): Promise<HubEnvironment> {
-  /** Variables that are set but empty count as not set. */
+  /** Empty variables count as unset. */
   const first = (...names: string[]): string | undefined =>
     names.map(name => variables[name]?.trim()).find(value => value);
   const home = first('HF_HOME') ?? join(first('XDG_CACHE_HOME') ?? join(homedir(), '.cache'), 'huggingface');
@@ -29,7 +29,7 @@ export async function hubEnvironment(variables: NodeJS.ProcessEnv = process.env)
 }
 
 async function readToken(path: string): Promise<string | undefined> {
-  // Nobody who is not logged in has this file, and what cannot be read is no reason to fail for a public model.
+  // The file exists only after a login, and public models do not need it, so errors are ignored.
   const text = await readFile(path, 'utf8').catch(() => '');
   return text.trim() || undefined;
 }

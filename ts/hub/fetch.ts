@@ -10,36 +10,36 @@ import {type HubEnvironment, hubEnvironment} from './environment.ts';
 import {type HubModel, hubModel} from './id.ts';
 
 export interface FetchOptions {
-  /** Which file of the repository. Default: its weights, by the names that are usual. */
+  /** The file to fetch. Default: the repository's weights, by their usual names. */
   file?: string | undefined;
-  /** Called with the bytes there are and the bytes there will be, as they arrive. */
+  /** Called during the download with the bytes received and the total. */
   onProgress?: ((received: number, total: number) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
 
-/** A file of the hub that is in the cache. */
+/** A hub file in the cache. */
 export interface FetchedFile {
-  /** "timm/repvgg_a0.rvgg_in1k" */
+  /** Such as "timm/repvgg_a0.rvgg_in1k". */
   id: string;
   file: string;
-  /** The commit that the revision was. */
+  /** The commit of the revision. */
   commit: string;
   path: string;
-  /** With those of the files that it names, where it is the index of several. */
+  /** Size of the file, for the index of a sharded checkpoint including all shards. */
   bytes: number;
-  /** How many of them came over the network just now: 0 when all were in the cache. */
+  /** The number of bytes received over the network: 0 if all were in the cache. */
   downloaded: number;
 }
 
 /**
- * Fetches the weights of a model of the Hugging Face hub into the cache that all its clients share, unless they are
- * there; with an index, all files that it names, and timm's config.json where there is one. A download that was interrupted goes on where it ended, and its checksum
- * is verified before it counts.
- * The environment variables HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN are honoured.
+ * Fetches the weights of a model on the Hugging Face hub into the cache shared by all hub clients, unless they are cached; for
+ * a sharded checkpoint, the index and all shards, and timm's config.json if there is one. Interrupted downloads are resumed,
+ * and checksums are verified. The environment variables HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN are
+ * respected.
  *
  * @param id "owner/name", or "owner/name@revision"
- * @param given what to take in place of the environment
- * @throws {RepVGGError} ERR_DOWNLOAD; ERR_INVALID_ARGUMENT for what is no id; the signal's reason once it is aborted
+ * @param given settings to use instead of the environment
+ * @throws {RepVGGError} ERR_DOWNLOAD; ERR_INVALID_ARGUMENT for an invalid id; the signal's reason once it is aborted
  */
 export async function fetchModel(
   id: string,
@@ -51,7 +51,7 @@ export async function fetchModel(
   const environment = given ?? (await hubEnvironment());
   const cache = new HubCache(environment.cache, model.name);
   try {
-    // What a commit has in it does not change, so the hub need not be asked about what is here.
+    // The files of a commit never change, so the hub need not be asked about cached ones.
     const asksNobody = environment.offline || isCommit(model.revision);
     const here = asksNobody ? await findInCache(model, cache, options) : null;
     if (here) return here;
@@ -62,7 +62,7 @@ export async function fetchModel(
     return await fetchOnline(model, cache, environment, options);
   } catch (error) {
     signal?.throwIfAborted();
-    // Without a network, what is there is taken, as huggingface_hub does.
+    // Without a network, fall back on the cache, as huggingface_hub does.
     const kept = isUnreachable(error) ? await findInCache(model, cache, options) : null;
     if (kept) return kept;
     throw toDownloadError(model, environment, error);
@@ -112,7 +112,7 @@ async function fetchOnline(
     const blobs = files.map((file): RemoteBlob => {
       const found = described.find(({path}) => path === file);
       const checksum = found?.lfs?.oid ?? found?.oid ?? '';
-      // They become names of files.
+      // Checked since they become file names.
       if (!found || !isCommit(commit) || !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(checksum))
         throw new Error(`it does not say what ${file} is`);
       const path = file.split('/').map(encodeURIComponent).join('/');
@@ -143,7 +143,7 @@ async function fetchOnline(
   return {...fetched, bytes: bytes + shards.bytes, downloaded: downloaded + shards.downloaded};
 }
 
-/** What fetch throws where no answer came; an answer of the hub has its status. */
+/** Whether fetch() failed without a response; errors of the hub itself have a status instead. */
 function isUnreachable(error: unknown): boolean {
   return error instanceof TypeError && error.cause instanceof Error;
 }

@@ -1,6 +1,6 @@
 import {invalidArgument} from '../errors.ts';
 
-/** A model of the Hugging Face hub. */
+/** A model on the Hugging Face hub. */
 export interface HubModel {
   /** "owner/name" */
   name: string;
@@ -8,9 +8,9 @@ export interface HubModel {
   revision: string;
 }
 
-/** The hub's own rule for names, and a revision behind "@". */
+/** The hub's rule for names, and an optional revision after "@". */
 const pattern = /^([\w-][\w.-]{0,95}\/[\w-][\w.-]{0,95})(?:@([\w.-][\w./-]*))?$/;
-/** What looks like an id but was surely meant as a file. */
+/** Extensions of files: a path with one slash would otherwise look like an id. */
 const fileName =
   /\.(pth|pt|bin|tar|gz|tgz|pkl|pickle|ckpt|safetensors|onnx|zip|json|pdparams|distcp|h5|npz|npy)$/i;
 
