@@ -109,7 +109,8 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   const {architecture} = parameters;
   if (calibration) checkFp8(architecture, form);
   const own = await ownUse(checkpoint, file, architecture);
-  const labels = await resolveLabels(options.labels ?? own.labels, architecture.numClasses);
+  const {labels: given = own.labels} = options;
+  const labels = await resolveLabels(given, architecture.numClasses);
   const preprocessing = completePreprocessing(options.preprocessing, own.preprocessing);
   const shape = toNativeShape(architecture, form, preprocessing);
   try {
