@@ -40,7 +40,7 @@ struct WarpTiling {
   static constexpr int kTilesN = kWarpChannels / 8;
   static_assert(kWarpPixels % 16 == 0 && kWarpChannels % 8 == 0);
   static constexpr int kPerChunk = kChunkBytes / static_cast<int>(sizeof(T));
-  static constexpr int kWeightBytes = kChannels * kRowBytes;  // Of a step.
+  static constexpr int kWeightBytes = kChannels * kRowBytes;  // Per step.
   // Padded by eight elements, so that the rows that a warp writes at a time lie in different banks.
   static constexpr int kOutPitch = kChannels + 8;
   static constexpr int kOutBytes = kPixels * kOutPitch * static_cast<int>(sizeof(T));

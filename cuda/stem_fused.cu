@@ -12,11 +12,11 @@
 // Shared memory, with C channels between the layers: the patch of the map between, 33 KB (C = 48) or 41 KB (C
 // = 64), which the epilogue reuses; 35 x 35 pixels in fp16, 7 KB; the first layer's weights as fragments, 6
 // or 8 KB, and its scales and biases, 2 or 3 KB; 3 stages (2 from N = 96 on) of the second layer's weights,
-// 64 N bytes each, which cp.async streams from L2 for every tile, prefetching into the next tile's first
-// layer. In total 57 KB for 48 to 48, 71 KB for 64 to 64, 83 KB for 64 to 192. Occupancy in blocks per
-// multiprocessor: sm_80 2 (1 for N = 192), sm_86 and sm_89 1, sm_90 3 (2 from N = 128 on). The patch keeps
-// even columns apart from odd ones, and pixels an odd multiple of 16 bytes apart, so that the stride of 2
-// causes no bank conflicts.
+// 64 N bytes each, which cp.async streams from L2 for every tile; the first stages of a tile arrive during
+// its first layer. In total 57 KB for 48 to 48, 71 KB for 64 to 64, 83 KB for 64 to 192. Occupancy in blocks
+// per multiprocessor: sm_80 2 (1 for N = 192), sm_86 and sm_89 1, sm_90 3 (2 from N = 128 on). The patch
+// keeps even columns apart from odd ones, and pixels an odd multiple of 16 bytes apart, so that the stride of
+// 2 causes no bank conflicts.
 //
 // Registers per thread. First layer: C of weights and C / 2 accumulators; second layer: N / 2 accumulators.
 // At most 168, for three blocks per multiprocessor.
