@@ -10,16 +10,17 @@
 #include "binding/arguments.h"
 #include "engine/error.h"
 #include "engine/jpeg.h"
+#include "engine/read_file.h"
 
 namespace repvgg {
 namespace {
 
 constexpr uint8_t kJpegMagic[] = {0xff, 0xd8, 0xff};
-// More than any image of as many pixels as are allowed: what a file says of its size is not to fill the
-// memory.
-constexpr off_t kMostBytes = off_t{1} << 30;
+// Larger than any image within the pixel limit, so that a file's claimed size cannot exhaust memory.
+constexpr off_t kMaxFileBytes = off_t{1} << 30;
 
 struct File {
+  // O_NONBLOCK: opening a FIFO would otherwise wait for a writer.
   explicit File(const std::string& path)
       : descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
   ~File() {
@@ -28,41 +29,31 @@ struct File {
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
-  // False at an error or the end of the file.
-  bool Read(uint8_t* to, size_t size) const {
-    while (size > 0) {
-      const ssize_t count = read(descriptor, to, size);
-      if (count <= 0) return false;
-      to += count;
-      size -= count;
-    }
-    return true;
-  }
-
   const int descriptor;
 };
 
-// The bytes of a JPEG file. Whatever else is at the path, or goes wrong, is refused: TypeScript says what it
-// is.
+// The contents of a JPEG file. Anything else at the path, and any failure, is refused: TypeScript then finds
+// out what it is.
 std::vector<uint8_t> ReadJpegFile(const std::string& path) {
-  // A path that holds a NUL would name another file here.
+  // open() would stop at an embedded NUL, and so open another file.
   if (path.find('\0') != std::string::npos) throw JpegRefused();
   const File file(path);
+  constexpr size_t kHead = sizeof kJpegMagic;
   struct stat status;
   if (file.descriptor < 0 || fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode) ||
-      status.st_size > kMostBytes) {
+      status.st_size < off_t{kHead} || status.st_size > kMaxFileBytes) {
     throw JpegRefused();
   }
-  constexpr size_t kHead = sizeof kJpegMagic;
-  std::vector<uint8_t> bytes(kHead);
-  if (!file.Read(bytes.data(), kHead) || std::memcmp(bytes.data(), kJpegMagic, kHead) != 0)
+  // The signature first: files of other formats need not be read.
+  uint8_t head[kHead];
+  if (!ReadFully(file.descriptor, 0, head, kHead) || std::memcmp(head, kJpegMagic, kHead) != 0)
     throw JpegRefused();
-  bytes.resize(status.st_size);
-  if (bytes.size() < kHead || !file.Read(&bytes[kHead], bytes.size() - kHead)) throw JpegRefused();
+  std::vector<uint8_t> bytes(status.st_size);
+  if (!ReadFully(file.descriptor, 0, bytes.data(), bytes.size())) throw JpegRefused();
   return bytes;
 }
 
-// A file's path, or bytes: these are copied, since the caller may change or transfer them at any time.
+// A file's path, or a copy of the caller's bytes, which the caller may change or transfer at any time.
 struct JpegSource {
   explicit JpegSource(const Napi::Value& value) {
     if (value.IsString()) {
@@ -81,7 +72,7 @@ struct JpegSource {
   std::vector<uint8_t> bytes;
 };
 
-// Reads until the environment goes away.
+// Stops decoding when the environment is torn down.
 class InterruptibleReader final : public JpegReader {
  public:
   InterruptibleReader(const JpegSource& source, bool orient, const Executor& images)

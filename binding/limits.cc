@@ -16,43 +16,12 @@
 namespace repvgg {
 namespace {
 
-struct DeviceLimits {
-  std::string instruction_set;
-  double fma_gflops = 0;
-  std::optional<double> matrix_gflops;
-  std::optional<double> fma_per_cpu_second, matrix_per_cpu_second;
-  double copy_gbps = 0;
-  std::optional<double> l2_gbps;
-};
-
-DeviceLimits MeasureCpu(int threads, double seconds, bool copy) {
-  const cpu::Limits limits = cpu::MeasureLimits(threads, seconds, copy);
-  DeviceLimits result;
-  result.instruction_set = limits.instruction_set;
-  result.fma_gflops = limits.fma.sum;
-  result.fma_per_cpu_second = limits.fma.per_cpu_second;
-  if (limits.matrix) {
-    result.matrix_gflops = limits.matrix->sum;
-    result.matrix_per_cpu_second = limits.matrix->per_cpu_second;
-  }
-  result.copy_gbps = limits.copy_gbps;
-  return result;
-}
-
 DeviceLimits MeasureCuda([[maybe_unused]] const std::string& device,
                          [[maybe_unused]] const std::string& precision, [[maybe_unused]] double seconds,
-                         [[maybe_unused]] bool copy) {
+                         [[maybe_unused]] bool memory) {
 #ifdef REPVGG_CUDA
-  const CudaDevice gpu = FindCudaDevice(device, QueryCuda());
-  const auto own = cuda::ToPrecision(precision).value_or(cuda::Precision::kFp32);
-  const cuda::Limits limits = cuda::MeasureLimits(gpu.index, own, seconds, copy);
-  DeviceLimits result;
-  result.instruction_set = "sm_" + std::to_string(gpu.architecture) + ", " + limits.matrix_instruction;
-  result.fma_gflops = limits.fma_gflops;
-  if (limits.matrix_gflops > 0) result.matrix_gflops = limits.matrix_gflops;
-  result.copy_gbps = limits.copy_gbps;
-  if (copy) result.l2_gbps = limits.l2_gbps;
-  return result;
+  return cuda::MeasureLimits(FindCudaDevice(device, QueryCuda()).index,
+                             cuda::ToPrecision(precision).value_or(cuda::Precision::kFp32), seconds, memory);
 #else
   throw Error("ERR_DEVICE_UNAVAILABLE", "This build has no backend called \"" + device + "\".");
 #endif
@@ -73,8 +42,8 @@ Napi::Value StartMeasuringLimits(const Napi::CallbackInfo& info, DeviceExecutors
   job->SetWork([=, precision = text("precision"), threads = ToInt(options.Get("threads")),
                 seconds = options.Get("seconds").As<Napi::Number>().DoubleValue(),
                 copy = options.Get("copy").ToBoolean().Value()] {
-    *limits =
-        device == "cpu" ? MeasureCpu(threads, seconds, copy) : MeasureCuda(device, precision, seconds, copy);
+    *limits = device == "cpu" ? cpu::MeasureLimits(threads, seconds, copy)
+                              : MeasureCuda(device, precision, seconds, copy);
   });
   job->result = [limits](Napi::Env env, Executor::Job&) -> Napi::Value {
     auto result = Napi::Object::New(env);

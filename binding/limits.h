@@ -1,4 +1,4 @@
-// What a device can do at best and what it has used: for `repvgg bench`.
+// Peak rates and usage counters of devices, for `repvgg bench`.
 #pragma once
 
 #include <napi.h>

@@ -22,13 +22,14 @@
 namespace repvgg::cpu {
 namespace {
 
-// Independent sums, enough to hide the latency of a multiply-add on two ports (8 to 10), and few enough for
-// the 16 registers of AVX2.
+// Independent accumulators: enough to hide the latency of multiply-adds on two ports (8 to 10 needed), few
+// enough for the 16 registers of AVX2.
 constexpr int kSums = 12;
 constexpr int kSteps = 4096;
 
-// One function per instruction set: `kSteps` multiply-adds to each of the sums, which start differently since
-// equal ones would be computed once. A macro, since the target of a template cannot be its parameter.
+// One function per instruction set: kSteps multiply-adds on each accumulator. They start with different
+// values, or the compiler would compute only one. A macro, since a target attribute cannot depend on a
+// template parameter.
 #define REPVGG_FMA_LOOP(name, attributes, lanes)                                      \
   typedef float name##Vector __attribute__((vector_size(lanes * sizeof(float))));     \
   attributes void name(volatile float* value) {                                       \
@@ -67,7 +68,7 @@ Loop FmaLoop([[maybe_unused]] const std::string& instruction_set) {
 }
 
 #ifdef REPVGG_AMX
-// Static, so that all of it is in memory.
+// Static, so that all of it is in memory (amx_tiles.h).
 const TileConfig kTileConfig;
 const std::array<uint16_t, 16 * 32> kNumbers = [] {
   std::array<uint16_t, 16 * 32> numbers;
@@ -75,7 +76,7 @@ const std::array<uint16_t, 16 * 32> kNumbers = [] {
   return numbers;
 }();
 
-// Each instruction multiplies 16 x 32 by 32 x 16 numbers of bf16.
+// Each instruction multiplies a 16 x 32 by a 32 x 16 matrix of bf16.
 constexpr int kTileSteps = 512;
 constexpr double kTileOperations = 4.0 * kTileSteps * 2 * 16 * 16 * 32;
 
@@ -101,9 +102,15 @@ __attribute__((target("amx-tile,amx-bf16"))) void TileProducts(volatile float*) 
 
 using Clock = std::chrono::steady_clock;
 
+// In 1e9 operations or bytes per second.
+struct Rate {
+  double sum = 0;             // Over all threads.
+  double per_cpu_second = 0;  // Of one thread, per second of its CPU time.
+};
+
 double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
-// That this thread has run for.
+// The CPU time of this thread.
 double CpuSeconds() {
 #ifdef CLOCK_THREAD_CPUTIME_ID
   timespec time{};
@@ -147,13 +154,13 @@ Rate LoopRate(ThreadPool& pool, double seconds, const Loop& loop) {
 }
 
 double CopyRate(ThreadPool& pool, double seconds) {
-  constexpr size_t kBytes = size_t{128} << 20;  // In all, and as many again to copy to.
+  constexpr size_t kBytes = size_t{128} << 20;  // Of the source; the destination is as large.
   const size_t share = kBytes / pool.threads();
   const std::unique_ptr<char[]> from(new char[kBytes]);
   const std::unique_ptr<char[]> to(new char[kBytes]);
   std::memset(from.get(), 1, kBytes);
   std::memset(to.get(), 2, kBytes);
-  const size_t step = std::min(share, size_t{4} << 20);  // The clock is looked at in between.
+  const size_t step = std::min(share, size_t{4} << 20);  // Between looks at the clock.
   std::vector<size_t> at(pool.threads());
   const Rate rate = MeasureRate(pool, seconds, 2.0 * step, [&](int thread) {
     const size_t offset = thread * share + at[thread];
@@ -165,14 +172,19 @@ double CopyRate(ThreadPool& pool, double seconds) {
 
 }  // namespace
 
-Limits MeasureLimits(int threads, double seconds, bool copy) {
+DeviceLimits MeasureLimits(int threads, double seconds, bool copy) {
   ThreadPool pool(threads);
-  Limits limits;
+  DeviceLimits limits;
   limits.instruction_set = SelectKernels("").name;
-  limits.fma = LoopRate(pool, seconds, FmaLoop(limits.instruction_set));
+  const Rate fma = LoopRate(pool, seconds, FmaLoop(limits.instruction_set));
+  limits.fma_gflops = fma.sum;
+  limits.fma_per_cpu_second = fma.per_cpu_second;
 #ifdef REPVGG_AMX
-  if (SelectBf16Kernels("amx") != nullptr)
-    limits.matrix = LoopRate(pool, seconds, {TileProducts, kTileOperations});
+  if (SelectBf16Kernels("amx") != nullptr) {
+    const Rate matrix = LoopRate(pool, seconds, {TileProducts, kTileOperations});
+    limits.matrix_gflops = matrix.sum;
+    limits.matrix_per_cpu_second = matrix.per_cpu_second;
+  }
 #endif
   if (copy) limits.copy_gbps = CopyRate(pool, seconds);
   return limits;

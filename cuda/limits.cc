@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 #include "cuda/device_memory.h"
 #include "cuda/gemm_sm90a.h"
@@ -59,12 +60,12 @@ class Clock {
 
 }  // namespace
 
-Limits MeasureLimits(int index, Precision precision, double seconds, bool memory) {
+DeviceLimits MeasureLimits(int index, Precision precision, double seconds, bool memory) {
   Check(cudaSetDevice(index), kMeasuring);
   const int multiprocessors = Attribute(cudaDevAttrMultiProcessorCount, index);
-  const MatrixUnit unit = UnitOf(Attribute(cudaDevAttrComputeCapabilityMajor, index) * 10 +
-                                     Attribute(cudaDevAttrComputeCapabilityMinor, index),
-                                 precision);
+  const int architecture = Attribute(cudaDevAttrComputeCapabilityMajor, index) * 10 +
+                           Attribute(cudaDevAttrComputeCapabilityMinor, index);
+  const MatrixUnit unit = UnitOf(architecture, precision);
   const int blocks = kBlocksOfMultiprocessor * multiprocessors;
   const double threads = static_cast<double>(blocks) * kLimitThreads;
   const Stream stream = MakeStream();
@@ -73,8 +74,8 @@ Limits MeasureLimits(int index, Precision precision, double seconds, bool memory
   Clock clock(seconds);
   const auto measure = [&](auto enqueue) { return clock.SecondsOfRound(enqueue, stream.get()); };
 
-  Limits limits;
-  limits.matrix_instruction = kUnitNames[static_cast<int>(unit)];
+  DeviceLimits limits;
+  limits.instruction_set = "sm_" + std::to_string(architecture) + ", " + kUnitNames[static_cast<int>(unit)];
   limits.fma_gflops = 2 * kFmaChains * threads / 1e9 /
                       measure([&](int rounds) { return LaunchFmaLimit(blocks, rounds, sums, stream.get()); });
   if (precision != Precision::kFp32) {

@@ -1,21 +1,15 @@
-// A GPU's measured peak rates, for `repvgg bench` to compare with.
+// Measures a GPU's peak rates, which `repvgg bench` compares its results with.
 #pragma once
 
 #include "cuda/convolution.h"
+#include "engine/device_limits.h"
 
 namespace repvgg::cuda {
 
-// In 1e9 per second. A multiply-add counts as two operations.
-struct Limits {
-  const char* matrix_instruction = "";  // "wgmma", "mma.sync" or "wmma".
-  double fma_gflops = 0;                // fp32 multiply-adds on registers.
-  double matrix_gflops = 0;             // matrix_instruction, in the given precision; 0 in fp32.
-  double copy_gbps = 0;                 // Bytes read and written by a copy within device memory.
-  double l2_gbps = 0;  // Bytes read by all multiprocessors from L2: half of it, 16 MB at most.
-};
-
-// Measures device `index`, each loop for about `seconds`; the last two rates only with `memory`. Throws
-// Error.
-Limits MeasureLimits(int index, Precision precision, double seconds, bool memory);
+// Of device `index`: fp32 multiply-adds on registers and, unless the precision is fp32, the fastest matrix
+// instruction for it ("wgmma", "mma.sync" or "wmma"). With `memory` also copies within device memory, which
+// need 512 MiB, and reads by all multiprocessors of half the L2 cache, at most 16 MB. Each loop runs for
+// about `seconds`. Throws Error.
+DeviceLimits MeasureLimits(int index, Precision precision, double seconds, bool memory);
 
 }  // namespace repvgg::cuda

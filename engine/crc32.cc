@@ -1,9 +1,10 @@
 #include "engine/crc32.h"
 
-// After "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction" (Gopal and others, Intel,
-// 2009). Bytes are a polynomial over the field of two elements, of which the checksum is the remainder by
-// another of degree 32. Sixteen of them times a power of x are congruent to what that power leaves as a
-// remainder times them, so they can be added to bytes further on; what is left at the end has few.
+// After Gopal et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction" (Intel,
+// 2009). A message is a polynomial over GF(2), and its CRC the remainder modulo a polynomial of degree 32. A
+// 16-byte block followed by n bits stands for itself times x^n, which is congruent to itself times (x^n
+// modulo the polynomial): this product is short enough to be added to the block that lies n bits further on.
+// Folding like this reduces the message to 16 bytes, whose CRC is computed bit by bit.
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -15,9 +16,9 @@ namespace repvgg {
 
 namespace {
 
-constexpr uint32_t kPolynomial = 0xedb88320;  // Without x^32; the lowest bit is the highest power.
+constexpr uint32_t kPolynomial = 0xedb88320;  // Bit-reflected, without x^32: bit 31 is x^0.
 
-// The remainder of the product of two polynomials.
+// a * b modulo the polynomial.
 uint32_t Multiply(uint32_t a, uint32_t b) {
   uint32_t product = 0;
   for (uint32_t bit = 0x80000000; bit != 0; bit >>= 1) {
@@ -29,9 +30,10 @@ uint32_t Multiply(uint32_t a, uint32_t b) {
 
 }  // namespace
 
-// Bytes behind others multiply these by a power of x. What is inverted at the ends of both cancels out.
+// Appending `count` bytes multiplies what comes before by x^(8 count). The initial and final inversions of
+// both checksums cancel out.
 uint32_t JoinCrc32(uint32_t before, uint32_t behind, uint64_t count) {
-  uint32_t power = 0x80000000 >> 8;  // x^8, for a byte.
+  uint32_t power = 0x80000000 >> 8;  // x^8: one byte.
   for (; count > 0; count >>= 1) {
     if (count & 1) before = Multiply(before, power);
     power = Multiply(power, power);
@@ -42,7 +44,7 @@ uint32_t JoinCrc32(uint32_t before, uint32_t behind, uint64_t count) {
 #ifdef __x86_64__
 namespace {
 
-// x^n modulo the polynomial, for carry-less products, which are shifted by one in this order of bits.
+// x^n modulo the polynomial. Shifted by one, since carry-less products of bit-reflected operands are.
 constexpr int64_t PowerOfX(int n) {
   uint32_t power = 0x80000000;
   for (int i = 0; i < n; ++i) power = (power >> 1) ^ ((power & 1) ? kPolynomial : 0);
@@ -54,7 +56,7 @@ constexpr int64_t kLow = PowerOfX(distance + 32);
 template <int distance>
 constexpr int64_t kHigh = PowerOfX(distance - 32);
 
-// Adds sixteen bytes, `distance` bits behind `bytes`, to what these are congruent to there.
+// Folds 16 bytes into those that lie `distance` bits further on.
 template <int distance>
 __attribute__((target("pclmul,sse4.1"))) inline __m128i Fold(__m128i bytes, __m128i further) {
   const __m128i powers = _mm_set_epi64x(kHigh<distance>, kLow<distance>);
@@ -67,7 +69,7 @@ __attribute__((target("pclmul,sse4.1"))) inline __m128i Load(const uint8_t* from
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
 }
 
-// The same of sixteen bytes four times.
+// The same for four blocks of 16 bytes at once.
 template <int distance>
 __attribute__((target("vpclmulqdq,avx512f"))) inline __m512i Fold(__m512i bytes, __m512i further) {
   const __m512i powers = _mm512_set4_epi64(kHigh<distance>, kLow<distance>, kHigh<distance>, kLow<distance>);
@@ -76,7 +78,7 @@ __attribute__((target("vpclmulqdq,avx512f"))) inline __m512i Fold(__m512i bytes,
                                    _mm512_clmulepi64_epi128(bytes, powers, 0x11), further, kXorOfThree);
 }
 
-// Folds a multiple of 256 bytes to the last 64.
+// Folds `count` bytes, a multiple of 256, into the last 64.
 __attribute__((target("vpclmulqdq,avx512f"))) void FoldMany(__m128i state, const uint8_t* bytes, size_t count,
                                                             __m128i* last) {
   __m512i a = _mm512_xor_si512(_mm512_loadu_si512(bytes), _mm512_zextsi128_si512(state));
@@ -92,9 +94,7 @@ __attribute__((target("vpclmulqdq,avx512f"))) void FoldMany(__m128i state, const
   _mm512_storeu_si512(last, Fold<512>(Fold<512>(Fold<512>(a, b), c), d));
 }
 
-const bool kHasWide = __builtin_cpu_supports("vpclmulqdq") && __builtin_cpu_supports("avx512f");
-
-uint32_t AddByteByByte(uint32_t state, const uint8_t* bytes, size_t count) {
+uint32_t UpdateBitwise(uint32_t state, const uint8_t* bytes, size_t count) {
   for (size_t i = 0; i < count; ++i) {
     state ^= bytes[i];
     for (int bit = 0; bit < 8; ++bit) state = (state >> 1) ^ ((state & 1) ? kPolynomial : 0);
@@ -105,15 +105,17 @@ uint32_t AddByteByByte(uint32_t state, const uint8_t* bytes, size_t count) {
 }  // namespace
 
 bool HasCrc32() { return __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1"); }
+bool HasWideCrc32() { return __builtin_cpu_supports("vpclmulqdq") && __builtin_cpu_supports("avx512f"); }
 
-__attribute__((target("pclmul,sse4.1"))) uint32_t Crc32(uint32_t before, const uint8_t* bytes, size_t count) {
+__attribute__((target("pclmul,sse4.1"))) uint32_t Crc32(uint32_t before, const uint8_t* bytes, size_t count,
+                                                        bool wide) {
   uint32_t state = ~before;
   if (count >= 64) {
     const __m128i start = _mm_cvtsi32_si128(static_cast<int>(state));
-    // Four at a time, since a product takes several cycles and one can begin in each.
+    // Four independent accumulators hide the latency of the multiplication.
     __m128i last[4];
     size_t done = 64;
-    if (kHasWide && count >= 256) {
+    if (wide && count >= 256) {
       done = count / 256 * 256;
       FoldMany(start, bytes, done, last);
     } else {
@@ -126,13 +128,14 @@ __attribute__((target("pclmul,sse4.1"))) uint32_t Crc32(uint32_t before, const u
     uint8_t left[16];
     const __m128i sum = Fold<128>(Fold<128>(Fold<128>(last[0], last[1]), last[2]), last[3]);
     std::memcpy(left, &sum, sizeof left);
-    state = AddByteByByte(0, left, sizeof left);
+    state = UpdateBitwise(0, left, sizeof left);
   }
-  return ~AddByteByByte(state, bytes, count);
+  return ~UpdateBitwise(state, bytes, count);
 }
 #else
 bool HasCrc32() { return false; }
-uint32_t Crc32(uint32_t, const uint8_t*, size_t) { return 0; }
+bool HasWideCrc32() { return false; }
+uint32_t Crc32(uint32_t, const uint8_t*, size_t, bool) { return 0; }
 #endif
 
 }  // namespace repvgg

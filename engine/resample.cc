@@ -11,7 +11,7 @@
 namespace repvgg {
 namespace {
 
-// Where the crop starts, as Python's round() of (size - crop) / 2 has it: halves go to the even side.
+// Python's round((size - crop) / 2): halves to even.
 int64_t CropOffset(int64_t size, int crop) {
   return static_cast<int64_t>(std::nearbyint((size - crop) / 2.0));
 }
@@ -41,12 +41,13 @@ class PixelRows final : public RowSource {
   const uint8_t* next_;
   const uint8_t* const end_;
   size_t length_ = 0;
-  std::vector<uint8_t> copy_;  // Of a row that ends where the image does.
+  std::vector<uint8_t> copy_;  // Of a row with too few readable bytes behind it.
 };
 
 }  // namespace
 
-void ResizeCrop(int width, int height, const Geometry& geometry, RowSource& source, uint8_t* out) {
+void ResizeCrop(int width, int height, const Geometry& geometry, RowSource& source, uint8_t* out,
+                ResampleKernels kernels) {
   int64_t new_width = width;
   int64_t new_height = height;
   if (geometry.resize > 0 && geometry.squash) {
@@ -60,7 +61,7 @@ void ResizeCrop(int width, int height, const Geometry& geometry, RowSource& sour
     new_height = width <= height ? longer : geometry.resize;
   }
   const int crop = geometry.crop;
-  // Padding puts floor((crop - size) / 2) zeros before a small image; the window is what remains of it.
+  // torchvision pads floor((crop - size) / 2) zeros in front of an image smaller than the crop.
   const int pad_x = static_cast<int>(std::max<int64_t>(0, (crop - new_width) / 2));
   const int pad_y = static_cast<int>(std::max<int64_t>(0, (crop - new_height) / 2));
   const int64_t left = new_width >= crop ? CropOffset(new_width, crop) : 0;
@@ -71,14 +72,14 @@ void ResizeCrop(int width, int height, const Geometry& geometry, RowSource& sour
   if (x.outputs() < crop || y.outputs() < crop)
     std::memset(out, 0, static_cast<size_t>(crop) * crop * kChannels);
 
-  // Pillow's Image.resize runs the vertical pass first on very tall images that it makes smaller.
+  // Pillow's Image.resize runs the vertical pass first where it shrinks a very tall image.
   const bool vertical_first =
       static_cast<int64_t>(height) > static_cast<int64_t>(width) * 100 && new_height < height;
   const size_t kept = vertical_first ? static_cast<size_t>(x.end - x.begin) * kChannels : length;
   const size_t stride = std::max(kept, length) + kRowSlack;
-  const HorizontalPass horizontal(x);
-  const VerticalPass vertical(y);
-  std::vector<uint8_t> ring(stride * y.taps);  // The latest rows, each where its number modulo `taps` says.
+  const HorizontalPass horizontal(x, kernels);
+  const VerticalPass vertical(y, kernels);
+  std::vector<uint8_t> ring(stride * y.taps);  // Row i is kept at i % taps.
   std::vector<const uint8_t*> rows((y.taps + kTapsAtOnce - 1) / kTapsAtOnce * kTapsAtOnce, ring.data());
   std::vector<uint8_t> made(stride);
   std::vector<uint8_t> made_last(vertical_first ? stride : 0);
@@ -103,9 +104,10 @@ void ResizeCrop(int width, int height, const Geometry& geometry, RowSource& sour
   }
 }
 
-void ResizeCrop(const uint8_t* pixels, int width, int height, const Geometry& geometry, uint8_t* out) {
+void ResizeCrop(const uint8_t* pixels, int width, int height, const Geometry& geometry, uint8_t* out,
+                ResampleKernels kernels) {
   PixelRows rows(pixels, width, height);
-  ResizeCrop(width, height, geometry, rows, out);
+  ResizeCrop(width, height, geometry, rows, out, kernels);
 }
 
 }  // namespace repvgg

@@ -15,7 +15,7 @@ namespace {
 
 uint8_t Round(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255)); }
 
-void HorizontalBaseline(const uint8_t* row, const Axis& axis, uint8_t* out) {
+void HorizontalPortable(const uint8_t* row, const Axis& axis, uint8_t* out) {
   for (int x = 0; x < axis.outputs(); ++x) {
     const uint8_t* from = row + static_cast<size_t>(axis.first[x]) * kChannels;
     const int32_t* weights = axis.WeightsOf(x);
@@ -27,7 +27,7 @@ void HorizontalBaseline(const uint8_t* row, const Axis& axis, uint8_t* out) {
   }
 }
 
-void VerticalBaseline(const uint8_t* const* rows, size_t length, const int32_t* weights, int count,
+void VerticalPortable(const uint8_t* const* rows, size_t length, const int32_t* weights, int count,
                       uint8_t* out) {
   for (size_t x = 0; x < length; ++x) {
     int32_t sum = kHalf;
@@ -36,14 +36,20 @@ void VerticalBaseline(const uint8_t* const* rows, size_t length, const int32_t* 
   }
 }
 
+bool UsesAvx2(const Axis& axis, ResampleKernels kernels) {
 #ifdef __x86_64__
+  return kernels == ResampleKernels::kFastest && !axis.identity && __builtin_cpu_supports("avx2");
+#else
+  return false;
+#endif
+}
 
-const bool has_avx2 = __builtin_cpu_supports("avx2");
+#ifdef __x86_64__
 
 int BlocksOf(const Axis& axis) { return (axis.taps + kTapsAtOnce - 1) / kTapsAtOnce; }
 
-// Products of 16 bits cost half of those of 32. Sums of the halves make the same sum modulo 2^32, which fits
-// 32 bits: as 255 * weight does, `high` fits 16.
+// 16-bit multiply-adds cost half as much as 32-bit ones. The sums over both halves add up to the exact sum
+// modulo 2^32, and that fits 32 bits. 255 * weight does too, so `high` fits 16.
 int16_t High(int32_t weight) { return static_cast<int16_t>(weight >> SplitWeights::kLowBits); }
 int16_t Low(int32_t weight) { return static_cast<int16_t>(weight & ((1 << SplitWeights::kLowBits) - 1)); }
 
@@ -51,7 +57,7 @@ REPVGG_AVX2 inline __m256i Load(const void* from) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(from));
 }
 
-// The weights of two taps, for every pair of words.
+// Broadcasts the weights of two taps to all pairs of words.
 REPVGG_AVX2 inline __m256i LoadPair(const int16_t* from) {
   int32_t pair;
   std::memcpy(&pair, from, sizeof pair);
@@ -66,7 +72,7 @@ REPVGG_AVX2 inline __m256i Round(__m256i sum) {
   return _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(kHalf)), kPrecisionBits);
 }
 
-// The sum of each vector's halves.
+// Adds the 128-bit halves of each vector; the result has those of `a`, then those of `b`.
 REPVGG_AVX2 inline __m256i AddHalves(__m256i a, __m256i b) {
   return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
 }
@@ -75,15 +81,16 @@ REPVGG_AVX2 inline __m256i AddHalves(__m256i a, __m256i b) {
 
 }  // namespace
 
-HorizontalPass::HorizontalPass(const Axis& axis) : axis_(axis) {
+HorizontalPass::HorizontalPass(const Axis& axis, ResampleKernels kernels)
+    : axis_(axis), avx2_(UsesAvx2(axis, kernels)) {
 #ifdef __x86_64__
-  if (!has_avx2 || axis.identity) return;
+  if (!avx2_) return;
   const int outputs = axis.outputs();
   blocks_ = BlocksOf(axis);
   first_.assign((outputs + kOutputsAtOnce - 1) / kOutputsAtOnce * kOutputsAtOnce, 0);
   weights_.assign(first_.size() * blocks_, SpreadWeights{});
-  // The last outputs begin earlier, so that the row has all that is read for them, weighing nothing or not.
-  // A row shorter than a block is left by up to 3 pixels; a register is 4 bytes longer than a block.
+  // Near the end of the row, blocks start earlier, with zero weights in front, so that they end within it.
+  // Only a row shorter than a block is overrun, by up to 3 pixels; a register is 4 bytes longer than a block.
   static_assert((kTapsAtOnce - 1) * kChannels + 4 <= RowSource::kReadableBeyond);
   const int last = std::max(0, axis.end - axis.begin - blocks_ * kTapsAtOnce);
   for (int x = 0; x < outputs; ++x) {
@@ -108,17 +115,18 @@ void HorizontalPass::Run(const uint8_t* row, uint8_t* out) const {
   if (axis_.identity) {
     std::memcpy(out, row, static_cast<size_t>(axis_.outputs()) * kChannels);
 #ifdef __x86_64__
-  } else if (has_avx2) {
+  } else if (avx2_) {
     Avx2(row, out);
 #endif
   } else {
-    HorizontalBaseline(row, axis_, out);
+    HorizontalPortable(row, axis_, out);
   }
 }
 
-VerticalPass::VerticalPass(const Axis& axis) : axis_(axis) {
+VerticalPass::VerticalPass(const Axis& axis, ResampleKernels kernels)
+    : axis_(axis), avx2_(UsesAvx2(axis, kernels)) {
 #ifdef __x86_64__
-  if (!has_avx2 || axis.identity) return;
+  if (!avx2_) return;
   blocks_ = BlocksOf(axis);
   weights_.assign(static_cast<size_t>(axis.outputs()) * blocks_, SplitWeights{});
   for (int y = 0; y < axis.outputs(); ++y) {
@@ -135,17 +143,18 @@ void VerticalPass::Run(int y, const uint8_t* const* rows, size_t length, uint8_t
   if (axis_.identity) {
     std::memcpy(out, rows[0], length);
 #ifdef __x86_64__
-  } else if (has_avx2) {
+  } else if (avx2_) {
     Avx2(y, rows, length, out);
 #endif
   } else {
-    VerticalBaseline(rows, length, axis_.WeightsOf(y), axis_.count[y], out);
+    VerticalPortable(rows, length, axis_.WeightsOf(y), axis_.count[y], out);
   }
 }
 
 #ifdef __x86_64__
 
-// One block is enough for images that become no smaller than a half, most of them: compiled without its loop.
+// A single block suffices for bilinear scales down to one half, the most common case: compiled without a
+// loop.
 REPVGG_AVX2 void HorizontalPass::Avx2(const uint8_t* row, uint8_t* out) const {
   if (blocks_ == 1) {
     Avx2Blocks(row, 1, out);
@@ -157,10 +166,10 @@ REPVGG_AVX2 void HorizontalPass::Avx2(const uint8_t* row, uint8_t* out) const {
 REPVGG_AVX2 __attribute__((always_inline)) inline void HorizontalPass::Avx2Blocks(const uint8_t* row,
                                                                                   int blocks,
                                                                                   uint8_t* out) const {
-  // The bytes of four pixels to words: r0 r1 g0 g1 b0 b1 0 0, and the same of pixels 2 and 3.
+  // Widens the bytes of four pixels to words: r0 r1 g0 g1 b0 b1 0 0, then the same for pixels 2 and 3.
   const __m256i spread = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,  //
                                           6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
-  // Pixels of four bytes to pixels of three.
+  // Packs pixels of four bytes to pixels of three.
   const __m256i close =
       _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 4, 5, 6, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
   const SpreadWeights* weights = weights_.data();

@@ -1,4 +1,4 @@
-// The two passes of a resize. Every kernel makes the same sums of integers, and so the same pixels.
+// The two passes of a resize. All kernels compute the same integer sums, and therefore the same pixels.
 #pragma once
 
 #include <cstddef>
@@ -9,31 +9,31 @@
 
 namespace repvgg {
 
-// Kernels take this many taps at a time. Where an output has fewer, the others weigh nothing.
+// Kernels process taps in blocks of this many; missing taps have weight zero.
 constexpr int kTapsAtOnce = 4;
 
-// As many bytes after those of a row may be overwritten, and read by the vertical pass.
+// Rows are followed by this many bytes that either pass may overwrite and the vertical pass may read.
 constexpr size_t kRowSlack = 32;
 
-// Four weights, each cut in two so that they fit 16 bits: high * 2^kLowBits + low.
+// Weights split into two 16-bit halves: high * 2^kLowBits + low.
 struct SplitWeights {
   static constexpr int kLowBits = 11;
   int16_t high[kTapsAtOnce];
   int16_t low[kTapsAtOnce];
 };
 
-// The horizontal pass, made ready once for all rows of an image.
+// The horizontal pass, prepared once for all rows of an image.
 class HorizontalPass {
  public:
-  explicit HorizontalPass(const Axis& axis);
+  HorizontalPass(const Axis& axis, ResampleKernels kernels);
 
-  // From `row`, which RowSource::kReadableBeyond holds for, to `out`, [outputs][3].
+  // Writes `out`, [outputs][3]. RowSource::kReadableBeyond bytes behind `row` must be readable.
   void Run(const uint8_t* row, uint8_t* out) const;
 
  private:
   static constexpr int kOutputsAtOnce = 4;
 
-  // Weights 0 and 1 four times over, then 2 and 3.
+  // Weights 0 and 1, four times, then weights 2 and 3, four times.
   struct alignas(64) SpreadWeights {
     int16_t high[16];
     int16_t low[16];
@@ -43,24 +43,28 @@ class HorizontalPass {
   void Avx2Blocks(const uint8_t* row, int blocks, uint8_t* out) const;
 
   const Axis& axis_;
-  int blocks_ = 0;                      // Of taps, for each output.
-  std::vector<int> first_;              // First byte of each output's taps. Of a multiple of four outputs.
+  const bool avx2_;
+  // For AVX2 only. The number of outputs is rounded up to a multiple of four.
+  int blocks_ = 0;                      // Blocks of taps per output.
+  std::vector<int> first_;              // Byte offset of each output's first tap.
   std::vector<SpreadWeights> weights_;  // [outputs / 4][blocks][4]
 };
 
-// The vertical pass, made ready once for an image.
+// The vertical pass, prepared once for an image.
 class VerticalPass {
  public:
-  explicit VerticalPass(const Axis& axis);
+  VerticalPass(const Axis& axis, ResampleKernels kernels);
 
-  // Output `y`, of `length` bytes, from its rows, of which there are as many as the axis has taps.
+  // Computes row `y` of the output, `length` bytes, from its input rows. `rows` has one pointer per tap of
+  // the axis, rounded up to a multiple of kTapsAtOnce.
   void Run(int y, const uint8_t* const* rows, size_t length, uint8_t* out) const;
 
  private:
   void Avx2(int y, const uint8_t* const* rows, size_t length, uint8_t* out) const;
 
   const Axis& axis_;
-  int blocks_ = 0;
+  const bool avx2_;
+  int blocks_ = 0;                     // As in HorizontalPass.
   std::vector<SplitWeights> weights_;  // [outputs][blocks]
 };
 

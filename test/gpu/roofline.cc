@@ -64,10 +64,10 @@ TEST("roofline") {
                                      properties.multiProcessorCount,
                                      static_cast<size_t>(properties.l2CacheSize),
                                      0};
-  const cuda::Limits limits = cuda::MeasureLimits(0, Precision::kFp16, 0.5, true);
-  const double copy_rate = limits.copy_gbps * 1e9, peak = limits.matrix_gflops * 1e9;
+  const DeviceLimits limits = cuda::MeasureLimits(0, Precision::kFp16, 0.5, true);
+  const double copy_rate = limits.copy_gbps * 1e9, peak = limits.matrix_gflops.value() * 1e9;
   std::printf("{\"device\": \"%s\", \"copyGBps\": %.0f, \"peakTflops\": %.1f, \"instruction\": \"%s\"}\n",
-              properties.name, copy_rate / 1e9, peak / 1e12, limits.matrix_instruction);
+              properties.name, copy_rate / 1e9, peak / 1e12, limits.instruction_set.c_str());
 
   const auto say = [](const Variant& variant, const std::string& layer, const cuda::Candidate& candidate,
                       double microseconds, double operations, double floor) {
