@@ -8,7 +8,7 @@ import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {writeSafetensors} from '../../ts/checkpoint/write_safetensors.ts';
-import {chooseDevice} from '../../ts/device.ts';
+import {chooseDevice, type Precision} from '../../ts/device.ts';
 import {type FusionKernels, plainFusion} from '../../ts/fuse_rows.ts';
 import {setParameters} from '../../ts/load_network.ts';
 import {type NativeFileRange, type NativeNetwork, native, type Winograd} from '../../ts/native.ts';
@@ -43,10 +43,14 @@ const means = (): Record<string, FusionKernels> => ({
   'the addon': new NativeFusion(),
 });
 
-function makeNetwork(architecture = wide, winograd: Winograd = 'off'): NativeNetwork {
+function makeNetwork(
+  architecture = wide,
+  winograd: Winograd = 'off',
+  precision: Precision = 'fp32',
+): NativeNetwork {
   const picture = {crop: 32, mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]} as const;
   const shape = toNativeShape(architecture, 'deploy', picture);
-  return createNetwork(shape, chooseDevice('cpu', 'fp32'), {batchSize: 1, winograd});
+  return createNetwork(shape, chooseDevice('cpu', precision), {batchSize: 1, winograd});
 }
 
 /** Also where the network has kernels as they are fused. */
@@ -129,6 +133,8 @@ test('a network has what is fused into it as if it had been given it', async t =
 
 test('only a network that convolves directly takes kernels one by one', async t => {
   for (const winograd of ['auto', 'f2', 'f4'] as const) t.is(makeNetwork(wide, winograd).makeSink(0), null);
+  // fp8 scales all kernels of a block together.
+  t.is(makeNetwork(wide, 'off', 'fp8-simulated').makeSink(0), null);
   const network = makeNetwork();
   await using file = await openCheckpoint(await write('sink.safetensors', tensors));
   const [dense, pointwise] = await Promise.all(
