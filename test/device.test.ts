@@ -24,7 +24,7 @@ test('every obstacle on the way to a GPU is named', t => {
   t.regex(whyNoCuda({...info, built: false}) ?? '', /no CUDA support/);
   t.is(
     whyNoCuda({...info, driverVersion: 0, devices: [], error: 'insufficient driver'}),
-    'no NVIDIA driver was found, and required is one for CUDA 13.0 or later (version 580).',
+    'no NVIDIA driver was found; one for CUDA 13.0 or later (version 580) is required.',
   );
   t.is(
     whyNoCuda({
@@ -34,7 +34,7 @@ test('every obstacle on the way to a GPU is named', t => {
       devices: [],
       error: 'insufficient driver',
     }),
-    'found an NVIDIA driver for CUDA 11.4, and required is one for CUDA 12.0 or later (version 525): update it.',
+    'the NVIDIA driver is for CUDA 11.4, and one for CUDA 12.0 or later (version 525) is required: update it.',
   );
   t.is(
     whyNoCuda({...info, runtimeVersion: 12040, driverVersion: 12000}),

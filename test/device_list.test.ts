@@ -96,6 +96,8 @@ test('without a device left, and for any other error, a run fails', async t => {
   t.deepEqual(devices[1]!.batches, []);
   for (const device of devices) device.failure = lost;
   await t.throwsAsync(runAll(group, [1]), {code: 'ERR_DEVICE_LOST', message: /fake:0, fake:1/});
+  const measured = group.measureRate(batch(1), 1, cancel);
+  await t.throwsAsync(measured, {code: 'ERR_DEVICE_LOST', message: /fake:0, fake:1/});
   await group.dispose();
 });
 

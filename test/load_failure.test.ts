@@ -40,27 +40,27 @@ test('an old Node is named before anything that follows from it', t => {
 
 test('a platform without a binary: what there is, and how to build one', t => {
   const message = explainLoadFailure({file: null, cause: none, prebuilds}, {...machine, arch: 'arm64'});
-  t.regex(message, /found linux-arm64, and there are binaries only for linux-x64 with glibc/);
+  t.regex(message, /found linux-arm64, but there are only binaries for linux-x64 with glibc/);
   t.regex(message, buildAdvice);
 });
 
 test('musl: the image to take instead', t => {
   const cause = new Error('Error loading shared library ld-linux-x86-64.so.2: No such file or directory');
   const message = explainLoadFailure({file, cause, prebuilds}, {...machine, glibc: null});
-  t.regex(message, /found linux-x64 with musl, .*only for linux-x64 with glibc/);
+  t.regex(message, /found linux-x64 with musl, but there are only binaries for linux-x64 with glibc/);
   t.regex(message, /node:22-slim/);
 });
 
 test('a package that was packed without binaries', t => {
   const message = explainLoadFailure({file: null, cause: none, prebuilds: []}, machine);
-  t.regex(message, /holds no binary\. Install the package again .*, or build the addon/);
+  t.regex(message, /contains no binary\. Install the package again .*, or build the addon/);
 });
 
 test('a binary that is gone from its folder, and a folder without one that REPVGG_PREBUILD names', t => {
   const gone = explainLoadFailure({file: null, cause: none, prebuilds}, machine);
   t.regex(gone, /its binary for linux-x64 is missing from the package\. Install the package again/);
   const named = explainLoadFailure({file: null, cause: none, prebuilds: [], named: '/nowhere'}, machine);
-  t.regex(named, /\/nowhere, which REPVGG_PREBUILD names, holds no binary for it\. Unset REPVGG_PREBUILD/);
+  t.regex(named, /\/nowhere, which REPVGG_PREBUILD names, contains no binary for it\. Unset REPVGG_PREBUILD/);
 });
 
 test('what is no addon', t => {
@@ -92,7 +92,7 @@ test('a file system that runs no code, and a library that is missing', t => {
   t.regex(explain(`${file}: failed to map segment from shared object`), /refuses to run code.*"noexec"/);
   t.regex(
     explain('libgcc_s.so.1: cannot open shared object file: No such file or directory'),
-    /the library libgcc_s\.so\.1, which it needs, is not there\. Install it/,
+    /it requires the library libgcc_s\.so\.1, which is missing\. Install it/,
   );
 });
 
@@ -157,12 +157,12 @@ test('a damaged binary', async t => {
   );
   t.regex(
     load(at),
-    /^ERR_NATIVE_LOAD .*repvgg\.node is damaged or of another system \(.*\)\. Install the package again/,
+    /^ERR_NATIVE_LOAD .*repvgg\.node is damaged or for another system \(.*\)\. Install the package again/,
   );
 });
 
 test('no binary at all', async t => {
-  t.regex(load(await folder(t)), /^ERR_NATIVE_LOAD .* which REPVGG_PREBUILD names, holds no binary/);
+  t.regex(load(await folder(t)), /^ERR_NATIVE_LOAD .* which REPVGG_PREBUILD names, contains no binary/);
 });
 
 test('a Node that may not load addons', async t => {
@@ -201,7 +201,7 @@ test('the addon itself, damaged so that it crashes while it is loaded, is an err
   await writeFile(file, binary);
   const unguarded = spawnSync(process.execPath, ['-e', 'require(process.argv[1])', file]);
   t.is(unguarded.signal, 'SIGILL');
-  t.regex(load(at), /^ERR_NATIVE_LOAD .*repvgg\.node has instructions that this processor \(.*SIGILL/);
+  t.regex(load(at), /^ERR_NATIVE_LOAD .*repvgg\.node uses instructions that this processor \(.*SIGILL/);
 });
 
 /** Where the segment with the code begins in a file: of an ELF file's program headers, that of what is loaded to be run. */

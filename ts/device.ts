@@ -143,9 +143,9 @@ export function whyNoCuda(
   // Within a major version of CUDA, the driver of its first release suffices.
   const major = Math.floor(runtimeVersion / 1000);
   const required = `CUDA ${major}.0 or later${firstDrivers[major] ? ` (version ${firstDrivers[major]})` : ''}`;
-  if (driverVersion === 0) return `no NVIDIA driver was found, and required is one for ${required}.`;
+  if (driverVersion === 0) return `no NVIDIA driver was found; one for ${required} is required.`;
   if (driverVersion < major * 1000) {
-    return `found an NVIDIA driver for CUDA ${cudaVersion(driverVersion)}, and required is one for ${required}: update it.`;
+    return `the NVIDIA driver is for CUDA ${cudaVersion(driverVersion)}, and one for ${required} is required: update it.`;
   }
   if (devices.length === 0) return `the driver offers no GPU (${error}).`;
   const device = devices[index];

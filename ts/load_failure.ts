@@ -40,10 +40,10 @@ function diagnose({file, cause, prebuilds, named}: LoadFailure, machine: Machine
     return {problem: `found Node ${node}, required ${oldestNode} or later`, advice: ['update Node']};
   }
   if (cause instanceof Crash) {
-    const illegal = `${file} has instructions that this processor (${cpu}) lacks: a process that tried it ended by SIGILL`;
+    const illegal = `${file} uses instructions that this processor (${cpu}) lacks: a process that loaded it was killed by SIGILL`;
     if (cause.signal === 'SIGILL') return {problem: illegal, advice: [build]};
     const advice = [reinstall, build, 'report it with the output of "repvgg doctor"'];
-    return {problem: `a process that tried ${file} crashed (${cause.signal})`, advice};
+    return {problem: `a process that loaded ${file} crashed (${cause.signal})`, advice};
   }
   const {code} = cause as NodeJS.ErrnoException;
   if (code === 'ERR_DLOPEN_DISABLED') {
@@ -58,7 +58,7 @@ function diagnose({file, cause, prebuilds, named}: LoadFailure, machine: Machine
     };
   }
   if (file === null && named) {
-    const problem = `${named}, which REPVGG_PREBUILD names, holds no binary for it`;
+    const problem = `${named}, which REPVGG_PREBUILD names, contains no binary for it`;
     return {problem, advice: ['unset REPVGG_PREBUILD']};
   }
   if (file === null || (machine.platform === 'linux' && glibc === null)) {
@@ -75,7 +75,7 @@ function diagnose({file, cause, prebuilds, named}: LoadFailure, machine: Machine
   }
   const reason = cause.message.split('\n')[0]!.replace(/\.$/, '');
   if (/file too short|invalid ELF header|not a valid|mach-o/i.test(reason)) {
-    return {problem: `${file} is damaged or of another system (${reason})`, advice: [reinstall]};
+    return {problem: `${file} is damaged or for another system (${reason})`, advice: [reinstall]};
   }
   if (/failed to map segment|Operation not permitted/.test(reason)) {
     const advice = ['install the package on a file system that is not mounted with "noexec"'];
@@ -83,14 +83,14 @@ function diagnose({file, cause, prebuilds, named}: LoadFailure, machine: Machine
   }
   const library = /(lib\S+\.so[\d.]*): cannot open shared object file/.exec(reason)?.[1];
   if (library) {
-    return {problem: `the library ${library}, which it needs, is not there`, advice: ['install it', build]};
+    return {problem: `it requires the library ${library}, which is missing`, advice: ['install it', build]};
   }
   return {problem: reason, advice: [reinstall, build]};
 }
 
 function diagnoseMissing(prebuilds: readonly string[], {platform, arch, glibc}: Machine): Diagnosis {
   if (prebuilds.length === 0) {
-    return {problem: 'this copy of the package holds no binary', advice: [reinstall, build]};
+    return {problem: 'this copy of the package contains no binary', advice: [reinstall, build]};
   }
   const musl = platform === 'linux' && glibc === null;
   const found = `${platform}-${arch}${musl ? ' with musl' : ''}`;
@@ -99,7 +99,7 @@ function diagnoseMissing(prebuilds: readonly string[], {platform, arch, glibc}: 
   }
   const required = prebuilds.map(target => (target.startsWith('linux') ? `${target} with glibc` : target));
   return {
-    problem: `found ${found}, and there are binaries only for ${required.join(', ')}`,
+    problem: `found ${found}, but there are only binaries for ${required.join(', ')}`,
     advice: [...(musl ? ['use an image with glibc, such as node:22-slim'] : []), build],
   };
 }

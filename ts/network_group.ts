@@ -51,6 +51,7 @@ export class NetworkGroup implements NativeNetwork {
 
   /** The sum over all usable devices, measured concurrently. */
   async measureRate(batch: NativeBatch, seconds: number, cancel: Uint8Array): Promise<number> {
+    if (this.#usable.length === 0) throw this.#allLost();
     const rates = await Promise.all(
       this.#usable.map(({network}) => network.measureRate(batch, seconds, cancel)),
     );
@@ -75,13 +76,7 @@ export class NetworkGroup implements NativeNetwork {
   async #onNext<Result>(work: (network: NativeNetwork) => Promise<Result>): Promise<Result> {
     for (;;) {
       const member = this.#usable[this.#next++ % this.#usable.length];
-      if (!member) {
-        const names = this.#all.map(({name}) => name).join(', ');
-        throw new RepVGGError(
-          'ERR_DEVICE_LOST',
-          `Every device of the model has failed (${names}): load it again.`,
-        );
-      }
+      if (!member) throw this.#allLost();
       try {
         return await work(member.network);
       } catch (error) {
@@ -90,6 +85,12 @@ export class NetworkGroup implements NativeNetwork {
         this.#leaveOut(member, message);
       }
     }
+  }
+
+  #allLost(): RepVGGError {
+    const names = this.#all.map(({name}) => name).join(', ');
+    const message = `Every device of the model has failed (${names}): load it again.`;
+    return new RepVGGError('ERR_DEVICE_LOST', message);
   }
 
   #leaveOut(member: GroupMember, why: string): void {

@@ -11,7 +11,7 @@ export class Crash extends Error {
   readonly signal: string;
 
   constructor(file: string, signal: string) {
-    super(`A process that loaded ${file} ended by ${signal}.`);
+    super(`A process that loaded ${file} was killed by ${signal}.`);
     this.signal = signal;
   }
 }

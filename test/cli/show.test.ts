@@ -113,7 +113,7 @@ test('doctor works where the addon does not load, says why, and fails', async t 
   const {node, addon, cuda, sharp} = JSON.parse(stdout);
   t.is(node, process.version);
   t.is(addon.path, null);
-  t.regex(addon.error, /which REPVGG_PREBUILD names, holds no binary/);
+  t.regex(addon.error, /which REPVGG_PREBUILD names, contains no binary/);
   t.is(cuda, null);
   t.is(sharp.error, null);
   t.regex((await repvgg(['doctor'], {env})).stdout, /^cuda +unknown\n.*\njpeg +unknown$/m);
