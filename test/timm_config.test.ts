@@ -123,17 +123,24 @@ test('a preprocessing that there is not here is refused, as is what is none; the
       'its crop_mode is "border", which is not supported',
     ],
     [{interpolation: 'lanczos'}, 'ERR_CHECKPOINT_UNSUPPORTED', 'its interpolation is "lanczos"'],
-    [{input_size: [3, 224, 288]}, 'ERR_CHECKPOINT_UNSUPPORTED', 'its input size is [3,224,288]'],
+    [{input_size: [3, 224, 288]}, 'ERR_CHECKPOINT_UNSUPPORTED', 'its input_size is [3,224,288]'],
     [{input_size: 'large'}, 'ERR_CHECKPOINT_CORRUPT', 'its pretrained_cfg is no preprocessing'],
     [{crop_pct: 0}, 'ERR_CHECKPOINT_CORRUPT', 'its pretrained_cfg is no preprocessing'],
     [{std: [0, 1, 1]}, 'ERR_CHECKPOINT_CORRUPT', 'its pretrained_cfg is no preprocessing'],
   ] as const) {
     const folder = await saved(t, configOf(config));
     const error = await t.throwsAsync(use(folder), {code}, problem);
-    const start = `Cannot take the preprocessing of ${folder}/model.safetensors from config.json beside it: ${problem}`;
+    const start = `Cannot use ${folder}/model.safetensors as config.json beside it says: ${problem}`;
     t.true(error!.message.startsWith(start), error!.message);
     await t.notThrowsAsync(convertCheckpoint(folder, join(folder, 'converted.pth')));
   }
+  for (const others of [{global_pool: 'max'}, {model_args: {output_stride: 16}}]) {
+    const folder = await saved(t, configOf({}, others));
+    const message = /its (global_pool is "max"|output_stride is 16), which is not supported\.$/;
+    await t.throwsAsync(use(folder), {code: 'ERR_CHECKPOINT_UNSUPPORTED', message});
+  }
+  const usual = {global_pool: 'avg', model_args: {output_stride: 32, drop_rate: 0.1}};
+  await t.notThrowsAsync(use(await saved(t, configOf({}, usual))));
   const broken = await saved(t, '{"pretrained_cfg": {');
   await t.throwsAsync(use(broken), {code: 'ERR_CHECKPOINT_CORRUPT', message: /it is no JSON\.$/});
 });

@@ -20,6 +20,9 @@ interface ConfigJson {
   num_classes?: unknown;
   label_names?: unknown;
   label_descriptions?: unknown;
+  global_pool?: unknown;
+  /** Of `timm.create_model`. */
+  model_args?: {readonly output_stride?: unknown} | null;
   pretrained_cfg?: Readonly<Record<string, unknown>> | null;
 }
 
@@ -31,7 +34,7 @@ const mostClasses = 1_000_000;
  * Reads timm's config.json beside weights that have the name which libraries give them. Other programs' files of that name
  * are undefined, as is none.
  *
- * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT; ERR_CHECKPOINT_UNSUPPORTED for a preprocessing that there is not here; ERR_FILE_READ
+ * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT; ERR_CHECKPOINT_UNSUPPORTED for a network or preprocessing that there is not here; ERR_FILE_READ
  */
 export async function readTimmConfig(weights: string): Promise<TimmConfig | undefined> {
   if (usualWeights([basename(weights)]) === undefined) return undefined;
@@ -39,13 +42,9 @@ export async function readTimmConfig(weights: string): Promise<TimmConfig | unde
   const file = await stat(path).catch(() => undefined);
   if (!file?.isFile()) return undefined;
   const fail: Fail = (code, problem, cause) =>
-    new RepVGGError(
-      code,
-      `Cannot take the preprocessing of ${weights} from ${configFile} beside it: ${problem}.`,
-      {
-        cause,
-      },
-    );
+    new RepVGGError(code, `Cannot use ${weights} as ${configFile} beside it says: ${problem}.`, {
+      cause,
+    });
   if (file.size > mostBytes) throw fail('ERR_CHECKPOINT_CORRUPT', `it has ${file.size} bytes`);
   const text = await readFile(path, 'utf8').catch(cause => {
     throw fileError(`read ${path}`, cause);
@@ -58,6 +57,7 @@ export async function readTimmConfig(weights: string): Promise<TimmConfig | unde
   }
   const config = json?.pretrained_cfg;
   if (typeof config !== 'object' || config === null) return undefined;
+  checkNetwork(json!, fail);
   return {path, preprocessing: preprocessingOf(config, fail), labels: labelsOf(json!)};
 }
 
@@ -66,6 +66,22 @@ type Fail = (
   problem: string,
   cause?: unknown,
 ) => RepVGGError;
+
+function unsupported(name: string, value: unknown, fail: Fail): RepVGGError {
+  return fail(
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    `its ${name} is ${JSON.stringify(value).slice(0, 100)}, which is not supported`,
+  );
+}
+
+/** What makes another network of the same tensors. The pooling of a backbone without a classifier is "". */
+function checkNetwork({global_pool, model_args}: ConfigJson, fail: Fail): void {
+  for (const [name, value, known] of [
+    ['global_pool', global_pool ?? 'avg', ['avg', 'fast', 'fastavg', '']],
+    ['output_stride', model_args?.output_stride ?? 32, [32]],
+  ] as const)
+    if (!(known as readonly unknown[]).includes(value)) throw unsupported(name, value, fail);
+}
 
 /**
  * What timm's validate.py and inference.py would do: the size of testing before that of training, and timm's own defaults
@@ -77,15 +93,10 @@ function preprocessingOf(config: Readonly<Record<string, unknown>>, fail: Fail):
   const share = config['test_crop_pct'] ?? config['crop_pct'] ?? 0.875;
   const mode = config['crop_mode'] ?? 'center';
   const interpolation = config['interpolation'] ?? 'bicubic';
-  const unsupported = (what: string, value: unknown): RepVGGError =>
-    fail(
-      'ERR_CHECKPOINT_UNSUPPORTED',
-      `its ${what} is ${JSON.stringify(value).slice(0, 100)}, which is not supported; move that file away to choose the preprocessing yourself`,
-    );
-  if (height !== width) throw unsupported('input size', size);
-  if (mode !== 'center' && mode !== 'squash') throw unsupported('crop_mode', mode);
+  if (height !== width) throw unsupported('input_size', size, fail);
+  if (mode !== 'center' && mode !== 'squash') throw unsupported('crop_mode', mode, fail);
   if (interpolation !== 'bilinear' && interpolation !== 'bicubic')
-    throw unsupported('interpolation', interpolation);
+    throw unsupported('interpolation', interpolation, fail);
   const options = {
     resize: Math.floor(height / Number(share)),
     crop: height,
