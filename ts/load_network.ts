@@ -48,7 +48,10 @@ export interface LoadOptions {
   eps?: number | undefined;
   /** 'deploy' (default) fuses the branches of a training checkpoint; 'train' runs them unfused. */
   form?: Form | undefined;
-  /** A label for each class, or a file with one per line. Default: ImageNet's for 1000 classes, else the class indices. */
+  /**
+   * A label for each class, or a file with one per line. Default: those in timm's config.json beside the checkpoint, else ImageNet's
+   * for 1000 classes, else the class indices.
+   */
   labels?: string | readonly string[] | undefined;
   /** Overrides fields of the checkpoint's own preprocessing, or of the variant's published one. */
   preprocessing?: PreprocessingOptions | undefined;
