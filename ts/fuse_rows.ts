@@ -8,7 +8,7 @@ import type {Floats} from './network.ts';
 import {inSlices} from './turns.ts';
 
 /** Fuses the kernels of blocks, with the results of {@link fuseRows}. */
-export interface FusionKernels {
+export interface KernelFusion {
   /**
    * @param index index of the block
    * @param dense the 3x3 kernels, [outChannels][inChannels / groups][3][3]
@@ -108,7 +108,7 @@ export async function fuseInTurns(
 }
 
 /** Fusion in TypeScript, without the addon. */
-export const plainFusion: FusionKernels = {
+export const plainFusion: KernelFusion = {
   async fuse(_index, dense, pointwise, factors, signal) {
     const points = await pointwise.read();
     const values = await dense.read();

@@ -2,7 +2,7 @@ import {raiseOnAbort} from './cancellation.ts';
 import type {TensorInfo} from './checkpoint/checkpoint.ts';
 import type {FileRange} from './checkpoint/file.ts';
 import {countElements} from './checkpoint/shape.ts';
-import {type FusedKernels, type FusionKernels, fuseInTurns, fuseRows} from './fuse_rows.ts';
+import {type FusedKernels, fuseInTurns, fuseRows, type KernelFusion} from './fuse_rows.ts';
 import type {BlockFactors} from './fusion.ts';
 import {type NativeFileRange, type NativeKernelSink, type NativeNetwork, native} from './native.ts';
 import {allOrCancel} from './promises.ts';
@@ -14,7 +14,7 @@ const partLength = 2 ** 20;
  * Fusion by the addon, bit for bit as in fuse_rows.ts. Buffers are pooled: the system zeroes pages when they are first
  * touched, which takes longer than fusing.
  */
-export class NativeFusion implements FusionKernels {
+export class NativeFusion implements KernelFusion {
   /** Free buffers, each at least as large as the largest block so far. */
   readonly #spare: ArrayBuffer[] = [];
   readonly #lent = new Set<unknown>();

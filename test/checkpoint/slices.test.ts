@@ -9,7 +9,7 @@ import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {writeSafetensors} from '../../ts/checkpoint/write_safetensors.ts';
 import {chooseDevice, type Precision} from '../../ts/device.ts';
-import {type FusionKernels, plainFusion} from '../../ts/fuse_rows.ts';
+import {type KernelFusion, plainFusion} from '../../ts/fuse_rows.ts';
 import {setParameters} from '../../ts/load_network.ts';
 import {type NativeFileRange, type NativeNetwork, native, type Winograd} from '../../ts/native.ts';
 import {NativeFusion} from '../../ts/native_fusion.ts';
@@ -38,7 +38,7 @@ async function write(name: string, list: readonly TensorInfo[]): Promise<string>
   return path;
 }
 
-const means = (): Record<string, FusionKernels> => ({
+const means = (): Record<string, KernelFusion> => ({
   TypeScript: plainFusion,
   'the addon': new NativeFusion(),
 });
@@ -54,13 +54,13 @@ function makeNetwork(
 }
 
 /** Also where the network has kernels as they are fused. */
-const allMeans = (): Record<string, FusionKernels> => {
+const allMeans = (): Record<string, KernelFusion> => {
   const fusion = new NativeFusion();
   fusion.target = makeNetwork();
   return {...means(), 'the addon, into a network': fusion};
 };
 
-async function fuse(path: string, kernels: FusionKernels): Promise<DeployBlock[]> {
+async function fuse(path: string, kernels: KernelFusion): Promise<DeployBlock[]> {
   await using file = await openCheckpoint(path);
   return (await collect(networkFromCheckpoint(file, {}, kernels).blocks('deploy'))) as DeployBlock[];
 }

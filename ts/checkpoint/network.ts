@@ -1,7 +1,7 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
 import {workAhead} from '../ahead.ts';
 import {invalidArgument} from '../errors.ts';
-import {type FusionKernels, plainFusion, scaleKernels} from '../fuse_rows.ts';
+import {type KernelFusion, plainFusion, scaleKernels} from '../fuse_rows.ts';
 import {blockFactors, distributeBatchNorm, fusedBias, scaleOf} from '../fusion.ts';
 import type {BatchNorm, BlockParameters, BranchNorms, DeployBlock, NetworkParameters} from '../network.ts';
 import type {BlockNames} from './block_names.ts';
@@ -26,7 +26,7 @@ const blocksAhead = 2;
 export function networkFromCheckpoint(
   checkpoint: Checkpoint,
   options: StructureOptions = {},
-  kernels: FusionKernels = plainFusion,
+  fusion: KernelFusion = plainFusion,
 ): NetworkParameters {
   const structure = checkpointStructure(checkpoint, options);
   const {architecture, form: storedForm, linear} = structure;
@@ -42,7 +42,7 @@ export function networkFromCheckpoint(
           form,
         );
       }
-      return readBlocks(checkpoint, reader, structure, form === 'deploy' ? kernels : null, signal);
+      return readBlocks(checkpoint, reader, structure, form === 'deploy' ? fusion : null, signal);
     },
     async linear() {
       return linear && {weight: await reader.float32(linear.weight), bias: await reader.float32(linear.bias)};
@@ -60,7 +60,7 @@ async function* readBlocks(
   checkpoint: Checkpoint,
   reader: TensorReader,
   structure: Structure,
-  kernels: FusionKernels | null,
+  fusion: KernelFusion | null,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<BlockParameters> {
   async function* inTurns(): AsyncGenerator<StoredBlock> {
@@ -71,7 +71,7 @@ async function* readBlocks(
       yield block;
     }
   }
-  const read = (block: StoredBlock): Promise<BlockParameters> => readBlock(reader, block, kernels, signal);
+  const read = (block: StoredBlock): Promise<BlockParameters> => readBlock(reader, block, fusion, signal);
   yield* workAhead(inTurns(), blocksAhead, read, () => {});
   await checkpoint.checkUnchanged();
 }
@@ -79,7 +79,7 @@ async function* readBlocks(
 async function readBlock(
   reader: TensorReader,
   {shape, names, form, sum: sumNames}: StoredBlock,
-  kernels: FusionKernels | null,
+  fusion: KernelFusion | null,
   signal: AbortSignal | undefined,
 ): Promise<BlockParameters> {
   const squeezeExcite = shape.squeezeChannels > 0 ? await reader.squeezeExcite(names) : null;
@@ -99,21 +99,21 @@ async function readBlock(
     pointwise: await reader.norms(names.pointwise, channels),
     identity: shape.identity ? await reader.batchNorm(names.identity, channels) : null,
   };
-  const weights = await reader.kernels(names);
+  const kernels = await reader.kernels(names);
   const norms = sum ? distributeBatchNorm(branches, sum) : branches;
-  if (kernels)
+  if (fusion)
     return {
       form: 'deploy',
       shape,
-      ...(await fused(reader, shape.index, names, weights, norms, kernels, signal)),
+      ...(await fused(reader, shape.index, names, kernels, norms, fusion, signal)),
       squeezeExcite,
     };
   const {dense, pointwise, identity} = norms;
   return {
     form,
     shape,
-    dense: {...dense, weight: await reader.values(names.dense.weight, weights.dense)},
-    pointwise: {...pointwise, weight: await reader.values(names.pointwise.weight, weights.pointwise)},
+    dense: {...dense, weight: await reader.values(names.dense.weight, kernels.dense)},
+    pointwise: {...pointwise, weight: await reader.values(names.pointwise.weight, kernels.pointwise)},
     identity,
     squeezeExcite,
   };
@@ -126,11 +126,11 @@ async function fused(
   names: BlockNames,
   {dense, pointwise}: Kernels,
   norms: BranchNorms,
-  kernels: FusionKernels,
+  fusion: KernelFusion,
   signal: AbortSignal | undefined,
 ): Promise<Pick<DeployBlock, 'weight' | 'bias'>> {
   const factors = blockFactors(norms);
-  const {weight, finite} = await kernels.fuse(index, dense, pointwise, factors, signal);
+  const {weight, finite} = await fusion.fuse(index, dense, pointwise, factors, signal);
   if (!finite) {
     // Report the first tensor with such a value; if there is none, the sum of finite values overflows.
     await reader.values(names.dense.weight);
