@@ -1,4 +1,4 @@
-// The addon's exports, as ts/native.ts declares them.
+// The addon's exports; ts/native.ts declares their types.
 #include <napi.h>
 
 #include "binding/device_info.h"
@@ -17,8 +17,8 @@ namespace {
 
 void Release(const Napi::CallbackInfo& info) { info[0].As<Napi::TypedArray>().ArrayBuffer().Detach(); }
 
-// Of an environment (the main thread, and each worker thread that loads the addon), which deletes it at its
-// end.
+// Instance data: one per environment (the main thread, and each worker thread that loads the addon), which
+// deletes it when it is torn down.
 struct Executors {
   explicit Executors(Napi::Env env)
       : images(env, "repvgg.images", UsableCores()), files(env, "repvgg.files", UsableCores()) {}

@@ -1,5 +1,5 @@
-// From JavaScript values to the engine's types. ts/native.ts declares what arrives, and TypeScript has
-// checked it.
+// Converts JavaScript values to the engine's types. ts/native.ts declares the arguments; TypeScript has
+// validated them.
 #pragma once
 
 #include <napi.h>
@@ -15,19 +15,20 @@ namespace repvgg {
 NetworkShape ToNetworkShape(const Napi::Object& value);
 Geometry ToGeometry(const Napi::Object& value);
 
-// What JavaScript has of a sink: null for none, and nothing that it can look into. The sink itself is its
-// network's, since garbage is collected late, and goes with it: it is null from then on.
+// An opaque handle to a sink; null for none. It holds a weak reference: garbage collection may be late, and
+// the sink's memory is to be freed with its network. ToKernelSink then returns null.
 Napi::Value FromKernelSink(Napi::Env env, const std::shared_ptr<KernelSink>& sink);
 std::shared_ptr<KernelSink> ToKernelSink(const Napi::Value& value);
 
-// The spans point into the caller's arrays, which `job` keeps alive.
+// The spans refer to the caller's arrays, which `job` keeps alive.
 DeployBlock ToDeployBlock(const Napi::Object& value, Executor::Job& job);
 TrainBlock ToTrainBlock(const Napi::Object& value, Executor::Job& job);
 Linear ToLinear(const Napi::Object& value, Executor::Job& job);
 
 int ToInt(const Napi::Value& value);
 
-// `flag` is a Uint8Array of one element that JavaScript sets to 1 to end a job early.
+// `flag` is a Uint8Array of one element, which JavaScript sets to 1 to cancel the job. Also true while the
+// environment is torn down.
 Cancelled ToCancelled(const Napi::Value& flag, const Executor& executor, Executor::Job& job);
 
 }  // namespace repvgg

@@ -1,11 +1,11 @@
-// What this build and machine have.
+// The capabilities of this build and this machine.
 #pragma once
 
 #include <napi.h>
 
 namespace repvgg {
 
-// cpuInfo(): what ts/native.ts declares
+// cpuInfo(), as ts/native.ts declares it
 Napi::Value CpuInfo(const Napi::CallbackInfo& info);
 
 // cudaInfo(): NativeCudaInfo of ts/native.ts

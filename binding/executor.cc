@@ -23,7 +23,7 @@ Napi::Error ToJavaScript(Napi::Env env, const CodedError& error) {
 Executor::Executor(Napi::Env env, const char* name, size_t most_threads) : most_threads_(most_threads) {
   settle_ = decltype(settle_)::New(env, name, 0, 1, this);
   settle_.Unref(env);
-  // The last hook is called first: while settle_, which has one of its own, still takes jobs.
+  // Cleanup hooks run in reverse order: this one before that of settle_, which must still accept jobs.
   env.AddCleanupHook([this] { Stop(); });
 }
 
@@ -73,7 +73,7 @@ void Executor::Loop() {
   }
 }
 
-// The job may be settled, and gone, before `start` returns: what that holds is moved here first.
+// The job may be settled and destroyed before `start` returns, so the function is moved out of it first.
 void Executor::Start(std::unique_ptr<Job> job) {
   Job* const started = job.release();
   const std::function<void(const Done&)> start = std::move(started->start);
@@ -98,13 +98,13 @@ void Executor::Finish(Job* job, const std::exception_ptr& error) {
 
 void Executor::Settle(Napi::Env env, Napi::Function, Executor* executor, Job* settled) {
   const std::unique_ptr<Job> job(settled);
-  if (env == nullptr) return;  // The environment has gone away, and the executor.
+  if (env == nullptr) return;  // The environment has been torn down, and with it the executor.
   if (--executor->pending_ == 0) executor->settle_.Unref(env);
   Napi::HandleScope scope(env);
   if (!job->error.code.empty()) return job->deferred.Reject(ToJavaScript(env, job->error).Value());
   try {
     job->deferred.Resolve(job->result ? job->result(env, *job) : env.Undefined());
-  } catch (const Napi::Error& error) {  // There was no memory for the result, say.
+  } catch (const Napi::Error& error) {  // For example, the result could not be allocated.
     job->deferred.Reject(error.Value());
   }
 }

@@ -1,6 +1,6 @@
-// Starts jobs in the order they are posted, on threads of its own, and settles their promises on the
-// JavaScript thread. Neither the event loop nor the libuv pool (which file and DNS calls of the whole process
-// share) is ever held.
+// Starts jobs in the order in which they are posted, on its own threads, and settles their promises on the
+// JavaScript thread. Blocks neither the event loop nor the libuv thread pool, which the whole process shares
+// for file system and DNS calls.
 #pragma once
 
 #include <napi.h>
@@ -21,34 +21,35 @@
 
 namespace repvgg {
 
-// What JavaScript is told of an exception; no error while `code` is empty.
+// An exception as JavaScript sees it. An empty `code` means no error.
 struct CodedError {
   std::string code;
   std::string message;
 };
 
-// For an exception that is not an Error of the engine's: out of memory, or of a resource such as threads.
+// An exception that is not an engine Error means that memory or another resource, such as threads, ran out.
 CodedError DescribeError(const std::exception& error);
 Napi::Error ToJavaScript(Napi::Env env, const CodedError& error);
 
 class Executor {
  public:
-  // Created, settled and destroyed on the JavaScript thread; only `start` runs elsewhere.
+  // Created, settled and destroyed on the JavaScript thread; only `start` runs on another.
   struct Job {
     explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
 
-    // Keeps `value` (an argument whose memory `start` reads, or an array it writes) from being collected.
+    // Protects `value`, whose memory `start` reads or writes, from garbage collection.
     void Keep(const Napi::Object& value) { kept.push_back(Napi::Persistent(value)); }
 
     Napi::Promise::Deferred deferred;
     std::vector<Napi::ObjectReference> kept;
-    // Calls its argument once, at once or later and on any thread, or throws. The next job is started as soon
-    // as it returns.
+    // Either throws or calls its argument exactly once, possibly after it has returned and on any thread. The
+    // thread starts its next job as soon as this returns.
     std::function<void(const Done&)> start;
-    std::function<Napi::Value(Napi::Env, Job&)> result;  // Optional: undefined without it.
+    std::function<Napi::Value(Napi::Env, Job&)>
+        result;  // Optional; without it, the promise resolves to undefined.
     CodedError error;
 
-    // For a job that is over when `work` returns.
+    // For a job that is complete when `work` returns.
     void SetWork(std::function<void()> work) {
       start = [work = std::move(work)](const Done& done) {
         work();
@@ -57,13 +58,13 @@ class Executor {
     }
   };
 
-  // Threads start when jobs need them. With more than one, jobs overlap and settle in any order.
-  // It stops in a cleanup hook of the environment, which it must outlive.
+  // Threads are started on demand. With more than one, jobs overlap and settle in any order. The executor
+  // stops in a cleanup hook of the environment and must not be destroyed before.
   Executor(Napi::Env env, const char* name, size_t most_threads);
 
   Napi::Promise Post(Napi::Env env, std::unique_ptr<Job> job);
 
-  // True once the environment is going away: long work should look at it and end.
+  // True once the environment is being torn down. Long-running jobs should poll it.
   bool stopping() const { return stopping_; }
 
  private:
@@ -71,7 +72,7 @@ class Executor {
   void Start(std::unique_ptr<Job> job);
   void Finish(Job* job, const std::exception_ptr& error);
   static void Settle(Napi::Env env, Napi::Function, Executor* executor, Job* job);
-  // Waits for the jobs in flight, drops the others: a thread must not outlive its environment.
+  // Waits for the jobs in flight and drops those in the queue: no thread may outlive its environment.
   void Stop();
 
   Napi::TypedThreadSafeFunction<Executor, Job, &Executor::Settle> settle_;
@@ -80,12 +81,12 @@ class Executor {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::unique_ptr<Job>> queue_;
-  size_t in_flight_ = 0;  // Started and not finished.
+  size_t in_flight_ = 0;  // Started but not finished.
   std::atomic<bool> stopping_ = false;
-  size_t pending_ = 0;  // JavaScript thread only. The process stays alive exactly while this is not 0.
+  size_t pending_ = 0;  // JavaScript thread only. Keeps the event loop alive while not 0.
 };
 
-// An executor for each device, made when it is first needed, so that none waits for another.
+// One executor per device, created on first use, so that devices do not wait for each other.
 class DeviceExecutors {
  public:
   Executor& For(Napi::Env env, const std::string& device);

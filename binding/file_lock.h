@@ -1,4 +1,4 @@
-// Whether a file is in use by another run: for files of rows that a run appends to.
+// Locks a file that a run appends rows to; false if another run holds it.
 #pragma once
 
 #include <napi.h>

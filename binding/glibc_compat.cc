@@ -1,14 +1,13 @@
-// Keeps release binaries, which are linked with an older glibc (REPVGG_GLIBC_SYSROOT), from needing a newer
-// one.
+// Lets release binaries, which are linked against an older glibc (REPVGG_GLIBC_SYSROOT), run with it.
 
-// Whether the process has one thread, so that reference counts need no atomics: libstdc++ 12 reads it, glibc
-// has it from 2.32 on. A process of Node never has one thread.
+// libstdc++ 12 reads this to skip atomic reference counting in single-threaded processes, which Node's never
+// are. glibc defines it only since 2.32.
 extern "C" {
 __attribute__((visibility("hidden"))) char __libc_single_threaded = 0;
 }
 
-// glibc 2.29 gave exp a second version, which differs in how it reports errors. -Wl,--wrap=exp brings all
-// calls here.
+// glibc 2.29 added a version of exp that differs only in error reporting. -Wl,--wrap=exp redirects all calls
+// here.
 #if defined(__x86_64__)
 __asm__(".symver ExpOfGlibc22, exp@GLIBC_2.2.5");
 #else

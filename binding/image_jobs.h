@@ -1,5 +1,4 @@
-// Image work on threads of its own: neither the event loop nor the libuv pool waits for it. Each function is
-// one of the addon's, as ts/native.ts declares them.
+// Image decoding and resizing on the executor's threads. ts/native.ts declares these functions.
 #pragma once
 
 #include <napi.h>

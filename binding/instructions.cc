@@ -35,8 +35,8 @@ std::string WhyNot(int error) {
          std::to_string(kOwnProcesses);
 }
 
-// One counter for each thread that the process has, and those that they start: a counter of the whole process
-// would only count threads that are yet to be started.
+// One counter per existing thread, inherited by the threads it starts: a counter opened for the process would
+// only include threads started later.
 class InstructionCounters {
  public:
   InstructionCounters() = default;
@@ -44,7 +44,7 @@ class InstructionCounters {
   InstructionCounters& operator=(const InstructionCounters&) = delete;
   ~InstructionCounters() { Stop(); }
 
-  // Returns 0, or the errno of the first thread that has none.
+  // Returns 0, or the errno of the first failure.
   int Open() {
     DIR* threads = opendir("/proc/self/task");
     if (threads == nullptr) return errno;
@@ -64,7 +64,7 @@ class InstructionCounters {
         uint64_t value, enabled, running;
       } count{};
       if (read(counter, &count, sizeof count) == sizeof count && count.running > 0) {
-        // Where there are more counters than the processor has, they take turns.
+        // Scaled, since the kernel multiplexes counters where the processor has too few.
         instructions += static_cast<double>(count.value) * static_cast<double>(count.enabled) /
                         static_cast<double>(count.running);
       }
@@ -82,10 +82,10 @@ class InstructionCounters {
     event.config = PERF_COUNT_HW_INSTRUCTIONS;
     event.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
     event.inherit = 1;
-    event.exclude_kernel = 1;  // More than that is not allowed to most users.
+    event.exclude_kernel = 1;  // Counting the kernel needs privileges.
     event.exclude_hv = 1;
     const long counter = syscall(SYS_perf_event_open, &event, thread, -1, -1, PERF_FLAG_FD_CLOEXEC);
-    if (counter < 0) return errno == ESRCH ? 0 : errno;  // That is a thread that has ended meanwhile.
+    if (counter < 0) return errno == ESRCH ? 0 : errno;  // ESRCH: the thread has ended meanwhile.
     counters_.push_back(static_cast<int>(counter));
     return 0;
   }

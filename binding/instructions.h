@@ -1,11 +1,11 @@
-// How many instructions this process executes: for `repvgg bench`.
+// Counts the instructions that this process executes, for `repvgg bench`.
 #pragma once
 
 #include <napi.h>
 
 namespace repvgg {
 
-// countInstructions(): (() => number) | string, which says why not
+// countInstructions(): (() => number) | string, the string being the reason why it cannot
 Napi::Value CountInstructions(const Napi::CallbackInfo& info);
 
 }  // namespace repvgg

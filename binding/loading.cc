@@ -17,8 +17,7 @@ Napi::Error WrongLengths(Napi::Env env) {
   return Napi::Error::New(env, "Expected arrays of the lengths of one block.");
 }
 
-// The numbers of an array. What a file says must never lead past the end of memory, so lengths are checked
-// here once more.
+// The elements of an array. Lengths derive from untrusted files, so they are checked here once more.
 template <class Array>
 auto Numbers(const Napi::Value& value, size_t least) {
   auto array = value.As<Array>();

@@ -1,4 +1,4 @@
-// What reading a checkpoint leaves to native code: loops over all of its bytes.
+// The parts of checkpoint loading that touch every byte, and are therefore native.
 #pragma once
 
 #include <napi.h>
@@ -11,11 +11,11 @@ namespace repvgg {
 Napi::Value FuseRowsOf(const Napi::CallbackInfo& info);
 
 // (target, dense, pointwise, {dense, pointwise, identity}, first, count, width, cancel) -> Promise<{finite,
-// denseCrc32, pointwiseCrc32} | null>, of ranges {descriptor, position, checksum}, into an array or a sink;
-// see engine/fuse_file.h.
+// denseCrc32, pointwiseCrc32} | null>. `target` is an array or a sink, `dense` and `pointwise` are file
+// ranges {descriptor, position, checksum}; see engine/fuse_file.h.
 Napi::Value FuseFileJob(const Napi::CallbackInfo& info, Executor& files);
 
-// (values) -> boolean, whether all of a Float32Array are finite.
+// (values) -> boolean: whether all elements of a Float32Array are finite.
 Napi::Value AllFiniteOf(const Napi::CallbackInfo& info);
 
 // (bytes, before) -> number; see engine/crc32.h.
@@ -24,7 +24,7 @@ Napi::Value Crc32Of(const Napi::CallbackInfo& info);
 // (before, behind, count) -> number; see engine/crc32.h.
 Napi::Value JoinCrc32Of(const Napi::CallbackInfo& info);
 
-// (array)
+// (array): asks for 2 MB pages; see cpu/huge_array.h.
 void PreferHugePagesOf(const Napi::CallbackInfo& info);
 
 }  // namespace repvgg

@@ -53,7 +53,12 @@ NetworkObject::NetworkObject(const Napi::CallbackInfo& info) : ObjectWrap(info) 
   }
 }
 
+void NetworkObject::ThrowIfDisposed(Napi::Env env) const {
+  if (disposed_) throw ToJavaScript(env, {"ERR_DISPOSED", "This network is disposed."});
+}
+
 Napi::Value NetworkObject::SetBlock(const Napi::CallbackInfo& info) {
+  ThrowIfDisposed(info.Env());
   auto job = std::make_unique<Executor::Job>(info.Env());
   const size_t index = ToInt(info[0]);
   const auto parameters = info[1].As<Napi::Object>();
@@ -70,6 +75,7 @@ Napi::Value NetworkObject::SetBlock(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NetworkObject::MakeSink(const Napi::CallbackInfo& info) {
+  ThrowIfDisposed(info.Env());
   try {
     return FromKernelSink(info.Env(), (*network_)->MakeSink(ToInt(info[0])));
   } catch (const std::exception& error) {
@@ -78,6 +84,7 @@ Napi::Value NetworkObject::MakeSink(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NetworkObject::SetLinear(const Napi::CallbackInfo& info) {
+  ThrowIfDisposed(info.Env());
   auto job = std::make_unique<Executor::Job>(info.Env());
   job->SetWork([network = network_, linear = ToLinear(info[0].As<Napi::Object>(), *job)] {
     (*network)->SetLinear(linear);
@@ -86,6 +93,7 @@ Napi::Value NetworkObject::SetLinear(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NetworkObject::Run(const Napi::CallbackInfo& info) {
+  ThrowIfDisposed(info.Env());
   const std::string name = info[1].As<Napi::String>().Utf8Value();
   Results results;
   results.output = name == "logits"   ? Output::kLogits
@@ -97,6 +105,7 @@ Napi::Value NetworkObject::Run(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NetworkObject::RunTopK(const Napi::CallbackInfo& info) {
+  ThrowIfDisposed(info.Env());
   const Napi::Env env = info.Env();
   Results results{Output::kTopK, ToInt(info[1])};
   const size_t count = results.Count((*network_)->shape(), ToCount(info[0]));
@@ -123,6 +132,7 @@ Napi::Value NetworkObject::Start(const Napi::CallbackInfo& info, const Results& 
 }
 
 Napi::Value NetworkObject::MeasureRate(const Napi::CallbackInfo& info) {
+  ThrowIfDisposed(info.Env());
   auto job = std::make_unique<Executor::Job>(info.Env());
   const auto rate = std::make_shared<double>();
   job->SetWork([network = network_, rate, batch = ToBatch(info[0], *job),
@@ -137,6 +147,7 @@ Napi::Value NetworkObject::MeasureRate(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NetworkObject::Describe(const Napi::CallbackInfo& info) {
+  ThrowIfDisposed(info.Env());
   auto job = std::make_unique<Executor::Job>(info.Env());
   auto text = std::make_shared<std::string>();
   job->SetWork([network = network_, text] { *text = (*network)->Describe(); });
@@ -147,6 +158,7 @@ Napi::Value NetworkObject::Describe(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NetworkObject::Dispose(const Napi::CallbackInfo& info) {
+  disposed_ = true;
   auto job = std::make_unique<Executor::Job>(info.Env());
   job->SetWork([network = network_] { network->reset(); });
   return compute_->Post(info.Env(), std::move(job));

@@ -9,9 +9,10 @@
 
 namespace repvgg {
 
-// A JavaScript object that owns one engine network. Every method posts a job to the executor of the network's
-// device, so a network is only ever used by that thread, and returns a promise. Jobs share ownership: a
-// network that JavaScript has dropped lives until its last job is done.
+// A JavaScript object that owns one engine network. All methods except makeSink post a job to the executor of
+// the network's device, whose single thread is the only one to use the network, and return a promise. Jobs
+// share ownership: a network that JavaScript has dropped lives until its last job is done. Once dispose() has
+// been called, all methods but dispose() throw.
 class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
  public:
   // `executors` must outlive the class.
@@ -21,7 +22,8 @@ class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
   explicit NetworkObject(const Napi::CallbackInfo& info);
 
  private:
-  // Of run and runTopK: `out` has the arrays of `results`.
+  void ThrowIfDisposed(Napi::Env env) const;
+  // Common to run and runTopK. `out` owns the arrays that `results` points to.
   Napi::Value Start(const Napi::CallbackInfo& info, const Results& results, const Napi::Object& out);
   // setBlock(index, parameters): Promise<void>
   Napi::Value SetBlock(const Napi::CallbackInfo& info);
@@ -41,7 +43,8 @@ class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
   Napi::Value Dispose(const Napi::CallbackInfo& info);
 
   Executor* compute_ = nullptr;
-  std::shared_ptr<std::unique_ptr<Network>> network_;  // Empty after dispose.
+  bool disposed_ = false;
+  std::shared_ptr<std::unique_ptr<Network>> network_;  // Emptied by the job of dispose().
 };
 
 }  // namespace repvgg

@@ -1,5 +1,5 @@
-// The seam between the engine and the places it can run. A backend is one folder that implements these two
-// classes and one line in engine/registry.cc; backends do not know each other.
+// The interface between the engine and its backends. A backend is one folder that implements these two
+// classes, and one line in engine/registry.cc. Backends do not depend on each other.
 #pragma once
 
 #include <cstddef>
@@ -22,18 +22,18 @@ struct ImageBatch {
 enum class Output {
   kEmbedding,  // The globally average-pooled features of the last block: [count][embedding_channels].
   kLogits,     // The classifier's output: [count][num_classes].
-  kTopK,       // The k likeliest classes, as engine/topk.h ranks them: [count][k].
-  kRanges,     // NetworkShape::ranges of all images together: [total_channels]. The CPU's fp32 only.
+  kTopK,       // The k most probable classes, ranked as by engine/topk.h: [count][k].
+  kRanges,     // NetworkShape::ranges over all images: [total_channels]. Only in fp32 on the CPU.
 };
 
-// What a run gives of its images, and where to.
+// What a run computes for its images, and where it writes it.
 struct Results {
   Output output = Output::kLogits;
-  int k = 0;                   // Of kTopK: 1 to num_classes.
-  float* values = nullptr;     // Of kTopK the softmax probabilities.
-  int32_t* indices = nullptr;  // Of kTopK.
+  int k = 0;                   // For kTopK: 1 to num_classes.
+  float* values = nullptr;     // For kTopK, softmax probabilities.
+  int32_t* indices = nullptr;  // For kTopK.
 
-  // How many values there are of so many images.
+  // The number of values for this many images.
   size_t Count(const NetworkShape& shape, int images) const {
     if (output == Output::kRanges) return shape.total_channels();
     const int each = output == Output::kTopK     ? k
@@ -43,10 +43,10 @@ struct Results {
   }
 };
 
-// Asked between layers; true ends the run with Error{kAborted}.
+// Polled between layers; true ends the run with Error{kAborted}.
 using Cancelled = std::function<bool()>;
 
-// Called once, on any thread: with nullptr when the work is over, or with what went wrong.
+// Called exactly once, on any thread: with nullptr on success, otherwise with the error.
 using Done = std::function<void(std::exception_ptr)>;
 
 // A network prepared for one device. Called from one thread at a time.
@@ -59,31 +59,31 @@ class Network {
 
   const NetworkShape& shape() const { return shape_; }
 
-  // Parameters are copied (in the backend's own layout) before these return. Every block is set once before
-  // Run.
+  // These copy the parameters, into the backend's own layout, before they return. Every block must be set
+  // once before the first Run.
   virtual void SetBlock(size_t index, const DeployBlock& block) = 0;
   virtual void SetBlock(size_t index, const TrainBlock& block) = 0;
   virtual void SetLinear(const Linear& linear) = 0;
 
-  // Where the kernels of a block of the deploy form can be put before it is set, beside which other blocks
-  // may be set; null where the backend needs all of them at a time.
+  // A sink that takes the kernels of a deploy-form block piecewise before the block is set. Other blocks may
+  // be set meanwhile. Null where the backend needs all kernels of a block at once.
   virtual std::shared_ptr<KernelSink> MakeSink(size_t) { return nullptr; }
 
-  // Writes the results of every image, in order. They do not depend on how images are split into batches.
-  // Throws, or calls `done` once they are complete. A backend that overlaps runs returns before that, as soon
-  // as another run can be started; pixels and arrays must stay until `done`. Runs end in their order, and the
-  // destructor waits for them.
+  // Writes the results of every image, in order; they do not depend on how images are split into batches.
+  // Throws, or calls `done` once the results are complete. A backend that overlaps runs may return before
+  // that, as soon as the next run can be started; pixels and result arrays must stay valid until `done`. Runs
+  // complete in order, and the destructor waits for them.
   virtual void Run(const ImageBatch& batch, const Results& results, const Cancelled& cancelled,
                    const Done& done) = 0;
 
-  // The speed of the network alone: runs the batch again and again for about so many seconds, with pixels and
-  // results where the device has them. Images per second. This one is for backends whose runs are over when
-  // Run returns.
+  // The throughput of the network alone, in images per second: runs the batch repeatedly for about `seconds`,
+  // with pixels and results in the device's memory. This implementation is for backends whose Run is
+  // synchronous.
   virtual double MeasureRate(const ImageBatch& batch, double seconds, const Cancelled& cancelled);
 
-  // How the network runs, as JSON: the batch size in use, and for each block the algorithm, where that choice
-  // comes from, the times of a run it rests on, and, where the backend measures it, what an image took in the
-  // runs so far. Empty where the backend has nothing to tell.
+  // How the network runs, as JSON: the batch size in use, and for each block the algorithm, the source of
+  // that choice, the timings behind it, and, where the backend measures it, the mean time per image so far.
+  // Empty where the backend has nothing to report.
   virtual std::string Describe() const { return {}; }
 
  private:
@@ -92,11 +92,12 @@ class Network {
 
 struct BackendOptions {
   std::string precision = "fp32";
-  int threads = 0;              // CPU: 0 takes every core that the process may use.
-  std::string instruction_set;  // CPU: empty takes the best that the processor has.
-  std::string algorithm;  // "direct", "f2", "f4x2", "f4" or "fused" wherever it can be used; empty chooses.
-  std::string winograd = "auto";  // What may be chosen: "auto", "off", "f2" or "f4" (docs/kernels.md).
-  int batch_size = 1;             // Images that a run will usually have. Any number works.
+  int threads = 0;              // CPU: 0 uses all cores available to the process.
+  std::string instruction_set;  // CPU: empty selects the best one available.
+  std::string algorithm;  // "direct", "f2", "f4x2", "f4" or "fused", wherever applicable; empty chooses.
+  std::string winograd =
+      "auto";          // Winograd algorithms to choose from: "auto", "off", "f2" or "f4" (docs/kernels.md).
+  int batch_size = 1;  // The expected number of images of a run. Others work too.
 };
 
 class Backend {

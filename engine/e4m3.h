@@ -1,5 +1,5 @@
-// e4m3: a sign, 4 bits of exponent, 3 of mantissa, no infinity (OCP 8-bit Floating Point Specification, "FP8
-// Formats"). The largest value is 448, the smallest 2^-9; the smallest with all bits is 2^-6.
+// e4m3: 1 sign, 4 exponent and 3 mantissa bits, no infinities (OCP 8-bit Floating Point Specification). The
+// largest value is 448, the smallest positive one 2^-9, the smallest normal one 2^-6.
 #pragma once
 
 #include <bit>
@@ -9,15 +9,14 @@ namespace repvgg {
 
 inline constexpr float kLargestE4m3 = 448;
 
-// The nearest value, ties to even, and the largest for what is beyond it: what cvt.rn.satfinite gives. NaN
-// stays NaN.
+// Rounds to nearest, ties to even, and saturates, like PTX's cvt.rn.satfinite. NaN stays NaN.
 constexpr float RoundToE4m3(float value) {
   if (value != value) return value;
   const uint32_t bits = std::bit_cast<uint32_t>(value), sign = bits & 0x80000000u;
   const float magnitude = std::bit_cast<float>(bits & 0x7fffffffu);
   if (magnitude >= kLargestE4m3) return sign ? -kLargestE4m3 : kLargestE4m3;
   const uint32_t exponent = bits >> 23 & 0xff, least = 127 - 6;
-  // The sum's lowest bit is the result's: an eighth of its power of two.
+  // Adding this leaves the sum with the result's precision: its unit in the last place is that of e4m3.
   const float large = std::bit_cast<float>(((exponent > least ? exponent : least) + 20) << 23);
   const float rounded = magnitude + large - large;
   return std::bit_cast<float>(std::bit_cast<uint32_t>(rounded) | sign);
@@ -27,7 +26,7 @@ constexpr uint8_t FloatToE4m3Bits(float value) {
   if (value != value) return 0x7f;
   const uint32_t bits = std::bit_cast<uint32_t>(RoundToE4m3(value));
   const uint32_t sign = bits >> 24 & 0x80, magnitude = bits & 0x7fffffffu;
-  // Below 2^-6 the value is a multiple of 2^-9.
+  // Subnormal: a multiple of 2^-9.
   if (magnitude < (127 - 6) << 23) {
     return static_cast<uint8_t>(sign | static_cast<uint32_t>(std::bit_cast<float>(magnitude) * 512));
   }

@@ -6,7 +6,8 @@
 
 namespace repvgg {
 
-// An error that has a name in ts/errors.ts. Anything else that the engine throws is a bug.
+// An error with one of the codes of ts/errors.ts. Other exceptions that reach JavaScript are the standard
+// library's, for exhausted resources such as memory.
 class Error : public std::runtime_error {
  public:
   Error(const char* code, const std::string& message) : std::runtime_error(message), code_(code) {}

@@ -10,16 +10,16 @@ namespace repvgg {
 namespace {
 
 constexpr float kHeadroom = 8;
-constexpr float kLeastRange = 1.0f / 64;  // Of the map's largest.
+constexpr float kLeastRange = 1.0f / 64;  // Relative to the largest range of the map.
 
-// The least power of two that brings `value` to at most `limit`; 1 for 0.
+// The smallest power of two s with value / s <= limit; 1 for 0.
 float Scale(float value, float limit) {
   int exponent;
   const float fraction = std::frexp(value / limit, &exponent);
   return std::ldexp(1.0f, fraction == 0.5f ? exponent - 1 : exponent);
 }
 
-// Of the map that block `index` writes. What leaves the network is as it is.
+// The scales of the map that block `index` writes. The network's last map is not scaled.
 std::vector<float> MapScales(const NetworkShape& shape, size_t index) {
   const int channels = shape.blocks[index].out_channels;
   std::vector<float> scales(channels, 1.0f);

@@ -1,16 +1,16 @@
-// A network in fp8: which numbers stand for the values of its weights and maps, as e4m3.
+// Quantisation of a network to fp8 (e4m3).
 //
-// Maps. Channel c of a map holds x / s_c. The s_c come from calibration: the largest value of each channel
-// over some images. Rounding errors of e4m3 are relative, so nothing is gained by filling the range: the
-// largest value seen becomes 28 to 56 of 448, which leaves room for 8 times as much, and has 8 binades of
-// full precision and more below it. A channel that calibration saw next to nothing of is taken to reach a
-// 64th of the largest.
+// Activations. Channel c of a map stores x / s_c. The scales s_c come from calibration: the largest value of
+// each channel over some images. Rounding errors of e4m3 are relative, so filling its range gains nothing:
+// the largest calibrated value maps to between 28 and 56 of 448. This leaves headroom of a factor of 8, and
+// more than 8 binades of full precision below. A channel that was nearly zero during calibration is taken to
+// reach 1/64 of the map's largest value.
 //
-// Weights. Output channel k has w_kc s_c / t_k, the largest of them 224 to 448, and its sums are multiplied
-// by t_k (divided by the s_k of the next map). All s and t are powers of two, so that nothing but the formats
-// rounds.
+// Weights. Those of output channel k are stored as w_kc s_c / t_k, the largest magnitude between 224 and 448;
+// sums are multiplied by t_k, and divided by the scale s_k of the output map. All s and t are powers of two,
+// so scaling itself is exact.
 //
-// The first block computes with weights and pixels as in fp16, and the last gives its pooled values as in
+// The first block computes on weights and pixels as in fp16, and the last block's pooled output is as in
 // fp16.
 #pragma once
 
@@ -21,13 +21,13 @@
 namespace repvgg {
 
 struct QuantizedBlock {
-  std::vector<float> weight;  // Values of e4m3; of the first block any.
-  std::vector<float> scale;   // [out_channels]: what sums are multiplied by; of the first block 1.
+  std::vector<float> weight;  // Values representable in e4m3, except in the first block.
+  std::vector<float> scale;   // [out_channels]: factors of the sums; 1 in the first block.
   std::vector<float> bias;
   DeployBlock view() const { return {weight, bias, {}, scale}; }
 };
 
-// Of NetworkShape::ranges.
+// Quantises a block according to NetworkShape::ranges.
 QuantizedBlock QuantizeBlock(const NetworkShape& shape, size_t index, const DeployBlock& block);
 
 }  // namespace repvgg

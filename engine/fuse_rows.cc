@@ -10,7 +10,7 @@ namespace {
 constexpr size_t kTaps = 9;
 constexpr size_t kCentre = 4;
 
-// 0 or 1, which compilers make a vector of.
+// Returns 0 or 1, and has no branches, so that loops vectorise.
 inline uint32_t IsNotFinite(float value) {
   constexpr uint32_t kExponent = 0x7f800000;
   uint32_t bits;
@@ -56,12 +56,12 @@ bool FuseRows(float* target, const float* dense, const float* pointwise, const B
       const double product = dense[column * kTaps + kCentre] * scale;
       return static_cast<float>(product + points[column] * pointwise_scale + added);
     };
-    // Nothing is added where there is no identity: -0, since 0 would turn -0 into 0.
+    // Without an identity branch -0 is added: x + -0 is x for every x, whereas -0 + 0 is +0.
     const double other = scales.identity ? 0.0 : -0.0;
     for (size_t column = 0; column < width; ++column) centres[column] = centre(column, other);
     if (scales.identity) centres[channel % width] = centre(channel % width, scales.identity[channel]);
 
-    // Every tap as if it were no centre, for the vector unit.
+    // All taps as if none were the centre, so that the loop vectorises; then the centres are put in place.
     if (dense != target) std::memcpy(target, dense, length * sizeof(float));
     finite &= ScaleBest(target, length, scale);
     for (size_t column = 0; column < width; ++column) target[column * kTaps + kCentre] = centres[column];

@@ -4,18 +4,17 @@
 
 namespace repvgg {
 
-// What the kernels of a block's branches are multiplied with: one number for each output channel of the
-// block.
+// The factors of the kernels of a block's branches, one per output channel.
 struct BranchScales {
   const double* dense;
   const double* pointwise;
   const double* identity;  // Null where the block has no such branch.
 };
 
-// What fuseRows of ts/fuse_rows.ts does, bit for bit; ts/fusion.ts has the algebra. Fuses the kernels of
-// `count` output channels from `first` on, of `width` input channels each. `target` is [count][width][3][3],
-// and so is `dense`, which may be the same; `pointwise` is [count][width]. Returns true if all results are
-// finite, and false if one of them may not be.
+// Bit for bit the same as fuseRows of ts/fuse_rows.ts; ts/fusion.ts has the algebra. Fuses the kernels of
+// `count` output channels, from `first` on, with `width` input channels each. `target` and `dense` are
+// [count][width][3][3] and may be the same array; `pointwise` is [count][width]. Returns true only if all
+// results are finite. False may also mean that a 3x3 centre alone, scaled, overflows.
 bool FuseRows(float* target, const float* dense, const float* pointwise, const BranchScales& scales,
               size_t first, size_t count, size_t width);
 

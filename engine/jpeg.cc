@@ -21,11 +21,11 @@ constexpr uint64_t kMostPixels = uint64_t{0x3fff} * 0x3fff;  // sharp's limit.
 constexpr int kMostScans = 100;                              // libvips' limit.
 constexpr long kMostMemory = 256 << 20;
 constexpr int kExif = JPEG_APP0 + 1;
-// The library makes as many rows at a time as the largest sampling factor.
+// libjpeg outputs at most as many rows at a time as the largest vertical sampling factor.
 constexpr int kMostRowsAtOnce = MAX_SAMP_FACTOR;
 
-// The orientation in an EXIF block (TIFF 6.0: header, then the entries of the first directory), 1 if there is
-// none.
+// The orientation tag of an EXIF segment (TIFF 6.0: a header, then the entries of the first directory); 1 if
+// absent.
 int ExifOrientation(const uint8_t* data, size_t size) {
   constexpr size_t kHead = 6;    // "Exif\0\0"
   constexpr size_t kEntry = 12;  // Tag, type, count, value.
@@ -52,20 +52,20 @@ int ExifOrientation(const uint8_t* data, size_t size) {
 
 }  // namespace
 
-// The library reports by calling back, and must not return from an error: it jumps out of its own C frames,
-// and the exception is thrown from ours.
+// libjpeg reports errors through a callback that must not return. Exceptions must not unwind through its C
+// frames either, so the callback jumps to Guard, which throws.
 struct JpegReader::State {
   jpeg_decompress_struct jpeg;
   jpeg_error_mgr errors;
   jpeg_progress_mgr progress;
   std::jmp_buf refused;
 
-  // The rows of one call.
+  // The rows of the latest jpeg_read_scanlines.
   std::vector<uint8_t> rows;
   uint8_t* row[kMostRowsAtOnce];
   JDIMENSION next = 0;
   JDIMENSION available = 0;
-  size_t skipped = 0;  // Bytes of a row that come before the region.
+  size_t skipped = 0;  // Bytes of each row in front of the region.
 
   [[noreturn]] static void Refuse(j_common_ptr jpeg) {
     std::longjmp(static_cast<State*>(jpeg->client_data)->refused, 1);
@@ -83,7 +83,7 @@ const char* JpegLibrary() { return "libjpeg-turbo " REPVGG_EXPANDED(LIBJPEG_TURB
 JpegReader::JpegReader(const uint8_t* data, size_t size, bool orient) : state_(std::make_unique<State>()) {
   State& state = *state_;
   jpeg_decompress_struct& jpeg = state.jpeg;
-  std::memset(&jpeg, 0, sizeof jpeg);  // ~JpegReader can then be called at any time.
+  std::memset(&jpeg, 0, sizeof jpeg);  // jpeg_destroy_decompress may then be called at any time.
   jpeg.err = jpeg_std_error(&state.errors);
   jpeg.client_data = &state;
   state.errors.error_exit = State::Refuse;
@@ -124,18 +124,19 @@ int JpegReader::height() const { return static_cast<int>(state_->jpeg.image_heig
 void JpegReader::Select(const Region& region) {
   State& state = *state_;
   jpeg_decompress_struct& jpeg = state.jpeg;
-  // The region's edge would be taken for that of the image. Interpolation of chroma looks at the next sample,
-  // smoothing of a progressive JPEG that lacks scans at the next two blocks.
+  // libjpeg treats the edge of the decoded region like that of the image. Chroma upsampling uses the
+  // neighbouring sample, and smoothing of a progressive JPEG with missing scans the next two blocks.
   const int margin = (jpeg.progressive_mode ? 3 * DCTSIZE : 2) * jpeg.max_h_samp_factor;
   auto left = static_cast<JDIMENSION>(std::max(0, region.left - margin));
   JDIMENSION width = std::min(this->width(), region.right + margin) - left;
   state.Guard([&] {
-    jpeg_crop_scanline(&jpeg, &left, &width);  // Moves `left` to the left, to where a block begins.
+    jpeg_crop_scanline(&jpeg, &left, &width);  // Moves `left` back to a block boundary.
     if (region.top > 0) jpeg_skip_scanlines(&jpeg, region.top);
   });
   state.skipped = (region.left - left) * kChannels;
 
-  // The library's SIMD code writes to aligned addresses past the caches, where these rows are read from next.
+  // Unaligned on purpose: to aligned addresses, libjpeg-turbo's SIMD code writes with non-temporal stores,
+  // which bypass the cache that these rows are read from next.
   constexpr size_t kAligned = 64;
   constexpr size_t kOff = 8;
   const size_t length = kOff + size_t{jpeg.output_width} * kChannels + kReadableBeyond;
@@ -159,7 +160,8 @@ void JpegReader::Finish() {
   State& state = *state_;
   jpeg_decompress_struct& jpeg = state.jpeg;
   state.Guard([&] {
-    // Only the entropy code can be damaged. To skip the last row too would be to skip that as well.
+    // Damage shows in the entropy-coded data, so no component is reconstructed. The last row is read, since
+    // skipping to the end would also skip decoding.
     for (int i = 0; i < jpeg.num_components; ++i) jpeg.comp_info[i].component_needed = FALSE;
     if (jpeg.output_scanline + 1 < jpeg.output_height)
       jpeg_skip_scanlines(&jpeg, jpeg.output_height - jpeg.output_scanline - 1);

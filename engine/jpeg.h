@@ -1,4 +1,4 @@
-// Reads JPEGs with libjpeg-turbo, row by row, to the same 8-bit RGB pixels as sharp and Pillow.
+// Decodes JPEGs with libjpeg-turbo, row by row, to the same 8-bit RGB pixels as sharp and Pillow.
 #pragma once
 
 #include <cstddef>
@@ -10,15 +10,15 @@
 
 namespace repvgg {
 
-// The library that this build has, such as "libjpeg-turbo 2.1.5"; null if it has none.
+// The library in this build, such as "libjpeg-turbo 2.1.5"; null without one.
 const char* JpegLibrary();
 
-// Thrown for all that is not an ordinary, undamaged JPEG: CMYK, anything the library warns of, more than 268
-// megapixels, a progressive one of more than 100 scans or that needs over 256 MiB, or an EXIF orientation to
-// be applied. Another decoder has the last word on those.
+// Thrown for anything but an ordinary, undamaged JPEG: CMYK, whatever the library warns about, more than 268
+// megapixels, more than 100 scans, a need for over 256 MiB, or an EXIF orientation to apply. Such images are
+// left to another decoder.
 class JpegRefused : public std::exception {};
 
-// A JPEG in memory, decoded from the top down while only a few rows of it are held.
+// A JPEG in memory, decoded top-down with only a few rows held at a time.
 class JpegReader : public RowSource {
  public:
   // `data` must outlive the reader. With `orient`, an image that is stored rotated or mirrored is refused.
@@ -33,7 +33,7 @@ class JpegReader : public RowSource {
   void Select(const Region& region) override;
   const uint8_t* Next() override;
 
-  // Looks at what is left, so that damage there is noticed too.
+  // Decodes the rest of the entropy-coded data, so that damage there is noticed too.
   void Finish();
 
  private:

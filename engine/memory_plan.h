@@ -1,6 +1,6 @@
-// How much activation memory a batch needs. A plain chain of blocks needs two buffers, whatever its depth:
-// each block reads one and writes the other. (The paper counts this among RepVGG's advantages over
-// multi-branch networks, 3.2.)
+// Activation memory of a network. A plain chain of blocks needs only two buffers, whatever its depth: each
+// block reads one and writes the other. (Section 3.2 of the paper counts this among RepVGG's advantages over
+// multi-branch networks.)
 #pragma once
 
 #include <array>
@@ -16,13 +16,13 @@ struct MapSize {
   int width = 0;
 };
 
-// Of each map: the first is the input, and the others the outputs of the blocks.
+// Per map: the network's input, then the output of each block.
 struct MemoryPlan {
   std::vector<MapSize> sizes;
-  std::vector<size_t> elements;  // Of one image, with the halo.
+  std::vector<size_t> elements;  // Per image, including the halo.
 
-  // The two buffers, in elements of one image, that hold maps first to last when map `first` lies in the
-  // first buffer, the next in the second, and so on in turn.
+  // The sizes, in elements per image, of two buffers that alternately hold maps `first` to `last`, starting
+  // with the first buffer.
   std::array<size_t, 2> PingPong(size_t first, size_t last) const;
 };
 

@@ -1,5 +1,5 @@
-// What a network is, independent of where it runs. Shapes come first, parameters block by block, so that no
-// more than one block's tensors need exist outside the backend at a time.
+// The backend-independent description of a network. Shapes come first and parameters block by block, so that
+// at most one block's tensors need exist outside the backend at a time.
 #pragma once
 
 #include <array>
@@ -32,11 +32,10 @@ struct NetworkShape {
   // An input value v of 0..255 becomes (v / 255 - mean) / stddev. Padding is zero after that.
   std::array<float, 3> mean{};
   std::array<float, 3> stddev{};
-  // Of fp8: the largest value of each channel of each block's output, block after block, over calibration
-  // images.
+  // For fp8: the largest value of each output channel over calibration images, block after block.
   std::vector<float> ranges;
 
-  // Where block `index` begins in `ranges`.
+  // The index in `ranges` of the first channel of block `index`.
   int first_channel(size_t index) const {
     int total = 0;
     for (size_t i = 0; i < index; ++i) total += blocks[i].out_channels;
@@ -60,8 +59,8 @@ struct SqueezeExcite {
   Floats up_bias;
 };
 
-// The fused kernels of a block where a backend keeps them, which come there some output channels at a time:
-// they are packed while they are in cache, and nobody needs memory for all of them in between.
+// Receives the fused kernels of a block a few output channels at a time and packs them into the backend's
+// layout while they are in cache, so that no intermediate copy of all of them is needed.
 class KernelSink {
  public:
   KernelSink(size_t channels, size_t width) : channels(channels), width(width) {}
@@ -69,7 +68,8 @@ class KernelSink {
   KernelSink(const KernelSink&) = delete;
   KernelSink& operator=(const KernelSink&) = delete;
 
-  // Takes [count][width][3][3], of output channels from `first` on: each once, on any thread.
+  // Takes [count][width][3][3], the kernels of output channels from `first` on. Each channel once, on any
+  // thread.
   virtual void Put(const float* kernels, size_t first, size_t count) = 0;
 
   const size_t channels;  // Output channels.
@@ -78,10 +78,10 @@ class KernelSink {
 
 // Kernels are [out_channels][in_channels / groups][size][size].
 struct DeployBlock {
-  Floats weight;  // Empty where the kernels have been put in the sink that the backend made for them.
+  Floats weight;  // Empty where the backend's sink has received the kernels.
   Floats bias;
   SqueezeExcite squeeze_excite;  // Empty where the shape has none.
-  Floats scale;                  // Of fp8, once quantised (engine/fp8.h).
+  Floats scale;                  // For fp8, once quantised (engine/fp8.h).
 };
 
 struct TrainBranch {

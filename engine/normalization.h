@@ -1,4 +1,4 @@
-// What normalisation comes to when a network runs: a table for pixels, factors for a channel.
+// Normalisation as evaluated at run time: a lookup table for pixels, an affine map per channel.
 #pragma once
 
 #include <cmath>
@@ -7,8 +7,7 @@
 
 namespace repvgg {
 
-// [3][256]: (v / 255 - mean) / stddev of every channel and value. Dividing in this order is what torchvision
-// does.
+// [3][256]: (v / 255 - mean) / stddev for every channel and value, with torchvision's order of operations.
 inline std::vector<float> NormalizationTable(const std::array<float, 3>& mean,
                                              const std::array<float, 3>& stddev) {
   std::vector<float> table;

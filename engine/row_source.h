@@ -1,4 +1,4 @@
-// How an image is handed over without ever being there as a whole: row by row, from the top down.
+// Delivers an image row by row, top-down, so that it need never be in memory as a whole.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,7 @@
 
 namespace repvgg {
 
-// The pixels that are wanted: `right` and `bottom` are the first ones that are not.
+// A rectangle of pixels; `right` and `bottom` are exclusive.
 struct Region {
   int left = 0;
   int top = 0;
@@ -14,18 +14,18 @@ struct Region {
   int bottom = 0;
 };
 
-// 8-bit RGB rows of an image.
+// The rows of an 8-bit RGB image.
 class RowSource {
  public:
-  // This many bytes after those of a row can be read, whatever they are: vectors are longer than pixels.
+  // This many bytes behind each row are readable, with arbitrary values, for vector loads that overrun it.
   static constexpr size_t kReadableBeyond = 16;
 
   virtual ~RowSource() = default;
 
-  // Called once, before anything is read. What is outside need not be decoded.
+  // Called once, before the first Next(). Pixels outside the region need not be decoded.
   virtual void Select(const Region& region) = 0;
 
-  // The region's next row, [right - left][3], until the next call.
+  // The region's next row, [right - left][3]; valid until the next call.
   virtual const uint8_t* Next() = 0;
 };
 

@@ -13,8 +13,8 @@
 namespace repvgg {
 namespace {
 
-// What an estimate may be slower than the fastest and still be taken: about what one measurement differs from
-// the next on a busy machine.
+// How much slower than the fastest the estimated candidate may be and still be chosen: about the variation
+// between measurements on a busy machine.
 constexpr double kNearly = 1.05;
 
 std::string Hash(const std::string& text) {
@@ -25,7 +25,7 @@ std::string Hash(const std::string& text) {
   return digits;
 }
 
-// The lines of a file are written by Save and read back only if they look exactly so:
+// Reads the lines that Save writes, and nothing else:
 //   "LAYER": {"candidate": microseconds, ...},
 std::vector<Timing> ParseTimings(const std::string& text) {
   std::vector<Timing> timings;
@@ -46,7 +46,7 @@ std::optional<double> Find(const std::vector<Timing>& timings, const std::string
   return timing->microseconds;
 }
 
-// Nothing if the timings are not those of the candidates.
+// Nothing if there is no timing for any of the candidates.
 std::optional<size_t> Fastest(const std::vector<std::string>& candidates, const std::vector<Timing>& timings,
                               size_t estimated) {
   const auto time_of = [&](const std::string& candidate) { return Find(timings, candidate); };
@@ -74,7 +74,7 @@ Pick Timings::Choose(const std::string& layer, const std::vector<std::string>& c
     return std::ranges::all_of(
         candidates, [&](const std::string& name) { return Find(measured_[layer], name).has_value(); });
   };
-  // Another process, or another of several GPUs, may have measured since the file was read.
+  // Another process, or a thread for another GPU, may have written new measurements since the file was read.
   if (measure && !complete()) Load();
   std::vector<Timing>& timings = measured_[layer];
   bool measured = false;
@@ -103,12 +103,12 @@ void Timings::Load() {
   }
 }
 
-// A file that cannot be written only costs the next process its time.
+// Failures are ignored: the next process then measures again.
 void Timings::Save() const {
   if (file_.empty()) return;
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(file_).parent_path(), ignored);
-  static std::atomic<unsigned> saved = 0;  // Threads may load models for equal GPUs at the same time.
+  static std::atomic<unsigned> saved = 0;  // Threads may load models for identical GPUs concurrently.
   const std::string unfinished = file_ + "." + std::to_string(getpid()) + "." + std::to_string(saved++);
   std::ofstream out(unfinished, std::ios::trunc);
   out << "{" << conditions_ << ", \"microseconds\": {";

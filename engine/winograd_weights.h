@@ -1,6 +1,6 @@
-// The weights of Winograd's minimal filtering F(m x m, 3x3) (Lavin and Gray, arXiv 1509.09308), u = G w G^T.
-// F(2x2) has the points 0, 1, -1 and infinity, F(4x4) has 0, +-sqrt(1/2), +-sqrt(2) and infinity, of half the
-// rounding error of the usual 0, +-1, +-2.
+// The weight transform u = G w G^T of Winograd convolution F(m x m, 3x3) (Lavin and Gray, arXiv 1509.09308).
+// F(2x2) uses the interpolation points 0, 1, -1 and infinity; F(4x4) uses 0, +-sqrt(1/2), +-sqrt(2) and
+// infinity, whose rounding error is half that of the usual 0, +-1, +-2.
 #pragma once
 
 #include <cmath>
@@ -9,8 +9,8 @@ namespace repvgg {
 
 inline constexpr int kLargestWinogradSide = 6;
 
-// One dimension of F(`tile`), 2 or 4: u = G g. The row of a point holds its powers over the product of its
-// differences from the other finite points.
+// One dimension, u = G g, for `tile` 2 or 4. A point's row of G holds its powers divided by the product of
+// its differences from the other finite points.
 template <typename Value>
 void TransformWeight(int tile, const Value* g, Value* u) {
   if (tile == 2) {
@@ -30,8 +30,8 @@ void TransformWeight(int tile, const Value* g, Value* u) {
   u[5] = g[2];
 }
 
-// A kernel `w` of nine, for tiles of `rows` x `columns` outputs: the first rows + 2 rows and columns + 2
-// columns of `u`. Value is double, or a vector of them.
+// Transforms a 3x3 kernel for tiles of `rows` x `columns` outputs into the first rows + 2 rows and columns +
+// 2 columns of `u`. Value is double or a vector of doubles.
 template <typename Weight, typename Value>
 void TransformKernel(int rows, int columns, const Weight* w,
                      Value (&u)[kLargestWinogradSide][kLargestWinogradSide]) {

@@ -83,6 +83,36 @@ test('NaN pixels of a network show as NaN, not as zeros, and an abort ends its r
   await t.throwsAsync(network.run(batch, 'embedding', Uint8Array.of(1)), {code: 'ABORT_ERR'});
 });
 
+test('a network that is disposed refuses every call, and may be disposed again', async t => {
+  const {Network} = native();
+  const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
+  const network = new Network(
+    {form: 'deploy', squeezeExcite: null, blocks: [block], numClasses: 2, height: 3, width: 3, mean, std},
+    {backend: 'cpu', precision: 'fp32', batchSize: 8, winograd: 'off'},
+  );
+  const weight = new Float32Array(4 * 27);
+  const deploy = {weight, bias: new Float32Array(4), squeezeExcite: null};
+  const linear = {weight: new Float32Array(8), bias: new Float32Array(2)};
+  await Promise.all([network.setBlock(0, deploy), network.setLinear(linear)]);
+  const batch = {pixels: new Uint8Array(27), count: 1};
+  const run = (): Promise<unknown> => network.run(batch, 'logits', new Uint8Array(1));
+  // What was asked for before is still done.
+  const [running] = await Promise.all([run(), network.dispose()]);
+  t.deepEqual(running, new Float32Array(2));
+  for (const use of [
+    run,
+    () => network.runTopK(batch, 1, new Uint8Array(1)),
+    () => network.measureRate(batch, 0, new Uint8Array(1)),
+    () => network.setBlock(0, deploy),
+    () => network.setLinear(linear),
+    () => network.describe(),
+    () => network.makeSink(0),
+  ]) {
+    await t.throwsAsync(async () => use(), {code: 'ERR_DISPOSED'});
+  }
+  await network.dispose();
+});
+
 test('kernels that were handed over are freed, and the network does without them', async t => {
   const architecture: Architecture = {
     name: 'custom',

@@ -162,8 +162,8 @@ cudaError_t cudaGetDeviceCount(int* count) {
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   const RuntimeSettings& settings = runtime_settings();
-  *properties = {"Emulated GPU", settings.capability / 10, settings.capability % 10, kTotalBytes,
-                 kMultiprocessors, kL2Bytes};
+  *properties = {"Emulated GPU", settings.capability / 10, settings.capability % 10,
+                 kTotalBytes,    kMultiprocessors,         kL2Bytes};
   return device < settings.devices ? cudaSuccess : cudaErrorInvalidDevice;
 }
 

@@ -33,7 +33,7 @@ struct GraphState;
 
 struct RuntimeSettings {
   int devices = 1;
-  int capability = 90;      // Of each device: 9.0.
+  int capability = 90;          // Of each device: 9.0.
   unsigned eager = 0;           // Bit i: streams number i, i + 3, ... in the order in which they were made.
   size_t memory_limit = 0;      // Of each device, in bytes; 0 for none.
   int failing_device = 0;       // The device of failing_launch.
