@@ -18,7 +18,7 @@
 // Times are medians over the rounds, and ratios are medians of the ratios within a round, because the speed of a machine varies. The CPU
 // time of all threads is meaningful even on a busy machine. Peaks are measured in separate processes (on Linux).
 import {execFile, execFileSync} from 'node:child_process';
-import {readFileSync} from 'node:fs';
+import {readFileSync, rmSync} from 'node:fs';
 import {mkdtemp, open, rm, stat} from 'node:fs/promises';
 import {availableParallelism, cpus, loadavg, tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -56,68 +56,63 @@ else await compare(source, Number(values.rounds));
 
 async function compare(checkpoint, rounds) {
   const folder = await mkdtemp(join(tmpdir(), 'repvgg-load-'));
-  try {
-    const files = {};
-    for (const name of ['train.pth', 'train.safetensors']) {
-      files[name] = join(folder, name);
-      await convertCheckpoint(checkpoint, files[name], {form: 'train'});
+  process.on('exit', () => rmSync(folder, {recursive: true})); // Also after EPIPE.
+  const files = {};
+  for (const name of ['train.pth', 'train.safetensors']) {
+    files[name] = join(folder, name);
+    await convertCheckpoint(checkpoint, files[name], {form: 'train'});
+  }
+  const {size} = await stat(files['train.pth']);
+  const deploy = await deployBytes(checkpoint);
+  const memory = {from: Buffer.alloc(2 ** 28, 1), to: Buffer.alloc(2 ** 28, 2)};
+  const times = {
+    'plain read': () => plainRead(files['train.pth']),
+    'one pass in memory': () => onePass(memory, size),
+    'safetensors, fused': () => fuse(files['train.safetensors'], false),
+    'safetensors, fused and kept': () => fuse(files['train.safetensors']),
+    'safetensors, on the CPU': () => load(files['train.safetensors']),
+    'PyTorch zip, fused': () => fuse(files['train.pth'], false),
+    'PyTorch zip, fused and kept': () => fuse(files['train.pth']),
+    'PyTorch zip, on the CPU': () => load(files['train.pth']),
+    'as given, fused': () => fuse(checkpoint, false),
+    'part: checksum': () => checksumInCache(size),
+    'part: fusion': () => fuseInCache(deploy),
+    'part: new memory': () => haveAtHand(deploy),
+  };
+  const rows = [];
+  const cpu = Object.fromEntries(Object.keys(times).map(name => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    const row = {};
+    for (const [name, run] of Object.entries(times)) {
+      haveAtHand(deploy + 2 ** 28);
+      const start = performance.now();
+      const used = process.cpuUsage();
+      const model = await run();
+      row[name] = performance.now() - start;
+      const {user, system} = process.cpuUsage(used);
+      cpu[name].push((user + system) / 1000);
+      await model?.dispose?.();
+      if (Array.isArray(model)) for (const array of model) native().release(array);
     }
-    const {size} = await stat(files['train.pth']);
-    const deploy = await deployBytes(checkpoint);
-    const memory = {from: Buffer.alloc(2 ** 28, 1), to: Buffer.alloc(2 ** 28, 2)};
-    const times = {
-      'plain read': () => plainRead(files['train.pth']),
-      'one pass in memory': () => onePass(memory, size),
-      'safetensors, fused': () => fuse(files['train.safetensors'], false),
-      'safetensors, fused and kept': () => fuse(files['train.safetensors']),
-      'safetensors, on the CPU': () => load(files['train.safetensors']),
-      'PyTorch zip, fused': () => fuse(files['train.pth'], false),
-      'PyTorch zip, fused and kept': () => fuse(files['train.pth']),
-      'PyTorch zip, on the CPU': () => load(files['train.pth']),
-      'as given, fused': () => fuse(checkpoint, false),
-      'part: checksum': () => checksumInCache(size),
-      'part: fusion': () => fuseInCache(deploy),
-      'part: new memory': () => haveAtHand(deploy),
-    };
-    const rows = [];
-    const cpu = Object.fromEntries(Object.keys(times).map(name => [name, []]));
-    for (let round = 0; round < rounds; round++) {
-      const row = {};
-      for (const [name, run] of Object.entries(times)) {
-        haveAtHand(deploy + 2 ** 28);
-        const start = performance.now();
-        const used = process.cpuUsage();
-        const model = await run();
-        row[name] = performance.now() - start;
-        const {user, system} = process.cpuUsage(used);
-        cpu[name].push((user + system) / 1000);
-        await model?.dispose?.();
-        if (Array.isArray(model)) for (const array of model) native().release(array);
-      }
-      row['bound: 1.5 x (read + pass)'] = 1.5 * (row['plain read'] + row['one pass in memory']);
-      for (const [name, seconds] of Object.entries(python(Object.values(files)))) row[name] = 1000 * seconds;
-      rows.push(row);
-    }
-    console.log(
-      `${cpus()[0].model}, ${availableParallelism()} cores, load average ${loadavg()[0].toFixed(1)}`,
-    );
-    console.log(`${checkpoint}: ${(size / 1e6).toFixed(0)} MB, ${rounds} rounds\n`);
-    for (const name of Object.keys(rows[0])) {
-      const milliseconds = median(rows.map(row => row[name]));
-      const ratio = median(rows.map(row => row[name] / row['bound: 1.5 x (read + pass)']));
-      const shown = `${milliseconds.toFixed(0).padStart(7)} ms  ${ratio.toFixed(2)} of the bound`;
-      const busy = cpu[name] ? `  ${median(cpu[name]).toFixed(0).padStart(5)} ms of CPU time` : '';
-      console.log(`${name.padEnd(40)} ${shown}${busy}`);
-    }
-    console.log(`${'deploy weights'.padEnd(40)} ${(deploy / 1e6).toFixed(0).padStart(7)} MB`);
-    for (const [what, name] of Object.entries(peaks)) {
-      const args = ['--expose-gc', fileURLToPath(import.meta.url), checkpoint, '--peak', what];
-      const {stdout} = await promisify(execFile)(process.execPath, args);
-      const [idle, peak, after] = stdout.split(' ').map(bytes => `${(bytes / 1e6).toFixed(0)} MB`);
-      console.log(`${name.padEnd(40)} ${peak.padStart(10)} at most, ${after} at the end, ${idle} before`);
-    }
-  } finally {
-    await rm(folder, {recursive: true});
+    row['bound: 1.5 x (read + pass)'] = 1.5 * (row['plain read'] + row['one pass in memory']);
+    for (const [name, seconds] of Object.entries(python(Object.values(files)))) row[name] = 1000 * seconds;
+    rows.push(row);
+  }
+  console.log(`${cpus()[0].model}, ${availableParallelism()} cores, load average ${loadavg()[0].toFixed(1)}`);
+  console.log(`${checkpoint}: ${(size / 1e6).toFixed(0)} MB, ${rounds} rounds\n`);
+  for (const name of Object.keys(rows[0])) {
+    const milliseconds = median(rows.map(row => row[name]));
+    const ratio = median(rows.map(row => row[name] / row['bound: 1.5 x (read + pass)']));
+    const shown = `${milliseconds.toFixed(0).padStart(7)} ms  ${ratio.toFixed(2)} of the bound`;
+    const busy = cpu[name] ? `  ${median(cpu[name]).toFixed(0).padStart(5)} ms of CPU time` : '';
+    console.log(`${name.padEnd(40)} ${shown}${busy}`);
+  }
+  console.log(`${'deploy weights'.padEnd(40)} ${(deploy / 1e6).toFixed(0).padStart(7)} MB`);
+  for (const [what, name] of Object.entries(peaks)) {
+    const args = ['--expose-gc', fileURLToPath(import.meta.url), checkpoint, '--peak', what];
+    const {stdout} = await promisify(execFile)(process.execPath, args);
+    const [idle, peak, after] = stdout.split(' ').map(bytes => `${(bytes / 1e6).toFixed(0)} MB`);
+    console.log(`${name.padEnd(40)} ${peak.padStart(10)} at most, ${after} at the end, ${idle} before`);
   }
 }
 
