@@ -161,7 +161,7 @@ test('an index that names what is not in its repository', async t => {
     });
     await t.throwsAsync(fetchModel(id, {}, environment), {
       code: 'ERR_DOWNLOAD',
-      message: new RegExp(`: ${indexName} names ${shown}, which it has not\\.$`),
+      message: new RegExp(`: ${indexName} names ${shown}, which is not in the repository\\.$`),
     });
   }
 });

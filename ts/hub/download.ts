@@ -70,7 +70,8 @@ async function download(
     const start = response.status === 206 ? there : 0;
     let position = start;
     for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-      if (position + chunk.length > bytes) throw new Error(`more came for ${name} than its ${bytes} bytes`);
+      if (position + chunk.length > bytes)
+        throw new Error(`the server sent more than the ${bytes} bytes of ${name}`);
       for (let done = 0; done < chunk.length; ) {
         const {bytesWritten} = await file.write(chunk, done, chunk.length - done, position);
         done += bytesWritten;
@@ -91,7 +92,7 @@ async function complete(blob: RemoteBlob, incomplete: string, path: string, how:
   try {
     if (!(await isIntact(incomplete, blob, how))) {
       await rm(incomplete, {force: true});
-      const problem = `what came for ${blob.file} does not have its checksum ${blob.checksum}`;
+      const problem = `the download of ${blob.file} does not have the checksum ${blob.checksum}`;
       throw new Error(`${problem}, so it was removed: try again`);
     }
     await rename(incomplete, path);

@@ -114,7 +114,7 @@ async function fetchOnline(
       const checksum = found?.lfs?.oid ?? found?.oid ?? '';
       // Checked since they become file names.
       if (!found || !isCommit(commit) || !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(checksum))
-        throw new Error(`it does not say what ${file} is`);
+        throw new Error(`the hub does not describe its file ${file}`);
       const path = file.split('/').map(encodeURIComponent).join('/');
       return {file, url: `${endpoint}/${name}/resolve/${commit}/${path}`, checksum, bytes: found.size};
     });
@@ -138,7 +138,8 @@ async function fetchOnline(
   if (!indexFile.test(chosen)) return fetched;
   const names = await shardNames(fetched.path);
   const missing = names.find(shard => !weightFile.test(shard) || !filePaths.includes(shard));
-  if (missing !== undefined) throw new Error(`${chosen} names ${printable(missing)}, which it has not`);
+  if (missing !== undefined)
+    throw new Error(`${chosen} names ${printable(missing)}, which is not in the repository`);
   const shards = await fetchFiles(names, onProgress);
   return {...fetched, bytes: bytes + shards.bytes, downloaded: downloaded + shards.downloaded};
 }
