@@ -4,8 +4,8 @@
 
 namespace repvgg::cpu {
 
-// What LDTILECFG reads: all eight tiles of 16 rows of 64 bytes. GCC 12 believes that the instruction reads
-// the first 8 bytes only, and drops stores to the rest that nothing else needs.
+// The operand of LDTILECFG: all eight tiles have 16 rows of 64 bytes. GCC 12 assumes that the instruction
+// reads only the first 8 bytes and may eliminate stores to the rest.
 struct alignas(64) TileConfig {
   uint8_t palette = 1;
   uint8_t start_row = 0;

@@ -10,7 +10,7 @@ struct Bf16 {
   uint16_t bits;
 };
 
-// Rounds to nearest, halves to even, as the processor's own conversion does. A NaN stays one.
+// Rounds to nearest even. NaN stays NaN.
 inline Bf16 ToBf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if (value != value) return {static_cast<uint16_t>((bits >> 16) | 0x40)};

@@ -1,13 +1,13 @@
-// AMX: 2 x 2 tiles of sums, 2 x 16 positions x 2 x 16 output channels. Each step, 32 input channels of one
-// tap, loads two tiles of lines and two of weights, of 16 rows of 64 bytes each, and multiplies each pair: 4
-// products of 16 cycles for 4 loads of at least 8. A product with fewer rows of positions takes 16 cycles all
-// the same, since that is what its weights take to arrive: so tiles are always whole.
+// AMX: 2 x 2 accumulator tiles, 2 x 16 positions by 2 x 16 output channels. A step handles 32 input channels
+// of one tap: it loads two tiles of lines and two of weights, 16 rows of 64 bytes each, and multiplies every
+// pair, which is 4 products of 16 cycles for 4 loads of at least 8 cycles. A product with fewer rows of
+// positions would still take 16 cycles, the time to load its weights, so tiles are always full.
 //
-// The lines of a step are nearly those of the step before (the next tap), so that most come from the
-// first-level cache; weights come from the second-level cache, 2 KB a step.
+// The next tap's lines overlap those of the previous step, so most come from the L1 cache. Weights come from
+// the L2 cache, 2 KB per step.
 //
-// Sums leave the tiles through memory. What is done to them then would keep the tiles waiting as long as some
-// 16 steps take, so it is left for the next call, which does it between its products.
+// Sums leave the tiles through memory. Post-processing them at once would stall the tiles for about 16 steps,
+// so the next call does it, interleaved with its products.
 #include "cpu/bf16_kernels.h"
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__)
@@ -18,7 +18,7 @@
 namespace repvgg::cpu {
 namespace {
 
-// Tiles 0 to 3 hold sums [16 positions][half of the block], 4 and 5 lines, 6 and 7 weights.
+// Tiles 0 to 3 hold sums, [16 positions][16 channels], tiles 4 and 5 lines, tiles 6 and 7 weights.
 constexpr int kTilePositions = 16;
 constexpr int kLineBytes = kLine * sizeof(Bf16);
 
@@ -28,7 +28,7 @@ void Begin() {
   _tile_loadconfig(&config);
 }
 
-// Stores the next lines of the call before, `most` at most.
+// Stores up to `most` further lines of the previous call.
 inline void StoreWaiting(Bf16Waiting& waiting, int most) {
   const Line bias = {_mm512_loadu_ps(waiting.bias), _mm512_loadu_ps(waiting.bias + kHalf)};
   for (int i = 0; i < most && waiting.line < kBf16Positions; ++i, ++waiting.line) {

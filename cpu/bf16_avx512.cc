@@ -1,5 +1,5 @@
-// AVX-512 BF16: 8 positions x 32 output channels of fp32 sums in registers; each instruction multiplies 16
-// pairs and adds both products. For processors without AMX.
+// AVX-512 BF16, for processors without AMX: fp32 sums of 8 positions x 32 output channels in registers. Each
+// instruction multiplies 16 pairs and accumulates both products.
 #include "cpu/bf16_kernels.h"
 
 #ifdef __AVX512BF16__

@@ -1,5 +1,5 @@
-// What both bf16 kernels share, compiled for AVX-512 BF16. Under the rules of kernels_impl.h: unnamed
-// namespace, no inline functions of others.
+// Code shared by both bf16 kernels, compiled for AVX-512 BF16. Like kernels_impl.h, all in an unnamed
+// namespace and without calls to inline functions from elsewhere.
 #pragma once
 
 #include <immintrin.h>

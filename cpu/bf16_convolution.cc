@@ -8,14 +8,13 @@
 namespace repvgg::cpu {
 namespace {
 
-// Input, in bytes, that all blocks of output channels read before the next input: it stays in the
-// second-level cache meanwhile, beside a block's weights and the next block's. 1 MB was at or near the best
-// of 128 KB to 2 MB.
+// Bytes of input processed for all blocks of output channels before moving on: they stay in the L2 cache
+// beside the weights of the current and the next block. Of 128 KB to 2 MB, 1 MB was at or near the best.
 constexpr size_t kInputInCache = size_t{1} << 20;
 
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
 
-// The lines that are no pixel's.
+// The lines without a pixel.
 std::vector<int> BorderLines(const Bf16Plane& plane) {
   std::vector<bool> is_pixel(plane.lines());
   for (int y = 0; y < plane.size().height; ++y) {
@@ -62,7 +61,7 @@ void Bf16ConvolutionLayer::MakeBlocks(const BlockShape& block, int in_channels, 
   for (int channel = 0; channel < block.out_channels; channel += kLineChannels) {
     Block made;
     made.channels = std::min(kLineChannels, block.out_channels - channel);
-    // A block of output channels may have channels of several groups; it reads what any of them reads.
+    // A block of output channels may span several groups; it reads the input channels of all of them.
     const int first_group = channel / group_out;
     const int last_group = (channel + made.channels - 1) / group_out;
     made.first_in_block = first_group * group_in / kLineChannels;
@@ -102,7 +101,7 @@ void Bf16ConvolutionLayer::Pack(const BlockShape& block, Floats weight) {
       }
       const int in_channel = channel / group_out * group_in + i;
       for (int tap = 0; tap < 9; ++tap) {
-        // A window is one block of input channels with one tap.
+        // Windows (bf16_input.h) form a single block of input channels with a single tap.
         const int value = first_ ? tap * 3 + in_channel : in_channel - made.first_in_block * kLineChannels;
         const size_t step = first_ ? 0 : value / kLineChannels * 9 + tap;
         Bf16* const to =
@@ -123,8 +122,8 @@ void Bf16ConvolutionLayer::Run(ThreadPool& pool, int images, const Bf16Maps& in,
   convolution.out_part = out.part_stride();
   convolution.out_parts = out.parts;
   convolution.relu = relu;
-  // Threads have positions of their own, or blocks of output channels where weights are more than the maps
-  // that are read: then no weight is read twice.
+  // Work is divided among threads by position, or, where the weights are larger than the input maps, by block
+  // of output channels, so that every weight is read by one thread only.
   const size_t calls = images * to_.size() / kBf16Positions;
   const bool by_blocks = weight_.size() > images * in.image_stride();
   const size_t count = by_blocks ? calls * blocks_.size() : calls;

@@ -10,7 +10,7 @@
 
 namespace repvgg::cpu {
 
-// A 3x3 convolution in bf16, direct.
+// A direct 3x3 convolution in bf16.
 class Bf16ConvolutionLayer {
  public:
   // `weight` is [out_channels][in_channels / groups][3][3], to be stored in so many parts. `in` is the plane
@@ -37,8 +37,8 @@ class Bf16ConvolutionLayer {
   const bool first_;
   Bf16Convolution convolution_;
   std::vector<Block> blocks_;
-  std::vector<int> to_;      // For each position the line of the output, or -1.
-  std::vector<int> border_;  // Lines of the output that are no pixel's.
+  std::vector<int> to_;      // The output line of each position, or -1.
+  std::vector<int> border_;  // Output lines without a pixel.
   HugeArray<Bf16> weight_;
   std::vector<float> bias_;
 };

@@ -8,12 +8,12 @@
 namespace repvgg::cpu {
 namespace {
 
-// Differences to it are between -255 and 255, which bf16 holds.
+// Differences from it are integers from -255 to 255, exact in bf16.
 double Middle(const NetworkShape& shape, int channel) {
   return std::clamp(std::round(255.0 * shape.mean[channel]), 0.0, 255.0);
 }
 
-// What is zero once normalised: so is padding.
+// The level that normalises to zero, which is the value of padding.
 Bf16 Border(const NetworkShape& shape, int channel) {
   return ToBf16(static_cast<float>(255.0 * shape.mean[channel] - Middle(shape, channel)));
 }

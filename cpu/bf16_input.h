@@ -1,6 +1,6 @@
-// The first layer's input in bf16: of each pixel of its output the window that it reads, 3 x 3 pixels of 3
-// channels, in one line. Normalised pixels would be rounded, and all of a level by the same amount; levels
-// less a whole number near their mean are held exactly. Normalisation is in the first layer's weights.
+// The first layer's input in bf16 (im2col): for each output pixel one line with the window that it reads, 3 x
+// 3 pixels of 3 channels. Normalised pixels would have rounding errors, the same for all pixels of a level.
+// Levels minus an integer near their mean are exact; normalisation is folded into the first layer's weights.
 #pragma once
 
 #include <vector>
@@ -18,7 +18,7 @@ class Bf16Input {
  public:
   Bf16Input(const NetworkShape& shape, const Bf16Kernels& kernels);
 
-  // The windows of one row of the first block's output. `pixels` is the image.
+  // Writes the windows of one row of the first block's output. `pixels` is the whole image.
   void WriteWindows(const uint8_t* pixels, int row, Bf16* lines) const;
 
  private:
@@ -33,7 +33,7 @@ struct FirstLayer {
   std::vector<float> weight, bias;
 };
 
-// The first block's weights and bias for that input. An empty bias means zeros.
+// The first block's weights and bias with normalisation folded in. An empty bias means zeros.
 FirstLayer FoldNormalization(const NetworkShape& shape, Floats weight, Floats bias);
 
 }  // namespace repvgg::cpu

@@ -9,7 +9,7 @@ namespace repvgg::cpu {
 namespace {
 
 #if defined(__x86_64__)
-// Linux keeps the tiles' 8 KB of state switched off until a process asks for them.
+// Linux lets a process use the 8 KB of tile state only after it has requested permission.
 bool AskForTiles() {
 #ifdef __linux__
   constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
@@ -21,7 +21,7 @@ bool AskForTiles() {
 #endif
 }
 
-// __builtin_cpu_supports of GCC 12 does not know AMX: CPUID leaf 7, EDX, bits 22 (bf16) and 24 (tiles).
+// CPUID leaf 7, EDX, bits 22 (AMX-BF16) and 24 (AMX-TILE): GCC 12's __builtin_cpu_supports does not know AMX.
 bool HasTiles() {
   unsigned eax = 7, ebx = 0, ecx = 0, edx = 0;
   __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));

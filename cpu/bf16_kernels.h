@@ -1,5 +1,5 @@
-// bfloat16 convolution on the CPU: products of bf16 pairs added up in fp32, by AMX tiles (bf16_amx.cc) or by
-// AVX-512's dot products (bf16_avx512.cc). bf16_maps.h has the layout of the maps.
+// bfloat16 convolution kernels that accumulate in fp32, with AMX (bf16_amx.cc) or with AVX-512's dot-product
+// instruction (bf16_avx512.cc). bf16_maps.h describes the layout of the maps.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,8 @@
 
 namespace repvgg::cpu {
 
-constexpr int kBf16Positions = 32;        // Of a call: two tiles of 16.
-constexpr int kBf16TapWeights = 32 * 32;  // Of one tap of a block of input and one of output channels.
+constexpr int kBf16Positions = 32;        // Per call: two tiles of 16.
+constexpr int kBf16TapWeights = 32 * 32;  // Per tap, block of input channels and block of output channels.
 
 // One layer. Weights may have two parts as maps may (bf16_maps.h); the product of both second parts is left
 // out. Output position p reads, for each tap, the line p + tap of each block of input channels; there
@@ -39,11 +39,11 @@ struct Bf16Block {
   const float* bias = nullptr;  // [32]
 };
 
-// Sums of a call that the next one, or `end`, stores. Of one thread.
+// A thread's sums of the latest call, to be stored by the next call or by `end`.
 struct Bf16Waiting {
   alignas(64) float sums[2][kBf16Positions][32];
-  int buffer = 0;             // The one in which they are,
-  int line = kBf16Positions;  // from this position on.
+  int buffer = 0;             // The buffer with the sums,
+  int line = kBf16Positions;  // which are stored up to this position.
   const Bf16Convolution* convolution = nullptr;
   const float* bias = nullptr;
   Bf16* out = nullptr;
@@ -53,13 +53,13 @@ struct Bf16Waiting {
 struct Bf16Kernels {
   const char* name;
 
-  // Called by a thread before and after calls of `convolve`, whose results are all there after `end`.
+  // A thread calls these before and after its calls of `convolve`; all results are stored after `end`.
   void (*begin)();
   void (*end)(Bf16Waiting& waiting);
 
   // Computes kBf16Positions positions of one block. `in` is the line of the first position in the first block
   // of input channels; `to` has for each position its line of `out`, or -1 where the result is to be dropped.
-  // Meanwhile `fetched` lines from `fetch` on go to the second-level cache.
+  // Prefetches `fetched` lines from `fetch` on into the L2 cache.
   void (*convolve)(const Bf16Convolution& convolution, const Bf16Block& block, const Bf16* in, Bf16* out,
                    const int* to, const Bf16* fetch, int fetched, Bf16Waiting& waiting);
 
@@ -67,7 +67,7 @@ struct Bf16Kernels {
   // zeros for values of a line that are not among the first `used`, at least 16.
   void (*subtract)(const uint8_t* bytes, const float* middle, int used, int count, Bf16* lines);
 
-  // Lines of one block of channels; `second` is their second part, or null.
+  // The following process lines of one block of channels; `second` is their second part, or null.
   // line = relu(line * gate), gate[32]
   void (*gate)(Bf16* lines, Bf16* second, const float* gate, int count, bool relu);
   // sum[32] += line, for each line
@@ -78,7 +78,8 @@ struct Bf16Kernels {
 extern const Bf16Kernels* const kAmxKernels;
 extern const Bf16Kernels* const kAvx512Bf16Kernels;
 
-// The best that this processor and system can run, the named one ("amx", "avx512bf16"), or null.
+// The named kernels ("amx", "avx512bf16"), or the best for an empty name; null where the processor or the
+// system lacks them.
 const Bf16Kernels* SelectBf16Kernels(const std::string& name);
 
 }  // namespace repvgg::cpu

@@ -1,12 +1,12 @@
-// Maps in bf16: blocks of 32 channels, of each a plane of lines, a line being what one pixel has of the
-// block: 64 bytes, a cache line and a row of an AMX tile. A convolution with stride 1 that reads pixel after
-// pixel reads line after line, also across the end of a row: a row is followed by one line of zeros, which is
-// the border of both it and the next.
+// The layout of bf16 maps. Channels are split into blocks of 32, each with a plane of lines. A line holds one
+// pixel's channels of the block: 64 bytes, a cache line and a row of an AMX tile. A stride-1 convolution
+// reads consecutive lines, even across the end of a row: each row is followed by one line of zeros, which is
+// both its right border and the left border of the next row.
 //
-// Where the next convolution has stride 2, pixels of even and odd rows and columns have planes of their own,
-// four of them one after another, so that it reads line after line as well.
+// Where the next convolution has stride 2, pixels are sorted by the parity of their row and column into four
+// consecutive planes, so that it reads consecutive lines as well.
 //
-// A map may have two parts, bf16 each, whose sum has 16 bits of precision.
+// A map may have two bf16 parts, whose sum has 16 bits of precision.
 #pragma once
 
 #include <cstddef>
@@ -20,11 +20,11 @@ constexpr int kLineChannels = 32;
 
 inline int LineBlocks(int channels) { return (channels + kLineChannels - 1) / kLineChannels; }
 
-// Where the pixels of one block of channels lie.
+// The positions of the pixels of one block of channels.
 class Bf16Plane {
  public:
   Bf16Plane() = default;
-  // For a reader with that stride.
+  // `stride` is that of the convolution that reads the map.
   Bf16Plane(MapSize size, int stride)
       : size_(size),
         stride_(stride),
@@ -33,7 +33,7 @@ class Bf16Plane {
 
   MapSize size() const { return size_; }
   int stride() const { return stride_; }
-  int pitch() const { return pitch_; }  // Lines from one row of the reader's output to the next.
+  int pitch() const { return pitch_; }  // Lines between consecutive rows of the reader's output.
   int lines() const { return stride_ * stride_ * plane_lines_; }
 
   // -1 <= y <= height, -1 <= x <= width: the border has lines too.
@@ -52,7 +52,7 @@ class Bf16Plane {
 // The maps of a point of the network: [image][part][block][line][32].
 struct Bf16Maps {
   using Value = Bf16;
-  // Values behind the maps that may be read: a convolution computes the last positions 32 at a time.
+  // Values that may be read behind the maps: a convolution always computes 32 positions at a time.
   static constexpr size_t kReadAhead = 64 * kLineChannels;
 
   Bf16* data = nullptr;
@@ -60,7 +60,7 @@ struct Bf16Maps {
   int channels = 0;
   int parts = 1;
   int blocks = 0;
-  int lines = 0;  // Of a block; those that are no pixel's are zeros.
+  int lines = 0;  // Per block; those without a pixel are zeros.
 
   size_t block_stride() const { return static_cast<size_t>(lines) * kLineChannels; }
   size_t part_stride() const { return blocks * block_stride(); }

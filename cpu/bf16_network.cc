@@ -7,16 +7,16 @@
 namespace repvgg::cpu {
 namespace {
 
-// What has two parts, of 8 bits each, so that logits are off by no more than 2e-2 (docs/cpu.md).
+// What is stored in two bf16 parts, to keep the relative error of the logits below 2e-2 (docs/cpu.md).
 struct Parts {
-  size_t maps;  // So many of the first maps that blocks write,
-  int weights;  // and the weights, or not.
+  size_t maps;  // The number of leading block outputs with two parts.
+  int weights;  // 1 or 2
 };
 
 Parts ChooseParts(const NetworkShape& shape) {
   // Gates amplify rounding errors.
   if (shape.squeeze_excite != SqueezeExcitePosition::kNone) return {shape.blocks.size(), 2};
-  // The longer a network, the more errors add up: most of it comes from the first maps.
+  // Errors accumulate with depth, and most come from the first maps.
   constexpr size_t kManyBlocks = 24;
   constexpr size_t kFirstMaps = 7;
   return {shape.blocks.size() > kManyBlocks ? kFirstMaps : 0, 1};
@@ -109,7 +109,7 @@ void Bf16Network::RunBlock(size_t index, int images, const Bf16Maps& in, const B
   if (squeeze != SqueezeExcitePosition::kNone) SqueezeAndExcite(blocks_[index].gate, images, out, !relu);
 }
 
-// All lines, since those that are no pixel's are zeros: a few are summed in float, their sums in double.
+// Sums all lines, since those without a pixel are zeros: few at a time in float, these sums in double.
 void Bf16Network::PoolImage(const Bf16Maps& maps, int image, float* mean) const {
   constexpr int kLinesInFloat = 64;
   for (int block = 0; block < maps.blocks; ++block) {

@@ -10,7 +10,7 @@
 
 namespace repvgg::cpu {
 
-// Of the deploy form only.
+// A network in bf16; deploy form only.
 class Bf16Network : public CpuNetwork<Bf16Maps> {
  public:
   Bf16Network(NetworkShape shape, const KernelTable& kernels, const Bf16Kernels& bf16,
@@ -33,7 +33,7 @@ class Bf16Network : public CpuNetwork<Bf16Maps> {
 
   const Bf16Kernels& bf16_;
   const Bf16Input input_;
-  const std::vector<Bf16Plane> planes_;  // Of the maps that blocks write.
+  const std::vector<Bf16Plane> planes_;  // Of the blocks' outputs.
   std::vector<Block> blocks_;
 };
 

@@ -15,15 +15,16 @@ namespace {
 
 constexpr int kRuns = 3;
 
-// An algorithm that by the model takes longer than this many times the best one is not measured.
+// Algorithms whose modelled time exceeds the best one's by more than this factor are not measured.
 constexpr double kHopeless = 2;
 
-// Read before each run: in a network a layer's weights were last used one run of the whole network ago.
+// Read before each run to flush the caches: in a network, a layer's weights were last used one whole pass
+// ago.
 constexpr size_t kSweepFloats = size_t{16} << 20;  // 64 MB
 
-// What a block would take by a model of arithmetic and memory traffic, in nanoseconds for one image and one
-// pair of channels: `products` multiplications at 64 a nanosecond (AVX-512 at 2 GHz; the ratio to the
-// memory's 12 bytes a nanosecond is what counts) and `weights` floats that are read for `images` images.
+// A model of a block's time, in nanoseconds per image and pair of channels, from arithmetic and memory
+// traffic: `products` multiplications at 64 per nanosecond (AVX-512 at 2 GHz; only the ratio to the memory's
+// 12 bytes per nanosecond matters) and `weights` floats, read once for `images` images.
 double ModelTime(Algorithm algorithm, const BlockShape& block, MapSize out, int images) {
   const auto time = [&](double products, double weights) {
     return products / 64 + weights * 4 / 12 / images;
@@ -34,20 +35,20 @@ double ModelTime(Algorithm algorithm, const BlockShape& block, MapSize out, int 
     const WinogradSide cut = CutIntoTiles(side, pixels);
     return double(cut.whole * (side + 2) + cut.narrow * 4);
   };
-  // Transforms add a seventh of a position's multiplications for 96 channels, less for more.
+  // Transforms cost as much as 14 further channels per group (a seventh more at 96 channels).
   return time(products(tile.rows, out.height) * products(tile.columns, out.width) *
                   (1 + 14.0 * block.groups / block.in_channels),
               tile.positions());
 }
 
-// On the clock of this thread, which stands still while others have the processor.
+// The CPU time of this thread, which excludes time while it is preempted.
 double ThreadSeconds() {
   timespec now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return now.tv_sec + now.tv_nsec * 1e-9;
 }
 
-// Leaves the caches full of something else.
+// Evicts other data from the caches.
 void Sweep() {
   static const HugeArray<float>* const floats = new HugeArray<float>(kSweepFloats);
   volatile float sum = 0;
@@ -66,7 +67,7 @@ double Microseconds(const KernelTable& kernels, const BlockShape& block, MapSize
   std::fill_n(input.data(), input.size(), 0.5f);
   HugeArray<float> output(elements(out, block.out_channels));
   double best = 0;
-  for (int run = 0; run <= kRuns; ++run) {  // The first one touches the memory.
+  for (int run = 0; run <= kRuns; ++run) {  // The first run faults in the memory and is not timed.
     Sweep();
     const double start = ThreadSeconds();
     layer.Run(pool, scratch, images, {input.data(), in, block.in_channels},
@@ -100,7 +101,7 @@ namespace {
 
 SharedTimings& TimingsOf(const KernelTable& kernels) {
   static std::mutex mutex;
-  // Never destroyed: threads may load networks while the process ends.
+  // Never destroyed: threads may still load networks during process exit.
   static auto* const all = new std::map<std::string, SharedTimings>;
   const std::lock_guard lock(mutex);
   return all->try_emplace(kernels.name, kernels).first->second;

@@ -13,26 +13,27 @@ const char* AlgorithmName(Algorithm algorithm);
 
 struct Choice {
   Algorithm algorithm = Algorithm::kDirect;
-  // As Pick has it, or "only" where there is no other algorithm, or "pinned" by BackendOptions::algorithm.
+  // As in Pick, or "only" where there is no other algorithm, or "pinned" by BackendOptions::algorithm or
+  // winograd.
   const char* source = "only";
   std::vector<Timing> timings;
 };
 
-// What was measured with one instruction set, for all networks of the process.
+// The timings for one instruction set, shared by all networks of the process.
 struct SharedTimings;
 
 // Chooses the algorithm of each block of a network.
 class Chooser {
  public:
-  // `wanted` is the algorithm wherever it can be used; empty measures. Reads the environment, which the
-  // program may change on the thread that makes networks: so not later.
+  // `wanted` names the algorithm to use wherever applicable; empty chooses by measurement. Reads the
+  // environment here, since only this thread is known not to change it meanwhile.
   Chooser(const KernelTable& kernels, std::string wanted);
 
   const std::string& wanted() const { return wanted_; }
 
-  // For a block that reads maps of size `in` and writes `out`, `images` at a time: what is wanted, or the
-  // fastest of those that can be used. That is measured on the calling thread, with the block's own weights,
-  // once per machine and shape: networks of one process and, by a file, of later ones have the same answer.
+  // The algorithm for a block that reads maps of size `in` and writes maps of size `out`, `images` at a time.
+  // Candidates are timed on the calling thread, with the block's own weights, once per machine and shape:
+  // other networks of this process and, through a file, of later ones get the same answer.
   Choice Choose(const BlockShape& block, MapSize in, MapSize out, int images, Floats weight,
                 Floats bias) const;
 

@@ -12,7 +12,7 @@
 namespace repvgg::cpu {
 namespace {
 
-// The first block whose weights are more than the map of an image that it reads.
+// The first block whose weights outnumber the elements of one image's input map.
 size_t FirstLateBlock(const NetworkShape& shape, const MemoryPlan& plan) {
   size_t index = 0;
   for (; index < shape.blocks.size(); ++index) {
@@ -38,8 +38,8 @@ CpuNetwork<Maps>::CpuNetwork(NetworkShape network, const KernelTable& kernels,
       choices_(shape().blocks.size()),
       records_(shape().blocks.size()) {}
 
-// At the first run, not in the constructor: clearing hundreds of megabytes would hold the thread that made
-// the network.
+// In the first run, not in the constructor: clearing hundreds of megabytes would block the thread that
+// creates the network.
 template <class Maps>
 void CpuNetwork<Maps>::AllocateMaps() {
   if (allocated_) return;
@@ -93,7 +93,7 @@ void CpuNetwork<Maps>::Run(const ImageBatch& batch, const Results& results, cons
   }
   if (!classifying) return done(nullptr);
   pool_->Run(classes, [&](const ThreadPool::Share& share) {
-    // Images inside: rows of weights come from memory once for all of them.
+    // Images in the inner loop: each row of weights is read from memory once for all of them.
     constexpr size_t kRows = 4;
     for (size_t row = share.begin; row < share.end; row += kRows) {
       const int rows = static_cast<int>(std::min(kRows, share.end - row));

@@ -14,18 +14,18 @@
 
 namespace repvgg::cpu {
 
-// Images that pass the last blocks together, at most, unless there are more threads. From 8 on, reading a
-// weight costs little beside using it.
+// The most images that pass through the late blocks together, unless there are more threads. With 8 or more,
+// reading weights costs little compared with using them.
 constexpr int kMostImagesTogether = 8;
 
-// What networks of all precisions share; Fp32Network and Bf16Network are those there are.
+// The base class of Fp32Network and Bf16Network.
 //
-// The first blocks of a network have large maps and small weights, the last ones small maps and large
-// weights. Images therefore pass the first blocks a few at a time, one for each thread, which then finds in
-// its own cache the image that it has just written; they are collected, and pass the last blocks together, so
-// that each weight is read from memory once for all of them.
+// The early blocks of a network have large maps and small weights, the late ones small maps and large
+// weights. Images therefore pass through the early blocks a few at a time, one per thread, whose own cache
+// still holds the image it has just written. They are then collected and pass through the late blocks
+// together, so that each weight is read from memory once for all of them.
 //
-// Maps is the type of the maps of some images at one point of the network: Fp32Maps or Bf16Maps.
+// Maps is the type of activations, Fp32Maps or Bf16Maps.
 template <class Maps>
 class CpuNetwork : public Network {
  public:
@@ -41,14 +41,14 @@ class CpuNetwork : public Network {
     std::vector<float> down_weight, down_bias, up_weight, up_bias;
   };
 
-  // `plan` has the elements of each map as it is stored.
+  // `plan` gives the elements of each map in its stored layout.
   CpuNetwork(NetworkShape shape, const KernelTable& kernels, std::shared_ptr<ThreadPool> pool,
              BackendOptions options, MemoryPlan plan);
 
   static Gate CopyGate(const SqueezeExcite& squeeze_excite);
   void SqueezeAndExcite(const Gate& gate, int images, const Maps& maps, bool relu);
 
-  // The maps that block `point` reads, or the last block writes.
+  // The input maps of block `point`; for the number of blocks, the network's output maps.
   virtual Maps MapsAt(size_t point, Value* data) const = 0;
   virtual void ReadPixels(const ImageBatch& batch, const Maps& out) = 0;
   virtual void RunBlock(size_t index, int images, const Maps& in, const Maps& out) = 0;
@@ -64,8 +64,8 @@ class CpuNetwork : public Network {
   const size_t first_late_block_;
   const int images_together_;
   const int images_early_;
-  std::vector<Choice> choices_;  // Of the blocks.
-  float* ranges_ = nullptr;      // Of a run that wants them.
+  std::vector<Choice> choices_;  // Per block.
+  float* ranges_ = nullptr;      // Where the current run accumulates Output::kRanges, or null.
 
  private:
   struct Record {

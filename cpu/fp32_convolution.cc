@@ -6,19 +6,19 @@
 namespace repvgg::cpu {
 namespace {
 
-// Two ways to share a Winograd convolution out. Each thread takes tiles of its own, of one group of channels
-// at a time and few at a time, so that their transforms stay in its second-level cache: 28 was at or near the
-// best of 14 to 112 on 48 to 512 channels whose weights fit there too. Where a group's weights do not, more
-// tiles should use them before they are gone. Without groups, such weights are too many to be read by each
-// thread: then all work on one large set of tiles, each on positions of its own, and every weight is read
-// once for it.
+// A Winograd convolution is divided among threads in one of two ways. Usually by tiles: each thread processes
+// few at a time, of one group of channels, so that their transforms stay in its L2 cache; 28 was at or near
+// the best of 14 to 112 for 48 to 512 channels whose weights fit there too. Where a group's weights do not
+// fit, more tiles at a time reuse them before they are evicted. Ungrouped weights of that size are too large
+// for every thread to read all of them: then all threads share one large set of tiles and divide the
+// positions, and every weight is read once per set.
 constexpr int kTilesOfThread = 28;
 constexpr int kTilesOfLargeGroup = 48;
 constexpr int kSharedTiles = 128;
-constexpr size_t kLargeWeights = size_t{1} << 18;  // In floats: 1 MB, half of a typical second-level cache.
+constexpr size_t kLargeWeights = size_t{1} << 18;  // In floats: 1 MB, half of a typical L2 cache.
 
-// Direct convolution takes rows whose input, in bytes, stays in the second-level cache beside a block's
-// weights while all blocks pass over it. 512 KB was the best of 256 KB to all rows.
+// Bytes of input rows that direct convolution processes for all blocks before moving on: they stay in the L2
+// cache beside a block's weights. 512 KB was the best of 256 KB to all rows.
 constexpr size_t kInputInCache = size_t{512} << 10;
 
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
@@ -88,8 +88,8 @@ void Fp32ConvolutionLayer::Run(ThreadPool& pool, Scratch& scratch, int images, c
   }
 }
 
-// Blocks outside, pieces inside: the weights of a block come from memory once for all pieces whose input
-// stays in cache.
+// Pieces in the inner loop: a block's weights are read from memory once for all pieces whose input stays in
+// cache.
 void Fp32ConvolutionLayer::RunDirect(ThreadPool& pool, int images, const Fp32Maps& in, const Fp32Maps& out,
                                      bool relu) const {
   const size_t blocks = static_cast<size_t>(direct_.groups) * direct_.blocks;
@@ -131,7 +131,7 @@ void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int i
   const WinogradTransforms& transforms = TransformsOf(kernels_, winograd_.tile);
   const int group_in = winograd_.group_in;
   const size_t all_tiles = maps.tiles();
-  // Calls body with about equal parts of a range of tiles.
+  // Calls body(first, count) for nearly equal parts of a range of tiles.
   const auto for_parts = [&](size_t begin, size_t end, const auto& body) {
     const size_t parts = DivideUp(end - begin, most_tiles_);
     for (size_t part = 0; part < parts; ++part) {

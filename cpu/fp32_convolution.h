@@ -15,30 +15,30 @@ namespace repvgg::cpu {
 
 enum class Algorithm { kDirect, kWinograd2x2, kWinograd4x2, kWinograd4x4 };
 
-// Of an algorithm that is not direct.
+// Of a Winograd algorithm.
 WinogradTile TileOf(Algorithm algorithm);
 
-// Memory that convolutions need while they run, shared by all layers of a network. They grow it when they are
-// made.
+// Working memory of convolutions, shared by all layers of a network. Layers enlarge it when they are
+// constructed.
 struct Scratch {
   explicit Scratch(int threads) : of_thread(threads) {}
   HugeArray<float> shared;
   std::vector<HugeArray<float>> of_thread;
 };
 
-// A convolution in fp32, its weights packed for one algorithm.
+// An fp32 convolution with its weights packed for one algorithm.
 class Fp32ConvolutionLayer {
  public:
   // `weight` is [out_channels][in_channels / groups][taps]; 9 taps are 3x3 with padding 1, 1 tap is 1x1.
-  // `width` is that of the maps it will write. An empty bias means zeros.
+  // `width` is that of the output maps. An empty bias means zeros.
   Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width, int taps,
                        Algorithm algorithm, Floats weight, Floats bias, Scratch& scratch);
 
-  // A direct one, of weights that are packed already.
+  // Direct convolution with weights already packed.
   Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width,
                        PackedConvolution packed, Floats bias);
 
-  // What a direct one is packed into: zeros as yet.
+  // Zeros in the layout of direct convolution, for PackWeights to fill.
   static PackedConvolution MakePacked(const KernelTable& kernels, const BlockShape& block, int width,
                                       int taps);
 

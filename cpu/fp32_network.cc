@@ -20,7 +20,7 @@ std::string WantedAlgorithm(const NetworkShape& shape, const BackendOptions& opt
 
 }  // namespace
 
-// Of direct convolution, whose packed weights are numbers of single channels.
+// Only for direct convolution, whose packed weights are those of the kernels, rearranged.
 class Fp32Network::DirectSink : public KernelSink {
  public:
   DirectSink(const BlockShape& block, PackedConvolution packed)
@@ -41,7 +41,7 @@ Fp32Network::Fp32Network(NetworkShape network, const KernelTable& kernels, std::
       chooser_(kernels_, WantedAlgorithm(shape(), options_)) {}
 
 std::unique_ptr<Fp32ConvolutionLayer> Fp32Network::MakeDense(size_t index, Floats weight, Floats bias) {
-  // Not images_together_, which the number of threads can raise: results must not depend on it.
+  // Not images_together_, which may depend on the number of threads: results must not.
   const int together = std::clamp(options_.batch_size, 1, kMostImagesTogether);
   const BlockShape& block = shape().blocks[index];
   Choice& choice = choices_[index];
@@ -129,7 +129,8 @@ void Fp32Network::AllocateBranches() {
 
 void Fp32Network::RunBranches(const Block& block, int images, const Fp32Maps& in, const Fp32Maps& out,
                               bool relu) {
-  if (branches_[1].size() == 0) AllocateBranches();  // The last of them, where there was memory for all.
+  if (branches_[1].size() == 0)
+    AllocateBranches();  // The second: if allocating it failed, both are allocated again.
   const Fp32Maps dense = {branches_[0].data(), out.size, out.channels};
   const Fp32Maps pointwise = {branches_[1].data(), out.size, out.channels};
   block.dense->Run(*pool_, scratch_, images, in, dense, false);
@@ -158,7 +159,7 @@ void Fp32Network::GateImage(const Fp32Maps& maps, int image, const float* gate, 
     kernels_.gate(maps.row(image, y), gate, maps.channels, maps.size.width, relu);
 }
 
-// Rows are summed in float, rows of sums in double: a 112 x 112 map loses no more than a 112-pixel row does.
+// Sums each row in float and the row sums in double, so that a whole map rounds no worse than one row.
 void Fp32Network::PoolImage(const Fp32Maps& maps, int image, float* mean) const {
   std::vector<double> total(maps.channels);
   std::vector<float> row(maps.channels);

@@ -10,7 +10,7 @@
 
 namespace repvgg::cpu {
 
-// Of both forms. With precision "fp8" it simulates fp8 (cpu/fp8_simulation.h).
+// A network in fp32, in either form. With precision "fp8" it simulates fp8 (cpu/fp8_simulation.h).
 class Fp32Network : public CpuNetwork<Fp32Maps> {
  public:
   Fp32Network(NetworkShape shape, const KernelTable& kernels, std::shared_ptr<ThreadPool> pool,
@@ -41,7 +41,7 @@ class Fp32Network : public CpuNetwork<Fp32Maps> {
   void RunBranches(const Block& block, int images, const Fp32Maps& in, const Fp32Maps& out, bool relu);
 
   std::vector<Block> blocks_;
-  std::vector<std::shared_ptr<DirectSink>> sinks_;  // Of blocks that are not set yet.
+  std::vector<std::shared_ptr<DirectSink>> sinks_;  // Of blocks not yet set.
   HugeArray<float> branches_[2];
   Scratch scratch_;
   const Chooser chooser_;

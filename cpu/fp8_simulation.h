@@ -1,5 +1,5 @@
-// What fp8 would give on a GPU, computed in fp32: slow, but as accurate (engine/fp8.h). And the ranges that
-// fp8 is calibrated with.
+// Simulates fp8 (engine/fp8.h) in fp32: slow, but as accurate as fp8 on a GPU. Also records the ranges for
+// calibration.
 #pragma once
 
 #include "cpu/maps.h"
@@ -8,11 +8,11 @@
 
 namespace repvgg::cpu {
 
-// The block with the values that its weights in fp8 stand for. Its scale is that of QuantizeBlock, which the
-// weights have in them.
+// The block with its weights rounded to fp8 and multiplied by their scales. `scale` is still that of
+// QuantizeBlock.
 QuantizedBlock SimulateFp8(const NetworkShape& shape, size_t index, const DeployBlock& block);
 
-// Rounds the maps of so many images to e4m3.
+// Rounds the maps of `images` images to e4m3.
 void RoundMaps(ThreadPool& pool, const Fp32Maps& maps, int images);
 
 // Raises `ranges`, [channels], to the largest value of each channel.

@@ -19,7 +19,7 @@ size_t BytesToHugePage(const void* data) {
   return (kHugePage - reinterpret_cast<uintptr_t>(data) % kHugePage) % kHugePage;
 }
 
-// Zeroed memory that begins with a huge page; null where there is none.
+// Zeroed memory aligned to a huge page; null on failure.
 void* Map(size_t size) {
   const size_t more = size + kHugePage;
   void* const mapped = mmap(nullptr, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -37,7 +37,7 @@ void* Map(size_t size) {
 void PreferHugePages(void* data, size_t size) {
 #ifdef __linux__
   const size_t before = BytesToHugePage(data);
-  // What does not fill a page at the end would cost a whole one.
+  // Whole huge pages only: a partial one at the end would cost the memory of a whole one.
   if (size < before + kHugePage) return;
   madvise(static_cast<char*>(data) + before, (size - before) / kHugePage * kHugePage, MADV_HUGEPAGE);
 #else
@@ -49,7 +49,7 @@ void PreferHugePages(void* data, size_t size) {
 HugeBytes::HugeBytes(size_t size) {
 #ifdef __linux__
   if (size >= kHugePage) {
-    constexpr size_t kPage = 64 << 10;  // The largest of any system.
+    constexpr size_t kPage = 64 << 10;  // The largest base page of any common system.
     mapped_ = (size + kPage - 1) / kPage * kPage;
     data_ = Map(mapped_);
     if (data_ == nullptr) throw std::bad_alloc();
@@ -58,7 +58,7 @@ HugeBytes::HugeBytes(size_t size) {
   }
 #endif
   constexpr size_t kLine = 64;
-  // Not aligned_alloc, which wants a multiple of the alignment.
+  // Not aligned_alloc, which requires the size to be a multiple of the alignment.
   if (posix_memalign(&data_, size >= kHugePage ? kHugePage : kLine, size) != 0) throw std::bad_alloc();
   std::memset(data_, 0, size);
 }

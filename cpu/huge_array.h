@@ -5,12 +5,12 @@
 
 namespace repvgg::cpu {
 
-// A wish that the system may not fulfil: 2 MB pages for what fills such pages of a part of memory that nobody
-// has written to. It clears those in a third of the time of 4 KB pages.
+// Asks the system to back the whole 2 MB pages within a region not yet written to by huge pages, which it
+// clears in a third of the time of 4 KB pages. It need not comply.
 void PreferHugePages(void* data, size_t size);
 
-// Zeroed memory, in 2 MB pages where the system has them: weights and activations are read in long strides,
-// and with 4 KB pages the processor spends much of its time looking up addresses. Throws std::bad_alloc.
+// Zeroed memory, in 2 MB pages where available: weights and activations are read with long strides, and with
+// 4 KB pages much time would go to TLB misses. Throws std::bad_alloc.
 class HugeBytes {
  public:
   HugeBytes() = default;
@@ -27,10 +27,10 @@ class HugeBytes {
 
  private:
   void* data_ = nullptr;
-  size_t mapped_ = 0;  // Bytes that were mapped, which are zero without being cleared; 0 where there are few.
+  size_t mapped_ = 0;  // Size of the mapping; 0 where the memory is from the heap.
 };
 
-// `size` numbers of type T, and some zeros behind them: kernels may read, not write, a vector past the end.
+// `size` elements, followed by zeros: kernels may read, but not write, a vector past the end.
 template <class T>
 class HugeArray {
  public:

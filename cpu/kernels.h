@@ -1,8 +1,8 @@
-// The CPU's inner loops, behind a table of functions: kernels_impl.h is compiled once per instruction set,
-// and SelectKernels picks a table at run time.
+// The fp32 inner loops, behind a table of functions: kernels_impl.h is compiled once per instruction set, and
+// SelectKernels selects a table at run time.
 //
 // Layout of activations: NHWC with a border of one zero pixel around every map, [height + 2][width +
-// 2][channels]. A 3x3 window with padding 1 then never leaves the map, and needs no test at its edges.
+// 2][channels]. A 3x3 window with padding 1 then never leaves the map, and edges need no special case.
 #pragma once
 
 #include <cstddef>
@@ -11,14 +11,15 @@
 
 namespace repvgg::cpu {
 
-// Where values of a window lie: so many rows below the pixel in the middle, and behind its first channel.
+// A contiguous run of values of a window, relative to the centre pixel: rows below it, floats behind its
+// first channel.
 struct WindowRun {
   int row = 0;
   int offset = 0;
 };
 
-// Plain data, as everything that kernels are given: their sources call no inline functions (kernels_impl.h
-// says why).
+// Plain data, like all arguments of kernels: their sources must not call inline functions (see
+// kernels_impl.h).
 struct ConvolutionShape {
   int in_channels = 0;
   int out_channels = 0;
@@ -26,8 +27,8 @@ struct ConvolutionShape {
   int groups = 1;
   int group_in = 0;  // Channels of one group.
   int group_out = 0;
-  int block_width = 0;  // Output channels that are computed at a time.
-  int blocks = 0;       // Blocks of output channels per group, the last one filled up with zeros.
+  int block_width = 0;  // Output channels computed at a time.
+  int blocks = 0;       // Blocks of output channels per group, the last one padded with zeros.
 };
 
 ConvolutionShape MakeConvolutionShape(int in_channels, int out_channels, int stride, int groups,
@@ -35,27 +36,26 @@ ConvolutionShape MakeConvolutionShape(int in_channels, int out_channels, int str
 
 // A convolution of 9 taps (3x3, padding 1) or 1 tap (1x1, padding 0).
 //
-// The channels of a pixel and of its right neighbours lie one after another, so what a row of a 3x3 window
-// covers is one run of memory, 3 * in_channels long. A grouped convolution has a run of group_in for each
-// tap.
+// The channels of horizontally adjacent pixels are contiguous, so a row of a 3x3 window is one run of 3 *
+// in_channels floats. A grouped convolution has a run of group_in floats per tap.
 struct Convolution : ConvolutionShape {
   int runs = 0;
   int run_length = 0;
   WindowRun run[9];  // Of the first group.
 
-  // In the order in which it is read: [group][block][run][value of the run][channel of the block].
+  // In the order of access: [group][block][run][value of the run][channel of the block].
   const float* weight = nullptr;
   const float* bias = nullptr;  // [group][block][channel of the block]
 };
 
-// Some pixels of one row of output, from the first one on; `in` is the pixel in the middle of its window.
+// Consecutive pixels of one output row; `in` is the centre of the first one's window.
 struct Pixels {
   const float* in = nullptr;
   float* out = nullptr;
 };
 
-// Which of a block's calls this is, and the first pixel of the next: each fetches what that reads, and a
-// share of the next block's weights.
+// The index of this call among those for a block, their number, and the first pixel of the next call. Each
+// call prefetches the next one's input and a share of the next block's weights.
 struct Turn {
   int number;
   int of;
@@ -64,7 +64,7 @@ struct Turn {
 
 struct WinogradMaps;  // winograd.h
 
-// Floats behind a buffer of maps that may be read, and behind a position of transforms that may be written.
+// Floats that may be read behind a buffer of maps, and written behind the transforms of a position.
 constexpr int kReadAhead = 16;
 
 // The transforms of one tile size. `v` is [position][tile][channel] and `product` the same of output
@@ -82,7 +82,7 @@ struct WinogradTransforms {
                  int channels, const float* bias, bool relu);
 };
 
-// What a later product reads and writes, in cache lines, that this one is to fetch.
+// What this product prefetches for a later one, in cache lines.
 struct WinogradNext {
   const float* v;
   ptrdiff_t v_lines;
@@ -92,8 +92,8 @@ struct WinogradNext {
 
 // The products of a convolution, for one width of blocks.
 struct BlockKernels {
-  int width;        // Output channels that are computed at a time.
-  int most_pixels;  // In one row of a call of `convolve`.
+  int width;        // Output channels computed at a time.
+  int most_pixels;  // Per row in a call of `convolve`.
 
   // Computes block `block` of group `group` for two rows of pixels (the second null for one row): bias +
   // convolution, then ReLU if asked.
@@ -110,7 +110,7 @@ struct KernelTable {
   const char* name;
   int lanes;  // Floats in a vector.
 
-  BlockKernels blocks[3];  // From the narrowest to the widest, which may be the second.
+  BlockKernels blocks[3];  // From narrowest to widest; the last two may be the same.
 
   WinogradTransforms winograd2x2;  // F(2x2, 3x3)
   WinogradTransforms winograd4x2;
@@ -137,16 +137,16 @@ extern const KernelTable* const kBaselineKernels;
 extern const KernelTable* const kAvx2Kernels;
 extern const KernelTable* const kAvx512Kernels;
 
-// The best table this processor can run, or the named one ("avx512", "avx2", "baseline").
+// The named table ("avx512", "avx2", "baseline"), or for an empty name the best one.
 // Throws Error{ERR_DEVICE_UNAVAILABLE} when the processor does not have the named one.
 const KernelTable& SelectKernels(const std::string& name);
 
-// The names this processor can run, best first.
+// The names of the tables that this processor can run, best first.
 std::vector<std::string> SupportedInstructionSets();
 
-// The kernels for a group's output channels and rows of `width` pixels, or any number of pixels if that is 0.
-// Some sums are computed for nothing, as blocks and pieces of a row have one size each: these are the widest
-// kernels with few of them, as wide ones load less for a multiplication.
+// The kernels for a group's output channels and rows of `width` pixels; 0 for any number of pixels. Padding
+// of blocks and of row pieces to equal sizes wastes some sums: selects the widest kernels that waste few,
+// since wider ones need fewer loads per multiplication.
 const BlockKernels& SelectBlocks(const KernelTable& kernels, int group_out, int width);
 
 }  // namespace repvgg::cpu

@@ -2,9 +2,9 @@
 // file that includes this defines kLanes (floats per vector), kRowsOf (products_impl.h) and kTableName, and
 // is compiled for one instruction set.
 //
-// Everything here is in an unnamed namespace and calls no inline function of the standard library: an inline
-// function with external linkage that was compiled for AVX-512 could be the copy the linker keeps for
-// everybody.
+// Everything here is in an unnamed namespace and calls no inline functions of the standard library: the
+// linker keeps only one copy of an inline function with external linkage, and that could be the one compiled
+// for AVX-512.
 //
 // The order of additions for one output is always tap, then input channel: it does not depend on the tile,
 // the thread or the batch, so results are equal to the bit however work is split.
@@ -120,7 +120,7 @@ void SumPixels(const float* data, int channels, int pixels, float* sum) {
   }
 }
 
-// Pairs of lanes, then pairs of pairs: one chain of additions would wait for itself.
+// Pairwise, since a single chain of additions would be bound by latency.
 inline float SumOfLanes(Vector vector) {
   float lanes[kLanes];
   for (int i = 0; i < kLanes; ++i) lanes[i] = vector[i];
@@ -130,7 +130,7 @@ inline float SumOfLanes(Vector vector) {
   return lanes[0];
 }
 
-// The sums of a row are the same whatever kRows is.
+// Every row's result is independent of kRows.
 template <int kRows>
 void MultiplyRows(const float* weight, const float* bias, const float* in, int columns, float* out) {
   constexpr int kSums = 2;

@@ -6,14 +6,14 @@
 namespace repvgg::cpu {
 namespace {
 
-// Where in a block output channels are.
+// A range of output channels within a block.
 struct Lanes {
   size_t block;
   size_t first;
   size_t count;
 };
 
-// As many of `count` channels from `channel` on as are in one block.
+// The longest prefix of `count` channels from `channel` on that lies in one block.
 Lanes LanesOf(const ConvolutionShape& shape, size_t channel, size_t count) {
   const size_t in_group = channel % shape.group_out;
   const size_t first = in_group % shape.block_width;
@@ -23,7 +23,7 @@ Lanes LanesOf(const ConvolutionShape& shape, size_t channel, size_t count) {
 
 constexpr int kChannelsTogether = 8;
 
-// to[i] = from[i * row], four at a time, which compilers do not see.
+// to[i] = from[i * row]. Four at a time, since compilers do not vectorise this themselves.
 void CopyColumn(const float* from, size_t row, size_t count, float* to) {
   typedef float Four __attribute__((vector_size(16)));
   size_t i = 0;
@@ -57,15 +57,15 @@ PackedConvolution MakePacked(int taps, int in_channels, int out_channels, int st
 }
 
 void PackWeights(PackedConvolution& packed, const float* weight, size_t first, size_t count) {
-  // Taps follow each other in a run, and runs in the window: the order is that of taps, then channels, either
-  // way.
+  // Taps are consecutive within a run, and runs within the window: the order is taps, then channels, in both
+  // cases.
   const size_t row = static_cast<size_t>(packed.runs) * packed.run_length;
   const size_t taps = row / packed.group_in;
   for (size_t done = 0; done < count;) {
     const Lanes lanes = LanesOf(packed, first + done, count - done);
     float* of_block = packed.storage.data() + lanes.block * row * packed.block_width + lanes.first;
-    // A few input channels at a time: their rows are then in the first-level cache for all taps, and what is
-    // written for a tap lies together.
+    // A few input channels at a time: their weights stay in the L1 cache for all taps, and writes for a tap
+    // are contiguous.
     for (int begin = 0; begin < packed.group_in; begin += kChannelsTogether) {
       const int end = std::min(begin + kChannelsTogether, packed.group_in);
       for (size_t tap = 0; tap < taps; ++tap) {

@@ -1,29 +1,30 @@
-// The products of all convolutions, under the rules of kernels_impl.h, which includes this: a few rows of
-// values times a block of weights, with the sums in registers.
+// The matrix product at the core of all fp32 convolutions: a few rows of values times a block of weights,
+// with the sums in registers. Included by kernels_impl.h, whose rules apply.
 //
 // A tile has 2 to kMostVectors vectors of output channels for each of up to kRowsOf[vectors - 2] rows. Per
-// value of a row it loads the vectors of weights and broadcasts one value per row, which each takes part in
-// that many fused multiply-adds. What a loop does besides costs as much as what it multiplies, so kStep
-// values are written out one after another, and caches are filled between them.
+// value of a row it loads the vectors of weights and broadcasts one value per row, which is used in that many
+// fused multiply-adds. Loop overhead would be significant, so loops are unrolled kStep times, with prefetches
+// in between.
 #include <utility>
 
 namespace repvgg::cpu {
 namespace {
 
-// Rows of the register tile that is so many vectors of output channels wide.
+// Rows of the register tile with this many vectors of output channels.
 constexpr int kMostVectors = 1 + sizeof kRowsOf / sizeof kRowsOf[0];
 constexpr int RowsOf(int vectors) { return kRowsOf[vectors - 2]; }
 
-// Products that are added up one after another before their sum joins the total: a chain of 5760 additions,
-// as of 640 channels, rounds more than two chains of 64 and 90 do. Measured on seeded weights, relative L2 of
-// the logits: RepVGG-A0 3.2e-6 without and 1.4e-6 with it, RepVGG-D2se 2.7e-5 and 9.3e-6.
+// Products accumulated in sequence before their sum is added to the total: a chain of 5760 additions (640
+// channels) accumulates more rounding error than chains of 64 and then 90. Measured on seeded weights,
+// relative L2 error of the logits: RepVGG-A0 3.2e-6 without and 1.4e-6 with it, RepVGG-D2se 2.7e-5
+// and 9.3e-6.
 constexpr int kTermsInARow = 64;
 
 constexpr int kStep = 8;
 constexpr int kLineFloats = 16;  // In a cache line.
 
-// sum += a * b. Left to itself, GCC writes products that are written out into other registers, and copies
-// them back on the ports of the multiplier.
+// sum += a * b. In unrolled code GCC would put the results into other registers and copy them back, on the
+// ports of the multiplier.
 inline void MultiplyAdd(Vector& sum, Vector a, Vector b) {
 #ifdef __FMA__
   asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
@@ -32,9 +33,9 @@ inline void MultiplyAdd(Vector& sum, Vector a, Vector b) {
 #endif
 }
 
-// What is fetched while a tile of products is computed, for every kStep values: the rows of the next tile
-// into the first-level cache, and kStreamLines cache lines of each stream, which is needed later, into the
-// second-level cache. Spread like this, as a burst of fetches keeps loads waiting.
+// Prefetched while a tile is computed, for every kStep values: the rows of the next tile into the L1 cache,
+// and kStreamLines cache lines of each stream, needed later, into the L2 cache. Spread out, since a burst of
+// prefetches would delay loads.
 constexpr int kStreams = 3;
 constexpr int kStreamLines = 2;
 struct Fetch {
@@ -92,7 +93,7 @@ struct Products {
   }
 };
 
-// Products for each number of columns from 1 on, in so many lines.
+// Products<kLines, n, kVectors> for each number of columns n, from 1 on.
 template <int kLines, int kVectors,
           class Columns = std::make_integer_sequence<int, RowsOf(kVectors) / kLines>>
 struct ProductsTable;

@@ -8,9 +8,9 @@
 
 namespace repvgg::cpu {
 
-// The rows of `out` cut into pieces of equal width, and those that one thread computes. The last piece of a
-// row begins early enough to be as wide as the others: some of its pixels may be computed twice, with the
-// same result.
+// The rows of `out` cut into pieces of equal width, and one thread's share of them. The last piece of a row
+// begins early enough to be as wide as the others, so some pixels may be computed twice, with the same
+// result.
 struct RowPieces {
   const Fp32Maps& in;
   const Fp32Maps& out;
@@ -18,7 +18,7 @@ struct RowPieces {
   int per_row;
   int pixels;
   size_t rows;        // Of all images.
-  bool by_blocks;     // Blocks of output channels are shared out, not rows of all blocks.
+  bool by_blocks;     // Work is divided by block of output channels, not by row.
   size_t begin, end;  // This thread's rows, counted over the blocks if by_blocks.
 
   Pixels operator()(size_t index) const {
@@ -39,8 +39,8 @@ struct RowPieces {
   }
 };
 
-// Calls run(pieces) on each thread. Threads have rows of their own, or blocks of output channels where
-// `weights` are more than the maps that are read: then no weight is read twice.
+// Calls run(pieces) on each thread. Work is divided by row, or, where `weights` outnumber the elements of the
+// input maps, by block of output channels, so that every weight is read by about one thread.
 template <class Run>
 void ForRowPieces(ThreadPool& pool, int images, const Fp32Maps& in, const Fp32Maps& out, int stride,
                   int most_pixels, size_t blocks, size_t weights, const Run& run) {

@@ -12,9 +12,9 @@
 namespace repvgg {
 namespace {
 
-// A network calls the pool dozens of times an image, often for less than waking a thread takes. Waiting
-// threads therefore look again for some tens of microseconds, then some hundreds in which they let others
-// have their core, before they sleep.
+// A network uses the pool dozens of times per image, often for less time than waking a thread takes. Waiting
+// threads therefore spin for some tens of microseconds, then yield their core for some hundreds, before they
+// sleep.
 template <class Condition>
 bool SpinUntil(const Condition& condition) {
   for (int i = 0; i < 1500; ++i) {
@@ -38,7 +38,7 @@ ThreadPool::ThreadPool(int threads) {
   try {
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { Work(i); });
   } catch (...) {
-    Stop();  // The system has no more threads: end those it gave.
+    Stop();  // The system refused a thread: join those already started.
     throw;
   }
 }
@@ -91,7 +91,7 @@ void ThreadPool::Work(int index) {
     seen = generation_.load(std::memory_order_acquire);
     RunShare(index);
     if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-      std::lock_guard lock(mutex_);  // The caller looks under it before it sleeps.
+      std::lock_guard lock(mutex_);  // The caller checks under the lock before it sleeps.
       done_.notify_one();
     }
   }
@@ -105,7 +105,7 @@ void ThreadPool::RunShare(int index) {
   try {
     (*body_)({begin, end, index});
   } catch (...) {
-    // Others may be working yet, and with what the caller has: it is thrown once they are done.
+    // Other threads may still be using the caller's data: rethrown once they are done.
     std::lock_guard lock(mutex_);
     error_ = std::current_exception();
   }
@@ -113,10 +113,10 @@ void ThreadPool::RunShare(int index) {
 
 namespace {
 
-// CPUs' worth of time that the cgroup (version 2, then 1) allows, or infinity.
+// The CPU quota of the cgroup (version 2, else 1) in CPUs, or infinity.
 double CgroupQuota() {
   double quota = 0, period = 0;
-  // "max" is no number.
+  // Reading fails for "max", which is no limit.
   if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file >> quota >> period && period > 0) {
     return quota / period;
   }

@@ -1,4 +1,4 @@
-// A fixed set of threads that share loops. Work is split statically, so results cannot depend on timing.
+// A fixed set of threads for parallel loops. Work is split statically, so results cannot depend on timing.
 #pragma once
 
 #include <atomic>
@@ -46,8 +46,8 @@ class ThreadPool {
   const std::function<void(const Share&)>* body_ = nullptr;
   size_t count_ = 0;
   std::exception_ptr error_;            // Written under the mutex.
-  std::atomic<size_t> generation_ = 0;  // Counts calls of Run. Changed under the mutex.
-  std::atomic<int> running_ = 0;        // Workers that are not done with it.
+  std::atomic<size_t> generation_ = 0;  // Counts calls of Run. Modified under the mutex.
+  std::atomic<int> running_ = 0;        // Workers that have not finished it.
   std::atomic<bool> stopping_ = false;
 };
 

@@ -7,18 +7,18 @@
 namespace repvgg::cpu {
 namespace {
 
-// Positions are this much further apart than they need be. Without it they would often lie a multiple of 4 KB
-// apart, where the first-level cache keeps only a few of them.
+// Padding between positions. Without it they would often be a multiple of 4 KB apart and compete for the same
+// few lines of the L1 cache.
 constexpr int kPositionPadding = 16;
 static_assert(kPositionPadding >= kReadAhead);
 
 constexpr int kCacheLine = 16;  // In floats.
 
-// One number each of as many kernels, which are transformed together.
+// One element each of kKernels kernels, which are transformed together.
 constexpr int kKernels = 8;
 typedef double Kernels __attribute__((vector_size(kKernels * sizeof(double))));
 
-// Those tiles of a set that have a position.
+// The tiles of a set that have a given position, a contiguous range.
 struct TileRange {
   int first;
   int count;
@@ -121,8 +121,8 @@ size_t WinogradWork(const WinogradConvolution& convolution, const WinogradMaps& 
   return work;
 }
 
-// Positions outside, blocks inside: one position's tiles stay in cache for all blocks. Meanwhile the next
-// position's are fetched, a share of them with every block.
+// Blocks in the inner loop: one position's tiles stay in cache for all blocks. Each block prefetches a share
+// of the next position's.
 void MultiplyWinograd(const BlockKernels& kernels, const WinogradConvolution& convolution,
                       const WinogradMaps& maps, const WinogradTiles& tiles, int group, size_t begin,
                       size_t end, float* product) {

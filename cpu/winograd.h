@@ -4,17 +4,16 @@
 // back. For 4 x 4 that is 36 multiplications for 16 outputs of a channel where direct convolution has 144,
 // for 4 x 2 24 for 8 instead of 72, for 2 x 2 16 for 4 instead of 36.
 //
-// Transformed weights are 4 times (4 x 4), 2.7 times (4 x 2) or 1.8 times (2 x 2) as large. Whether that
-// costs more memory traffic than it saves multiplications depends on how many tiles use them while they are
-// in cache.
+// Transformed weights are 4 times (4 x 4), 2.7 times (4 x 2) or 1.8 times (2 x 2) as large. Whether the
+// additional memory traffic outweighs the saved multiplications depends on how many tiles use the weights
+// while they are in cache.
 //
-// The points of four outputs are 0, +-sqrt(1/2), +-sqrt(2) and infinity, whose rounding error is half that of
-// the usual 0, +-1, +-2.
+// F(4) uses the interpolation points 0, +-sqrt(1/2), +-sqrt(2) and infinity, whose rounding error is half
+// that of the usual 0, +-1, +-2.
 //
-// Where one or two rows (or columns) of four are left over, narrow tiles have two rows for them: F(2) with
-// the points 0, +-sqrt(1/2) and infinity, which needs four of the six positions and the same weights. A map
-// of 14 x 14, of which most layers are, takes F(4x4) 22 x 22 multiplications of a channel, where whole tiles
-// take 24 x 24.
+// One or two remaining rows (or columns) are covered by narrow tiles of two: F(2) with the points 0,
+// +-sqrt(1/2) and infinity, which uses four of the six positions and the same weights. For a map of 14 x 14,
+// the most frequent size, F(4x4) then takes 22 x 22 multiplications per channel instead of 24 x 24.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +23,7 @@
 
 namespace repvgg::cpu {
 
-// Outputs of a tile.
+// The output size of a tile.
 struct WinogradTile {
   int rows = 0;
   int columns = 0;
@@ -44,9 +43,10 @@ struct PackedWinograd : WinogradConvolution {
   HugeArray<float> storage;
 };
 
-// Images of one size in the layout of kernels.h. Tiles are counted over all of them: first those of narrow
-// columns and whole rows, then whole tiles, then those of narrow rows and whole columns, then narrow both
-// ways. So the tiles that have a position follow each other. Each kind by image, row of tiles, column.
+// Images of one size in the layout of kernels.h. Tiles are numbered over all images: first those with narrow
+// columns and whole rows, then whole tiles, then those with narrow rows and whole columns, then those narrow
+// in both, so that the tiles that have a given position are contiguous. Within each kind they are ordered by
+// image, row, column.
 struct WinogradMaps {
   const float* in = nullptr;  // First pixel of the first image.
   ptrdiff_t in_row = 0;       // Distances in floats.
@@ -65,14 +65,14 @@ struct WinogradMaps {
   int tiles() const { return images * (whole_rows + narrow_rows) * (whole_columns + narrow_columns); }
 };
 
-// Tiles along `pixels` pixels.
+// The tiles that cover `pixels` pixels of one dimension.
 struct WinogradSide {
   int whole;
   int narrow;  // 0 or 1
 };
 WinogradSide CutIntoTiles(int tile, int pixels);
 
-// Some of the tiles of one convolution, and where their transforms are.
+// A range of a convolution's tiles, and the buffer of their transforms.
 struct WinogradTiles {
   int first = 0;
   int count = 0;
@@ -84,24 +84,24 @@ struct WinogradTiles {
 PackedWinograd PackWinograd(WinogradTile tile, const float* weight, const float* bias, int in_channels,
                             int out_channels, int groups, int block_width);
 
-// Floats that the transforms of `tiles` tiles of one group take, and their products.
+// The sizes, in floats, of the buffers for the transforms and the products of `tiles` tiles of one group.
 size_t WinogradInputSize(const WinogradConvolution& convolution, int tiles);
 size_t WinogradProductSize(const WinogradConvolution& convolution, int tiles);
 
-// Where each position's transforms begin in a buffer of WinogradInputSize().
+// The distance between positions in a buffer of WinogradInputSize().
 ptrdiff_t WinogradInputPosition(const WinogradConvolution& convolution, int tiles);
 
-// The work of multiplying a set of tiles, in products of a tile with a block at one position.
+// The work of multiplying a set of tiles, counted in products of one tile with one block at one position.
 size_t WinogradWork(const WinogradConvolution& convolution, const WinogradMaps& maps,
                     const WinogradTiles& tiles);
 
-// Multiplies with the weights of a group, as much as begins in part `begin` to `end` - 1 of the work. Writes
-// `product`, [position][tile][block][channel of the block].
+// Multiplies with the weights of a group. Of all pairs of position and block, does those whose work begins in
+// [begin, end). Writes `product`, [position][tile][block][channel of the block].
 void MultiplyWinograd(const BlockKernels& kernels, const WinogradConvolution& convolution,
                       const WinogradMaps& maps, const WinogradTiles& tiles, int group, size_t begin,
                       size_t end, float* product);
 
-// The outputs of tiles first to last - 1 of the set, from their products.
+// Transforms the products of tiles [first, last) of the set back to outputs.
 void OutputWinograd(const WinogradTransforms& transforms, const WinogradConvolution& convolution,
                     const WinogradMaps& maps, const WinogradTiles& tiles, int group, int first, int last,
                     bool relu, const float* product);

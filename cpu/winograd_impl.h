@@ -4,8 +4,8 @@
 namespace repvgg::cpu {
 namespace {
 
-// One dimension of the transforms of a tile with kOutputs pixels: `Input` computes B^T d and `Output` A^T m,
-// of kOutputs + 2 values each, which belong to these positions.
+// One dimension of the transforms of a tile with kOutputs outputs: `Input` computes B^T d and `Output` A^T m,
+// each from kOutputs + 2 values. kPositions are the positions of the transformed values.
 template <int kTileOutputs>
 struct Transform;
 
@@ -58,8 +58,9 @@ struct Transform<4> {
   }
 };
 
-// Narrow tiles of F(4x4): F(2x2) with four of its points, 0, +-a and infinity, and the same weights. Those of
-// F(2x2) itself would be -2, -3/2, -3/2 and 1 times as large, which the inputs are instead.
+// Narrow tiles of F(4): F(2) with four of its points, 0, +-a and infinity, and the weights of F(4). Proper
+// weights for these points would be -2, -3/2, -3/2 and 1 times as large; the inputs are multiplied by these
+// factors instead.
 struct NarrowTransform {
   static constexpr int kOutputs = 2;
   static constexpr int kPositions[] = {0, 1, 2, 5};
@@ -102,7 +103,7 @@ TilePlace PlaceOf(const WinogradMaps& maps, int tile) {
   return place(tile - bottom, 1, 1, true, true);
 }
 
-// Calls use.template operator()<Row, Column>() with the transforms of the tile's rows and columns.
+// Calls use.operator()<Row, Column>() with the transforms for the tile's rows and columns.
 template <int kRows, int kColumns, class Use>
 inline void WithTransforms(const TilePlace& place, const Use& use) {
   const auto with_row = [&]<class Row>() {
