@@ -17,6 +17,7 @@ import {temporaryFolder} from './folder.ts';
 
 buildEmulator();
 process.env.REPVGG_PREBUILD = emulatorFolder;
+delete process.env.CUDA_VISIBLE_DEVICES; // package.json hides GPUs from tests.
 process.env.REPVGG_TUNE = 'off';
 
 const images = readdirSync(digits.images)

@@ -39,7 +39,8 @@ void Refresh() {
 
 const bool set_up = [] {
   settings().abort_on_fault = true;
-  runtime_settings().devices = 2;
+  const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  runtime_settings().devices = visible != nullptr && *visible == '\0' ? 0 : 2;
   if (const char* const capability = std::getenv("REPVGG_EMULATED_CAPABILITY")) {
     runtime_settings().capability = std::atoi(capability);
   }

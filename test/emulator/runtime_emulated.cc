@@ -157,7 +157,7 @@ cudaError_t cudaDriverGetVersion(int* version) {
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = runtime_settings().devices;
-  return cudaSuccess;
+  return *count == 0 ? Return(cudaErrorNoDevice) : cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
@@ -214,6 +214,7 @@ cudaError_t cudaGetLastError() {
   return std::exchange(state.last, cudaSuccess);
 }
 const char* cudaGetErrorName(cudaError_t error) {
+  if (error == cudaErrorNoDevice) return "cudaErrorNoDevice";
   return error == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaError";
 }
 const char* cudaGetErrorString(cudaError_t) { return "an emulated error"; }
