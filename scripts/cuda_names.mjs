@@ -10,6 +10,8 @@ export function readableNames(mangled) {
       .replace(/repvgg::cuda::|\(anonymous namespace\)::/g, '')
       .replace(/\(Precision\)(\d)/g, (_, precision) => ['fp32', 'tf32', 'fp16', 'bf16', 'fp8'][precision])
       .replace(/, \(Operand\)(\d)/g, (_, operand) => ['', ', pixels', ', weights'][operand])
+      .replace(/\(TmaMode\)(\d)/g, (_, mode) => ['im2col', 'tiled'][mode])
+      .replace(/\(Schedule\)(\d)/g, (_, schedule) => ['cooperative', 'ping-pong'][schedule])
       .replace(/\(ChainStep\)(\d)/g, (_, step) => ['begin', 'between', 'end'][step])
       .replace(/\((int|bool)\)/g, '')
       .replace(/\(.*$/, '')

@@ -26,9 +26,8 @@ function sharedMemory(kernel) {
     case 'DirectWmmaKernel':
       return Math.max(2 * (rows + columns) * 80, rows * (columns + 8) * 4);
     case 'GemmSm90aKernel': {
-      const [rowBlocks, width, stages] = numbers;
-      const consumers = words[6] === 'true' ? 1 : 2; // Its two warpgroups alternate on tiles or share one.
-      return stages * (64 * rowBlocks * consumers + width) * 128 + 256 * width + (2 * stages + 2) * 8;
+      const stages = numbers[2];
+      return stages * (rows + columns) * 128 + 256 * columns + (2 * stages + 2) * 8;
     }
     case 'WinogradF2Kernel':
     case 'WinogradF2MmaKernel':
