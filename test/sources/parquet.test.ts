@@ -155,3 +155,25 @@ test('a Parquet file that is cut short, or none at all, is refused', async t => 
   await writeFile(file, '');
   await t.throwsAsync(all(file), {message: /as Parquet: it has 0 bytes\.$/});
 });
+
+test('a Parquet file with any byte changed gives rows or says what is wrong, and does not keep its reader busy for ever', async t => {
+  t.timeout(60_000); // Which a reader in an endless loop would not reach: the test ends with it.
+  const file = join(await temporaryFolder(t), 'list.parquet');
+  const data = ['a.jpg', null, 'c.jpg'];
+  const whole = Buffer.from(parquetWriteBuffer({columnData: [{name: 'path', data, type: 'STRING'}]}));
+  let damaged = 0;
+  for (let at = 4; at < whole.length - 8; at++) {
+    for (const change of [0x01, 0x10, 0x80]) {
+      const bytes = Buffer.from(whole);
+      bytes[at]! ^= change;
+      await writeFile(file, bytes);
+      const error = await all(file).then(
+        () => null,
+        (error: {code?: string; message: string}) => error,
+      );
+      if (error) t.is(error.code, 'ERR_SOURCE', error.message);
+      if (error && /a page of column path has a damaged header at byte 4\./.test(error.message)) damaged++;
+    }
+  }
+  t.true(damaged > 0);
+});

@@ -9,6 +9,7 @@ import {compressors} from 'hyparquet-compressors';
 import {fileError, RepVGGError} from '../errors.ts';
 import {openRegularFile} from '../files.ts';
 import type {SourceFile} from './options.ts';
+import {checkPages} from './parquet_pages.ts';
 import {parsers, takeDecimals} from './parquet_values.ts';
 import type {Records} from './record.ts';
 import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
@@ -66,8 +67,10 @@ export async function* readParquet(file: SourceFile): Records {
       );
     }
     const end = first + Number(group.num_rows);
-    const rows = await attempt(path, () =>
-      parquetReadObjects({
+    const rows = await attempt(path, async () => {
+      for (const {meta_data} of group.columns)
+        if (meta_data && columns.includes(meta_data.path_in_schema[0]!)) await checkPages(buffer, meta_data);
+      return parquetReadObjects({
         file: buffer,
         metadata,
         columns,
@@ -76,8 +79,8 @@ export async function* readParquet(file: SourceFile): Records {
         compressors,
         parsers,
         utf8: false,
-      }),
-    );
+      });
+    });
     for (const [i, row] of rows.entries()) {
       rows[i] = {}; // Lets the image be freed as soon as it has been used.
       for (const [name, convert] of decimals) if (name in row) row[name] = convert(row[name]);
