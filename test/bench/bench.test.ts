@@ -83,10 +83,11 @@ test('layers are reported beside their rooflines', async t => {
     if (layer.algorithm === 'direct') t.is(layer.products, macs[i]!.macs);
     t.is(layer.reached, layer.leastMicroseconds! / layer.microseconds!);
   }
-  // The layers are most of the time of an image.
+  // The layers are most of the time of an image. Theirs is an average over the whole run, warm-up included, beside medians of
+  // short rounds: on a busy machine they differ by a factor, wrong units by a thousand.
   const sum = network!.layers.reduce((total, {microseconds}) => total + microseconds!, 0);
   const {min, max} = report.results[0]!.imagesPerSecond;
-  t.true(sum > 0.5e6 / max && sum < 2e6 / min, `${sum} of ${1e6 / max} to ${1e6 / min}`);
+  t.true(sum > 0.1e6 / max && sum < 10e6 / min, `${sum} of ${1e6 / max} to ${1e6 / min}`);
   t.regex(await readFile(join(folder, 'repvgg-bench/report.html'), 'utf8'), /Layers: RepVGG-A0 on cpu/);
   const table = await repvgg(args, {cwd: folder});
   t.regex(table.stdout, /stage1\.0 +48 -> 48 +2 +1 +56x56 +direct/);
