@@ -1,4 +1,4 @@
-// The addon's exports; ts/native.ts declares their types.
+// The addon's exports; ts/native/addon.ts declares their types.
 #include <napi.h>
 
 #include "binding/device_info.h"

@@ -1,4 +1,4 @@
-// Converts JavaScript values to the engine's types. ts/native.ts declares the arguments; TypeScript has
+// Converts JavaScript values to the engine's types. ts/native/addon.ts declares the arguments; TypeScript has
 // validated them.
 #pragma once
 

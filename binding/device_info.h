@@ -5,10 +5,10 @@
 
 namespace repvgg {
 
-// cpuInfo(), as ts/native.ts declares it
+// cpuInfo(), as ts/native/addon.ts declares it
 Napi::Value CpuInfo(const Napi::CallbackInfo& info);
 
-// cudaInfo(): NativeCudaInfo of ts/native.ts
+// cudaInfo(): NativeCudaInfo of ts/native/addon.ts
 Napi::Value CudaInfo(const Napi::CallbackInfo& info);
 
 }  // namespace repvgg

@@ -1,4 +1,4 @@
-// Image decoding and resizing on the executor's threads. ts/native.ts declares these functions.
+// Image decoding and resizing on the executor's threads. ts/native/addon.ts declares these functions.
 #pragma once
 
 #include <napi.h>

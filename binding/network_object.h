@@ -18,7 +18,7 @@ class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
   // `executors` must outlive the class.
   static Napi::Function Define(Napi::Env env, DeviceExecutors* executors);
 
-  // new Network(shape, options): NativeNetworkOptions of ts/native.ts
+  // new Network(shape, options): NativeNetworkOptions of ts/native/addon.ts
   explicit NetworkObject(const Napi::CallbackInfo& info);
 
  private:

@@ -8,8 +8,8 @@ import {isMainThread, parentPort, Worker, workerData} from 'node:worker_threads'
 import sharp from 'sharp';
 import {architectureByName} from '../dist/architecture.js';
 import {randomJpegs} from '../dist/bench/workload.js';
-import {prepareImage} from '../dist/images.js';
-import {native} from '../dist/native.js';
+import {prepareImage} from '../dist/images/images.js';
+import {native} from '../dist/native/addon.js';
 import {defaultPreprocessing} from '../dist/preprocessing.js';
 
 const script = fileURLToPath(import.meta.url);

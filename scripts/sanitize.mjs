@@ -39,16 +39,16 @@ const preload = libraries.map(name =>
 // A sanitised process is too slow for tests of event loop delays.
 const ava = ['node_modules/.bin/ava', '--timeout=10m', '--concurrency=1', '--match=!*event loop*'];
 const tests = [
-  'test/native_network.test.ts',
-  'test/native_network_use.test.ts',
-  'test/native_fusion.test.ts',
+  'test/native/native_network.test.ts',
+  'test/native/native_network_use.test.ts',
+  'test/fusion/native_fusion.test.ts',
   'test/checkpoint/slices.test.ts',
-  'test/bf16.test.ts',
-  'test/algorithm_choice.test.ts',
-  'test/jpeg.test.ts',
-  'test/fs_while_decoding.test.ts',
-  'test/preprocessing.test.ts',
-  'test/threads.test.ts',
+  'test/native/bf16.test.ts',
+  'test/native/algorithm_choice.test.ts',
+  'test/images/jpeg.test.ts',
+  'test/images/fs_while_decoding.test.ts',
+  'test/images/preprocessing.test.ts',
+  'test/native/threads.test.ts',
   'test/model.test.ts',
 ];
 const [command, ...args] = kind === 'thread' ? ['setarch', '-R', ...ava, ...tests] : [...ava, ...tests];

@@ -1,5 +1,5 @@
 // `repvgg` for bundlers: the same exports, with the addon from a literal path instead of one that is looked for.
-import {loadAddonWith} from '../dist/load_addon.js';
+import {loadAddonWith} from '../dist/native/load_addon.js';
 import load from './linux-x64.cjs';
 
 loadAddonWith(load);

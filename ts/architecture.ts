@@ -1,5 +1,5 @@
-import {checkOptions} from './arguments.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
+import {checkOptions} from './support/arguments.ts';
 
 /** The position of a block's squeeze-and-excite: before the ReLU in D2se, after it in RepVGGplus. */
 export type SqueezeExcitePosition = 'before-relu' | 'after-relu';

@@ -1,12 +1,12 @@
 import {type Job, UnrecoverableError, Worker, type WorkerOptions} from 'bullmq';
 import type {RepVGGError} from './errors.ts';
 import type {RepVGG} from './model.ts';
-import {append, replaceFile} from './replace_file.ts';
-import type {ScoreOptions, ScoreSummary} from './score.ts';
+import type {ScoreOptions, ScoreSummary} from './scoring/score.ts';
 import {toJsonLine} from './sinks/lines.ts';
 import type {SourceOptions} from './sources/options.ts';
 import {checkNotSource} from './sources/overwrite.ts';
 import {openSource} from './sources/source.ts';
+import {append, replaceFile} from './support/replace_file.ts';
 
 /** A part of a source, scored by one worker. Paths are resolved on the worker's machine. */
 export interface ShardJob {

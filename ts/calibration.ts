@@ -1,11 +1,11 @@
 import {type Architecture, blockShapes} from './architecture.ts';
-import type {Precision} from './device.ts';
 import {digits} from './digits.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
-import type {ImageInput} from './images.ts';
-import type {NativeNetwork, NativeNetworkShape} from './native.ts';
+import type {ImageInput} from './images/images.ts';
+import type {NativeNetwork, NativeNetworkShape} from './native/addon.ts';
+import type {Precision} from './native/device.ts';
 import type {Form} from './network.ts';
-import {type RunBatchesOptions, runBatches} from './run_batches.ts';
+import {type RunBatchesOptions, runBatches} from './scoring/run_batches.ts';
 import {openSource} from './sources/source.ts';
 
 /** Calibration images for fp8: an array, a source for {@link openSource}, of which the first 512 images are used, or "digits". */

@@ -1,8 +1,8 @@
 import {stat} from 'node:fs/promises';
 import {extname} from 'node:path';
 import type {Architecture} from './architecture.ts';
-import {checkOptions, checkSignal} from './arguments.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
+import {officialStateDict} from './checkpoint/official_state_dict.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {checkpointStructure} from './checkpoint/structure.ts';
 import {writePyTorch} from './checkpoint/write_pytorch.ts';
@@ -10,8 +10,8 @@ import {writeSafetensors} from './checkpoint/write_safetensors.ts';
 import {invalidArgument} from './errors.ts';
 import {locateCheckpoint} from './locate.ts';
 import type {Form} from './network.ts';
-import {officialStateDict} from './official_state_dict.ts';
 import {layerTable} from './statistics.ts';
+import {checkOptions, checkSignal} from './support/arguments.ts';
 
 /** Options of {@link convertCheckpoint}. */
 export interface ConvertOptions {

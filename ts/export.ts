@@ -1,12 +1,11 @@
 import {stat} from 'node:fs/promises';
 import type {Architecture} from './architecture.ts';
-import {checkOptions, checkSignal} from './arguments.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
-import {preprocessingKey} from './checkpoint/onnx_metadata.ts';
+import {preprocessingKey} from './checkpoint/onnx/metadata.ts';
+import {type OnnxSignature, writeOnnx} from './checkpoint/onnx/write_onnx.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {invalidArgument} from './errors.ts';
 import {locateCheckpoint} from './locate.ts';
-import {type OnnxSignature, writeOnnx} from './onnx.ts';
 import {ownUse} from './own_use.ts';
 import {
   checkPreprocessing,
@@ -14,6 +13,7 @@ import {
   type Preprocessing,
   type PreprocessingOptions,
 } from './preprocessing.ts';
+import {checkOptions, checkSignal} from './support/arguments.ts';
 
 /** Options of {@link exportOnnx}. */
 export interface OnnxExportOptions {

@@ -1,11 +1,9 @@
 import type {Architecture} from './architecture.ts';
-import {checkOptions, checkSignal, positiveInteger} from './arguments.ts';
-import {mostImages} from './batches.ts';
 import {type Calibration, checkCalibration, checkFp8, isFp8, rangesOf} from './calibration.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
-import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from './device.ts';
 import {invalidArgument} from './errors.ts';
+import {NativeFusion} from './fusion/native_fusion.ts';
 import {type ClassLabel, resolveLabels} from './labels.ts';
 import {locateCheckpoint} from './locate.ts';
 import {
@@ -15,9 +13,15 @@ import {
   type NativeTrainBlock,
   type Winograd,
   winogradClasses,
-} from './native.ts';
-import {NativeFusion} from './native_fusion.ts';
-import {createNetwork, disposing, toNativeBlock, toNativeShape} from './native_network.ts';
+} from './native/addon.ts';
+import {
+  chooseDevice,
+  type Device,
+  type DeviceList,
+  type DeviceName,
+  type Precision,
+} from './native/device.ts';
+import {createNetwork, disposing, toNativeBlock, toNativeShape} from './native/native_network.ts';
 import type {Form, NetworkParameters} from './network.ts';
 import {ownUse} from './own_use.ts';
 import {
@@ -26,7 +30,9 @@ import {
   type Preprocessing,
   type PreprocessingOptions,
 } from './preprocessing.ts';
-import {unwatched} from './promises.ts';
+import {mostImages} from './scoring/batches.ts';
+import {checkOptions, checkSignal, positiveInteger} from './support/arguments.ts';
+import {unwatched} from './support/promises.ts';
 
 /** Options of `RepVGG.load()`. */
 export interface LoadOptions {

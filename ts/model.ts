@@ -1,16 +1,21 @@
 import type {Architecture} from './architecture.ts';
-import {checkOptions, checkSignal, positiveInteger} from './arguments.ts';
-import type {Device, Precision} from './device.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
-import type {RunOptions} from './fetch_image.ts';
-import type {ImageInput} from './images.ts';
+import type {RunOptions} from './images/fetch_image.ts';
+import type {ImageInput} from './images/images.ts';
 import type {ClassLabel} from './labels.ts';
 import {type LoadedNetwork, type LoadOptions, loadNetwork} from './load_network.ts';
-import type {NativeNetwork, NetworkDescription} from './native.ts';
+import type {NativeNetwork, NetworkDescription} from './native/addon.ts';
+import type {Device, Precision} from './native/device.ts';
 import type {Form} from './network.ts';
-import type {Prediction} from './predictions.ts';
 import type {Preprocessing} from './preprocessing.ts';
-import {type Compute, keep, type OnFailure, type RunBatchesOptions, runBatches} from './run_batches.ts';
+import type {Prediction} from './scoring/predictions.ts';
+import {
+  type Compute,
+  keep,
+  type OnFailure,
+  type RunBatchesOptions,
+  runBatches,
+} from './scoring/run_batches.ts';
 import {
   checkScore,
   checkScoreOptions,
@@ -18,9 +23,15 @@ import {
   type ScoreOptions,
   type Scores,
   scoreRecords,
-} from './score.ts';
-import type {RowResult, ScoreOutput} from './score_row.ts';
-import {type ScoreDuplex, type ScoreTransformStream, scoreDuplex, scoreTransform} from './score_streams.ts';
+} from './scoring/score.ts';
+import type {RowResult, ScoreOutput} from './scoring/score_row.ts';
+import {
+  type ScoreDuplex,
+  type ScoreTransformStream,
+  scoreDuplex,
+  scoreTransform,
+} from './scoring/score_streams.ts';
+import {checkOptions, checkSignal, positiveInteger} from './support/arguments.ts';
 
 /** Options of {@link RepVGG.classify}. */
 export interface ClassifyOptions extends RunOptions {

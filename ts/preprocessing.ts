@@ -1,6 +1,6 @@
 import type {Architecture} from './architecture.ts';
-import {checkOptions} from './arguments.ts';
 import {invalidArgument} from './errors.ts';
+import {checkOptions} from './support/arguments.ts';
 
 /** The resampling filter: triangle or Keys's cubic, both widened for downscaling (antialiased), as in Pillow. */
 export type Interpolation = 'bilinear' | 'bicubic';

@@ -1,14 +1,14 @@
-import {checkSignal} from './arguments.ts';
-import {untilStopped} from './cancellation.ts';
 import type {RepVGG} from './model.ts';
-import {settlesBy, unwatched} from './promises.ts';
-import type {ScoreInput, ScoreOptions, ScoreSummary, Scores} from './score.ts';
+import type {ScoreInput, ScoreOptions, ScoreSummary, Scores} from './scoring/score.ts';
 import {type Column, columnsOf} from './sinks/columns.ts';
 import {finish} from './sinks/finish.ts';
 import {type SinkFormat, sinkFormat} from './sinks/formats.ts';
 import {Journal} from './sinks/journal.ts';
 import {digestOf, digestWith, skipWritten} from './sinks/written_ids.ts';
 import {checkNotSource} from './sources/overwrite.ts';
+import {checkSignal} from './support/arguments.ts';
+import {untilStopped} from './support/cancellation.ts';
+import {settlesBy, unwatched} from './support/promises.ts';
 
 /** Options of {@link scoreToFile}. */
 export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds'> {

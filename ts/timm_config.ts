@@ -88,11 +88,11 @@ function checkNetwork({global_pool, model_args}: ConfigJson, fail: Fail): void {
  * (timm/data/config.py), which are not those of RepVGG.
  */
 function preprocessingOf(config: Readonly<Record<string, unknown>>, fail: Fail): PreprocessingOptions {
-  const size = config['test_input_size'] ?? config['input_size'] ?? [3, 224, 224];
+  const size = config.test_input_size ?? config.input_size ?? [3, 224, 224];
   const [, height, width] = Array.isArray(size) ? size : [];
-  const share = config['test_crop_pct'] ?? config['crop_pct'] ?? 0.875;
-  const mode = config['crop_mode'] ?? 'center';
-  const interpolation = config['interpolation'] ?? 'bicubic';
+  const share = config.test_crop_pct ?? config.crop_pct ?? 0.875;
+  const mode = config.crop_mode ?? 'center';
+  const interpolation = config.interpolation ?? 'bicubic';
   if (height !== width) throw unsupported('input_size', size, fail);
   if (mode !== 'center' && mode !== 'squash') throw unsupported('crop_mode', mode, fail);
   if (interpolation !== 'bilinear' && interpolation !== 'bicubic')
@@ -102,8 +102,8 @@ function preprocessingOf(config: Readonly<Record<string, unknown>>, fail: Fail):
     crop: height,
     interpolation,
     squash: mode === 'squash',
-    mean: config['mean'] ?? undefined,
-    std: config['std'] ?? undefined,
+    mean: config.mean ?? undefined,
+    std: config.std ?? undefined,
   } as PreprocessingOptions;
   try {
     checkPreprocessing(options);

@@ -1,15 +1,15 @@
 import type {Architecture} from './architecture.ts';
-import {checkOptions, checkSignal} from './arguments.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
-import type {Precision} from './device.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
-import type {ImageInput, RawImage} from './images.ts';
+import type {ImageInput, RawImage} from './images/images.ts';
 import type {LoadOptions} from './load_network.ts';
 import {locateCheckpoint} from './locate.ts';
 import {RepVGG} from './model.ts';
+import type {Precision} from './native/device.ts';
 import type {Form} from './network.ts';
 import type {Preprocessing} from './preprocessing.ts';
+import {checkOptions, checkSignal} from './support/arguments.ts';
 
 /** Options of {@link verifyCheckpoint}. */
 export interface VerifyOptions

@@ -8,7 +8,7 @@ import {architectureByName} from '../../ts/architecture.ts';
 import {planBench} from '../../ts/bench/cases.ts';
 import type {BenchReport} from '../../ts/bench/results.ts';
 import {runBench} from '../../ts/bench/run.ts';
-import {type Precision, precisions} from '../../ts/device.ts';
+import {type Precision, precisions} from '../../ts/native/device.ts';
 import {layerTable} from '../../ts/statistics.ts';
 import {finish, repvgg, start, temporaryFolder} from '../cli/run.ts';
 import {fullReport, reportOf, result} from './results.ts';

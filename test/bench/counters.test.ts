@@ -17,7 +17,7 @@ const build = async (t: ExecutionContext, name: string, ...args: string[]): Prom
 };
 
 const count = `
-  import {native} from './ts/native.ts';
+  import {native} from './ts/native/addon.ts';
   const stop = native().countInstructions();
   const before = process.cpuUsage();
   let used = 0;

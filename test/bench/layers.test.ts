@@ -1,7 +1,7 @@
 import test from 'ava';
 import {architectureByName} from '../../ts/architecture.ts';
 import {layersOf} from '../../ts/bench/layers.ts';
-import {chooseDevice, type Precision} from '../../ts/device.ts';
+import {chooseDevice, type Precision} from '../../ts/native/device.ts';
 import {reportOf} from './results.ts';
 
 /** A2's layers in a run of so many images together, each by `algorithm` and in a millisecond an image. */

@@ -1,6 +1,6 @@
 import {readdir, readlink} from 'node:fs/promises';
 import test from 'ava';
-import {native} from '../../ts/native.ts';
+import {native} from '../../ts/native/addon.ts';
 
 const cpu = {device: 'cpu', precision: 'fp32'} as const;
 

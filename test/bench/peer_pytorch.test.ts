@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import test, {type ExecutionContext} from 'ava';
 import {defineArchitecture} from '../../ts/architecture.ts';
 import {openPyTorch, type PyTorch} from '../../ts/bench/peer_pytorch.ts';
-import {chooseDevice} from '../../ts/device.ts';
+import {chooseDevice} from '../../ts/native/device.ts';
 import {temporaryFolder} from '../folder.ts';
 
 const architecture = defineArchitecture({numBlocks: [1, 1, 1, 1], widthMultiplier: [0.1, 0.1, 0.1, 0.1]});

@@ -5,7 +5,7 @@ import test from 'ava';
 import {CheckpointFile} from '../../ts/checkpoint/file.ts';
 import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
-import {openRegularFile} from '../../ts/files.ts';
+import {openRegularFile} from '../../ts/support/files.ts';
 import {temporaryFolder} from '../folder.ts';
 
 const pageBytes = 2 ** 16;

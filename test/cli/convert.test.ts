@@ -5,13 +5,13 @@ import test from 'ava';
 import {type Architecture, defineArchitecture} from '../../ts/architecture.ts';
 import type {TensorInfo} from '../../ts/checkpoint/checkpoint.ts';
 import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
+import {officialStateDict} from '../../ts/checkpoint/official_state_dict.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import type {TensorToWrite} from '../../ts/checkpoint/state_dict.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {convertCheckpoint} from '../../ts/convert.ts';
 import {RepVGG} from '../../ts/model.ts';
 import type {BatchNorm, BlockParameters, DeployBlock, TrainBlock} from '../../ts/network.ts';
-import {officialStateDict} from '../../ts/official_state_dict.ts';
 import {
   collect,
   memoryCheckpoint,
@@ -22,7 +22,7 @@ import {
   tensor,
 } from '../checkpoints.ts';
 import {checkpoint, expected, photos} from '../fixtures.ts';
-import {fuseBlock} from '../fusion_algebra.ts';
+import {fuseBlock} from '../fusion/fusion_algebra.ts';
 import {repvgg, temporaryFolder} from './run.ts';
 
 const outline = (tensors: Iterable<TensorInfo>): [string, readonly number[], string][] =>

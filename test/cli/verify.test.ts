@@ -2,7 +2,7 @@ import {join} from 'node:path';
 import test from 'ava';
 import {convertCheckpoint} from '../../ts/convert.ts';
 import {RepVGG} from '../../ts/model.ts';
-import {native} from '../../ts/native.ts';
+import {native} from '../../ts/native/addon.ts';
 import {verifyCheckpoint} from '../../ts/verify.ts';
 import {checkpoint, expected, photos} from '../fixtures.ts';
 import {repvgg, temporaryFolder} from './run.ts';

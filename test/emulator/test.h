@@ -1,5 +1,5 @@
 // The little that the emulator's tests need of a test framework. main.cc runs the cases and prints one line
-// of JSON for each; test/cuda_emulator.test.ts turns those into ava's.
+// of JSON for each; test/emulator/emulator.test.ts turns those into ava's.
 #pragma once
 
 #include <functional>

@@ -4,7 +4,7 @@ import {CheckpointFile} from '../../ts/checkpoint/file.ts';
 import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {readCheckpoint} from '../../ts/checkpoint/open.ts';
 import {RepVGGError} from '../../ts/errors.ts';
-import {NativeFusion} from '../../ts/native_fusion.ts';
+import {NativeFusion} from '../../ts/fusion/native_fusion.ts';
 
 /** Where no file is, so that none is found beside it. */
 const path = '/nonexistent/fuzzed';

@@ -1,6 +1,6 @@
 /** Small files of every format, so that most mutations hit structure and not weights. */
 import {defineArchitecture} from '../../ts/architecture.ts';
-import {preprocessingKey} from '../../ts/checkpoint/onnx_metadata.ts';
+import {preprocessingKey} from '../../ts/checkpoint/onnx/metadata.ts';
 import {
   concat,
   dict,

@@ -5,9 +5,9 @@
 import {parseArgs} from 'node:util';
 import {architectureByName, blockShapes} from '../../dist/architecture.js';
 import {checkFp8} from '../../dist/calibration.js';
-import {chooseDevice, whyNoCuda} from '../../dist/device.js';
-import {native} from '../../dist/native.js';
-import {toNativeShape} from '../../dist/native_network.js';
+import {native} from '../../dist/native/addon.js';
+import {chooseDevice, whyNoCuda} from '../../dist/native/device.js';
+import {toNativeShape} from '../../dist/native/native_network.js';
 
 const {values: given, positionals} = parseArgs({
   options: {

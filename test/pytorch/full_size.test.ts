@@ -4,7 +4,7 @@ import {tmpdir} from 'node:os';
 import path from 'node:path';
 import {convertCheckpoint} from '../../ts/convert.ts';
 import {RepVGG} from '../../ts/model.ts';
-import {native} from '../../ts/native.ts';
+import {native} from '../../ts/native/addon.ts';
 import type {Preprocessing} from '../../ts/preprocessing.ts';
 import {relativeL2} from '../reference64.ts';
 import {runPython, testWithPython} from './python.ts';

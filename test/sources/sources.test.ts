@@ -6,7 +6,7 @@ import {gzipSync} from 'node:zlib';
 import test from 'ava';
 import {packTar} from 'modern-tar';
 import {RepVGG} from '../../ts/model.ts';
-import type {FailedRow} from '../../ts/score_row.ts';
+import type {FailedRow} from '../../ts/scoring/score_row.ts';
 import {countRecords} from '../../ts/sources/count.ts';
 import type {SourceOptions} from '../../ts/sources/options.ts';
 import {checkNotSource} from '../../ts/sources/overwrite.ts';

@@ -1,7 +1,13 @@
 import {type Architecture, architectureByName, architectureNames} from '../architecture.ts';
-import {chooseDevice, type DeviceList, type DeviceName, type Placement, type Precision} from '../device.ts';
 import {invalidArgument} from '../errors.ts';
-import {native} from '../native.ts';
+import {native} from '../native/addon.ts';
+import {
+  chooseDevice,
+  type DeviceList,
+  type DeviceName,
+  type Placement,
+  type Precision,
+} from '../native/device.ts';
 import type {Form} from '../network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import type {Contestant} from './measure.ts';

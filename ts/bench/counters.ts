@@ -1,6 +1,6 @@
 import {readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {native} from '../native.ts';
+import {native} from '../native/addon.ts';
 import type {Contestant} from './measure.ts';
 import {type Range, rangeOf} from './results.ts';
 

@@ -1,6 +1,6 @@
 import domino from '@mixmark-io/domino';
 import * as Plot from '@observablehq/plot';
-import {escapeXml} from '../svg.ts';
+import {escapeXml} from '../support/svg.ts';
 import type {BenchResult} from './results.ts';
 
 /** A chart of the report. */

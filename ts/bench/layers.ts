@@ -1,4 +1,4 @@
-import type {LayerDescription, NetworkDescription} from '../native.ts';
+import type {LayerDescription, NetworkDescription} from '../native/addon.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import {type LayerStatistics, layerTable} from '../statistics.ts';
 import {type BenchLayer, type BenchLayers, type BenchLimits, usesMultiplyAdds} from './results.ts';

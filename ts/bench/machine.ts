@@ -1,5 +1,5 @@
 import {availableParallelism, cpus, totalmem} from 'node:os';
-import {native} from '../native.ts';
+import {native} from '../native/addon.ts';
 import type {BenchMachine} from './results.ts';
 
 /** The hardware and software of this machine, without anything that identifies the machine or its owner. */

@@ -1,6 +1,6 @@
 import {createRequire} from 'node:module';
 import {join} from 'node:path';
-import {writeOnnx} from '../onnx.ts';
+import {writeOnnx} from '../checkpoint/onnx/write_onnx.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import type {Contestant} from './measure.ts';
 import {type Engine, engineInput, type NetworkCase} from './stages.ts';

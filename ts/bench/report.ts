@@ -1,4 +1,4 @@
-import {escapeXml} from '../svg.ts';
+import {escapeXml} from '../support/svg.ts';
 import {drawCharts} from './charts.ts';
 import type {BenchReport} from './results.ts';
 import {layersTable, layersTitle, notes, resultTable} from './table.ts';

@@ -1,19 +1,19 @@
 import {rm} from 'node:fs/promises';
 import {join} from 'node:path';
 import type {Architecture} from '../architecture.ts';
-import {imagesInFlight} from '../batches.ts';
 import {checkFp8, isFp8, typicalRanges} from '../calibration.ts';
+import {officialStateDict} from '../checkpoint/official_state_dict.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
-import type {DeviceList, Placement} from '../device.ts';
 import {RepVGGError} from '../errors.ts';
-import {decodeImage, prepareImage, type RgbImage} from '../images.ts';
+import {decodeImage, prepareImage, type RgbImage} from '../images/images.ts';
 import {setParameters} from '../load_network.ts';
 import {RepVGG} from '../model.ts';
-import {type NativeBatch, type NetworkDescription, native} from '../native.ts';
-import {createNetwork, toNativeShape} from '../native_network.ts';
+import {type NativeBatch, type NetworkDescription, native} from '../native/addon.ts';
+import type {DeviceList, Placement} from '../native/device.ts';
+import {createNetwork, toNativeShape} from '../native/native_network.ts';
 import type {Form} from '../network.ts';
-import {officialStateDict} from '../official_state_dict.ts';
 import {defaultPreprocessing, type Preprocessing} from '../preprocessing.ts';
+import {imagesInFlight} from '../scoring/batches.ts';
 import {type Contestant, repeat, stream} from './measure.ts';
 import {jpegSize, randomJpegs, randomNetwork, randomPixels} from './workload.ts';
 

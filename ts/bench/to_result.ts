@@ -1,5 +1,5 @@
 import type {Architecture} from '../architecture.ts';
-import type {NativeLimits} from '../native.ts';
+import type {NativeLimits} from '../native/addon.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import {layerTable} from '../statistics.ts';
 import type {Case} from './cases.ts';

@@ -1,7 +1,7 @@
 // Not a named import: a Node too old to export crc32 would fail here, before load_addon.ts can say which Node is required.
 import zlib from 'node:zlib';
-import {loadedAddon} from '../native.ts';
-import {inSlices} from '../turns.ts';
+import {loadedAddon} from '../native/addon.ts';
+import {inSlices} from '../support/turns.ts';
 
 /** Continues the CRC-32 `before` over more bytes, in slices that let the event loop run. */
 export async function checksum(bytes: Uint8Array, before = 0): Promise<number> {

@@ -1,7 +1,7 @@
 /** The element types of tensors, and how their bytes become JavaScript's numbers. */
 import {endianness} from 'node:os';
 import type {Floats} from '../network.ts';
-import {inSlices} from '../turns.ts';
+import {inSlices} from '../support/turns.ts';
 
 /** Element types that checkpoints hold. Integers and `bool` occur only in tensors that the network ignores. */
 export type DType = 'f64' | 'f32' | 'f16' | 'bf16' | 'i64' | 'i32' | 'i16' | 'i8' | 'u8' | 'bool';

@@ -1,7 +1,7 @@
 import type {FileHandle} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
 import {fileError, invalidArgument, RepVGGError, type RepVGGErrorCode} from '../errors.ts';
-import {type OpenFile, openRegularFile} from '../files.ts';
+import {type OpenFile, openRegularFile} from '../support/files.ts';
 
 /** The largest read that works on every platform. */
 const maxReadBytes = 2 ** 30;

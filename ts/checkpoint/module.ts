@@ -1,5 +1,5 @@
 import {type CheckpointFile, printable} from './file.ts';
-import {PythonObject} from './python_objects.ts';
+import {PythonObject} from './pickle/python_objects.ts';
 
 /** Modules, parameters and buffers. The largest RepVGG has some 2,000; a hostile file could share one module many times. */
 const maxMembers = 20_000;

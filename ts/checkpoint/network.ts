@@ -1,9 +1,9 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
-import {workAhead} from '../ahead.ts';
 import {invalidArgument} from '../errors.ts';
-import {type KernelFusion, plainFusion, scaleKernels} from '../fuse_rows.ts';
-import {blockFactors, distributeBatchNorm, fusedBias, scaleOf} from '../fusion.ts';
+import {type KernelFusion, plainFusion, scaleKernels} from '../fusion/fuse_rows.ts';
+import {blockFactors, distributeBatchNorm, fusedBias, scaleOf} from '../fusion/fusion.ts';
 import type {BatchNorm, BlockParameters, BranchNorms, DeployBlock, NetworkParameters} from '../network.ts';
+import {workAhead} from '../support/ahead.ts';
 import type {BlockNames} from './block_names.ts';
 import type {Checkpoint} from './checkpoint.ts';
 import {checkpointStructure, type StoredBlock, type Structure, type StructureOptions} from './structure.ts';

@@ -1,4 +1,4 @@
-import {inSlices} from '../turns.ts';
+import {inSlices} from '../support/turns.ts';
 import {layerNames} from './block_names.ts';
 import type {TensorInfo} from './checkpoint.ts';
 import type {Dialect} from './dialects.ts';

@@ -2,9 +2,9 @@ import {ByteWindow} from './byte_window.ts';
 import type {StateDict} from './checkpoint.ts';
 import {elementBytes} from './element_types.ts';
 import {type ByteSource, type CheckpointFile, printable} from './file.ts';
-import {unpickle} from './pickle.ts';
+import {unpickle} from './pickle/pickle.ts';
+import {isKey, type StorageId, torchPickle} from './pickle/torch_pickle.ts';
 import {Storage} from './storage.ts';
-import {isKey, type StorageId, torchPickle} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 
 /** The magic number of `torch.save`, 0x1950a86a20f9469cfc6c, as pickled by protocols from 2 on. */

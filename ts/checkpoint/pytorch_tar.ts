@@ -6,15 +6,15 @@ import {
   tarField,
   tarNumber,
   tarText,
-} from '../tar_header.ts';
+} from '../support/tar_header.ts';
 import {ByteWindow} from './byte_window.ts';
 import type {StateDict} from './checkpoint.ts';
 import {elementBytes} from './element_types.ts';
 import {type CheckpointFile, printable} from './file.ts';
-import {unpickle} from './pickle.ts';
+import {unpickle} from './pickle/pickle.ts';
+import {pickleRules, storageType} from './pickle/torch_pickle.ts';
 import {isSize, maxDimensions} from './shape.ts';
 import {Storage, TensorView} from './storage.ts';
-import {pickleRules, storageType} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 
 /** PyTorch wrote four members. */

@@ -3,9 +3,9 @@ import type {StateDict} from './checkpoint.ts';
 import {elementBytes} from './element_types.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {foreignZip, toTorchSave} from './foreign.ts';
-import {type PickleOptions, unpickle} from './pickle.ts';
+import {type PickleOptions, unpickle} from './pickle/pickle.ts';
+import {type StorageId, torchPickle} from './pickle/torch_pickle.ts';
 import {Storage} from './storage.ts';
-import {type StorageId, torchPickle} from './torch_pickle.ts';
 import {unwrapStateDict} from './unwrap.ts';
 import {ZipArchive} from './zip_archive.ts';
 

@@ -1,5 +1,5 @@
 import type {Floats} from '../network.ts';
-import {inSlices} from '../turns.ts';
+import {inSlices} from '../support/turns.ts';
 import type {TensorInfo} from './checkpoint.ts';
 import {type DType, elementBytes, isHostFloat32, toFloats} from './element_types.ts';
 import {type ByteSource, type CheckpointFile, printable} from './file.ts';

@@ -1,8 +1,8 @@
 import {RepVGGError} from '../errors.ts';
-import {unitBatchNorm} from '../fusion.ts';
-import {loadedAddon} from '../native.ts';
+import {unitBatchNorm} from '../fusion/fusion.ts';
+import {loadedAddon} from '../native/addon.ts';
 import type {BatchNorm, BranchNorms, Floats, SqueezeExciteParameters} from '../network.ts';
-import {inSlices} from '../turns.ts';
+import {inSlices} from '../support/turns.ts';
 import type {BatchNormNames, BlockNames, LayerNames} from './block_names.ts';
 import type {TensorInfo} from './checkpoint.ts';
 import {printable} from './file.ts';

@@ -1,8 +1,8 @@
 import type {StateDict, TensorInfo} from './checkpoint.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {isModule, moduleContent} from './module.ts';
-import {NumpyArray} from './numpy_pickle.ts';
-import {NumberKey, PythonObject} from './python_objects.ts';
+import {NumpyArray} from './pickle/numpy_pickle.ts';
+import {NumberKey, PythonObject} from './pickle/python_objects.ts';
 import {addTensor, TensorView} from './storage.ts';
 
 /**

@@ -1,7 +1,7 @@
 import type {FileHandle} from 'node:fs/promises';
 import {endianness} from 'node:os';
-import {replaceFile} from '../replace_file.ts';
-import {op} from './pickle_opcodes.ts';
+import {replaceFile} from '../support/replace_file.ts';
+import {op} from './pickle/opcodes.ts';
 import {countElements, rowMajorStride} from './shape.ts';
 import {checkNames, type TensorToWrite, tensorBytes} from './state_dict.ts';
 import {ZipWriter} from './zip_writer.ts';

@@ -1,6 +1,6 @@
 import type {FileHandle} from 'node:fs/promises';
 import {endianness} from 'node:os';
-import {append, replaceFile} from '../replace_file.ts';
+import {append, replaceFile} from '../support/replace_file.ts';
 import {countElements} from './shape.ts';
 import {checkNames, type TensorToWrite, tensorBytes} from './state_dict.ts';
 

@@ -1,5 +1,5 @@
 import type {FileHandle} from 'node:fs/promises';
-import {append} from '../replace_file.ts';
+import {append} from '../support/replace_file.ts';
 import {checksum} from './checksum.ts';
 
 /** PyTorch aligns tensors so that torch.load(mmap=True) can use them in place (`.storage_alignment` in newer files). */

@@ -10,11 +10,11 @@ import {
   type Stage,
   stages,
 } from '../bench/results.ts';
-import type {DeviceList, DeviceName, Precision} from '../device.ts';
 import {RepVGGError} from '../errors.ts';
-import {makeFolder} from '../make_folder.ts';
+import type {DeviceList, DeviceName, Precision} from '../native/device.ts';
 import type {Form} from '../network.ts';
-import {append, checkReplaceable, fileWriteError, replaceFile} from '../replace_file.ts';
+import {makeFolder} from '../support/make_folder.ts';
+import {append, checkReplaceable, fileWriteError, replaceFile} from '../support/replace_file.ts';
 import {printCheck, printComparison, printReport} from './bench_output.ts';
 import {Interruption} from './interruption.ts';
 import {
@@ -177,7 +177,7 @@ async function checkAgain(baseline: BenchReport, flags: Flags, interruption: Int
   const counted = ({results}: BenchReport): boolean => results.some(one => one.instructionsPerImage);
   if (!json && counted(baseline) && !counted(report)) {
     const {whyNoInstructions} = await import('../bench/counters.ts');
-    const {native} = await import('../native.ts');
+    const {native} = await import('../native/addon.ts');
     await print(`instructions were not counted: ${whyNoInstructions(native().countInstructions)}`);
   }
 }
@@ -206,7 +206,7 @@ async function prepare(flags: Flags, stop: AbortSignal): Promise<() => Promise<B
   const limited = seconds === undefined && peers === undefined && flags.check === undefined;
   const {planBench} = await import('../bench/cases.ts');
   const {runBench} = await import('../bench/run.ts');
-  const {native} = await import('../native.ts');
+  const {native} = await import('../native/addon.ts');
   const plan = planBench({
     models,
     batches: batch.toSorted((a, b) => a - b),

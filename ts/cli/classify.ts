@@ -1,5 +1,5 @@
 import type {Command} from 'commander';
-import type {ScoreRow} from '../score_row.ts';
+import type {ScoreRow} from '../scoring/score_row.ts';
 import {imagesArgument, openImages} from './images.ts';
 import {loadModel} from './load.ts';
 import {

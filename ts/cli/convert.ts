@@ -1,7 +1,7 @@
 import {type Command, Option} from 'commander';
 import {convertCheckpoint} from '../convert.ts';
 import type {Form} from '../network.ts';
-import {count} from '../plain_text.ts';
+import {count} from '../support/plain_text.ts';
 import {architectureOption, epsOption, jsonOption} from './options.ts';
 import {print, printJson, title} from './output.ts';
 

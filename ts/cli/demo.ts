@@ -2,12 +2,12 @@ import {readdir} from 'node:fs/promises';
 import {join} from 'node:path';
 import type {Command} from 'commander';
 import type {Architecture} from '../architecture.ts';
-import type {Device, DeviceList, DeviceName} from '../device.ts';
 import {digits} from '../digits.ts';
 import type {LoadOptions} from '../load_network.ts';
 import type {RepVGG} from '../model.ts';
-import {count} from '../plain_text.ts';
+import type {Device, DeviceList, DeviceName} from '../native/device.ts';
 import {layerTable} from '../statistics.ts';
+import {count} from '../support/plain_text.ts';
 import {loadModel} from './load.ts';
 import {deviceOption, jsonOption, threadsOption} from './options.ts';
 import {print, printJson, printTable, small} from './output.ts';
@@ -153,7 +153,7 @@ async function printResult(result: Result): Promise<void> {
 
 /** An image with its prediction beside it. */
 async function card(row: Row): Promise<string[]> {
-  const {decodeImage} = await import('../images.ts'); // with sharp
+  const {decodeImage} = await import('../images/images.ts'); // with sharp
   const drawn = picture(await decodeImage(join(digits.images, row.file), row.file), hasColour());
   const notes = [
     `reads ${row.label}`,

@@ -1,10 +1,10 @@
 import {availableParallelism, cpus, release, type as systemName} from 'node:os';
 import type {Command} from 'commander';
-import {chooseDevice, cudaVersion, type Device} from '../device.ts';
-import {findAddon} from '../load_addon.ts';
-import {loadSharp} from '../load_sharp.ts';
-import {thisMachine} from '../machine.ts';
-import {type NativeCudaInfo, native} from '../native.ts';
+import {loadSharp} from '../images/load_sharp.ts';
+import {type NativeCudaInfo, native} from '../native/addon.ts';
+import {chooseDevice, cudaVersion, type Device} from '../native/device.ts';
+import {findAddon} from '../native/load_addon.ts';
+import {thisMachine} from '../native/machine.ts';
 import {jsonOption} from './options.ts';
 import {printJson, printTable} from './output.ts';
 import {version} from './version.ts';

@@ -10,7 +10,7 @@ import {
   occurs,
 } from '../evaluation/per_class.ts';
 import type {LoadOptions} from '../load_network.ts';
-import {append, checkReplaceable, replaceFile} from '../replace_file.ts';
+import {append, checkReplaceable, replaceFile} from '../support/replace_file.ts';
 import {loadModel} from './load.ts';
 import {
   addNetworkOptions,

@@ -2,7 +2,7 @@ import {extname} from 'node:path';
 import {type Command, Option} from 'commander';
 import {convertCheckpoint} from '../convert.ts';
 import {exportOnnx, type OnnxExport} from '../export.ts';
-import {count} from '../plain_text.ts';
+import {count} from '../support/plain_text.ts';
 import {
   architectureOption,
   epsOption,

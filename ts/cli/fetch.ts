@@ -1,5 +1,5 @@
 import type {Command} from 'commander';
-import {count} from '../plain_text.ts';
+import {count} from '../support/plain_text.ts';
 import {jsonOption} from './options.ts';
 import {print, printJson} from './output.ts';
 import {downloadProgress} from './progress.ts';

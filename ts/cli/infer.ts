@@ -1,5 +1,5 @@
 import type {Command} from 'commander';
-import {append, checkReplaceable, replaceFile} from '../replace_file.ts';
+import {append, checkReplaceable, replaceFile} from '../support/replace_file.ts';
 import {jsonRow} from './classify.ts';
 import {imagesArgument, openImages} from './images.ts';
 import {loadModel} from './load.ts';

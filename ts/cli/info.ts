@@ -4,16 +4,22 @@ import type {Command} from 'commander';
 import {type Architecture, architectureByName} from '../architecture.ts';
 import {openCheckpoint} from '../checkpoint/open.ts';
 import {checkpointStructure} from '../checkpoint/structure.ts';
-import {chooseDevice, type Device, type DeviceList, type DeviceName, type Precision} from '../device.ts';
-import {drawNetwork} from '../figure.ts';
 import {locateCheckpoint} from '../locate.ts';
-import type {NetworkDescription} from '../native.ts';
+import type {NetworkDescription} from '../native/addon.ts';
+import {
+  chooseDevice,
+  type Device,
+  type DeviceList,
+  type DeviceName,
+  type Precision,
+} from '../native/device.ts';
 import type {Form} from '../network.ts';
 import {ownUse} from '../own_use.ts';
-import {count} from '../plain_text.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
-import {append, replaceFile} from '../replace_file.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
+import {count} from '../support/plain_text.ts';
+import {append, replaceFile} from '../support/replace_file.ts';
+import {drawNetwork} from './figure.ts';
 import {
   batchSizeOption,
   deviceOption,
@@ -203,7 +209,7 @@ async function describeRunning(
   {device, precision, batchSize, threads}: Flags,
 ): Promise<Running> {
   const placement = chooseDevice(device, precision);
-  const {describeLayers} = await import('../running_layers.ts');
+  const {describeLayers} = await import('./running_layers.ts');
   const options = {batchSize, ...(threads && {threads})};
   return {...placement, ...(await describeLayers(architecture, size, placement, options))};
 }

@@ -1,6 +1,6 @@
 import {type Command, InvalidArgumentError, Option} from 'commander';
-import {type DeviceList, type DeviceName, type Precision, precisions} from '../device.ts';
-import {type Winograd, winogradClasses} from '../native.ts';
+import {type Winograd, winogradClasses} from '../native/addon.ts';
+import {type DeviceList, type DeviceName, type Precision, precisions} from '../native/device.ts';
 import type {Form} from '../network.ts';
 import type {Interpolation, Preprocessing, PreprocessingOptions} from '../preprocessing.ts';
 import {type SourceFormat, sourceFormats} from '../sources/options.ts';

@@ -1,6 +1,6 @@
 import {once} from 'node:events';
 import type {Architecture} from '../architecture.ts';
-import type {FailedRow} from '../score_row.ts';
+import type {FailedRow} from '../scoring/score_row.ts';
 
 /** Writes a line to standard output, and waits if its buffer is full. */
 export async function print(line = ''): Promise<void> {

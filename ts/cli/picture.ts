@@ -1,4 +1,4 @@
-import type {RgbImage} from '../images.ts';
+import type {RgbImage} from '../images/images.ts';
 
 /** Characters from black to white, for terminals without colour. */
 const ramp = ' .:-=+*#%@';

@@ -3,9 +3,9 @@ import {createReadStream} from 'node:fs';
 import {pipeline} from 'node:stream/promises';
 import {type Command, Option} from 'commander';
 import type {RepVGG} from '../model.ts';
-import {count} from '../plain_text.ts';
-import type {ScoreOptions, ScoreSummary} from '../score.ts';
+import type {ScoreOptions, ScoreSummary} from '../scoring/score.ts';
 import type {SourceOptions} from '../sources/options.ts';
+import {count} from '../support/plain_text.ts';
 import {Interruption} from './interruption.ts';
 import {loadModel} from './load.ts';
 import {
@@ -173,7 +173,7 @@ async function run(
 async function loadScoring() {
   const {openSource} = await import('../sources/source.ts');
   const {scoreToFile} = await import('../score_file.ts');
-  const {untilStopped} = await import('../cancellation.ts');
+  const {untilStopped} = await import('../support/cancellation.ts');
   const {toJsonLine} = await import('../sinks/lines.ts');
   return {openSource, scoreToFile, untilStopped, toJsonLine};
 }
@@ -181,7 +181,7 @@ async function loadScoring() {
 /** Fails before the model is loaded, which can take long. */
 async function checkOutput(output: string): Promise<void> {
   const {sinkFormat} = await import('../sinks/formats.ts');
-  const {checkReplaceable} = await import('../replace_file.ts');
+  const {checkReplaceable} = await import('../support/replace_file.ts');
   sinkFormat(output);
   await checkReplaceable(output);
 }

@@ -1,7 +1,7 @@
 import {availableParallelism} from 'node:os';
-import {count} from '../plain_text.ts';
-import type {ScoreSummary} from '../score.ts';
+import type {ScoreSummary} from '../scoring/score.ts';
 import type {SourceOptions} from '../sources/options.ts';
+import {count} from '../support/plain_text.ts';
 import {endProgress, progressWidth, showProgress} from './progress.ts';
 
 const interval = 200;

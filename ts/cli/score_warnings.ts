@@ -1,5 +1,5 @@
-import {count} from '../plain_text.ts';
-import type {ScoreSummary} from '../score.ts';
+import type {ScoreSummary} from '../scoring/score.ts';
+import {count} from '../support/plain_text.ts';
 import {oneLine} from './output.ts';
 import {endProgress} from './progress.ts';
 

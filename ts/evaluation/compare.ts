@@ -1,17 +1,17 @@
-import {prepareBatches} from '../batches.ts';
 import {networkFromCheckpoint} from '../checkpoint/network.ts';
 import {openCheckpoint} from '../checkpoint/open.ts';
-import {chooseDevice, type Precision} from '../device.ts';
 import type {RepVGGError} from '../errors.ts';
-import type {RawImage} from '../images.ts';
+import type {RawImage} from '../images/images.ts';
 import {resolveLabels} from '../labels.ts';
 import type {LoadOptions} from '../load_network.ts';
 import {locateCheckpoint} from '../locate.ts';
 import {RepVGG} from '../model.ts';
+import {chooseDevice, type Precision} from '../native/device.ts';
 import type {Form} from '../network.ts';
 import {type OwnUse, ownUse} from '../own_use.ts';
 import {completePreprocessing, type Preprocessing} from '../preprocessing.ts';
-import type {FailedRow} from '../score_row.ts';
+import {prepareBatches} from '../scoring/batches.ts';
+import type {FailedRow} from '../scoring/score_row.ts';
 import {type DatasetOptions, openDataset, type Sample} from './dataset.ts';
 import {Meter, outcomeOf} from './metrics.ts';
 

@@ -1,5 +1,5 @@
 import type {ClassLabel} from '../labels.ts';
-import {softInk, svgDocument, svgText} from '../svg.ts';
+import {softInk, svgDocument, svgText} from '../support/svg.ts';
 
 /** Classes up to which each cell has its number, and each row its label. */
 const mostNumbered = 40;

@@ -1,6 +1,6 @@
 import type {RepVGG} from '../model.ts';
-import type {ScoreInput} from '../score.ts';
-import type {FailedRow} from '../score_row.ts';
+import type {ScoreInput} from '../scoring/score.ts';
+import type {FailedRow} from '../scoring/score_row.ts';
 import type {Dataset} from './dataset.ts';
 import {Meter, outcomeOf, rankOf} from './metrics.ts';
 import type {RealLabels} from './real_labels.ts';

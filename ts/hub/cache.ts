@@ -1,7 +1,7 @@
 import {randomUUID} from 'node:crypto';
 import {readdir, readFile, readlink, rename, rm, stat, symlink, writeFile} from 'node:fs/promises';
 import {dirname, join, relative} from 'node:path';
-import {makeFolder} from '../make_folder.ts';
+import {makeFolder} from '../support/make_folder.ts';
 
 /**
  * A model's folder in the cache shared by all hub clients, in the layout that huggingface_hub documents: `blobs` has files

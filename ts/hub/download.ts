@@ -2,7 +2,7 @@ import {createHash} from 'node:crypto';
 import {createReadStream} from 'node:fs';
 import {constants, open, rename, rm} from 'node:fs/promises';
 import {dirname} from 'node:path';
-import {makeFolder} from '../make_folder.ts';
+import {makeFolder} from '../support/make_folder.ts';
 import {isFile} from './cache.ts';
 
 /** A file of a hub repository. */

@@ -1,8 +1,8 @@
 import type {FileHandle} from 'node:fs/promises';
 import {RepVGGError} from '../errors.ts';
-import {toText} from '../plain_text.ts';
-import {append} from '../replace_file.ts';
-import type {ScoreRow} from '../score_row.ts';
+import type {ScoreRow} from '../scoring/score_row.ts';
+import {toText} from '../support/plain_text.ts';
+import {append} from '../support/replace_file.ts';
 import type {Column} from './columns.ts';
 
 type Arrow = typeof import('apache-arrow');

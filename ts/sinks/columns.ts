@@ -1,6 +1,6 @@
 import type {Architecture} from '../architecture.ts';
-import type {ScoreOptions} from '../score.ts';
-import type {ScoreRow} from '../score_row.ts';
+import type {ScoreOptions} from '../scoring/score.ts';
+import type {ScoreRow} from '../scoring/score_row.ts';
 
 /** A column of the output. Missing values are null. */
 export type Column = {name: string; cellOf(row: ScoreRow): unknown} & (

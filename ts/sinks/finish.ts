@@ -1,5 +1,5 @@
-import {replaceFile} from '../replace_file.ts';
-import type {ScoreRow} from '../score_row.ts';
+import type {ScoreRow} from '../scoring/score_row.ts';
+import {replaceFile} from '../support/replace_file.ts';
 import type {Column} from './columns.ts';
 import type {SinkFormat} from './formats.ts';
 import type {Journal} from './journal.ts';

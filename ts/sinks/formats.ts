@@ -1,7 +1,7 @@
 import type {FileHandle} from 'node:fs/promises';
 import {extname} from 'node:path';
 import {invalidArgument} from '../errors.ts';
-import type {ScoreRow} from '../score_row.ts';
+import type {ScoreRow} from '../scoring/score_row.ts';
 import {loadArrow, writeArrow} from './arrow.ts';
 import type {Column} from './columns.ts';
 import {csvHeader, toCsvLine, toJournalLine, toJsonLine} from './lines.ts';

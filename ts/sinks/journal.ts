@@ -1,8 +1,8 @@
 import {createReadStream} from 'node:fs';
 import {constants, type FileHandle, open, rename, rm, stat} from 'node:fs/promises';
 import {RepVGGError} from '../errors.ts';
-import {native} from '../native.ts';
-import {checkReplaceable, fileWriteError, removeTemporaries} from '../replace_file.ts';
+import {native} from '../native/addon.ts';
+import {checkReplaceable, fileWriteError, removeTemporaries} from '../support/replace_file.ts';
 import {
   cannotResume,
   compareSettings,

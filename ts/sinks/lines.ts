@@ -1,5 +1,5 @@
-import {toJson, toText} from '../plain_text.ts';
-import type {ScoreRow} from '../score_row.ts';
+import type {ScoreRow} from '../scoring/score_row.ts';
+import {toJson, toText} from '../support/plain_text.ts';
 import type {Column} from './columns.ts';
 
 /** A row as a line of JSON. Numbers that JSON cannot write (NaN, Infinity) become null. */

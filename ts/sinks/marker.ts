@@ -1,6 +1,6 @@
 import {readFile} from 'node:fs/promises';
 import {fileError, RepVGGError} from '../errors.ts';
-import {append, fileWriteError, replaceFile} from '../replace_file.ts';
+import {append, fileWriteError, replaceFile} from '../support/replace_file.ts';
 
 /** The progress of an unfinished output, stored beside its journal. */
 export interface Marker {

@@ -1,10 +1,10 @@
 import type {FileHandle} from 'node:fs/promises';
 import type {SchemaElement} from 'hyparquet';
 import {ByteWriter, ParquetWriter} from 'hyparquet-writer';
-import {toText} from '../plain_text.ts';
-import type {Prediction} from '../predictions.ts';
-import {append} from '../replace_file.ts';
-import type {ScoreRow} from '../score_row.ts';
+import type {Prediction} from '../scoring/predictions.ts';
+import type {ScoreRow} from '../scoring/score_row.ts';
+import {toText} from '../support/plain_text.ts';
+import {append} from '../support/replace_file.ts';
 import {arrowSchema} from './arrow_schema.ts';
 import type {Column} from './columns.ts';
 

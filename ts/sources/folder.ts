@@ -1,5 +1,5 @@
-import {isImageName} from '../encoded_image.ts';
 import {RepVGGError} from '../errors.ts';
+import {isImageName} from '../images/encoded_image.ts';
 import type {SourceFile} from './options.ts';
 import type {Records} from './record.ts';
 import {checkFields} from './table.ts';

@@ -1,7 +1,7 @@
 import {stat} from 'node:fs/promises';
 import {extname} from 'node:path';
-import {isImageName} from '../encoded_image.ts';
 import {fileError, RepVGGError} from '../errors.ts';
+import {isImageName} from '../images/encoded_image.ts';
 import {isGlob} from './glob.ts';
 import type {SourceFormat} from './options.ts';
 

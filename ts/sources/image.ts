@@ -1,5 +1,5 @@
-import {mostImageBytes} from '../encoded_image.ts';
 import {RepVGGError} from '../errors.ts';
+import {mostImageBytes} from '../images/encoded_image.ts';
 import type {SourceFile} from './options.ts';
 import type {Records} from './record.ts';
 import {checkFields} from './table.ts';

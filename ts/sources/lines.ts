@@ -1,6 +1,6 @@
 import {isUtf8} from 'node:buffer';
 import {RepVGGError} from '../errors.ts';
-import {fromJson} from '../plain_text.ts';
+import {fromJson} from '../support/plain_text.ts';
 import type {SourceFile} from './options.ts';
 import {readStream} from './read_stream.ts';
 import type {Records, SourceRecord, UnreadableRecord} from './record.ts';

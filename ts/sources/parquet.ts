@@ -7,7 +7,7 @@ import {
 } from 'hyparquet';
 import {compressors} from 'hyparquet-compressors';
 import {fileError, RepVGGError} from '../errors.ts';
-import {openRegularFile} from '../files.ts';
+import {openRegularFile} from '../support/files.ts';
 import type {SourceFile} from './options.ts';
 import {checkPages} from './parquet_pages.ts';
 import {parsers, takeDecimals} from './parquet_values.ts';

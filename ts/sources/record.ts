@@ -1,5 +1,5 @@
 import type {RepVGGError} from '../errors.ts';
-import type {ImageInput} from '../images.ts';
+import type {ImageInput} from '../images/images.ts';
 
 /** One image to score and what is known about it. */
 export interface SourceRecord {

@@ -1,5 +1,5 @@
-import {checkOptions, checkSignal} from '../arguments.ts';
 import {invalidArgument, RepVGGError} from '../errors.ts';
+import {checkOptions, checkSignal} from '../support/arguments.ts';
 import {readFolder} from './folder.ts';
 import {formatOf, sourceKind} from './format.ts';
 import {matchFiles} from './glob.ts';

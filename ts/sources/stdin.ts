@@ -1,5 +1,5 @@
-import {isImage} from '../encoded_image.ts';
-import {isTarHeader, tarBlockBytes, tarField, tarText} from '../tar_header.ts';
+import {isImage} from '../images/encoded_image.ts';
+import {isTarHeader, tarBlockBytes, tarField, tarText} from '../support/tar_header.ts';
 import type {SourceFormat} from './options.ts';
 import {peek} from './read_stream.ts';
 import {imageColumns} from './table.ts';

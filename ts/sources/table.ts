@@ -1,7 +1,7 @@
 import {dirname, resolve} from 'node:path';
 import {RepVGGError} from '../errors.ts';
-import type {ImageInput} from '../images.ts';
-import {toText} from '../plain_text.ts';
+import type {ImageInput} from '../images/images.ts';
+import {toText} from '../support/plain_text.ts';
 import type {SourceFile} from './options.ts';
 import type {SourceRecord, UnreadableRecord} from './record.ts';
 

@@ -1,6 +1,6 @@
-import {isImageName, mostImageBytes} from '../encoded_image.ts';
 import {RepVGGError} from '../errors.ts';
-import {fromJson} from '../plain_text.ts';
+import {isImageName, mostImageBytes} from '../images/encoded_image.ts';
+import {fromJson} from '../support/plain_text.ts';
 import type {SourceFile} from './options.ts';
 import {peek, readStream} from './read_stream.ts';
 import type {Records, SourceRecord, UnreadableRecord} from './record.ts';

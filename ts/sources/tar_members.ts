@@ -6,7 +6,7 @@ import {
   tarField,
   tarNumber,
   tarText,
-} from '../tar_header.ts';
+} from '../support/tar_header.ts';
 import {ByteReader} from './byte_reader.ts';
 
 /** One entry of a tar. */
