@@ -32,7 +32,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   auto* const executors = new Executors(env);
   env.SetInstanceData(executors);
   const auto add = [&](const char* name, auto function) {
-    exports.Set(name, Napi::Function::New(env, function, name));
+    const auto coded = [function](const Napi::CallbackInfo& info) {
+      return WithCodes(info.Env(), [&] { return function(info); });
+    };
+    exports.Set(name, Napi::Function::New(env, coded, name));
   };
   const auto add_job = [&](const char* name, auto post, auto& executor) {
     add(name, [post, &executor](const Napi::CallbackInfo& info) { return post(info, executor); });

@@ -39,11 +39,11 @@ Napi::Promise Executor::Post(Napi::Env env, std::unique_ptr<Job> job) {
       }
     }
   }
-  if (pending_++ == 0) settle_.Ref(env);
   {
     std::lock_guard lock(mutex_);
     queue_.push_back(std::move(job));
   }
+  if (pending_++ == 0) settle_.Ref(env);  // It settles on this thread, so not before.
   wake_.notify_one();
   return promise;
 }
@@ -103,7 +103,8 @@ void Executor::Settle(Napi::Env env, Napi::Function, Executor* executor, Job* se
   Napi::HandleScope scope(env);
   if (!job->error.code.empty()) return job->deferred.Reject(ToJavaScript(env, job->error).Value());
   try {
-    job->deferred.Resolve(job->result ? job->result(env, *job) : env.Undefined());
+    job->deferred.Resolve(job->result ? WithCodes(env, [&] { return job->result(env, *job); })
+                                      : env.Undefined());
   } catch (const Napi::Error& error) {  // For example, the result could not be allocated.
     job->deferred.Reject(error.Value());
   }

@@ -31,6 +31,18 @@ struct CodedError {
 CodedError DescribeError(const std::exception& error);
 Napi::Error ToJavaScript(Napi::Env env, const CodedError& error);
 
+// Runs `work` on the JavaScript thread, where exceptions of C++ become errors with codes.
+template <class Work>
+auto WithCodes(Napi::Env env, const Work& work) {
+  try {
+    return work();
+  } catch (const Napi::Error&) {  // JavaScript's own, which is also a std::exception.
+    throw;
+  } catch (const std::exception& error) {
+    throw ToJavaScript(env, DescribeError(error));
+  }
+}
+
 class Executor {
  public:
   // Created, settled and destroyed on the JavaScript thread; only `start` runs on another.

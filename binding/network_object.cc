@@ -24,23 +24,23 @@ std::string GetString(const Napi::Object& object, const char* name) {
 }  // namespace
 
 Napi::Function NetworkObject::Define(Napi::Env env, DeviceExecutors* executors) {
-  return DefineClass(
-      env, "Network",
-      {InstanceMethod<&NetworkObject::SetBlock>("setBlock"),
-       InstanceMethod<&NetworkObject::MakeSink>("makeSink"),
-       InstanceMethod<&NetworkObject::SetLinear>("setLinear"), InstanceMethod<&NetworkObject::Run>("run"),
-       InstanceMethod<&NetworkObject::RunTopK>("runTopK"),
-       InstanceMethod<&NetworkObject::MeasureRate>("measureRate"),
-       InstanceMethod<&NetworkObject::Describe>("describe"),
-       InstanceMethod<&NetworkObject::Dispose>("dispose")},
-      executors);
+  return DefineClass(env, "Network",
+                     {InstanceMethod<&NetworkObject::Coded<&NetworkObject::SetBlock>>("setBlock"),
+                      InstanceMethod<&NetworkObject::Coded<&NetworkObject::MakeSink>>("makeSink"),
+                      InstanceMethod<&NetworkObject::Coded<&NetworkObject::SetLinear>>("setLinear"),
+                      InstanceMethod<&NetworkObject::Coded<&NetworkObject::Run>>("run"),
+                      InstanceMethod<&NetworkObject::Coded<&NetworkObject::RunTopK>>("runTopK"),
+                      InstanceMethod<&NetworkObject::Coded<&NetworkObject::MeasureRate>>("measureRate"),
+                      InstanceMethod<&NetworkObject::Coded<&NetworkObject::Describe>>("describe"),
+                      InstanceMethod<&NetworkObject::Coded<&NetworkObject::Dispose>>("dispose")},
+                     executors);
 }
 
 NetworkObject::NetworkObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   const auto options = info[1].As<Napi::Object>();
   const std::string backend_name = GetString(options, "backend");
   const Napi::Value threads = options.Get("threads");
-  try {
+  WithCodes(info.Env(), [&] {
     const auto backend =
         CreateBackend(backend_name, {GetString(options, "precision"), threads.IsNumber() ? ToInt(threads) : 0,
                                      GetString(options, "instructionSet"), GetString(options, "algorithm"),
@@ -48,9 +48,7 @@ NetworkObject::NetworkObject(const Napi::CallbackInfo& info) : ObjectWrap(info) 
     network_ = std::make_shared<std::unique_ptr<Network>>(
         backend->CreateNetwork(ToNetworkShape(info[0].As<Napi::Object>())));
     compute_ = &static_cast<DeviceExecutors*>(info.Data())->For(info.Env(), backend_name);
-  } catch (const std::exception& error) {
-    throw ToJavaScript(info.Env(), DescribeError(error));
-  }
+  });
 }
 
 void NetworkObject::ThrowIfDisposed(Napi::Env env) const {
@@ -76,11 +74,7 @@ Napi::Value NetworkObject::SetBlock(const Napi::CallbackInfo& info) {
 
 Napi::Value NetworkObject::MakeSink(const Napi::CallbackInfo& info) {
   ThrowIfDisposed(info.Env());
-  try {
-    return FromKernelSink(info.Env(), (*network_)->MakeSink(ToInt(info[0])));
-  } catch (const std::exception& error) {
-    throw ToJavaScript(info.Env(), DescribeError(error));
-  }
+  return FromKernelSink(info.Env(), (*network_)->MakeSink(ToInt(info[0])));
 }
 
 Napi::Value NetworkObject::SetLinear(const Napi::CallbackInfo& info) {

@@ -22,6 +22,10 @@ class NetworkObject : public Napi::ObjectWrap<NetworkObject> {
   explicit NetworkObject(const Napi::CallbackInfo& info);
 
  private:
+  template <Napi::Value (NetworkObject::*method)(const Napi::CallbackInfo&)>
+  Napi::Value Coded(const Napi::CallbackInfo& info) {
+    return WithCodes(info.Env(), [&] { return (this->*method)(info); });
+  }
   void ThrowIfDisposed(Napi::Env env) const;
   // Common to run and runTopK. `out` owns the arrays that `results` points to.
   Napi::Value Start(const Napi::CallbackInfo& info, const Results& results, const Napi::Object& out);
