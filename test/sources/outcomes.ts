@@ -11,23 +11,27 @@ export interface Outcome {
   message?: string;
 }
 
+async function* outcomes(path: string, options?: SourceOptions): AsyncGenerator<Outcome> {
+  for await (const record of openSource(path, options)) {
+    if (!('error' in record)) yield record as Outcome;
+    else yield {id: record.id, code: record.error.code, message: record.error.message};
+  }
+}
+
 /** All records of a source; those that cannot be read by the code and message of their error. */
 export async function all(path: string, options?: SourceOptions): Promise<Outcome[]> {
   const found: Outcome[] = [];
-  for await (const record of openSource(path, options)) {
-    if (!('error' in record)) found.push(record as Outcome);
-    else found.push({id: record.id, code: record.error.code, message: record.error.message});
-  }
+  for await (const outcome of outcomes(path, options)) found.push(outcome);
   return found;
 }
 
 /** The records before the error that ends a source, and the error. */
-export async function untilError(path: string): Promise<{ids: string[]; error: unknown}> {
-  const ids: string[] = [];
+export async function untilError(path: string): Promise<{records: Outcome[]; ids: string[]; error: unknown}> {
+  const records: Outcome[] = [];
   try {
-    for await (const {id} of openSource(path)) ids.push(id);
+    for await (const outcome of outcomes(path)) records.push(outcome);
   } catch (error) {
-    return {ids, error};
+    return {records, ids: records.map(({id}) => id), error};
   }
   throw new Error('expected an error');
 }

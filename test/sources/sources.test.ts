@@ -2,6 +2,7 @@ import {execFileSync} from 'node:child_process';
 import {mkdir, open, readdir, readFile, readlink, rm, symlink, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {Readable} from 'node:stream';
+import {setImmediate} from 'node:timers/promises';
 import {gzipSync} from 'node:zlib';
 import test from 'ava';
 import {packTar} from 'modern-tar';
@@ -382,6 +383,20 @@ test('a quote that nobody closes ends a CSV with the rows before it', async t =>
   t.deepEqual(ids, ['a.jpg']);
   t.like(error, {code: 'ERR_SOURCE'});
   t.regex(String(error), /Quote Not Closed/);
+  // More rows than a parser holds for those who read slowly.
+  const names = Array.from({length: 100}, (_, i) => `${i}.jpg`);
+  await writeFile(csv, `path\n${names.join('\n')}\n"b.jpg\nc.jpg\n`);
+  const slow: string[] = [];
+  await t.throwsAsync(
+    async () => {
+      for await (const {id} of openSource(csv)) {
+        slow.push(id);
+        await setImmediate();
+      }
+    },
+    {code: 'ERR_SOURCE'},
+  );
+  t.deepEqual(slow, names);
 });
 
 test('records are counted where that is cheap, and never taken out of a pipe', async t => {

@@ -5,6 +5,7 @@ import test from 'ava';
 import {packTar, type TarEntry} from 'modern-tar';
 import {photos} from '../fixtures.ts';
 import {temporaryFolder} from '../folder.ts';
+import {Random} from '../random.ts';
 import {all, bytesOf, member, untilError} from './outcomes.ts';
 
 test('tar: WebDataset samples with label and fields, plain or gzipped; a bad .json is the error of its own row', async t => {
@@ -197,4 +198,31 @@ test('a tar that is cut short gives the samples before the cut, and says so', as
   t.deepEqual(ids, [`${file}/a.jpg`, `${file}/b.jpg`]);
   t.like(error, {code: 'ERR_SOURCE'});
   t.regex(String(error), /Cannot read source .*cut\.tar as tar: it is cut short/);
+});
+
+test('a gzipped tar that is cut short or damaged gives the images before that, and says so', async t => {
+  const file = join(await temporaryFolder(t), 'a.tar.gz');
+  const random = new Random('gzip');
+  const images = Array.from({length: 20}, () => Buffer.from(random.uniform(20_000, 0, 255)));
+  const tar = await packTar(images.map((image, i) => member(`${i}.jpg`, image)));
+  const gzip = gzipSync(tar);
+  const damaged = (at: number): Buffer => {
+    const bytes = Buffer.from(gzip);
+    bytes.fill(0xff, at, at + 4);
+    return bytes;
+  };
+  const half = Math.floor(gzip.length / 2);
+  for (const [name, bytes, least, problem] of [
+    ['cut short', gzip.subarray(0, half), 9, /unexpected end of file/],
+    ['damaged', damaged(half), 9, /invalid|incorrect|a header is damaged/],
+    ['without the right checksum', damaged(gzip.length - 8), 20, /incorrect data check/],
+    ['without the right length', damaged(gzip.length - 4), 20, /incorrect length check/],
+  ] as const) {
+    await writeFile(file, bytes);
+    const {records, error} = await untilError(file);
+    t.like(error, {code: 'ERR_SOURCE'}, name);
+    t.regex(String(error), problem, name);
+    const intact = records.filter((record, i) => !record.code && bytesOf(record).equals(images[i]!));
+    t.true(intact.length >= least, `${name}: ${intact.length}`);
+  }
 });

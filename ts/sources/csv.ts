@@ -1,10 +1,10 @@
-import {Readable} from 'node:stream';
 import {CsvError, parse} from 'csv-parse';
 import {RepVGGError} from '../errors.ts';
 import type {SourceFile} from './options.ts';
 import {readStream} from './read_stream.ts';
 import type {Records} from './record.ts';
 import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
+import {through} from './through.ts';
 
 /** A longer record is taken for a quote that is never closed. */
 const maxRecordBytes = 2 ** 24;
@@ -20,7 +20,6 @@ const misquoted =
 
 /** A header row with the column names, then one row per image (RFC 4180). */
 export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records {
-  const input = Readable.from(readStream(file));
   const parser = parse({
     delimiter,
     bom: true,
@@ -31,13 +30,11 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
     raw: true,
     maxRecordSize: maxRecordBytes,
   });
-  input.once('error', error => parser.destroy(error));
-  input.pipe(parser);
   let columns: string[] | undefined;
   let imageColumn = '';
   let named: readonly string[] = [];
   try {
-    for await (const {record, raw, info} of parser as AsyncIterable<ParsedRow>) {
+    for await (const {record, raw, info} of through<ParsedRow>(readStream(file), parser)) {
       if (!columns) {
         columns = record;
         imageColumn = imageColumnOf(columns, file);
@@ -59,9 +56,6 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
     if (!(cause instanceof CsvError)) throw cause;
     const message = cause.message.replace(/\.$/, '');
     throw new RepVGGError('ERR_SOURCE', `Cannot read source ${file.path}: ${message}.`, {cause});
-  } finally {
-    input.destroy();
-    parser.destroy();
   }
 }
 

@@ -1,6 +1,7 @@
 import {RepVGGError} from '../errors.ts';
 import {isImageName, mostImageBytes} from '../images/encoded_image.ts';
 import {fromJson} from '../support/plain_text.ts';
+import {gunzip} from './gunzip.ts';
 import type {SourceFile} from './options.ts';
 import {peek, readStream} from './read_stream.ts';
 import type {Records, SourceRecord, UnreadableRecord} from './record.ts';
@@ -49,7 +50,7 @@ export async function* readTar(file: SourceFile): Records {
 async function open(file: SourceFile): Promise<AsyncIterable<Uint8Array>> {
   const {head, stream} = await peek(readStream(file), 2);
   const isGzip = head[0] === 0x1f && head[1] === 0x8b;
-  return isGzip ? ReadableStream.from(stream).pipeThrough(new DecompressionStream('gzip')) : stream;
+  return isGzip ? gunzip(stream) : stream;
 }
 
 /** "a/b.c.jpg" has the key "a/b" and the extension "c.jpg". */
