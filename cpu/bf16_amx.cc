@@ -43,8 +43,10 @@ void End(Bf16Waiting& waiting) {
   _tile_release();
 }
 
-void Convolve(const Bf16Convolution& convolution, const Bf16Block& block, const Bf16* in, Bf16* out,
-              const int* to, const Bf16* fetch, int fetched, Bf16Waiting& waiting) {
+void Convolve(const Bf16Convolution& convolution, const Bf16Block& block, const Bf16Positions& positions,
+              const Bf16* in, Bf16* out, const int* to, const Bf16* fetch, int fetched,
+              Bf16Waiting& waiting) {
+  in += static_cast<ptrdiff_t>(positions.first) * kLine;
   const bool two_halves = block.channels > kHalf;
   const int steps = block.in_blocks * convolution.taps * convolution.weight_parts;
   const int fetched_a_step = (fetched + steps - 1) / steps;
@@ -83,7 +85,7 @@ void Convolve(const Bf16Convolution& convolution, const Bf16Block& block, const 
   waiting.convolution = &convolution;
   waiting.bias = block.bias;
   waiting.out = out;
-  waiting.to = to;
+  waiting.to = to + positions.first;
   float (*const sums)[kLine] = waiting.sums[waiting.buffer];
   constexpr int kRowBytes = kLine * sizeof(float);
   _tile_stored(0, sums[0], kRowBytes);
@@ -92,7 +94,7 @@ void Convolve(const Bf16Convolution& convolution, const Bf16Block& block, const 
   _tile_stored(3, sums[kTilePositions] + kHalf, kRowBytes);
 }
 
-constexpr Bf16Kernels kTable = {"amx", &Begin, &End, &Convolve, &SubtractFromBytes, &GateLines, &SumLines};
+constexpr Bf16Kernels kTable = {"amx", 0, &Begin, &End, &Convolve, &SubtractFromBytes, &GateLines, &SumLines};
 
 }  // namespace
 

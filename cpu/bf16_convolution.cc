@@ -43,17 +43,37 @@ Bf16ConvolutionLayer::Bf16ConvolutionLayer(const Bf16Kernels& kernels, const Blo
     convolution_.taps = 9;
     for (int tap = 0; tap < 9; ++tap) convolution_.tap_line[tap] = in.Line(tap / 3 - 1, tap % 3 - 1);
   }
-  const size_t positions = static_cast<size_t>(height - 1) * pitch + width;
-  to_.assign(DivideUp(positions, kBf16Positions) * kBf16Positions, -1);
+  MakeCalls(out.size(), pitch);
+  const Bf16Positions& last = calls_.back();
+  to_.assign(last.first + (last.rows - 1) * last.pitch + last.columns, -1);
   for (int y = 0; y < height; ++y) {
     for (int x = 0; x < width; ++x) to_[static_cast<size_t>(y) * pitch + x] = out.Line(y, x);
   }
-  MakeBlocks(block, first ? kWindowValues : block.in_channels, bias);
+  MakeBlocks(block, bias);
   Pack(block, weight);
 }
 
-void Bf16ConvolutionLayer::MakeBlocks(const BlockShape& block, int in_channels, Floats bias) {
-  const int group_in = in_channels / block.groups;
+void Bf16ConvolutionLayer::MakeCalls(MapSize out, int pitch) {
+  const int most = kernels_.most_pixels;
+  if (most == 0) {
+    const int positions = (out.height - 1) * pitch + out.width;
+    for (int first = 0; first < positions; first += kBf16Positions)
+      calls_.push_back({.first = first, .columns = kBf16Positions});
+    return;
+  }
+  const int together = 2 * out.width <= most ? 2 : 1;
+  const int pieces = (out.width + most - 1) / most;
+  for (int y = 0; y < out.height; y += together) {
+    const int rows = std::min(together, out.height - y);
+    for (int piece = 0; piece < pieces; ++piece) {
+      const int begin = out.width * piece / pieces, end = out.width * (piece + 1) / pieces;
+      calls_.push_back({y * pitch + begin, end - begin, rows, pitch});
+    }
+  }
+}
+
+void Bf16ConvolutionLayer::MakeBlocks(const BlockShape& block, Floats bias) {
+  const int group_in = block.in_channels / block.groups;
   const int group_out = block.out_channels / block.groups;
   bias_.resize(static_cast<size_t>(LineBlocks(block.out_channels)) * kLineChannels);
   std::copy(bias.begin(), bias.end(), bias_.begin());
@@ -64,8 +84,10 @@ void Bf16ConvolutionLayer::MakeBlocks(const BlockShape& block, int in_channels, 
     // A block of output channels may span several groups; it reads the input channels of all of them.
     const int first_group = channel / group_out;
     const int last_group = (channel + made.channels - 1) / group_out;
-    made.first_in_block = first_group * group_in / kLineChannels;
-    made.in_blocks = LineBlocks((last_group + 1) * group_in) - made.first_in_block;
+    made.first_in_block = first_ ? 0 : first_group * group_in / kLineChannels;
+    const int end = first_ ? kWindowValues : (last_group + 1) * group_in;
+    made.in_blocks = LineBlocks(end) - made.first_in_block;
+    made.last_channels = end - (LineBlocks(end) - 1) * kLineChannels;
     made.bias = &bias_[channel];
     const size_t size =
         static_cast<size_t>(made.in_blocks) * convolution_.taps * convolution_.weight_parts * kBf16TapWeights;
@@ -124,7 +146,7 @@ void Bf16ConvolutionLayer::Run(ThreadPool& pool, int images, const Bf16Maps& in,
   convolution.relu = relu;
   // Work is divided among threads by position, or, where the weights are larger than the input maps, by block
   // of output channels, so that every weight is read by one thread only.
-  const size_t calls = images * to_.size() / kBf16Positions;
+  const size_t calls = images * calls_.size();
   const bool by_blocks = weight_.size() > images * in.image_stride();
   const size_t count = by_blocks ? calls * blocks_.size() : calls;
   pool.Run(count, [&](const ThreadPool::Share& share) {
@@ -141,7 +163,7 @@ void Bf16ConvolutionLayer::Run(ThreadPool& pool, int images, const Bf16Maps& in,
 void Bf16ConvolutionLayer::RunCalls(const Bf16Convolution& convolution, int images, const Bf16Maps& in,
                                     const Bf16Maps& out, bool by_blocks,
                                     const ThreadPool::Share& share) const {
-  const size_t calls_of_image = to_.size() / kBf16Positions;
+  const size_t calls_of_image = calls_.size();
   const size_t calls = images * calls_of_image;
   const size_t most_together =
       std::max<size_t>(1, kInputInCache / (in.image_stride() * sizeof(Bf16) / calls_of_image));
@@ -161,14 +183,12 @@ void Bf16ConvolutionLayer::RunCalls(const Bf16Convolution& convolution, int imag
       const size_t fetched = DivideUp(next.weight_lines, last - first);
       for (size_t i = first; i < last; ++i) {
         const size_t image = i / calls_of_image;
-        const size_t position = i % calls_of_image * kBf16Positions;
         const size_t fetch = std::min((i - first) * fetched, next.weight_lines);
-        kernels_.convolve(
-            convolution, block,
-            in.image(image).data + block.first_in_block * in.block_stride() + position * kLineChannels,
-            out.image(image).data + b * out.block_stride(), &to_[position],
-            next.weight + fetch * kLineChannels,
-            static_cast<int>(std::min(fetched, next.weight_lines - fetch)), waiting);
+        kernels_.convolve(convolution, block, calls_[i % calls_of_image],
+                          in.image(image).data + block.first_in_block * in.block_stride(),
+                          out.image(image).data + b * out.block_stride(), to_.data(),
+                          next.weight + fetch * kLineChannels,
+                          static_cast<int>(std::min(fetched, next.weight_lines - fetch)), waiting);
       }
     }
   }

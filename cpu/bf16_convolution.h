@@ -28,7 +28,8 @@ class Bf16ConvolutionLayer {
     size_t weight_lines = 0;
   };
 
-  void MakeBlocks(const BlockShape& block, int in_channels, Floats bias);
+  void MakeCalls(MapSize out, int pitch);
+  void MakeBlocks(const BlockShape& block, Floats bias);
   void Pack(const BlockShape& block, Floats weight);
   void RunCalls(const Bf16Convolution& convolution, int images, const Bf16Maps& in, const Bf16Maps& out,
                 bool by_blocks, const ThreadPool::Share& share) const;
@@ -37,8 +38,9 @@ class Bf16ConvolutionLayer {
   const bool first_;
   Bf16Convolution convolution_;
   std::vector<Block> blocks_;
-  std::vector<int> to_;      // The output line of each position, or -1.
-  std::vector<int> border_;  // Output lines without a pixel.
+  std::vector<Bf16Positions> calls_;  // Of an image and a block.
+  std::vector<int> to_;               // The output line of each position, or -1.
+  std::vector<int> border_;           // Output lines without a pixel.
   HugeArray<Bf16> weight_;
   std::vector<float> bias_;
 };

@@ -10,7 +10,7 @@
 
 namespace repvgg::cpu {
 
-constexpr int kBf16Positions = 32;        // Per call: two tiles of 16.
+constexpr int kBf16Positions = 32;        // Per call at most: with AMX two tiles of 16.
 constexpr int kBf16TapWeights = 32 * 32;  // Per tap, block of input channels and block of output channels.
 
 // One layer. Weights may have two parts as maps may (bf16_maps.h); the product of both second parts is left
@@ -30,13 +30,23 @@ struct Bf16Convolution {
 
 // One block of output channels.
 struct Bf16Block {
-  int in_blocks = 0;  // Blocks of input channels that it reads.
-  int channels = 0;   // Less than 32 in a last block; the other values become zero.
+  int in_blocks = 0;      // Blocks of input channels that it reads.
+  int last_channels = 0;  // Channels of the last of them; the other weights are zeros.
+  int channels = 0;       // Less than 32 in a last block; the other values become zero.
 
   // [block of input channels][tap][part][half of the block: 16 channels][pair of input channels: 16]
   // [channel: 16][channel of the pair: 2]
   const Bf16* weight = nullptr;
   const float* bias = nullptr;  // [32]
+};
+
+// The positions of a call: `columns` that follow each other from `first` on, in each of `rows` rows that are
+// `pitch` positions apart.
+struct Bf16Positions {
+  int first = 0;
+  int columns = 0;
+  int rows = 1;
+  int pitch = 0;
 };
 
 // A thread's sums of the latest call, to be stored by the next call or by `end`.
@@ -53,15 +63,20 @@ struct Bf16Waiting {
 struct Bf16Kernels {
   const char* name;
 
+  // The most positions of a call, which are pixels of one row of the output or as many of two rows. 0: each
+  // call has kBf16Positions in a row, which may span the end of a row.
+  int most_pixels;
+
   // A thread calls these before and after its calls of `convolve`; all results are stored after `end`.
   void (*begin)();
   void (*end)(Bf16Waiting& waiting);
 
-  // Computes kBf16Positions positions of one block. `in` is the line of the first position in the first block
-  // of input channels; `to` has for each position its line of `out`, or -1 where the result is to be dropped.
+  // Computes `positions` of one block. `in` is the line of position 0 in the first block of input channels;
+  // `to` has for each position of an image its line of `out`, or -1 where the result is to be dropped.
   // Prefetches `fetched` lines from `fetch` on into the L2 cache.
-  void (*convolve)(const Bf16Convolution& convolution, const Bf16Block& block, const Bf16* in, Bf16* out,
-                   const int* to, const Bf16* fetch, int fetched, Bf16Waiting& waiting);
+  void (*convolve)(const Bf16Convolution& convolution, const Bf16Block& block, const Bf16Positions& positions,
+                   const Bf16* in, Bf16* out, const int* to, const Bf16* fetch, int fetched,
+                   Bf16Waiting& waiting);
 
   // lines[i] = bytes[i] - middle, exact where the difference is a whole number of 8 bits. [count][32], with
   // zeros for values of a line that are not among the first `used`, at least 16.

@@ -15,7 +15,7 @@
 #include "cpu/thread_pool.h"
 
 #if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) || __GNUC__ >= 11)
-#define REPVGG_AMX
+#define REPVGG_BF16
 #include <immintrin.h>
 #endif
 
@@ -67,7 +67,7 @@ Loop FmaLoop([[maybe_unused]] const std::string& instruction_set) {
   return {BaselineFma, operations(4)};
 }
 
-#ifdef REPVGG_AMX
+#ifdef REPVGG_BF16
 // Static, so that all of it is in memory (amx_tiles.h).
 const TileConfig kTileConfig;
 const std::array<uint16_t, 16 * 32> kNumbers = [] {
@@ -97,6 +97,27 @@ __attribute__((target("amx-tile,amx-bf16"))) void TileProducts(volatile float*) 
     _tile_dpbf16ps(3, 5, 7);
   }
   _tile_release();
+}
+
+// Each instruction multiplies 16 pairs by 16 pairs.
+constexpr double kPairOperations = 2.0 * kSteps * kSums * 32;
+
+__attribute__((target("avx512f,avx512bf16"))) void PairProducts(volatile float* value) {
+  const float start = *value;
+  __m512 sums[kSums];
+  for (int i = 0; i < kSums; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  const __m512bh factor = (__m512bh)_mm512_loadu_si512(kNumbers.data());
+  for (int step = 0; step < kSteps; ++step) {
+    for (int i = 0; i < kSums; ++i) sums[i] = _mm512_dpbf16_ps(sums[i], factor, factor);
+  }
+  for (int i = 1; i < kSums; ++i) sums[0] = _mm512_add_ps(sums[0], sums[i]);
+  const float total = _mm512_cvtss_f32(sums[0]);
+  *value = total > 0 ? start : total;
+}
+
+// By the instructions that the bf16 kernels use.
+Loop Bf16Loop(const std::string& name) {
+  return name == "amx" ? Loop{TileProducts, kTileOperations} : Loop{PairProducts, kPairOperations};
 }
 #endif
 
@@ -179,9 +200,9 @@ DeviceLimits MeasureLimits(int threads, double seconds, bool copy) {
   const Rate fma = LoopRate(pool, seconds, FmaLoop(limits.instruction_set));
   limits.fma_gflops = fma.sum;
   limits.fma_per_cpu_second = fma.per_cpu_second;
-#ifdef REPVGG_AMX
-  if (SelectBf16Kernels("amx") != nullptr) {
-    const Rate matrix = LoopRate(pool, seconds, {TileProducts, kTileOperations});
+#ifdef REPVGG_BF16
+  if (const Bf16Kernels* const kernels = SelectBf16Kernels("")) {
+    const Rate matrix = LoopRate(pool, seconds, Bf16Loop(kernels->name));
     limits.matrix_gflops = matrix.sum;
     limits.matrix_per_cpu_second = matrix.per_cpu_second;
   }

@@ -6,8 +6,8 @@
 
 namespace repvgg::cpu {
 
-// Runs fp32 multiply-adds and, where the processor has AMX, bf16 tile products, each for `seconds` on
-// `threads` threads at once. With `copy` also memcpy, which needs 256 MiB.
+// Runs fp32 multiply-adds and, where the processor has bf16, its tile products (AMX) or dot products, each
+// for `seconds` on `threads` threads at once. With `copy` also memcpy, which needs 256 MiB.
 DeviceLimits MeasureLimits(int threads, double seconds, bool copy);
 
 }  // namespace repvgg::cpu

@@ -11,6 +11,7 @@ test('the limits of the machine are those of a processor that exists', async t =
   t.is(instructionSet, native().cpuInfo().instructionSets[0]!);
   // Two 512-bit multiply-adds a cycle at 6 GHz are 384 GFLOP/s: more would be a loop that was optimised away.
   t.true(fmaGflops > 1 && fmaGflops < 2 * 400, `${fmaGflops}`);
+  t.is(matrixGflops === null, native().cpuInfo().bf16 === null);
   if (matrixGflops !== null)
     t.true(matrixGflops > fmaGflops && matrixGflops < 2 * 16 * 400, `${matrixGflops}`);
   t.true(copyGBps > 0.1 && copyGBps < 2000, `${copyGBps}`);

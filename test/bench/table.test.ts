@@ -13,7 +13,7 @@ test('peaks are those of the device that ran, by its name', t => {
     report.limits.matrixTflops = 500;
     return notes(report)[0]!;
   };
-  t.regex(of(reportOf([result(100)])), /^A <fast> CPU, 2 of 2 cores; .* fp32 avx512 200 .*bf16 tiles 500/);
+  t.regex(of(reportOf([result(100)])), /^A <fast> CPU, 2 of 2 cores; .* fp32 avx512 200 .*bf16 products 500/);
   const decode = result(400, {stage: 'decode', model: null, precision: 'uint8'});
   const gpu = result(9000, {device: 'cuda:1', precision: 'fp16'});
   t.regex(

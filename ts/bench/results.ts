@@ -74,7 +74,7 @@ export interface BenchLimits {
   fma: Range;
   /** PyTorch's fp32 product of 1024 x 1024 matrices; null without PyTorch. */
   gemmGflops: number | null;
-  /** Peak of the matrix units: in bf16 (AMX), or on a GPU in the precision of the run; null without them and for fp32. */
+  /** Peak of products in bf16 (by AMX, else by AVX-512), or on a GPU in the precision of the run; null without them and for fp32. */
   matrixTflops: number | null;
   /** Bytes read and written by a copy of 128 MiB, or on a GPU of 256 MiB within device memory. */
   copyGBps: number;

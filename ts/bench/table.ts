@@ -79,7 +79,7 @@ export function notes({limits, machine, peers, results, skipped}: BenchReport): 
   // For a GPU it is "sm_90, wgmma": the architecture and the instruction that computes products.
   const [instructions, unit] = instructionSet.split(', ');
   const multiplyAdds = onGpu ? `${instructions}, fp32 multiply-adds` : `fp32 ${instructions}`;
-  const products = onGpu ? `${own.precision} products by ${unit}` : 'bf16 tiles';
+  const products = onGpu ? `${own.precision} products by ${unit}` : 'bf16 products';
   const peaks = [
     `${multiplyAdds} ${fmaGflops.toFixed(0)} GFLOP/s (${fma.min.toFixed(0)} - ${fma.max.toFixed(0)})`,
     ...(gemmGflops === null ? [] : [`fp32 matrix product ${gemmGflops.toFixed(0)} GFLOP/s`]),

@@ -161,7 +161,7 @@ export interface NativeLimits {
   instructionSet: string;
   /** fp32 multiply-adds between registers. */
   fmaGflops: number;
-  /** Matrix units: bf16 by AMX, or on a GPU in the requested precision; null if there are none. */
+  /** bf16 products by AMX, else by AVX-512, or on a GPU products in the requested precision; null if there are none. */
   matrixGflops: number | null;
   /** The same as `fmaGflops` per thread and second of CPU time, on average; null for a GPU. */
   fmaPerCpuSecond: number | null;
