@@ -13,6 +13,9 @@ import type {Form} from './network.ts';
 import {layerTable} from './statistics.ts';
 import {checkOptions, checkSignal} from './support/arguments.ts';
 
+/** The extensions of files that {@link convertCheckpoint} writes, in lower case. */
+export const writtenExtensions: readonly string[] = ['.pth', '.pt', '.bin', '.ckpt', '.safetensors'];
+
 /** Options of {@link convertCheckpoint}. */
 export interface ConvertOptions {
   /** The expected architecture, or an official name. Default: inferred from the checkpoint's shapes. */
@@ -44,7 +47,7 @@ export interface Conversion {
  * Fuses the branches of a checkpoint and writes the result, in a format chosen by the extension of `to`:
  *
  * - `.safetensors`: safetensors;
- * - anything else: a PyTorch state dict, as the official code's `tools/convert.py` writes it.
+ * - `.pth`, `.pt`, `.bin`, `.ckpt`: a PyTorch state dict, as the official code's `tools/convert.py` writes it.
  *
  * Tensors are float32, with the names, shapes and order of the official network with `deploy=True` (repvgg.py, or
  * repvggplus.py if squeeze-and-excite follows the ReLU), or with `form: 'train'` of the official network as trained. So a
@@ -55,7 +58,7 @@ export interface Conversion {
  *
  * @param from a checkpoint file, or "digits"
  * @throws {RepVGGError} the codes of reading a checkpoint; ERR_INVALID_ARGUMENT for `form: 'train'` of a checkpoint that is
- *   fused, and for a path that ends in `.onnx` (use `exportOnnx`); ERR_FILE_WRITE
+ *   fused, and for a path with another extension (for `.onnx` use `exportOnnx`); ERR_FILE_WRITE
  */
 export async function convertCheckpoint(
   from: string,
@@ -67,10 +70,10 @@ export async function convertCheckpoint(
   if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);
   if (typeof to !== 'string' || to === '') throw invalidArgument('path', 'the path of a file to write', to);
   const extension = extname(to).toLowerCase();
-  if (extension === '.onnx')
+  if (!writtenExtensions.includes(extension))
     throw invalidArgument(
       'path',
-      'the path of a checkpoint to write (ONNX is written by "repvgg export" and exportOnnx)',
+      `a file that ends in ${writtenExtensions.join(', ')} (ONNX is written by "repvgg export" and exportOnnx)`,
       to,
     );
   checkSignal(signal);

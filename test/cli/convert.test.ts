@@ -192,7 +192,7 @@ test('the extension chooses the format', async t => {
   const folder = await temporaryFolder(t);
   const from = checkpoint('narrow.official.zip.pth');
   const formats = new Map<string, string>();
-  for (const name of ['a.pth', 'a.pt', 'a.safetensors', 'a.SafeTensors']) {
+  for (const name of ['a.pth', 'a.pt', 'a.bin', 'a.ckpt', 'a.safetensors', 'a.SafeTensors']) {
     await convertCheckpoint(from, join(folder, name));
     await using file = await openCheckpoint(join(folder, name));
     formats.set(name, file.format);
@@ -200,14 +200,23 @@ test('the extension chooses the format', async t => {
   t.deepEqual(Object.fromEntries(formats), {
     'a.pth': 'PyTorch zip',
     'a.pt': 'PyTorch zip',
+    'a.bin': 'PyTorch zip',
+    'a.ckpt': 'PyTorch zip',
     'a.safetensors': 'safetensors',
     'a.SafeTensors': 'safetensors',
   });
   const onnx = join(folder, 'a.onnx');
-  await t.throwsAsync(convertCheckpoint(from, onnx), {
-    code: 'ERR_INVALID_ARGUMENT',
-    message: /ONNX is written by "repvgg export"/,
-  });
+  for (const path of [
+    onnx,
+    join(folder, 'b'),
+    join(folder, 'b.h5'),
+    join(folder, 'b.pth.tar'),
+    'b.safetensor',
+  ])
+    await t.throwsAsync(convertCheckpoint(from, path), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: `Expected a file that ends in .pth, .pt, .bin, .ckpt, .safetensors (ONNX is written by "repvgg export" and exportOnnx) for path but received "${path}".`,
+    });
   await t.throwsAsync(convertCheckpoint(join(folder, 'a.pth'), join(folder, 'b.pth'), {form: 'train'}), {
     code: 'ERR_INVALID_ARGUMENT',
     message: /already fused/,
@@ -216,7 +225,7 @@ test('the extension chooses the format', async t => {
     code: 'ERR_INVALID_ARGUMENT',
     message: 'Expected "deploy" or "train" for form but received "half".',
   });
-  t.false((await readdir(folder)).some(name => name.startsWith('.') || name === 'b.pth'));
+  t.false((await readdir(folder)).some(name => name.startsWith('.') || name.startsWith('b')));
 });
 
 test('the command says what it did, and what it wrote classifies like what it read', async t => {

@@ -1,6 +1,6 @@
 import {extname} from 'node:path';
 import {type Command, Option} from 'commander';
-import {convertCheckpoint} from '../convert.ts';
+import {convertCheckpoint, writtenExtensions} from '../convert.ts';
 import {exportOnnx, type OnnxExport} from '../export.ts';
 import {count} from '../support/plain_text.ts';
 import {
@@ -53,8 +53,10 @@ async function exportCommand(from: string, to: string, flags: Flags, command: Co
     const exported = await exportOnnx(from, to, {architecture, eps, ...options});
     return json ? printJson(exported) : printExport(to, exported);
   }
-  if (!['.safetensors', '.pth', '.pt'].includes(ending))
-    command.error(`error: expected a file that ends in .onnx, .safetensors or .pth but received '${to}'`);
+  if (!writtenExtensions.includes(ending)) {
+    const endings = ['.onnx', ...writtenExtensions].join(', ');
+    command.error(`error: expected a file that ends in ${endings} but received '${to}'`);
+  }
   const given = command.options.find(
     option =>
       command.getOptionValueSource(option.attributeName()) === 'cli' &&
