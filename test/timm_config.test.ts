@@ -98,9 +98,12 @@ test('labels are descriptions, names, or where a class has none its number', asy
   t.deepEqual((await use(gaps)).labels, ['zero', ...'12345678', 'nine']);
 
   const few = await saved(t, configOf({}, {label_names: ['a', 'b']}));
-  const message = 'Expected 10 labels in labels, one for each class, but received 2.';
+  const message = `Expected 10 labels in ${few}/config.json, one for each class, but received 2.`;
   await t.throwsAsync(use(few), {code: 'ERR_LABELS', message});
   t.deepEqual((await use(few, {labels: label_names})).labels, label_names);
+  await t.throwsAsync(use(few, {labels: ['a']}), {
+    message: /^Expected 10 labels in labels, .* received 1\.$/,
+  });
 });
 
 test('other files of that name, and those beside weights of other names, say nothing', async t => {

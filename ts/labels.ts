@@ -22,17 +22,25 @@ export async function imageNetLabels(): Promise<readonly ClassLabel[]> {
   return imageNet;
 }
 
+/** Labels that come with a checkpoint: an array, which was read from `labelsFile`, or a file. */
+export interface OwnLabels {
+  labels?: string | readonly string[] | undefined;
+  labelsFile?: string | undefined;
+}
+
 /**
- * The labels of a network: those given (an array, or a file with one label per line or a JSON array of strings), else
- * ImageNet's for 1000 classes, else the class indices.
+ * The labels of a network: those given (an array, or a file with one label per line or a JSON array of strings), else its own,
+ * else ImageNet's for 1000 classes, else the class indices.
  *
  * @throws {RepVGGError} ERR_LABELS unless there is one string for each class; ERR_INVALID_ARGUMENT,
  *   ERR_FILE_NOT_FOUND, ERR_FILE_READ
  */
 export async function resolveLabels(
-  given: string | readonly string[] | undefined,
+  chosen: string | readonly string[] | undefined,
   numClasses: number,
+  own: OwnLabels = {},
 ): Promise<readonly ClassLabel[]> {
+  const given = chosen === undefined ? own.labels : chosen;
   if (given === undefined) {
     if (numClasses === 1000) return imageNetLabels();
     return frozen(Array.from({length: numClasses}, (_, index) => ({label: String(index)})));
@@ -41,7 +49,8 @@ export async function resolveLabels(
     throw invalidArgument('labels', 'an array of strings or the path of a file', given);
   }
   const labels = typeof given === 'string' ? await readLabels(given) : [...given];
-  const source = typeof given === 'string' ? given : 'labels';
+  const fromFile = chosen === undefined ? own.labelsFile : undefined;
+  const source = typeof given === 'string' ? given : (fromFile ?? 'labels');
   if (labels.length !== numClasses) {
     throw new RepVGGError(
       'ERR_LABELS',

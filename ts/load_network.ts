@@ -118,8 +118,7 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   const {architecture} = parameters;
   if (calibration) checkFp8(architecture, form);
   const own = await ownUse(checkpoint, file, architecture);
-  const {labels: given = own.labels} = options;
-  const labels = await resolveLabels(given, architecture.numClasses);
+  const labels = await resolveLabels(options.labels, architecture.numClasses, own);
   const preprocessing = completePreprocessing(options.preprocessing, own.preprocessing);
   const shape = toNativeShape(architecture, form, preprocessing);
   try {

@@ -1,14 +1,13 @@
 import type {Architecture} from './architecture.ts';
 import type {Checkpoint} from './checkpoint/checkpoint.ts';
 import {digits} from './digits.ts';
+import type {OwnLabels} from './labels.ts';
 import {type Preprocessing, preprocessingOf} from './preprocessing.ts';
 import {readTimmConfig} from './timm_config.ts';
 
 /** How a network is to be used where the caller does not say otherwise. */
-export interface OwnUse {
+export interface OwnUse extends OwnLabels {
   preprocessing: Preprocessing;
-  /** As `LoadOptions` has them. */
-  labels: string | readonly string[] | undefined;
 }
 
 /**
@@ -25,5 +24,6 @@ export async function ownUse(
 ): Promise<OwnUse> {
   if (checkpoint === 'digits') return digits;
   const config = await readTimmConfig(file.path);
-  return {preprocessing: preprocessingOf(config ?? file, architecture), labels: config?.labels};
+  const preprocessing = preprocessingOf(config ?? file, architecture);
+  return {preprocessing, labels: config?.labels, labelsFile: config?.path};
 }

@@ -51,7 +51,7 @@ export async function compareForms(
   onProgress?: (images: number) => void,
 ): Promise<Comparison> {
   const {architecture, storedForm, own} = await identify(checkpoint, options);
-  const labels = await resolveLabels(options.labels ?? own.labels, architecture.numClasses);
+  const labels = await resolveLabels(options.labels, architecture.numClasses, own);
   const opened = await openDataset(dataset, labels, datasetOptions);
   const preprocessing = completePreprocessing(options.preprocessing, own.preprocessing);
   const forms: Form[] = storedForm === 'train' ? ['train', 'deploy'] : ['deploy'];
