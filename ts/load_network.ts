@@ -126,13 +126,13 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
       const cpu = chooseDevice('cpu', 'fp32');
       // Without a choice of algorithms, which round differently, so that the ranges are reproducible.
       await using exact = disposing(
-        createNetwork(shape, cpu, {batchSize, winograd: 'off', ...(threads && {threads})}),
+        await createNetwork(shape, cpu, {batchSize, winograd: 'off', ...(threads && {threads})}),
       );
       const again = networkFromCheckpoint(file, {architecture, eps}, fusion);
       await setParameters(exact.network, again, form, {signal, fusion});
       shape.ranges = await rangesOf(exact.network, calibration, {preprocessing, batchSize, signal});
     }
-    const network = createNetwork(shape, chosen, {batchSize, winograd, ...(threads && {threads})});
+    const network = await createNetwork(shape, chosen, {batchSize, winograd, ...(threads && {threads})});
     await setParameters(network, parameters, form, {signal, fusion});
     return {
       network,

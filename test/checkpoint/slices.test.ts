@@ -47,16 +47,16 @@ function makeNetwork(
   architecture = wide,
   winograd: Winograd = 'off',
   precision: Precision = 'fp32',
-): NativeNetwork {
+): Promise<NativeNetwork> {
   const picture = {crop: 32, mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]} as const;
   const shape = toNativeShape(architecture, 'deploy', picture);
   return createNetwork(shape, chooseDevice('cpu', precision), {batchSize: 1, winograd});
 }
 
 /** Also where the network has kernels as they are fused. */
-const allMeans = (): Record<string, KernelFusion> => {
+const allMeans = async (): Promise<Record<string, KernelFusion>> => {
   const fusion = new NativeFusion();
-  fusion.target = makeNetwork();
+  fusion.target = await makeNetwork();
   return {...means(), 'the addon, into a network': fusion};
 };
 
@@ -111,7 +111,7 @@ test('a network has what is fused into it as if it had been given it', async t =
     const {widths} = architecture;
     const state = stateDict(architecture, 'official', 'train').filter(({dtype}) => dtype === 'f32');
     await using file = await openCheckpoint(await write(`network ${widths}.pth`, state));
-    const [given, filled] = [makeNetwork(architecture), makeNetwork(architecture)];
+    const [given, filled] = [await makeNetwork(architecture), await makeNetwork(architecture)];
     await setParameters(given, networkFromCheckpoint(file), 'deploy');
     const fusion = new NativeFusion();
     let sinks = 0;
@@ -132,10 +132,11 @@ test('a network has what is fused into it as if it had been given it', async t =
 });
 
 test('only a network that convolves directly takes kernels one by one', async t => {
-  for (const winograd of ['auto', 'f2', 'f4'] as const) t.is(makeNetwork(wide, winograd).makeSink(0), null);
+  for (const winograd of ['auto', 'f2', 'f4'] as const)
+    t.is((await makeNetwork(wide, winograd)).makeSink(0), null);
   // fp8 scales all kernels of a block together.
-  t.is(makeNetwork(wide, 'off', 'fp8-simulated').makeSink(0), null);
-  const network = makeNetwork();
+  t.is((await makeNetwork(wide, 'off', 'fp8-simulated')).makeSink(0), null);
+  const network = await makeNetwork();
   await using file = await openCheckpoint(await write('sink.safetensors', tensors));
   const [dense, pointwise] = await Promise.all(
     [widest, 'stage4.0.rbr_1x1.conv.weight'].map(name => file.tensors.get(name)!.locate!()),
@@ -174,7 +175,7 @@ for (const name of [widest, 'stage4.0.rbr_1x1.conv.weight']) {
     const at = content.indexOf(values.subarray(-64));
     content[at + 1]! ^= 1;
     await writeFile(path, content);
-    for (const kernels of Object.values(allMeans())) {
+    for (const kernels of Object.values(await allMeans())) {
       const error = {code: 'ERR_CHECKPOINT_CORRUPT', message: /does not match its checksum/};
       await t.throwsAsync(fuse(path, kernels), error);
     }
@@ -190,7 +191,7 @@ test('a value that is not finite is named with its tensor, wherever it is', asyn
     const values = await info.read();
     values[index] = NaN;
     const path = await write('nan.safetensors', edit(tensors, name, tensor(name, info.shape, values)));
-    for (const kernels of Object.values(allMeans())) {
+    for (const kernels of Object.values(await allMeans())) {
       await t.throwsAsync(fuse(path, kernels), {
         code: 'ERR_CHECKPOINT_VALUE',
         message: new RegExp(`tensor "${name.replaceAll('.', '\\.')}" .* received NaN at index ${index}`),
@@ -201,7 +202,7 @@ test('a value that is not finite is named with its tensor, wherever it is', asyn
 
 test('a file that is cut or closed while it is read is told', async t => {
   const path = await write('cut.safetensors', tensors);
-  for (const kernels of Object.values(allMeans())) {
+  for (const kernels of Object.values(await allMeans())) {
     await using file = await openCheckpoint(path);
     const blocks = networkFromCheckpoint(file, {}, kernels).blocks('deploy');
     const closeAndGoOn = async (): Promise<void> => {
@@ -209,7 +210,7 @@ test('a file that is cut or closed while it is read is told', async t => {
     };
     await t.throwsAsync(closeAndGoOn(), {code: 'ERR_DISPOSED'});
   }
-  for (const [i, kernels] of Object.values(allMeans()).entries()) {
+  for (const [i, kernels] of Object.values(await allMeans()).entries()) {
     const other = await write(`cut${i}.safetensors`, tensors);
     await using file = await openCheckpoint(other);
     await truncate(other, 1e6);
@@ -219,7 +220,7 @@ test('a file that is cut or closed while it is read is told', async t => {
 });
 
 test('a signal ends the reading of a block', async t => {
-  for (const kernels of Object.values(allMeans())) {
+  for (const kernels of Object.values(await allMeans())) {
     await using file = await openCheckpoint(await write('signal.safetensors', tensors));
     const controller = new AbortController();
     const factors = {

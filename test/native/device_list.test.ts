@@ -144,6 +144,38 @@ test.serial('each device of a call has its next batch before the last one is ove
   }
 });
 
+test.serial(
+  'where one device refuses the network, those before it give theirs back before the call fails',
+  async t => {
+    const addon = native();
+    const {Network} = addon;
+    t.teardown(() => {
+      addon.Network = Network;
+    });
+    const [made, given]: string[][] = [[], []];
+    addon.Network = class extends Network {
+      constructor(...args: ConstructorParameters<typeof Network>) {
+        if (made!.length === 2) throw Object.assign(new Error('Too large.'), {code: 'ERR_OUT_OF_MEMORY'});
+        super(...args);
+        made!.push(args[1].backend);
+      }
+      override async dispose(): Promise<void> {
+        await super.dispose();
+        given!.push('cpu');
+      }
+    };
+    const loading = RepVGG.load('digits', {device: ['cpu', 'cpu', 'cpu'], threads: 1});
+    await t.throwsAsync(loading, {code: 'ERR_OUT_OF_MEMORY', message: 'Too large.'});
+    t.deepEqual(
+      [made, given],
+      [
+        ['cpu', 'cpu'],
+        ['cpu', 'cpu'],
+      ],
+    );
+  },
+);
+
 test('a list of devices has names only, of one kind and of devices that are there', t => {
   const choose = (list: unknown): unknown => chooseDevice(list as DeviceList, 'auto');
   for (const list of [[], ['auto'], ['cpu', 'gpu'], ['cpu', 7]]) {

@@ -58,7 +58,7 @@ export async function openEngine(network: NetworkCase): Promise<Engine> {
     checkFp8(architecture, form);
     shape.ranges = typicalRanges(shape);
   }
-  const engine = createNetwork(shape, {device, precision}, {batchSize: batch, threads});
+  const engine = await createNetwork(shape, {device, precision}, {batchSize: batch, threads});
   await setParameters(engine, randomNetwork(architecture, form), form);
   const input = engineInput(network);
   const cancel = new Uint8Array(1);

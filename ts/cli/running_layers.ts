@@ -27,7 +27,7 @@ export async function describeLayers(
       checkFp8(architecture, 'deploy');
       shape.ranges = typicalRanges(shape);
     }
-    await using created = disposing(createNetwork(shape, placement, options));
+    await using created = disposing(await createNetwork(shape, placement, options));
     await setParameters(created.network, randomNetwork(architecture, 'deploy'), 'deploy');
     return JSON.parse(await created.network.describe()) as NetworkDescription;
   } catch (error) {

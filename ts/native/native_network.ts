@@ -13,27 +13,36 @@ import {
   native,
 } from './addon.ts';
 import type {Placement, Precision} from './device.ts';
-import {NetworkGroup} from './network_group.ts';
+import {type GroupMember, NetworkGroup} from './network_group.ts';
 
-/** Creates a network without parameters. The environment variable `REPVGG_ALGORITHM` pins an algorithm where it is supported. */
-export function createNetwork(
+/**
+ * Creates a network without parameters, on all members of the device or on none. The environment variable `REPVGG_ALGORITHM` pins an
+ * algorithm where it is supported.
+ */
+export async function createNetwork(
   shape: NativeNetworkShape,
   {device, precision}: Placement,
   options: Pick<NativeNetworkOptions, 'batchSize' | 'threads' | 'winograd'>,
-): NativeNetwork {
+): Promise<NativeNetwork> {
   const algorithm = process.env.REPVGG_ALGORITHM as NativeNetworkOptions['algorithm'];
   if (algorithm && !['direct', 'f2', 'f4x2', 'f4', 'fused'].includes(algorithm)) {
     throw invalidArgument('REPVGG_ALGORITHM', '"direct", "f2", "f4x2", "f4" or "fused"', algorithm);
   }
-  const members = device.members.map(name => ({
-    name,
-    network: new (native().Network)(shape, {
-      backend: name,
-      precision: nativePrecision(precision),
-      ...options,
-      ...(algorithm && {algorithm}),
-    }),
-  }));
+  const members: GroupMember[] = [];
+  try {
+    for (const name of device.members) {
+      const network = new (native().Network)(shape, {
+        backend: name,
+        precision: nativePrecision(precision),
+        ...options,
+        ...(algorithm && {algorithm}),
+      });
+      members.push({name, network});
+    }
+  } catch (error) {
+    await Promise.all(members.map(({network}) => network.dispose()));
+    throw error;
+  }
   return members.length === 1 ? members[0]!.network : new NetworkGroup(members);
 }
 
