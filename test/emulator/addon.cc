@@ -1,4 +1,4 @@
-// What the addon has when it is built with the emulator (-DREPVGG_EMULATOR=ON): two GPUs, of which a process
+// What the addon on the emulator (the target emulated_addon) has more: two GPUs, of which a process
 // can be told what goes wrong by REPVGG_EMULATED_FAULT. Each new value counts from the next use of a GPU on:
 //   lost:D:N     device D fails at its launch number N, counted from 0, and does not recover
 //   refused:N    launch number N is refused

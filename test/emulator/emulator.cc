@@ -120,6 +120,31 @@ Worker::~Worker() {
   for (auto& fiber : fibers) munmap(fiber->stack - kGuardBytes, kStackBytes + kGuardBytes);
 }
 
+// Kept from launch to launch, whose threads are not: stacks are expensive to map.
+class IdleWorkers {
+ public:
+  std::unique_ptr<Worker> Take() {
+    const std::lock_guard lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Worker>();
+    std::unique_ptr<Worker> taken = std::move(idle_.back());
+    idle_.pop_back();
+    return taken;
+  }
+  void Give(std::unique_ptr<Worker> worker) {
+    const std::lock_guard lock(mutex_);
+    idle_.push_back(std::move(worker));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Worker>> idle_;
+};
+
+static IdleWorkers& idle_workers() {
+  static IdleWorkers* const value = new IdleWorkers;
+  return *value;
+}
+
 void Worker::Start(Fiber& fiber) {
   if (!fiber.stack) {
     void* memory =
@@ -298,9 +323,7 @@ void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<voi
   const int64_t blocks = static_cast<int64_t>(grid.x) * grid.y * grid.z;
   std::atomic<int64_t> next = 0;
   const auto work = [&] {
-    // Kept from launch to launch: stacks are expensive to map. Not in the thread's own memory, of which
-    // little is left for a library that is loaded late.
-    thread_local const std::unique_ptr<Worker> kept = std::make_unique<Worker>();
+    std::unique_ptr<Worker> kept = idle_workers().Take();
     Worker& own = *kept;
     own.grid = grid;
     own.block_size = block;
@@ -315,6 +338,7 @@ void Run(Index3 grid, Index3 block, size_t shared_bytes, const std::function<voi
       own.RunBlocks(i * cluster, cluster);
     }
     worker = nullptr;
+    idle_workers().Give(std::move(kept));
   };
   std::vector<std::thread> helpers;
   const int wanted = static_cast<int>(std::min<int64_t>(settings().os_threads, blocks / cluster));

@@ -4,7 +4,7 @@ import {execFileSync, spawn} from 'node:child_process';
 import path from 'node:path';
 import {createInterface} from 'node:readline';
 import test from 'ava';
-import {buildEmulator, emulatorPrograms} from './emulated_build.ts';
+import {buildEmulator, emulatorFolder} from './emulated_build.ts';
 
 interface Outcome {
   name: string;
@@ -22,7 +22,7 @@ addCases('emulated_gpu_tests', [isWhole ? 'small layers' : 'small layers: fp16, 
 
 /** A test for each case of a program whose name has one of these parts; all, where there are none. */
 function addCases(name: string, parts: string[]): void {
-  const program = path.join(emulatorPrograms, name);
+  const program = path.join(emulatorFolder, name);
   const cases = execFileSync(program, ['--list', ...parts], {encoding: 'utf8'})
     .trim()
     .split('\n')
