@@ -224,6 +224,65 @@ test('nobody is asked about a commit whose file is in the cache', async t => {
   t.true(hub.requests.length > length + 1); // A branch may have moved.
 });
 
+/** What a fetch returns, and the warnings that it causes. For serial tests. */
+async function withWarnings<Result>(work: () => Promise<Result>): Promise<[Result, string[]]> {
+  const warnings: string[] = [];
+  const listen = (warning: Error & {code?: string}): number =>
+    warnings.push(`${warning.code}: ${warning.message}`);
+  process.on('warning', listen);
+  const result = await work();
+  await new Promise(setImmediate);
+  process.off('warning', listen);
+  return [result, warnings];
+}
+
+test.serial(
+  'weights of a commit that are in the cache alone get their config.json, or a warning',
+  async t => {
+    const {environment} = await setUp(t);
+    const pinned = `${id}@${commit}`;
+    const {path} = await fetchModel(pinned, {}, environment);
+    const beside = join(dirname(path), 'config.json');
+    const used = `ERR_DOWNLOAD: The weights of ${id} are used without the preprocessing and labels that its config.json may have.`;
+    const private_ = await startHub({});
+    t.teardown(() => private_.close());
+    for (const [settings, why] of [
+      [
+        {offline: true},
+        'HF_HUB_OFFLINE is set and config.json is not in the cache; fetch it once without that variable',
+      ],
+      [{endpoint: 'http://127.0.0.1:9'}, 'fetch failed'],
+      [{endpoint: private_.endpoint}, 'there is no such model'],
+    ] as const) {
+      await rm(beside, {force: true});
+      const given = {...environment, ...settings};
+      const [fetched, [warning, ...others]] = await withWarnings(() => fetchModel(pinned, {}, given));
+      t.like(fetched, {path, downloaded: 0});
+      t.true(warning!.startsWith(`${used} Cannot fetch ${id} from ${given.endpoint}: ${why}`), warning);
+      t.deepEqual(others, []);
+      t.false(existsSync(beside));
+    }
+    const [, warnings] = await withWarnings(() => fetchModel(pinned, {}, environment));
+    t.deepEqual(warnings, []);
+    t.true(readFileSync(beside).equals(config));
+  },
+);
+
+test.serial('that a model has no config.json is asked once', async t => {
+  const {hub, environment} = await setUp(t, {files: {'pytorch_model.bin': weights}});
+  const pinned = `${id}@${commit}`;
+  await fetchModel(id, {}, environment);
+  const {length} = hub.requests;
+  for (const settings of [{}, {offline: true}]) {
+    const [fetched, warnings] = await withWarnings(() =>
+      fetchModel(pinned, {}, {...environment, ...settings}),
+    );
+    t.is(fetched.downloaded, 0);
+    t.deepEqual(warnings, []);
+  }
+  t.is(hub.requests.length, length);
+});
+
 test('what is in the cache is taken where the hub cannot be reached, but not where it refuses', async t => {
   const {environment} = await setUp(t);
   const {path} = await fetchModel(id, {}, environment);

@@ -5,8 +5,8 @@ import {makeFolder} from '../support/make_folder.ts';
 
 /**
  * A model's folder in the cache shared by all hub clients, in the layout that huggingface_hub documents: `blobs` has files
- * named by their checksums, `snapshots/COMMIT` has links to them with the files' names, and `refs/REVISION` has the commit of
- * a branch or tag.
+ * named by their checksums, `snapshots/COMMIT` has links to them with the files' names, `refs/REVISION` has the commit of a
+ * branch or tag, and `.no_exist/COMMIT` has empty files with the names of those that the commit lacks.
  */
 export class HubCache {
   readonly #folder: string;
@@ -21,6 +21,21 @@ export class HubCache {
 
   snapshot(commit: string, file: string): string {
     return join(this.#folder, 'snapshots', commit, file);
+  }
+
+  /** Records that a commit has no such file. */
+  async markMissing(commit: string, file: string): Promise<void> {
+    makeFolder(dirname(this.#absence(commit, file)));
+    await writeFile(this.#absence(commit, file), '');
+  }
+
+  /** Whether a commit's file is cached, or known not to exist. */
+  async isKnown(commit: string, file: string): Promise<boolean> {
+    return (await isFile(this.snapshot(commit, file))) || isFile(this.#absence(commit, file));
+  }
+
+  #absence(commit: string, file: string): string {
+    return join(this.#folder, '.no_exist', commit, file);
   }
 
   /** The commit of a revision when it was last fetched; a commit is returned as it is. */

@@ -33,9 +33,9 @@ export interface FetchedFile {
 
 /**
  * Fetches the weights of a model on the Hugging Face hub into the cache shared by all hub clients, unless they are cached; for
- * a sharded checkpoint, the index and all shards, and timm's config.json if there is one. Interrupted downloads are resumed,
- * and checksums are verified. The environment variables HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN are
- * respected.
+ * a sharded checkpoint, the index and all shards, and timm's config.json if there is one; without it, cached weights are used
+ * with a warning where the hub cannot be asked. Interrupted downloads are resumed, and checksums are verified. The environment
+ * variables HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN are respected.
  *
  * @param id "owner/name", or "owner/name@revision"
  * @param given settings to use instead of the environment
@@ -50,23 +50,40 @@ export async function fetchModel(
   const model = hubModel(id);
   const environment = given ?? (await hubEnvironment());
   const cache = new HubCache(environment.cache, model.name);
+  let here: FetchedFile | null = null;
   try {
     // The files of a commit never change, so the hub need not be asked about cached ones.
     const asksNobody = environment.offline || isCommit(model.revision);
-    const here = asksNobody ? await findInCache(model, cache, options) : null;
-    if (here) return here;
-    if (environment.offline)
+    here = asksNobody ? await findInCache(model, cache, options) : null;
+    if (here && (await hasConfig(here, cache))) return here;
+    if (environment.offline) {
+      const missing = here ? configFile : 'the model';
       throw new Error(
-        'HF_HUB_OFFLINE is set and the model is not in the cache; fetch it once without that variable',
+        `HF_HUB_OFFLINE is set and ${missing} is not in the cache; fetch it once without that variable`,
       );
+    }
     return await fetchOnline(model, cache, environment, options);
   } catch (error) {
     signal?.throwIfAborted();
+    const failure = toDownloadError(model, environment, error);
     // Without a network, fall back on the cache, as huggingface_hub does.
-    const kept = isUnreachable(error) ? await findInCache(model, cache, options) : null;
-    if (kept) return kept;
-    throw toDownloadError(model, environment, error);
+    const kept = here ?? (isUnreachable(error) ? await findInCache(model, cache, options) : null);
+    if (!kept) throw failure;
+    if (!(await hasConfig(kept, cache))) warnWithoutConfig(kept, failure);
+    return kept;
   }
+}
+
+/** Whether the weights need no config.json, or it is in the cache, or the hub has said that there is none. */
+async function hasConfig({file, commit}: FetchedFile, cache: HubCache): Promise<boolean> {
+  return usualWeights([file]) === undefined || cache.isKnown(commit, configFile);
+}
+
+function warnWithoutConfig({id}: FetchedFile, {message}: RepVGGError): void {
+  process.emitWarning(
+    `The weights of ${id} are used without the preprocessing and labels that its ${configFile} may have. ${message}`,
+    {code: 'ERR_DOWNLOAD'},
+  );
 }
 
 async function findInCache(
@@ -134,6 +151,8 @@ async function fetchOnline(
 
   if (usualWeights([chosen]) !== undefined && filePaths.includes(configFile)) await fetchFiles([configFile]);
   const {bytes, downloaded} = await fetchFiles([chosen], onProgress);
+  if (!filePaths.includes(configFile) && !(await cache.isKnown(commit, configFile)))
+    await cache.markMissing(commit, configFile);
   const fetched = {id: name, file: chosen, commit, path: cache.snapshot(commit, chosen), bytes, downloaded};
   if (!indexFile.test(chosen)) return fetched;
   const names = await shardNames(fetched.path);
