@@ -81,7 +81,8 @@ class Runner:
         torch.backends.cuda.matmul.allow_tf32 = request["tf32"]
         to = {"device": device, "dtype": dtype, "memory_format": torch.channels_last}
         model = build(request).to(**to)
-        x = load_input(request).to(**to)
+        self.host = load_input(request).to(dtype=dtype, memory_format=torch.channels_last)
+        self.x = x = self.host.to(device)
         mode = request["mode"]
         if mode == "compile":
             from torch._inductor import config
@@ -134,6 +135,19 @@ class Runner:
         self.finish()
         return images / (time.perf_counter() - start)
 
+    def latencies(self, seconds):
+        """Milliseconds of single runs, from the input in the host's memory to the logits there."""
+        self.finish()
+        times = []
+        end = time.perf_counter() + seconds
+        while not times or time.perf_counter() < end:
+            start = time.perf_counter()
+            if self.on_gpu:
+                self.x.copy_(self.host)
+            self.run().cpu()
+            times.append(1000 * (time.perf_counter() - start))
+        return times
+
 
 def gemm(seconds, size=1024):
     """GFLOP/s of a product of two square matrices in fp32, on the CPU."""
@@ -162,6 +176,8 @@ def main():
                 reply(logits=base64.b64encode(logits.tobytes()).decode())
             elif request["op"] == "sample":
                 reply(rate=runners[request["id"]].sample(request["seconds"]))
+            elif request["op"] == "latency":
+                reply(times=runners[request["id"]].latencies(request["seconds"]))
             elif request["op"] == "close":
                 del runners[request["id"]]
                 reply()

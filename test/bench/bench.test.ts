@@ -39,6 +39,13 @@ test('a run prints results that follow the schema, and writes them with a report
   const one = report.results[3]!; // Batch 2.
   const {median} = one.imagesPerSecond;
   t.true(Math.abs(one.latencyMs * median - 2000) < 1e-6);
+  const latencies = report.results.map(result => result.latencyPercentilesMs!);
+  t.deepEqual(latencies.slice(0, 2), [null, null]);
+  for (const [i, {p50, runs}] of latencies.slice(2).entries()) {
+    // Beside the median rate: on a busy machine they differ by a factor, wrong units by a thousand.
+    const factor = p50 / report.results[i + 2]!.latencyMs;
+    t.true(runs >= 3 && factor > 0.1 && factor < 10, `${runs}, ${factor}`);
+  }
   t.true(Math.abs(one.effectiveTflops! / (2 * 1.361451008e-3 * median) - 1) < 1e-9);
   t.true(one.fractionOfPeak! > 0.001 && one.fractionOfPeak! < 10, `${one.fractionOfPeak}`);
   const instructions = one.instructionsPerImage;
@@ -218,7 +225,7 @@ test('a run that is interrupted keeps what it has measured, and leaves nothing e
   const logits = Buffer.from(new Float32Array(1000).buffer).toString('base64');
   const replies = [
     '{"version": "9", "cuda": false}',
-    ...Array(40).fill(`{"rate": 1, "logits": "${logits}"}`),
+    ...Array(40).fill(`{"rate": 1, "times": [4, 2], "logits": "${logits}"}`),
   ];
   await writeFile(join(folder, 'replies'), replies.map(line => `${line}\n`).join(''));
   const script = `head -n 1 replies; n=0; while read -r question; do
@@ -238,6 +245,7 @@ test('a run that is interrupted keeps what it has measured, and leaves nothing e
     report.results.map(({runner, batch}) => `${runner} ${batch}`),
     ['repvgg 1', 'pytorch-eager 1', 'pytorch-eager 1'],
   );
+  t.deepEqual(report.results[1]!.latencyPercentilesMs, {p50: 3, p90: 4, p99: null, runs: 14});
   t.deepEqual(report.skipped, ['RepVGG-A0 engine batch 2: the run was interrupted.']);
   t.deepEqual(JSON.parse(await readFile(join(folder, 'repvgg-bench/results.json'), 'utf8')), report);
   t.deepEqual(await networksIn(folder), []);
@@ -290,6 +298,7 @@ test('@huggingface/transformers is given a repository that it can load', async t
   t.deepEqual(peers, {transformers: '4.0.0'});
   t.like(results[1], {runner: 'transformers', precision: 'fp32', batch: 2, outputError: 1});
   t.true(results[1]!.ratio!.median > 0);
+  t.true(results[1]!.latencyPercentilesMs!.runs >= 7);
 });
 
 test('a peer that dies or does not load takes nothing else with it', async t => {

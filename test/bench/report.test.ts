@@ -2,6 +2,7 @@ import test from 'ava';
 import {architectureNames} from '../../ts/architecture.ts';
 import {publishedTop1} from '../../ts/bench/published.ts';
 import {renderReport} from '../../ts/bench/report.ts';
+import type {BenchResult} from '../../ts/bench/results.ts';
 import {fullReport, reportOf, result} from './results.ts';
 
 test('the report needs neither a network nor scripts', t => {
@@ -21,15 +22,29 @@ test('the report has every chart for which there are results', t => {
     'The pipeline and its stages',
     'Compared with peers',
     'All results',
+    'Latency of one batch at a time, in ms',
   ]);
-  t.deepEqual(headings(renderReport(reportOf([result(100, {model: null, stage: 'decode'})]))), [
-    'All results',
-  ]);
+  const decode = result(100, {model: null, stage: 'decode', latencyPercentilesMs: null});
+  t.deepEqual(headings(renderReport(reportOf([decode]))), ['All results']);
 });
 
 test('every result has its mark', t => {
   // 23 networks of the paper, four series of A0 and A2 here; 12 results over batch sizes, twice; 6 ratios.
   t.is(renderReport(fullReport()).match(/<circle/g)?.length, 23 + 4 + 2 * 12 + 6);
+});
+
+test('a line goes from the median of the latencies to the highest percentile that there is', t => {
+  const points = (latency: BenchResult['latencyPercentilesMs']): number => {
+    const results = [1, 8].map(batch => result(100, {batch, latencyPercentilesMs: latency!}));
+    const lines = renderReport(reportOf(results)).matchAll(
+      /<line x1="([\d.]+)" x2="\1" y1="([\d.]+)" y2="\2"/g,
+    );
+    return [...lines].length;
+  };
+  t.is(points({p50: 5, p90: 6, p99: 9, runs: 100}), 0);
+  t.is(points({p50: 5, p90: 6, p99: null, runs: 10}), 0);
+  t.is(points({p50: 5, p90: null, p99: null, runs: 3}), 2);
+  t.is(points(null), 2);
 });
 
 test('the first chart has the paper and what was measured, and says on what', t => {

@@ -13,6 +13,7 @@ export function result(median: number, fields: Partial<BenchResult> = {}): Bench
     threads: 2,
     imagesPerSecond: {min: 0.95 * median, median, max: 1.05 * median, runs: 7},
     latencyMs: 8000 / median,
+    latencyPercentilesMs: {p50: 7000 / median, p90: 9000 / median, p99: 12_000 / median, runs: 120},
     effectiveTflops: 0.0027 * median,
     fractionOfPeak: median / 100,
     fractionRange: null,
@@ -70,7 +71,14 @@ export function fullReport(): BenchReport {
     }),
     result(60 / (1 + i), {model, batch: 32, stage: 'pipeline'}),
   ]);
-  const alone = {model: null, batch: 1, precision: 'uint8', effectiveTflops: null, fractionOfPeak: null};
+  const alone = {
+    model: null,
+    batch: 1,
+    precision: 'uint8',
+    effectiveTflops: null,
+    fractionOfPeak: null,
+    latencyPercentilesMs: null,
+  };
   results.push(result(300, {...alone, stage: 'decode'}), result(900, {...alone, stage: 'preprocess'}));
   return reportOf(results);
 }

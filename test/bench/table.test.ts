@@ -1,6 +1,6 @@
 import test from 'ava';
 import type {BenchReport} from '../../ts/bench/results.ts';
-import {notes, resultTable} from '../../ts/bench/table.ts';
+import {latencyTable, notes, resultTable} from '../../ts/bench/table.ts';
 import {reportOf, result} from './results.ts';
 
 const shares = (...results: ReturnType<typeof result>[]): string[] =>
@@ -64,4 +64,22 @@ test('a pipeline is held against the slower of decoding and its own engine', t =
   ]);
   t.deepEqual(shares(...others, decode, pipeline), [], 'no engine of the same batch and precision');
   t.deepEqual(shares(result(100), pipeline), [], 'no decoding');
+});
+
+test('latencies are a table of their own, with gaps for what too few runs do not have, and a line that says why', t => {
+  const few = {p50: 123.46, p90: 200, p99: null, runs: 42};
+  const decode = result(400, {stage: 'decode', model: null, latencyPercentilesMs: null});
+  const results = [result(1000), result(8, {form: 'train', latencyPercentilesMs: few}), decode];
+  const {align, rows} = latencyTable(results)!;
+  t.deepEqual(rows, [
+    ['model', 'stage', 'runner', 'precision', 'batch', 'p50', 'p90', 'p99', 'runs'],
+    ['A0', 'engine', 'repvgg', 'fp32', '8', '7.00', '9.00', '12.0', '120'],
+    ['A0', 'engine (train)', 'repvgg', 'fp32', '8', '123.5', '200.0', '', '42'],
+  ]);
+  t.is(align.length, rows[0]!.length);
+  t.is(latencyTable([decode]), null);
+  const says = (...of: typeof results): boolean =>
+    notes(reportOf(of)).some(line => line.startsWith('no p90 of less than 10 runs, and no p99'));
+  t.true(says(...results));
+  t.false(says(result(1000), decode));
 });

@@ -17,15 +17,20 @@ function batchChart(results: readonly BenchResult[]): Chart | null {
   const engine = results.filter(({stage}) => stage === 'engine');
   if (new Set(engine.map(({batch}) => batch)).size < 2) return null;
   const batches = [...new Set(engine.map(({batch}) => batch))].sort((a, b) => a - b);
-  const rows = engine.map(result => ({
-    model: shortName(result.model!),
-    batch: result.batch,
-    series: seriesOf(result),
-    rate: result.imagesPerSecond.median,
-    slowest: result.imagesPerSecond.min,
-    fastest: result.imagesPerSecond.max,
-    latency: result.latencyMs,
-  }));
+  const rows = engine.map(result => {
+    const {imagesPerSecond, latencyPercentilesMs: times, latencyMs} = result;
+    const latency = times?.p50 ?? latencyMs;
+    return {
+      model: shortName(result.model!),
+      batch: result.batch,
+      series: seriesOf(result),
+      rate: imagesPerSecond.median,
+      latency,
+      // What the rule spans.
+      rateRange: [imagesPerSecond.min, imagesPerSecond.max],
+      latencyRange: [latency, times?.p99 ?? times?.p90 ?? latency],
+    };
+  });
   const panel = (y: 'rate' | 'latency', label: string): string =>
     draw({
       height: 260,
@@ -35,9 +40,13 @@ function batchChart(results: readonly BenchResult[]): Chart | null {
       color: colours(engine),
       marks: [
         Plot.frame({stroke: '#ddd'}),
-        ...(y === 'rate'
-          ? [Plot.ruleX(rows, {x: 'batch', y1: 'slowest', y2: 'fastest', fx: 'model', stroke: 'series'})]
-          : []),
+        Plot.ruleX(rows, {
+          x: 'batch',
+          y1: row => row[`${y}Range`][0],
+          y2: row => row[`${y}Range`][1],
+          fx: 'model',
+          stroke: 'series',
+        }),
         Plot.line(rows, {x: 'batch', y, fx: 'model', stroke: 'series', sort: 'batch'}),
         Plot.dot(rows, {x: 'batch', y, fx: 'model', fill: 'series', r: 3}),
       ],
@@ -45,7 +54,8 @@ function batchChart(results: readonly BenchResult[]): Chart | null {
   return {
     title: 'Batch size',
     caption:
-      'The network alone: images per second, with the range over the rounds, and milliseconds per batch.',
+      'The network alone: images per second, with the range over the rounds, and milliseconds of single batches: the median, with a ' +
+      'line to the 99th percentile, or to the 90th where there were less than 100 runs.',
     html: legend(colours(engine)) + panel('rate', '↑ images per second') + panel('latency', '↑ ms per batch'),
   };
 }

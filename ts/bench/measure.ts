@@ -2,14 +2,21 @@
 export interface Contestant {
   /** Runs for at least `seconds`, and at least once. Returns images per second. */
   sample(seconds: number): Promise<number>;
+  /**
+   * Runs one batch after the other for at least `seconds`, and at least once. Returns the milliseconds of each, from the call until its
+   * result is in the caller's memory. Apart from `sample`, which keeps two in flight where that is faster. Absent without a network.
+   */
+  latencies?(seconds: number): Promise<number[]>;
   /** Releases its resources. */
   close(): Promise<void>;
 }
 
 export interface Schedule {
   rounds: number;
-  /** Seconds per contestant and round. */
+  /** Seconds per contestant and round for its rate. */
   sampleSeconds: number;
+  /** The same for its latencies. */
+  latencySeconds: number;
   /** No round starts after this many seconds, except the first three. */
   limitSeconds: number;
 }
@@ -19,6 +26,8 @@ export interface Rounds<Reference> {
   images: number[][];
   /** cores[c][r] is the average number of cores that this process kept busy meanwhile. */
   cores: number[][];
+  /** latencies[c] are contestant c's in all rounds, in milliseconds; empty if it has none. */
+  latencies: number[][];
   /** references[r] is what `reference` returned before round r. */
   references: Reference[];
   /** Errors of contestants by index; their figures are invalid, those of the others complete. */
@@ -34,23 +43,31 @@ const warmUpSeconds = 0.3;
  */
 export async function interleave<Reference>(
   contestants: readonly Contestant[],
-  {rounds, sampleSeconds, limitSeconds}: Schedule,
+  {rounds, sampleSeconds, latencySeconds, limitSeconds}: Schedule,
   reference: () => Promise<Reference>,
 ): Promise<Rounds<Reference>> {
   const failures = new Map<number, unknown>();
-  const sample = async (index: number, seconds: number): Promise<number> => {
-    if (failures.has(index)) return Number.NaN;
+  const attempt = async <Result>(index: number, work: () => Promise<Result>, otherwise: Result) => {
+    if (failures.has(index)) return otherwise;
     try {
-      return await contestants[index]!.sample(seconds);
+      return await work();
     } catch (error) {
       failures.set(index, error);
-      return Number.NaN;
+      return otherwise;
     }
   };
+  const sample = (index: number, seconds: number): Promise<number> =>
+    attempt(index, () => contestants[index]!.sample(seconds), Number.NaN);
+  const latenciesOf = (index: number, seconds: number): Promise<number[]> =>
+    attempt(index, async () => (await contestants[index]!.latencies?.(seconds)) ?? [], []);
   const warmUp = Math.min(warmUpSeconds, sampleSeconds);
-  for (const index of contestants.keys()) await sample(index, warmUp);
+  for (const index of contestants.keys()) {
+    await sample(index, warmUp);
+    await latenciesOf(index, 0);
+  }
   const images: number[][] = contestants.map(() => []);
   const cores: number[][] = contestants.map(() => []);
+  const latencies: number[][] = contestants.map(() => []);
   const references: Reference[] = [];
   const start = performance.now();
   for (let round = 0; round < rounds; round++) {
@@ -63,9 +80,10 @@ export async function interleave<Reference>(
       images[index]!.push(await sample(index, sampleSeconds));
       const {user, system} = process.cpuUsage(before);
       cores[index]!.push((user + system) / (1000 * (performance.now() - begin)));
+      for (const one of await latenciesOf(index, latencySeconds)) latencies[index]!.push(one);
     }
   }
-  return {images, cores, references, failures};
+  return {images, cores, latencies, references, failures};
 }
 
 /**
@@ -88,6 +106,18 @@ export async function repeat(run: () => Promise<unknown>, count: number, seconds
     elapsed = (performance.now() - start) / 1000;
   } while (elapsed < seconds);
   return images / elapsed;
+}
+
+/** Calls `run` again and again for `seconds`, one call at a time. Returns the milliseconds of each, until its result is there. */
+export async function timeEach(run: () => Promise<unknown>, seconds: number): Promise<number[]> {
+  const times: number[] = [];
+  const end = performance.now() + 1000 * seconds;
+  do {
+    const start = performance.now();
+    await run();
+    times.push(performance.now() - start);
+  } while (performance.now() < end);
+  return times;
 }
 
 /**

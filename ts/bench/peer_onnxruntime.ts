@@ -1,5 +1,5 @@
 import {join} from 'node:path';
-import {repeat} from './measure.ts';
+import {repeat, timeEach} from './measure.ts';
 import {normalisedInput, outputError, type Peer, writeOnnxOf} from './peer.ts';
 
 /** The part of onnxruntime-node that is used; it is not a dependency of this package. */
@@ -45,6 +45,7 @@ export function onnxRuntimePeer(
         outputError: outputError(await run(), await ours.logits()),
         contestant: {
           sample: seconds => repeat(run, network.batch, seconds),
+          latencies: seconds => timeEach(run, seconds),
           close: () => session.release(),
         },
       };

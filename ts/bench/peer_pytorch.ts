@@ -106,6 +106,11 @@ function pyTorchPeer(
           if (typeof rate !== 'number') throw new Error(`PyTorch failed: ${error}`);
           return rate;
         },
+        async latencies(seconds) {
+          const {times, error} = await talk.ask({op: 'latency', id, seconds});
+          if (!Array.isArray(times)) throw new Error(`PyTorch failed: ${error}`);
+          return times as number[];
+        },
         close: async () => {
           await talk.ask({op: 'close', id});
         },

@@ -1,6 +1,6 @@
 import {mkdir, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
-import {repeat} from './measure.ts';
+import {repeat, timeEach} from './measure.ts';
 import {normalisedInput, outputError, type Peer, writeOnnxOf} from './peer.ts';
 
 /** The part of @huggingface/transformers that is used; it is not a dependency of this package. */
@@ -51,6 +51,7 @@ export function transformersPeer(
         outputError: outputError(await run(), await ours.logits()),
         contestant: {
           sample: seconds => repeat(run, network.batch, seconds),
+          latencies: seconds => timeEach(run, seconds),
           close: async () => {
             await model.dispose();
           },

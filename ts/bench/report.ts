@@ -1,7 +1,7 @@
 import {escapeXml} from '../support/svg.ts';
 import {drawCharts} from './charts.ts';
 import type {BenchReport} from './results.ts';
-import {layersTable, layersTitle, notes, resultTable} from './table.ts';
+import {latencyTable, latencyTitle, layersTable, layersTitle, notes, resultTable} from './table.ts';
 
 const style = `
   body {font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 900px; margin: 2rem auto; padding: 0 1rem}
@@ -13,16 +13,14 @@ const style = `
 
 /** A self-contained HTML page without scripts: charts first, then all numbers. */
 export function renderReport(report: BenchReport): string {
-  const {align, rows} = resultTable(report.results);
-  const [head, ...body] = rows as [string[], ...string[][]];
-  const row = (cells: readonly string[], tag: string, sides = align): string =>
-    `<tr>${cells.map((cell, i) => `<${tag} class="${sides[i]}">${escapeXml(cell)}</${tag}>`).join('')}</tr>`;
-  const layers = (report.layers ?? []).map(network => {
-    const {align: sides, rows: cells} = layersTable(network);
-    const [first, ...rest] = cells as [string[], ...string[][]];
-    const lines = rest.map(line => row(line, 'td', sides)).join('');
-    return `<h2>Layers: ${escapeXml(layersTitle(network))}</h2>\n<div class="table"><table>${row(first, 'th', sides)}${lines}</table></div>`;
-  });
+  const latency = latencyTable(report.results);
+  const tables = [
+    tableHtml('All results', resultTable(report.results)),
+    ...(latency ? [tableHtml(latencyTitle, latency)] : []),
+    ...(report.layers ?? []).map(network =>
+      tableHtml(`Layers: ${layersTitle(network)}`, layersTable(network)),
+    ),
+  ];
   const charts = drawCharts(report).map(
     ({title, caption, html}) =>
       `<h2>${escapeXml(title)}</h2>\n<figure>${html}<figcaption>${escapeXml(caption)}</figcaption></figure>`,
@@ -38,9 +36,15 @@ export function renderReport(report: BenchReport): string {
     .map(note => `<li>${escapeXml(note)}</li>`)
     .join('')}<li>${escapeXml(report.date)}</li></ul>
 ${charts.join('\n')}
-<h2>All results</h2>
-<div class="table"><table>${row(head, 'th')}${body.map(cells => row(cells, 'td')).join('')}</table></div>
-${layers.join('\n')}
+${tables.join('\n')}
 </html>
 `;
+}
+
+function tableHtml(title: string, {align, rows}: {align: string; rows: string[][]}): string {
+  const [head, ...body] = rows as [string[], ...string[][]];
+  const row = (cells: readonly string[], tag: string): string =>
+    `<tr>${cells.map((cell, i) => `<${tag} class="${align[i]}">${escapeXml(cell)}</${tag}>`).join('')}</tr>`;
+  const lines = body.map(cells => row(cells, 'td')).join('');
+  return `<h2>${escapeXml(title)}</h2>\n<div class="table"><table>${row(head, 'th')}${lines}</table></div>`;
 }

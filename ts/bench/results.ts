@@ -21,6 +21,17 @@ export interface Range {
   runs: number;
 }
 
+/** Percentiles of the times of single runs, by linear interpolation. null for those of too few runs to have one beyond it. */
+export interface Percentiles {
+  p50: number;
+  /** null for less than 10 runs. */
+  p90: number | null;
+  /** null for less than 100 runs. */
+  p99: number | null;
+  /** The number of runs, of all rounds together. */
+  runs: number;
+}
+
 /** One line of the table. docs/performance.md describes every field, docs/bench-results.schema.json is its JSON schema. */
 export interface BenchResult {
   /** 'repvgg', or a peer such as 'onnxruntime-node' or 'pytorch-eager'. */
@@ -36,6 +47,11 @@ export interface BenchResult {
   imagesPerSecond: Range;
   /** Time of one batch at the median rate. */
   latencyMs: number;
+  /**
+   * Milliseconds of single batches with nothing else in flight, from pixels (for the pipeline, JPEG bytes) to logits (labels) in the
+   * caller's memory. Measured apart from the rate. null for decode and preprocess.
+   */
+  latencyPercentilesMs?: Percentiles | null;
   /** Counts two operations per multiply-accumulate of the fused network, as in the paper, whatever the algorithm. */
   effectiveTflops: number | null;
   /** Median over the rounds of the effective rate over the peak measured in the same round. Winograd can exceed 1. */
@@ -162,6 +178,29 @@ export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/**
+ * A percentile of one or more values in ascending order, linearly interpolated between the two next to it, as numpy.percentile does
+ * by default.
+ */
+export function percentile(sorted: readonly number[], percent: number): number {
+  const place = ((sorted.length - 1) * percent) / 100;
+  const [below, above] = [sorted[Math.floor(place)]!, sorted[Math.ceil(place)]!];
+  return below + (above - below) * (place % 1);
+}
+
+/** null without times. */
+export function percentilesOf(times: readonly number[]): Percentiles | null {
+  const runs = times.length;
+  if (runs === 0) return null;
+  const sorted = times.toSorted((a, b) => a - b);
+  return {
+    p50: percentile(sorted, 50),
+    p90: runs < 10 ? null : percentile(sorted, 90),
+    p99: runs < 100 ? null : percentile(sorted, 99),
+    runs,
+  };
 }
 
 /** Whether the peak for this precision is that of fp32 multiply-adds rather than matrix units. Simulated fp8 computes in fp32. */

@@ -17,7 +17,7 @@ import type {BenchReport, BenchResult} from './results.ts';
 import {limitsOf, toResult} from './to_result.ts';
 
 export interface BenchOptions {
-  /** Seconds to measure one contestant of one case, over seven rounds. */
+  /** Seconds to measure the rate of one contestant of one case, over seven rounds; its latencies take half as long again. */
   seconds: number;
   /** Whether to report each layer. */
   layers: boolean;
@@ -37,6 +37,7 @@ type Subject = Pick<
 >;
 
 const rounds = 7;
+const latencyShare = 0.5;
 const limitsSeconds = 0.2;
 /** Length of the reference measurement before each round. */
 const referenceSeconds = 0.03;
@@ -148,8 +149,9 @@ async function measureCase(
     const schedule = {
       rounds,
       sampleSeconds: seconds / rounds,
+      latencySeconds: (latencyShare * seconds) / rounds,
       // With peers all rounds are needed; alone, a slow machine may run fewer.
-      limitSeconds: opened.length > 1 ? Infinity : 1.5 * seconds,
+      limitSeconds: opened.length > 1 ? Infinity : 1.5 * (1 + latencyShare) * seconds,
     };
     const measured = await interleave(
       opened.map(({contestant}) => contestant),

@@ -14,7 +14,7 @@ import {createNetwork, toNativeShape} from '../native/native_network.ts';
 import type {Form} from '../network.ts';
 import {defaultPreprocessing, type Preprocessing} from '../preprocessing.ts';
 import {imagesInFlight} from '../scoring/batches.ts';
-import {type Contestant, repeat, stream} from './measure.ts';
+import {type Contestant, repeat, stream, timeEach} from './measure.ts';
 import {jpegSize, randomJpegs, randomNetwork, randomPixels} from './workload.ts';
 
 export interface NetworkCase extends Placement {
@@ -66,6 +66,7 @@ export async function openEngine(network: NetworkCase): Promise<Engine> {
     logits: () => engine.run(input, 'logits', cancel),
     describe: async () => JSON.parse(await engine.describe()),
     sample: seconds => engine.measureRate(input, seconds, cancel),
+    latencies: seconds => timeEach(() => engine.run(input, 'logits', cancel), seconds),
     close: () => engine.dispose(),
   };
 }
@@ -94,6 +95,7 @@ export async function openPipeline(network: NetworkCase, folder: string): Promis
   const inputs = Array.from({length: batch}, (_, i) => pool[i % pool.length]!);
   return {
     sample: seconds => stream(() => model.classify(inputs), batch, seconds),
+    latencies: seconds => timeEach(() => model.classify(inputs), seconds),
     close: () => model.dispose(),
   };
 }

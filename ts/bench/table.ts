@@ -8,11 +8,7 @@ export function resultTable(results: readonly BenchResult[]): {align: string; ro
     const {min, median, max} = result.imagesPerSecond;
     const {memoryBytes, joulesPerImage} = result;
     return [
-      result.model?.replace('RepVGG-', '') ?? '',
-      result.form === 'train' ? `${result.stage} (train)` : result.stage,
-      result.runner,
-      result.precision,
-      String(result.batch),
+      ...nameOf(result),
       rate(median),
       `${rate(min)} - ${rate(max)}${result.noisy ? ' *' : ''}`,
       result.latencyMs.toFixed(result.latencyMs < 10 ? 2 : 1),
@@ -24,12 +20,13 @@ export function resultTable(results: readonly BenchResult[]): {align: string; ro
       ...(compared ? [result.outputError?.toExponential(1) ?? ''] : []),
     ];
   });
-  const head = ['model', 'stage', 'runner', 'precision', 'batch', 'images/s', 'min - max'];
   return {
     align: `llllrrlrrrrr${energy ? 'r' : ''}${compared ? 'r' : ''}`,
     rows: [
       [
-        ...head,
+        ...nameColumns,
+        'images/s',
+        'min - max',
         'ms/batch',
         'TFLOP/s',
         'of peak',
@@ -41,6 +38,28 @@ export function resultTable(results: readonly BenchResult[]): {align: string; ro
       ...rows,
     ],
   };
+}
+
+export const latencyTitle = 'Latency of one batch at a time, in ms';
+
+/** The latencies as a table for printTable; null without any. */
+export function latencyTable(results: readonly BenchResult[]): {align: string; rows: string[][]} | null {
+  const rows = results.flatMap(result => {
+    const {latencyPercentilesMs: latency} = result;
+    if (!latency) return [];
+    const shown = (value: number | null): string => value?.toFixed(value < 10 ? 2 : 1) ?? '';
+    const {p50, p90, p99, runs} = latency;
+    return [[...nameOf(result), shown(p50), shown(p90), shown(p99), String(runs)]];
+  });
+  if (rows.length === 0) return null;
+  return {align: 'llllrrrrr', rows: [[...nameColumns, 'p50', 'p90', 'p99', 'runs'], ...rows]};
+}
+
+const nameColumns = ['model', 'stage', 'runner', 'precision', 'batch'];
+
+function nameOf({model, form, stage, runner, precision, batch}: BenchResult): string[] {
+  const fullStage = form === 'train' ? `${stage} (train)` : stage;
+  return [model?.replace('RepVGG-', '') ?? '', fullStage, runner, precision, String(batch)];
 }
 
 /** The layers of one network as a table for printTable. */
@@ -99,6 +118,9 @@ export function notes({limits, machine, peers, results, skipped}: BenchReport): 
       : []),
     ...(results.some(({noisy}) => noisy)
       ? ['* spread over 10 %: the machine was not idle; compare only ratios']
+      : []),
+    ...(results.some(({latencyPercentilesMs: latency}) => latency && latency.p99 === null)
+      ? ['no p90 of less than 10 runs, and no p99 of less than 100: --seconds says how long to measure']
       : []),
     ...skipped.map(sentence => `skipped ${sentence}`),
   ];

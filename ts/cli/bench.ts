@@ -66,7 +66,7 @@ const defaultLimitSeconds = 75;
 export function addBench(program: Command): void {
   program
     .command('bench')
-    .description('measure images per second on this machine, with synthetic weights')
+    .description('measure images per second and latency on this machine, with synthetic weights')
     .addOption(
       new Option('--models <names>', 'variants separated by commas, or "all"')
         .argParser(list)
@@ -89,7 +89,11 @@ export function addBench(program: Command): void {
     .addOption(deviceOption())
     .addOption(precisionOption())
     .addOption(threadsOption())
-    .option('--seconds <n>', `time to measure each result (default: ${defaultSeconds})`, positiveNumber)
+    .option(
+      '--seconds <n>',
+      `time to measure each rate, and half of it each latency (default: ${defaultSeconds})`,
+      positiveNumber,
+    )
     .option('--layers', 'report the time and roofline of each layer')
     .addOption(
       new Option(

@@ -1,11 +1,16 @@
 import type {Checked, Comparison} from '../bench/compare.ts';
 import type {BenchReport, BenchResult} from '../bench/results.ts';
-import {layersTable, layersTitle, notes, resultTable} from '../bench/table.ts';
+import {latencyTable, latencyTitle, layersTable, layersTitle, notes, resultTable} from '../bench/table.ts';
 import {print, printTable} from './output.ts';
 
 export async function printReport(report: BenchReport): Promise<void> {
   const {align, rows} = resultTable(report.results);
   await printTable(align, rows);
+  const latency = latencyTable(report.results);
+  if (latency) {
+    await print(`\n${latencyTitle}`);
+    await printTable(latency.align, latency.rows);
+  }
   for (const network of report.layers ?? []) {
     await print(`\n${layersTitle(network)}`);
     const table = layersTable(network);
