@@ -88,6 +88,7 @@ struct WinogradNext {
   ptrdiff_t v_lines;
   const float* product;
   ptrdiff_t product_lines;
+  bool all_weights;  // Even if few tiles leave little time for it.
 };
 
 // The products of a convolution, for one width of blocks.

@@ -34,13 +34,14 @@ inline void MultiplyAdd(Vector& sum, Vector a, Vector b) {
 }
 
 // Prefetched while a tile is computed, for every kStep values: the rows of the next tile into the L1 cache,
-// and kStreamLines cache lines of each stream, needed later, into the L2 cache. Spread out, since a burst of
-// prefetches would delay loads.
+// and `lines`, at least kStreamLines, of each stream, needed later, into the L2 cache. Spread out, since a
+// burst of prefetches would delay loads.
 constexpr int kStreams = 3;
 constexpr int kStreamLines = 2;
 struct Fetch {
   const float* rows;
   const float* streams[kStreams];
+  int lines = kStreamLines;
 };
 
 inline const float* Share(const float* from, ptrdiff_t lines, int part, int parts) {
@@ -75,6 +76,10 @@ struct Products {
         for (int i = 0; i < kRowLines; ++i) __builtin_prefetch(rows + i * kLineFloats, 0, 3);
         rows += kRowLines * kLineFloats;
         for (int i = 0; i < kStreamLines; ++i, ahead += kLineFloats) {
+          for (int s = 0; s < kStreams; ++s) __builtin_prefetch(stream[s] + ahead, 0, 2);
+        }
+#pragma GCC unroll 1
+        for (int i = kStreamLines; i < next.lines; ++i, ahead += kLineFloats) {
           for (int s = 0; s < kStreams; ++s) __builtin_prefetch(stream[s] + ahead, 0, 2);
         }
 #pragma GCC unroll 8

@@ -45,6 +45,16 @@ ptrdiff_t ProductPosition(const WinogradConvolution& convolution, int tiles) {
   return tiles * ProductTile(convolution) + kPositionPadding;
 }
 
+// At batch 1 a Zen 4 is 9 % faster on A0 and A2 if it does, a Xeon was 6 % slower on A2 (docs/cpu.md).
+bool FetchesAllWeights() {
+#if defined(__x86_64__)
+  static const bool amd = __builtin_cpu_is("amd") != 0;
+  return amd;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 WinogradSide CutIntoTiles(int tile, int pixels) {
@@ -135,6 +145,7 @@ void MultiplyWinograd(const BlockKernels& kernels, const WinogradConvolution& co
   const ptrdiff_t product_position = ProductPosition(convolution, tiles.count);
   const ptrdiff_t v_lines = tiles.v_position / kCacheLine;
   const ptrdiff_t product_lines = product_position / kCacheLine;
+  const bool all_weights = FetchesAllWeights();
   size_t work = 0;
   for (int p = 0; p < positions; ++p) {
     const auto [first, count] = TilesOf(maps, tiles, convolution.tile, p);
@@ -143,9 +154,10 @@ void MultiplyWinograd(const BlockKernels& kernels, const WinogradConvolution& co
     float* to = product + p * product_position;
     for (int block = 0; block < blocks && count > 0; ++block, work += count) {
       if (work < begin || work >= end) continue;
-      const WinogradNext next = {
-          v + tiles.v_position + v_lines * block / blocks * kCacheLine, v_lines / blocks,
-          to + product_position + product_lines * block / blocks * kCacheLine, product_lines / blocks};
+      const WinogradNext next = {v + tiles.v_position + v_lines * block / blocks * kCacheLine,
+                                 v_lines / blocks,
+                                 to + product_position + product_lines * block / blocks * kCacheLine,
+                                 product_lines / blocks, all_weights};
       kernels.winograd_multiply(v + static_cast<ptrdiff_t>(first) * depth, depth, depth, count,
                                 u + block * block_size, to + first * product_tile + block * width,
                                 product_tile, next);

@@ -164,14 +164,23 @@ void WinogradMultiply(const float* v, ptrdiff_t v_tile, int depth, int tiles, co
   const int parts = (tiles + RowsOf(kVectors) - 1) / RowsOf(kVectors);
   const ptrdiff_t block = static_cast<ptrdiff_t>(depth) * kVectors * kLanes;
   const ptrdiff_t lines = block / kLineFloats;
-  const ptrdiff_t stream = depth / kStep * kStreamLines;
+  const ptrdiff_t steps = depth / kStep;
+  ptrdiff_t stream = steps * kStreamLines;
   // With few tiles weights are read often, and the transforms of so few are in the second-level cache.
   const bool only_weights = parts * stream < lines;
+  int stream_lines = kStreamLines;
+  if (only_weights && next.all_weights && steps > 0) {
+    const ptrdiff_t fetches = parts * steps * kStreams;
+    const int needed = static_cast<int>((lines + fetches - 1) / fetches);
+    stream_lines = needed > kStreamLines ? needed : kStreamLines;
+    stream = steps * stream_lines;
+  }
   for (int part = 0, t = 0; part < parts; ++part) {
     const int end = tiles * (part + 1) / parts;
     Fetch fetch = {part + 1 < parts ? v + end * v_tile : v,
                    {Share(u + block, lines, part, parts), Share(next.v, next.v_lines, part, parts),
-                    Share(next.product, next.product_lines, part, parts)}};
+                    Share(next.product, next.product_lines, part, parts)},
+                   stream_lines};
     if (only_weights) {
       for (int i = 1; i < kStreams; ++i) fetch.streams[i] = fetch.streams[i - 1] + stream * kLineFloats;
     }

@@ -13,7 +13,8 @@ export type DeviceList = readonly Exclude<DeviceName, 'auto'>[];
 /**
  * Arithmetic of the convolutions. 'auto' is fp32 on the CPU, which also supports bf16 (deploy form only), and fp16 with fp32
  * accumulation on a GPU, which supports all four: tensor cores are several times faster than fp32, and of their formats fp16 is
- * the most precise. Its largest value is 65504; networks with larger activations need bf16 or fp32.
+ * the most precise. Its largest value is 65504; networks with larger activations need bf16 or fp32. On a CPU bf16 is several
+ * times faster than fp32 with AMX; with AVX-512 BF16 alone it is no faster, but takes less memory.
  *
  * 'fp8' (e4m3) needs a Hopper GPU and {@link LoadOptions.calibration}; 'fp8-simulated' computes its results on the CPU, no
  * faster than fp32, to evaluate its accuracy. docs/performance.md has figures.
