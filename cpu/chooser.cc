@@ -78,12 +78,17 @@ double Microseconds(const KernelTable& kernels, const BlockShape& block, MapSize
   return std::max(best * 1e6, 1e-3);
 }
 
+// The first processor's name, with the numbers of its generation: some virtual machines name only its kind.
 std::string ProcessorName() {
   std::ifstream in("/proc/cpuinfo");
-  for (std::string line; std::getline(in, line);) {
-    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 1);
+  std::string name;
+  for (std::string line; std::getline(in, line) && !line.empty();) {
+    for (const char* const field : {"cpu family", "model", "model name"}) {
+      if (line.substr(0, line.find_first_of("\t:")) != field) continue;
+      name += (name.empty() ? "" : ", ") + line.substr(std::min(line.size(), line.find(':') + 2));
+    }
   }
-  return "";
+  return name;
 }
 
 }  // namespace

@@ -79,7 +79,7 @@ test('latencies are a table of their own, with gaps for what too few runs do not
   t.is(align.length, rows[0]!.length);
   t.is(latencyTable([decode]), null);
   const says = (...of: typeof results): boolean =>
-    notes(reportOf(of)).some(line => line.startsWith('no p90 of less than 10 runs, and no p99'));
+    notes(reportOf(of)).some(line => line.startsWith('no p90 of fewer than 10 runs, and no p99'));
   t.true(says(...results));
   t.false(says(result(1000), decode));
 });

@@ -55,7 +55,7 @@ function batchChart(results: readonly BenchResult[]): Chart | null {
     title: 'Batch size',
     caption:
       'The network alone: images per second, with the range over the rounds, and milliseconds of single batches: the median, with a ' +
-      'line to the 99th percentile, or to the 90th where there were less than 100 runs.',
+      'line to the 99th percentile, or to the 90th where there were fewer than 100 runs.',
     html: legend(colours(engine)) + panel('rate', '↑ images per second') + panel('latency', '↑ ms per batch'),
   };
 }

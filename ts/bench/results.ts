@@ -24,9 +24,9 @@ export interface Range {
 /** Percentiles of the times of single runs, by linear interpolation. null for those of too few runs to have one beyond it. */
 export interface Percentiles {
   p50: number;
-  /** null for less than 10 runs. */
+  /** null for fewer than 10 runs. */
   p90: number | null;
-  /** null for less than 100 runs. */
+  /** null for fewer than 100 runs. */
   p99: number | null;
   /** The number of runs, of all rounds together. */
   runs: number;

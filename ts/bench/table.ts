@@ -120,7 +120,7 @@ export function notes({limits, machine, peers, results, skipped}: BenchReport): 
       ? ['* spread over 10 %: the machine was not idle; compare only ratios']
       : []),
     ...(results.some(({latencyPercentilesMs: latency}) => latency && latency.p99 === null)
-      ? ['no p90 of less than 10 runs, and no p99 of less than 100: --seconds says how long to measure']
+      ? ['no p90 of fewer than 10 runs, and no p99 of fewer than 100: --seconds says how long to measure']
       : []),
     ...skipped.map(sentence => `skipped ${sentence}`),
   ];
