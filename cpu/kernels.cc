@@ -21,7 +21,7 @@ bool Supported(const KernelTable* table) {
 
 std::vector<const KernelTable*> SupportedTables() {
   std::vector<const KernelTable*> tables;
-  for (const KernelTable* table : {kAvx512Kernels, kAvx2Kernels, kBaselineKernels}) {
+  for (const KernelTable* table : {kAvx512Kernels, kAvx2Kernels, kNeonKernels, kBaselineKernels}) {
     if (Supported(table)) tables.push_back(table);
   }
   return tables;

@@ -135,10 +135,11 @@ struct KernelTable {
 
 // Null where the compiler cannot target the instruction set.
 extern const KernelTable* const kBaselineKernels;
+extern const KernelTable* const kNeonKernels;
 extern const KernelTable* const kAvx2Kernels;
 extern const KernelTable* const kAvx512Kernels;
 
-// The named table ("avx512", "avx2", "baseline"), or for an empty name the best one.
+// The named table ("avx512", "avx2", "neon", "baseline"), or for an empty name the best one.
 // Throws Error{ERR_DEVICE_UNAVAILABLE} when the processor does not have the named one.
 const KernelTable& SelectKernels(const std::string& name);
 

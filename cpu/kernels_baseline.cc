@@ -1,4 +1,4 @@
-// For every processor that the compiler targets by default: SSE2 on x86-64, NEON on arm64.
+// For every processor that the compiler targets by default, with tiles for the 16 registers of SSE2.
 namespace repvgg::cpu {
 constexpr int kLanes = 4;
 constexpr int kRowsOf[] = {6, 4};

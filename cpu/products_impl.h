@@ -33,6 +33,14 @@ inline void MultiplyAdd(Vector& sum, Vector a, Vector b) {
 #endif
 }
 
+#ifdef __aarch64__
+// sum += a * lane kLane of b, without a broadcast.
+template <int kLane>
+inline void MultiplyAddLane(Vector& sum, Vector a, Vector b) {
+  asm("fmla %0.4s, %1.4s, %2.s[%3]" : "+w"(sum) : "w"(a), "w"(b), "i"(kLane));
+}
+#endif
+
 // Prefetched while a tile is computed, for every kStep values: the rows of the next tile into the L1 cache,
 // and `lines`, at least kStreamLines, of each stream, needed later, into the L2 cache. Spread out, since a
 // burst of prefetches would delay loads.
@@ -52,9 +60,23 @@ inline const float* Share(const float* from, ptrdiff_t lines, int part, int part
 // to what is there. Rows are kLines lines of kColumns columns, a distance apart.
 template <int kLines, int kColumns, int kVectors>
 struct Products {
+  static constexpr int kTile = kLines * kColumns;
+
+#ifdef __aarch64__
+  // Adds one value of each row times its weights.
+  template <int kLane>
+  __attribute__((always_inline)) static void MultiplyLane(Vector (&tile)[kTile][kVectors],
+                                                          const Vector (&values)[kTile], const float* w) {
+    Vector weight[kVectors];
+    for (int v = 0; v < kVectors; ++v) weight[v] = Load(w + (kLane * kVectors + v) * kLanes);
+    for (int row = 0; row < kTile; ++row) {
+      for (int v = 0; v < kVectors; ++v) MultiplyAddLane<kLane>(tile[row][v], weight[v], values[row]);
+    }
+  }
+#endif
+
   static void Run(const float* x, ptrdiff_t line, ptrdiff_t column, int depth, const float* w, float* sum,
                   ptrdiff_t sum_row, bool add, const Fetch& next) {
-    constexpr int kTile = kLines * kColumns;
     constexpr int kRowLines = (kTile * kStep + kLineFloats - 1) / kLineFloats;
     const float* rows = next.rows;
     const float* const stream[kStreams] = {next.streams[0], next.streams[1], next.streams[2]};
@@ -82,8 +104,20 @@ struct Products {
         for (int i = kStreamLines; i < next.lines; ++i, ahead += kLineFloats) {
           for (int s = 0; s < kStreams; ++s) __builtin_prefetch(stream[s] + ahead, 0, 2);
         }
+#ifdef __aarch64__
+        for (int i = 0; i < kStep; i += 4, w += 4 * kVectors * kLanes) {
+          Vector values[kTile];  // Four of each row.
+          for (int row = 0; row < kTile; ++row)
+            values[row] = Load(x + row / kColumns * line + row % kColumns * column + c + i);
+          MultiplyLane<0>(tile, values, w);
+          MultiplyLane<1>(tile, values, w);
+          MultiplyLane<2>(tile, values, w);
+          MultiplyLane<3>(tile, values, w);
+        }
+#else
 #pragma GCC unroll 8
         for (int i = 0; i < kStep; ++i) multiply(c + i);
+#endif
       }
 #pragma GCC unroll 1
       for (; c < last; ++c) multiply(c);

@@ -1,5 +1,6 @@
-// node scripts/check-prebuild.mjs [--cuda DIR | --cpu] [--any-glibc]: checks that the binary of a release and the tarball with it are as
-// documented. Needs binutils and, unless --cpu is given, cuobjdump from the toolkit (--cuda DIR, CUDA_PATH or PATH).
+// node scripts/check-prebuild.mjs [--arch arm64] [--cuda DIR | --cpu] [--any-glibc]: checks that the binary of a release and the tarball with
+// it are as documented. Needs binutils and, unless --cpu is given, cuobjdump from the toolkit (--cuda DIR, CUDA_PATH or PATH). A binary for
+// another architecture is not loaded: npm run test:arm64 runs that one.
 import {execFileSync} from 'node:child_process';
 import {existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync} from 'node:fs';
 import {createRequire} from 'node:module';
@@ -10,7 +11,7 @@ import {parseArgs} from 'node:util';
 const promised = {
   glibc: '2.28', // that of Node
   exports: ['napi_register_module_v1', 'node_api_module_get_api_version_v1'],
-  libraries: /^(libc|libm|libgcc_s|libpthread|libdl|librt|ld-linux-x86-64)\.so\.\d$/,
+  libraries: /^(libc|libm|libgcc_s|libpthread|libdl|librt|ld-linux-x86-64|ld-linux-aarch64)\.so\.\d$/,
   machineCode: ['sm_70', 'sm_75', 'sm_80', 'sm_86', 'sm_89', 'sm_90a'],
   ptx: ['sm_90'],
   tarballBytes: 40e6,
@@ -19,12 +20,14 @@ const promised = {
 const {values} = parseArgs({
   options: {
     cuda: {type: 'string', default: process.env.CUDA_PATH},
+    arch: {type: 'string', default: process.arch},
     cpu: {type: 'boolean', default: false},
     'any-glibc': {type: 'boolean', default: false},
   },
 });
 const root = path.resolve(import.meta.dirname, '..');
-const binary = 'prebuilds/linux-x64/repvgg.glibc.node';
+const {arch} = values;
+const binary = `prebuilds/linux-${arch}/repvgg.glibc.node`;
 const problems = [];
 const expect = (condition, problem) => condition || problems.push(problem);
 const read = (command, ...args) =>
@@ -42,10 +45,8 @@ if (!existsSync(path.join(root, binary))) {
   console.error(`There is no ${binary}: create it with "npm run prebuild".`);
   process.exit(1);
 }
-const files = readdirSync(path.join(root, 'prebuilds'), {recursive: true}).filter(name =>
-  name.endsWith('.node'),
-);
-expect(files.length === 1, `prebuilds/ has more than one binary: ${files.join(', ')}`);
+const files = readdirSync(path.join(root, `prebuilds/linux-${arch}`));
+expect(files.length === 1, `prebuilds/linux-${arch} has more than one binary: ${files.join(', ')}`);
 
 const symbols = read('readelf', '--dyn-syms', '--wide', binary);
 const exported = matches(symbols, / (?:GLOBAL|WEAK) +DEFAULT +(?!UND)\S+ +([^\s@]+)/g);
@@ -69,34 +70,7 @@ const foreign = libraries.filter(library => !promised.libraries.test(library));
 expect(foreign.length === 0, `it needs ${foreign.join(', ')}, which some systems lack`);
 expect(!/\.symtab|\.debug/.test(read('readelf', '--sections', '--wide', binary)), 'it is not stripped');
 
-const {cudaInfo, cpuInfo} = createRequire(import.meta.url)(path.join(root, binary));
-expect(cpuInfo().jpeg !== null, 'it has no libjpeg-turbo');
-expect(cpuInfo().instructionSets.includes('baseline'), 'it has no kernels for processors without AVX2');
-let architectures = [];
-if (values.cpu) {
-  expect(!cudaInfo().built, 'it has CUDA, and --cpu was given');
-} else {
-  expect(cudaInfo().built, 'it has no CUDA');
-  const cuobjdump = values.cuda ? path.join(values.cuda, 'bin/cuobjdump') : 'cuobjdump';
-  architectures = matches(read(cuobjdump, '--list-elf', binary), /\.(sm_\w+)\.cubin/g);
-  expect(
-    same(architectures, promised.machineCode),
-    `it has machine code for ${architectures.join(', ')}, not ${promised.machineCode.join(', ')}`,
-  );
-  const ptx = matches(read(cuobjdump, '--list-ptx', binary), /\.(sm_\w+)\.ptx/g);
-  expect(same(ptx, promised.ptx), `it has PTX of ${ptx.join(', ')}, not ${promised.ptx.join(', ')}`);
-}
-
-// In a folder of its own, because an addon in build/ would take precedence.
-const alone = mkdtempSync(path.join(tmpdir(), 'repvgg-prebuild-'));
-symlinkSync(path.join(root, 'prebuilds'), path.join(alone, 'prebuilds'));
-const demo = execFileSync(process.execPath, ['dist/cli/main.js', 'demo', '--json'], {
-  cwd: root,
-  encoding: 'utf8',
-  env: {...process.env, REPVGG_PREBUILD: alone},
-});
-rmSync(alone, {recursive: true});
-expect(JSON.parse(demo).correct.after >= 350, `the demo's answers are wrong: ${demo.slice(0, 300)}`);
+const architectures = arch === process.arch ? checkLoaded() : [];
 
 const [tarball] = JSON.parse(read('npm', 'pack', '--dry-run', '--json', '--ignore-scripts'));
 const packed = new Set(tarball.files.map(file => file.path));
@@ -119,12 +93,49 @@ const megabytes = bytes => `${(bytes / 1e6).toFixed(1)} MB`;
 console.log(
   `${binary}: ${megabytes(statSync(path.join(root, binary)).size)}, glibc ${newest} or later, exports ${exported.join(' and ')}, needs ${libraries.join(', ')}`,
 );
-console.log(values.cpu ? 'no CUDA' : `machine code for ${architectures.join(', ')} and PTX of compute_90`);
+console.log(
+  architectures.length === 0
+    ? 'no CUDA'
+    : `machine code for ${architectures.join(', ')} and PTX of compute_90`,
+);
 console.log(
   `tarball: ${megabytes(tarball.size)}, ${megabytes(tarball.unpackedSize)} unpacked, ${tarball.entryCount} files`,
 );
 for (const problem of problems) console.error(`wrong: ${problem}`);
 process.exitCode = problems.length > 0 ? 1 : 0;
+
+/** Loads the binary and runs the demo with it; returns the architectures of its machine code for GPUs. */
+function checkLoaded() {
+  const {cudaInfo, cpuInfo} = createRequire(import.meta.url)(path.join(root, binary));
+  expect(cpuInfo().jpeg !== null, 'it has no libjpeg-turbo');
+  expect(cpuInfo().instructionSets.includes('baseline'), 'it has no kernels for processors without AVX2');
+  let architectures = [];
+  if (values.cpu) {
+    expect(!cudaInfo().built, 'it has CUDA, and --cpu was given');
+  } else {
+    expect(cudaInfo().built, 'it has no CUDA');
+    const cuobjdump = values.cuda ? path.join(values.cuda, 'bin/cuobjdump') : 'cuobjdump';
+    architectures = matches(read(cuobjdump, '--list-elf', binary), /\.(sm_\w+)\.cubin/g);
+    expect(
+      same(architectures, promised.machineCode),
+      `it has machine code for ${architectures.join(', ')}, not ${promised.machineCode.join(', ')}`,
+    );
+    const ptx = matches(read(cuobjdump, '--list-ptx', binary), /\.(sm_\w+)\.ptx/g);
+    expect(same(ptx, promised.ptx), `it has PTX of ${ptx.join(', ')}, not ${promised.ptx.join(', ')}`);
+  }
+
+  // In a folder of its own, because an addon in build/ would take precedence.
+  const alone = mkdtempSync(path.join(tmpdir(), 'repvgg-prebuild-'));
+  symlinkSync(path.join(root, 'prebuilds'), path.join(alone, 'prebuilds'));
+  const demo = execFileSync(process.execPath, ['dist/cli/main.js', 'demo', '--json'], {
+    cwd: root,
+    encoding: 'utf8',
+    env: {...process.env, REPVGG_PREBUILD: alone},
+  });
+  rmSync(alone, {recursive: true});
+  expect(JSON.parse(demo).correct.after >= 350, `the demo's answers are wrong: ${demo.slice(0, 300)}`);
+  return architectures;
+}
 
 function byVersion(a, b) {
   const [x, y] = [a, b].map(version => version.split('.').map(Number));

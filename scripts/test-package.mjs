@@ -40,6 +40,9 @@ if (!existsSync(path.join(root, 'prebuilds/linux-x64/repvgg.glibc.node'))) {
   );
   process.exit(1);
 }
+if (!existsSync(path.join(root, 'prebuilds/linux-arm64/repvgg.glibc.node'))) {
+  console.warn('There is no binary for arm64 to pack: "npm run prebuild -- --arch arm64" creates it.');
+}
 const [{filename}] = JSON.parse(npm('pack', '--json', '--pack-destination', work));
 const tarball = path.join(work, filename);
 

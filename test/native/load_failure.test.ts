@@ -42,6 +42,23 @@ test('a platform without a binary: what there is, and how to build one', t => {
   const message = explainLoadFailure({file: null, cause: none, prebuilds}, {...machine, arch: 'arm64'});
   t.regex(message, /found linux-arm64, but there are only binaries for linux-x64 with glibc/);
   t.regex(message, buildAdvice);
+  const both = ['linux-arm64', 'linux-x64'];
+  const mac = {...machine, platform: 'darwin', arch: 'arm64', glibc: null};
+  t.regex(
+    explainLoadFailure({file: null, cause: none, prebuilds: both}, mac),
+    /found darwin-arm64, but there are only binaries for linux-arm64 with glibc, linux-x64 with glibc/,
+  );
+});
+
+test('every prebuilt target has an entry for bundlers', async t => {
+  const {exports} = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8'));
+  for (const target of ['linux-x64', 'linux-arm64']) {
+    const {default: entry} = exports[`./${target}`];
+    const source = await readFile(new URL(`../../${entry}`, import.meta.url), 'utf8');
+    const literal = await readFile(new URL(`../../targets/${target}.cjs`, import.meta.url), 'utf8');
+    t.true(source.includes(`./${target}.cjs`));
+    t.true(literal.includes(`../prebuilds/${target}/repvgg.glibc.node`));
+  }
 });
 
 test('musl: the image to take instead', t => {
@@ -195,8 +212,8 @@ test('a binary that crashes takes a process with it that is not this one', async
 test('the addon itself, damaged so that it crashes while it is loaded, is an error and not the end of the process', async t => {
   const at = await folder(t);
   const binary = await readFile(findAddon()!);
-  // What the loader runs first, .init, is at the beginning of the segment with the code. UD2 is no instruction.
-  Buffer.from([0x0f, 0x0b]).copy(binary, codeOffset(binary));
+  // UD2 of x64 and UDF of arm64 are no instructions.
+  Buffer.from(process.arch === 'arm64' ? [0, 0, 0, 0] : [0x0f, 0x0b]).copy(binary, initOffset(binary));
   const file = await release(at);
   await writeFile(file, binary);
   const unguarded = spawnSync(process.execPath, ['-e', 'require(process.argv[1])', file]);
@@ -204,19 +221,19 @@ test('the addon itself, damaged so that it crashes while it is loaded, is an err
   t.regex(load(at), /^ERR_NATIVE_LOAD .*repvgg\.node uses instructions that this processor \(.*SIGILL/);
 });
 
-/** Where the segment with the code begins in a file: of an ELF file's program headers, that of what is loaded to be run. */
-function codeOffset(file: Buffer): number {
+/** Where an ELF file has the function that the loader runs first: DT_INIT of the dynamic segment. Code lies at its own address. */
+function initOffset(file: Buffer): number {
   const [headers, size, count] = [
     Number(file.readBigUInt64LE(32)),
     file.readUInt16LE(54),
     file.readUInt16LE(56),
   ];
-  const [load, executable] = [1, 1];
+  const [dynamic, init] = [2, 12n];
   const segments = Array.from({length: count}, (_, i) => headers + i * size);
-  const code = segments.find(
-    header => file.readUInt32LE(header) === load && file.readUInt32LE(header + 4) & executable,
-  );
-  return Number(file.readBigUInt64LE(code! + 8));
+  const segment = segments.find(header => file.readUInt32LE(header) === dynamic)!;
+  let entry = Number(file.readBigUInt64LE(segment + 8));
+  while (file.readBigUInt64LE(entry) !== init) entry += 16;
+  return Number(file.readBigUInt64LE(entry + 8));
 }
 
 test('the addon asks for no external buffers, which Electron does not allow', async t => {
