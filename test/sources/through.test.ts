@@ -1,5 +1,7 @@
-import {Transform} from 'node:stream';
+import {PassThrough, Transform} from 'node:stream';
 import {setTimeout as sleep} from 'node:timers/promises';
+import {setFlagsFromString} from 'node:v8';
+import {runInNewContext} from 'node:vm';
 import test from 'ava';
 import {through} from '../../ts/sources/through.ts';
 
@@ -62,4 +64,27 @@ test('an error of the stream comes after what was made before it, and a reader t
   const transform = counting(16);
   for await (const _ of through(failing(), transform)) break;
   t.true(ended && transform.destroyed);
+});
+
+setFlagsFromString('--expose-gc');
+const collect: () => void = runInNewContext('gc');
+
+test('a long stream takes no more memory than a short one', async t => {
+  const pieces = 50_000;
+  async function* stream(): AsyncGenerator<Uint8Array> {
+    const one = Buffer.alloc(1);
+    for (let i = 0; i < pieces; i++) yield one;
+  }
+  let bytes = 0;
+  let before = 0;
+  for await (const made of through<Buffer>(stream(), new PassThrough())) {
+    bytes += made.length;
+    if (bytes === 1000 || bytes === pieces) {
+      collect();
+      const {heapUsed} = process.memoryUsage();
+      if (bytes === 1000) before = heapUsed;
+      else t.true(heapUsed - before < 1e6, `${heapUsed - before} bytes more`);
+    }
+  }
+  t.is(bytes, pieces);
 });

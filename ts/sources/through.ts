@@ -13,7 +13,15 @@ export async function* through<Made>(
 ): AsyncGenerator<Made> {
   let made: Made[] = [];
   let failure: Error | undefined;
-  const closed = new Promise<void>(resolve => transform.once('close', resolve));
+  // Not a promise of the end that every write races with: it would hold on to what waits for it, in a long stream megabytes.
+  let proceed = (): void => {};
+  const untilClosedOr = (start: (done: () => void) => void): Promise<void> =>
+    new Promise(resolve => {
+      proceed = resolve;
+      if (transform.closed) resolve();
+      else start(resolve);
+    });
+  transform.once('close', () => proceed());
   transform.on('data', one => made.push(one));
   transform.on('error', error => {
     failure = error;
@@ -28,13 +36,11 @@ export async function* through<Made>(
     for await (const chunk of stream) {
       for (let at = 0; at < chunk.length; at += pieceBytes) {
         const piece = chunk.subarray(at, at + pieceBytes);
-        const written = new Promise<void>(resolve => transform.write(piece, () => resolve()));
-        await Promise.race([written, closed]);
+        await untilClosedOr(done => transform.write(piece, () => done()));
         yield* take();
       }
     }
-    transform.end();
-    await closed;
+    await untilClosedOr(() => transform.end());
     yield* take();
   } finally {
     transform.destroy();
