@@ -6,7 +6,7 @@ import {pages, readPage} from './blocks.ts';
 
 interface Job {
   'runs-on': string;
-  needs?: string;
+  needs?: string | string[];
   steps: {uses?: string; run?: string; env?: Record<string, string>}[];
 }
 interface Workflow {
@@ -51,7 +51,7 @@ test('the workflows have jobs that wait for jobs there are, and steps that do on
     const {jobs} = parseYaml(text) as Workflow;
     for (const [name, {needs, steps, ...job}] of Object.entries(jobs)) {
       t.is(typeof job['runs-on'], 'string', `${file}: ${name}`);
-      if (needs !== undefined) t.true(needs in jobs, `${file}: ${name} needs ${needs}`);
+      for (const other of [needs ?? []].flat()) t.true(other in jobs, `${file}: ${name} needs ${other}`);
       for (const {uses, run} of steps)
         t.true((uses === undefined) !== (run === undefined), `${file}: ${name}`);
       for (const {uses} of steps) t.regex(uses ?? 'a/b@v1', /^[\w-]+\/[\w-]+@v\d+$/);
