@@ -1,37 +1,19 @@
 import {once} from 'node:events';
 import {existsSync, readFileSync} from 'node:fs';
-import {mkdir, readlink, rm, writeFile} from 'node:fs/promises';
+import {mkdir, readlink, writeFile} from 'node:fs/promises';
 import {createServer} from 'node:http';
 import type {AddressInfo} from 'node:net';
 import {dirname, join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
-import test, {type ExecutionContext} from 'ava';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
-import {openCheckpoint} from '../../ts/checkpoint/open.ts';
+import test from 'ava';
 import {digits} from '../../ts/digits.ts';
-import {type HubEnvironment, hubEnvironment} from '../../ts/hub/environment.ts';
+import {hubEnvironment} from '../../ts/hub/environment.ts';
 import {fetchModel} from '../../ts/hub/fetch.ts';
 import {isHubId} from '../../ts/hub/id.ts';
 import {verifyCheckpoint} from '../../ts/verify.ts';
 import {jsonLines, repvgg, temporaryFolder} from '../cli/run.ts';
-import {Random} from '../random.ts';
-import {commit, type HubRepository, type HubServer, sha256, startHub} from './server.ts';
-
-const id = 'timm/repvgg_a0.rvgg_in1k';
-const weights = Buffer.from(Uint8Array.from(new Random('hub').uniform(3_000_000, 0, 255)));
-const config = Buffer.from('{"architecture": "repvgg_a0"}');
-const files = {'config.json': config, 'pytorch_model.bin': weights};
-
-async function setUp(
-  t: ExecutionContext,
-  repository: Partial<HubRepository> = {},
-): Promise<{hub: HubServer; environment: HubEnvironment; folder: string}> {
-  const hub = await startHub({[id]: {files, ...repository}});
-  t.teardown(() => hub.close());
-  const cache = await temporaryFolder(t);
-  const environment = {endpoint: hub.endpoint, cache, offline: false, token: undefined};
-  return {hub, environment, folder: join(cache, 'models--timm--repvgg_a0.rvgg_in1k')};
-}
+import {commit, sha256, startHub} from './server.ts';
+import {config, id, setUp, weights} from './setup.ts';
 
 test('the weights come into the cache, as other clients lay it out, and only once', async t => {
   const {hub, environment, folder} = await setUp(t);
@@ -50,22 +32,6 @@ test('the weights come into the cache, as other clients lay it out, and only onc
   const {sent} = hub;
   t.deepEqual(await fetchModel(id, {}, environment), {...expected, downloaded: 0});
   t.is(hub.sent, sent);
-});
-
-test("timm's config.json comes with weights of the usual names, and is not counted", async t => {
-  const {hub, environment} = await setUp(t);
-  const {path, bytes} = await fetchModel(id, {}, environment);
-  t.true(readFileSync(join(dirname(path), 'config.json')).equals(config));
-  t.is(bytes, weights.length);
-  // Also where another program has fetched the weights alone.
-  await rm(join(dirname(path), 'config.json'));
-  t.like(await fetchModel(id, {}, environment), {path, downloaded: 0});
-  t.true(existsSync(join(dirname(path), 'config.json')));
-
-  const {environment: other} = await setUp(t, {files: {'config.json': config, 'weights.pth': weights}});
-  const {path: alone} = await fetchModel(id, {}, other);
-  t.false(existsSync(join(dirname(alone), 'config.json')));
-  t.true(hub.requests.some(request => request.includes('config.json')));
 });
 
 test('an interrupted download goes on where it ended', async t => {
@@ -109,62 +75,6 @@ for (const [what, rest] of [
     t.true(readFileSync(path).equals(weights));
   });
 }
-
-const shard = (name: string): Buffer =>
-  readFileSync(new URL(`../fixtures/checkpoints/sharded/${name}`, import.meta.url));
-const indexName = 'model.safetensors.index.json';
-const shardNames = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'];
-const sharded = Object.fromEntries([indexName, ...shardNames].map(name => [name, shard(name)]));
-const sizes = Object.values(sharded).map(({length}) => length);
-
-test('an index of safetensors comes with its files, and is a checkpoint', async t => {
-  const {hub, environment} = await setUp(t, {files: {...sharded, 'pytorch_model.bin': weights}});
-  const progress: number[][] = [];
-  const fetched = await fetchModel(id, {onProgress: (...now) => progress.push(now)}, environment);
-  const bytes = sizes.reduce((a, b) => a + b);
-  t.like(fetched, {file: indexName, bytes, downloaded: bytes});
-  t.deepEqual(progress.at(-1), [bytes - sizes[0]!, bytes - sizes[0]!]);
-  await using checkpoint = await openCheckpoint(fetched.path);
-  for (const tensor of checkpoint.tensors.values()) await tensor.read();
-  t.is(checkpoint.format, 'index of several files');
-
-  const {length} = hub.requests;
-  const offline = {...environment, offline: true};
-  t.like(await fetchModel(id, {}, offline), {path: fetched.path, bytes, downloaded: 0});
-  t.is(hub.requests.length, length);
-  await rm(join(dirname(fetched.path), shardNames[1]!));
-  await t.throwsAsync(fetchModel(id, {}, offline), {message: /not in the cache/});
-});
-
-test("an index of PyTorch's files comes with these", async t => {
-  const names = ['pytorch_model.bin.index.json', ...[1, 2].map(i => `pytorch_model-0000${i}-of-00002.bin`)];
-  const part = (name: string): Buffer =>
-    readFileSync(new URL(`../fixtures/dialects/sharded/${name}`, import.meta.url));
-  const files = Object.fromEntries(names.map(name => [name, part(name)]));
-  const {environment} = await setUp(t, {files});
-  const fetched = await fetchModel(id, {}, environment);
-  const bytes = Object.values(files).reduce((sum, {length}) => sum + length, 0);
-  t.like(fetched, {file: names[0]!, bytes, downloaded: bytes});
-  await using checkpoint = await openCheckpoint(fetched.path);
-  t.is(networkFromCheckpoint(checkpoint).storedForm, 'train');
-});
-
-test('an index that names what is not in its repository', async t => {
-  for (const [name, shown] of [
-    ['model-2.safetensors', 'model-2.safetensors'],
-    ['../../refs/main', '../../refs/main'],
-    ['config.json', 'config.json'],
-  ] as const) {
-    const index = Buffer.from(JSON.stringify({weight_map: {x: name}}));
-    const {environment} = await setUp(t, {
-      files: {[indexName]: index, '../../refs/main': config, 'config.json': config},
-    });
-    await t.throwsAsync(fetchModel(id, {}, environment), {
-      code: 'ERR_DOWNLOAD',
-      message: new RegExp(`: ${indexName} names ${shown}, which is not in the repository\\.$`),
-    });
-  }
-});
 
 test('what does not have its checksum is removed', async t => {
   const {environment, folder} = await setUp(t, {corrupt: true, files: {'pytorch_model.bin': weights}});
@@ -222,65 +132,6 @@ test('nobody is asked about a commit whose file is in the cache', async t => {
   });
   await fetchModel(id, {}, environment);
   t.true(hub.requests.length > length + 1); // A branch may have moved.
-});
-
-/** What a fetch returns, and the warnings that it causes. For serial tests. */
-async function withWarnings<Result>(work: () => Promise<Result>): Promise<[Result, string[]]> {
-  const warnings: string[] = [];
-  const listen = (warning: Error & {code?: string}): number =>
-    warnings.push(`${warning.code}: ${warning.message}`);
-  process.on('warning', listen);
-  const result = await work();
-  await new Promise(setImmediate);
-  process.off('warning', listen);
-  return [result, warnings];
-}
-
-test.serial(
-  'weights of a commit that are in the cache alone get their config.json, or a warning',
-  async t => {
-    const {environment} = await setUp(t);
-    const pinned = `${id}@${commit}`;
-    const {path} = await fetchModel(pinned, {}, environment);
-    const beside = join(dirname(path), 'config.json');
-    const used = `ERR_DOWNLOAD: The weights of ${id} are used without the preprocessing and labels that its config.json may have.`;
-    const private_ = await startHub({});
-    t.teardown(() => private_.close());
-    for (const [settings, why] of [
-      [
-        {offline: true},
-        'HF_HUB_OFFLINE is set and config.json is not in the cache; fetch it once without that variable',
-      ],
-      [{endpoint: 'http://127.0.0.1:9'}, 'fetch failed'],
-      [{endpoint: private_.endpoint}, 'there is no such model'],
-    ] as const) {
-      await rm(beside, {force: true});
-      const given = {...environment, ...settings};
-      const [fetched, [warning, ...others]] = await withWarnings(() => fetchModel(pinned, {}, given));
-      t.like(fetched, {path, downloaded: 0});
-      t.true(warning!.startsWith(`${used} Cannot fetch ${id} from ${given.endpoint}: ${why}`), warning);
-      t.deepEqual(others, []);
-      t.false(existsSync(beside));
-    }
-    const [, warnings] = await withWarnings(() => fetchModel(pinned, {}, environment));
-    t.deepEqual(warnings, []);
-    t.true(readFileSync(beside).equals(config));
-  },
-);
-
-test.serial('that a model has no config.json is asked once', async t => {
-  const {hub, environment} = await setUp(t, {files: {'pytorch_model.bin': weights}});
-  const pinned = `${id}@${commit}`;
-  await fetchModel(id, {}, environment);
-  const {length} = hub.requests;
-  for (const settings of [{}, {offline: true}]) {
-    const [fetched, warnings] = await withWarnings(() =>
-      fetchModel(pinned, {}, {...environment, ...settings}),
-    );
-    t.is(fetched.downloaded, 0);
-    t.deepEqual(warnings, []);
-  }
-  t.is(hub.requests.length, length);
 });
 
 test('what is in the cache is taken where the hub cannot be reached, but not where it refuses', async t => {
