@@ -7,9 +7,10 @@
 // Tiling. A block processes tiles of kRows rows (pixels) x kColumns columns (output channels), columns
 // innermost, so that concurrent blocks share their pixels in L2. Cooperative tiles: both consumers work on
 // one tile, half of the rows each. Ping-pong tiles: the consumers alternate, and the epilogue of one overlaps
-// the main loop of the other, which helps short reductions. Tile widths divide the networks' channel counts
-// exactly. A step of the reduction is 64 channels (128 in fp8) of one tap; taps vary fastest, within blocks
-// of channels. Of a partial last block only the wgmma slices that hold channels are issued.
+// the main loop of the other, which begins while the last products run: this helps short reductions. Tile
+// widths divide the networks' channel counts exactly. A step of the reduction is 64 channels (128 in fp8) of
+// one tap; taps vary fastest, within blocks of channels. Of a partial last block only the wgmma slices that
+// hold channels are issued.
 //
 // Operands. Pixels are loaded in TMA's im2col mode, which handles borders, strides and image boundaries; each
 // group has its own tensor map, so channels beyond the group are zero-filled. Winograd's inputs and all
@@ -95,20 +96,17 @@ REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, int ran
   }
 }
 
-// One step of the reduction: kMmas wgmmas along the channels for each block of rows. Without kAccumulate the
+// One step of the reduction: kMmas wgmmas along the channels for each block of rows. Without `accumulate` the
 // first of them overwrites the sums.
-template <typename Tile, int kMmas, bool kAccumulate>
-REPVGG_DEVICE void MultiplyStep(uint64_t a, uint64_t b, float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
+template <typename Tile, int kMmas>
+REPVGG_DEVICE void MultiplyStep(uint64_t a, uint64_t b, float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2],
+                                bool accumulate) {
 #pragma unroll
   for (int mma = 0; mma < kMmas; ++mma) {
 #pragma unroll
     for (int m = 0; m < Tile::kRowBlocks; ++m) {
       const uint64_t rows = NextDescriptor(a + m * (64 * 128 / 16), mma), columns = NextDescriptor(b, mma);
-      if (kAccumulate || mma > 0) {
-        Wgmma<typename Tile::T, Tile::kColumns, true>(sum[m], rows, columns);
-      } else {
-        Wgmma<typename Tile::T, Tile::kColumns, false>(sum[m], rows, columns);
-      }
+      Wgmma<typename Tile::T, Tile::kColumns>(sum[m], rows, columns, accumulate || mma > 0);
     }
   }
   WgmmaCommit();
@@ -125,10 +123,17 @@ REPVGG_DEVICE void ReleaseStage(uint64_t* empty) {
   }
 }
 
-// `steps` steps of kMmas wgmmas each. No wgmma is in flight on return.
+// `steps` steps of kMmas wgmmas each, from the tile's first step on (`first`), up to its last (`last`). When
+// the tile's last products have been issued, and before they are waited for, the other ping-pong consumer may
+// issue its own (`next` is its barrier), so that the tensor cores do not idle in between. No wgmma is in
+// flight on return.
 template <typename Tile, int kMmas>
-REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64_t* full, uint64_t* empty,
-                                 Ring<Tile>& ring, float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
+REPVGG_DEVICE void MultiplySteps(int steps, bool first, bool last, uint32_t in, uint32_t weight,
+                                 uint64_t* full, uint64_t* empty, uint64_t* next, Ring<Tile>& ring,
+                                 float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
+  const auto hand_over = [&] {
+    if (Tile::kPingPong && threadIdx.x % 32 == 0) MbarrierArrive(next);
+  };
   [[maybe_unused]] int previous = 0;
 #pragma unroll 1  // Unrolling multiplies the code size; ptxas of CUDA 12 then takes minutes.
   for (int step = 0; step < steps; ++step) {
@@ -139,7 +144,8 @@ REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64
       // The other consumer's wgmmas overlap these additions.
       float part[Tile::kRowBlocks][Tile::kColumns / 2];
       WgmmaFence();
-      MultiplyStep<Tile, kMmas, false>(a, b, part);
+      MultiplyStep<Tile, kMmas>(a, b, part, false);
+      if (last && step + 1 == steps) hand_over();
       WgmmaWait<0>();
       ReleaseStage<Tile>(empty + ring.stage);
 #pragma unroll
@@ -149,7 +155,7 @@ REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64
       }
     } else {
       WgmmaFence();
-      MultiplyStep<Tile, kMmas, true>(a, b, sum);
+      MultiplyStep<Tile, kMmas>(a, b, sum, !first || step > 0);
       // The wgmmas of the previous step have completed: release its stage.
       WgmmaWait<1>();
       if (step > 0) ReleaseStage<Tile>(empty + previous);
@@ -158,6 +164,7 @@ REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64
     ring.Advance();
   }
   if constexpr (!Tile::kFp8) {
+    if (last && steps > 0) hand_over();
     WgmmaWait<0>();
     if (steps > 0) ReleaseStage<Tile>(empty + previous);
   }
@@ -167,28 +174,31 @@ REPVGG_DEVICE void MultiplySteps(int steps, uint32_t in, uint32_t weight, uint64
 // otherwise ptxas serialises them.
 template <typename Tile>
 REPVGG_DEVICE void Multiply(const GemmSm90a& gemm, const TilePlaceSm90a<Tile>& place, uint32_t shared,
-                            int warpgroup, uint64_t* full, uint64_t* empty, Ring<Tile>& ring,
+                            int warpgroup, uint64_t* full, uint64_t* empty, uint64_t* next, Ring<Tile>& ring,
                             float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
   const uint32_t in = shared + (Tile::kPingPong ? 0 : warpgroup * Tile::kRowBlocks * 64 * 128);
   const uint32_t weight = shared + Tile::kInBytes;
+  if constexpr (Tile::kFp8) {  // The others' first products overwrite the sums.
 #pragma unroll
-  for (int m = 0; m < Tile::kRowBlocks; ++m) {
+    for (int m = 0; m < Tile::kRowBlocks; ++m) {
 #pragma unroll
-    for (int i = 0; i < Tile::kColumns / 2; ++i) sum[m][i] = 0;
+      for (int i = 0; i < Tile::kColumns / 2; ++i) sum[m][i] = 0;
+    }
   }
   // Steps from `filled` on belong to the partial last block of channels.
   const int mmas = DivideUp(gemm.depth, Tile::kMmaChannels);
   const int filled = mmas / 4 * TilePlaceSm90a<Tile>::kTaps;
   const int end = place.last_step < filled ? place.last_step : filled;
   const int whole = place.first_step < end ? end - place.first_step : 0, rest = place.steps() - whole;
-  MultiplySteps<Tile, 4>(whole, in, weight, full, empty, ring, sum);
+  const bool first = whole == 0;  // Of the rest.
+  MultiplySteps<Tile, 4>(whole, true, rest == 0, in, weight, full, empty, next, ring, sum);
   switch (mmas % 4) {
     case 1:
-      return MultiplySteps<Tile, 1>(rest, in, weight, full, empty, ring, sum);
+      return MultiplySteps<Tile, 1>(rest, first, true, in, weight, full, empty, next, ring, sum);
     case 2:
-      return MultiplySteps<Tile, 2>(rest, in, weight, full, empty, ring, sum);
+      return MultiplySteps<Tile, 2>(rest, first, true, in, weight, full, empty, next, ring, sum);
     case 3:
-      return MultiplySteps<Tile, 3>(rest, in, weight, full, empty, ring, sum);
+      return MultiplySteps<Tile, 3>(rest, first, true, in, weight, full, empty, next, ring, sum);
   }
 }
 
@@ -210,13 +220,12 @@ REPVGG_DEVICE void Consume(const GemmSm90a& gemm, unsigned char* shared, int ran
     const Place place(gemm, tile, rank);
     float sum[Tile::kRowBlocks][Tile::kColumns / 2];
     // Main loops strictly alternate. This is also required for correctness: a phase parity distinguishes only
-    // adjacent phases.
+    // adjacent phases, so that the other consumer's loads must have arrived before this one waits for its
+    // own.
     if (Tile::kPingPong) MbarrierWait(order + warpgroup, phase);
-    Multiply<Tile>(gemm, place, SharedAddress(shared), warpgroup, full, empty, ring, sum);
-    if (Tile::kPingPong) {
-      if (threadIdx.x % 32 == 0) MbarrierArrive(order + (warpgroup ^ 1));
-      ring.Skip(Place(gemm, tile + clusters, rank).steps());
-    }
+    Multiply<Tile>(gemm, place, SharedAddress(shared), warpgroup, full, empty, order + (warpgroup ^ 1), ring,
+                   sum);
+    if (Tile::kPingPong) ring.Skip(Place(gemm, tile + clusters, rank).steps());
     if (Tile::kConvolution && !Tile::kFp8 && gemm.splits > 1) {
       StoreSums<Tile>(gemm, shared, warpgroup, place, sum);
     } else {
