@@ -108,19 +108,23 @@ REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpg
   const int first_row = place.row + (Tile::kPingPong ? 0 : warpgroup * Tile::kRowBlocks * 64);
   const int first_column = place.batch * gemm.columns + place.column;
   const float* const bias = gemm.bias == nullptr ? nullptr : gemm.bias + first_column;
-  const auto pair = [&]<typename To>(const float (&from)[Tile::kColumns / 2], int block, int half) {
-    float one = from[block * 4 + half * 2], other = from[block * 4 + half * 2 + 1];
+  // This lane's words of 8-column block `block`: of its upper row, and of its lower one.
+  const auto pairs = [&]<typename To>(const float (&from)[Tile::kColumns / 2], int block) {
+    float2 upper = make_float2(from[block * 4], from[block * 4 + 1]);
+    float2 lower = make_float2(from[block * 4 + 2], from[block * 4 + 3]);
     const int column = PairColumn<Tile>(block, lane);
     if (bias != nullptr && place.column + column < gemm.columns) {
       if constexpr (Tile::kFp8) {
         const float2 two = *reinterpret_cast<const float2*>(gemm.scale + first_column + column);
-        one *= two.x, other *= two.y;
+        upper.x *= two.x, upper.y *= two.y, lower.x *= two.x, lower.y *= two.y;
       }
       const float2 two = *reinterpret_cast<const float2*>(bias + column);
-      one += two.x, other += two.y;
+      upper.x += two.x, upper.y += two.y, lower.x += two.x, lower.y += two.y;
     }
-    if (gemm.relu) one = Relu(one), other = Relu(other);
-    return Pack<To>(one, other);
+    if (gemm.relu) {
+      upper = make_float2(Relu(upper.x), Relu(upper.y)), lower = make_float2(Relu(lower.x), Relu(lower.y));
+    }
+    return make_uint2(Pack<To>(upper.x, upper.y), Pack<To>(lower.x, lower.y));
   };
   // The address of 16-byte chunk `chunk` of a row: boxes are contiguous, and so are the rows of a box.
   const auto at = [&](int row, int chunk) {
@@ -128,17 +132,18 @@ REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpg
     return own + chunk / kChunks * Tile::kStoreBoxBytes +
            SwizzledByte(row * Tile::kStoreRowBytes + chunk % kChunks * 16, Tile::kStoreRowBytes);
   };
-  // Stages 64 rows of kChunks 16-byte chunks. `word(chunk, half)` is this lane's word in the upper or lower
-  // eight of its warp's sixteen rows.
-  const auto stage = [&]<int kChunks>(auto word) {
+  // Stages 64 rows of kChunks 16-byte chunks. `words(chunk)` are this lane's in the upper and the lower eight
+  // of its warp's sixteen rows.
+  const auto stage = [&]<int kChunks>(auto words) {
     const int row = warp * 16 + lane % 16;
 #pragma unroll
     for (int chunk = 0; chunk + 1 < kChunks; chunk += 2) {
-      StMatrixX4(at(row, chunk + lane / 16), word(chunk, 0), word(chunk, 1), word(chunk + 1, 0),
-                 word(chunk + 1, 1));
+      const uint2 one = words(chunk), other = words(chunk + 1);
+      StMatrixX4(at(row, chunk + lane / 16), one.x, one.y, other.x, other.y);
     }
     if constexpr (kChunks % 2 == 1) {
-      StMatrixX2(at(row, kChunks - 1), word(kChunks - 1, 0), word(kChunks - 1, 1));
+      const uint2 one = words(kChunks - 1);
+      StMatrixX2(at(row, kChunks - 1), one.x, one.y);
     }
   };
 #pragma unroll
@@ -147,21 +152,20 @@ REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpg
     if (issuer) TmaStoreWaitRead();
     NamedBarrier(1 + warpgroup, 128);
     const bool pooled = Tile::kConvolution && gemm.pooled != nullptr;
-    const auto word = [&](int chunk, int half) {
-      return pair.template operator()<Wide>(sum[m], chunk, half);
-    };
+    const auto wide = [&](int chunk) { return pairs.template operator()<Wide>(sum[m], chunk); };
     if constexpr (Tile::kFp8) {
-      const auto four = [&](int chunk, int half) {
-        return pair.template operator()<T>(sum[m], 2 * chunk, half) |
-               pair.template operator()<T>(sum[m], 2 * chunk + 1, half) << 16;
+      const auto narrow = [&](int chunk) {
+        const uint2 one = pairs.template operator()<T>(sum[m], 2 * chunk);
+        const uint2 other = pairs.template operator()<T>(sum[m], 2 * chunk + 1);
+        return make_uint2(one.x | other.x << 16, one.y | other.y << 16);
       };
       if (pooled) {
-        stage.template operator()<Tile::kColumns / 8>(word);
+        stage.template operator()<Tile::kColumns / 8>(wide);
       } else {
-        stage.template operator()<Tile::kStoreChunks>(four);
+        stage.template operator()<Tile::kStoreChunks>(narrow);
       }
     } else {
-      stage.template operator()<Tile::kStoreChunks>(word);
+      stage.template operator()<Tile::kStoreChunks>(wide);
     }
     if (pooled) {
       NamedBarrier(1 + warpgroup, 128);
