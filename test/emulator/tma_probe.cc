@@ -9,38 +9,52 @@ namespace {
 using namespace cuda;
 
 constexpr int kThreads = 64;
-constexpr int kLoadBytes = kTmaProbeRows * 128;
-constexpr int kBarrierOffset = 2 * kLoadBytes;
+constexpr int kStoredRows = 64;  // By one store.
 
+// Where a block's part of the box begins.
+struct Start {
+  int x, y, image;
+};
 struct Place {
-  int channel, x, y, image, tap_x, tap_y, store_columns;
+  Start starts[2];
+  int channel, tap_x, tap_y, rows, row_bytes;  // Of the stored rows.
 };
 
+template <int kBlocks>
 __global__ void TmaProbeKernel(const __grid_constant__ TensorMap in, const __grid_constant__ TensorMap out,
                                const Place place) {
   unsigned char* const loaded = SharedMemory();
-  unsigned char* const stored = loaded + kLoadBytes;
-  uint64_t* const barrier = reinterpret_cast<uint64_t*>(loaded + kBarrierOffset);
+  unsigned char* const stored = loaded + place.rows * 128;
+  uint64_t* const barrier = reinterpret_cast<uint64_t*>(stored + place.rows * 128);
+  const int rank = kBlocks == 1 ? 0 : ClusterRank();
   if (threadIdx.x == 0) MbarrierInit(barrier, 1), MbarrierInitFence();
   __syncthreads();
+  if constexpr (kBlocks > 1) ClusterSetupBarrier();
   if (threadIdx.x == 0) {
-    MbarrierArriveExpect(barrier, kLoadBytes);
-    TmaLoadPixels(loaded, in, place.channel, place.x, place.y, place.image, place.tap_x, place.tap_y,
-                  barrier);
+    const Start start = place.starts[rank];
+    MbarrierArriveExpect(barrier, place.rows * 128);
+    TmaLoadPixels<kBlocks>(loaded + rank * place.rows / kBlocks * 128, in, place.channel, start.x, start.y,
+                           start.image, place.tap_x, place.tap_y, barrier);
   }
   MbarrierWait(barrier, 0);
-  const int row_bytes = place.store_columns * 2;
-  for (int i = threadIdx.x; i < kTmaProbeRows * row_bytes / 16; i += kThreads) {
-    const int row = i / (row_bytes / 16), byte = i % (row_bytes / 16) * 16;
-    *reinterpret_cast<uint4*>(stored + SwizzledByte(row * row_bytes + byte, row_bytes)) =
+  const int chunks = place.row_bytes / 16;
+  for (int i = threadIdx.x; i < place.rows * chunks; i += kThreads) {
+    const int row = i / chunks, byte = i % chunks * 16;
+    *reinterpret_cast<uint4*>(stored + SwizzledByte(row * place.row_bytes + byte, place.row_bytes)) =
         *reinterpret_cast<const uint4*>(loaded + SwizzledByte(row * 128 + byte, 128));
   }
   FenceForTma();
   __syncthreads();
   if (threadIdx.x == 0) {
-    TmaStore(out, 0, 0, 0, 0, stored);
+    for (int row = 0; row < place.rows; row += kStoredRows) {
+      TmaStore(out, 0, rank * place.rows + row, 0, 0, stored + row * place.row_bytes);
+    }
     TmaStoreCommit();
     TmaStoreWait();
+  }
+  if constexpr (kBlocks > 1) {
+    __syncwarp();
+    ClusterBarrier();  // No block may exit while the other one still loads for it.
   }
 }
 
@@ -81,6 +95,14 @@ std::vector<TmaProbe> TmaProbes() {
     probes.push_back({2, 14, 14, 64, 64, 0, 2, 40, tap, 0, columns});
     probes.push_back({3, 9, 7, 96, 48, 1, 2, 3, tap, 0, columns});
     probes.push_back({2, 7, 9, 64, 64, 0, 1, 146, tap, 0, columns});
+    // As the kernels' largest boxes: across images, and to beyond the last. Then as bytes, of which a group
+    // has fewer than the box; and half of it by each block of a cluster.
+    probes.push_back({9, 7, 7, 64, 64, 0, 1, 200, tap, 0, columns, 256});
+    probes.push_back({3, 14, 14, 80, 80, 0, 2, 5, tap, 0, columns, 128});
+    probes.push_back({3, 5, 4, 96, 48, 1, 1, 11, tap, 0, columns, 64, true});
+    probes.push_back({3, 9, 7, 96, 48, 1, 2, 3, tap, 0, columns, 64, true});
+    probes.push_back({6, 7, 7, 64, 64, 0, 1, 40, tap, 0, columns, 256, false, 2});
+    probes.push_back({3, 9, 7, 96, 48, 1, 2, 3, tap, 0, columns, 128, true, 2});
   }
   return probes;
 }
@@ -94,43 +116,53 @@ std::vector<uint16_t> TmaProbeMap(const TmaProbe& probe) {
 
 cudaError_t LaunchTmaProbe(const TmaProbe& probe, const uint16_t* in, uint16_t* out) {
   const int out_width = Down(probe.width, probe.stride), out_height = Down(probe.height, probe.stride);
-  const int line = probe.first_window / out_width;
-  const Place place = {probe.first_channel,
-                       probe.first_window % out_width * probe.stride - 1,
-                       line % out_height * probe.stride - 1,
-                       line / out_height,
+  const int own = probe.rows / probe.blocks;  // Windows that a block loads.
+  const auto start = [&](int window) {
+    const int line = window / out_width;
+    return Start{window % out_width * probe.stride - 1, line % out_height * probe.stride - 1,
+                 line / out_height};
+  };
+  const int elements = probe.bytes ? 2 : 1;  // Of one value.
+  const Precision precision = probe.bytes ? Precision::kFp8 : Precision::kFp16;
+  const Place place = {{start(probe.first_window), start(probe.first_window + own)},
+                       probe.first_channel * elements,
                        probe.tap % 3,
                        probe.tap / 3,
-                       probe.store_columns};
+                       probe.rows,
+                       probe.store_columns * 2};
   const PixelArray pixels = {in + probe.group * probe.group_channels,
                              probe.batch,
                              probe.height,
                              probe.width,
-                             probe.group_channels,
-                             probe.pixel_elements,
+                             probe.group_channels * elements,
+                             probe.pixel_elements * elements,
                              probe.stride,
-                             kTmaProbeRows};
-  const uint64_t columns = probe.store_columns, row = 2 * columns;
+                             own};
+  const uint64_t columns = probe.store_columns, row = 2 * columns, rows = probe.rows * probe.blocks;
   const TiledArray stored = {out,
-                             {columns, kTmaProbeRows, 1, 1},
-                             {row, row * kTmaProbeRows, row * kTmaProbeRows},
-                             {static_cast<uint32_t>(columns), kTmaProbeRows, 1, 1}};
+                             {columns * elements, rows, 1, 1},
+                             {row, row * rows, row * rows},
+                             {static_cast<uint32_t>(columns * elements), kStoredRows, 1, 1}};
   TensorMap load, store;
-  if (const auto error = EncodePixels(pixels, Precision::kFp16, &load); error != cudaSuccess) return error;
-  if (const auto error = EncodeTiled(stored, Precision::kFp16, &store); error != cudaSuccess) return error;
-  return Launch(TmaProbeKernel, dim3(1), dim3(kThreads), kBarrierOffset + 8, cudaStream_t{}, load, store,
-                place);
+  if (const auto error = EncodePixels(pixels, precision, &load); error != cudaSuccess) return error;
+  if (const auto error = EncodeTiled(stored, precision, &store); error != cudaSuccess) return error;
+  return LaunchAs(false, probe.blocks, probe.blocks == 1 ? TmaProbeKernel<1> : TmaProbeKernel<2>,
+                  dim3(probe.blocks), dim3(kThreads), size_t{256} * probe.rows + 8, cudaStream_t{}, load,
+                  store, place);
 }
 
 std::string CheckTmaProbe(const TmaProbe& probe, const std::vector<uint16_t>& out) {
-  for (int i = 0; i < kTmaProbeRows * probe.store_columns; ++i) {
-    const int row = i / probe.store_columns, column = i % probe.store_columns;
+  for (int i = 0; i < probe.Values(); ++i) {
+    const int row = i / probe.store_columns % probe.rows, column = i % probe.store_columns;
     const int expected = Expected(probe, row, column);
     if (out[i] == expected) continue;
     return "tap " + std::to_string(probe.tap) + " of window " + std::to_string(probe.first_window + row) +
            ", stride " + std::to_string(probe.stride) + ", " + std::to_string(probe.width) + " x " +
-           std::to_string(probe.height) + " pixels, stored " + std::to_string(probe.store_columns) +
-           " wide: got " + Name(probe, out[i]) + " instead of " + Name(probe, expected);
+           std::to_string(probe.height) + " pixels, a box of " + std::to_string(probe.rows) + " windows" +
+           (probe.bytes ? " of bytes" : "") +
+           (probe.blocks > 1 ? ", halves loaded by two blocks for both" : "") + ", stored " +
+           std::to_string(probe.store_columns) + " wide: got " + Name(probe, out[i]) + " instead of " +
+           Name(probe, expected);
   }
   return "";
 }

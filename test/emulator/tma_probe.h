@@ -18,14 +18,17 @@ struct TmaProbe {
   int stride;
   int first_window, tap, first_channel;  // The channel is one of the group.
   int store_columns;                     // 8, 16, 32 or 64.
-};
+  int rows = 64;                         // Windows of the box.
+  bool bytes = false;                    // Each value as two channels of one byte, as fp8's are.
+  int blocks = 1;                        // 2: a cluster, of which each block loads half of the box for both.
 
-inline constexpr int kTmaProbeRows = 64;
+  int Values() const { return blocks * rows * store_columns; }
+};
 
 std::vector<TmaProbe> TmaProbes();
 std::vector<uint16_t> TmaProbeMap(const TmaProbe& probe);
 
-// `in` is TmaProbeMap on the device; out[kTmaProbeRows][store_columns] is written.
+// `in` is TmaProbeMap on the device; out[blocks][rows][store_columns] is written.
 cudaError_t LaunchTmaProbe(const TmaProbe& probe, const uint16_t* in, uint16_t* out);
 
 // What is wrong with `out`, or nothing.

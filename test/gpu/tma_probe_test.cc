@@ -9,10 +9,11 @@
 namespace repvgg::gpu {
 namespace {
 
-TEST("wrappers: TMA's im2col mode, and its stores, as convolutions use them") {
-  if (Architecture() != 90 || !cuda::HasSm90aKernels() || !Try("sm90a")) return;
+// The probes of one block, or those of a cluster.
+void RunTmaProbes(int blocks) {
   for (const emulator::TmaProbe& probe : emulator::TmaProbes()) {
-    const size_t count = static_cast<size_t>(emulator::kTmaProbeRows) * probe.store_columns;
+    if (probe.blocks != blocks) continue;
+    const size_t count = probe.Values();
     const cuda::DeviceMemory in = UploadVector(TmaProbeMap(probe)), out = cuda::AllocateDevice(2 * count);
     cuda::Check(cudaMemset(out.get(), 0xff, 2 * count), "poisoning");
     cuda::Check(
@@ -20,8 +21,15 @@ TEST("wrappers: TMA's im2col mode, and its stores, as convolutions use them") {
         "launching");
     cuda::Check(cudaDeviceSynchronize(), "running a probe");
     const std::string wrong = CheckTmaProbe(probe, Download<uint16_t>(out, count));
-    if (!wrong.empty()) emulator::Fail(wrong);
+    if (!wrong.empty()) return emulator::Fail(wrong);
   }
+}
+
+TEST("wrappers: TMA's im2col mode, and its stores, as convolutions use them") {
+  if (Architecture() == 90 && cuda::HasSm90aKernels() && Try("sm90a")) RunTmaProbes(1);
+}
+TEST("wrappers: TMA's im2col mode for two blocks at once") {
+  if (Architecture() == 90 && cuda::HasSm90aKernels() && Try("sm90a multicast")) RunTmaProbes(2);
 }
 
 // Notes which descriptors that start at arbitrary rows work, for a possible kernel; the existing kernels use

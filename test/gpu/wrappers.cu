@@ -1,5 +1,5 @@
 #include "cuda/launch.cuh"
-#include "cuda/ptx.cuh"
+#include "cuda/ptx_sm90a.cuh"
 #include "test/gpu/wrappers.h"
 
 namespace repvgg::gpu {
@@ -44,7 +44,67 @@ __global__ void ConvertKernel(const float* in, Converted* out) {
   const int at = blockIdx.x * 32 + threadIdx.x;
   const float value = in[at];
   out[at] = {RoundToTf32(value),        FromFloat<Half>(value).bits,   FromFloat<BFloat16>(value).bits,
-             Pack<Half>(value, -value), Pack<BFloat16>(value, -value), ShuffleXor(value, 5)};
+             Pack<Half>(value, -value), Pack<BFloat16>(value, -value), Pack<Fp8>(value, -value),
+             ShuffleXor(value, 5)};
+}
+
+constexpr int kRelayThreads = 128;
+constexpr int kRelayBlocks = 8;
+constexpr long long kRelayClocks = 4'000'000;
+
+// Calls `work` for each of this block's values.
+template <typename Work>
+__device__ void ForRelayed(Work work) {
+  for (int i = blockIdx.x * kRelayThreads + threadIdx.x; i < kRelayValues;
+       i += kRelayBlocks * kRelayThreads) {
+    work(i);
+  }
+}
+
+__global__ void RelayFirst(const Relay relay, uint32_t round) {
+  AllowNextKernel();
+  WaitForPreviousKernel();
+  if (threadIdx.x == 0) {
+    const volatile uint32_t* const begun = relay.begun;
+    const long long start = clock64();
+    while (*begun != round && clock64() - start < kRelayClocks) {
+    }
+    if (blockIdx.x == 0 && *begun == round) ++*relay.early;
+  }
+  __syncthreads();
+  ForRelayed([&](int i) { relay.values[i] = RelayValue(round, i); });
+}
+
+// One thread of a block waits, as in gemm_sm90a.cuh.
+__global__ void RelaySecond(const Relay relay) {
+  AllowNextKernel();
+  if (threadIdx.x == 0) WaitForPreviousKernel();
+  __syncthreads();
+  ForRelayed([&](int i) { relay.copies[i] = relay.values[i]; });
+}
+
+__global__ void RelayThird(const Relay relay, uint32_t round) {
+  AllowNextKernel();
+  if (threadIdx.x == 0) {
+    if (blockIdx.x == 0) atomicExch(relay.begun, round);
+    WaitForPreviousKernel();
+  }
+  __syncthreads();
+  ForRelayed([&](int i) {
+    relay.out[i] = relay.values[i];
+    relay.out[kRelayValues + i] = relay.copies[i];
+  });
+}
+
+__global__ void ClusterKernel(int blocks, float* out) {
+  float4* const own = reinterpret_cast<float4*>(SharedMemory());
+  const int rank = ClusterRank(), from = threadIdx.x;
+  if (threadIdx.x == 0) *own = make_float4(1.0f + rank, 0, 0, 0);
+  __syncwarp();
+  ClusterBarrier();
+  if (from < blocks) out[rank * kLargestCluster + from] = LoadFromBlock(own, from).x;
+  __syncwarp();
+  ClusterBarrier();
 }
 
 }  // namespace
@@ -69,5 +129,19 @@ cudaError_t RunConvert(const float* in, Converted* out, int warps) {
 }
 
 bool MayOverlap() { return CanOverlap(ConvertKernel); }
+
+cudaError_t RunRelay(const Relay& relay, uint32_t round, cudaStream_t stream) {
+  const dim3 grid(kRelayBlocks), block(kRelayThreads);
+  cudaError_t error = LaunchOverlapped(RelayFirst, grid, block, 0, stream, relay, round);
+  if (error == cudaSuccess) error = LaunchOverlapped(RelaySecond, grid, block, 0, stream, relay);
+  if (error == cudaSuccess) error = LaunchOverlapped(RelayThird, grid, block, 0, stream, relay, round);
+  return error;
+}
+
+cudaError_t RunCluster(int blocks, size_t shared_bytes, float* out, int* fit) {
+  const auto error = CountClusters(ClusterKernel, blocks, dim3(32), shared_bytes, fit);
+  if (error != cudaSuccess) return error;
+  return LaunchAs(false, blocks, ClusterKernel, dim3(blocks), dim3(32), shared_bytes, nullptr, blocks, out);
+}
 
 }  // namespace repvgg::gpu

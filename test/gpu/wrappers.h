@@ -1,4 +1,4 @@
-// Runs functions of cuda/ptx.cuh in one warp each. Pointers are device pointers.
+// Runs functions of cuda/ptx.cuh and cuda/ptx_sm90a.cuh in small kernels. Pointers are device pointers.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +20,28 @@ cudaError_t RunCpAsync(const uint32_t* in, uint32_t* out);
 struct Converted {
   float tf32;
   uint16_t half, bfloat16;
-  uint32_t half_pair, bfloat16_pair;  // The value and its negative.
-  float shuffled;                     // The value of lane ^ 5.
+  uint32_t half_pair, bfloat16_pair, fp8_pair;  // The value and its negative.
+  float shuffled;                               // The value of lane ^ 5.
 };
 cudaError_t RunConvert(const float* in, Converted* out, int warps);
 
 // Whether LaunchOverlapped overlaps kernels of this build.
 bool MayOverlap();
+
+// Three overlapped kernels: the first writes RelayValue(round, i) to values[i], the second copies that to
+// copies[i], and the third both to out[i] and out[kRelayValues + i]. The first one writes only when the third
+// has begun, which it then says in *begun, or after some milliseconds: the others must wait nevertheless. It
+// counts in *early how often it was so.
+struct Relay {
+  uint32_t *values, *copies, *out, *begun, *early;
+};
+inline constexpr int kRelayValues = 4096;
+constexpr uint32_t RelayValue(uint32_t round, uint32_t i) { return round * kRelayValues + i + 1; }
+cudaError_t RunRelay(const Relay& relay, uint32_t round, cudaStream_t stream);
+
+// A cluster of `blocks`, with `shared_bytes` each: out[reader][from] is what block `reader` reads in the
+// shared memory of block `from`, which is 1 + from. *fit is the number of such clusters that fit the device.
+inline constexpr int kLargestCluster = 8;
+cudaError_t RunCluster(int blocks, size_t shared_bytes, float* out, int* fit);
 
 }  // namespace repvgg::gpu

@@ -1,4 +1,4 @@
-// Compares the functions of cuda/ptx.cuh with the emulator's model of them.
+// Compares the functions of cuda/ptx.cuh and cuda/ptx_sm90a.cuh with the emulator's model of them.
 #include "test/gpu/wrappers.h"
 
 #include <cmath>
@@ -11,6 +11,9 @@
 
 namespace repvgg::gpu {
 namespace {
+
+// About what gemm_sm90a.cuh's tiles take: one block per multiprocessor.
+constexpr size_t kSharedBytesOfTiles = 200 << 10;
 
 template <typename T>
 T* As(const cuda::DeviceMemory& memory) {
@@ -165,17 +168,82 @@ TEST("wrappers: kernels may start before the ones ahead of them end") {
   if (Architecture() == 90 && driver >= 12030 && !MayOverlap()) emulator::Fail("they may not");
 }
 
+// If this hangs or fails, kernels run one after the other.
+TEST("wrappers: kernels that start early wait for all before them") {
+  if (Architecture() != 90 || !MayOverlap()) return;
+  constexpr uint32_t kRounds = 8;  // In a stream, and as many in a graph.
+  constexpr size_t kWords = 2 * kRelayValues, kAll = 2 * kRounds * kWords;
+  const cuda::DeviceMemory values = UploadVector(std::vector<uint32_t>(kWords)),
+                           out = UploadVector(std::vector<uint32_t>(kAll)),
+                           begun = UploadVector(std::vector<uint32_t>(2));
+  const cuda::Stream stream = cuda::MakeStream();
+  const auto enqueue = [&](uint32_t first) {
+    for (uint32_t round = first; round < first + kRounds; ++round) {
+      const Relay relay = {As<uint32_t>(values), As<uint32_t>(values) + kRelayValues,
+                           As<uint32_t>(out) + (round - 1) * kWords, As<uint32_t>(begun),
+                           As<uint32_t>(begun) + 1};
+      cuda::Check(RunRelay(relay, round, stream.get()), "launching");
+    }
+  };
+  Say("running", "overlap");
+  enqueue(1);
+  const cuda::Graph graph = cuda::CaptureGraph(stream.get(), [&] { enqueue(1 + kRounds); });
+  cuda::Check(cudaGraphLaunch(graph.get(), stream.get()), "launching a graph");
+  cuda::Check(cudaStreamSynchronize(stream.get()), "running overlapped kernels");
+  const auto got = Download<uint32_t>(out, kAll);
+  for (uint32_t i = 0; i < kAll; ++i) {
+    const uint32_t round = 1 + i / kWords;
+    if (got[i] == RelayValue(round, i % kRelayValues)) continue;
+    Say("wrong", "overlap");
+    return emulator::Fail(std::string(round > kRounds ? "in a graph" : "in a stream") + ", value " +
+                          std::to_string(i % kRelayValues) + " of the " +
+                          (i / kRelayValues % 2 == 0 ? "kernel before the previous one" : "previous kernel") +
+                          ": got " + std::to_string(got[i]) + " in round " + std::to_string(round));
+  }
+  emulator::Note("the third began before the first ended in " +
+                 std::to_string(Download<uint32_t>(begun, 2)[1]) + " of " + std::to_string(2 * kRounds) +
+                 " rounds");
+}
+
+// Cluster sizes that the device does not run are left out.
+TEST("wrappers: clusters of each size of split reductions") {
+  if (Architecture() != 90 || !cuda::HasSm90aKernels() || !Try("sm90a cluster")) return;
+  const cuda::DeviceMemory out = cuda::AllocateDevice(sizeof(float) * kLargestCluster * kLargestCluster);
+  std::string fitting, refused;
+  for (const int blocks : {2, 3, 4, 6, 8}) {
+    const std::string kernels = "sm90a cluster " + std::to_string(blocks);
+    if (!Try(kernels)) continue;
+    int fit = 0;
+    const cudaError_t error = RunCluster(blocks, kSharedBytesOfTiles, As<float>(out), &fit);
+    if (error != cudaSuccess) {
+      cudaGetLastError();
+      Say("wrong", kernels);
+      refused +=
+          (refused.empty() ? "" : ", ") + std::to_string(blocks) + " blocks: " + cudaGetErrorName(error);
+      continue;
+    }
+    cuda::Check(cudaDeviceSynchronize(), "running a cluster");
+    const std::vector<float> got = Download<float>(out, kLargestCluster * kLargestCluster);
+    for (int i = 0; i < blocks * blocks; ++i) {
+      const int reader = i / blocks, from = i % blocks;
+      if (got[reader * kLargestCluster + from] == static_cast<float>(1 + from)) continue;
+      Say("wrong", kernels);
+      return emulator::Fail("block " + std::to_string(reader) + " of " + std::to_string(blocks) +
+                            " does not read block " + std::to_string(from));
+    }
+    fitting +=
+        (fitting.empty() ? "at a time: " : ", ") + std::to_string(fit) + " of " + std::to_string(blocks);
+  }
+  if (!refused.empty()) emulator::Fail(refused);
+  emulator::Note(fitting);
+}
+
 // If this hangs or fails, no reduction is split in a cluster.
 TEST("wrappers: memory of other blocks of a cluster") {
-  if (Architecture() != 90 || !cuda::HasSm90aKernels()) return;
-  const auto say = [](const char* what) {
-    std::printf("{\"%s\": \"sm90a cluster\"}\n", what);
-    std::fflush(stdout);
-  };
+  if (Architecture() != 90 || !cuda::HasSm90aKernels() || !Try("sm90a cluster")) return;
   constexpr int kValues = emulator::kPlantReductionValues, kBlocks = emulator::kPlantReductionBlocks;
   const std::vector<float> in = emulator::RandomNormal(kBlocks * kValues, 1, 1);
   const cuda::DeviceMemory device_in = UploadVector(in), out = cuda::AllocateDevice(sizeof(float) * kValues);
-  say("running");
   Finish(emulator::LaunchPlantedReduction(emulator::PlantReduction::kNothing, As<float>(device_in),
                                           As<float>(out)));
   const std::vector<float> got = Download<float>(out, kValues);
@@ -183,7 +251,7 @@ TEST("wrappers: memory of other blocks of a cluster") {
     float sum = 0;
     for (int block = 0; block < kBlocks; ++block) sum += in[block * kValues + i];
     if (got[i] == sum) continue;
-    say("wrong");
+    Say("wrong", "sm90a cluster");
     return emulator::Fail("sum " + std::to_string(i));
   }
 }
@@ -203,6 +271,10 @@ TEST("wrappers: conversions and shuffles") {
     if (got[i].half != half || got[i].half_pair != (half | (half ^ 0x8000) << 16)) emulator::Fail("half");
     if (got[i].bfloat16 != bfloat16 || got[i].bfloat16_pair != (bfloat16 | (bfloat16 ^ 0x8000) << 16)) {
       emulator::Fail("bfloat16");
+    }
+    if (Has(Precision::kFp8)) {
+      const uint32_t low = cuda::FormatBits(value, Precision::kFp8);
+      if (got[i].fp8_pair != (low | (low ^ 0x80) << 8)) emulator::Fail("fp8");
     }
     if (Architecture() >= 80 && got[i].tf32 != emulator::FloatToTf32(value)) emulator::Fail("tf32");
     if (got[i].shuffled != values[i ^ 5]) emulator::Fail("shuffle");
