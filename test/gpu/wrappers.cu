@@ -49,16 +49,14 @@ __global__ void ConvertKernel(const float* in, Converted* out) {
 }
 
 constexpr int kRelayThreads = 128;
-constexpr int kRelayBlocks = 8;
+constexpr int kRelayBlocks = 256;  // Of each kernel: about two for every multiprocessor.
 constexpr long long kRelayClocks = 4'000'000;
+constexpr int kRelayShare = kRelayValues / kRelayBlocks;
 
-// Calls `work` for each of this block's values.
-template <typename Work>
-__device__ void ForRelayed(Work work) {
-  for (int i = blockIdx.x * kRelayThreads + threadIdx.x; i < kRelayValues;
-       i += kRelayBlocks * kRelayThreads) {
-    work(i);
-  }
+__device__ void CountStale(const uint32_t* values, uint32_t round, uint32_t* stale) {
+  uint32_t count = 0;
+  for (int i = threadIdx.x; i < kRelayValues; i += kRelayThreads) count += values[i] != RelayValue(round, i);
+  if (count > 0) atomicAdd(stale, count);
 }
 
 __global__ void RelayFirst(const Relay relay, uint32_t round) {
@@ -69,18 +67,21 @@ __global__ void RelayFirst(const Relay relay, uint32_t round) {
     const long long start = clock64();
     while (*begun != round && clock64() - start < kRelayClocks) {
     }
-    if (blockIdx.x == 0 && *begun == round) ++*relay.early;
+    if (blockIdx.x == 0 && *begun == round) atomicAdd(relay.early, 1);
   }
   __syncthreads();
-  ForRelayed([&](int i) { relay.values[i] = RelayValue(round, i); });
+  const int i = blockIdx.x * kRelayShare + threadIdx.x;
+  if (threadIdx.x < kRelayShare) relay.values[i] = RelayValue(round, i);
 }
 
 // One thread of a block waits, as in gemm_sm90a.cuh.
-__global__ void RelaySecond(const Relay relay) {
+__global__ void RelaySecond(const Relay relay, uint32_t round) {
   AllowNextKernel();
   if (threadIdx.x == 0) WaitForPreviousKernel();
   __syncthreads();
-  ForRelayed([&](int i) { relay.copies[i] = relay.values[i]; });
+  CountStale(relay.values, round, relay.stale);
+  const int i = blockIdx.x * kRelayShare + threadIdx.x;
+  if (threadIdx.x < kRelayShare) relay.copies[i] = relay.values[i];
 }
 
 __global__ void RelayThird(const Relay relay, uint32_t round) {
@@ -90,10 +91,8 @@ __global__ void RelayThird(const Relay relay, uint32_t round) {
     WaitForPreviousKernel();
   }
   __syncthreads();
-  ForRelayed([&](int i) {
-    relay.out[i] = relay.values[i];
-    relay.out[kRelayValues + i] = relay.copies[i];
-  });
+  CountStale(relay.values, round, relay.stale + 1);
+  CountStale(relay.copies, round, relay.stale + 2);
 }
 
 __global__ void ClusterKernel(int blocks, float* out) {
@@ -133,7 +132,7 @@ bool MayOverlap() { return CanOverlap(ConvertKernel); }
 cudaError_t RunRelay(const Relay& relay, uint32_t round, cudaStream_t stream) {
   const dim3 grid(kRelayBlocks), block(kRelayThreads);
   cudaError_t error = LaunchOverlapped(RelayFirst, grid, block, 0, stream, relay, round);
-  if (error == cudaSuccess) error = LaunchOverlapped(RelaySecond, grid, block, 0, stream, relay);
+  if (error == cudaSuccess) error = LaunchOverlapped(RelaySecond, grid, block, 0, stream, relay, round);
   if (error == cudaSuccess) error = LaunchOverlapped(RelayThird, grid, block, 0, stream, relay, round);
   return error;
 }

@@ -29,14 +29,16 @@ cudaError_t RunConvert(const float* in, Converted* out, int warps);
 bool MayOverlap();
 
 // Three overlapped kernels: the first writes RelayValue(round, i) to values[i], the second copies that to
-// copies[i], and the third both to out[i] and out[kRelayValues + i]. The first one writes only when the third
-// has begun, which it then says in *begun, or after some milliseconds: the others must wait nevertheless. It
-// counts in *early how often it was so.
+// copies[i], the third reads both. The first one writes only when the third has begun, which it then says in
+// *begun, or after some milliseconds: the others must wait nevertheless. It counts in *early how often it was
+// so. Every block reads all values, so that they are in every L1 when the next round writes them. In `stale`
+// are counted the values of another round: of the first kernel, read by the second; then of either, by the
+// third.
 struct Relay {
-  uint32_t *values, *copies, *out, *begun, *early;
+  uint32_t *values, *copies, *begun, *early, *stale;
 };
 inline constexpr int kRelayValues = 4096;
-constexpr uint32_t RelayValue(uint32_t round, uint32_t i) { return round * kRelayValues + i + 1; }
+constexpr uint32_t RelayValue(uint32_t round, uint32_t i) { return round * kRelayValues + i; }
 cudaError_t RunRelay(const Relay& relay, uint32_t round, cudaStream_t stream);
 
 // A cluster of `blocks`, with `shared_bytes` each: out[reader][from] is what block `reader` reads in the
