@@ -30,8 +30,10 @@ export type PreprocessingOptions = {[Field in keyof Preprocessing]?: Preprocessi
 
 /** The largest side of a resized or cropped image. */
 const mostPixels = 4096;
-/** Bounds of mean and std: beyond them, inputs are implausible or overflow float32. */
-const [least, most] = [1e-6, 1e6];
+/** Pixel values are 0 to 1, so a larger mean is one of values of 0 to 255, as mmpretrain has them: 123.675. */
+const mostMean = 1;
+/** Beyond these bounds, inputs are implausible or overflow float32. */
+const [leastStd, mostStd] = [1e-6, 1e6];
 
 const imageNet: Preprocessing = {
   resize: 256,
@@ -86,6 +88,12 @@ export function completePreprocessing(
  */
 export function checkPreprocessing(options: PreprocessingOptions = {}): void {
   checkOptions(options, 'preprocessing');
+  // One that is ignored, such as {size: 320}, would change the results unnoticed.
+  const known = Object.keys(imageNet);
+  const unknown = Object.keys(options).find(name => !known.includes(name));
+  if (unknown !== undefined) {
+    throw invalidArgument('the fields of preprocessing', known.map(name => `"${name}"`).join(', '), unknown);
+  }
   const {resize, crop, interpolation, mean, std} = options;
   const size = (value: number | undefined, name: string, least: number): void => {
     if (value !== undefined && !(Number.isInteger(value) && value >= least && value <= mostPixels)) {
@@ -102,14 +110,15 @@ export function checkPreprocessing(options: PreprocessingOptions = {}): void {
     if (value !== undefined && typeof value !== 'boolean')
       throw invalidArgument(`preprocessing.${name}`, 'true or false', value);
   }
-  const numbers = (values: readonly number[] | undefined, name: string, from: number): void => {
+  const numbers = (values: readonly number[] | undefined, name: string, from: number, to: number): void => {
     if (values === undefined) return;
     const valid =
       Array.isArray(values) &&
       values.length === 3 &&
-      values.every(v => Number.isFinite(v) && v >= from && v <= most);
-    if (!valid) throw invalidArgument(name, `three numbers from ${from} to ${most}`, values);
+      values.every(v => Number.isFinite(v) && v >= from && v <= to);
+    if (valid) return;
+    throw invalidArgument(name, `three numbers from ${from} to ${to} (pixel values are 0 to 1)`, values);
   };
-  numbers(mean, 'preprocessing.mean', -most);
-  numbers(std, 'preprocessing.std', least);
+  numbers(mean, 'preprocessing.mean', -mostMean, mostMean);
+  numbers(std, 'preprocessing.std', leastStd, mostStd);
 }

@@ -285,6 +285,14 @@ test('options out of range are refused by name', t => {
   ]) {
     t.throws(() => checkPreprocessing(bad), {code: 'ERR_INVALID_ARGUMENT', message});
   }
+  t.throws(() => checkPreprocessing({mean: [123.675, 116.28, 103.53]}), {
+    message: /^Expected three numbers from -1 to 1 \(pixel values are 0 to 1\) for preprocessing\.mean /,
+  });
+  t.throws(() => checkPreprocessing({size: 320} as never), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message:
+      'Expected "resize", "crop", "interpolation", "squash", "autoOrient", "mean", "std" for the fields of preprocessing but received "size".',
+  });
   t.notThrows(() =>
     checkPreprocessing({resize: 0, crop: 1, interpolation: 'bicubic', mean: [0, 0, 0], std: [1, 1, 1]}),
   );
