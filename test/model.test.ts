@@ -123,7 +123,11 @@ test('raw pixels have 1, 3 or 4 channels, and as many bytes as their sides say',
     [{width: 0}, 'Expected a positive integer for input 0.width but received 0.'],
     [{height: 1.5}, 'Expected a positive integer for input 0.height but received 1.5.'],
     [{height: 31}, 'Expected 1240 bytes (40 x 31 x 1) for input 0.data but received 1200.'],
-    [{data: [1]}, /\{data, width, height, channels\} for input 0 but received/],
+    [{data: undefined}, /\{data, width, height, channels\} for input 0 but received/],
+    [
+      {data: new Float32Array(3 * width * height)},
+      'Expected a Uint8Array of pixels, which the model normalises itself, for input 0.data but received an object of type Float32Array.',
+    ],
   ] as const) {
     const input = {...image, ...wrong} as RawImage;
     await t.throwsAsync(model.logits([input]), {code: 'ERR_INVALID_ARGUMENT', message});

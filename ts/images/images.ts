@@ -8,7 +8,10 @@ import {fetchImage, type RunOptions} from './fetch_image.ts';
 import {loadSharp} from './load_sharp.ts';
 import {Slots} from './slots.ts';
 
-/** Decoded pixels, [height][width][channels], 8 bits each: grey, RGB or RGBA (alpha is dropped). */
+/**
+ * Decoded pixels, [height][width][channels], 8 bits each and not normalised: grey, RGB or RGBA (alpha is dropped). They are resized and
+ * cropped as those of a file are; `preprocessing: {resize: 0}` leaves pixels of the network's input size as they are.
+ */
 export interface RawImage {
   data: Uint8Array;
   width: number;
@@ -156,7 +159,10 @@ function tooLarge(name: string, cause?: unknown): RepVGGError {
 
 function rawToRgb(image: RawImage, name: string): RgbImage {
   const {data, width, height, channels} = image ?? {};
-  if (!(data instanceof Uint8Array)) {
+  if (data !== undefined && !(data instanceof Uint8Array)) {
+    throw invalidArgument(`${name}.data`, 'a Uint8Array of pixels, which the model normalises itself,', data);
+  }
+  if (data === undefined) {
     throw invalidArgument(name, 'a path, a Buffer or {data, width, height, channels}', image);
   }
   if (channels !== 1 && channels !== 3 && channels !== 4)
