@@ -192,17 +192,26 @@ function isPositive(value: unknown): boolean {
  */
 export function architectureByName(name: string): Architecture {
   if (typeof name !== 'string') throw invalidArgument('name', 'the name of an architecture', name);
-  const key = (text: string): string =>
-    text
-      .toLowerCase()
-      .replace(/[^a-z0-9]/g, '')
-      .replace(/^repvgg(plus)?/, '');
-  const found = variants.find(variant => key(variant.name) === key(name));
+  const found = variantNamed(name);
   if (found) return found;
   throw new RepVGGError(
     'ERR_ARCHITECTURE_UNKNOWN',
     `Unknown architecture ${JSON.stringify(name)}: expected one of ${architectureNames.join(', ')}.`,
   );
+}
+
+/** Whether `architectureByName` knows it. */
+export function isArchitectureName(name: string): boolean {
+  return variantNamed(name) !== undefined;
+}
+
+function variantNamed(name: string): Architecture | undefined {
+  const key = (text: string): string =>
+    text
+      .toLowerCase()
+      .replace(/[^a-z0-9]/g, '')
+      .replace(/^repvgg(plus)?/, '');
+  return variants.find(variant => key(variant.name) === key(name));
 }
 
 /** The official variant with exactly this structure (any number of classes), or undefined. */

@@ -1,7 +1,7 @@
 import {existsSync} from 'node:fs';
 import {readdir} from 'node:fs/promises';
 import {join} from 'node:path';
-import {architectureNames} from './architecture.ts';
+import {isArchitectureName} from './architecture.ts';
 import {printable} from './checkpoint/file.ts';
 import {foreignFolder} from './checkpoint/foreign.ts';
 import {digits} from './digits.ts';
@@ -23,7 +23,11 @@ export async function locateCheckpoint(
 ): Promise<string> {
   if (checkpoint === 'digits') return digits.checkpoint;
   const isThere = existsSync(checkpoint);
-  if (!isThere && architectureNames.some(name => name === checkpoint || name === `RepVGG-${checkpoint}`)) {
+  if (!isThere && /^https?:/i.test(checkpoint)) {
+    const message = `Cannot read checkpoint ${checkpoint}: URLs are not read; download it, and name the file.`;
+    throw new RepVGGError('ERR_FILE_NOT_FOUND', message);
+  }
+  if (!isThere && isArchitectureName(checkpoint)) {
     throw new RepVGGError(
       'ERR_FILE_NOT_FOUND',
       `Cannot read checkpoint ${checkpoint}: no such file; that is an architecture, so name a file with its weights, or a model of the ` +

@@ -108,10 +108,14 @@ test('the weights in a folder are found by the names that libraries give them', 
   await using checkpoint = await openCheckpoint(await locateCheckpoint(fixture('sharded')));
   t.is(checkpoint.format, 'index of several files');
   t.is(await locateCheckpoint('/nonexistent/x'), '/nonexistent/x');
-  for (const name of ['RepVGG-A0', 'B1g4']) {
+  for (const name of ['RepVGG-A0', 'B1g4', 'repvgg_a0']) {
     await t.throwsAsync(locateCheckpoint(name), {
       code: 'ERR_FILE_NOT_FOUND',
       message: /that is an architecture/,
     });
   }
+  await t.throwsAsync(locateCheckpoint('https://example.com/RepVGG-A0-train.pth'), {
+    code: 'ERR_FILE_NOT_FOUND',
+    message: /: URLs are not read; download it, and name the file\.$/,
+  });
 });
