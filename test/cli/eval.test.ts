@@ -186,6 +186,20 @@ test('a table with labels', async t => {
   t.regex(stdout, /\n \* Acc@1 100\.000 Acc@5 100\.000\n$/);
 });
 
+test('images of which none counts are an error rather than an accuracy of zero, and not one for each', async t => {
+  const folder = await temporaryFolder(t);
+  const rows = (await readdir(digits.images)).slice(0, 3).map(name => `${join(digits.images, name)},three\n`);
+  await writeFile(join(folder, 'list.csv'), `path,label\n${rows.join('')}`);
+  for (const compare of [[], ['--compare']]) {
+    const {code, stderr} = await repvgg(['eval', join(folder, 'list.csv'), ...network, ...compare]);
+    t.is(code, 3);
+    t.regex(
+      stderr,
+      /^repvgg: Cannot evaluate: none of 3 images counts\. The first is .*\.png: .* label "three" is none of the 10 classes .*\(ERR_DATASET\)\n$/,
+    );
+  }
+});
+
 test('--compare runs both forms in one pass, the first being what the others are compared with', async t => {
   const output = await repvgg([
     'eval',

@@ -13,6 +13,7 @@ import {completePreprocessing, type Preprocessing} from '../preprocessing.ts';
 import {prepareBatches} from '../scoring/batches.ts';
 import type {FailedRow} from '../scoring/score_row.ts';
 import {type DatasetOptions, openDataset, type Sample} from './dataset.ts';
+import {needCounted} from './evaluate.ts';
 import {Meter, outcomeOf} from './metrics.ts';
 
 /** One way of running the network, and how it did. The first of a comparison is what the others are compared with. */
@@ -83,6 +84,7 @@ export async function compareForms(
     images += batch.count;
     onProgress?.(images);
   }
+  needCounted(images, failed);
   return {
     architecture,
     device,

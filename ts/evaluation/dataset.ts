@@ -228,7 +228,8 @@ function labelTargets(path: string, labels: readonly ClassLabel[]): Targets {
     if (target !== undefined) return target;
     // Not 50,000 rows that all say so.
     if (isFlatValidation(id) && id.startsWith(`${path}/`)) throw flatValidation(path);
-    if (label === undefined) return 'it has no label, and is in no folder';
+    if (label === undefined)
+      return 'it has no label, and is in no folder (--label-column names the column of a table)';
     return `its label ${JSON.stringify(label)} is none of the ${labels.length} classes of the network (--labels gives them names)`;
   };
 }

@@ -1,3 +1,4 @@
+import {RepVGGError} from '../errors.ts';
 import type {RepVGG} from '../model.ts';
 import type {ScoreInput} from '../scoring/score.ts';
 import type {FailedRow} from '../scoring/score_row.ts';
@@ -40,7 +41,11 @@ export interface EvaluateOptions {
   onProgress?: ((progress: Progress) => Promise<void>) | undefined;
 }
 
-/** Runs every image of a dataset, and counts. An image that cannot be read does not count, and is listed. */
+/**
+ * Runs every image of a dataset, and counts. An image that cannot be read does not count, and is listed.
+ *
+ * @throws {RepVGGError} ERR_DATASET when none counts, besides the errors of the dataset and the model
+ */
 export async function evaluate(
   model: RepVGG,
   dataset: Dataset,
@@ -102,6 +107,7 @@ export async function evaluate(
     if (batch.rows === model.batchSize) await endBatch();
   }
   if (batch.rows > 0) await endBatch();
+  needCounted(images, failed);
   const seconds = (last - start) / 1000;
   return {
     images,
@@ -118,4 +124,12 @@ export async function evaluate(
     failed,
     confusion,
   };
+}
+
+/** Where every image failed, an accuracy of zero would be none, and most often all have the same reason. */
+export function needCounted(images: number, failed: readonly FailedRow[]): void {
+  const [first] = failed;
+  if (images > 0 || !first) return;
+  const message = `Cannot evaluate: none of ${failed.length} images counts. The first is ${first.id}: ${first.error.message}`;
+  throw new RepVGGError('ERR_DATASET', message);
 }
