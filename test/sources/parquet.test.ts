@@ -21,7 +21,10 @@ test('Parquet: a column of paths, of bytes or of {bytes, path}, row group by row
   ]);
   const paths = await all(file);
   t.deepEqual(paths[0], {id: '1', image: join(root, 'a.jpg'), label: 'cat', fields: {}});
-  t.like(paths[1], {id: '2', message: `Expected a path, a URL or bytes in column path of ${file}:1.`});
+  t.like(paths[1], {
+    id: '2',
+    message: `Expected a path, a URL or bytes in column path of ${file}:1 but it is empty.`,
+  });
   t.deepEqual(paths[2], {id: '3', image: join(root, 'c.jpg'), fields: {}});
 
   await write([

@@ -101,7 +101,10 @@ test('NDJSON: ids, labels and fields; a bad line is the error of its own row', a
   t.like(records[3], {id: 'https://example.com/b.jpg', image: new URL('https://example.com/b.jpg')});
   t.like(records[4], {id: `${file}:6`, code: 'ERR_SOURCE'});
   t.regex(records[4]!.message!, /expected a column named image, .* but its columns are id, caption/);
-  t.like(records[5], {id: 'y', message: `Expected a path, a URL or bytes in column image of ${file}:7.`});
+  t.like(records[5], {
+    id: 'y',
+    message: `Expected a path, a URL or bytes in column image of ${file}:7 but it is empty.`,
+  });
 });
 
 test('NDJSON: whole numbers that a double cannot hold, and ids that are objects, stay apart', async t => {
@@ -148,7 +151,7 @@ test('CSV and TSV: quotes, chosen columns; a row of another length is the error 
   ]);
   await t.throwsAsync(all(csv), {
     code: 'ERR_SOURCE',
-    message: `Cannot find the images of ${csv}: expected a column named image, path, file, filename, url, uri but its columns are photo, name, kind.`,
+    message: `Cannot find the images of ${csv}: expected a column named image, path, file, filename, url, uri but its columns are photo, name, kind. Otherwise set the image column.`,
   });
   await writeFile(csv, 'path,id,name,name,id\nx.jpg,1,a,b,2\n');
   await t.throwsAsync(all(csv), {code: 'ERR_SOURCE', message: /two columns are named id\.$/});

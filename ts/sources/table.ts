@@ -27,9 +27,10 @@ export function imageColumnOf(columns: readonly string[], file: SourceFile): str
   if (found !== undefined) return found;
   const expected =
     imageColumn === undefined ? `a column named ${imageColumns.join(', ')}` : `a column named ${imageColumn}`;
+  const hint = imageColumn === undefined ? ' Otherwise set the image column.' : '';
   throw new RepVGGError(
     'ERR_SOURCE',
-    `Cannot find the images of ${path}: expected ${expected} but its columns are ${listed(columns)}.`,
+    `Cannot find the images of ${path}: expected ${expected} but its columns are ${listed(columns)}.${hint}`,
   );
 }
 
@@ -122,7 +123,11 @@ function toImage(
     if (bytes instanceof Uint8Array) return {image: bytes, ...(name !== undefined && {fields: {path: name}})};
     if (name !== undefined) return {image: locate(name, file), name};
   }
-  throw new RepVGGError('ERR_SOURCE', `Expected a path, a URL or bytes in column ${column} of ${place}.`);
+  const empty = cell === undefined || cell === null || cell === '' ? ' but it is empty' : '';
+  throw new RepVGGError(
+    'ERR_SOURCE',
+    `Expected a path, a URL or bytes in column ${column} of ${place}${empty}.`,
+  );
 }
 
 /** Resolves a path of a list or table; URLs are parsed. */
