@@ -42,7 +42,7 @@ export class RepVGGError extends Error {
 
   readonly code: RepVGGErrorCode;
 
-  constructor(code: RepVGGErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: RepVGGErrorCode, message: string, options?: {cause?: unknown}) {
     super(message, options);
     this.code = code;
   }
