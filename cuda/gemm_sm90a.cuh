@@ -96,17 +96,20 @@ REPVGG_DEVICE void Produce(const GemmSm90a& gemm, unsigned char* shared, int ran
   }
 }
 
-// One step of the reduction: kMmas wgmmas along the channels for each block of rows. Without `accumulate` the
+// One step of the reduction: kMmas wgmmas along the channels for each block of rows. Without kAccumulate the
 // first of them overwrites the sums.
-template <typename Tile, int kMmas>
-REPVGG_DEVICE void MultiplyStep(uint64_t a, uint64_t b, float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2],
-                                bool accumulate) {
+template <typename Tile, int kMmas, bool kAccumulate>
+REPVGG_DEVICE void MultiplyStep(uint64_t a, uint64_t b, float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
 #pragma unroll
   for (int mma = 0; mma < kMmas; ++mma) {
 #pragma unroll
     for (int m = 0; m < Tile::kRowBlocks; ++m) {
       const uint64_t rows = NextDescriptor(a + m * (64 * 128 / 16), mma), columns = NextDescriptor(b, mma);
-      Wgmma<typename Tile::T, Tile::kColumns>(sum[m], rows, columns, accumulate || mma > 0);
+      if (kAccumulate || mma > 0) {
+        Wgmma<typename Tile::T, Tile::kColumns, true>(sum[m], rows, columns);
+      } else {
+        Wgmma<typename Tile::T, Tile::kColumns, false>(sum[m], rows, columns);
+      }
     }
   }
   WgmmaCommit();
@@ -123,13 +126,12 @@ REPVGG_DEVICE void ReleaseStage(uint64_t* empty) {
   }
 }
 
-// `steps` steps of kMmas wgmmas each, from the tile's first step on (`first`), up to its last (`last`). When
-// the tile's last products have been issued, and before they are waited for, the other ping-pong consumer may
-// issue its own (`next` is its barrier), so that the tensor cores do not idle in between. No wgmma is in
-// flight on return.
+// `steps` steps of kMmas wgmmas each. When the last products of a tile (`last`) have been issued, and before
+// they are waited for, the other ping-pong consumer may issue its own (`next` is its barrier), so that the
+// tensor cores do not idle in between. No wgmma is in flight on return.
 template <typename Tile, int kMmas>
-REPVGG_DEVICE void MultiplySteps(int steps, bool first, bool last, uint32_t in, uint32_t weight,
-                                 uint64_t* full, uint64_t* empty, uint64_t* next, Ring<Tile>& ring,
+REPVGG_DEVICE void MultiplySteps(int steps, bool last, uint32_t in, uint32_t weight, uint64_t* full,
+                                 uint64_t* empty, uint64_t* next, Ring<Tile>& ring,
                                  float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
   const auto hand_over = [&] {
     if (Tile::kPingPong && threadIdx.x % 32 == 0) MbarrierArrive(next);
@@ -144,7 +146,7 @@ REPVGG_DEVICE void MultiplySteps(int steps, bool first, bool last, uint32_t in, 
       // The other consumer's wgmmas overlap these additions.
       float part[Tile::kRowBlocks][Tile::kColumns / 2];
       WgmmaFence();
-      MultiplyStep<Tile, kMmas>(a, b, part, false);
+      MultiplyStep<Tile, kMmas, false>(a, b, part);
       if (last && step + 1 == steps) hand_over();
       WgmmaWait<0>();
       ReleaseStage<Tile>(empty + ring.stage);
@@ -155,7 +157,7 @@ REPVGG_DEVICE void MultiplySteps(int steps, bool first, bool last, uint32_t in, 
       }
     } else {
       WgmmaFence();
-      MultiplyStep<Tile, kMmas>(a, b, sum, !first || step > 0);
+      MultiplyStep<Tile, kMmas, true>(a, b, sum);
       // The wgmmas of the previous step have completed: release its stage.
       WgmmaWait<1>();
       if (step > 0) ReleaseStage<Tile>(empty + previous);
@@ -178,27 +180,26 @@ REPVGG_DEVICE void Multiply(const GemmSm90a& gemm, const TilePlaceSm90a<Tile>& p
                             float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
   const uint32_t in = shared + (Tile::kPingPong ? 0 : warpgroup * Tile::kRowBlocks * 64 * 128);
   const uint32_t weight = shared + Tile::kInBytes;
-  if constexpr (Tile::kFp8) {  // The others' first products overwrite the sums.
+  // Not by the first products, with wgmma's scale-d: for sums that have no values yet ptxas of CUDA 12
+  // serialises them (C7515).
 #pragma unroll
-    for (int m = 0; m < Tile::kRowBlocks; ++m) {
+  for (int m = 0; m < Tile::kRowBlocks; ++m) {
 #pragma unroll
-      for (int i = 0; i < Tile::kColumns / 2; ++i) sum[m][i] = 0;
-    }
+    for (int i = 0; i < Tile::kColumns / 2; ++i) sum[m][i] = 0;
   }
   // Steps from `filled` on belong to the partial last block of channels.
   const int mmas = DivideUp(gemm.depth, Tile::kMmaChannels);
   const int filled = mmas / 4 * TilePlaceSm90a<Tile>::kTaps;
   const int end = place.last_step < filled ? place.last_step : filled;
   const int whole = place.first_step < end ? end - place.first_step : 0, rest = place.steps() - whole;
-  const bool first = whole == 0;  // Of the rest.
-  MultiplySteps<Tile, 4>(whole, true, rest == 0, in, weight, full, empty, next, ring, sum);
+  MultiplySteps<Tile, 4>(whole, rest == 0, in, weight, full, empty, next, ring, sum);
   switch (mmas % 4) {
     case 1:
-      return MultiplySteps<Tile, 1>(rest, first, true, in, weight, full, empty, next, ring, sum);
+      return MultiplySteps<Tile, 1>(rest, true, in, weight, full, empty, next, ring, sum);
     case 2:
-      return MultiplySteps<Tile, 2>(rest, first, true, in, weight, full, empty, next, ring, sum);
+      return MultiplySteps<Tile, 2>(rest, true, in, weight, full, empty, next, ring, sum);
     case 3:
-      return MultiplySteps<Tile, 3>(rest, first, true, in, weight, full, empty, next, ring, sum);
+      return MultiplySteps<Tile, 3>(rest, true, in, weight, full, empty, next, ring, sum);
   }
 }
 

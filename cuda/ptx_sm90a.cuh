@@ -203,15 +203,14 @@ REPVGG_DEVICE void WgmmaWait() {
   REPVGG_SM90A("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// d += a * b (d = a * b without `accumulate`, whatever was in d) for 64 rows, kColumns columns and a depth of
-// 16 (fp8: 32). Both operands are in shared memory (MatrixDescriptor). Warp w of the warpgroup holds rows 16w
-// to 16w + 15; d[4j] to d[4j + 3] of lane (g, t) are columns 8j + 2t and 8j + 2t + 1 of row g, then of row g
-// + 8.
+// d += a * b (d = a * b without kAccumulate) for 64 rows, kColumns columns and a depth of 16 (fp8: 32). Both
+// operands are in shared memory (MatrixDescriptor). Warp w of the warpgroup holds rows 16w to 16w + 15; d[4j]
+// to d[4j + 3] of lane (g, t) are columns 8j + 2t and 8j + 2t + 1 of row g, then of row g + 8.
 template <typename T, int kColumns>
 struct WgmmaInstruction;
-template <typename T, int kColumns>
-REPVGG_DEVICE void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b, bool accumulate = true) {
-  WgmmaInstruction<T, kColumns>::Issue(d, a, b, accumulate);
+template <typename T, int kColumns, bool kAccumulate = true>
+REPVGG_DEVICE void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b) {
+  WgmmaInstruction<T, kColumns>::template Issue<kAccumulate>(d, a, b);
 }
 
 // The operand lists: four registers per eight columns.
@@ -237,38 +236,42 @@ REPVGG_DEVICE void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b, bool 
 #define REPVGG_S96 REPVGG_S80 ", " REPVGG_S16_80
 #define REPVGG_S128 REPVGG_S96 ", " REPVGG_S16_96 ", " REPVGG_S16_112
 
-#define REPVGG_WGMMA(T, type, columns, names, a_name, b_name, accumulate_name, ...)                        \
+#define REPVGG_WGMMA(T, type, columns, names, a_name, b_name, ...)                                         \
   template <>                                                                                              \
   struct WgmmaInstruction<T, columns> {                                                                    \
+    template <bool kAccumulate>                                                                            \
     REPVGG_DEVICE static void Issue([[maybe_unused]] float (&d)[columns / 2], [[maybe_unused]] uint64_t a, \
-                                    [[maybe_unused]] uint64_t b, [[maybe_unused]] bool accumulate) {       \
-      REPVGG_SM90A("{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, " accumulate_name                   \
-                   ", 0;\n"                                                                                \
-                   "wgmma.mma_async.sync.aligned.m64n" #columns REPVGG_SHAPE_##T type                      \
-                   "." type " {" names "}, " a_name ", " b_name ", accumulate, 1, 1" REPVGG_ORDER_##T      \
-                   ";\n}" : __VA_ARGS__ : "l"(a),                                                          \
-                   "l"(b), "r"(static_cast<int>(accumulate)));                                             \
+                                    [[maybe_unused]] uint64_t b) {                                         \
+      if constexpr (kAccumulate) {                                                                         \
+        REPVGG_SM90A("wgmma.mma_async.sync.aligned.m64n" #columns REPVGG_SHAPE_##T type                    \
+                     "." type " {" names "}, " a_name ", " b_name ", 1, 1, 1" REPVGG_ORDER_##T             \
+                     ";" : __VA_ARGS__ : "l"(a),                                                           \
+                     "l"(b));                                                                              \
+      } else {                                                                                             \
+        REPVGG_SM90A("wgmma.mma_async.sync.aligned.m64n" #columns REPVGG_SHAPE_##T type                    \
+                     "." type " {" names "}, " a_name ", " b_name ", 0, 1, 1" REPVGG_ORDER_##T             \
+                     ";" : __VA_ARGS__ : "l"(a),                                                           \
+                     "l"(b));                                                                              \
+      }                                                                                                    \
     }                                                                                                      \
   };
-#define REPVGG_WGMMAS(T, type)                                                                               \
-  REPVGG_WGMMA(T, type, 32, REPVGG_S16_0, "%16", "%17", "%18", REPVGG_D16(0))                                \
-  REPVGG_WGMMA(T, type, 40, REPVGG_S16_0 ", " REPVGG_S4_16, "%20", "%21", "%22", REPVGG_D16(0),              \
-               REPVGG_D4(16))                                                                                \
-  REPVGG_WGMMA(T, type, 48, REPVGG_S16_0 ", " REPVGG_S8_16, "%24", "%25", "%26", REPVGG_D16(0),              \
-               REPVGG_D4(16), REPVGG_D4(20))                                                                 \
-  REPVGG_WGMMA(T, type, 64, REPVGG_S32, "%32", "%33", "%34", REPVGG_D16(0), REPVGG_D16(16))                  \
-  REPVGG_WGMMA(T, type, 80, REPVGG_S32 ", " REPVGG_S8_32, "%40", "%41", "%42", REPVGG_D16(0),                \
-               REPVGG_D16(16), REPVGG_D4(32), REPVGG_D4(36))                                                 \
-  REPVGG_WGMMA(T, type, 96, REPVGG_S48, "%48", "%49", "%50", REPVGG_D16(0), REPVGG_D16(16), REPVGG_D16(32))  \
-  REPVGG_WGMMA(T, type, 128, REPVGG_S64, "%64", "%65", "%66", REPVGG_D16(0), REPVGG_D16(16), REPVGG_D16(32), \
-               REPVGG_D16(48))                                                                               \
-  REPVGG_WGMMA(T, type, 160, REPVGG_S80, "%80", "%81", "%82", REPVGG_D16(0), REPVGG_D16(16), REPVGG_D16(32), \
-               REPVGG_D16(48), REPVGG_D16(64))                                                               \
-  REPVGG_WGMMA(T, type, 192, REPVGG_S96, "%96", "%97", "%98", REPVGG_D16(0), REPVGG_D16(16), REPVGG_D16(32), \
-               REPVGG_D16(48), REPVGG_D16(64), REPVGG_D16(80))                                               \
-  REPVGG_WGMMA(T, type, 256, REPVGG_S128, "%128", "%129", "%130", REPVGG_D16(0), REPVGG_D16(16),             \
-               REPVGG_D16(32), REPVGG_D16(48), REPVGG_D16(64), REPVGG_D16(80), REPVGG_D16(96),               \
-               REPVGG_D16(112))
+#define REPVGG_WGMMAS(T, type)                                                                           \
+  REPVGG_WGMMA(T, type, 32, REPVGG_S16_0, "%16", "%17", REPVGG_D16(0))                                   \
+  REPVGG_WGMMA(T, type, 40, REPVGG_S16_0 ", " REPVGG_S4_16, "%20", "%21", REPVGG_D16(0), REPVGG_D4(16))  \
+  REPVGG_WGMMA(T, type, 48, REPVGG_S16_0 ", " REPVGG_S8_16, "%24", "%25", REPVGG_D16(0), REPVGG_D4(16),  \
+               REPVGG_D4(20))                                                                            \
+  REPVGG_WGMMA(T, type, 64, REPVGG_S32, "%32", "%33", REPVGG_D16(0), REPVGG_D16(16))                     \
+  REPVGG_WGMMA(T, type, 80, REPVGG_S32 ", " REPVGG_S8_32, "%40", "%41", REPVGG_D16(0), REPVGG_D16(16),   \
+               REPVGG_D4(32), REPVGG_D4(36))                                                             \
+  REPVGG_WGMMA(T, type, 96, REPVGG_S48, "%48", "%49", REPVGG_D16(0), REPVGG_D16(16), REPVGG_D16(32))     \
+  REPVGG_WGMMA(T, type, 128, REPVGG_S64, "%64", "%65", REPVGG_D16(0), REPVGG_D16(16), REPVGG_D16(32),    \
+               REPVGG_D16(48))                                                                           \
+  REPVGG_WGMMA(T, type, 160, REPVGG_S80, "%80", "%81", REPVGG_D16(0), REPVGG_D16(16), REPVGG_D16(32),    \
+               REPVGG_D16(48), REPVGG_D16(64))                                                           \
+  REPVGG_WGMMA(T, type, 192, REPVGG_S96, "%96", "%97", REPVGG_D16(0), REPVGG_D16(16), REPVGG_D16(32),    \
+               REPVGG_D16(48), REPVGG_D16(64), REPVGG_D16(80))                                           \
+  REPVGG_WGMMA(T, type, 256, REPVGG_S128, "%128", "%129", REPVGG_D16(0), REPVGG_D16(16), REPVGG_D16(32), \
+               REPVGG_D16(48), REPVGG_D16(64), REPVGG_D16(80), REPVGG_D16(96), REPVGG_D16(112))
 // 16-bit types have two more immediates, which select transposed operands.
 #define REPVGG_SHAPE_Half "k16.f32."
 #define REPVGG_SHAPE_BFloat16 "k16.f32."

@@ -63,12 +63,12 @@ template <int kPending>
 void WgmmaWait() {
   emulator::WaitProducts(kPending);
 }
-template <typename T, int kColumns>
-void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b, bool accumulate = true) {
+template <typename T, int kColumns, bool kAdds = true>
+void Wgmma(float (&d)[kColumns / 2], uint64_t a, uint64_t b) {
   constexpr emulator::MmaType kType = std::is_same_v<T, Fp8>    ? emulator::MmaType::kFp8
                                       : std::is_same_v<T, Half> ? emulator::MmaType::kHalf
                                                                 : emulator::MmaType::kBFloat16;
-  emulator::Multiply64(kType, kColumns, d, a, b, accumulate);
+  emulator::Multiply64(kType, kColumns, d, a, b, kAdds);
 }
 
 }  // namespace repvgg::cuda

@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kThreads)
     a |= static_cast<uint64_t>(probe.base_offset) << 49;
     float sum[kColumns / 2];
     WgmmaFence();
-    Wgmma<Half, kColumns>(sum, a, b, false);
+    Wgmma<Half, kColumns, false>(sum, a, b);
     WgmmaCommit();
     WgmmaWait<0>();
     if (threadIdx.x % 4 == 0) {
