@@ -45,7 +45,8 @@
 //
 // Where time goes. Predicted, not measured: L2 bandwidth. A step of a 256 x 128 tile is 1024 clocks of wgmma
 // for 48 KB of operands, that is 48 bytes per clock and multiprocessor, where an H100 may deliver 39
-// (assuming 5120 bytes per clock in all, as on A100), and 96 of the 128 bytes per clock of shared memory. 256
+// (assuming 5120 bytes per clock in all, as on A100), and 96 of the 128 bytes per clock of shared memory (144
+// if TMA's writes take theirs from the same 128, which no source says). 256
 // x 96 tiles need 59 bytes per clock from L2, 128 x 192 need 53, 256 x 160 need 42, 256 x 192 need 37;
 // multicast halves the traffic of the shared operand. Tiles of 64 columns just saturate shared memory
 // bandwidth, and narrower ones limit wgmma to 86 % (48 columns) or 67 % (32 columns) of its rate.
