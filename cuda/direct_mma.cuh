@@ -26,7 +26,7 @@ inline constexpr bool kHasMma<Half> = REPVGG_ARCH >= 750;
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads) DirectMmaKernel(const Convolution layer) {
   using T = typename Tile::T;
-  if (!kHasMma<T>) return;
+  if (!kHasMma<T>) return Trap();
   AllowNextKernel();
   WaitForPreviousKernel();
   unsigned char* const shared = SharedMemory();

@@ -294,6 +294,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) GemmSm90aKernel(const __gri
       __syncwarp();
       ClusterBarrier();
     }
+  } else {
+    Trap();
   }
 }
 

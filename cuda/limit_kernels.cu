@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kLimitThreads) MatrixLimitKernel(int rounds, f
 // wgmma: two warpgroups, 64 x 256 x 64 each, on the same operands in shared memory.
 template <typename T>
 __global__ void __launch_bounds__(kLimitThreads, 1) WgmmaLimitKernel(int rounds, float* out) {
-  if (!kSm90a) return;
+  if (!kSm90a) return Trap();
   uint32_t* const shared = reinterpret_cast<uint32_t*>(SharedMemory());
   for (int i = threadIdx.x; i < kWgmmaSharedBytes / 4; i += kLimitThreads) shared[i] = RandomOperand<T>(i);
   FenceForTma();  // wgmma reads through the async proxy, like TMA.

@@ -259,6 +259,10 @@ REPVGG_DEVICE void WmmaStore(float* to, const WmmaSum& from, int pitch) {
   nvcuda::wmma::store_matrix_sync(to, from.fragment, pitch, nvcuda::wmma::mem_row_major);
 }
 
+// Ends the launch with an error, after which the device is lost to the process: better than to return without
+// results where the code that the driver has taken lacks a kernel's instructions.
+REPVGG_DEVICE void Trap() { __trap(); }
+
 // Programmatic dependent launch, for kernels launched by LaunchOverlapped (PTX ISA, "griddepcontrol"). After
 // WaitForPreviousKernel, the previous kernel of the stream and all before it have completed, and their writes
 // are visible to this thread, and to others after a barrier. Before it, a thread may read only what no kernel

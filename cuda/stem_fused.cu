@@ -139,7 +139,7 @@ template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
     StemFusedKernel(const Stem stem, const Convolution next) {
   using T = typename Tile::T;
-  if (REPVGG_ARCH < 800) return;
+  if (REPVGG_ARCH < 800) return Trap();
   unsigned char* const shared = SharedMemory();
   unsigned char* const patch = shared;
   unsigned char* const ring = shared + Tile::kRing;

@@ -27,7 +27,7 @@ using Patch = StemPatch<kPatchSide, kPatchSide, kPatchPitch>;
 
 template <Precision kPrecision, int kTiles>
 __global__ void __launch_bounds__(kThreads, kBlocksOfMultiprocessor) StemMmaKernel(const Stem stem) {
-  if (REPVGG_ARCH < 750) return;
+  if (REPVGG_ARCH < 750) return Trap();
   using T = Element<kPrecision>;
   float* const shared = reinterpret_cast<float*>(SharedMemory());
   const StemChannels<kTiles> channels(shared);

@@ -20,7 +20,7 @@ constexpr int kStepDepth = 32;
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads) ChainProductsKernel(const ChainProducts products) {
   using T = typename Tile::T;
-  if (REPVGG_ARCH < 800) return;
+  if (REPVGG_ARCH < 800) return Trap();
   AllowNextKernel();
   WaitForPreviousKernel();
   unsigned char* const shared = SharedMemory();

@@ -69,7 +69,7 @@ REPVGG_DEVICE void MultiplyStep(const unsigned char* inputs, const unsigned char
 template <Precision kPrecision>
 __global__ void __launch_bounds__(kThreads, 1) WinogradF2MmaKernel(const Convolution layer) {
   using T = Element<kPrecision>;
-  if (REPVGG_ARCH < 800) return;
+  if (REPVGG_ARCH < 800) return Trap();
   unsigned char* const shared = SharedMemory();
   const int group_in = layer.group_in(), group_out = layer.group_out();
   const auto [first_tile, group, first_channel] = Place(group_out, layer.groups);

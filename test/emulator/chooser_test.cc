@@ -23,7 +23,14 @@ TEST("chooser: the GPUs that a list of architectures has code for") {
   expect("86", {86, 89, 90, 100, 120});
   expect("90a-real", {90});
   expect("90a", {90});
-  expect("70-real, 86-real, 90a-real, 90-virtual", {70, 75, 86, 89, 90, 100, 120});
+  expect("70-real, 86-real, 90a-real, 90-virtual", {70, 86, 89, 90, 100, 120});
+  // Code for older tensor cores would start and do nothing.
+  expect("70", {70});
+  expect("75", {75});
+  expect("75-real, 80-virtual", {75, 80, 86, 89, 90, 100, 120});
+  expect("75-virtual, 86-virtual", {75, 86, 89, 90, 100, 120});
+  // The driver takes the machine code, although the PTX is newer.
+  expect("70-real, 75-virtual", {70});
 }
 
 TEST("chooser: a tile must fit into the shared memory of its device") {

@@ -1,6 +1,7 @@
 // The emulator's half of cuda/ptx.cuh: the same names, for the host compiler.
 #pragma once
 
+#include <cstdlib>
 #include <cstring>
 
 #include "test/emulator/emulator.h"
@@ -163,6 +164,8 @@ inline void WmmaMultiply(WmmaSum& sum, const WmmaPixels& pixels, const WmmaWeigh
 inline void WmmaStore(float* to, const WmmaSum& from, int pitch) {
   emulator::StoreSumPart(to, from.part, pitch);
 }
+
+inline void Trap() { std::abort(); }
 
 inline void WaitForPreviousKernel() { emulator::WaitForPreviousKernel(); }
 inline void AllowNextKernel() {}
