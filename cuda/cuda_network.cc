@@ -35,9 +35,11 @@ CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const Backen
       chunk_(std::clamp(options.batch_size, 1, forward_.MostImages())) {}
 
 CudaNetwork::~CudaNetwork() {
-  if (buffers_ == nullptr) return;  // Nothing ran: do not initialise CUDA on the JavaScript thread.
+  if (!used_) return;  // Do not initialise CUDA on the JavaScript thread.
+  cudaSetDevice(
+      device_.index);  // Freeing initialises this thread's current device, whichever memory it frees.
+  if (buffers_ == nullptr) return;
   // A failed run may have left work in the streams that uses the buffers.
-  cudaSetDevice(device_.index);
   for (const Stream* stream : {&upload_, &compute_, &download_}) cudaStreamSynchronize(stream->get());
 }
 
@@ -45,7 +47,9 @@ template <typename Work>
 void CudaNetwork::OnDevice(Work work) {
   if (lost_) throw Error(kDeviceLost, "The GPU failed earlier, and this model is lost: load it again.");
   try {
+    used_ = true;
     Check(cudaSetDevice(device_.index), "selecting the GPU");
+    const CaptureMode own(cudaStreamCaptureModeThreadLocal);  // Other libraries may be recording graphs.
     work();
   } catch (const Error& error) {
     if (error.code() == kDeviceLost) lost_ = true;

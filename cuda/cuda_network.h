@@ -88,7 +88,7 @@ class CudaNetwork : public Network {
   Chooser chooser_;
   const size_t image_bytes_;
   int chunk_;
-  std::atomic<bool> lost_ = false;
+  std::atomic<bool> used_ = false, lost_ = false;
   Stream upload_, compute_, download_;
   Event uploaded_, stem_done_, computed_;
   std::unique_ptr<Uploader> uploader_;

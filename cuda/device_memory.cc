@@ -10,14 +10,12 @@ namespace {
 
 constexpr std::chrono::microseconds kAskingTime{200};
 
-// Whether the device still works: after an unrecoverable (sticky) error every later call fails. In relaxed
-// capture mode, since the failed call may have been part of a stream capture.
+// Whether the device still works: after an unrecoverable (sticky) error every later call fails.
 bool DeviceAnswers() {
-  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
-  cudaThreadExchangeStreamCaptureMode(&mode);
+  // The failed call may have been part of a stream capture.
+  const CaptureMode any(cudaStreamCaptureModeRelaxed);
   size_t free = 0, total = 0;
   const bool answers = cudaMemGetInfo(&free, &total) == cudaSuccess;
-  cudaThreadExchangeStreamCaptureMode(&mode);
   cudaGetLastError();
   return answers;
 }

@@ -46,6 +46,22 @@ Event MakeEvent(EventUse use);
 // image decoding; waking up takes some ten microseconds.
 void Wait(const Event& event, const char* doing);
 
+// Which graphs that are being recorded this thread heeds, until the end of the scope: calls that may allocate
+// or wait are refused and spoil them. By default those are its own and others' that are recorded in the
+// global mode.
+class CaptureMode {
+ public:
+  explicit CaptureMode(cudaStreamCaptureMode mode) : other_(mode) {
+    cudaThreadExchangeStreamCaptureMode(&other_);
+  }
+  ~CaptureMode() { cudaThreadExchangeStreamCaptureMode(&other_); }
+  CaptureMode(const CaptureMode&) = delete;
+  CaptureMode& operator=(const CaptureMode&) = delete;
+
+ private:
+  cudaStreamCaptureMode other_;
+};
+
 // Captures what `enqueue` puts on the stream as a graph. It must neither allocate nor wait.
 template <typename Enqueue>
 Graph CaptureGraph(cudaStream_t stream, Enqueue enqueue) {

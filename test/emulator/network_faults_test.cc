@@ -1,5 +1,6 @@
 // The CUDA backend as a whole, on the emulated runtime: what happens when memory or the device fails.
 #include <atomic>
+#include <thread>
 
 #include "cuda/head.h"
 #include "engine/error.h"
@@ -111,6 +112,61 @@ TEST("network: a launch that is refused costs a run, not the model") {
   runtime_settings().refused_launch = 1;
   ExpectEqual(CodeOf([&] { network->MeasureRate({pixels.data(), 1}, 0.01, Never); }), cuda::kDeviceRefused);
   CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
+}
+
+// As when a model is loaded while another one runs.
+TEST("network: other threads may allocate and wait while one records a graph, but not that one") {
+  const cuda::Stream stream = cuda::MakeStream();
+  const auto record = [&] { cuda::Check(cudaMemsetAsync(nullptr, 0, 0, stream.get()), "recording"); };
+  const auto allocate = [] { cuda::AllocateDevice(1); };
+  std::string other;
+  cuda::CaptureGraph(stream.get(), [&] {
+    record();
+    std::thread([&] {
+      other = CodeOf([&] {
+        allocate();
+        cuda::Wait(cuda::MakeEvent(cuda::EventUse::kThread), "waiting");
+      });
+    }).join();
+    record();
+  });
+  ExpectEqual(other, "no error");
+  ExpectEqual(CodeOf([&] { cuda::CaptureGraph(stream.get(), allocate); }), cuda::kDeviceRefused);
+  cuda::CaptureGraph(stream.get(), record);
+}
+
+TEST("network: a graph that another library of the process records is neither in the way nor spoilt") {
+  const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
+  const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 3);
+  std::unique_ptr<cuda::CudaNetwork> network;
+  const cuda::Stream stream = cuda::MakeStream();
+  cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeGlobal);
+  std::string code;
+  std::thread([&] {
+    code = CodeOf([&] {
+      network = MakeNetwork(reference, Precision::kFp32, 1);
+      CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
+    });
+  }).join();
+  cudaGraph_t graph = nullptr;
+  if (cudaStreamEndCapture(stream.get(), &graph) != cudaSuccess) Fail("the other library's graph is spoilt");
+  cudaGraphDestroy(graph);
+  ExpectEqual(code, "no error");
+}
+
+// On JavaScript's thread, whose current device is the first, when nobody holds the model any more.
+TEST("network: one that never ran is destroyed without a call to another device") {
+  const RestoreRuntime restore;
+  runtime_settings().devices = 2;
+  const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
+  cuda::DeviceTraits device = EmulatedDevice();
+  device.index = 1;
+  auto network = std::make_unique<cuda::CudaNetwork>(reference.shape(), Precision::kFp32, BackendOptions{},
+                                                     device, nullptr);
+  std::thread([&] { reference.Load(*network); }).join();
+  const int before = CallsOn(0);
+  std::thread([&] { network.reset(); }).join();
+  if (CallsOn(0) != before) Fail(std::to_string(CallsOn(0) - before) + " calls");
 }
 
 TEST("network: a device that another process has for itself is unavailable, not lost") {

@@ -26,6 +26,7 @@ struct StreamState {
   std::deque<Work> queue;
   size_t submitted = 0;  // Since the stream was made; the queue's last is number `submitted`.
   GraphState* recording = nullptr;
+  bool spoilt = false;  // The recording.
   int index = 0;
   int device = 0;
 
@@ -56,6 +57,7 @@ constexpr int kMultiprocessors = 3;  // Few, so that persistent kernels have sev
 
 struct Device {
   size_t in_use = 0;
+  int calls = 0;
   bool lost = false;
 };
 
@@ -72,9 +74,12 @@ struct {
   int streams = 0;
   cudaError_t last = cudaSuccess;
   StreamState default_stream;
+  StreamState* recorded_globally = nullptr;
 } state;
 
-thread_local int current = 0;  // Device.
+thread_local int current = 0;                  // Device.
+thread_local StreamState* recorded = nullptr;  // By this thread.
+thread_local cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
 
 // Held by every call: a network has two threads.
 std::recursive_mutex mutex;
@@ -84,9 +89,24 @@ struct Lock : std::lock_guard<std::recursive_mutex> {
 
 cudaError_t Return(cudaError_t error) {
   const Lock lock;
+  ++state.devices[current].calls;
   if (state.devices[current].lost) error = cudaErrorIllegalAddress;
   if (error != cudaSuccess) state.last = error;
   return error;
+}
+
+// For calls that may wait or allocate: whether a recording forbids them, which they spoil.
+bool Spoils() {
+  const Lock lock;
+  StreamState* const streams[] = {recorded, state.recorded_globally};
+  bool spoils = false;
+  for (StreamState* const stream : streams) {
+    if (stream == nullptr || capture_mode == cudaStreamCaptureModeRelaxed) continue;
+    if (stream != recorded && capture_mode != cudaStreamCaptureModeGlobal) continue;
+    spoils = stream->spoilt = true;
+  }
+  if (spoils) Return(cudaErrorStreamCaptureUnsupported);
+  return spoils;
 }
 
 cudaError_t Enqueue(StreamState* stream, Work work) {
@@ -96,6 +116,7 @@ cudaError_t Enqueue(StreamState* stream, Work work) {
     state.default_stream.RunUntil(state.default_stream.submitted);
     work();
   } else if (stream->recording != nullptr) {
+    if (stream->spoilt) return Return(cudaErrorStreamCaptureInvalidated);
     stream->recording->work.push_back(std::move(work));
   } else {
     stream->queue.push_back(std::move(work));
@@ -129,6 +150,7 @@ size_t DeviceMemoryInUse() { return state.in_use; }
 size_t PeakDeviceMemory() { return state.peak; }
 void ResetPeakMemory() { state.peak = state.in_use; }
 int GraphsMade() { return state.graphs; }
+int CallsOn(int device) { return state.devices[device].calls; }
 
 cudaError_t Submit(StreamState* stream, Work work) {
   {
@@ -221,6 +243,7 @@ const char* cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   const Lock lock;
+  if (Spoils()) return cudaErrorStreamCaptureUnsupported;
   *total = kTotalBytes;
   *free = kTotalBytes - state.devices[current].in_use;
   return Return(cudaSuccess);
@@ -228,6 +251,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   const Lock lock;
+  if (Spoils()) return cudaErrorStreamCaptureUnsupported;
   Device& device = state.devices[current];
   const size_t limit = runtime_settings().memory_limit;
   if (limit > 0 && device.in_use + bytes > limit) return Return(cudaErrorMemoryAllocation);
@@ -243,6 +267,7 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
 
 cudaError_t cudaFree(void* memory) {
   const Lock lock;
+  if (Spoils()) return cudaErrorStreamCaptureUnsupported;
   const auto found = state.allocations.find(memory);
   if (found == state.allocations.end()) return Return(cudaErrorInvalidValue);
   state.default_stream.RunUntil(state.default_stream.submitted);
@@ -255,6 +280,7 @@ cudaError_t cudaFree(void* memory) {
 
 cudaError_t cudaMallocHost(void** memory, size_t bytes) {
   const Lock lock;
+  if (Spoils()) return cudaErrorStreamCaptureUnsupported;
   *memory = std::malloc(bytes);
   state.pinned[*memory] = {bytes, current};
   std::memset(*memory, 0xff, bytes);
@@ -263,12 +289,14 @@ cudaError_t cudaMallocHost(void** memory, size_t bytes) {
 
 cudaError_t cudaFreeHost(void* memory) {
   const Lock lock;
+  if (Spoils()) return cudaErrorStreamCaptureUnsupported;
   state.pinned.erase(memory);
   std::free(memory);
   return Return(cudaSuccess);
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  if (Spoils()) return cudaErrorStreamCaptureUnsupported;
   if (kind != cudaMemcpyHostToDevice) return Enqueue(nullptr, [=] { std::memcpy(to, from, bytes); });
   const Lock lock;
   const auto* const values = static_cast<const unsigned char*>(from);
@@ -303,6 +331,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const Lock lock;
+  if (Spoils()) return cudaErrorStreamCaptureUnsupported;
   if (stream == nullptr) stream = &state.default_stream;
   stream->RunUntil(stream->submitted);
   return Return(cudaSuccess);
@@ -341,6 +370,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   const Lock lock;
+  if (Spoils()) return cudaErrorStreamCaptureUnsupported;
   const StreamState* const stream = event->stream;
   const bool over = stream == nullptr || stream->submitted - stream->queue.size() >= event->number;
   return over ? Return(cudaSuccess) : cudaErrorNotReady;
@@ -348,6 +378,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const Lock lock;
+  if (Spoils()) return cudaErrorStreamCaptureUnsupported;
   if (event->stream != nullptr) event->stream->RunUntil(event->number);
   return Return(cudaSuccess);
 }
@@ -360,16 +391,28 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
   return Return(cudaSuccess);
 }
 
-cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+  std::swap(*mode, capture_mode);
+  return cudaSuccess;
+}
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
+  const Lock lock;
   stream->recording = new GraphState;
+  stream->spoilt = false;
+  if (mode != cudaStreamCaptureModeRelaxed) recorded = stream;
+  if (mode == cudaStreamCaptureModeGlobal) state.recorded_globally = stream;
   return Return(cudaSuccess);
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  const Lock lock;
+  recorded = nullptr;
+  if (state.recorded_globally == stream) state.recorded_globally = nullptr;
   *graph = std::exchange(stream->recording, nullptr);
-  return Return(cudaSuccess);
+  if (!stream->spoilt) return Return(cudaSuccess);
+  delete std::exchange(*graph, nullptr);
+  return Return(cudaErrorStreamCaptureInvalidated);
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* instance, cudaGraph_t graph, unsigned long long) {

@@ -8,6 +8,9 @@
 // for which others do not wait, end when the host waits for it.
 //
 // There may be several devices. Each thread has a current one; launches on a stream of another are refused.
+//
+// While a graph is recorded, calls that may wait or allocate are refused and spoil the recording: in the
+// thread that records or, if it records in the global mode, in all threads.
 #pragma once
 
 #include <cstddef>
@@ -24,6 +27,8 @@ enum cudaError_t {
   cudaErrorInvalidResourceHandle = 400,
   cudaErrorNotReady = 600,
   cudaErrorIllegalAddress = 700,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
 };
 
 namespace repvgg::emulator {
@@ -51,6 +56,8 @@ size_t PeakDeviceMemory();
 void ResetPeakMemory();
 // Launches, copies and fills that ran; graphs that were made.
 int GraphsMade();
+// Calls that would make a context for the device, had it none.
+int CallsOn(int device);
 
 // Runs `work` on the stream (at once if it is null), or adds it to the graph that is being recorded.
 cudaError_t Submit(StreamState* stream, std::function<void()> work);
@@ -63,7 +70,11 @@ using cudaGraph_t = repvgg::emulator::GraphState*;
 using cudaGraphExec_t = repvgg::emulator::GraphState*;
 
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
-enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal,
+  cudaStreamCaptureModeThreadLocal,
+  cudaStreamCaptureModeRelaxed
+};
 inline constexpr unsigned cudaStreamNonBlocking = 1;
 inline constexpr unsigned cudaEventDefault = 0;
 inline constexpr unsigned cudaEventBlockingSync = 1;

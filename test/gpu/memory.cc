@@ -1,5 +1,6 @@
 // A network's memory as the device reports it, and its behaviour when memory runs out.
 #include <cmath>
+#include <future>
 
 #include "cuda/cuda_network.h"
 #include "engine/error.h"
@@ -106,6 +107,21 @@ TEST("memory: weights, two buffers and at most 64 MB") {
       }
     }
   }
+}
+
+// As worker threads do: while one records a graph, the other allocates, uploads and waits.
+TEST("memory: two threads load and run models at the same time") {
+  const NetworkShape shape = MakeA2();
+  const auto load_and_run = [&] { return RunImages(*MakeNetwork(shape, Precision::kFp16, 8, "direct"), 8); };
+  const auto reference = load_and_run();
+  const auto often = [&] {
+    for (int i = 0; i < 3; ++i) {
+      if (load_and_run() != reference) throw Error("ERR_TEST", "results differ from those of one thread");
+    }
+  };
+  std::future<void> other = std::async(std::launch::async, often);
+  often();
+  other.get();
 }
 
 TEST("memory: a batch that does not fit is lowered, and the device stays usable") {
