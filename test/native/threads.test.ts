@@ -1,3 +1,4 @@
+import {spawnSync} from 'node:child_process';
 import {setTimeout as sleep} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 import {Worker} from 'node:worker_threads';
@@ -88,6 +89,18 @@ test('aborting a native run ends it at the next layer', async t => {
   cancel[0] = 1;
   await t.throwsAsync(running, {code: 'ABORT_ERR'});
   await network.dispose();
+});
+
+test('the addon stays loaded when the last thread with it has ended', t => {
+  const program = `
+    const {Worker} = require('node:worker_threads');
+    const worker = new Worker(process.argv[1], {workerData: 'exit'});
+    worker.on('exit', () => {
+      console.log(require('node:fs').readFileSync('/proc/self/maps', 'utf8').includes('repvgg.node'));
+    });`;
+  const script = fileURLToPath(new URL('worker_in_flight.mjs', import.meta.url));
+  const {stdout} = spawnSync(process.execPath, ['-e', program, script], {encoding: 'utf8'});
+  t.is(stdout, 'true\n');
 });
 
 test('sixty workers that end with work in flight leave the process whole', async t => {
