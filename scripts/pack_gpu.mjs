@@ -61,6 +61,7 @@ for (const part of [
   'test/gpu/steps.mjs',
   'test/gpu/run.mjs',
   'test/gpu/networks.mjs',
+  'test/gpu/lifetimes.mjs',
   'test/gpu/bench.mjs',
 ]) {
   if (existsSync(path.join(root, part))) copy(path.join(root, part), part);

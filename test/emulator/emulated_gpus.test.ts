@@ -1,5 +1,6 @@
 // The whole way from TypeScript to the kernels and back, on emulated GPUs (test/emulator/addon.cc): any access that a kernel
 // may not make ends the process.
+import {spawnSync} from 'node:child_process';
 import {readdirSync} from 'node:fs';
 import {readdir, readFile} from 'node:fs/promises';
 import {join} from 'node:path';
@@ -252,6 +253,15 @@ test.serial(
     t.deepEqual(ids.toSorted(), all.toSorted());
   },
 );
+
+test.serial('threads and processes end while a GPU works, as test:gpu tries on a GPU', t => {
+  const script = join(import.meta.dirname, '../gpu/lifetimes.mjs');
+  const {stdout, status} = spawnSync(process.execPath, [script, '--images', '3'], {encoding: 'utf8'});
+  const lines = stdout.trimEnd().split('\n');
+  t.true(lines.length >= 4);
+  for (const line of lines) t.true(JSON.parse(line).ok, line);
+  t.is(status, 0);
+});
 
 test.serial('doctor and bench show the GPUs', async t => {
   const doctor = await repvgg(['doctor']);

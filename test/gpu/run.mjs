@@ -17,6 +17,7 @@ const results = new Results(positionals[0], Number(given.seconds));
 process.env.REPVGG_CACHE_DIR ??= results.file('cache');
 const tests = [process.env.REPVGG_GPU_TESTS ?? path.join(import.meta.dirname, 'repvgg_gpu_tests')];
 const networks = [process.execPath, path.join(import.meta.dirname, 'networks.mjs')];
+const lifetimes = [process.execPath, path.join(import.meta.dirname, 'lifetimes.mjs')];
 /** Kernels that hung, broke the device or were wrong: networks run without them. */
 const excluded = new Set(given.only ? results.excluded() : []);
 if (!given.only) results.clear('tests.jsonl');
@@ -36,6 +37,7 @@ const steps = {
   convolutions: () =>
     Promise.all(ofEach('convolutions').map(name => cases(tests, [name], {seconds: 240, stallSeconds: 30}))),
   networks: () => cases(networks, [], {seconds: 240, stallSeconds: 60}),
+  lifetimes: () => cases(lifetimes, [], {seconds: 120, stallSeconds: 70}),
   // Alone: it counts the device's memory.
   memory: () => cases(tests, ['memory'], {seconds: 120, stallSeconds: 90}),
   memcheck: () => sanitize('memcheck'),
