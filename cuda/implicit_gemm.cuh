@@ -25,7 +25,9 @@ struct SwizzledRows {
   REPVGG_DEVICE static constexpr int Offset(int row, int chunk) { return SwizzledOffset(row, chunk); }
 };
 
-// For wmma, whose loads have a fixed pitch: padding instead of a swizzle.
+// For wmma, whose loads have a fixed pitch: padding instead of a swizzle. The C++ API takes pitches of 16
+// bytes, the PTX that it becomes wants 32 (PTX ISA, "Matrix storage for WMMA"); the machine code for sm_70
+// and sm_75, the only ones that run it, reads 16 bytes at a time (LDS.128, LDSM).
 struct PaddedRows {
   static constexpr int kPitch = kRowBytes + kChunkBytes;
   REPVGG_DEVICE static constexpr int Offset(int row, int chunk) { return row * kPitch + chunk * kChunkBytes; }

@@ -7,8 +7,9 @@
 //
 // Shared memory. kStages x (kPixels + kChannels) x 64 bytes, filled by cp.async kStages - 1 steps ahead with
 // one barrier per step. The epilogue reuses it, to write rows of the map in 16-byte pieces. The stages are
-// swizzled and the epilogue's rows padded: ldmatrix, cp.async and the epilogue have no bank conflicts, except
-// for two-way conflicts of the epilogue in tiles of 40 channels.
+// swizzled and the epilogue's rows padded: ldmatrix, cp.async and the epilogue's stores have no bank
+// conflicts, except for two-way conflicts of these in tiles of 40 channels. Its loads have some, up to
+// two-way, where a row is not a multiple of 128 bytes.
 //
 // Registers per thread. (kPixels / kWarpsM) x (kChannels / kWarpsN) / 32 accumulators, and fragments of a
 // quarter of the warp tile's edges; docs/kernels.md lists what the compiler allocates.

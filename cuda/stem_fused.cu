@@ -54,7 +54,8 @@ struct FusedTile : WarpTiling<kPrecisionOfMaps, kTileSide * kTileSide, kChannels
   static_assert(kMiddleChannels % 16 == 0);
 
   // A row of the patch is its even columns, then its odd ones, which start 64 bytes further in the banks, so
-  // that adjacent pixels are stored without conflicts.
+  // that an even pixel and the next are stored without conflicts. (In every other row the pairs begin at odd
+  // ones.)
   static constexpr int kPixelBytes = (kChunks | 1) * kChunkBytes;
   static constexpr int kOddColumns = ((kTileSide + 1) * kPixelBytes + 63) / 128 * 128 + 64;
   static constexpr int kRowOfPatch = kOddColumns + kTileSide * kPixelBytes;
