@@ -40,7 +40,10 @@ test('a folder: its images in the order of their names, labelled by its subfolde
   );
   await t.throwsAsync(all(join(root, 'no such')), {code: 'ERR_FILE_NOT_FOUND'});
   await mkdir(join(root, 'empty'));
-  await t.throwsAsync(all(join(root, 'empty')), {code: 'ERR_SOURCE', message: /no images in it/});
+  await t.throwsAsync(all(join(root, 'empty')), {code: 'ERR_SOURCE', message: /no images in it\.$/});
+  await writeFile(join(root, 'empty', '0.tar'), '');
+  const message = /no images in it; '.*empty\/\*\.tar' reads such files as 0\.tar\.$/;
+  await t.throwsAsync(all(join(root, 'empty')), {code: 'ERR_SOURCE', message});
 });
 
 test('a glob matches files of any kind, each read as its own', async t => {

@@ -1,3 +1,5 @@
+import {readdir} from 'node:fs/promises';
+import {extname, join} from 'node:path';
 import {RepVGGError} from '../errors.ts';
 import {isImageName} from '../images/encoded_image.ts';
 import type {SourceFile} from './options.ts';
@@ -17,7 +19,12 @@ export async function* readFolder(file: SourceFile): Records {
     if (!('error' in record)) none = false;
     yield record;
   }
-  if (none) throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: there are no images in it.`);
+  if (none) {
+    const shard = (await readdir(path)).find(name => /\.(tar|tar\.gz|tgz|parquet)$/i.test(name));
+    const hint =
+      shard === undefined ? '' : `; '${join(path, `*${extname(shard)}`)}' reads such files as ${shard}`;
+    throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: there are no images in it${hint}.`);
+  }
 }
 
 /**
