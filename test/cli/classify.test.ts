@@ -84,11 +84,20 @@ test('an image may be a URL', async t => {
   t.teardown(() => server.close());
   await once(server, 'listening');
   const root = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const output = await repvgg([...model, '-k', '1', `${root}/a.jpg`, `${root}/b.jpg`, photos[0]!]);
+  const output = await repvgg([
+    ...model,
+    '-k',
+    '1',
+    `${root}/a.jpg`,
+    `${root}/b.jpg`,
+    photos[0]!,
+    's3://b/c.jpg',
+  ]);
   t.is(output.code, 1, output.stderr);
-  const [found, missing, same] = output.stdout.split('\n');
+  const [found, missing, same, store] = output.stdout.split('\n');
   t.is(found!.replace(`${root}/a.jpg`, photos[0]!), same!);
   t.regex(missing!, /\/b\.jpg: error: .*404.* \(ERR_IMAGE_FETCH\)$/);
+  t.regex(store!, /^s3:.* only URLs of http, https, data and file are read\. \(ERR_IMAGE_FETCH\)$/);
 });
 
 test('a row stays one line whatever the file is called', async t => {

@@ -117,6 +117,18 @@ test('a URL: its image, a status, a server that is silent until the time is up, 
   const {error} = (await all(model.score([secret])))[0] as FailedRow;
   t.is(error.code, 'ERR_IMAGE_FETCH');
   t.regex(error.message, /\/ok\.jpg: its URL has a user name or a password, which is not sent\.$/);
+  for (const [text, message] of [
+    [
+      's3://bucket/1.jpg?key=secret',
+      /^Cannot fetch s3:\/\/bucket\/1\.jpg: only URLs of http, https, data and file are read\.$/,
+    ],
+    ['file://host/1.jpg', /^Cannot read image file:\/\/host\/1\.jpg: .*host/],
+    ['file:///a%2F1.jpg', /^Cannot read image file:\/\/\/a%2F1\.jpg: /],
+  ] as const) {
+    const [row] = await all(model.score([new URL(text)]));
+    t.is((row as FailedRow).error.code, 'ERR_IMAGE_FETCH');
+    t.regex((row as FailedRow).error.message, message);
+  }
 
   const controller = new AbortController();
   const scores = model.score([url('slow.jpg')], {signal: controller.signal});

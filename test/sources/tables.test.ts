@@ -90,6 +90,7 @@ test('NDJSON: ids, labels and fields; a bad line is the error of its own row', a
     'no JSON',
     '[]',
     '{"url": "https://example.com/b.jpg"}',
+    '{"url": "s3://bucket/b.jpg"}',
     '{"id": "x", "caption": "an image"}',
     '{"id": "y", "image": null}',
   ];
@@ -99,11 +100,12 @@ test('NDJSON: ids, labels and fields; a bad line is the error of its own row', a
   t.like(records[1], {id: `${file}:3`, code: 'ERR_SOURCE'});
   t.like(records[2], {id: `${file}:4`, message: `Cannot read ${file}:4: expected a JSON object.`});
   t.like(records[3], {id: 'https://example.com/b.jpg', image: new URL('https://example.com/b.jpg')});
-  t.like(records[4], {id: `${file}:6`, code: 'ERR_SOURCE'});
-  t.regex(records[4]!.message!, /expected a column named image, .* but its columns are id, caption/);
-  t.like(records[5], {
+  t.like(records[4], {id: 's3://bucket/b.jpg', image: new URL('s3://bucket/b.jpg')});
+  t.like(records[5], {id: `${file}:7`, code: 'ERR_SOURCE'});
+  t.regex(records[5]!.message!, /expected a column named image, .* but its columns are id, caption/);
+  t.like(records[6], {
     id: 'y',
-    message: `Expected a path, a URL or bytes in column image of ${file}:7 but it is empty.`,
+    message: `Expected a path, a URL or bytes in column image of ${file}:8 but it is empty.`,
   });
 });
 

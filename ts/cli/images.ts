@@ -14,7 +14,10 @@ export async function* openImages(paths: readonly string[]): AsyncGenerator<Sour
   for (const path of paths) {
     const stats = await stat(path).catch(() => undefined);
     if (!stats?.isDirectory()) {
-      yield {id: path, image: /^https?:\/\//i.test(path) && URL.canParse(path) ? new URL(path) : path};
+      yield {
+        id: path,
+        image: /^[a-z][a-z\d+.-]*:\/\//i.test(path) && URL.canParse(path) ? new URL(path) : path,
+      };
       continue;
     }
     const {openSource} = await import('../sources/source.ts');

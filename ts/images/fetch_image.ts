@@ -32,6 +32,8 @@ export async function fetchImage(
 ): Promise<Buffer> {
   const fail = (problem: string, cause?: unknown): RepVGGError =>
     new RepVGGError('ERR_IMAGE_FETCH', `Cannot fetch ${shown(url)}: ${problem}.`, {cause});
+  if (!['http:', 'https:', 'data:'].includes(url.protocol))
+    throw fail('only URLs of http, https, data and file are read');
   // fetch() would refuse it as well, with the password in its message.
   if (url.username || url.password) throw fail('its URL has a user name or a password, which is not sent');
   // Not AbortSignal.any(): in Node 20 a signal keeps references to all signals derived from it.
@@ -88,5 +90,5 @@ function isPassing({cause}: Error): boolean {
 
 /** A URL without its query, which may contain secrets, and without the content of a data: URL. */
 function shown(url: URL): string {
-  return url.protocol === 'data:' ? 'the data: URL' : `${url.origin}${url.pathname}`;
+  return url.protocol === 'data:' ? 'the data: URL' : `${url.protocol}//${url.host}${url.pathname}`;
 }

@@ -96,7 +96,14 @@ type Source = Exclude<ImageInput, URL>;
 
 async function withoutUrl(input: ImageInput, options: RunOptions): Promise<Source> {
   if (!(input instanceof URL)) return input;
-  return input.protocol === 'file:' ? fileURLToPath(input) : fetchImage(input, options);
+  if (input.protocol !== 'file:') return fetchImage(input, options);
+  try {
+    return fileURLToPath(input);
+  } catch (cause) {
+    // It names a host, or has an encoded slash in a name.
+    const reason = (cause as Error).message;
+    throw new RepVGGError('ERR_IMAGE_FETCH', `Cannot read image ${input.href}: ${reason}.`, {cause});
+  }
 }
 
 function mayBeJpeg(source: Source): source is string | Uint8Array {

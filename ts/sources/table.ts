@@ -130,9 +130,10 @@ function toImage(
   );
 }
 
-/** Resolves a path of a list or table; URLs are parsed. */
+/** Resolves a path of a list or table; URLs are parsed, also those that are refused later, such as s3://bucket/1.jpg. */
 export function locate(text: string, {path, root}: SourceFile): string | URL {
-  if (!/^(https?|data|file):/i.test(text)) return resolve(root ?? dirname(path), text);
+  if (!/^((https?|data|file):|[a-z][a-z\d+.-]*:\/\/)/i.test(text))
+    return resolve(root ?? dirname(path), text);
   if (URL.canParse(text)) return new URL(text);
   throw new RepVGGError('ERR_SOURCE', `Expected a path or a URL but received ${JSON.stringify(text)}.`);
 }
