@@ -105,7 +105,7 @@ test('raw pixels have 1, 3 or 4 channels, and as many bytes as their sides say',
   const grey = Uint8Array.from({length: width * height}, (_, i) => (i * 37) % 251);
   const each = (bytes: (value: number, i: number) => number[]): Uint8Array =>
     Uint8Array.from([...grey].flatMap(bytes));
-  const logits = (data: Uint8Array, channels: RawImage['channels']): Promise<Float32Array[]> =>
+  const logits = (data: RawImage['data'], channels: RawImage['channels']): Promise<Float32Array[]> =>
     model.logits([{data, width, height, channels}]);
   t.deepEqual(
     await logits(grey, 1),
@@ -117,6 +117,7 @@ test('raw pixels have 1, 3 or 4 channels, and as many bytes as their sides say',
   const rgb = (value: number, i: number): number[] => [value, i % 256, 255 - value];
   const transparent = (value: number, i: number): number[] => [...rgb(value, i), i % 7];
   t.deepEqual(await logits(each(transparent), 4), await logits(each(rgb), 3));
+  t.deepEqual(await logits(Uint8ClampedArray.from(each(transparent)), 4), await logits(each(rgb), 3)); // A canvas has these.
   const image: RawImage = {data: grey, width, height, channels: 1};
   for (const [wrong, message] of [
     [{channels: 2}, 'Expected 1, 3 or 4 for input 0.channels but received 2.'],

@@ -60,16 +60,21 @@ test.serial('the event loop keeps waiting for events while a batch runs', async 
   );
 });
 
-test('raw pixels may be transferred or shrunk as soon as the call is made', async t => {
+test('raw pixels may be transferred as soon as the call is made, and be in a Buffer as sharp gives them', async t => {
   await using model = await RepVGG.load('digits');
   const side = 3000;
   const image = (data: Uint8Array) => ({data, width: side, height: side, channels: 3}) as const;
-  const transferred = new Uint8Array(side * side * 3).fill(200);
-  const expected = await model.logits([image(transferred)]);
-  const running = model.logits([image(transferred)]);
-  await sleep(1); // By now the pixels are being resized on another thread.
-  structuredClone(transferred, {transfer: [transferred.buffer]});
-  t.deepEqual(await running, expected);
+  for (const toData of [(bytes: Uint8Array) => bytes, (bytes: Uint8Array) => Buffer.from(bytes.buffer)]) {
+    const transferred = toData(new Uint8Array(side * side * 3).fill(200));
+    const expected = await model.logits([image(transferred)]);
+    const running = model.logits([image(transferred)]);
+    await sleep(1); // By now the pixels are being resized on another thread.
+    const {buffer} = transferred;
+    // Read by another thread at this address, if they were not copied.
+    const changed = new Uint8Array(structuredClone(buffer, {transfer: [buffer as ArrayBuffer]}));
+    changed.fill(0);
+    t.deepEqual(await running, expected);
+  }
 });
 
 test('more threads than the system has is an error, not the end of the process', async t => {

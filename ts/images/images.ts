@@ -13,7 +13,7 @@ import {Slots} from './slots.ts';
  * cropped as those of a file are; `preprocessing: {resize: 0}` leaves pixels of the network's input size as they are.
  */
 export interface RawImage {
-  data: Uint8Array;
+  data: Uint8Array | Uint8ClampedArray;
   width: number;
   height: number;
   channels: 1 | 3 | 4;
@@ -166,7 +166,7 @@ function tooLarge(name: string, cause?: unknown): RepVGGError {
 
 function rawToRgb(image: RawImage, name: string): RgbImage {
   const {data, width, height, channels} = image ?? {};
-  if (data !== undefined && !(data instanceof Uint8Array)) {
+  if (data !== undefined && !(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) {
     throw invalidArgument(`${name}.data`, 'a Uint8Array of pixels, which the model normalises itself,', data);
   }
   if (data === undefined) {
@@ -187,8 +187,8 @@ function rawToRgb(image: RawImage, name: string): RgbImage {
     const expected = `${pixels * channels} bytes (${width} x ${height} x ${channels})`;
     throw invalidArgument(`${name}.data`, expected, data.length);
   }
-  // Copied: the caller could modify, transfer or shrink the buffer while another thread reads it.
-  if (channels === 3) return {data: data.slice(), width, height};
+  // Copied: the caller could modify, transfer or shrink the buffer while another thread reads it. (A Buffer's slice() is no copy.)
+  if (channels === 3) return {data: new Uint8Array(data), width, height};
   const rgb = new Uint8Array(pixels * 3);
   for (let i = 0; i < pixels; i++) {
     for (let c = 0; c < 3; c++) rgb[i * 3 + c] = data[i * channels + (channels === 1 ? 0 : c)]!;
