@@ -235,7 +235,8 @@ test('a run that is interrupted keeps what it has measured, and leaves nothing e
   const env = {TMPDIR: folder, REPVGG_PYTHON: python};
   const child = start([...args, '--peers', 'pytorch', '--json'], {cwd: folder, env});
   const ended = finish(child);
-  while (!(await readdir(folder)).includes('asked')) await sleep(50);
+  while ((child.exitCode ?? child.signalCode) === null && !(await readdir(folder)).includes('asked'))
+    await sleep(50);
   child.kill('SIGTERM');
   const {code, stdout, stderr} = await ended;
   t.is(code, 143, stderr);
@@ -257,7 +258,8 @@ test('a run that is interrupted before its first result replaces none of an earl
   await writeFile(join(folder, 'repvgg-bench/results.json'), 'earlier');
   const child = start([...engineOfA0, '--seconds', '2'], {cwd: folder, env: {TMPDIR: folder}});
   const ended = finish(child);
-  while ((await networksIn(folder)).length === 0) await sleep(20);
+  while ((child.exitCode ?? child.signalCode) === null && (await networksIn(folder)).length === 0)
+    await sleep(20);
   child.kill('SIGINT');
   const {code, stdout} = await ended;
   t.deepEqual({code, stdout}, {code: 130, stdout: ''});
