@@ -36,8 +36,8 @@ CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const Backen
 
 CudaNetwork::~CudaNetwork() {
   if (!used_) return;  // Do not initialise CUDA on the JavaScript thread.
-  cudaSetDevice(
-      device_.index);  // Freeing initialises this thread's current device, whichever memory it frees.
+  // Freeing initialises this thread's current device, whichever memory it frees.
+  cudaSetDevice(device_.index);
   if (buffers_ == nullptr) return;
   // A failed run may have left work in the streams that uses the buffers.
   for (const Stream* stream : {&upload_, &compute_, &download_}) cudaStreamSynchronize(stream->get());
