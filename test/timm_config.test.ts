@@ -109,16 +109,16 @@ test('labels are descriptions, names, or where a class has none its number', asy
 test('other files of that name, and those beside weights of other names, say nothing', async t => {
   const published = {resize: 256, crop: 224, interpolation: 'bilinear'} as const;
   for (const config of ['{"model_type": "resnet"}', '[]', 'null', '{"pretrained_cfg": null}'])
-    t.like((await use(await saved(t, config))).preprocessing, published, config);
-  const other = await saved(t, configOf({input_size: [3, 64, 64]}), 'digits.safetensors');
+    t.like((await use(await saved(t, config, 'pytorch_model.bin'))).preprocessing, published, config);
+  const other = await saved(t, configOf({input_size: [3, 64, 64]}), 'digits.pth');
   t.like((await use(other)).preprocessing, published);
   const folder = await saved(t, configOf({}));
   await mkdir(join(folder, 'inner', 'config.json'), {recursive: true});
-  await convertCheckpoint('digits', join(folder, 'inner', 'model.safetensors'));
+  await convertCheckpoint('digits', join(folder, 'inner', 'pytorch_model.bin'));
   t.like((await use(join(folder, 'inner'))).preprocessing, published);
 });
 
-test('a preprocessing that there is not here is refused, as is what is none; the weights can still be converted', async t => {
+test('a preprocessing that there is not here is refused, as is what is none; the weights can still be converted to what has no place for it', async t => {
   for (const [config, code, problem] of [
     [
       {crop_mode: 'border'},
@@ -136,6 +136,7 @@ test('a preprocessing that there is not here is refused, as is what is none; the
     const start = `Cannot use ${folder}/model.safetensors as config.json beside it says: ${problem}`;
     t.true(error!.message.startsWith(start), error!.message);
     await t.notThrowsAsync(convertCheckpoint(folder, join(folder, 'converted.pth')));
+    await t.throwsAsync(convertCheckpoint(folder, join(folder, 'converted.safetensors')), {code}, problem);
   }
   for (const others of [{global_pool: 'max'}, {model_args: {output_stride: 16}}]) {
     const folder = await saved(t, configOf({}, others));

@@ -5,11 +5,14 @@ import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {officialStateDict} from './checkpoint/official_state_dict.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
 import {checkpointStructure} from './checkpoint/structure.ts';
+import {useMetadata} from './checkpoint/use_metadata.ts';
 import {writePyTorch} from './checkpoint/write_pytorch.ts';
 import {writeSafetensors} from './checkpoint/write_safetensors.ts';
 import {invalidArgument} from './errors.ts';
+import {resolveLabels} from './labels.ts';
 import {locateCheckpoint} from './locate.ts';
 import type {Form} from './network.ts';
+import {ownUse} from './own_use.ts';
 import {layerTable} from './statistics.ts';
 import {checkOptions, checkSignal} from './support/arguments.ts';
 
@@ -46,8 +49,8 @@ export interface Conversion {
 /**
  * Fuses the branches of a checkpoint and writes the result, in a format chosen by the extension of `to`:
  *
- * - `.safetensors`: safetensors;
- * - `.pth`, `.pt`, `.bin`, `.ckpt`: a PyTorch state dict, as the official code's `tools/convert.py` writes it.
+ * - `.safetensors`: safetensors, whose metadata keeps the preprocessing and the names of the classes;
+ * - `.pth`, `.pt`, `.bin`, `.ckpt`: a PyTorch state dict, as the official code's `tools/convert.py` writes it, which has no place for them.
  *
  * Tensors are float32, with the names, shapes and order of the official network with `deploy=True` (repvgg.py, or
  * repvggplus.py if squeeze-and-excite follows the ReLU), or with `form: 'train'` of the official network as trained. So a
@@ -83,8 +86,12 @@ export async function convertCheckpoint(
   const {blocks} = checkpointStructure(file, structureOptions);
   const network = networkFromCheckpoint(file, structureOptions);
   const {architecture, storedForm} = network;
-  const writeStateDict = extension === '.safetensors' ? writeSafetensors : writePyTorch;
-  await writeStateDict(to, await officialStateDict(network, form, signal), signal);
+  if (extension === '.safetensors') {
+    const own = await ownUse(from, file, architecture);
+    const labels = await resolveLabels(undefined, architecture.numClasses, own);
+    const metadata = useMetadata(own.preprocessing, labels);
+    await writeSafetensors(to, await officialStateDict(network, form, signal), {metadata, signal});
+  } else await writePyTorch(to, await officialStateDict(network, form, signal), signal);
   const {layers, total} = layerTable(architecture, {height: 224, width: 224});
   const parameters = {train: total.trainParameters, deploy: total.deployParameters};
   const withBranches = blocks.flatMap(({form}, i) => (form === 'train' ? [layers[i]!] : []));

@@ -1,10 +1,11 @@
 import {stat} from 'node:fs/promises';
 import type {Architecture} from './architecture.ts';
 import {networkFromCheckpoint} from './checkpoint/network.ts';
-import {preprocessingKey} from './checkpoint/onnx/metadata.ts';
 import {type OnnxSignature, writeOnnx} from './checkpoint/onnx/write_onnx.ts';
 import {openCheckpoint} from './checkpoint/open.ts';
+import {useMetadata} from './checkpoint/use_metadata.ts';
 import {invalidArgument} from './errors.ts';
+import {type ClassLabel, resolveLabels} from './labels.ts';
 import {locateCheckpoint} from './locate.ts';
 import {ownUse} from './own_use.ts';
 import {
@@ -27,6 +28,8 @@ export interface OnnxExportOptions {
   uint8?: boolean | undefined;
   /** Overrides fields of the checkpoint's own preprocessing, or of the variant's published one. The crop is the input size. */
   preprocessing?: PreprocessingOptions | undefined;
+  /** The names of the classes, as for {@link LoadOptions.labels}. */
+  labels?: string | readonly string[] | undefined;
   /** Aborts the call, which then rejects with the signal's reason and leaves an existing file at `to` unchanged. */
   signal?: AbortSignal | undefined;
 }
@@ -37,16 +40,19 @@ export interface OnnxExport extends OnnxSignature {
   precision: 'fp32' | 'fp16';
   /** How images become the model's input; also stored in the file's metadata. */
   preprocessing: Preprocessing;
+  /** The classes in output order; stored in the file's metadata if they have names. Empty without a classifier. */
+  labels: readonly ClassLabel[];
   /** Size of the file in bytes. */
   bytes: number;
 }
 
 /**
  * Exports a checkpoint's deploy form as an ONNX model: a chain of Conv and Relu nodes in opset 17, for any batch size. Its
- * metadata contains `repvgg.architecture` and `repvgg.preprocessing` as JSON.
+ * metadata contains `repvgg.architecture` and `repvgg.preprocessing` as JSON, and the classes as `names`, a Python dict as in the
+ * exports of Ultralytics. `RepVGG.load` takes preprocessing and names from there.
  *
  * @param from a checkpoint, as for `RepVGG.load`
- * @throws {RepVGGError} the codes of reading a checkpoint; ERR_FILE_WRITE; ERR_CHECKPOINT_VALUE for weights beyond fp16
+ * @throws {RepVGGError} the codes of reading a checkpoint; ERR_FILE_WRITE; ERR_CHECKPOINT_VALUE for weights beyond fp16; ERR_LABELS
  */
 export async function exportOnnx(
   from: string,
@@ -66,14 +72,15 @@ export async function exportOnnx(
   const {architecture} = network;
   const own = await ownUse(from, file, architecture);
   const preprocessing = completePreprocessing(options.preprocessing, own.preprocessing);
+  const labels = await resolveLabels(options.labels, architecture.numClasses, own);
   const signature = await writeOnnx(to, network, preprocessing.crop, {
     precision,
     normalisation: uint8 ? preprocessing : undefined,
     metadata: {
       'repvgg.architecture': JSON.stringify(architecture),
-      [preprocessingKey]: JSON.stringify(preprocessing),
+      ...useMetadata(preprocessing, labels),
     },
     signal,
   });
-  return {architecture, precision, preprocessing, bytes: (await stat(to)).size, ...signature};
+  return {architecture, precision, preprocessing, labels, bytes: (await stat(to)).size, ...signature};
 }

@@ -62,6 +62,11 @@ export async function resolveLabels(
     const message = `Expected a string for each label in ${source} but number ${bad} is ${typeof labels[bad]}.`;
     throw new RepVGGError('ERR_LABELS', message);
   }
+  // A file has the names alone; ImageNet's classes are known by synset too.
+  if (chosen === undefined && labels.length === 1000) {
+    const published = await imageNetLabels();
+    if (published.every(({label}, index) => label === labels[index])) return published;
+  }
   return frozen(labels.map(label => ({label})));
 }
 

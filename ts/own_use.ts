@@ -25,5 +25,6 @@ export async function ownUse(
   if (checkpoint === 'digits') return digits;
   const config = await readTimmConfig(file.path);
   const preprocessing = preprocessingOf(config ?? file, architecture);
-  return {preprocessing, labels: config?.labels, labelsFile: config?.path};
+  if (config?.labels) return {preprocessing, labels: config.labels, labelsFile: config.path};
+  return {preprocessing, labels: file.labels, labelsFile: file.path};
 }

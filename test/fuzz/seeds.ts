@@ -1,6 +1,6 @@
 /** Small files of every format, so that most mutations hit structure and not weights. */
 import {defineArchitecture} from '../../ts/architecture.ts';
-import {preprocessingKey} from '../../ts/checkpoint/onnx/metadata.ts';
+import {namesKey, preprocessingKey} from '../../ts/checkpoint/use_metadata.ts';
 import {
   concat,
   dict,
@@ -344,7 +344,11 @@ export const seeds: readonly Seed[] = [
   {
     name: 'ONNX',
     format: 'onnx',
-    bytes: concat(tinyOnnx(false), field(14, concat(field(1, preprocessingKey), field(2, preprocessing)))),
+    bytes: concat(
+      tinyOnnx(false),
+      field(14, concat(field(1, preprocessingKey), field(2, preprocessing))),
+      field(14, concat(field(1, namesKey), field(2, '{0: \'a\', 1: "b\\\\x41"}'))),
+    ),
     tokens: [...protobufTokens, ...preprocessingTokens],
   },
   {name: 'ONNX with branches', format: 'onnx', bytes: tinyOnnx(true), tokens: protobufTokens},

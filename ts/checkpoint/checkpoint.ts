@@ -27,8 +27,10 @@ export interface StateDict {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** Epsilon of the batch normalisations, if the file states it: ONNX, and pickled PyTorch modules. */
   readonly eps?: number | undefined;
-  /** The preprocessing, if the file states it: ONNX. */
+  /** The preprocessing, if the file states it: ONNX, and safetensors of this package. */
   readonly preprocessing?: PreprocessingOptions | undefined;
+  /** The names of the classes, if the file states them: the same. */
+  readonly labels?: readonly string[] | undefined;
 }
 
 /** An open checkpoint. Tensors are read one at a time, so memory stays near the size of the largest. */

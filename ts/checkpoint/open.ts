@@ -60,7 +60,7 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
     const head = await file.readHead();
     const container = containers.find(({matches}) => matches(head));
     if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', foreignFile(head, anyContainer));
-    const {tensors, eps, preprocessing} = await container.read(file);
+    const {tensors, eps, preprocessing, labels} = await container.read(file);
     await nextTurn(); // Parsing and what the caller does next take some milliseconds each.
     const close = (): Promise<void> => file.close();
     const {format} = container;
@@ -70,6 +70,7 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
       tensors,
       eps,
       preprocessing,
+      labels,
       checkUnchanged: () => file.checkUnchanged(),
       close,
       [Symbol.asyncDispose]: close,

@@ -7,6 +7,7 @@ import {JsonCursor} from './json_cursor.ts';
 import {countElements, maxDimensions} from './shape.ts';
 import {checkTensorCount, plainView, type TensorView} from './storage.ts';
 import {nameTensors} from './unwrap.ts';
+import {readUse} from './use_metadata.ts';
 
 /**
  * Limit for a header, for all headers of a sharded checkpoint together, and for its index. The largest RepVGG has a header
@@ -39,16 +40,18 @@ export function isSafetensors(head: Buffer): boolean {
  * @param headers total size of the headers read so far of the same checkpoint
  */
 export async function readSafetensors(file: CheckpointFile, headers = {bytes: 0}): Promise<StateDict> {
-  const {bytes, views} = await readHeader(file);
+  const {bytes, views, metadata} = await readHeader(file);
   headers.bytes += bytes;
-  return {tensors: nameTensors(views, file)};
+  return {tensors: nameTensors(views, file), ...readUse(metadata, file)};
 }
 
-async function readHeader(file: CheckpointFile): Promise<{bytes: number; views: [string, TensorView][]}> {
+async function readHeader(
+  file: CheckpointFile,
+): Promise<{bytes: number; views: [string, TensorView][]; metadata: Map<string, string>}> {
   const length = (await file.read(0, 8, 'the length of its header')).readBigUInt64LE();
   if (length > maxHeaderBytes) throw tooLong('its header has', length, file);
   const dataStart = 8 + Number(length);
-  const entries = parseHeader(await file.read(8, Number(length), 'its header'), file);
+  const {entries, metadata} = parseHeader(await file.read(8, Number(length), 'its header'), file);
   const end = checkRanges(entries, file);
   file.checkEnd(dataStart + end, 'its last tensor');
   if (dataStart + end < file.size) {
@@ -57,7 +60,7 @@ async function readHeader(file: CheckpointFile): Promise<{bytes: number; views: 
   const views = entries.map(({name, dtype, shape, begin}): [string, TensorView] => {
     return [name, plainView(dtype, shape, file.from(dataStart + begin, `tensor ${printable(name)}`))];
   });
-  return {bytes: Number(length), views};
+  return {bytes: Number(length), views, metadata};
 }
 
 interface Entry {
@@ -68,20 +71,21 @@ interface Entry {
   end: number;
 }
 
-function parseHeader(bytes: Buffer, file: CheckpointFile): Entry[] {
+function parseHeader(bytes: Buffer, file: CheckpointFile): {entries: Entry[]; metadata: Map<string, string>} {
   const entries: Entry[] = [];
+  const metadata = new Map<string, string>();
   const json = cursor(bytes, 'header', file);
   json.object(name => {
     if (name !== '__metadata__') {
       checkTensorCount(entries.push(parseEntry(json, name, file)), file);
       return;
     }
-    json.object(() => {
-      json.string();
+    json.object(key => {
+      metadata.set(key, json.string());
     });
   });
   json.end();
-  return entries;
+  return {entries, metadata};
 }
 
 function parseEntry(json: JsonCursor, name: string, file: CheckpointFile): Entry {

@@ -7,8 +7,13 @@ import {checkNames, type TensorToWrite, tensorBytes} from './state_dict.ts';
 /** Data is aligned so that readers can map it into memory. */
 const alignment = 8;
 
+export interface SafetensorsOptions {
+  metadata?: Readonly<Record<string, string>> | undefined;
+  signal?: AbortSignal | undefined;
+}
+
 /**
- * Writes a state dict as safetensors, with the metadata that timm and transformers require. Tensors are requested one at a
+ * Writes a state dict as safetensors, with the metadata that timm and transformers require, and that given. Tensors are requested one at a
  * time, so memory stays near the size of the largest. An existing file is replaced as by `replaceFile`.
  *
  * @throws {RepVGGError} ERR_INVALID_ARGUMENT for a repeated name or values that do not fit the shape, ERR_FILE_WRITE, or
@@ -17,10 +22,10 @@ const alignment = 8;
 export async function writeSafetensors(
   path: string,
   tensors: readonly TensorToWrite[],
-  signal?: AbortSignal,
+  {signal, metadata = {}}: SafetensorsOptions = {},
 ): Promise<void> {
   checkNames(tensors);
-  const head = header(tensors);
+  const head = header(tensors, metadata);
   const write = async (file: FileHandle): Promise<void> => {
     await append(file, head);
     for (const tensor of tensors) {
@@ -33,7 +38,7 @@ export async function writeSafetensors(
 }
 
 /** The header's length, and the JSON object with the offsets of the tensors, padded with spaces. */
-function header(tensors: readonly TensorToWrite[]): Buffer {
+function header(tensors: readonly TensorToWrite[], metadata: Readonly<Record<string, string>>): Buffer {
   let end = 0;
   const entries = tensors.map(({name, shape}) => {
     const begin = end;
@@ -41,7 +46,7 @@ function header(tensors: readonly TensorToWrite[]): Buffer {
     return [name, {dtype: 'F32', shape, data_offsets: [begin, end]}] as const;
   });
   // Not built as an object, since a name may be `__proto__`, and integer keys would be reordered.
-  const members = [['__metadata__', {format: 'pt'}] as const, ...entries].map(
+  const members = [['__metadata__', {format: 'pt', ...metadata}] as const, ...entries].map(
     ([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`,
   );
   const json = Buffer.from(`{${members.join()}}`);

@@ -7,6 +7,7 @@ import {
   architectureOption,
   epsOption,
   jsonOption,
+  labelsOption,
   type PreprocessingFlags,
   preprocessingOptions,
   takePreprocessing,
@@ -18,6 +19,7 @@ interface Flags extends PreprocessingFlags {
   eps?: number;
   precision: 'fp32' | 'fp16';
   uint8?: true;
+  labels?: string;
   json?: true;
 }
 
@@ -43,7 +45,11 @@ export function addExport(program: Command): void {
     )
     .option('--uint8', 'the ONNX model takes uint8 pixels, N x crop x crop x 3, and normalises them itself');
   for (const option of preprocessingOptions()) command.addOption(option);
-  command.addOption(jsonOption()).addHelpText('after', examples).action(exportCommand);
+  command
+    .addOption(labelsOption())
+    .addOption(jsonOption())
+    .addHelpText('after', examples)
+    .action(exportCommand);
 }
 
 async function exportCommand(from: string, to: string, flags: Flags, command: Command): Promise<void> {

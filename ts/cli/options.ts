@@ -61,6 +61,12 @@ export const epsOption = (): Option =>
     'epsilon of the batch normalisations; 1e-3 for blocks of YOLOv6 and YOLOv7 (default: 1e-5)',
   ).argParser(positiveNumber);
 
+export const labelsOption = (): Option =>
+  new Option(
+    '--labels <file>',
+    "file with one label per line, or a JSON array (default: the checkpoint's, else ImageNet's for 1000 classes)",
+  );
+
 export const deviceOption = (): Option =>
   new Option('--device <name>', 'auto, cpu, cuda or cuda:N; cuda:0,cuda:1 spreads batches over both')
     .default('auto' satisfies DeviceName)
@@ -171,10 +177,7 @@ export function addNetworkOptions(command: Command, {batchSize}: {batchSize?: nu
     )
     .addOption(architectureOption())
     .addOption(epsOption())
-    .option(
-      '--labels <file>',
-      'file with one label per line, or a JSON array (default: ImageNet for 1000 classes)',
-    )
+    .addOption(labelsOption())
     .addOption(formOption())
     .addOption(deviceOption())
     .addOption(precisionOption())

@@ -1,53 +1,35 @@
-import {RepVGGError} from '../../errors.ts';
-import {checkPreprocessing, type PreprocessingOptions} from '../../preprocessing.ts';
 import type {CheckpointFile} from '../file.ts';
+import {mostMetadataBytes} from '../use_metadata.ts';
 import {type ProtobufBytes, ProtobufReader} from './protobuf.ts';
-
-/** The metadata key under which {@link exportOnnx} stores the preprocessing, as JSON. */
-export const preprocessingKey = 'repvgg.preprocessing';
 
 // Field numbers: onnx/onnx.proto in github.com/onnx/onnx.
 const metadataField = 14;
 const entryField = {key: 1, value: 2} as const;
-/** Longer entries, from other programs, are skipped. */
-const mostBytes = 1024;
+/** With room for a key. */
+const mostEntryBytes = mostMetadataBytes + 64;
 
-/**
- * The preprocessing of an ONNX model, if its metadata states it, as in this package's exports.
- *
- * @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT
- */
-export async function readOnnxPreprocessing(file: CheckpointFile): Promise<PreprocessingOptions | undefined> {
+/** The metadata of an ONNX model, without long entries, which are of other programs. */
+export async function readOnnxMetadata(file: CheckpointFile): Promise<Map<string, string>> {
   const reader = new ProtobufReader(file, 'its metadata');
+  const metadata = new Map<string, string>();
   for await (const field of reader.messages(file.size, metadataField, 'its metadata')) {
-    if (field.end - field.start > mostBytes) continue;
-    const [key, value] = await readEntry(reader, field);
-    if (key === preprocessingKey) return parse(value, file);
+    if (field.end - field.start <= mostEntryBytes)
+      metadata.set(...(await readEntry(reader, field, mostEntryBytes)));
   }
-  return undefined;
+  return metadata;
 }
 
 /** Reads a StringStringEntryProto, which ONNX uses in several places. */
 export async function readEntry(
   reader: ProtobufReader,
   {end}: ProtobufBytes,
+  mostBytes?: number,
 ): Promise<[key: string, value: string]> {
   let [key, value] = ['', ''];
   for await (const part of reader.fields(end, 'an entry')) {
     if (part.kind !== 'bytes') continue;
-    if (part.number === entryField.key) key = await reader.text(part);
-    if (part.number === entryField.value) value = await reader.text(part);
+    if (part.number === entryField.key) key = await reader.text(part, mostBytes);
+    if (part.number === entryField.value) value = await reader.text(part, mostBytes);
   }
   return [key, value];
-}
-
-function parse(text: string, file: CheckpointFile): PreprocessingOptions {
-  try {
-    const options = JSON.parse(text) as PreprocessingOptions;
-    checkPreprocessing(options);
-    return options;
-  } catch (cause) {
-    if (!(cause instanceof SyntaxError || cause instanceof RepVGGError)) throw cause;
-    throw file.fail('ERR_CHECKPOINT_CORRUPT', `its metadata ${preprocessingKey} is no preprocessing`, cause);
-  }
 }

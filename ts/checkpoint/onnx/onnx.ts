@@ -4,10 +4,11 @@ import type {BatchNorm} from '../../network.ts';
 import type {PreprocessingOptions} from '../../preprocessing.ts';
 import type {StateDict, TensorInfo} from '../checkpoint.ts';
 import {type CheckpointFile, printable} from '../file.ts';
+import {readUse} from '../use_metadata.ts';
 import {type Block, onnxNetwork} from './blocks.ts';
 import type {OnnxWeight} from './graph.ts';
 import {type Convolution, type Normalisation, onnxEps} from './layers.ts';
-import {readOnnxPreprocessing} from './metadata.ts';
+import {readOnnxMetadata} from './metadata.ts';
 import {parseOnnx} from './model.ts';
 
 /**
@@ -54,8 +55,8 @@ export async function readOnnx(file: CheckpointFile): Promise<StateDict> {
     add('linear.weight', head.weight);
     add('linear.bias', head.bias ?? constant(head.weight.shape[0]!, 0));
   }
-  const preprocessing = (await readOnnxPreprocessing(file)) ?? ofSize(inputSize);
-  return {tensors, eps, preprocessing};
+  const {preprocessing = ofSize(inputSize), labels} = readUse(await readOnnxMetadata(file), file);
+  return {tensors, eps, preprocessing, labels};
 }
 
 /** The preprocessing of a model that states no more than its fixed input size. */

@@ -89,9 +89,9 @@ export class ProtobufReader {
   }
 
   /** Reads a string field. */
-  async text(field: ProtobufBytes): Promise<string> {
+  async text(field: ProtobufBytes, mostBytes: number = maxTextBytes): Promise<string> {
     const length = field.end - field.start;
-    if (length > maxTextBytes) throw this.corrupt(`it has a name of ${length} bytes`);
+    if (length > mostBytes) throw this.corrupt(`it has a name of ${length} bytes`);
     await this.window.fill(length);
     return this.window.peek(length).toString('utf8');
   }
