@@ -252,6 +252,13 @@ for (const [what, args, code, message] of [
     2,
     /'--form' cannot be used with option '--compare'/,
   ],
+  [
+    'a format for images whose names tell the classes',
+    ['digits', ...network, '--format', 'csv'],
+    2,
+    /Expected no value, because its names tell the classes, for format of digits but received "csv"/,
+  ],
+  ['calibration in fp32', ['digits', ...network, '--calibration', 'digits'], 2, /needs '--precision fp8'/],
   ['data that is not there', ['nowhere', ...network], 3, /nowhere.*\(ERR_FILE_NOT_FOUND\)/],
   [
     'a folder of other things',

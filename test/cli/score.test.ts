@@ -247,6 +247,14 @@ test('what cannot be is refused', async t => {
     [['score', 'x'], /'-c, --checkpoint <file>' not specified/],
     [['score', 'x', '-c', 'digits', '--resume'], /'--resume' needs '-o, --output <file>'/],
     [['score', 'x', '-c', 'digits', '--embed', '--logits'], /cannot be used with/],
+    [
+      ['score', 'x', '-c', 'digits', '--embed', '-k', '5'],
+      /'--embed' cannot be used with option '-k, --top-k <k>'/,
+    ],
+    [
+      ['score', 'x', '-c', 'digits', '--logits', '-k', '3'],
+      /'--logits' cannot be used with option '-k, --top-k <k>'/,
+    ],
     [['score', 'x', '-c', 'digits', '-o', 'a.xml'], /ends in \.ndjson/],
   ];
   for (const [args, message] of cases) {

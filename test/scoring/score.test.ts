@@ -361,6 +361,11 @@ test('arguments are checked at once', async t => {
     [5, {}, /for source/],
     [[], {output: 'label'}, /for output but received "label"/],
     [[], {topK: 0}, /for topK/],
+    [
+      [],
+      {output: 'embeddings', topK: 5},
+      /Expected no value with the output "embeddings" for topK but received 5/,
+    ],
     [[], {batchSize: 5000}, /for batchSize/],
     [[], {concurrency: 1.5}, /for concurrency/],
     [[], {fields: 'id'}, /for fields/],

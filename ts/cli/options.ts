@@ -86,6 +86,15 @@ export const calibrationOption = (): Option =>
     'images to calibrate fp8 with: a folder, list, table or tar, or "digits"',
   );
 
+/** Only fp8 is calibrated. */
+export function addCalibrationCheck(command: Command): void {
+  command.hook('preAction', () => {
+    const {calibration, precision} = command.opts<Partial<NetworkFlags>>();
+    if (calibration !== undefined && !precision?.startsWith('fp8'))
+      command.error("error: option '--calibration <source>' needs '--precision fp8'");
+  });
+}
+
 const winogradOption = (): Option =>
   new Option('--winograd <class>', 'Winograd algorithms that may be used; F(2x2) is more precise than F(4x4)')
     .choices(winogradClasses)
@@ -102,12 +111,15 @@ export const threadsOption = (): Option =>
 export const batchSizeOption = (size = 32): Option =>
   new Option('-b, --batch-size <n>', 'images per batch').default(size).argParser(positiveInteger);
 
+export const cropOption = (): Option =>
+  new Option('-r, --crop <pixels>', "side of the centre crop (default: the variant's)").argParser(pixels);
+
 export const preprocessingOptions = (): Option[] => [
   new Option(
     '--resize <pixels>',
     "shorter side after resizing; 0 keeps the size (default: the variant's, or to fit --crop)",
   ).argParser(pixels),
-  new Option('-r, --crop <pixels>', "side of the centre crop (default: the variant's)").argParser(pixels),
+  cropOption(),
   new Option('--interpolation <name>', 'interpolation for resizing (default: bilinear)').choices([
     'bilinear',
     'bicubic',
@@ -185,6 +197,7 @@ export function addNetworkOptions(command: Command, {batchSize}: {batchSize?: nu
     .addOption(winogradOption());
   for (const option of preprocessingOptions()) command.addOption(option);
   command.addOption(batchSizeOption(batchSize)).addOption(threadsOption());
+  addCalibrationCheck(command);
 }
 
 /** The format of a source and its columns. */

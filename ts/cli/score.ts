@@ -27,7 +27,7 @@ import {ScoreWarnings} from './score_warnings.ts';
 interface Flags extends NetworkFlags, SourceFlags {
   output: string;
   resume?: true;
-  topK: number;
+  topK?: number;
   embed?: true;
   logits?: true;
   fields?: string[];
@@ -57,11 +57,14 @@ export function addScore(program: Command): void {
   command
     .option('-o, --output <file>', 'file to write the rows to; "-" is standard output', '-')
     .option('--resume', 'continue an earlier run; do nothing if the output is complete')
-    .option('-k, --top-k <k>', 'classes per row', positiveInteger, 5)
+    .option('-k, --top-k <k>', 'classes per row (default: 5)', positiveInteger)
     .addOption(
-      new Option('--embed', 'write the pooled features (embeddings) instead of classes').conflicts('logits'),
+      new Option('--embed', 'write the pooled features (embeddings) instead of classes').conflicts([
+        'logits',
+        'topK',
+      ]),
     )
-    .option('--logits', 'write the logits instead of classes')
+    .addOption(new Option('--logits', 'write the logits instead of classes').conflicts('topK'))
     .option(
       '--fields <names>',
       'fields of the source to copy into the rows, separated by commas, such as "label"',

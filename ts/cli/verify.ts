@@ -1,6 +1,7 @@
 import {type Command, Option} from 'commander';
 import type {Verification} from '../verify.ts';
 import {
+  addCalibrationCheck,
   architectureOption,
   batchSizeOption,
   calibrationOption,
@@ -55,6 +56,7 @@ export function addVerify(program: Command): void {
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(verify);
+  addCalibrationCheck(command);
 }
 
 async function verify(train: string, deploy: string | undefined, flags: Flags): Promise<void> {

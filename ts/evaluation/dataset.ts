@@ -2,7 +2,7 @@ import type {Dirent} from 'node:fs';
 import {readdir, stat} from 'node:fs/promises';
 import {basename, dirname, extname, join} from 'node:path';
 import {digits} from '../digits.ts';
-import {fileError, RepVGGError} from '../errors.ts';
+import {fileError, invalidArgument, RepVGGError} from '../errors.ts';
 import {isImageName} from '../images/encoded_image.ts';
 import type {ImageInput} from '../images/images.ts';
 import type {ClassLabel} from '../labels.ts';
@@ -86,13 +86,17 @@ async function openAll(
 ): Promise<Dataset> {
   const truth = groundTruth === undefined ? undefined : await readGroundTruth(groundTruth, labels);
   const kind = await stat(path).catch(() => undefined);
-  if (!kind && path === 'digits') return embeddedDigits();
+  if (!kind && path === 'digits') {
+    checkNone(path, {groundTruth, ...source});
+    return embeddedDigits();
+  }
   const records = (): Records => openSource(path, source);
   if (truth) {
     const size = kind?.isDirectory() ? await countImages(path) : undefined;
     return labelled(path, records, truthTargets(truth), size);
   }
   if (!kind?.isDirectory()) return labelled(path, records, labelTargets(path, labels), undefined);
+  checkNone(path, source);
   const root = await datasetRoot(path);
   const targets = await classFolders(root, labels);
   const classes = [...targets.keys()];
@@ -100,6 +104,13 @@ async function openAll(
   const sizes = await Promise.all(classes.map(name => countImages(join(root, name))));
   const size = sizes.reduce((sum, images) => sum + images, 0);
   return labelled(root, () => imagesOfClasses(root, classes), targetOf, size);
+}
+
+/** Options that say where images and their classes are, which the names of folders and files say here. */
+function checkNone(path: string, {groundTruth, format, imageColumn, labelColumn}: DatasetOptions): void {
+  for (const [name, value] of Object.entries({groundTruth, format, imageColumn, labelColumn}))
+    if (value !== undefined)
+      throw invalidArgument(`${name} of ${path}`, 'no value, because its names tell the classes,', value);
 }
 
 type Records = AsyncIterable<SourceRecord | UnreadableRecord>;

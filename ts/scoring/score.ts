@@ -15,7 +15,7 @@ export type ScoreInput = ImageInput | SourceRecord | UnreadableRecord;
 export interface ScoreOptions<Output extends ScoreOutput = ScoreOutput> extends RunOptions {
   /** What rows contain: the likeliest classes, the logits or the pooled features. Default 'labels'. */
   output?: Output | undefined;
-  /** Classes per row, likeliest first. Default 5; all if the network has fewer. */
+  /** Classes per row, likeliest first, with the output "labels" only. Default 5; all if the network has fewer. */
   topK?: number | undefined;
   /** Fields to copy from the record to its row; "label" is the record's known class. Default none. */
   fields?: readonly string[] | undefined;
@@ -93,6 +93,8 @@ export function checkScoreOptions(options: ScoreOptions): void {
     throw invalidArgument('output', scoreOutputs.map(name => `"${name}"`).join(', '), output);
   }
   positiveInteger(topK, 'topK');
+  if (output !== 'labels' && options.topK !== undefined)
+    throw invalidArgument('topK', `no value with the output "${output}"`, topK);
   positiveInteger(batchSize, 'batchSize', mostImages);
   positiveInteger(concurrency, 'concurrency', mostImages);
   positiveInteger(maxWait, 'maxWait', mostMilliseconds);
