@@ -1,6 +1,6 @@
 import {existsSync} from 'node:fs';
 import {readdir} from 'node:fs/promises';
-import {join} from 'node:path';
+import {basename, join} from 'node:path';
 import {isArchitectureName} from './architecture.ts';
 import {printable} from './checkpoint/file.ts';
 import {foreignFolder} from './checkpoint/foreign.ts';
@@ -44,6 +44,11 @@ export async function locateCheckpoint(
     const message = `${error.message.replace(/\.$/, '')}; there is no file or folder ${checkpoint} either.`;
     throw new RepVGGError(error.code, message, {cause: error.cause});
   }
+}
+
+/** Whether a name is meant as an architecture's and not as a checkpoint's; a file of that name takes precedence. */
+export function namesArchitecture(name: string): boolean {
+  return name !== 'digits' && !existsSync(name) && basename(name) === name && !name.includes('.');
 }
 
 /** The file of weights in a folder, as libraries save models and as in clones of hub repositories. */

@@ -57,10 +57,14 @@ def build(request):
         if gate:
             activation = [gate, *activation] if request["gateFirst"] else [*activation, gate]
         layers += [convolution(tensors, block["stride"], 1, block["groups"]), *activation]
-    weight, bias = tensors
-    linear = nn.Linear(*reversed(weight.shape))
-    linear.weight.data, linear.bias.data = weight, bias
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear).eval()
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    rest = list(tensors)  # A backbone has no classifier.
+    if rest:
+        weight, bias = rest
+        linear = nn.Linear(*reversed(weight.shape))
+        linear.weight.data, linear.bias.data = weight, bias
+        layers.append(linear)
+    return nn.Sequential(*layers).eval()
 
 
 def load_input(request):

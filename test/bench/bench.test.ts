@@ -5,7 +5,7 @@ import {setTimeout as sleep} from 'node:timers/promises';
 import {Ajv2020} from 'ajv/dist/2020.js';
 import test from 'ava';
 import {architectureByName} from '../../ts/architecture.ts';
-import {planBench} from '../../ts/bench/cases.ts';
+import {type Plan, planBench} from '../../ts/bench/cases.ts';
 import type {BenchReport} from '../../ts/bench/results.ts';
 import {runBench} from '../../ts/bench/run.ts';
 import {type Precision, precisions} from '../../ts/native/device.ts';
@@ -180,9 +180,10 @@ test('what does not fit is one clear error', async t => {
 
 test('a folder of temporary files that is not there is an error of its own', async t => {
   const nowhere = join(await temporaryFolder(t), 'nowhere');
+  const plan = await planA0();
   const {TMPDIR} = process.env;
   process.env.TMPDIR = nowhere;
-  const run = measureA0();
+  const run = measure(plan);
   if (TMPDIR === undefined) delete process.env.TMPDIR;
   else process.env.TMPDIR = TMPDIR;
   await t.throwsAsync(run, {
@@ -191,9 +192,14 @@ test('a folder of temporary files that is not there is an error of its own', asy
   });
 });
 
-function measureA0(precision: Precision = 'fp32'): Promise<BenchReport> {
-  const plan = planBench({
+async function measureA0(precision: Precision): Promise<BenchReport> {
+  return measure(await planA0(precision));
+}
+
+function planA0(precision: Precision = 'fp32'): Promise<Plan> {
+  return planBench({
     models: ['A0'],
+    preprocessing: () => undefined,
     stages: ['engine'],
     batches: [1],
     form: 'deploy',
@@ -202,6 +208,9 @@ function measureA0(precision: Precision = 'fp32'): Promise<BenchReport> {
     threads: 1,
     peers: [],
   });
+}
+
+function measure(plan: Plan): Promise<BenchReport> {
   return runBench(plan, {
     seconds: 0.05,
     layers: false,

@@ -184,7 +184,7 @@ test('--check measures what the file has, and fails where it was better', async 
   };
   const peers = {'onnxruntime-node': '1.0.0'};
   await writeFile(join(folder, 'f.json'), JSON.stringify({...before, peers, results: [faked, absent]}));
-  const check = ['bench', '--check', 'f.json', '--seconds', '0.1', '--device', 'cpu'];
+  const check = ['bench', '--check', 'f.json', '--seconds', '0.1'];
   // Where commands run there is no such package, unless beside this one.
   const {code, stdout, stderr} = await repvgg(check, {cwd: folder});
   t.is(code, 1, stderr);

@@ -1,6 +1,6 @@
 import test from 'ava';
-import {architectureByName} from '../../ts/architecture.ts';
 import {layersOf} from '../../ts/bench/layers.ts';
+import {variant} from '../../ts/bench/models.ts';
 import {chooseDevice, type Precision} from '../../ts/native/device.ts';
 import {reportOf} from './results.ts';
 
@@ -11,10 +11,9 @@ function layersOfA2(
   device: 'cpu' | 'cuda' = 'cpu',
   precision = 'fp32' as Exclude<Precision, 'auto'>,
 ) {
-  const architecture = architectureByName('RepVGG-A2');
   const placement = chooseDevice('cpu', 'fp32');
   const named = {...placement, precision, device: {...placement.device, backend: device}};
-  const network = {...named, architecture, form: 'deploy', batch, threads: 2} as const;
+  const network = {...named, model: variant('A2'), form: 'deploy', batch, threads: 2} as const;
   const layer = {algorithm, source: 'measured', microseconds: {}, imageMicroseconds: 1000} as const;
   const description = {batchSize: batch, layers: Array.from({length: 22}, () => layer)};
   // 200 GFLOP/s, 10 GB/s.

@@ -2,12 +2,14 @@ import {writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test, {type ExecutionContext} from 'ava';
 import {defineArchitecture} from '../../ts/architecture.ts';
+import {variant} from '../../ts/bench/models.ts';
 import {openPyTorch, type PyTorch} from '../../ts/bench/peer_pytorch.ts';
 import {chooseDevice} from '../../ts/native/device.ts';
 import {temporaryFolder} from '../folder.ts';
 
-const architecture = defineArchitecture({numBlocks: [1, 1, 1, 1], widthMultiplier: [0.1, 0.1, 0.1, 0.1]});
-const network = {...chooseDevice('cpu', 'fp32'), architecture, form: 'deploy', batch: 1, threads: 1} as const;
+const tiny = defineArchitecture({numBlocks: [1, 1, 1, 1], widthMultiplier: [0.1, 0.1, 0.1, 0.1]});
+const model = {...variant('A0'), architecture: tiny};
+const network = {...chooseDevice('cpu', 'fp32'), model, form: 'deploy', batch: 1, threads: 1} as const;
 
 /** Opens a shell script in place of Python, or none. Serial tests only: it is named by the environment. */
 async function openPython(

@@ -69,6 +69,30 @@ for (const [what, args, code, message] of [
   ['a missing option', ['classify', 'x.png'], 2, /^Required option '-c, --checkpoint <file>'/],
   ['a number out of range', ['classify', '-c', 'digits', '-k', '0', 'x.png'], 2, /positive integer/],
   ['an unknown device', ['demo', '--device', 'gpu'], 2, /^Expected "auto", "cpu", "cuda"/],
+  [
+    'calibration that nothing needs',
+    ['classify', '-c', 'digits', '--calibration', 'digits', 'x.png'],
+    2,
+    /^Option '--calibration <source>' needs '--precision fp8'/,
+  ],
+  [
+    'a precision that is calibrated, of another command',
+    ['verify', 'digits', '--calibration', 'digits'],
+    2,
+    /^Option '--calibration <source>' needs '--precision fp8'/,
+  ],
+  [
+    'an option that an earlier run has decided',
+    ['bench', '--check', 'before.json', '--batch', '1'],
+    2,
+    /^Option '--check <file>' cannot be used with option '--batch <sizes>'/,
+  ],
+  [
+    'an option of measuring where nothing is measured',
+    ['bench', '--compare', 'a.json', 'b.json', '--seconds', '1'],
+    2,
+    /^Option '--compare <files...>' cannot be used with option '--seconds <n>'/,
+  ],
   ['an unknown architecture', ['info', 'A9'], 2, /^Unknown architecture "A9": expected one of RepVGG-A0/],
   [
     'a missing checkpoint',

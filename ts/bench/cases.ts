@@ -1,4 +1,3 @@
-import {type Architecture, architectureByName, architectureNames} from '../architecture.ts';
 import {invalidArgument} from '../errors.ts';
 import {native} from '../native/addon.ts';
 import {
@@ -9,8 +8,8 @@ import {
   type Precision,
 } from '../native/device.ts';
 import type {Form} from '../network.ts';
-import {defaultPreprocessing} from '../preprocessing.ts';
 import type {Contestant} from './measure.ts';
+import {type BenchModel, findModels, type Input, type ProgressOf} from './models.ts';
 import {type BenchResult, type PeerName, peerNames, type Stage} from './results.ts';
 import {
   type Engine,
@@ -23,8 +22,9 @@ import {
 
 /** What to measure. */
 export interface Selection {
-  /** Official variants, or "all". */
+  /** Official variants, "all" of them, or checkpoints. */
   models: readonly string[];
+  preprocessing: Input;
   stages: readonly Stage[];
   batches: readonly number[];
   form: Form;
@@ -36,8 +36,8 @@ export interface Selection {
 }
 
 /** A selection with names resolved on this machine. */
-export interface Plan extends Omit<Selection, 'models' | 'device' | 'precision'> {
-  architectures: readonly Architecture[];
+export interface Plan extends Omit<Selection, 'models' | 'preprocessing' | 'device' | 'precision'> {
+  models: readonly BenchModel[];
   placement: Placement;
 }
 
@@ -51,36 +51,27 @@ export interface Case extends Pick<BenchResult, 'stage' | 'batch' | 'threads'> {
 /**
  * Resolves the names of a selection, before anything is measured.
  *
- * @throws {RepVGGError} ERR_INVALID_ARGUMENT for an unknown model or peer, ERR_DEVICE_UNAVAILABLE
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT for an unknown peer, ERR_DEVICE_UNAVAILABLE, the codes of `findModels`
  */
-export function planBench({models, device, precision, ...rest}: Selection): Plan {
+export async function planBench(
+  {models, preprocessing, device, precision, ...rest}: Selection,
+  progressOf?: ProgressOf,
+): Promise<Plan> {
   const unknown = rest.peers.find(name => !peerNames.includes(name));
   if (unknown !== undefined) throw invalidArgument('peers', peerNames.join(', '), unknown);
-  const names = models.includes('all') ? architectureNames : models;
-  return {
-    ...rest,
-    // A network may be named twice, by its short and its full name.
-    architectures: [...new Set(names.map(name => architectureByName(name)))],
-    placement: chooseDevice(device, precision),
-  };
+  const placement = chooseDevice(device, precision);
+  return {...rest, models: await findModels(models, rest.form, preprocessing, progressOf), placement};
 }
 
-export function* listCases({
-  architectures,
-  stages,
-  batches,
-  form,
-  placement,
-  threads,
-}: Plan): Generator<Case> {
+export function* listCases({models, stages, batches, form, placement, threads}: Plan): Generator<Case> {
   // These use the threads that prepare images, independent of those of the network.
   const alone = {batch: 1, network: null, threads: native().cpuInfo().threads};
-  const preprocessing = defaultPreprocessing(architectures[0]!);
+  const {preprocessing} = models[0]!;
   if (stages.includes('decode')) yield {...alone, stage: 'decode', open: () => openDecode(preprocessing)};
   if (stages.includes('preprocess'))
     yield {...alone, stage: 'preprocess', open: () => openPreprocess(preprocessing)};
-  for (const architecture of architectures) {
-    const networkOf = (batch: number): NetworkCase => ({...placement, architecture, form, batch, threads});
+  for (const model of models) {
+    const networkOf = (batch: number): NetworkCase => ({...placement, model, form, batch, threads});
     for (const batch of stages.includes('engine') ? batches : []) {
       const network = networkOf(batch);
       yield {stage: 'engine', batch, threads, network, open: () => openEngine(network)};
@@ -94,5 +85,5 @@ export function* listCases({
 }
 
 export function titleOf({stage, network, batch}: Case): string {
-  return network ? `${network.architecture.name} ${stage} batch ${batch}` : stage;
+  return network ? `${network.model.name} ${stage} batch ${batch}` : stage;
 }

@@ -2,7 +2,7 @@ import * as Plot from '@observablehq/plot';
 import {type Chart, colours, draw, legend, seriesOf, shortName, shortNumber, width} from './draw.ts';
 import {placeLabels, sides} from './labels.ts';
 import {paperPoints, publishedTop1} from './published.ts';
-import type {BenchResult} from './results.ts';
+import {type BenchResult, usualCrop} from './results.ts';
 
 const [height, margins] = [460, {marginTop: 20, marginRight: 60, marginBottom: 42, marginLeft: 40}];
 
@@ -11,7 +11,10 @@ const roomLeft = 80;
 
 /** Figure 1 of the paper with the results of this machine added. */
 export function accuracyChart(results: readonly BenchResult[]): Chart | null {
-  const engine = results.filter(({stage, form}) => stage === 'engine' && form === 'deploy');
+  const published = ({model, crop}: BenchResult): boolean => !crop || crop === usualCrop(model!);
+  const engine = results.filter(
+    result => result.stage === 'engine' && result.form === 'deploy' && published(result),
+  );
   const best = new Map<string, BenchResult>();
   for (const result of engine) {
     const key = `${seriesOf(result)} ${result.model}`;

@@ -1,5 +1,4 @@
 import type {LayerDescription, NetworkDescription} from '../native/addon.ts';
-import {defaultPreprocessing} from '../preprocessing.ts';
 import {type LayerStatistics, layerTable} from '../statistics.ts';
 import {type BenchLayer, type BenchLayers, type BenchLimits, usesMultiplyAdds} from './results.ts';
 import type {NetworkCase} from './stages.ts';
@@ -12,12 +11,13 @@ export interface DescribedNetwork {
 
 /** The time of each layer and the lower bound for its algorithm on this machine. */
 export function layersOf({network, description}: DescribedNetwork, limits: BenchLimits): BenchLayers {
-  const {architecture, form, device, precision, batch, threads} = network;
-  const {crop} = defaultPreprocessing(architecture);
+  const {form, device, precision, batch, threads} = network;
+  const {name, architecture, preprocessing} = network.model;
+  const {crop} = preprocessing;
   const {layers} = layerTable(architecture, {height: crop, width: crop});
   const peak = usesMultiplyAdds(precision) ? limits.fmaGflops : peakOfUnits(limits);
   return {
-    model: architecture.name,
+    model: name,
     form,
     device: device.name,
     precision,

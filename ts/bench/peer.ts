@@ -1,16 +1,15 @@
 import {createRequire} from 'node:module';
 import {join} from 'node:path';
 import {writeOnnx} from '../checkpoint/onnx/write_onnx.ts';
-import {defaultPreprocessing} from '../preprocessing.ts';
 import type {Contestant} from './measure.ts';
+import {withParameters} from './models.ts';
 import {type Engine, engineInput, type NetworkCase} from './stages.ts';
-import {randomNetwork} from './workload.ts';
 
 /** Another runtime that runs the same network in the same rounds. */
 export interface Peer {
   runner: string;
   precision: string;
-  /** Loads the network and compares its logits with those of `ours` on the same images, or returns why it cannot. */
+  /** Loads the network and compares its output with that of `ours` on the same images, or returns why it cannot. */
   open(network: NetworkCase, ours: Engine): Promise<OpenPeer | string>;
 }
 
@@ -34,17 +33,18 @@ export function findInstalled<Package>(name: string): Package | null {
 
 /** Writes the fused network as ONNX. */
 export async function writeOnnxOf(
-  {architecture}: NetworkCase,
+  {model}: NetworkCase,
   path: string,
   precision: 'fp32' | 'fp16',
 ): Promise<void> {
-  const {crop} = defaultPreprocessing(architecture);
-  await writeOnnx(path, randomNetwork(architecture, 'deploy'), crop, {precision});
+  await withParameters(model, 'deploy', parameters =>
+    writeOnnx(path, parameters, model.preprocessing.crop, {precision}),
+  );
 }
 
 /** The normalised batch in PyTorch's layout: [batch][3][crop][crop]. */
 export function normalisedInput(network: NetworkCase): {data: Float32Array; shape: readonly number[]} {
-  const {crop, mean, std} = defaultPreprocessing(network.architecture);
+  const {crop, mean, std} = network.model.preprocessing;
   const {pixels, count} = engineInput(network);
   const area = crop * crop;
   const data = new Float32Array(count * 3 * area);

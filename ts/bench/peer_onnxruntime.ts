@@ -29,7 +29,7 @@ export function onnxRuntimePeer(
     runner: 'onnxruntime-node',
     precision,
     async open(network, ours) {
-      const path = join(folder, `${network.architecture.name}-${precision}.onnx`);
+      const path = join(folder, `${network.model.architecture.name}-${precision}.onnx`);
       await writeOnnxOf(network, path, precision);
       let session: Session;
       try {
@@ -40,9 +40,10 @@ export function onnxRuntimePeer(
       }
       const {data, shape} = normalisedInput(network);
       const input = new Tensor('float32', data, shape);
-      const run = async (): Promise<Float32Array> => (await session.run({input})).logits!.data;
+      const name = network.model.architecture.numClasses > 0 ? 'logits' : 'features';
+      const run = async (): Promise<Float32Array> => (await session.run({input}))[name]!.data;
       return {
-        outputError: outputError(await run(), await ours.logits()),
+        outputError: outputError(await run(), await ours.output()),
         contestant: {
           sample: seconds => repeat(run, network.batch, seconds),
           latencies: seconds => timeEach(run, seconds),

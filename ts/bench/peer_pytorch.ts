@@ -5,7 +5,6 @@ import {join} from 'node:path';
 import {createInterface, type Interface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
 import {blockShapes} from '../architecture.ts';
-import {defaultPreprocessing} from '../preprocessing.ts';
 import {onAbort} from '../support/cancellation.ts';
 import type {Contestant} from './measure.ts';
 import {outputError, type Peer} from './peer.ts';
@@ -115,17 +114,18 @@ function pyTorchPeer(
           await talk.ask({op: 'close', id});
         },
       };
-      return {contestant, outputError: outputError(new Float32Array(bytes.buffer), await ours.logits())};
+      return {contestant, outputError: outputError(new Float32Array(bytes.buffer), await ours.output())};
     },
   };
 }
 
 /** Writes the files that Python needs, and returns the description of the network and its input. */
-async function writeRequest({architecture, batch}: NetworkCase, folder: string) {
-  const {crop, mean, std} = defaultPreprocessing(architecture);
-  const checkpoint = await writeCheckpoint(architecture, folder);
+async function writeRequest({model, batch}: NetworkCase, folder: string) {
+  const {architecture, preprocessing} = model;
+  const {crop, mean, std} = preprocessing;
+  const checkpoint = await writeCheckpoint(model, folder);
   const pixels = join(folder, 'pixels.raw');
-  await writeFile(pixels, engineInput({architecture, batch}).pixels);
+  await writeFile(pixels, engineInput({model, batch}).pixels);
   const gateFirst = architecture.squeezeExcite?.position === 'before-relu';
   return {checkpoint, pixels, batch, size: crop, mean, std, gateFirst, blocks: blockShapes(architecture)};
 }

@@ -29,7 +29,9 @@ export function transformersPeer(
     runner: 'transformers',
     precision: 'fp32',
     async open(network, ours) {
-      const repository = join(folder, network.architecture.name);
+      const {architecture} = network.model;
+      if (architecture.numClasses === 0) return 'it runs only networks with a classifier.';
+      const repository = join(folder, architecture.name);
       await mkdir(join(repository, 'onnx'), {recursive: true});
       await writeOnnxOf(network, join(repository, 'onnx/model.onnx'), 'fp32');
       await writeFile(join(repository, 'config.json'), '{"model_type": "resnet"}');
@@ -48,7 +50,7 @@ export function transformersPeer(
       const input = new Tensor('float32', data, shape);
       const run = async (): Promise<Float32Array> => (await model({input})).logits.data;
       return {
-        outputError: outputError(await run(), await ours.logits()),
+        outputError: outputError(await run(), await ours.output()),
         contestant: {
           sample: seconds => repeat(run, network.batch, seconds),
           latencies: seconds => timeEach(run, seconds),

@@ -1,4 +1,6 @@
+import {architectureByName, isArchitectureName} from '../architecture.ts';
 import type {Form} from '../network.ts';
+import {defaultPreprocessing} from '../preprocessing.ts';
 
 /** What is timed: the network alone, everything from JPEG bytes to labels, or one of the steps before the network. */
 export type Stage = 'engine' | 'pipeline' | 'decode' | 'preprocess';
@@ -36,8 +38,10 @@ export interface Percentiles {
 export interface BenchResult {
   /** 'repvgg', or a peer such as 'onnxruntime-node' or 'pytorch-eager'. */
   runner: string;
-  /** null for decode and preprocess, which involve no network. */
+  /** A variant, or a checkpoint as it was named; null for decode and preprocess, which involve no network. */
   model: string | null;
+  /** The side of its input in pixels; absent in older files, where it is the variant's usual. */
+  crop?: number | null;
   form: Form;
   stage: Stage;
   device: string;
@@ -208,10 +212,16 @@ export function usesMultiplyAdds(precision: string): boolean {
   return precision === 'fp32' || precision === 'fp8-simulated';
 }
 
+/** The side of a variant's input where it is not chosen; undefined for a checkpoint. */
+export function usualCrop(model: string): number | undefined {
+  return isArchitectureName(model) ? defaultPreprocessing(architectureByName(model)).crop : undefined;
+}
+
 /** Identifies the case of a result: everything but the measurements. */
 export function caseKey({
   runner,
   model,
+  crop,
   form,
   stage,
   device,
@@ -219,7 +229,16 @@ export function caseKey({
   batch,
   threads,
 }: BenchResult): string {
-  return [runner, model ?? '-', form, stage, device, precision, `batch ${batch}`, `${threads} threads`].join(
-    ' ',
-  );
+  const size = crop && crop !== usualCrop(model!) ? [`${crop} pixels`] : [];
+  return [
+    runner,
+    model ?? '-',
+    ...size,
+    form,
+    stage,
+    device,
+    precision,
+    `batch ${batch}`,
+    `${threads} threads`,
+  ].join(' ');
 }

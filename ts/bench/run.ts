@@ -137,7 +137,7 @@ async function measureCase(
     const runSeconds = await tryOut(ours, one.batch, mostSeconds);
     if (runSeconds > mostSeconds)
       return `one batch takes ${runSeconds.toFixed(1)} seconds; set --seconds to measure it.`;
-    if ('logits' in ours) {
+    if ('output' in ours) {
       for (const peer of peers) {
         onProgress(`${titleOf(one)}, beside ${peer.runner} ${peer.precision}`);
         const other = await peer.open(one.network!, ours).catch((error: Error) => error.message);
@@ -167,7 +167,7 @@ async function measureCase(
       skipped.push(withoutPeer(peer, one, (error as Error).message));
     }
     const joules = await joulesPerImage(ours, schedule.sampleSeconds, one.network?.device.members);
-    const onCpu = one.network?.device.name === 'cpu' && 'logits' in ours;
+    const onCpu = one.network?.device.name === 'cpu' && 'output' in ours;
     const instructions = onCpu ? await instructionsPerImage(ours, one.batch, countInstructions) : null;
     const counted = {joules, instructions, memoryBytes: memoryInUse(one.network?.device.members[0])};
     references.push(...measured.references);

@@ -1,6 +1,5 @@
 import {rm} from 'node:fs/promises';
 import {join} from 'node:path';
-import type {Architecture} from '../architecture.ts';
 import {checkFp8, isFp8, typicalRanges} from '../calibration.ts';
 import {officialStateDict} from '../checkpoint/official_state_dict.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
@@ -12,21 +11,22 @@ import {type NativeBatch, type NetworkDescription, native} from '../native/addon
 import type {DeviceList, Placement} from '../native/device.ts';
 import {createNetwork, toNativeShape} from '../native/native_network.ts';
 import type {Form} from '../network.ts';
-import {defaultPreprocessing, type Preprocessing} from '../preprocessing.ts';
+import type {Preprocessing} from '../preprocessing.ts';
 import {imagesInFlight} from '../scoring/batches.ts';
 import {type Contestant, repeat, stream, timeEach} from './measure.ts';
-import {jpegSize, randomJpegs, randomNetwork, randomPixels} from './workload.ts';
+import {type BenchModel, withParameters} from './models.ts';
+import {jpegSize, randomJpegs, randomPixels} from './workload.ts';
 
 export interface NetworkCase extends Placement {
-  architecture: Architecture;
+  model: BenchModel;
   form: Form;
   batch: number;
   threads: number;
 }
 
-/** The network alone, with the logits that it computes. */
+/** The network alone, with what it computes: logits, or the features of a backbone. */
 export interface Engine extends Contestant {
-  logits(): Promise<Float32Array>;
+  output(): Promise<Float32Array>;
   describe(): Promise<NetworkDescription>;
 }
 
@@ -40,8 +40,8 @@ function jpegPool(): Promise<Buffer[]> {
 }
 
 /** The input of the network: noise. */
-export function engineInput({architecture, batch}: Pick<NetworkCase, 'architecture' | 'batch'>): NativeBatch {
-  const {crop} = defaultPreprocessing(architecture);
+export function engineInput({model, batch}: Pick<NetworkCase, 'model' | 'batch'>): NativeBatch {
+  const {crop} = model.preprocessing;
   try {
     return {pixels: randomPixels(batch, crop), count: batch};
   } catch (cause) {
@@ -50,52 +50,61 @@ export function engineInput({architecture, batch}: Pick<NetworkCase, 'architectu
   }
 }
 
-/** The network alone: from 8-bit pixels to logits, both in device memory. */
+/** The network alone: from 8-bit pixels to its output, both in device memory. */
 export async function openEngine(network: NetworkCase): Promise<Engine> {
-  const {architecture, form, device, precision, batch, threads} = network;
-  const shape = toNativeShape(architecture, form, defaultPreprocessing(architecture));
+  const {model, form, device, precision, batch, threads} = network;
+  const {architecture, preprocessing} = model;
+  const shape = toNativeShape(architecture, form, preprocessing);
   if (isFp8(precision)) {
     checkFp8(architecture, form);
     shape.ranges = typicalRanges(shape);
   }
   const engine = await createNetwork(shape, {device, precision}, {batchSize: batch, threads});
-  await setParameters(engine, randomNetwork(architecture, form), form);
+  await withParameters(model, form, parameters => setParameters(engine, parameters, form));
   const input = engineInput(network);
   const cancel = new Uint8Array(1);
+  const run = (): Promise<Float32Array> =>
+    engine.run(input, architecture.numClasses > 0 ? 'logits' : 'embedding', cancel);
   return {
-    logits: () => engine.run(input, 'logits', cancel),
+    output: run,
     describe: async () => JSON.parse(await engine.describe()),
     sample: seconds => engine.measureRate(input, seconds, cancel),
-    latencies: seconds => timeEach(() => engine.run(input, 'logits', cancel), seconds),
+    latencies: seconds => timeEach(run, seconds),
     close: () => engine.dispose(),
   };
 }
 
 /** Writes the fused network as a checkpoint. {@link openEngine} does without one. */
-export async function writeCheckpoint(architecture: Architecture, folder: string): Promise<string> {
-  const path = join(folder, `${architecture.name}.pth`);
-  await writePyTorch(path, await officialStateDict(randomNetwork(architecture, 'deploy'), 'deploy'));
+export async function writeCheckpoint(model: BenchModel, folder: string): Promise<string> {
+  const path = join(folder, `${model.architecture.name}.pth`);
+  await withParameters(model, 'deploy', async network =>
+    writePyTorch(path, await officialStateDict(network, 'deploy')),
+  );
   return path;
 }
 
-/** From JPEG bytes to labels through the public interface, with two batches in flight. */
+/** From JPEG bytes to labels, or features, through the public interface, with two batches in flight. */
 export async function openPipeline(network: NetworkCase, folder: string): Promise<Contestant> {
-  const {architecture, device, precision, batch, threads} = network;
-  const checkpoint = await writeCheckpoint(architecture, folder);
+  const {device, precision, batch, threads} = network;
+  const {architecture, preprocessing, file} = network.model;
+  const checkpoint = file ?? (await writeCheckpoint(network.model, folder));
   const pool = await jpegPool();
   const model = await RepVGG.load(checkpoint, {
     architecture,
+    preprocessing,
     device: device.members as DeviceList,
     precision,
     calibration: pool,
     threads,
     batchSize: batch,
   });
-  await rm(checkpoint);
+  if (file === null) await rm(checkpoint);
   const inputs = Array.from({length: batch}, (_, i) => pool[i % pool.length]!);
+  const run = (): Promise<unknown> =>
+    architecture.numClasses > 0 ? model.classify(inputs) : model.embed(inputs);
   return {
-    sample: seconds => stream(() => model.classify(inputs), batch, seconds),
-    latencies: seconds => timeEach(() => model.classify(inputs), seconds),
+    sample: seconds => stream(run, batch, seconds),
+    latencies: seconds => timeEach(run, seconds),
     close: () => model.dispose(),
   };
 }
@@ -103,7 +112,8 @@ export async function openPipeline(network: NetworkCase, folder: string): Promis
 /** From JPEG bytes to the pixels that the crop is made of, with the concurrency of the pipeline. */
 export async function openDecode(preprocessing: Preprocessing): Promise<Contestant> {
   const pool = await jpegPool();
-  const crop = Math.ceil((preprocessing.crop * jpegSize.height) / preprocessing.resize);
+  const {crop: side, resize} = preprocessing;
+  const crop = resize === 0 ? side : Math.ceil((side * jpegSize.height) / resize);
   const unresized = {...preprocessing, resize: 0, crop};
   const size = crop ** 2 * 3;
   const out = new Uint8Array(pool.length * size);

@@ -1,4 +1,10 @@
-import type {BenchLayers, BenchMachine, BenchReport, BenchResult} from './results.ts';
+import {
+  type BenchLayers,
+  type BenchMachine,
+  type BenchReport,
+  type BenchResult,
+  usualCrop,
+} from './results.ts';
 
 /** The results as a table for printTable. */
 export function resultTable(results: readonly BenchResult[]): {align: string; rows: string[][]} {
@@ -57,9 +63,11 @@ export function latencyTable(results: readonly BenchResult[]): {align: string; r
 
 const nameColumns = ['model', 'stage', 'runner', 'precision', 'batch'];
 
-function nameOf({model, form, stage, runner, precision, batch}: BenchResult): string[] {
+function nameOf({model, crop, form, stage, runner, precision, batch}: BenchResult): string[] {
   const fullStage = form === 'train' ? `${stage} (train)` : stage;
-  return [model?.replace('RepVGG-', '') ?? '', fullStage, runner, precision, String(batch)];
+  const usual = model === null ? undefined : usualCrop(model);
+  const size = usual !== undefined && crop && crop !== usual ? `, ${crop} px` : '';
+  return [`${model?.replace('RepVGG-', '') ?? ''}${size}`, fullStage, runner, precision, String(batch)];
 }
 
 /** The layers of one network as a table for printTable. */

@@ -1,9 +1,8 @@
-import type {Architecture} from '../architecture.ts';
 import type {NativeLimits} from '../native/addon.ts';
-import {defaultPreprocessing} from '../preprocessing.ts';
 import {layerTable} from '../statistics.ts';
 import type {Case} from './cases.ts';
 import type {Rounds} from './measure.ts';
+import type {BenchModel} from './models.ts';
 import type {Peer} from './peer.ts';
 import {
   type BenchLimits,
@@ -38,7 +37,7 @@ export function toResult(
   const spread = spreadOf(imagesPerSecond);
   const precision = peer?.precision ?? network?.precision ?? 'uint8';
   const device = network?.device.name ?? 'cpu';
-  const gflops = network ? (2 * imageMacs(network.architecture)) / 1e9 : null;
+  const gflops = network ? (2 * imageMacs(network.model)) / 1e9 : null;
   const [peaks, cpuPeaks] = usesMultiplyAdds(precision)
     ? [references.map(one => one.fmaGflops), references.map(one => one.fmaPerCpuSecond)]
     : [references.map(one => one.matrixGflops), references.map(one => one.matrixPerCpuSecond)];
@@ -46,7 +45,8 @@ export function toResult(
   const ratesOfCpu = rates.map((rate, i) => rate / cores[index]![i]!);
   return {
     runner: peer?.runner ?? 'repvgg',
-    model: network?.architecture.name ?? null,
+    model: network?.model.name ?? null,
+    crop: network?.model.preprocessing.crop ?? null,
     form: network?.form ?? 'deploy',
     stage,
     device,
@@ -80,8 +80,7 @@ function fractionsOf(
   return rangeOf(rates.map((rate, i) => (rate * gflops) / peaks[i]!));
 }
 
-function imageMacs(architecture: Architecture): number {
-  const {crop} = defaultPreprocessing(architecture);
+function imageMacs({architecture, preprocessing: {crop}}: BenchModel): number {
   return layerTable(architecture, {height: crop, width: crop}).total.macs;
 }
 

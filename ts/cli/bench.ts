@@ -13,11 +13,13 @@ import {
 import {RepVGGError} from '../errors.ts';
 import type {DeviceList, DeviceName, Precision} from '../native/device.ts';
 import type {Form} from '../network.ts';
+import type {PreprocessingOptions} from '../preprocessing.ts';
 import {makeFolder} from '../support/make_folder.ts';
 import {append, checkReplaceable, fileWriteError, replaceFile} from '../support/replace_file.ts';
 import {printCheck, printComparison, printReport} from './bench_output.ts';
 import {Interruption} from './interruption.ts';
 import {
+  cropOption,
   deviceOption,
   exitCode,
   formOption,
@@ -28,12 +30,15 @@ import {
   positiveNumber,
   precisionOption,
   threadsOption,
+  toPreprocessing,
 } from './options.ts';
 import {print, printJson} from './output.ts';
+import {downloadProgress} from './progress.ts';
 import {version} from './version.ts';
 
 interface Flags {
   models: string[];
+  crop?: number;
   batch: number[];
   stage: readonly Stage[];
   peers?: string[] | true;
@@ -52,6 +57,7 @@ interface Flags {
 const examples = `
 Examples:
   $ repvgg bench --models A0 --batch 1,8 --stage engine --seconds 0.5
+  $ repvgg bench --models digits --crop 64 --batch 8 --seconds 0.3
   $ repvgg bench --models A0 --batch 1 --seconds 0.3 --json > before.json
   $ repvgg bench --compare before.json repvgg-bench/results.json`;
 
@@ -63,12 +69,18 @@ const mostAttempts = 3;
 /** Without --seconds, no case starts after this, so that the run ends within two minutes on any machine. */
 const defaultLimitSeconds = 80;
 
+/** What earlier results decide for --check. */
+const remeasured = ['models', 'crop', 'batch', 'stage', 'peers', 'form', 'device', 'precision', 'threads'];
+
 export function addBench(program: Command): void {
   program
     .command('bench')
-    .description('measure images per second and latency on this machine, with synthetic weights')
+    .description('measure images per second and latency on this machine, with synthetic images')
     .addOption(
-      new Option('--models <names>', 'variants separated by commas, or "all"')
+      new Option(
+        '--models <names>',
+        'variants, or checkpoints as of other commands, separated by commas; or "all" variants',
+      )
         .argParser(list)
         .default(['A0', 'A2'], 'A0,A2'),
     )
@@ -85,6 +97,7 @@ export function addBench(program: Command): void {
     .addOption(
       new Option('--peers [names]', `also measure other runtimes (${peerNames.join(', ')})`).argParser(list),
     )
+    .addOption(cropOption())
     .addOption(formOption())
     .addOption(deviceOption())
     .addOption(precisionOption())
@@ -99,9 +112,14 @@ export function addBench(program: Command): void {
       new Option(
         '--compare <files...>',
         'compare the results of two earlier runs instead of measuring',
-      ).conflicts('check'),
+      ).conflicts([...remeasured, 'check', 'seconds', 'layers', 'output']),
     )
-    .option('--check <file>', 'measure the cases of earlier results again; exit with 1 if one became worse')
+    .addOption(
+      new Option(
+        '--check <file>',
+        'measure the cases of earlier results again; exit with 1 if one became worse',
+      ).conflicts(remeasured),
+    )
     .option('--output <folder>', 'folder for report.html and results.json', 'repvgg-bench')
     .addOption(jsonOption())
     .addHelpText('after', examples)
@@ -134,13 +152,12 @@ async function bench(flags: Flags, command: Command): Promise<void> {
   if (check !== undefined) {
     if (resolve(check) === resolve(output, resultsName))
       command.error("error: option '--check' needs a file that --output does not overwrite: copy it first");
-    using interruption = new Interruption();
-    return await checkAgain(await readReport(check), flags, interruption);
+    return await checkAgain(await readReport(check), flags);
   }
-  using interruption = new Interruption();
-  const measure = await prepare(flags, interruption.stop);
+  const measure = await prepare(flags);
   await prepareFolder(output);
-  const report = await measure();
+  using interruption = new Interruption();
+  const report = await measure(interruption.stop);
   if (interruption.stop.aborted) {
     process.exitCode = interruption.exitCode;
     if (report.results.length === 0) return;
@@ -156,12 +173,13 @@ async function bench(flags: Flags, command: Command): Promise<void> {
 }
 
 /** Measures the cases of earlier results again. Regressions are measured twice more, because noise passes and slowness stays. */
-async function checkAgain(baseline: BenchReport, flags: Flags, interruption: Interruption): Promise<void> {
+async function checkAgain(baseline: BenchReport, flags: Flags): Promise<void> {
   const {output, json} = flags;
-  const {stop} = interruption;
-  const measure = await prepare({...flags, ...casesOf(baseline)}, stop);
+  const measure = await prepare({...flags, ...casesOf(baseline)}, cropsOf(baseline));
   await prepareFolder(output);
-  const report = await measure();
+  using interruption = new Interruption();
+  const {stop} = interruption;
+  const report = await measure(stop);
   let checked = checkReports(baseline, report);
   try {
     await writeReport(output, report);
@@ -169,8 +187,8 @@ async function checkAgain(baseline: BenchReport, flags: Flags, interruption: Int
       const worse = new Set(checked.filter(one => !one.passed && one.after !== null).map(({key}) => key));
       if (worse.size === 0) break;
       const results = baseline.results.filter(result => worse.has(caseKey(result)));
-      const again = await prepare({...flags, ...casesOf(baseline, results)}, stop);
-      checked = betterOf(checked, checkReports({...baseline, results}, await again()));
+      const again = await prepare({...flags, ...casesOf(baseline, results)}, cropsOf(baseline));
+      checked = betterOf(checked, checkReports({...baseline, results}, await again(stop)));
     }
   } finally {
     if (stop.aborted) process.exitCode = interruption.exitCode;
@@ -205,14 +223,34 @@ async function writeReport(folder: string, report: BenchReport): Promise<void> {
 }
 
 /** Resolves the options and returns a function that measures. */
-async function prepare(flags: Flags, stop: AbortSignal): Promise<() => Promise<BenchReport>> {
-  const {models, batch, stage, peers, layers = false, form, device, precision, threads, seconds} = flags;
+async function prepare(
+  flags: Flags,
+  crops: ReadonlyMap<string, number> = new Map(),
+): Promise<(stop: AbortSignal) => Promise<BenchReport>> {
+  const {
+    models,
+    crop,
+    batch,
+    stage,
+    peers,
+    layers = false,
+    form,
+    device,
+    precision,
+    threads,
+    seconds,
+  } = flags;
   const limited = seconds === undefined && peers === undefined && flags.check === undefined;
   const {planBench} = await import('../bench/cases.ts');
   const {runBench} = await import('../bench/run.ts');
   const {native} = await import('../native/addon.ts');
-  const plan = planBench({
+  const preprocessing = (model: string): PreprocessingOptions | undefined => {
+    const size = crops.get(model) ?? crop;
+    return size === undefined ? undefined : toPreprocessing({crop: size});
+  };
+  const selection = {
     models,
+    preprocessing,
     batches: batch.toSorted((a, b) => a - b),
     stages: stage,
     peers: peers === true ? peerNames : ((peers ?? []) as PeerName[]),
@@ -220,19 +258,24 @@ async function prepare(flags: Flags, stop: AbortSignal): Promise<() => Promise<B
     device,
     precision,
     threads: threads ?? native().cpuInfo().threads,
-  });
+  };
+  const plan = await planBench(selection, downloadProgress);
   const options = {
     layers,
     seconds: seconds ?? defaultSeconds,
     limitSeconds: limited ? defaultLimitSeconds : Infinity,
     version,
     countInstructions: native().countInstructions,
-    stop,
     onProgress(message: string) {
       if (process.stderr.isTTY) process.stderr.write(`measuring: ${message}\n`);
     },
   };
-  return () => runBench(plan, options);
+  return stop => runBench(plan, {...options, stop});
+}
+
+/** The sizes of the inputs, which a checkpoint may no longer have as its own. */
+function cropsOf({results}: BenchReport): Map<string, number> {
+  return new Map(results.flatMap(({model, crop}) => (model && crop ? [[model, crop]] : [])));
 }
 
 /** The options that measure the checkable cases of `results`, a part of `baseline`, again. */

@@ -1,10 +1,9 @@
-import {existsSync} from 'node:fs';
 import {basename} from 'node:path';
 import type {Command} from 'commander';
 import {type Architecture, architectureByName} from '../architecture.ts';
 import {openCheckpoint} from '../checkpoint/open.ts';
 import {checkpointStructure} from '../checkpoint/structure.ts';
-import {locateCheckpoint} from '../locate.ts';
+import {locateCheckpoint, namesArchitecture} from '../locate.ts';
 import type {NetworkDescription} from '../native/addon.ts';
 import {
   chooseDevice,
@@ -111,14 +110,11 @@ async function info(model: string, flags: Flags): Promise<void> {
   if (svg !== undefined) await print(`\nwrote ${svg}`);
 }
 
-/** A file takes precedence over an architecture of the same name. */
 async function identify(
   model: string,
   eps: number | undefined,
 ): Promise<{architecture: Architecture; checkpoint: CheckpointInfo | null; crop: number}> {
-  const isName =
-    model !== 'digits' && !existsSync(model) && basename(model) === model && !model.includes('.');
-  if (isName) {
+  if (namesArchitecture(model)) {
     const architecture = architectureByName(model);
     return {architecture, checkpoint: null, crop: defaultPreprocessing(architecture).crop};
   }
