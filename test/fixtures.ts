@@ -19,7 +19,13 @@ interface Expected {
   images: Record<string, {width: number; height: number; rgbSha256: string}>;
   checkpoints: Record<
     string,
-    {architecture: ArchitectureOptions; form: Form; logits: number[][] | null; embeddings: number[][]}
+    {
+      architecture: ArchitectureOptions;
+      widths: readonly number[];
+      form: Form;
+      logits: number[][] | null;
+      embeddings: number[][];
+    }
   >;
 }
 

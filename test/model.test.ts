@@ -17,13 +17,13 @@ const error = (actual: Float32Array[], reference: number[][]): number =>
   relativeL2(Float64Array.from(actual.flatMap(row => [...row])), Float64Array.from(reference.flat()));
 const narrow = checkpoint('narrow.official.zip.pth');
 
-for (const [name, {architecture, form: storedForm, logits, embeddings}] of Object.entries(
+for (const [name, {architecture, widths, form: storedForm, logits, embeddings}] of Object.entries(
   expected.checkpoints,
 )) {
   for (const form of storedForm === 'train' ? (['deploy', 'train'] as const) : (['deploy'] as const)) {
     test(`${name} in ${form} form gives PyTorch's float64 results`, async t => {
       await using model = await RepVGG.load(checkpoint(name), {form, preprocessing});
-      const {widths, groups, numBlocks} = defineArchitecture(architecture);
+      const {groups, numBlocks} = architecture;
       t.like(model.architecture, {widths, groups, numBlocks});
       t.true(error(await model.embed(photos), embeddings) <= 1e-5);
       if (logits) {

@@ -1,5 +1,5 @@
 import {invalidArgument, RepVGGError} from './errors.ts';
-import {checkOptions} from './support/arguments.ts';
+import {checkOptions, type FieldNames} from './support/arguments.ts';
 
 /** The position of a block's squeeze-and-excite: before the ReLU in D2se, after it in RepVGGplus. */
 export type SqueezeExcitePosition = 'before-relu' | 'after-relu';
@@ -35,6 +35,15 @@ export interface ArchitectureOptions {
   squeezeExcite?: SqueezeExcite | null | undefined;
   name?: string | undefined;
 }
+
+const optionNames: FieldNames<ArchitectureOptions> = {
+  numBlocks: true,
+  widthMultiplier: true,
+  groups: true,
+  numClasses: true,
+  squeezeExcite: true,
+  name: true,
+};
 
 /** The shape of a block: a 3x3 convolution with bias and ReLU once fused, up to three branches before. */
 export interface BlockShape {
@@ -102,7 +111,7 @@ export const architectureNames: readonly string[] = variants.map(({name}) => nam
  *   fewer than the reduction of squeeze-and-excite
  */
 export function defineArchitecture(options: ArchitectureOptions): Architecture {
-  checkOptions(options);
+  checkOptions(options, optionNames);
   const {
     numBlocks,
     widthMultiplier,

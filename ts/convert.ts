@@ -14,7 +14,7 @@ import {locateCheckpoint} from './locate.ts';
 import type {Form} from './network.ts';
 import {ownUse} from './own_use.ts';
 import {layerTable} from './statistics.ts';
-import {checkOptions, checkSignal} from './support/arguments.ts';
+import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
 
 /** The extensions of files that {@link convertCheckpoint} writes, in lower case. */
 export const writtenExtensions: readonly string[] = ['.pth', '.pt', '.bin', '.ckpt', '.safetensors'];
@@ -30,6 +30,8 @@ export interface ConvertOptions {
   /** Aborts the call, which then rejects with the signal's reason and leaves an existing file at `to` unchanged. */
   signal?: AbortSignal | undefined;
 }
+
+const optionNames: FieldNames<ConvertOptions> = {architecture: true, eps: true, form: true, signal: true};
 
 /** The result of {@link convertCheckpoint}. */
 export interface Conversion {
@@ -68,7 +70,7 @@ export async function convertCheckpoint(
   to: string,
   options: ConvertOptions = {},
 ): Promise<Conversion> {
-  checkOptions(options);
+  checkOptions(options, optionNames);
   const {signal, form = 'deploy'} = options;
   if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);
   if (typeof to !== 'string' || to === '') throw invalidArgument('path', 'the path of a file to write', to);

@@ -14,7 +14,7 @@ import {
   type Preprocessing,
   type PreprocessingOptions,
 } from './preprocessing.ts';
-import {checkOptions, checkSignal} from './support/arguments.ts';
+import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
 
 /** Options of {@link exportOnnx}. */
 export interface OnnxExportOptions {
@@ -33,6 +33,16 @@ export interface OnnxExportOptions {
   /** Aborts the call, which then rejects with the signal's reason and leaves an existing file at `to` unchanged. */
   signal?: AbortSignal | undefined;
 }
+
+const optionNames: FieldNames<OnnxExportOptions> = {
+  architecture: true,
+  eps: true,
+  precision: true,
+  uint8: true,
+  preprocessing: true,
+  labels: true,
+  signal: true,
+};
 
 /** The result of {@link exportOnnx}. */
 export interface OnnxExport extends OnnxSignature {
@@ -59,7 +69,7 @@ export async function exportOnnx(
   to: string,
   options: OnnxExportOptions = {},
 ): Promise<OnnxExport> {
-  checkOptions(options);
+  checkOptions(options, optionNames);
   const {precision = 'fp32', uint8 = false, signal} = options;
   if (precision !== 'fp32' && precision !== 'fp16')
     throw invalidArgument('precision', '"fp32" or "fp16"', precision);

@@ -31,7 +31,7 @@ import {
   type PreprocessingOptions,
 } from './preprocessing.ts';
 import {mostImages} from './scoring/batches.ts';
-import {checkOptions, checkSignal, positiveInteger} from './support/arguments.ts';
+import {checkOptions, checkSignal, type FieldNames, positiveInteger} from './support/arguments.ts';
 import {unwatched} from './support/promises.ts';
 
 /** Options of `RepVGG.load()`. */
@@ -76,6 +76,22 @@ export interface LoadOptions {
   signal?: AbortSignal | undefined;
 }
 
+const optionNames: FieldNames<LoadOptions> = {
+  device: true,
+  precision: true,
+  calibration: true,
+  architecture: true,
+  eps: true,
+  form: true,
+  labels: true,
+  preprocessing: true,
+  winograd: true,
+  threads: true,
+  batchSize: true,
+  onProgress: true,
+  signal: true,
+};
+
 /** A network with its parameters set, and its description. */
 export interface LoadedNetwork {
   network: NativeNetwork;
@@ -95,7 +111,7 @@ const mostThreads = 1024;
 export async function loadNetwork(checkpoint: string, options: LoadOptions): Promise<LoadedNetwork> {
   if (typeof checkpoint !== 'string')
     throw invalidArgument('checkpoint', 'a path, "owner/name" of the hub or "digits"', checkpoint);
-  checkOptions(options);
+  checkOptions(options, optionNames);
   const {device = 'auto', precision = 'auto', form = 'deploy', batchSize = 32, threads} = options;
   const {onProgress, signal} = options;
   if (form !== 'deploy' && form !== 'train') throw invalidArgument('form', '"deploy" or "train"', form);

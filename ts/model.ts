@@ -1,6 +1,6 @@
 import type {Architecture} from './architecture.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
-import type {RunOptions} from './images/fetch_image.ts';
+import {type RunOptions, runOptionNames} from './images/fetch_image.ts';
 import type {ImageInput} from './images/images.ts';
 import type {ClassLabel} from './labels.ts';
 import {type LoadedNetwork, type LoadOptions, loadNetwork} from './load_network.ts';
@@ -106,10 +106,10 @@ export class RepVGG implements AsyncDisposable {
     options: ClassifyOptions,
     onFailure: OnFailure<Failure>,
   ): Promise<(Prediction[] | Failure)[]> {
-    checkOptions(options);
-    const {topK = 5} = options;
+    checkOptions(options, {...runOptionNames, topK: true});
+    const {topK = 5, ...run} = options;
     positiveInteger(topK, 'topK');
-    return this.#run(inputs, options, onFailure, this.#topK(topK, 'classify'));
+    return this.#run(inputs, run, onFailure, this.#topK(topK, 'classify'));
   }
 
   /** The classifier's output for each image: [numClasses]. Throws as {@link classify} does. */
@@ -274,7 +274,7 @@ export class RepVGG implements AsyncDisposable {
   ): Promise<(Result | Failure)[]> {
     this.#needOpen();
     if (!Array.isArray(inputs)) throw invalidArgument('inputs', 'an array of images', inputs);
-    checkOptions(options);
+    checkOptions(options, runOptionNames);
     checkSignal(options.signal);
     // Copied, since the caller may modify the array during the call.
     const batches = runBatches([...inputs], input => input, this.#batchOptions(options), compute, onFailure);

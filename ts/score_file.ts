@@ -1,12 +1,18 @@
 import type {RepVGG} from './model.ts';
-import type {ScoreInput, ScoreOptions, ScoreSummary, Scores} from './scoring/score.ts';
+import {
+  type ScoreInput,
+  type ScoreOptions,
+  type ScoreSummary,
+  type Scores,
+  scoreOptionNames,
+} from './scoring/score.ts';
 import {type Column, columnsOf} from './sinks/columns.ts';
 import {finish} from './sinks/finish.ts';
 import {type SinkFormat, sinkFormat} from './sinks/formats.ts';
 import {Journal} from './sinks/journal.ts';
 import {digestOf, digestWith, skipWritten} from './sinks/written_ids.ts';
 import {checkNotSource} from './sources/overwrite.ts';
-import {checkSignal} from './support/arguments.ts';
+import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
 import {untilStopped} from './support/cancellation.ts';
 import {settlesBy, unwatched} from './support/promises.ts';
 
@@ -24,6 +30,15 @@ export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds
   /** Called after each row. */
   onProgress?: ((summary: Readonly<ScoreSummary>) => void) | undefined;
 }
+
+const {skip: _, uniqueIds: __, ...sharedNames} = scoreOptionNames;
+const optionNames: FieldNames<ScoreFileOptions> = {
+  ...sharedNames,
+  resume: true,
+  settings: true,
+  stop: true,
+  onProgress: true,
+};
 
 /** The result of {@link scoreToFile}. */
 export interface ScoreFileSummary extends ScoreSummary {
@@ -53,6 +68,7 @@ export async function scoreToFile(
   path: string,
   options: ScoreFileOptions = {},
 ): Promise<ScoreFileSummary> {
+  checkOptions(options, optionNames);
   const {resume = false, settings = {}, stop, onProgress, ...score} = options;
   const format = sinkFormat(path);
   checkSignal(stop, 'stop');

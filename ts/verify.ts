@@ -9,7 +9,7 @@ import {RepVGG} from './model.ts';
 import type {Precision} from './native/device.ts';
 import type {Form} from './network.ts';
 import type {Preprocessing} from './preprocessing.ts';
-import {checkOptions, checkSignal} from './support/arguments.ts';
+import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
 
 /** Options of {@link verifyCheckpoint}. */
 export interface VerifyOptions
@@ -28,6 +28,22 @@ export interface VerifyOptions
   /** The largest relative difference that passes. Default 1e-4; 5e-3 for tf32 and fp16, 2e-2 for bf16, 0.2 for fp8. */
   tolerance?: number | undefined;
 }
+
+const optionNames: FieldNames<VerifyOptions> = {
+  architecture: true,
+  eps: true,
+  device: true,
+  calibration: true,
+  preprocessing: true,
+  threads: true,
+  batchSize: true,
+  signal: true,
+  deploy: true,
+  inputs: true,
+  random: true,
+  precision: true,
+  tolerance: true,
+};
 
 /** How much the outputs of the two forms differ: logits, or embeddings if there is no classifier. */
 export interface Verification {
@@ -58,7 +74,7 @@ export interface Verification {
  * @throws {RepVGGError} the codes of `RepVGG.load` and of images; ERR_INVALID_ARGUMENT if `train` is fused already
  */
 export async function verifyCheckpoint(train: string, options: VerifyOptions = {}): Promise<Verification> {
-  checkOptions(options);
+  checkOptions(options, optionNames);
   const {deploy = train, inputs, random = 8, tolerance, precision = 'fp32', preprocessing, ...load} = options;
   const {signal} = load;
   checkSignal(signal);

@@ -202,11 +202,11 @@ def describe_checkpoint(path: Path, architecture: Architecture, inputs: Tensor) 
         'architecture': {
             'numBlocks': architecture.num_blocks,
             'widthMultiplier': architecture.width_multiplier,
-            'widths': architecture.widths,
             'groups': architecture.groups,
             'numClasses': architecture.num_classes,
             'squeezeExcite': position and {'position': position, 'reduction': reduction[position]},
         },
+        'widths': architecture.widths,
         'form': 'deploy' if hasattr(model.stage0, 'rbr_reparam') else 'train',
         'logits': logits,
         'embeddings': embeddings.tolist(),

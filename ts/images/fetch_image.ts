@@ -1,5 +1,6 @@
 import {setTimeout as sleep} from 'node:timers/promises';
 import {RepVGGError} from '../errors.ts';
+import type {FieldNames} from '../support/arguments.ts';
 import {followSignal} from '../support/cancellation.ts';
 import {mostImageBytes} from './encoded_image.ts';
 
@@ -13,6 +14,8 @@ export interface RunOptions {
   /** Aborts the call, which then rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
+
+export const runOptionNames: FieldNames<RunOptions> = {fetchTimeout: true, signal: true};
 
 /** Transient statuses of busy servers and proxies, which are retried. */
 const passingStatuses: readonly unknown[] = [429, 500, 502, 503, 504];

@@ -1,8 +1,14 @@
 import {invalidArgument, RepVGGError} from '../errors.ts';
-import type {RunOptions} from '../images/fetch_image.ts';
+import {type RunOptions, runOptionNames} from '../images/fetch_image.ts';
 import type {ImageInput} from '../images/images.ts';
 import type {SourceRecord, UnreadableRecord} from '../sources/record.ts';
-import {checkOptions, checkSignal, isIterable, positiveInteger} from '../support/arguments.ts';
+import {
+  checkOptions,
+  checkSignal,
+  type FieldNames,
+  isIterable,
+  positiveInteger,
+} from '../support/arguments.ts';
 import {toText} from '../support/plain_text.ts';
 import {type ComputedBatch, mostImages} from './batches.ts';
 import {IdSet} from './id_set.ts';
@@ -32,6 +38,19 @@ export interface ScoreOptions<Output extends ScoreOutput = ScoreOutput> extends 
   /** Called with each id in order: a record for which it returns true gets no row and counts as skipped. */
   skip?: ((id: string) => boolean) | undefined;
 }
+
+export const scoreOptionNames: FieldNames<ScoreOptions> = {
+  ...runOptionNames,
+  output: true,
+  topK: true,
+  fields: true,
+  batchSize: true,
+  concurrency: true,
+  maxWait: true,
+  timing: true,
+  uniqueIds: true,
+  skip: true,
+};
 
 /** Counts of the records so far. */
 export interface ScoreSummary {
@@ -79,7 +98,7 @@ export function checkScore(source: unknown, options: ScoreOptions): void {
 }
 
 export function checkScoreOptions(options: ScoreOptions): void {
-  checkOptions(options);
+  checkOptions(options, scoreOptionNames);
   const {
     output = 'labels',
     topK = 5,

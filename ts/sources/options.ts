@@ -1,3 +1,5 @@
+import type {FieldNames} from '../support/arguments.ts';
+
 /** The format of a source, whatever its extension. */
 export type SourceFormat = 'folder' | 'image' | 'list' | 'ndjson' | 'csv' | 'tsv' | 'parquet' | 'tar';
 export const sourceFormats: readonly SourceFormat[] = [
@@ -34,6 +36,16 @@ export interface SourceOptions {
   /** Ends the iteration: it then throws the signal's reason. */
   signal?: AbortSignal | undefined;
 }
+
+export const sourceOptionNames: FieldNames<SourceOptions> = {
+  format: true,
+  imageColumn: true,
+  idColumn: true,
+  labelColumn: true,
+  fields: true,
+  root: true,
+  signal: true,
+};
 
 /** One file of a source and how to read it. */
 export interface SourceFile extends Omit<SourceOptions, 'format'> {

@@ -5,7 +5,13 @@ import {formatOf, sourceKind} from './format.ts';
 import {matchFiles} from './glob.ts';
 import {readImage} from './image.ts';
 import {readList, readNdjson} from './lines.ts';
-import {type SourceFile, type SourceFormat, type SourceOptions, sourceFormats} from './options.ts';
+import {
+  type SourceFile,
+  type SourceFormat,
+  type SourceOptions,
+  sourceFormats,
+  sourceOptionNames,
+} from './options.ts';
 import {rememberPath} from './overwrite.ts';
 import type {Records, SourceRecord, UnreadableRecord} from './record.ts';
 import {sniffStdin} from './stdin.ts';
@@ -27,7 +33,7 @@ export function openSource(
   if (typeof path !== 'string' || path === '') {
     throw invalidArgument('source', 'a folder, a file, a glob or "-"', path);
   }
-  checkOptions(options);
+  checkOptions(options, sourceOptionNames);
   checkSignal(options.signal);
   const {format} = options;
   if (format !== undefined && !sourceFormats.includes(format)) {

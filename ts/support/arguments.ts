@@ -1,10 +1,20 @@
 import {invalidArgument} from '../errors.ts';
 
-/** Checks that options are an object, before their fields are accessed. */
-export function checkOptions(options: unknown, name = 'options'): void {
+/** The names of all fields of `Options`: the compiler notices one that is missing. */
+export type FieldNames<Options> = Readonly<Record<keyof Options, unknown>>;
+
+/**
+ * Checks that options are an object with no other fields than these: one that is ignored, such as {topk: 3} or {size: 320}, would
+ * change the results unnoticed.
+ */
+export function checkOptions<Options>(options: Options, names: FieldNames<Options>, name = 'options'): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw invalidArgument(name, 'an object', options);
   }
+  const unknown = Object.keys(options).find(field => !Object.hasOwn(names, field));
+  if (unknown === undefined) return;
+  const list = Object.keys(names).map(field => `"${field}"`);
+  throw invalidArgument(`the fields of ${name}`, list.join(', '), unknown);
 }
 
 /** Checks a signal by its methods, since it may come from another realm. */
