@@ -47,7 +47,7 @@ constexpr float HalfBitsToFloat(uint16_t bits) {
   const float value = magnitude < 0x400     ? static_cast<float>(magnitude) * 0x1p-24f
                       : magnitude >= 0x7c00 ? std::bit_cast<float>(0x7f800000 | magnitude << 13)
                                             : std::bit_cast<float>((magnitude << 13) + 0x38000000);
-  return (bits & 0x8000) != 0 ? -value : value;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(value) | (bits & 0x8000u) << 16);
 }
 
 // The bits of the nearest value of the format, in the lowest ElementSize bytes.

@@ -9,18 +9,26 @@
 // calibration data. docs/cpu.md shows its effect.
 #pragma once
 
+#include <bit>
 #include <cmath>
+#include <cstdint>
 
 namespace repvgg {
 
 // `weight` and `rounded` have nine values. `round` gives the nearest float that the format holds.
 template <class Round>
 void RoundKernel(const float* weight, float* rounded, Round round) {
+  // As bits, magnitudes are in the same order, and NaN has a place in it too.
+  uint32_t magnitude[9];
+  for (int i = 0; i < 9; ++i) magnitude[i] = std::bit_cast<uint32_t>(weight[i]) & 0x7fffffff;
+  // By counting, which has no branches that processors would have to predict.
   int order[9];
   for (int i = 0; i < 9; ++i) {
-    int at = i;
-    for (; at > 0 && std::abs(weight[i]) > std::abs(weight[order[at - 1]]); --at) order[at] = order[at - 1];
-    order[at] = i;
+    int place = 0;
+    for (int j = 0; j < 9; ++j) {
+      place += j < i ? magnitude[j] >= magnitude[i] : magnitude[j] > magnitude[i];
+    }
+    order[place] = i;
   }
   double rest = 0;  // Sum of the weights rounded so far minus the sum of their rounded values.
   for (int i = 0; i < 9; ++i) {
