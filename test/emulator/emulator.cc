@@ -179,8 +179,7 @@ void Worker::RunBlocks(int64_t first_block, int count) {
   }
   const int all = threads * count;
   at_cluster_barrier = finished = 0;
-  words.assign(((count - 1) * kMaxSharedBytes + shared_bytes + 3) / 4,
-               WordState{0, 0, 0, 0, 0, -1, -1, -1, 0, 0, 0});
+  words.assign(((count - 1) * kMaxSharedBytes + shared_bytes + 3) / 4, WordState{});
   clocks.assign(all / kWarp, Clock{});
   for (int w = 0; w < all / kWarp; ++w) clocks[w].of[w] = 1;
   barriers.clear();
@@ -191,7 +190,7 @@ void Worker::RunBlocks(int64_t first_block, int count) {
     warp.ready = ~0u;
     warp.arrived = 0;
     warp.operation = WarpOperation::kNone;
-    warp.epoch = 0;
+    warp.synced = 0;
   }
   for (int i = 0; i < all; ++i) {
     if (i == static_cast<int>(fibers.size())) fibers.push_back(std::make_unique<Fiber>());
@@ -205,7 +204,8 @@ void Worker::RunBlocks(int64_t first_block, int count) {
     fiber.stores.clear();
     fiber.products.clear();
     fiber.sums.clear();
-    fiber.product_group = fiber.proxy_fences = 0;
+    fiber.product_group = 0;
+    fiber.proxy_fences = 0;
     fiber.products_fenced = fiber.previous_ended = false;
     Start(fiber);
   }
@@ -358,6 +358,17 @@ void WaitForPreviousKernel() { worker->current->previous_ended = true; }
 
 namespace {
 
+// Each of these warps learns what all of them know.
+void ShareClocks(int first_warp, int end_warp) {
+  Worker& w = *worker;
+  Clock together;
+  for (int warp = first_warp; warp < end_warp; ++warp) together.Join(w.clocks[warp]);
+  for (int warp = first_warp; warp < end_warp; ++warp) {
+    w.clocks[warp] = together;
+    ++w.clocks[warp].of[warp];
+  }
+}
+
 // Counts to `blocks` times the threads of one, from block `first` on.
 void Meet(int& arrived, int first, int blocks) {
   Worker& w = *worker;
@@ -368,7 +379,13 @@ void Meet(int& arrived, int first, int blocks) {
     return;
   }
   arrived = 0;
-  for (int rank = first; rank < first + blocks; ++rank) ++w.blocks[rank].epoch;
+  ShareClocks(begin / kWarp, end / kWarp);
+  for (int rank = first; rank < first + blocks; ++rank) {
+    ++w.blocks[rank].epoch;
+    for (int warp = begin / kWarp; warp < end / kWarp; ++warp) {
+      w.warps[warp].synced = w.blocks[rank].synced[warp] = w.clocks[warp].of[warp];
+    }
+  }
   bool ended = false;
   for (int t = begin; t < end; ++t) ended |= w.fibers[t]->previous_ended;
   for (int t = begin; t < end; ++t) w.fibers[t]->previous_ended = ended;
@@ -381,19 +398,6 @@ void Meet(int& arrived, int first, int blocks) {
 
 void BlockBarrier() { Meet(worker->block().at_barrier, worker->current->rank, 1); }
 
-void ClusterBarrier() {
-  Worker& w = *worker;
-  const int all = static_cast<int>(w.blocks.size());
-  if (w.at_cluster_barrier + 1 == all * w.threads) {
-    Clock together;
-    for (const Clock& clock : w.clocks) together.Join(clock);
-    for (size_t warp = 0; warp < w.clocks.size(); ++warp) {
-      const uint32_t now = together.of[warp] + 1;
-      w.clocks[warp] = together;
-      w.clocks[warp].of[warp] = now;
-    }
-  }
-  Meet(w.at_cluster_barrier, 0, all);
-}
+void ClusterBarrier() { Meet(worker->at_cluster_barrier, 0, static_cast<int>(worker->blocks.size())); }
 
 }  // namespace repvgg::emulator

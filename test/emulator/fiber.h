@@ -65,7 +65,7 @@ struct Fiber {
   std::vector<PendingCopy> copies;
   unsigned copy_group = 0;  // Groups committed so far.
   std::vector<PendingStore> stores;
-  uint32_t proxy_fences = 0;
+  uint16_t proxy_fences = 0;
   std::vector<PendingProduct> products;
   std::vector<HiddenSums> sums;
   unsigned product_group = 0;
@@ -79,7 +79,7 @@ struct Warp {
   uint32_t ready = 0;  // Lanes that can run.
   int arrived = 0;     // Lanes that wait in `operation`.
   WarpOperation operation = WarpOperation::kNone;
-  uint32_t epoch = 0;  // Number of __syncwarp so far.
+  uint32_t synced = 0;  // When its lanes last met at a barrier, by its clock.
   union {
     uint32_t value[kWarp];
     Words4 row[kWarp];
@@ -104,9 +104,9 @@ inline constexpr int kMaxBarriers = 20 * kMaxCluster;
 inline constexpr int kNamedBarriers = 16;
 inline constexpr int kPreviousKernel = kMaxWarps + kMaxBarriers;
 
-// What a warp knows to have happened, by way of barriers in shared memory and named ones: for each warp,
-// everything it did up to that time of its own; for each barrier in shared memory, the copies of the phases
-// before that number; and whether the previous kernel has ended.
+// What a warp knows to have happened, by way of barriers of every kind: for each warp, everything it did up
+// to that time of its own; for each barrier in shared memory, the copies of the phases before that number;
+// and whether the previous kernel has ended. A warp's own time ticks whenever others learn of it.
 struct Clock {
   std::array<uint32_t, kMaxWarps + kMaxBarriers + 1> of = {};
   void Join(const Clock& other) {
@@ -136,7 +136,8 @@ struct NamedBarrierState {
 struct BlockState {
   Index3 index;
   int at_barrier = 0;
-  uint32_t epoch = 1;  // Number of __syncthreads and barriers of the cluster so far.
+  uint32_t epoch = 1;                           // Number of __syncthreads and barriers of the cluster so far.
+  std::array<uint32_t, kMaxWarps> synced = {};  // When each warp was last at one, by its clock.
   std::array<NamedBarrierState, kNamedBarriers> named;
   // When each warp of another block last arrived or read here, by its clock; and what the threads of this one
   // knew at their ends.
@@ -154,18 +155,20 @@ struct PendingLoad {
 
 // What is known of one 4-byte word of shared memory.
 struct WordState {
-  uint32_t write_stamp;  // Barrier epochs of the last write; see Stamp().
-  uint32_t read_stamp;
-  uint32_t write_clock,
-      read_clock;          // The same by the acting warp's clock; of a TMA load, the phase's number + 1.
-  uint32_t writer_fences;  // FenceProxy of the writer before the write.
-  int16_t writer;          // Thread, or -1, or kLoaded - the barrier's index.
-  int16_t reader;          // Thread, kSeveralWarps, or kSeveralLanes - warp.
-  int16_t in_flight;       // Thread whose copy is filling the word, or -1.
-  int8_t written;
-  int8_t storing;         // TMA stores that have yet to read it.
-  int8_t read_by_others;  // By another block.
+  uint32_t write_clock =
+      0;                    // Of the last write, by the writer's warp; of a TMA load, the phase's number + 1.
+  uint32_t read_clock = 0;  // Of the last read; 0 if there was none. Of several warps, the block's epoch.
+  int16_t writer = -1;      // Thread, or -1, or kLoaded - the barrier's index.
+  int16_t reader = 0;       // Thread, kSeveralWarps, or kSeveralLanes - warp.
+  uint16_t writer_fences = 0;  // FenceProxy of the writer before the write.
+  bool written : 1 = false;
+  bool settled : 1 = false;    // The write is before the block's last barrier, and so before all reads since.
+  bool in_flight : 1 = false;  // Being filled by a copy of the writer.
+  bool read_by_others : 1 = false;  // By another block.
+  int8_t storing = 0;               // TMA stores that have yet to read it.
 };
+// A kernel's tiles have tens of thousands: their states should fit a cache as well.
+static_assert(sizeof(WordState) == 16);
 inline constexpr int16_t kLoaded = -2;
 inline constexpr int16_t kSeveralWarps = -1;
 inline constexpr int16_t kSeveralLanes = -2;

@@ -121,7 +121,7 @@ void NamedBarrier(int number, int threads) {
     const uint32_t now = together.of[thread / kWarp] + 1;
     own = together;
     own.of[thread / kWarp] = now;
-    if (thread % kWarp == 0) ++w.warps[thread / kWarp].epoch;
+    if (thread % kWarp == 0) w.warps[thread / kWarp].synced = now;
   }
   Wake(waiting);
 }

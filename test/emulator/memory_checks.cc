@@ -61,42 +61,39 @@ struct Now {
       : thread(w.current->thread),
         warp(static_cast<unsigned>(thread) / kWarp),
         rank(w.current->rank),
-        threads(w.threads),
-        epoch(w.blocks[rank].epoch),
-        stamp(epoch << 12 | (w.warps[warp].epoch & 0xfff)),
+        synced(w.warps[warp].synced),
+        block(w.blocks[rank]),
         clock(w.clocks[warp]) {}
 
-  const int thread, warp, rank, threads;
-  const uint32_t epoch, stamp;
+  const int thread, warp, rank;
+  const uint32_t synced;
+  const BlockState& block;
   const Clock& clock;
 
-  bool SameInterval(uint32_t other) const { return other >> 12 == epoch; }
-  bool SameWarpInterval(uint32_t other) const { return (other & 0xfff) == (stamp & 0xfff); }
-
-  // Whether what thread `other` did at stamp `when` is ordered before this by a barrier.
-  bool Follows(int other, uint32_t when, uint32_t other_clock) const {
-    if (other <= kLoaded) return clock.of[kMaxWarps + kLoaded - other] >= other_clock;
+  // Whether what thread `other` did at that time of its warp's is ordered before this by a barrier.
+  bool Follows(int other, uint32_t when) const {
+    if (other <= kLoaded) return clock.of[kMaxWarps + kLoaded - other] >= when;
     if (other == thread) return true;
-    if (other / threads != rank) return clock.of[other / kWarp] >= other_clock;
-    if (!SameInterval(when)) return true;
-    if (other / kWarp != warp) return clock.of[other / kWarp] >= other_clock;
-    return !SameWarpInterval(when);
+    const int other_warp = other / kWarp;
+    return other_warp == warp ? when < synced : clock.of[other_warp] >= when;
+  }
+  static int ReadingWarp(const WordState& word) {
+    return word.reader >= 0 ? word.reader / kWarp : kSeveralLanes - word.reader;
   }
   // `of` is the block that has the word, whose threads have read it.
   bool FollowsReads(const WordState& word, int of) const {
-    if (word.read_stamp == 0) return true;
-    if (of != rank && word.reader != kSeveralWarps) {
-      const int other = word.reader >= 0 ? word.reader / kWarp : kSeveralLanes - word.reader;
-      return clock.of[other] >= word.read_clock;
-    }
-    if (of == rank && !SameInterval(word.read_stamp)) return true;
-    if (word.reader == kSeveralWarps) return false;
-    if (word.reader > kSeveralWarps) return Follows(word.reader, word.read_stamp, word.read_clock);
-    return kSeveralLanes - word.reader == warp && !SameWarpInterval(word.read_stamp);
+    if (word.read_clock == 0) return true;
+    if (word.reader == kSeveralWarps) return of == rank && word.read_clock != block.epoch;
+    if (word.reader >= 0) return Follows(word.reader, word.read_clock);
+    // What one lane of another warp says speaks for the rest once they have met.
+    const int other = ReadingWarp(word);
+    return word.read_clock < worker->warps[other].synced &&
+           (other == warp || clock.of[other] >= word.read_clock);
   }
   // Whether all of these actions of warps, by their clocks, are ordered before this.
   bool FollowsWarps(const std::array<uint32_t, kMaxWarps>& when) const {
-    return std::equal(when.begin(), when.end(), clock.of.begin(), std::less_equal());
+    return std::equal(when.begin(), when.begin() + worker->clocks.size(), clock.of.begin(),
+                      std::less_equal());
   }
   bool FollowsProducts(size_t offset, size_t bytes) const {
     const auto& reads = worker->product_reads;
@@ -105,17 +102,18 @@ struct Now {
     }
     return true;
   }
+  // Whether nothing is to be checked or noted of a read, since one like it was.
+  bool HasRead(const WordState& word) const {
+    if (!word.settled) return false;
+    if (word.reader == kSeveralWarps) return word.read_clock == block.epoch;
+    return word.reader == kSeveralLanes - warp && word.read_clock == clock.of[warp];
+  }
   void NoteRead(WordState& word) const {
-    if (word.reader == kSeveralWarps && word.read_stamp != 0 && SameInterval(word.read_stamp)) return;
-    if (word.read_stamp == 0 || !SameInterval(word.read_stamp)) {
-      word.reader = static_cast<int16_t>(thread);
-    } else if (word.reader >= 0 && word.reader != thread) {
-      word.reader = word.reader / kWarp == warp ? static_cast<int16_t>(kSeveralLanes - warp) : kSeveralWarps;
-    } else if (word.reader <= kSeveralLanes && kSeveralLanes - word.reader != warp) {
-      word.reader = kSeveralWarps;
-    }
-    word.read_stamp = stamp;
-    word.read_clock = clock.of[warp];
+    if (word.reader == kSeveralWarps && word.read_clock == block.epoch) return;
+    word.reader = static_cast<int16_t>(FollowsReads(word, rank)    ? thread
+                                       : ReadingWarp(word) == warp ? kSeveralLanes - warp
+                                                                   : kSeveralWarps);
+    word.read_clock = word.reader == kSeveralWarps ? block.epoch : clock.of[warp];
   }
 };
 
@@ -123,47 +121,52 @@ std::string Thread(int thread) { return "thread " + std::to_string(thread); }
 
 // `offset` is from the start of the first block's shared memory, and within that of block `rank`.
 void CheckShared(size_t offset, size_t bytes, bool write, int rank, const void* place) {
-  if (!worker->InShared(worker->shared + offset, bytes) || offset / kMaxSharedBytes != size_t(rank)) {
+  Worker& w = *worker;
+  const size_t own = offset - rank * kMaxSharedBytes;  // Huge if it is negative.
+  if (own > w.shared_bytes || own + bytes > w.shared_bytes) {
     return Complain(Fault::kOutOfBounds, place,
                     std::to_string(bytes) + " bytes of shared memory at offset " +
-                        std::to_string(static_cast<ptrdiff_t>(offset - rank * kMaxSharedBytes)) + " of " +
-                        std::to_string(worker->shared_bytes));
+                        std::to_string(static_cast<ptrdiff_t>(own)) + " of " +
+                        std::to_string(w.shared_bytes));
   }
-  const Now now(*worker);
+  const Now now(w);
   if (write && !now.FollowsProducts(offset, bytes)) {
     Complain(Fault::kRace, place, "write of shared memory that a product may still read");
   }
-  for (size_t i = offset / 4; i <= (offset + bytes - 1) / 4; ++i) {
-    WordState& word = worker->words[i];
+  const bool may_skip = !write && rank == now.rank;
+  WordState* const end = &w.words[(offset + bytes - 1) / 4] + 1;
+  for (WordState* at = &w.words[offset / 4]; at < end; ++at) {
+    WordState& word = *at;
+    if (may_skip && now.HasRead(word)) continue;
     const auto complain = [&](Fault fault, const std::string& why) {
       Complain(fault, place,
                (write ? "write" : "read") + std::string(" of shared memory at offset ") +
-                   std::to_string(i * 4) + why);
+                   std::to_string((at - w.words.data()) * 4) + why);
     };
-    if (word.in_flight >= 0) {
-      complain(Fault::kInFlight, " that a copy of " + Thread(word.in_flight) + " fills");
-    }
+    if (word.in_flight) complain(Fault::kInFlight, " that a copy of " + Thread(word.writer) + " fills");
     if (write && word.storing > 0) complain(Fault::kInFlight, " that a TMA store reads");
-    if (word.writer != -1 && !now.Follows(word.writer, word.write_stamp, word.write_clock)) {
+    if (word.writer != -1 && !now.Follows(word.writer, word.write_clock)) {
       complain(Fault::kRace, " and write by " + (word.writer < 0 ? "TMA" : Thread(word.writer)) +
                                  " with no barrier between them");
     }
     if (write) {
       if (!now.FollowsReads(word, rank) ||
-          (word.read_by_others && !now.FollowsWarps(worker->blocks[rank].reached))) {
+          (word.read_by_others && !now.FollowsWarps(w.blocks[rank].reached))) {
         complain(Fault::kRace, " and reads by others with no barrier between them");
       }
       word.writer = static_cast<int16_t>(now.thread);
-      word.write_stamp = now.stamp;
       word.write_clock = now.clock.of[now.warp];
-      word.writer_fences = worker->current->proxy_fences;
-      word.written = 1;
+      word.writer_fences = w.current->proxy_fences;
+      word.written = true;
+      word.settled = false;
     } else {
       if (!word.written) complain(Fault::kUninitialised, " that nobody wrote");
       if (rank == now.rank) {
+        word.settled =
+            word.writer >= 0 && !word.in_flight && word.write_clock < now.block.synced[word.writer / kWarp];
         now.NoteRead(word);
       } else {
-        word.read_by_others = 1;
+        word.read_by_others = true;
       }
     }
   }
@@ -231,7 +234,7 @@ void BeginCopy(unsigned char* shared, const void* global, int bytes, bool valid,
   if (!worker->InShared(shared, bytes)) return;
   std::memset(shared, 0xff, bytes);
   for (int i = 0; i < bytes / 4; ++i) {
-    worker->words[offset / 4 + i].in_flight = static_cast<int16_t>(worker->current->thread);
+    worker->words[offset / 4 + i].in_flight = true;
   }
 }
 
@@ -246,9 +249,8 @@ void EndCopy(const PendingCopy& copy) {
   const Now now(*worker);
   for (int i = 0; i < copy.bytes / 4; ++i) {
     WordState& word = worker->words[offset / 4 + i];
-    word.in_flight = -1;
+    word.in_flight = false;
     word.writer = static_cast<int16_t>(now.thread);
-    word.write_stamp = now.stamp;
     word.write_clock = now.clock.of[now.warp];
     word.writer_fences = worker->current->proxy_fences;
   }
@@ -260,7 +262,7 @@ void BeginLoad(unsigned char* shared, int bytes, int rank, const void* place) {
   if (!worker->InShared(shared, bytes)) return;
   std::memset(shared, 0xff, bytes);
   for (int i = 0; i < bytes / 4; ++i) {
-    worker->words[offset / 4 + i].in_flight = static_cast<int16_t>(worker->current->thread);
+    worker->words[offset / 4 + i].in_flight = true;
   }
 }
 
@@ -268,10 +270,10 @@ void EndLoad(unsigned char* shared, int bytes, const Barrier& barrier) {
   const size_t offset = shared - worker->shared;
   for (int i = 0; i < bytes / 4; ++i) {
     WordState& word = worker->words[offset / 4 + i];
-    word.in_flight = -1;
+    word.in_flight = false;
     word.writer = static_cast<int16_t>(kLoaded - barrier.index);
     word.write_clock = barrier.phase + 1;
-    word.written = 1;
+    word.written = true;
   }
 }
 
@@ -284,11 +286,10 @@ void CheckAsyncRead(const unsigned char* shared, int bytes, const void* place) {
   const Now now(*worker);
   for (size_t i = offset / 4; i < (offset + bytes) / 4; i += 4) {
     const WordState& word = worker->words[i];
-    if (word.in_flight >= 0)
-      return Complain(Fault::kInFlight, place, "asynchronous read of what a copy fills");
+    if (word.in_flight) return Complain(Fault::kInFlight, place, "asynchronous read of what a copy fills");
     if (!word.written)
       return Complain(Fault::kUninitialised, place, "asynchronous read of what nobody wrote");
-    if (!now.Follows(word.writer, word.write_stamp, word.write_clock)) {
+    if (!now.Follows(word.writer, word.write_clock)) {
       return Complain(Fault::kRace, place, "asynchronous read of what was not waited for");
     }
     if (word.writer >= 0 && worker->fibers[word.writer]->proxy_fences <= word.writer_fences) {

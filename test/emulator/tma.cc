@@ -117,7 +117,9 @@ void StoreBox(const cuda::TensorMap& map, Coordinates at, const void* shared) {
   worker->current->stores.push_back({map, at, from, worker->PreviousEnded()});
 }
 
-void FenceProxy() { ++worker->current->proxy_fences; }
+void FenceProxy() {
+  if (++worker->current->proxy_fences == 0) std::abort();  // More than a word's state can tell apart.
+}
 
 void WaitStores() {
   for (const PendingStore& store : worker->current->stores) {

@@ -70,7 +70,12 @@ void ShareAddress(const void* first) {
 }  // namespace
 
 void WarpBarrier(unsigned mask) {
-  Together(WarpOperation::kBarrier, mask, [](Warp&, int) {}, [](Warp& warp) { ++warp.epoch; });
+  Together(
+      WarpOperation::kBarrier, mask, [](Warp&, int) {},
+      [](Warp& warp) {
+        const int number = worker->current->thread / kWarp;
+        warp.synced = ++worker->clocks[number].of[number];
+      });
 }
 
 uint32_t ShuffleXor(unsigned mask, uint32_t value, int lane_mask) {
