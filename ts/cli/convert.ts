@@ -1,5 +1,4 @@
 import {type Command, Option} from 'commander';
-import {convertCheckpoint} from '../convert.ts';
 import type {Form} from '../network.ts';
 import {count} from '../support/plain_text.ts';
 import {architectureOption, epsOption, jsonOption} from './options.ts';
@@ -37,6 +36,7 @@ export function addConvert(program: Command): void {
 }
 
 async function convert(from: string, to: string, {json, ...options}: Flags): Promise<void> {
+  const {convertCheckpoint} = await import('../convert.ts');
   const conversion = await convertCheckpoint(from, to, options);
   if (json) return printJson(conversion);
   const {architecture, fusedBlocks, parameters, bytes, ...forms} = conversion;

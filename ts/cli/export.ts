@@ -1,7 +1,6 @@
 import {extname} from 'node:path';
 import {type Command, Option} from 'commander';
-import {convertCheckpoint, writtenExtensions} from '../convert.ts';
-import {exportOnnx, type OnnxExport} from '../export.ts';
+import type {OnnxExport} from '../export.ts';
 import {count} from '../support/plain_text.ts';
 import {
   architectureOption,
@@ -56,9 +55,11 @@ async function exportCommand(from: string, to: string, flags: Flags, command: Co
   const {json, architecture, eps, ...options} = takePreprocessing(flags);
   const ending = extname(to).toLowerCase();
   if (ending === '.onnx') {
+    const {exportOnnx} = await import('../export.ts');
     const exported = await exportOnnx(from, to, {architecture, eps, ...options});
     return json ? printJson(exported) : printExport(to, exported);
   }
+  const {convertCheckpoint, writtenExtensions} = await import('../convert.ts');
   if (!writtenExtensions.includes(ending)) {
     const endings = ['.onnx', ...writtenExtensions].join(', ');
     command.error(`error: expected a file that ends in ${endings} but received '${to}'`);

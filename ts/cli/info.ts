@@ -1,8 +1,6 @@
 import {basename} from 'node:path';
 import type {Command} from 'commander';
 import {type Architecture, architectureByName} from '../architecture.ts';
-import {openCheckpoint} from '../checkpoint/open.ts';
-import {checkpointStructure} from '../checkpoint/structure.ts';
 import {locateCheckpoint, namesArchitecture} from '../locate.ts';
 import type {NetworkDescription} from '../native/addon.ts';
 import {
@@ -13,7 +11,6 @@ import {
   type Precision,
 } from '../native/device.ts';
 import type {Form} from '../network.ts';
-import {ownUse} from '../own_use.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
 import {count} from '../support/plain_text.ts';
@@ -118,6 +115,9 @@ async function identify(
     const architecture = architectureByName(model);
     return {architecture, checkpoint: null, crop: defaultPreprocessing(architecture).crop};
   }
+  const {openCheckpoint} = await import('../checkpoint/open.ts');
+  const {checkpointStructure} = await import('../checkpoint/structure.ts');
+  const {ownUse} = await import('../own_use.ts');
   await using file = await openCheckpoint(await locateCheckpoint(model));
   const structure = checkpointStructure(file, {eps});
   const {path, format, tensors} = file;

@@ -14,7 +14,7 @@ import {addScore} from './score.ts';
 import {addVerify} from './verify.ts';
 import {version} from './version.ts';
 
-/** All commands, in the order of the help. They import sharp and the addon only when they run, since doctor must work without them. */
+/** All commands, in the order of the help. They import most of what they need when they run: doctor must work without sharp and the addon, and all should start soon. */
 const commands: readonly ((program: Command) => void)[] = [
   addDemo,
   addClassify,
