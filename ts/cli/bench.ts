@@ -16,7 +16,7 @@ import type {Form} from '../network.ts';
 import type {PreprocessingOptions} from '../preprocessing.ts';
 import {makeFolder} from '../support/make_folder.ts';
 import {append, checkReplaceable, fileWriteError, replaceFile} from '../support/replace_file.ts';
-import {printCheck, printComparison, printReport} from './bench_output.ts';
+import {printCheck, printComparison, printReport, printWhyNotCounted} from './bench_output.ts';
 import {Interruption} from './interruption.ts';
 import {
   cropOption,
@@ -197,11 +197,7 @@ async function checkAgain(baseline: BenchReport, flags: Flags): Promise<void> {
     else await printCheck(checked, report.skipped);
   }
   const counted = ({results}: BenchReport): boolean => results.some(one => one.instructionsPerImage);
-  if (!json && counted(baseline) && !counted(report)) {
-    const {whyNoInstructions} = await import('../bench/counters.ts');
-    const {native} = await import('../native/addon.ts');
-    await print(`instructions were not counted: ${whyNoInstructions(native().countInstructions)}`);
-  }
+  if (!json && counted(baseline) && !counted(report)) await printWhyNotCounted();
 }
 
 /** Fails before anything is measured if the files could not be written. */

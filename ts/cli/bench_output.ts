@@ -57,3 +57,10 @@ export async function printCheck(checked: readonly Checked[], skipped: readonly 
   ]);
   for (const sentence of skipped) await print(`skipped ${sentence}`);
 }
+
+/** Says why instructions were not counted. */
+export async function printWhyNotCounted(): Promise<void> {
+  const {whyNoInstructions} = await import('../bench/counters.ts');
+  const {native} = await import('../native/addon.ts');
+  await print(`instructions were not counted: ${whyNoInstructions(native().countInstructions)}`);
+}

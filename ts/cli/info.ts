@@ -1,7 +1,6 @@
 import {basename} from 'node:path';
 import type {Command} from 'commander';
-import {type Architecture, architectureByName} from '../architecture.ts';
-import {locateCheckpoint, namesArchitecture} from '../locate.ts';
+import type {Architecture} from '../architecture.ts';
 import type {NetworkDescription} from '../native/addon.ts';
 import {
   chooseDevice,
@@ -10,12 +9,11 @@ import {
   type DeviceName,
   type Precision,
 } from '../native/device.ts';
-import type {Form} from '../network.ts';
-import {defaultPreprocessing} from '../preprocessing.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
 import {count} from '../support/plain_text.ts';
 import {append, replaceFile} from '../support/replace_file.ts';
 import {drawNetwork} from './figure.ts';
+import type {CheckpointInfo} from './identify.ts';
 import {
   batchSizeOption,
   deviceOption,
@@ -44,21 +42,6 @@ interface Flags {
 interface Running extends NetworkDescription {
   device: Device;
   precision: string;
-}
-
-/** Facts about a checkpoint file; null for an architecture given by name. */
-interface CheckpointInfo {
-  path: string;
-  /** The container format. */
-  format: string;
-  /** The project whose tensor names it uses. */
-  names: string;
-  form: Form;
-  /** Blocks stored in fused form. */
-  fusedBlocks: number;
-  /** Epsilon of its batch normalisations; null if it has none. */
-  eps: number | null;
-  tensors: number;
 }
 
 const examples = `
@@ -92,6 +75,7 @@ export function addInfo(program: Command): void {
 
 async function info(model: string, flags: Flags): Promise<void> {
   const {resolution, eps, svg, json} = flags;
+  const {identify} = await import('./identify.ts');
   const {architecture, checkpoint, crop} = await identify(model, eps);
   const size = resolution ?? crop;
   const input = {height: size, width: size};
@@ -105,30 +89,6 @@ async function info(model: string, flags: Flags): Promise<void> {
   await printSummary(architecture, checkpoint, size);
   await (running ? printRunning(running, statistics) : printLayers(architecture, statistics));
   if (svg !== undefined) await print(`\nwrote ${svg}`);
-}
-
-async function identify(
-  model: string,
-  eps: number | undefined,
-): Promise<{architecture: Architecture; checkpoint: CheckpointInfo | null; crop: number}> {
-  if (namesArchitecture(model)) {
-    const architecture = architectureByName(model);
-    return {architecture, checkpoint: null, crop: defaultPreprocessing(architecture).crop};
-  }
-  const {openCheckpoint} = await import('../checkpoint/open.ts');
-  const {checkpointStructure} = await import('../checkpoint/structure.ts');
-  const {ownUse} = await import('../own_use.ts');
-  await using file = await openCheckpoint(await locateCheckpoint(model));
-  const structure = checkpointStructure(file, {eps});
-  const {path, format, tensors} = file;
-  const {architecture, dialect, form, blocks, eps: ownEps} = structure;
-  const fusedBlocks = blocks.filter(({form}) => form === 'deploy').length;
-  const names = dialect.name;
-  return {
-    architecture,
-    crop: (await ownUse(model, file, architecture)).preprocessing.crop,
-    checkpoint: {path, format, names, form, fusedBlocks, eps: ownEps, tensors: tensors.size},
-  };
 }
 
 async function printSummary(

@@ -1,0 +1,44 @@
+import {type Architecture, architectureByName} from '../architecture.ts';
+import {openCheckpoint} from '../checkpoint/open.ts';
+import {checkpointStructure} from '../checkpoint/structure.ts';
+import {locateCheckpoint, namesArchitecture} from '../locate.ts';
+import type {Form} from '../network.ts';
+import {ownUse} from '../own_use.ts';
+import {defaultPreprocessing} from '../preprocessing.ts';
+
+/** Facts about a checkpoint file; null for an architecture given by name. */
+export interface CheckpointInfo {
+  path: string;
+  /** The container format. */
+  format: string;
+  /** The project whose tensor names it uses. */
+  names: string;
+  form: Form;
+  /** Blocks stored in fused form. */
+  fusedBlocks: number;
+  /** Epsilon of its batch normalisations; null if it has none. */
+  eps: number | null;
+  tensors: number;
+}
+
+/** The architecture of a checkpoint, or of that name, and the size of its input. */
+export async function identify(
+  model: string,
+  eps: number | undefined,
+): Promise<{architecture: Architecture; checkpoint: CheckpointInfo | null; crop: number}> {
+  if (namesArchitecture(model)) {
+    const architecture = architectureByName(model);
+    return {architecture, checkpoint: null, crop: defaultPreprocessing(architecture).crop};
+  }
+  await using file = await openCheckpoint(await locateCheckpoint(model));
+  const structure = checkpointStructure(file, {eps});
+  const {path, format, tensors} = file;
+  const {architecture, dialect, form, blocks, eps: ownEps} = structure;
+  const fusedBlocks = blocks.filter(({form}) => form === 'deploy').length;
+  const names = dialect.name;
+  return {
+    architecture,
+    crop: (await ownUse(model, file, architecture)).preprocessing.crop,
+    checkpoint: {path, format, names, form, fusedBlocks, eps: ownEps, tensors: tensors.size},
+  };
+}
