@@ -250,7 +250,7 @@ for (const [what, args, code, message] of [
     '--compare with a form',
     ['digits', ...network, '--compare', '--form', 'train'],
     2,
-    /'--form' cannot be used with option '--compare'/,
+    /'--compare' cannot be used with option '--form <form>'/,
   ],
   [
     'a format for images whose names tell the classes',

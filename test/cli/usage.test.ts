@@ -93,6 +93,12 @@ for (const [what, args, code, message] of [
     2,
     /^Option '--compare <files...>' cannot be used with option '--seconds <n>'/,
   ],
+  [
+    'an option of running where nothing is run',
+    ['info', 'digits', '--threads', '1'],
+    2,
+    /^Option '--threads <n>' needs '--layers'/,
+  ],
   ['an unknown architecture', ['info', 'A9'], 2, /^Unknown architecture "A9": expected one of RepVGG-A0/],
   [
     'a missing checkpoint',

@@ -1,5 +1,5 @@
 import {basename} from 'node:path';
-import type {Command} from 'commander';
+import {type Command, Option} from 'commander';
 import type {DatasetOptions} from '../evaluation/dataset.ts';
 import type {Evaluation, Progress} from '../evaluation/evaluate.ts';
 import {
@@ -70,7 +70,12 @@ export function addEval(program: Command): void {
     )
     .option('--per-class', 'print precision, recall and F1 of each class that occurs')
     .option('--confusion <file>', 'draw the confusion matrix as SVG', endsIn('.svg'))
-    .option('--compare', 'compare the train form and the fused form, in fp32 and in half precision')
+    .addOption(
+      new Option(
+        '--compare',
+        'compare the train form and the fused form, in fp32 and in half precision',
+      ).conflicts(['validLabels', 'realLabels', 'perClass', 'confusion', 'form', 'precision']),
+    )
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(evalCommand);
@@ -81,19 +86,7 @@ async function evalCommand(data: string, flags: Flags, command: Command): Promis
   const {checkpoint: given, realLabels, perClass, confusion, compare, json, ...load} = rest;
   const checkpoint = needCheckpoint(given, command);
   const dataset = {format, imageColumn, labelColumn, groundTruth, validLabels};
-  if (compare) {
-    for (const [name, flag] of [
-      ['validLabels', '--valid-labels'],
-      ['realLabels', '--real-labels'],
-      ['perClass', '--per-class'],
-      ['confusion', '--confusion'],
-      ['form', '--form'],
-      ['precision', '--precision'],
-    ] as const)
-      if (command.getOptionValueSource(name) === 'cli')
-        command.error(`error: option '${flag}' cannot be used with option '--compare'`);
-    return compareCommand(data, checkpoint, load, dataset, json);
-  }
+  if (compare) return compareCommand(data, checkpoint, load, dataset, json);
   if (confusion !== undefined) await checkReplaceable(confusion);
   const {evaluation, labels, ...network} = await run(data, checkpoint, load, dataset, realLabels, json);
   const {confusion: matrix, ...numbers} = evaluation;

@@ -9,6 +9,7 @@ import {
   labelsOption,
   type PreprocessingFlags,
   preprocessingOptions,
+  refuseIgnored,
   takePreprocessing,
 } from './options.ts';
 import {print, printJson, title} from './output.ts';
@@ -52,11 +53,11 @@ export function addExport(program: Command): void {
 }
 
 async function exportCommand(from: string, to: string, flags: Flags, command: Command): Promise<void> {
-  const {json, architecture, eps, ...options} = takePreprocessing(flags);
+  const {json, architecture, eps, ...onnx} = flags;
   const ending = extname(to).toLowerCase();
   if (ending === '.onnx') {
     const {exportOnnx} = await import('../export.ts');
-    const exported = await exportOnnx(from, to, {architecture, eps, ...options});
+    const exported = await exportOnnx(from, to, {architecture, eps, ...takePreprocessing(onnx)});
     return json ? printJson(exported) : printExport(to, exported);
   }
   const {convertCheckpoint, writtenExtensions} = await import('../convert.ts');
@@ -64,12 +65,7 @@ async function exportCommand(from: string, to: string, flags: Flags, command: Co
     const endings = ['.onnx', ...writtenExtensions].join(', ');
     command.error(`error: expected a file that ends in ${endings} but received '${to}'`);
   }
-  const given = command.options.find(
-    option =>
-      command.getOptionValueSource(option.attributeName()) === 'cli' &&
-      !['architecture', 'eps', 'json'].includes(option.attributeName()),
-  );
-  if (given) command.error(`error: option '${given.flags}' applies only to .onnx files, not to '${to}'`);
+  refuseIgnored(command, Object.keys(onnx), `applies only to .onnx files, not to '${to}'`);
   const conversion = await convertCheckpoint(from, to, {architecture, eps});
   if (json) return printJson(conversion);
   await print(

@@ -11,6 +11,7 @@ import {
   type NetworkFlags,
   needCheckpoint,
   positiveInteger,
+  refuseIgnored,
   takePreprocessing,
 } from './options.ts';
 import {oneLine, print, printJson, warnFailed} from './output.ts';
@@ -49,8 +50,7 @@ async function infer(images: string[], flags: Flags, command: Command): Promise<
   const classes: Record<string, number> = Object.create(null);
   let failed = 0;
   const checkpointFile = needCheckpoint(checkpoint, command);
-  if (!wantsRows && command.getOptionValueSource('topK') === 'cli')
-    command.error("error: option '-k, --top-k <k>' needs '--rows'");
+  if (!wantsRows) refuseIgnored(command, ['topK'], "needs '--rows'");
   await checkReplaceable(output);
   {
     await using model = await loadModel(checkpointFile, load);

@@ -22,6 +22,7 @@ import {
   jsonOption,
   positiveInteger,
   precisionOption,
+  refuseIgnored,
   threadsOption,
 } from './options.ts';
 import {oneLine, print, printJson, printTable, title} from './output.ts';
@@ -73,7 +74,9 @@ export function addInfo(program: Command): void {
     .action(info);
 }
 
-async function info(model: string, flags: Flags): Promise<void> {
+async function info(model: string, flags: Flags, command: Command): Promise<void> {
+  if (!flags.layers)
+    refuseIgnored(command, ['device', 'precision', 'batchSize', 'threads'], "needs '--layers'");
   const {resolution, eps, svg, json} = flags;
   const {identify} = await import('./identify.ts');
   const {architecture, checkpoint, crop} = await identify(model, eps);

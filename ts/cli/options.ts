@@ -13,6 +13,15 @@ export function positiveInteger(value: string): number {
   return Number(value);
 }
 
+/** Fails if one of these options, which would be ignored, is given: "option '-k, --top-k <k>' needs '--rows'". */
+export function refuseIgnored(command: Command, names: readonly string[], why: string): void {
+  for (const option of command.options) {
+    const name = option.attributeName();
+    if (!names.includes(name) || command.getOptionValueSource(name) !== 'cli') continue;
+    command.error(`error: option '${option.flags}' ${why}`);
+  }
+}
+
 /** For files to write: protects an image or checkpoint given by mistake from being overwritten. */
 export function endsIn(ending: string): (value: string) => string {
   return value => {
@@ -89,9 +98,8 @@ export const calibrationOption = (): Option =>
 /** Only fp8 is calibrated. */
 export function addCalibrationCheck(command: Command): void {
   command.hook('preAction', () => {
-    const {calibration, precision} = command.opts<Partial<NetworkFlags>>();
-    if (calibration !== undefined && !precision?.startsWith('fp8'))
-      command.error("error: option '--calibration <source>' needs '--precision fp8'");
+    const {precision} = command.opts<Partial<NetworkFlags>>();
+    if (!precision?.startsWith('fp8')) refuseIgnored(command, ['calibration'], "needs '--precision fp8'");
   });
 }
 
