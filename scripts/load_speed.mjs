@@ -30,8 +30,8 @@ const dist = join(root, 'dist');
 const {openCheckpoint} = await import(join(dist, 'checkpoint/open.js'));
 const {networkFromCheckpoint} = await import(join(dist, 'checkpoint/network.js'));
 const {convertCheckpoint} = await import(join(dist, 'convert.js'));
-const {NativeFusion} = await import(join(dist, 'native_fusion.js'));
-const {native} = await import(join(dist, 'native.js'));
+const {NativeFusion} = await import(join(dist, 'fusion/native_fusion.js'));
+const {native} = await import(join(dist, 'native/addon.js'));
 const {RepVGG} = await import(join(dist, 'index.js'));
 
 const {values, positionals} = parseArgs({

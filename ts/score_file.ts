@@ -128,7 +128,7 @@ async function writeRows(
   {stop, onProgress, onEnd}: Pick<ScoreFileOptions, 'stop' | 'onProgress'> & {onEnd: () => void},
 ): Promise<void> {
   let {rows, ok, failed, idDigest} = journal.marker;
-  let lines = rows === 0 ? [format.header?.(columns) ?? ''] : [];
+  let lines = journal.marker.bytes === 0 ? [format.header?.(columns) ?? ''] : [];
   let savedAt = performance.now();
   let isUnsaved = false;
   const write = async (): Promise<void> => {

@@ -1,5 +1,5 @@
 import {execFileSync} from 'node:child_process';
-import {lstat, mkdir, readdir, readFile, rename, stat, symlink, writeFile} from 'node:fs/promises';
+import {lstat, mkdir, readdir, readFile, rename, rmdir, stat, symlink, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
 import type {RawImage} from '../../ts/images/images.ts';
@@ -316,6 +316,18 @@ test('a run without rows leaves nothing, and what a killed one left of files tha
   for (const name of [...left, ...others]) await writeFile(join(folder, name), 'x');
   await scoreToFile(model, records(5), path);
   t.deepEqual(await readdir(folder), [...others.sort(), 'rows.csv']);
+});
+
+test('a table without rows has its header once, also where the run before ended just before it was in its place', async t => {
+  await using model = await load();
+  const output = join(await temporaryFolder(t), 'rows.csv');
+  const occupied = async function* (): AsyncGenerator<ScoreInput> {
+    await mkdir(output);
+  };
+  await t.throwsAsync(scoreToFile(model, occupied(), output), {code: 'ERR_FILE_WRITE'});
+  await rmdir(output);
+  await scoreToFile(model, [], output, {resume: true});
+  t.regex(await readFile(output, 'utf8'), /^id,[^\n]*\n$/);
 });
 
 test('an output that is a link stays one, and its file keeps its mode', async t => {
