@@ -24,9 +24,11 @@ export function thisMachine(): Machine {
 
 function glibcVersion(): string | null {
   // Otherwise the report resolves the names of network peers, which takes seconds without a name server.
-  const network = process.report as {excludeNetwork?: boolean};
-  network.excludeNetwork = true;
-  const {header} = process.report.getReport() as {header: {glibcVersionRuntime?: string}};
+  const report = process.report as typeof process.report & {excludeNetwork: boolean};
+  const {excludeNetwork} = report;
+  report.excludeNetwork = true;
+  const {header} = report.getReport() as {header: {glibcVersionRuntime?: string}};
+  report.excludeNetwork = excludeNetwork;
   return header.glibcVersionRuntime ?? null;
 }
 
