@@ -15,7 +15,7 @@
 
 namespace repvgg::emulator {
 
-// mbarrier.cc
+// barriers.cc
 void InitBarrier(uint64_t* barrier, int arrivals);
 void ArriveAtBarrier(uint64_t* barrier, int expected_bytes);
 // The barrier that block `rank` of the cluster has in the same place.

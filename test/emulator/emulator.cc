@@ -356,48 +356,4 @@ unsigned char* BlockSharedMemory() { return worker->own_shared(); }
 
 void WaitForPreviousKernel() { worker->current->previous_ended = true; }
 
-namespace {
-
-// Each of these warps learns what all of them know.
-void ShareClocks(int first_warp, int end_warp) {
-  Worker& w = *worker;
-  Clock together;
-  for (int warp = first_warp; warp < end_warp; ++warp) together.Join(w.clocks[warp]);
-  for (int warp = first_warp; warp < end_warp; ++warp) {
-    w.clocks[warp] = together;
-    ++w.clocks[warp].of[warp];
-  }
-}
-
-// Counts to `blocks` times the threads of one, from block `first` on.
-void Meet(int& arrived, int first, int blocks) {
-  Worker& w = *worker;
-  const int begin = first * w.threads, end = begin + blocks * w.threads;
-  if (++arrived < end - begin) {
-    w.warp().ready &= ~(1u << w.lane());
-    w.Block();
-    return;
-  }
-  arrived = 0;
-  ShareClocks(begin / kWarp, end / kWarp);
-  for (int rank = first; rank < first + blocks; ++rank) {
-    ++w.blocks[rank].epoch;
-    for (int warp = begin / kWarp; warp < end / kWarp; ++warp) {
-      w.warps[warp].synced = w.blocks[rank].synced[warp] = w.clocks[warp].of[warp];
-    }
-  }
-  bool ended = false;
-  for (int t = begin; t < end; ++t) ended |= w.fibers[t]->previous_ended;
-  for (int t = begin; t < end; ++t) w.fibers[t]->previous_ended = ended;
-  for (int t = begin; t < end; t += kWarp) w.warps[t / kWarp].ready = ~0u;
-  // Not always the last to arrive goes first.
-  w.Block();
-}
-
-}  // namespace
-
-void BlockBarrier() { Meet(worker->block().at_barrier, worker->current->rank, 1); }
-
-void ClusterBarrier() { Meet(worker->at_cluster_barrier, 0, static_cast<int>(worker->blocks.size())); }
-
 }  // namespace repvgg::emulator

@@ -238,7 +238,7 @@ extern constinit thread_local Worker* worker;
 // `place` is an address in the code.
 void Complain(Fault fault, const void* place, const std::string& what);
 
-// mbarrier.cc
+// barriers.cc
 // The barrier of block `rank` that has the place of this block's `address`; null, with a report, if there is
 // none.
 Barrier* FindBarrier(const void* address, int rank, const void* place);

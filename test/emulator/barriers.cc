@@ -1,4 +1,4 @@
-// Barriers in shared memory, and named barriers of some of a block's threads.
+// Barriers of a block, of some of its threads, of a cluster, and in shared memory.
 #include <memory>
 #include <string>
 
@@ -7,6 +7,42 @@
 
 namespace repvgg::emulator {
 namespace {
+
+// Each of these warps learns what all of them know.
+void ShareClocks(const std::vector<int>& warps) {
+  Worker& w = *worker;
+  Clock together;
+  for (const int warp : warps) together.Join(w.clocks[warp]);
+  for (const int warp : warps) {
+    w.clocks[warp] = together;
+    w.warps[warp].synced = ++w.clocks[warp].of[warp];
+  }
+}
+
+// Counts to `blocks` times the threads of one, from block `first` on.
+void Meet(int& arrived, int first, int blocks) {
+  Worker& w = *worker;
+  const int begin = first * w.threads, end = begin + blocks * w.threads;
+  if (++arrived < end - begin) {
+    w.warp().ready &= ~(1u << w.lane());
+    w.Block();
+    return;
+  }
+  arrived = 0;
+  std::vector<int> warps;
+  for (int warp = begin / kWarp; warp < end / kWarp; ++warp) warps.push_back(warp);
+  ShareClocks(warps);
+  for (int rank = first; rank < first + blocks; ++rank) {
+    ++w.blocks[rank].epoch;
+    for (const int warp : warps) w.blocks[rank].synced[warp] = w.warps[warp].synced;
+  }
+  bool ended = false;
+  for (int t = begin; t < end; ++t) ended |= w.fibers[t]->previous_ended;
+  for (int t = begin; t < end; ++t) w.fibers[t]->previous_ended = ended;
+  for (const int warp : warps) w.warps[warp].ready = ~0u;
+  // Not always the last to arrive goes first.
+  w.Block();
+}
 
 void Wake(std::vector<int>& threads) {
   for (const int thread : threads) worker->warps[thread / kWarp].ready |= 1u << thread % kWarp;
@@ -106,23 +142,22 @@ void WaitAtBarrier(uint64_t* address, unsigned parity) {
   worker->clocks[worker->current->thread / kWarp].Join(barrier->arrived);
 }
 
+void BlockBarrier() { Meet(worker->block().at_barrier, worker->current->rank, 1); }
+
+void ClusterBarrier() { Meet(worker->at_cluster_barrier, 0, static_cast<int>(worker->blocks.size())); }
+
 void NamedBarrier(int number, int threads) {
   Worker& w = *worker;
   std::vector<int>& waiting = w.block().named[number].waiting;
   if (static_cast<int>(waiting.size()) + 1 < threads) return Sleep(waiting);
   waiting.push_back(w.current->thread);
-  Clock together;
+  std::vector<int> warps;
   for (const int thread : waiting) {
-    together.Join(w.clocks[thread / kWarp]);
-    if (w.fibers[thread]->previous_ended) together.of[kPreviousKernel] = 1;
+    const int warp = thread / kWarp;
+    if (w.fibers[thread]->previous_ended) w.clocks[warp].of[kPreviousKernel] = 1;
+    if (thread % kWarp == 0) warps.push_back(warp);
   }
-  for (const int thread : waiting) {
-    Clock& own = w.clocks[thread / kWarp];
-    const uint32_t now = together.of[thread / kWarp] + 1;
-    own = together;
-    own.of[thread / kWarp] = now;
-    if (thread % kWarp == 0) w.warps[thread / kWarp].synced = now;
-  }
+  ShareClocks(warps);
   Wake(waiting);
 }
 
