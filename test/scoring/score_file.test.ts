@@ -323,6 +323,7 @@ test('a table without rows has its header once, also where the run before ended 
   const output = join(await temporaryFolder(t), 'rows.csv');
   const occupied = async function* (): AsyncGenerator<ScoreInput> {
     await mkdir(output);
+    yield* records(0);
   };
   await t.throwsAsync(scoreToFile(model, occupied(), output), {code: 'ERR_FILE_WRITE'});
   await rmdir(output);
