@@ -6,6 +6,7 @@
 #include <fstream>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "cpu/thread_pool.h"
@@ -17,10 +18,6 @@ constexpr int kRuns = 3;
 
 // Algorithms whose modelled time exceeds the best one's by more than this factor are not measured.
 constexpr double kHopeless = 2;
-
-// Read before each run to flush the caches: in a network, a layer's weights were last used one whole pass
-// ago.
-constexpr size_t kSweepFloats = size_t{16} << 20;  // 64 MB
 
 // A model of a block's time, in nanoseconds per image and pair of channels, from arithmetic and memory
 // traffic: `products` multiplications at 64 per nanosecond (AVX-512 at 2 GHz; only the ratio to the memory's
@@ -48,15 +45,24 @@ double ThreadSeconds() {
   return now.tv_sec + now.tv_nsec * 1e-9;
 }
 
-// Evicts other data from the caches.
-void Sweep() {
-  static const HugeArray<float>* const floats = new HugeArray<float>(kSweepFloats);
-  volatile float sum = 0;
-  for (size_t i = 0; i < kSweepFloats; i += 16) sum = sum + floats->data()[i];
-}
+// Memory to read before each run, which evicts other data from the caches: in a network, a layer's weights
+// were last used one whole pass ago.
+class Sweep {
+ public:
+  // Written once: reads of untouched memory all go to the same page of zeros, which evicts nothing.
+  Sweep() : floats_(size_t{16} << 20) { std::fill_n(floats_.data(), floats_.size(), 1.0f); }  // 64 MB
+
+  void Run() const {
+    volatile float sum = 0;
+    for (size_t i = 0; i < floats_.size(); i += 16) sum = sum + floats_.data()[i];
+  }
+
+ private:
+  HugeArray<float> floats_;
+};
 
 double Microseconds(const KernelTable& kernels, const BlockShape& block, MapSize in, MapSize out, int images,
-                    Algorithm algorithm, Floats weight, Floats bias) {
+                    Algorithm algorithm, Floats weight, Floats bias, const Sweep& sweep) {
   ThreadPool pool(1);
   Scratch scratch(1);
   const Fp32ConvolutionLayer layer(kernels, block, out.width, 9, algorithm, weight, bias, scratch);
@@ -68,7 +74,7 @@ double Microseconds(const KernelTable& kernels, const BlockShape& block, MapSize
   HugeArray<float> output(elements(out, block.out_channels));
   double best = 0;
   for (int run = 0; run <= kRuns; ++run) {  // The first run faults in the memory and is not timed.
-    Sweep();
+    sweep.Run();
     const double start = ThreadSeconds();
     layer.Run(pool, scratch, images, {input.data(), in, block.in_channels},
               {output.data(), out, block.out_channels}, true);
@@ -78,12 +84,14 @@ double Microseconds(const KernelTable& kernels, const BlockShape& block, MapSize
   return std::max(best * 1e6, 1e-3);
 }
 
-// The first processor's name, with the numbers of its generation: some virtual machines name only its kind.
+// The first processor's name, with the numbers of its generation: some virtual machines name only its kind,
+// and Arm's have numbers only.
 std::string ProcessorName() {
   std::ifstream in("/proc/cpuinfo");
   std::string name;
   for (std::string line; std::getline(in, line) && !line.empty();) {
-    for (const char* const field : {"cpu family", "model", "model name"}) {
+    for (const char* const field :
+         {"cpu family", "model", "model name", "CPU implementer", "CPU variant", "CPU part"}) {
       if (line.substr(0, line.find_first_of("\t:")) != field) continue;
       name += (name.empty() ? "" : ", ") + line.substr(std::min(line.size(), line.find(':') + 2));
     }
@@ -140,8 +148,10 @@ Choice Chooser::Choose(const BlockShape& block, MapSize in, MapSize out, int ima
   const std::string key = LayerKey(images, in.height, in.width, block.in_channels, block.out_channels,
                                    block.stride, block.groups);
   const std::lock_guard lock(timings_.mutex);
+  std::optional<Sweep> sweep;  // Only where something is measured.
   Pick pick = timings_.timings.Choose(key, names, 0, [&](size_t index) {
-    return Microseconds(kernels_, block, in, out, images, algorithms[index], weight, bias);
+    if (!sweep) sweep.emplace();
+    return Microseconds(kernels_, block, in, out, images, algorithms[index], weight, bias, *sweep);
   });
   return {algorithms[pick.candidate], pick.source, std::move(pick.timings)};
 }

@@ -7,10 +7,14 @@ import {promisify} from 'node:util';
 import test from 'ava';
 import type {NetworkDescription} from '../../ts/native/addon.ts';
 
+interface Described extends Pick<NetworkDescription, 'layers'> {
+  peakKilobytes: number;
+}
+
 const script = fileURLToPath(new URL('describe_network.ts', import.meta.url));
 
 /** What a process of its own chooses for a network of one strided and two other blocks. */
-async function describe(folder: string, ...args: string[]): Promise<NetworkDescription> {
+async function describe(folder: string, ...args: string[]): Promise<Described> {
   const {stdout} = await promisify(execFile)(process.execPath, ['--import=tsx', script, ...args], {
     env: {...process.env, REPVGG_CACHE_DIR: folder},
   });
@@ -45,6 +49,15 @@ test('the CPU measures algorithms once, and later processes read what was found'
 
   await writeFile(path, text.slice(0, text.length / 2));
   t.is((await describe(folder)).layers[1]!.source, 'measured', 'half a file is none');
+});
+
+test('algorithms are measured with other data in the caches', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'repvgg-test-'));
+  t.teardown(() => rm(folder, {recursive: true}));
+  const measuring = (await describe(folder)).peakKilobytes;
+  const reading = (await describe(folder)).peakKilobytes;
+  // 64 MB are read before each run. Pages that were never written would take no memory, and evict nothing.
+  t.true(measuring - reading > 48 * 1024, `${measuring} KB, and ${reading} KB without`);
 });
 
 test('an algorithm can be pinned', async t => {

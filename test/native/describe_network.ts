@@ -1,4 +1,4 @@
-/** Prints how a small network runs on the CPU. Arguments: the algorithm, or empty for the engine's choice; "gated". */
+/** Prints how a small network runs on the CPU, and the most memory that this took. Arguments: the algorithm, or empty for the engine's choice; "gated". */
 import {type NativeNetworkOptions, native} from '../../ts/native/addon.ts';
 import {Random} from '../random.ts';
 
@@ -44,5 +44,6 @@ for (const [index, {inChannels}] of blocks.entries()) {
 }
 const pixels = Uint8Array.from(random.uniform(height * width * 3, 0, 256));
 await network.run({pixels, count: 1}, 'embedding', new Uint8Array(1));
-console.log(await network.describe());
+const {layers} = JSON.parse(await network.describe());
+console.log(JSON.stringify({layers, peakKilobytes: process.resourceUsage().maxRSS}));
 await network.dispose();
