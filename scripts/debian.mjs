@@ -17,10 +17,13 @@ function archive() {
       encoding: 'utf8',
     },
   );
-  const found = targets.split('\n').find(line => line.endsWith(` ${suite} main`));
+  const lines = targets.split('\n');
+  const found = lines.find(line => line.endsWith(` ${suite} main`));
   if (!found) throw new Error(`apt has no source of packages for ${suite}.`);
   const signed = existsSync(keyring) ? `[signed-by=${keyring}] ` : '';
-  return `${signed}${found}`;
+  // Ubuntu has nasm in "universe".
+  const universe = lines.includes(found.replace(/main$/, 'universe')) ? ' universe' : '';
+  return `${signed}${found}${universe}`;
 }
 
 /** Calls `use` with access to packages and a folder that is removed afterwards. Returns null, or one sentence saying what failed. */

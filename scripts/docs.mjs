@@ -1,5 +1,5 @@
-// npm run docs: generates docs/api-report.md, the README's table of speed, docs/api.md (by TypeDoc, fetched from the npm registry) and the
-// picture of a bench report (if Chromium is installed).
+// npm run docs: generates docs/api-report.md, the README's table of speed, docs/api.md (by TypeDoc, fetched from the npm registry) and, with
+// Chromium, the picture of a bench report.
 import {execFileSync} from 'node:child_process';
 import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import path from 'node:path';
@@ -14,18 +14,7 @@ const run = (command, ...args) => execFileSync(command, args, {cwd: root, stdio:
 writeFileSync(at('docs/api-report.md'), apiReport());
 writeFileSync(at('README.md'), withSpeedTable(readFileSync(at('README.md'), 'utf8')));
 
-run('npm', 'run', '--silent', 'build:ts');
-const {renderReport} = await import('../dist/bench/report.js');
-const results = JSON.parse(readFileSync(at('bench/results/xeon-avx512-amx-fp32-1-thread.json'), 'utf8'));
 mkdirSync(build, {recursive: true});
-writeFileSync(path.join(build, 'report.html'), renderReport(results));
-run(
-  process.execPath,
-  'scripts/screenshot-report.mjs',
-  path.join(build, 'report.html'),
-  'docs/bench-report.png',
-  'Speed and accuracy',
-);
 
 // Not a development dependency: those are installed far more often than this runs.
 run(
@@ -58,3 +47,16 @@ run(
 // TypeDoc numbers the anchor of a type whose name equals that of a value except for case; rendered pages do not.
 const api = readFileSync(path.join(build, 'api/README.md'), 'utf8');
 writeFileSync(at('docs/api.md'), api.replaceAll('#repvggerrorcode-1', '#repvggerrorcode'));
+
+// Last, since it fails without Chromium.
+run('npm', 'run', '--silent', 'build:ts');
+const {renderReport} = await import('../dist/bench/report.js');
+const results = JSON.parse(readFileSync(at('bench/results/xeon-avx512-amx-fp32-1-thread.json'), 'utf8'));
+writeFileSync(path.join(build, 'report.html'), renderReport(results));
+run(
+  process.execPath,
+  'scripts/screenshot-report.mjs',
+  path.join(build, 'report.html'),
+  'docs/bench-report.png',
+  'Speed and accuracy',
+);

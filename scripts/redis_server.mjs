@@ -23,7 +23,7 @@ if (!isOnPath() && !existsSync(out)) {
     unpack(['redis-tools', ...libraries, ...more], 'redis');
     cpSync(path.join(folder, 'redis'), out, {recursive: true, verbatimSymlinks: true});
   });
-  if (problem) console.warn(`No Redis: the tests of repvgg/bullmq will not be run: ${problem}`);
+  if (problem) console.warn(`No Redis, which the tests of repvgg/bullmq need: ${problem}`);
 }
 
 function isOnPath() {

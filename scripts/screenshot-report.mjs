@@ -10,8 +10,8 @@ import {chromium} from 'playwright-core';
 const [report, picture, heading] = process.argv.slice(2);
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 if (!existsSync(executablePath)) {
-  console.log(`skipped: no Chromium at ${executablePath}; set CHROMIUM to use another`);
-  process.exit(0);
+  console.error(`No Chromium at ${executablePath}; set CHROMIUM to use another.`);
+  process.exit(1);
 }
 const browser = await chromium.launch({executablePath, args: ['--no-sandbox']});
 try {

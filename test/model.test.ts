@@ -10,6 +10,7 @@ import {type NativeNetwork, native} from '../ts/native/addon.ts';
 import {verifyCheckpoint} from '../ts/verify.ts';
 import {checkpoint, expected, image, photo, photos} from './fixtures.ts';
 import {relativeL2} from './reference64.ts';
+import {testWithBf16} from './where.ts';
 
 const {preprocessing} = expected;
 /** Relative L2 over the results of all images together. */
@@ -40,24 +41,22 @@ for (const [name, {architecture, widths, form: storedForm, logits, embeddings}] 
 }
 
 // Seeded weights amplify rounding more than trained ones: PyTorch's own bf16 is off by 2 to 4e-2 on them.
-if (native().cpuInfo().bf16) {
-  for (const [name, least, most] of [
-    ['narrow.official.zip.pth', 1e-4, 3e-2],
-    // Behind gates, everything has two parts.
-    ['squeeze-excite.zip.pth', 1e-6, 1e-4],
-    ['plus.zip.pth', 1e-6, 1e-4],
-  ] as const) {
-    test(`${name} in bf16 stays within ${most} of float64`, async t => {
-      await using model = await RepVGG.load(checkpoint(name), {
-        precision: 'bf16',
-        device: 'cpu',
-        preprocessing,
-      });
-      t.is(model.precision, 'bf16');
-      const actual = error(await model.logits(photos), expected.checkpoints[name]!.logits!);
-      t.true(actual < most && actual > least, `relative L2 ${actual}`);
+for (const [name, least, most] of [
+  ['narrow.official.zip.pth', 1e-4, 3e-2],
+  // Behind gates, everything has two parts.
+  ['squeeze-excite.zip.pth', 1e-6, 1e-4],
+  ['plus.zip.pth', 1e-6, 1e-4],
+] as const) {
+  testWithBf16(`${name} in bf16 stays within ${most} of float64`, async t => {
+    await using model = await RepVGG.load(checkpoint(name), {
+      precision: 'bf16',
+      device: 'cpu',
+      preprocessing,
     });
-  }
+    t.is(model.precision, 'bf16');
+    const actual = error(await model.logits(photos), expected.checkpoints[name]!.logits!);
+    t.true(actual < most && actual > least, `relative L2 ${actual}`);
+  });
 }
 
 test('train and deploy form differ by rounding only: sum of squared differences about 1e-10 an image', async t => {

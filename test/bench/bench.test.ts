@@ -1,5 +1,6 @@
 import {readFileSync} from 'node:fs';
 import {mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
+import {createRequire} from 'node:module';
 import {join} from 'node:path';
 import {setTimeout as sleep} from 'node:timers/promises';
 import {Ajv2020} from 'ajv/dist/2020.js';
@@ -310,6 +311,29 @@ test('@huggingface/transformers is given a repository that it can load', async t
   t.like(results[1], {runner: 'transformers', precision: 'fp32', batch: 2, outputError: 1});
   t.true(results[1]!.ratio!.median > 0);
   t.true(results[1]!.latencyPercentilesMs!.runs >= 7);
+});
+
+test('onnxruntime as a peer runs the same network in the same rounds', async t => {
+  const folder = await temporaryFolder(t);
+  const runtime = join(folder, 'node_modules/onnxruntime-node');
+  await mkdir(runtime, {recursive: true});
+  // The one for browsers, which has the same interface.
+  const path = JSON.stringify(createRequire(import.meta.url).resolve('onnxruntime-web'));
+  const alias = `module.exports = require(${path}); module.exports.env.wasm.numThreads = 1;`;
+  await writeFile(join(runtime, 'index.js'), alias);
+  const args = [...engineOfA0, '--seconds', '0.05', '--threads', '1', '--precision', 'fp32'];
+  const {code, stdout, stderr} = await repvgg([...args, '--peers', 'onnxruntime-node', '--json'], {
+    cwd: folder,
+  });
+  t.is(code, 0, stderr);
+  const {results, peers, skipped} = JSON.parse(stdout) as BenchReport;
+  t.deepEqual(skipped, []);
+  t.deepEqual(Object.keys(peers), ['onnxruntime-node']);
+  t.like(results[1], {runner: 'onnxruntime-node', precision: 'fp32', batch: 1});
+  const {outputError, ratio, latencyPercentilesMs} = results[1]!;
+  t.true(outputError! > 0 && outputError! < 1e-5, `relative L2 ${outputError}`);
+  t.true(ratio!.median > 0);
+  t.true(latencyPercentilesMs!.runs >= 7);
 });
 
 test('a peer that dies or does not load takes nothing else with it', async t => {

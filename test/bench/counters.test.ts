@@ -5,6 +5,7 @@ import {promisify} from 'node:util';
 import test, {type ExecutionContext} from 'ava';
 import {instructionsPerImage, whyNoInstructions} from '../../ts/bench/counters.ts';
 import {temporaryFolder} from '../cli/run.ts';
+import {testOnLinux} from '../where.ts';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -29,8 +30,7 @@ const count = `
   }
   console.log(typeof stop === 'string' ? stop : JSON.stringify([stop() / 1e9, used / 1e6]));`;
 
-test('what all threads do outside the kernel is counted, or why not is said', async t => {
-  if (process.platform !== 'linux') return t.pass();
+testOnLinux('what all threads do outside the kernel is counted, or why not is said', async t => {
   const library = await build(t, 'perf_event.so', '-shared', '-fPIC', '-xc', source('perf_event.c'), '-ldl');
   const say = async (error?: string): Promise<string> => {
     const env = {...process.env, LD_PRELOAD: library, ...(error && {PERF_EVENT_ERRNO: error})};
@@ -72,8 +72,7 @@ test('instructions are those of an image, and none where the counter says so or 
   );
 });
 
-test('the memory and energy of a GPU are read where its driver says them', async t => {
-  if (process.platform !== 'linux') return t.pass();
+testOnLinux('the memory and energy of a GPU are read where its driver says them', async t => {
   const includes = ['-std=c++20', `-I${root}`, `-I${root}/test/bench/counters`];
   const program = await build(
     t,

@@ -1,4 +1,5 @@
 import {execFile} from 'node:child_process';
+import {existsSync} from 'node:fs';
 import {writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
@@ -7,20 +8,19 @@ import test from 'ava';
 import sharp from 'sharp';
 import {renderReport} from '../../ts/bench/report.ts';
 import {temporaryFolder} from '../cli/run.ts';
+import {testWhere} from '../where.ts';
 import {fullReport} from './results.ts';
 
 const script = fileURLToPath(new URL('../../scripts/screenshot-report.mjs', import.meta.url));
 const run = promisify(execFile);
+const chromium = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const testWithChromium = testWhere(existsSync(chromium), `there is no ${chromium}, see CHROMIUM`);
 
-test('the report draws its charts in Chromium without a network', async t => {
+testWithChromium('the report draws its charts in Chromium without a network', async t => {
   const folder = await temporaryFolder(t);
   const [page, picture] = [join(folder, 'report.html'), join(folder, 'report.png')];
   await writeFile(page, renderReport(fullReport()));
   const {stdout} = await run(process.execPath, [script, page, picture]);
-  if (stdout.startsWith('skipped')) {
-    t.log(stdout.trim());
-    return t.pass();
-  }
   t.regex(stdout, /^5 charts drawn/); // Two of batch sizes.
   const {width, height} = await sharp(picture).metadata();
   t.is(width, 2 * 960);
@@ -33,14 +33,21 @@ test('the report draws its charts in Chromium without a network', async t => {
   t.true(own > 2000, `${own} pixels`);
 });
 
-test('a page without charts fails', async t => {
+testWithChromium('a page without charts fails', async t => {
   const folder = await temporaryFolder(t);
   const page = join(folder, 'report.html');
   await writeFile(page, '<p>No charts');
-  const failed = run(process.execPath, [script, page, join(folder, 'report.png')]);
-  const error = await failed.then(
-    ({stdout}) => (stdout.startsWith('skipped') ? new Error('no charts') : undefined),
-    (reason: Error) => reason,
+  await t.throwsAsync(run(process.execPath, [script, page, join(folder, 'report.png')]), {
+    message: /no charts/,
+  });
+});
+
+test('without Chromium there is no picture, which is a failure', async t => {
+  const folder = await temporaryFolder(t);
+  const env = {...process.env, CHROMIUM: join(folder, 'chromium')};
+  const error = await t.throwsAsync<Error & {code: number}>(
+    run(process.execPath, [script, join(folder, 'report.html'), join(folder, 'report.png')], {env}),
+    {message: /No Chromium at .*; set CHROMIUM/},
   );
-  t.regex(error?.message ?? '', /no charts/);
+  t.is(error?.code, 1);
 });

@@ -4,6 +4,7 @@ import {delimiter, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import type {ExecutionContext} from 'ava';
 import {temporaryFolder} from '../folder.ts';
+import {testWhere} from '../where.ts';
 
 interface RedisServer {
   command: string;
@@ -11,7 +12,13 @@ interface RedisServer {
 }
 
 /** The system's redis-server, or the one that scripts/redis_server.mjs has fetched. */
-export const redisServer: RedisServer | undefined = findRedisServer();
+const redisServer = findRedisServer();
+
+export const testWithRedis: ReturnType<typeof testWhere> = testWhere(
+  redisServer !== undefined,
+  'there is no redis-server, and scripts/redis_server.mjs could not fetch one',
+  {fetched: true},
+);
 
 function findRedisServer(): RedisServer | undefined {
   for (const folder of (process.env.PATH ?? '').split(delimiter)) {

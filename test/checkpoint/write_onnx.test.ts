@@ -1,9 +1,8 @@
 import {readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
+import * as onnxruntime from 'onnxruntime-web';
 import {type Architecture, defineArchitecture} from '../../ts/architecture.ts';
-import {findInstalled} from '../../ts/bench/peer.ts';
-import type {OnnxRuntime} from '../../ts/bench/peer_onnxruntime.ts';
 import {randomNetwork, randomPixels} from '../../ts/bench/workload.ts';
 import {writeOnnx} from '../../ts/checkpoint/onnx/write_onnx.ts';
 import {digits} from '../../ts/digits.ts';
@@ -161,16 +160,12 @@ test('export: the signature, the metadata, and pixels as input where asked', asy
     await t.throwsAsync(exportOnnx('digits', path, options), {code: 'ERR_INVALID_ARGUMENT'});
 });
 
-const runtime = findInstalled<OnnxRuntime>('onnxruntime-node');
+// That for browsers: the same graphs and arithmetic as onnxruntime-node, which downloads CUDA libraries when it is installed.
+onnxruntime.env.wasm.numThreads = 1;
 for (const [name, architecture] of Object.entries(networks)) {
-  test(`onnxruntime-node computes the same: ${name}`, async t => {
-    if (!runtime) {
-      t.log('skipped: onnxruntime-node is not installed ("npm install --no-save onnxruntime-node")');
-      return t.pass();
-    }
+  test(`onnxruntime computes the same: ${name}`, async t => {
     const path = join(await temporaryFolder(t), 'model.onnx');
     const network = randomNetwork(architecture, 'deploy');
-    await writeOnnx(path, network, size);
     const options = {backend: 'cpu', precision: 'fp32', batchSize: images, threads: 1} as const;
     // An input of v / 255 on both sides.
     const shape = toNativeShape(architecture, 'deploy', {crop: size, mean: [0, 0, 0], std: [1, 1, 1]});
@@ -184,16 +179,53 @@ for (const [name, architecture] of Object.entries(networks)) {
       const [image, channel, at] = [Math.floor(i / (3 * area)), Math.floor(i / area) % 3, i % area];
       return pixels[(image * area + at) * 3 + channel]! / 255;
     });
-    const session = await runtime.InferenceSession.create(path, {intraOpNumThreads: 1});
-    const tensor = new runtime.Tensor('float32', input, [images, 3, size, size]);
-    const outputs = await session.run({input: tensor});
-    const {data} = outputs[output === 'logits' ? 'logits' : 'features']!;
-    await session.release();
+    const tensor = new onnxruntime.Tensor('float32', input, [images, 3, size, size]);
     t.true(expected.some(value => Math.abs(value) > 0.01));
-    t.true(relativeL2(data, expected) < 1e-5, `${relativeL2(data, expected)}`);
+    for (const [precision, most] of [
+      ['fp32', 1e-5],
+      ['fp16', 2e-3],
+    ] as const) {
+      await writeOnnx(path, network, size, {precision});
+      const session = await onnxruntime.InferenceSession.create(path);
+      const outputs = await session.run({input: tensor});
+      const data = outputs[output === 'logits' ? 'logits' : 'features']!.data as Float32Array;
+      await session.release();
+      t.log(`${precision}: relative L2 ${relativeL2(data, expected)}`);
+      t.true(relativeL2(data, expected) < most, `${precision}: ${relativeL2(data, expected)}`);
+    }
     await own.dispose();
   });
 }
+
+test('onnxruntime gives the logits of an exported checkpoint, of pixels too', async t => {
+  const path = join(await temporaryFolder(t), 'digits.onnx');
+  await using model = await RepVGG.load('digits', {precision: 'fp32'});
+  const {crop, mean, std} = model.preprocessing;
+  const pixels = randomPixels(1, crop);
+  const [expected] = await model.logits([{data: pixels, width: crop, height: crop, channels: 3}]);
+  const planes = Float32Array.from({length: pixels.length}, (_, i) => {
+    const [channel, at] = [Math.floor(i / crop ** 2), i % crop ** 2];
+    return (pixels[at * 3 + channel]! / 255 - mean[channel]!) / std[channel]!;
+  });
+  const inputs = {
+    float32: new onnxruntime.Tensor('float32', planes, [1, 3, crop, crop]),
+    uint8: new onnxruntime.Tensor('uint8', pixels, [1, crop, crop, 3]),
+  };
+  for (const [precision, most] of [
+    ['fp32', 1e-5],
+    ['fp16', 2e-3],
+  ] as const) {
+    for (const [type, input] of Object.entries(inputs)) {
+      await exportOnnx('digits', path, {precision, uint8: type === 'uint8'});
+      const session = await onnxruntime.InferenceSession.create(path);
+      const data = (await session.run({input})).logits!.data as Float32Array;
+      await session.release();
+      const error = relativeL2(data, expected!);
+      t.log(`${precision}, ${type}: relative L2 ${error}`);
+      t.true(error < most, `${precision}, ${type}: relative L2 ${error}`);
+    }
+  }
+});
 
 test('an exported file says how images become its input', async t => {
   const path = join(await temporaryFolder(t), 'digits.onnx');

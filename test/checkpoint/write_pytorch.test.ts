@@ -8,6 +8,7 @@ import type {TensorToWrite} from '../../ts/checkpoint/state_dict.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {RepVGGError} from '../../ts/errors.ts';
 import {checkpoint as fixture} from '../fixtures.ts';
+import {testWhere} from '../where.ts';
 import {Folder, pickle, tensor, text} from './build.ts';
 
 const folder = new Folder();
@@ -175,16 +176,18 @@ test('a link stays one, and a file keeps its mode', async t => {
   t.deepEqual((await readdir(dirname(file))).sort(), ['link.pth', 'weights.pth']);
 });
 
-// Root may write whatever the mode says.
-(process.getuid?.() === 0 ? test.skip : test)('a file without write permission is not replaced', async t => {
-  const path = await folder.path('read-only.pth');
-  await writeFile(path, 'before', {mode: 0o444});
-  await t.throwsAsync(writePyTorch(path, [toWrite('a', [1], [1])]), {
-    code: 'ERR_FILE_WRITE',
-    message: `Cannot write ${path}: permission denied.`,
-  });
-  t.is(await readFile(path, 'utf8'), 'before');
-});
+testWhere(process.getuid?.() !== 0, 'root may write whatever the mode says')(
+  'a file without write permission is not replaced',
+  async t => {
+    const path = await folder.path('read-only.pth');
+    await writeFile(path, 'before', {mode: 0o444});
+    await t.throwsAsync(writePyTorch(path, [toWrite('a', [1], [1])]), {
+      code: 'ERR_FILE_WRITE',
+      message: `Cannot write ${path}: permission denied.`,
+    });
+    t.is(await readFile(path, 'utf8'), 'before');
+  },
+);
 
 test('an abort ends the writing with its reason and leaves what was there', async t => {
   const path = await folder.path('aborted/weights.pth');

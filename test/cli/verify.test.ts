@@ -5,6 +5,7 @@ import {RepVGG} from '../../ts/model.ts';
 import {native} from '../../ts/native/addon.ts';
 import {verifyCheckpoint} from '../../ts/verify.ts';
 import {checkpoint, expected, photos} from '../fixtures.ts';
+import {testWhere, testWithBf16} from '../where.ts';
 import {repvgg, temporaryFolder} from './run.ts';
 
 const {preprocessing} = expected;
@@ -100,13 +101,16 @@ test('epsilon is that of all commands', async t => {
   t.like((JSON.parse(info.stdout) as {checkpoint: object}).checkpoint, {names: 'official', eps: 1e-3});
 });
 
-test('the fused form can run in another precision, by whose bound it is judged', async t => {
-  if (native().cpuInfo().bf16 === null) {
+testWhere(native().cpuInfo().bf16 === null, 'the processor has bf16')(
+  'bf16 is refused where the processor lacks it',
+  async t => {
     await t.throwsAsync(verifyCheckpoint('digits', {device: 'cpu', precision: 'bf16'}), {
       code: 'ERR_PRECISION_UNSUPPORTED',
     });
-    return;
-  }
+  },
+);
+
+testWithBf16('the fused form can run in another precision, by whose bound it is judged', async t => {
   const fp32 = await verifyCheckpoint('digits', {device: 'cpu', random: 2});
   const bf16 = await verifyCheckpoint('digits', {device: 'cpu', random: 2, precision: 'bf16'});
   t.like(fp32, {precision: 'fp32', tolerance: 1e-4, passed: true});

@@ -9,7 +9,7 @@ import test, {type ExecutionContext} from 'ava';
 import {parquetReadObjects} from 'hyparquet';
 import {parquetWriteBuffer} from 'hyparquet-writer';
 import {digits} from '../../ts/digits.ts';
-import {redisServer, startRedis} from '../bullmq/redis.ts';
+import {startRedis, testWithRedis} from '../bullmq/redis.ts';
 import {finish, type Output} from '../cli/run.ts';
 import {temporaryFolder} from '../folder.ts';
 
@@ -193,9 +193,7 @@ test('a model in a worker thread', async t => {
   );
 });
 
-const redisTest = redisServer ? test : test.skip;
-
-redisTest('shards shared out by a queue', async t => {
+testWithRedis('shards shared out by a queue', async t => {
   const folder = await temporaryFolder(t);
   const env = {REDIS_SOCKET: (await startRedis(t)).path};
   const output = join(folder, 'rows');

@@ -2,7 +2,7 @@ import {execFile} from 'node:child_process';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test from 'ava';
-import {native} from '../../ts/native/addon.ts';
+import {testWithJpeg} from '../where.ts';
 
 interface Waits {
   alone: number;
@@ -27,9 +27,7 @@ async function quickest(format: 'jpeg' | 'png', poolThreads: number): Promise<Wa
 
 const isQuick = ({waiting}: Waits): boolean => waiting < 0.4;
 
-const jpegTest = native().cpuInfo().jpeg ? test.serial : test.serial.skip;
-
-jpegTest(
+testWithJpeg.serial(
   'while JPEGs are decoded, files are read at once even with a single thread in the libuv pool',
   async t => {
     const runs = await quickest('jpeg', 1);

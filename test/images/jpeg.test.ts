@@ -1,7 +1,6 @@
 import {createHash} from 'node:crypto';
 import {readdir, readFile, symlink, truncate, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
-import anyTest, {type TestFn} from 'ava';
 import sharp from 'sharp';
 import {decodeImage, prepareImage} from '../../ts/images/images.ts';
 import {type NativeGeometry, native} from '../../ts/native/addon.ts';
@@ -9,12 +8,7 @@ import type {Preprocessing} from '../../ts/preprocessing.ts';
 import {temporaryFolder} from '../cli/run.ts';
 import {expected, image, jpeg, photo, photos} from '../fixtures.ts';
 import {Random} from '../random.ts';
-
-const skipped = Object.assign(anyTest.skip, {serial: anyTest.serial.skip}) as unknown as TestFn;
-const test: TestFn = native().cpuInfo().jpeg ? anyTest : skipped;
-if (!native().cpuInfo().jpeg) {
-  anyTest('NOT TESTED: this addon was built without libjpeg-turbo, see docs/decoding.md', t => t.pass());
-}
+import {testWithJpeg} from '../where.ts';
 
 const sha256 = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex');
 
@@ -45,45 +39,51 @@ const golden = {
   'progressive-422-restarts.jpg': '8de12dbeaac29a96',
 };
 
-test('every chroma sampling, grey, RGB, progressive and restarted JPEGs: the pixels of Pillow and of sharp', async t => {
-  for (const [name, hash] of Object.entries(golden)) {
-    const bytes = await readFile(jpeg(name));
-    const decoded = await native().decodeJpeg(bytes, false);
-    t.deepEqual([decoded?.width, decoded?.height], [67, 45], name);
-    t.is(sha256(decoded!.data).slice(0, 16), hash, name);
-    t.deepEqual(await bySharp(bytes), Buffer.from(decoded!.data), name);
-  }
-  for (const [name, {rgbSha256}] of Object.entries(expected.photos)) {
-    t.is(sha256((await native().decodeJpeg(photo(name), false))!.data), rgbSha256, name);
-  }
-});
+testWithJpeg(
+  'every chroma sampling, grey, RGB, progressive and restarted JPEGs: the pixels of Pillow and of sharp',
+  async t => {
+    for (const [name, hash] of Object.entries(golden)) {
+      const bytes = await readFile(jpeg(name));
+      const decoded = await native().decodeJpeg(bytes, false);
+      t.deepEqual([decoded?.width, decoded?.height], [67, 45], name);
+      t.is(sha256(decoded!.data).slice(0, 16), hash, name);
+      t.deepEqual(await bySharp(bytes), Buffer.from(decoded!.data), name);
+    }
+    for (const [name, {rgbSha256}] of Object.entries(expected.photos)) {
+      t.is(sha256((await native().decodeJpeg(photo(name), false))!.data), rgbSha256, name);
+    }
+  },
+);
 
-test('whatever is damaged is either decoded to the same pixels as by sharp, or left to it', async t => {
-  const random = new Random('damaged');
-  let decoded = 0;
-  let left = 0;
-  for (const name of Object.keys(golden)) {
-    const whole = await readFile(jpeg(name));
-    for (let i = 0; i < 60; i++) {
-      const bytes = Buffer.from(
-        i % 3 === 0 ? whole.subarray(0, Math.floor(random.next() * whole.length)) : whole,
-      );
-      for (let flips = i % 3; flips > 0; flips--)
-        bytes[Math.floor(random.next() * bytes.length)] = random.next() * 256;
-      const ours = await native().decodeJpeg(bytes, true);
-      if (ours) {
-        decoded++;
-        t.deepEqual(await bySharp(bytes), Buffer.from(ours.data), `${name} ${i}`);
-      } else {
-        left++;
+testWithJpeg(
+  'whatever is damaged is either decoded to the same pixels as by sharp, or left to it',
+  async t => {
+    const random = new Random('damaged');
+    let decoded = 0;
+    let left = 0;
+    for (const name of Object.keys(golden)) {
+      const whole = await readFile(jpeg(name));
+      for (let i = 0; i < 60; i++) {
+        const bytes = Buffer.from(
+          i % 3 === 0 ? whole.subarray(0, Math.floor(random.next() * whole.length)) : whole,
+        );
+        for (let flips = i % 3; flips > 0; flips--)
+          bytes[Math.floor(random.next() * bytes.length)] = random.next() * 256;
+        const ours = await native().decodeJpeg(bytes, true);
+        if (ours) {
+          decoded++;
+          t.deepEqual(await bySharp(bytes), Buffer.from(ours.data), `${name} ${i}`);
+        } else {
+          left++;
+        }
       }
     }
-  }
-  t.true(decoded > 20 && left > 200, `${decoded} decoded, ${left} left to sharp`);
-});
+    t.true(decoded > 20 && left > 200, `${decoded} decoded, ${left} left to sharp`);
+  },
+);
 
 // In turn with the others: where two images fail at once, libvips mixes up their messages.
-test.serial('a JPEG that is cut anywhere is refused with the words of sharp', async t => {
+testWithJpeg.serial('a JPEG that is cut anywhere is refused with the words of sharp', async t => {
   const whole = await readFile(jpeg('420.jpg'));
   for (let length = 3; length < whole.length - 2; length += 61) {
     const cut = whole.subarray(0, length);
@@ -94,7 +94,7 @@ test.serial('a JPEG that is cut anywhere is refused with the words of sharp', as
 });
 
 // In turn, since it counts the files that the process has open.
-test.serial(
+testWithJpeg.serial(
   'prepared straight from the file: the pixels of decoding, then resizing and cropping',
   async t => {
     const openFiles = async (): Promise<number> => (await readdir('/dev/fd')).length;
@@ -135,7 +135,7 @@ function randomGeometry(random: Random): NativeGeometry {
 }
 
 // What lies outside of the crop is not decoded: its edges are not to be taken for those of the image.
-test('any crop of any JPEG: the pixels of decoding all of it first', async t => {
+testWithJpeg('any crop of any JPEG: the pixels of decoding all of it first', async t => {
   const random = new Random('crops');
   const images = new Map<string, Buffer>();
   for (const name of Object.keys(golden)) images.set(name, await readFile(jpeg(name)));
@@ -167,7 +167,7 @@ test('any crop of any JPEG: the pixels of decoding all of it first', async t => 
   }
 });
 
-test('damage is noticed wherever it is, also where nothing of the crop is', async t => {
+testWithJpeg('damage is noticed wherever it is, also where nothing of the crop is', async t => {
   const random = new Random('damage outside');
   const verdicts = {left: 0, decoded: 0};
   for (const name of Object.keys(golden)) {
@@ -185,7 +185,7 @@ test('damage is noticed wherever it is, also where nothing of the crop is', asyn
   t.true(verdicts.left > 100 && verdicts.decoded > 50, JSON.stringify(verdicts));
 });
 
-test('CMYK, no JPEG, nothing and what is no file are not for this decoder', async t => {
+testWithJpeg('CMYK, no JPEG, nothing and what is no file are not for this decoder', async t => {
   const folder = await temporaryFolder(t);
   await writeFile(join(folder, 'two.jpg'), Buffer.from([0xff, 0xd8]));
   await symlink('loop.jpg', join(folder, 'loop.jpg'));
@@ -201,7 +201,7 @@ test('CMYK, no JPEG, nothing and what is no file are not for this decoder', asyn
   t.is(await native().decodeJpeg(sparse, false), null);
 });
 
-test('an EXIF orientation is ignored, or applied where it is asked for', async t => {
+testWithJpeg('an EXIF orientation is ignored, or applied where it is asked for', async t => {
   const pixels = (await decodeImage(image('rgba.png'), 'x')).data.slice(0, 12);
   const upright = sharp(pixels, {raw: {width: 2, height: 2, channels: 3}}).resize(24, 16, {
     kernel: 'nearest',
@@ -230,7 +230,7 @@ test('an EXIF orientation is ignored, or applied where it is asked for', async t
   t.notDeepEqual(out[0], out[1]);
 });
 
-test('an orientation that points outside of its EXIF block is none', async t => {
+testWithJpeg('an orientation that points outside of its EXIF block is none', async t => {
   const bytes = await sharp(jpeg('420.jpg')).withMetadata({orientation: 6}).toBuffer();
   const exif = bytes.indexOf('Exif\0\0') + 6;
   const length = bytes.readUInt16BE(exif - 8);
@@ -243,7 +243,7 @@ test('an orientation that points outside of its EXIF block is none', async t => 
   }
 });
 
-test('an EXIF block that ends within its only entry has no orientation', async t => {
+testWithJpeg('an EXIF block that ends within its only entry has no orientation', async t => {
   const bytes = await readFile(jpeg('420.jpg'));
   // The directory is at 0, over the header: its entry begins at 2 with the tag, and its value, 6, is at 10, which is all.
   const exif = Buffer.from('Exif\0\0I\x01\x12\x01\0\0\0\0\0\0\x06', 'latin1');
@@ -253,7 +253,7 @@ test('an EXIF block that ends within its only entry has no orientation', async t
 });
 
 // In turn, since it looks at the memory of the process.
-test.serial(
+testWithJpeg.serial(
   'a JPEG of 65500 x 65500 pixels, and a PNG of 50000 x 50000, are refused before memory is taken',
   async t => {
     const bomb = await readFile(jpeg('420.jpg'));
@@ -274,7 +274,7 @@ test.serial(
   },
 );
 
-test('bytes may be changed or transferred as soon as the call is made', async t => {
+testWithJpeg('bytes may be changed or transferred as soon as the call is made', async t => {
   const bytes = new Uint8Array(await readFile(photos[0]!));
   const whole = await native().decodeJpeg(bytes, false);
   const copies = Array.from({length: 16}, () => bytes.slice());

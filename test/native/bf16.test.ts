@@ -1,8 +1,7 @@
 /** How far bf16 is from float64 where rounding weights and pixels one by one would be further. */
-import test from 'ava';
-import {native} from '../../ts/native/addon.ts';
 import {Random} from '../random.ts';
 import {type FusedBlock, forward64, relativeL2} from '../reference64.ts';
+import {testWithBf16} from '../where.ts';
 import {mean, runFused, std} from './fused_network.ts';
 import {type Case, error as networkError} from './native_networks.ts';
 
@@ -46,9 +45,7 @@ async function error(blocks: FusedBlock[], pixels: Uint8Array): Promise<number> 
   return relativeL2(got, (await forward64(blocks, null, input, {height: size, width: size})).embedding);
 }
 
-const testBf16 = native().cpuInfo().bf16 ? test : test.skip;
-
-testBf16('pixels are not rounded, and kernels keep their sums', async t => {
+testWithBf16('pixels are not rounded, and kernels keep their sums', async t => {
   const random = new Random('flat');
   // Few levels, whose errors do not cancel, and many sums of them, whose rounding does.
   const pixels = Uint8Array.from(random.uniform(size * size * 3, 200, 204));
@@ -57,7 +54,7 @@ testBf16('pixels are not rounded, and kernels keep their sums', async t => {
   t.true(worst < 1.5e-4, `relative L2 ${worst}`);
 });
 
-testBf16('kernels keep their sums in a deep network', async t => {
+testWithBf16('kernels keep their sums in a deep network', async t => {
   const random = new Random('deep');
   const pixels = Uint8Array.from({length: size * size * 3}, (_, i) => {
     const [x, y] = [Math.floor(i / 3) % size, Math.floor(i / 3 / size)];
@@ -68,7 +65,7 @@ testBf16('kernels keep their sums in a deep network', async t => {
   t.true(worst < 4e-4, `relative L2 ${worst}`);
 });
 
-testBf16('the first maps of a network of many blocks have two parts', async t => {
+testWithBf16('the first maps of a network of many blocks have two parts', async t => {
   // The second block takes the difference of two channels that differ by a bias; the others pass it on.
   const random = new Random('many');
   const pixels = Uint8Array.from(random.uniform(size * size * 3, 0, 255));
@@ -89,7 +86,7 @@ testBf16('the first maps of a network of many blocks have two parts', async t =>
   t.true(many < 3e-3 && many < few / 4, `relative L2 ${many} of 25 blocks, ${few} of 24`);
 });
 
-testBf16('behind gates, maps and weights have two parts', async t => {
+testWithBf16('behind gates, maps and weights have two parts', async t => {
   for (const position of ['before-relu', 'after-relu'] as const) {
     const testCase: Case = {
       channels: [16, 40, 48],

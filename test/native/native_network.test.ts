@@ -2,6 +2,7 @@
 import test, {type ExecutionContext} from 'ava';
 import {native} from '../../ts/native/addon.ts';
 import {Random} from '../random.ts';
+import {testWhere, testWithBf16} from '../where.ts';
 import {type Case, error, expected, numClasses, run, worstOf} from './native_networks.ts';
 
 /** Any shape, in every algorithm, against float64; and the same bits for every split and number of threads. */
@@ -152,41 +153,50 @@ for (const instructionSet of native().cpuInfo().instructionSets) {
 }
 
 // A processor with AMX has AVX-512 BF16 as well.
-const bf16Sets =
-  {amx: ['amx', 'avx512bf16'], avx512bf16: ['avx512bf16']}[native().cpuInfo().bf16 ?? ''] ?? [];
+const {bf16} = native().cpuInfo();
 
-for (const instructionSet of bf16Sets) {
+for (const [instructionSet, has] of [
+  ['amx', bf16 === 'amx'],
+  ['avx512bf16', bf16 !== null],
+] as const) {
+  const testIt = testWhere(has, `the processor has no ${instructionSet}`);
   for (const [name, testCase] of Object.entries({...cases, ...winogradCases})) {
     if (testCase.form === 'train') continue;
-    test(`bf16, ${instructionSet}: ${name}`, async t => {
+    testIt(`bf16, ${instructionSet}: ${name}`, async t => {
       const worst = await error(testCase, {instructionSet, threads: 2, precision: 'bf16'});
       t.true(worst < 2e-2, `relative L2 ${worst}`);
       t.true(worst > (testCase.position ? 1e-6 : 1e-5), 'bf16 was used');
     });
   }
 
-  test(`bf16, ${instructionSet}: random shapes`, t => checkRandomShapes(t, instructionSet, 'bf16', 2e-2));
+  testIt(`bf16, ${instructionSet}: random shapes`, t => checkRandomShapes(t, instructionSet, 'bf16', 2e-2));
 }
 
 // As many images as pass the last blocks together and some more, and maps of more than one piece a row.
-for (const precision of native().cpuInfo().bf16 ? (['fp32', 'bf16'] as const) : (['fp32'] as const)) {
-  test(`${precision}: results are equal to the bit however a batch is split and however many threads there are`, async t => {
-    const testCase: Case = {
-      channels: [16, 32, 48, 96],
-      strides: [2, 1, 2, 1],
-      height: 37,
-      width: 29,
-      images: 13,
-    };
-    const of = (threads: number, split: number[]) => run(testCase, {precision, threads}, split);
-    const whole = await of(1, [13]);
-    t.is(whole.length, 13 * (numClasses + 96));
-    for (const [threads, split] of [
-      [2, [1, 12]],
-      [3, [5, 5, 3]],
-      [11, [13]],
-    ] as const) {
-      t.deepEqual(await of(threads, [...split]), whole);
-    }
-  });
+for (const [precision, declare] of [
+  ['fp32', test],
+  ['bf16', testWithBf16],
+] as const) {
+  declare(
+    `${precision}: results are equal to the bit however a batch is split and however many threads there are`,
+    async (t: ExecutionContext) => {
+      const testCase: Case = {
+        channels: [16, 32, 48, 96],
+        strides: [2, 1, 2, 1],
+        height: 37,
+        width: 29,
+        images: 13,
+      };
+      const of = (threads: number, split: number[]) => run(testCase, {precision, threads}, split);
+      const whole = await of(1, [13]);
+      t.is(whole.length, 13 * (numClasses + 96));
+      for (const [threads, split] of [
+        [2, [1, 12]],
+        [3, [5, 5, 3]],
+        [11, [13]],
+      ] as const) {
+        t.deepEqual(await of(threads, [...split]), whole);
+      }
+    },
+  );
 }

@@ -7,34 +7,32 @@ import {setParameters} from '../../ts/load_network.ts';
 import {type NativeNetwork, type NativeNetworkShape, native} from '../../ts/native/addon.ts';
 import {toNativeShape} from '../../ts/native/native_network.ts';
 import type {BlockParameters, NetworkParameters} from '../../ts/network.ts';
+import {testOnLinux} from '../where.ts';
 import {mean, std} from './native_networks.ts';
 
 // In turn, since it counts the threads of the process.
-(process.platform === 'linux' ? test.serial : test.skip)(
-  'a network has its threads until it is disposed of',
-  async t => {
-    const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
-    const shape: NativeNetworkShape = {
-      form: 'deploy',
-      squeezeExcite: null,
-      blocks: [block],
-      numClasses: 0,
-      height: 3,
-      width: 3,
-      mean,
-      std,
-    };
-    const make = (threads: number): NativeNetwork =>
-      new (native().Network)(shape, {backend: 'cpu', precision: 'fp32', batchSize: 1, threads});
-    const count = async (): Promise<number> => (await readdir('/proc/self/task')).length;
-    await make(1).dispose(); // What all networks share is there then.
-    const before = await count();
-    const network = make(4);
-    t.is(await count(), before + 3);
-    await network.dispose();
-    t.is(await count(), before);
-  },
-);
+testOnLinux.serial('a network has its threads until it is disposed of', async t => {
+  const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
+  const shape: NativeNetworkShape = {
+    form: 'deploy',
+    squeezeExcite: null,
+    blocks: [block],
+    numClasses: 0,
+    height: 3,
+    width: 3,
+    mean,
+    std,
+  };
+  const make = (threads: number): NativeNetwork =>
+    new (native().Network)(shape, {backend: 'cpu', precision: 'fp32', batchSize: 1, threads});
+  const count = async (): Promise<number> => (await readdir('/proc/self/task')).length;
+  await make(1).dispose(); // What all networks share is there then.
+  const before = await count();
+  const network = make(4);
+  t.is(await count(), before + 3);
+  await network.dispose();
+  t.is(await count(), before);
+});
 
 test('bf16 is refused for the train form and where the processor lacks it', t => {
   const {Network} = native();

@@ -5,18 +5,14 @@
 import {execFile} from 'node:child_process';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
-import test, {type ExecutionContext} from 'ava';
+import type {ExecutionContext} from 'ava';
+import {testWhere} from '../where.ts';
 
 const python = process.env.REPVGG_PYTHON;
 const timeout = 30 * 60_000;
 
-/** A test that is skipped, and says so, where there is no Python to run it with. */
 export function testWithPython(title: string, run: (t: ExecutionContext) => Promise<void>): void {
-  test(title, async t => {
-    if (!python) {
-      t.log('Skipped: needs PyTorch. See test/reference/README.md, then run `npm run test:pytorch`.');
-      return t.pass();
-    }
+  testWhere(python !== undefined, 'needs PyTorch, see test/reference/README.md')(title, async t => {
     t.timeout(timeout);
     await run(t);
   });

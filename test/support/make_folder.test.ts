@@ -5,6 +5,7 @@ import test from 'ava';
 import {makeFolder} from '../../ts/support/make_folder.ts';
 import {repvgg} from '../cli/run.ts';
 import {temporaryFolder} from '../folder.ts';
+import {testOnLinux} from '../where.ts';
 
 test('a folder is made with those above it, and left as it is where it is there', async t => {
   const folder = await temporaryFolder(t);
@@ -29,9 +30,7 @@ test('what is in the way of a folder is an error', async t => {
 });
 
 // Under /proc Node's own recursive mkdir never returns, which only another process survives.
-const onLinux = process.platform === 'linux' ? test : test.skip;
-
-onLinux('a home folder that takes no cache does not keep the addon from loading', async t => {
+testOnLinux('a home folder that takes no cache does not keep the addon from loading', async t => {
   const env = {HOME: '/proc', XDG_CACHE_HOME: '', REPVGG_CACHE_DIR: ''};
   const image = fileURLToPath(new URL('../../assets/digits/images/0003-3.png', import.meta.url));
   const args = ['classify', '--checkpoint', 'digits', '--top-k', '1', image];
@@ -40,7 +39,7 @@ onLinux('a home folder that takes no cache does not keep the addon from loading'
   t.regex(stdout, /: 3 /);
 });
 
-onLinux('a folder of results that cannot be made is an error at once', async t => {
+testOnLinux('a folder of results that cannot be made is an error at once', async t => {
   const args = ['bench', '--models', 'A0', '--seconds', '1', '--output', '/proc/repvgg/out'];
   const {code, stderr} = await repvgg(args, {timeout: 40_000});
   t.not(code, null, 'it was stopped');

@@ -9,6 +9,7 @@ import test from 'ava';
 import {append, removeTemporaries, replaceFile} from '../../ts/support/replace_file.ts';
 import {temporaryFolder} from '../cli/run.ts';
 import {checkpoint} from '../fixtures.ts';
+import {testOnLinux} from '../where.ts';
 
 const writers: Record<string, string> = {
   'old.pth': 'convertCheckpoint',
@@ -17,35 +18,32 @@ const writers: Record<string, string> = {
 };
 
 // A limit on the size of files stands for a full disk: both fail in the middle of a write.
-(process.platform === 'linux' ? test : test.skip)(
-  'a file that cannot be written whole leaves the old one',
-  async t => {
-    const folder = await temporaryFolder(t);
-    const source = fileURLToPath(new URL('../../ts', import.meta.url));
-    for (const [name, writer] of Object.entries(writers)) {
-      const path = join(folder, name);
-      await writeFile(path, 'before');
-      const script = join(folder, `${writer}.mts`);
-      await writeFile(
-        script,
-        `import {convertCheckpoint} from '${source}/convert.ts';
+testOnLinux('a file that cannot be written whole leaves the old one', async t => {
+  const folder = await temporaryFolder(t);
+  const source = fileURLToPath(new URL('../../ts', import.meta.url));
+  for (const [name, writer] of Object.entries(writers)) {
+    const path = join(folder, name);
+    await writeFile(path, 'before');
+    const script = join(folder, `${writer}.mts`);
+    await writeFile(
+      script,
+      `import {convertCheckpoint} from '${source}/convert.ts';
       import {exportOnnx} from '${source}/export.ts';
       await ${writer}(process.argv[2], process.argv[3]).catch(error => console.log(error.code, error.message));`,
-      );
-      // 16 blocks of 512 or 1024 bytes, as the shell has it; the network takes 58,000 bytes.
-      const command = 'ulimit -f 16; exec "$0" --import=tsx "$@"';
-      const args = ['-c', command, process.execPath, script, checkpoint('narrow.official.zip.pth'), path];
-      const cwd = fileURLToPath(new URL('../..', import.meta.url));
-      const {stdout} = await promisify(execFile)('sh', args, {cwd});
-      t.is(
-        stdout.trim(),
-        `ERR_FILE_WRITE Cannot write ${path}: it would be larger than this process or file system allows.`,
-      );
-      t.is(await readFile(path, 'utf8'), 'before');
-    }
-    t.false((await readdir(folder)).some(name => name.endsWith('.tmp')));
-  },
-);
+    );
+    // 16 blocks of 512 or 1024 bytes, as the shell has it; the network takes 58,000 bytes.
+    const command = 'ulimit -f 16; exec "$0" --import=tsx "$@"';
+    const args = ['-c', command, process.execPath, script, checkpoint('narrow.official.zip.pth'), path];
+    const cwd = fileURLToPath(new URL('../..', import.meta.url));
+    const {stdout} = await promisify(execFile)('sh', args, {cwd});
+    t.is(
+      stdout.trim(),
+      `ERR_FILE_WRITE Cannot write ${path}: it would be larger than this process or file system allows.`,
+    );
+    t.is(await readFile(path, 'utf8'), 'before');
+  }
+  t.false((await readdir(folder)).some(name => name.endsWith('.tmp')));
+});
 
 test('a process that is killed while it writes leaves the old file', async t => {
   const folder = await temporaryFolder(t);
