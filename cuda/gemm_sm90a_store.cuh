@@ -17,12 +17,76 @@ REPVGG_DEVICE int PairColumn(int block, int lane) {
   return Tile::kFp8 ? block / 2 * 16 + lane % 4 * 4 + block % 2 * 2 : block * 8 + lane % 4 * 2;
 }
 
+// Where a warpgroup's 64 rows are staged for TMA stores: boxes are contiguous, and so are the rows of a box.
+template <typename Tile>
+struct StagedRows {
+  unsigned char* bytes;
+
+  // The address of 16-byte chunk `chunk` of a row.
+  REPVGG_DEVICE unsigned char* At(int row, int chunk) const {
+    constexpr int kChunks = Tile::kStoreRowBytes / 16;
+    return bytes + chunk / kChunks * Tile::kStoreBoxBytes +
+           SwizzledByte(row * Tile::kStoreRowBytes + chunk % kChunks * 16, Tile::kStoreRowBytes);
+  }
+
+  // Stages kChunks chunks of each row. `words(chunk)` are this lane's in the upper and the lower eight of its
+  // warp's sixteen rows.
+  template <int kChunks, typename Words>
+  REPVGG_DEVICE void Put(Words words) const {
+    const int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane % 16;
+#pragma unroll
+    for (int chunk = 0; chunk + 1 < kChunks; chunk += 2) {
+      const uint2 one = words(chunk), other = words(chunk + 1);
+      StMatrixX4(At(row, chunk + lane / 16), one.x, one.y, other.x, other.y);
+    }
+    if constexpr (kChunks % 2 == 1) {
+      const uint2 one = words(kChunks - 1);
+      StMatrixX2(At(row, kChunks - 1), one.x, one.y);
+    }
+  }
+};
+
+// Scale, bias and ReLU of a tile's sums.
+template <typename Tile>
+struct Finish {
+  const float *scale, *bias;  // Of the tile's first column; the bias may be null, the scale is for fp8.
+  bool relu;
+  int columns;  // Of the tile that the map has.
+
+  // This lane's words of 8-column block `block`: of its upper row, and of its lower one.
+  template <typename To>
+  REPVGG_DEVICE uint2 Words(const float (&sum)[Tile::kColumns / 2], int block) const {
+    float2 upper = make_float2(sum[block * 4], sum[block * 4 + 1]);
+    float2 lower = make_float2(sum[block * 4 + 2], sum[block * 4 + 3]);
+    const int column = PairColumn<Tile>(block, threadIdx.x % 32);
+    if (bias != nullptr && column < columns) {
+      if constexpr (Tile::kFp8) {
+        const float2 two = *reinterpret_cast<const float2*>(scale + column);
+        upper.x *= two.x, upper.y *= two.y, lower.x *= two.x, lower.y *= two.y;
+      }
+      const float2 two = *reinterpret_cast<const float2*>(bias + column);
+      upper.x += two.x, upper.y += two.y, lower.x += two.x, lower.y += two.y;
+    }
+    if (relu) {
+      upper = make_float2(Relu(upper.x), Relu(upper.y)), lower = make_float2(Relu(lower.x), Relu(lower.y));
+    }
+    return make_uint2(Pack<To>(upper.x, upper.y), Pack<To>(lower.x, lower.y));
+  }
+
+  // The same in fp8, which has two blocks of 8 columns in a chunk of 16 bytes.
+  REPVGG_DEVICE uint2 Fp8Words(const float (&sum)[Tile::kColumns / 2], int chunk) const {
+    const uint2 one = Words<typename Tile::T>(sum, 2 * chunk);
+    const uint2 other = Words<typename Tile::T>(sum, 2 * chunk + 1);
+    return make_uint2(one.x | other.x << 16, one.y | other.y << 16);
+  }
+};
+
 // Writes the sums of 64 rows, from `first_row` on, over the pixels of each image. In double precision sums of
 // fp16 values are exact, and so are those of bf16 values whose magnitudes differ by less than 2^39: results
 // do not depend on how an image's rows fall into parts.
-template <typename Tile, typename T, typename At>
+template <typename Tile, typename T>
 REPVGG_DEVICE void StorePooled(const GemmSm90a& gemm, int first_row, const TilePlaceSm90a<Tile>& place,
-                               At at) {
+                               const StagedRows<Tile>& staged) {
   const int pixels = gemm.out_width * gemm.out_height, channels = gemm.columns * gemm.groups;
   const int end = gemm.rows - first_row < 64 ? gemm.rows - first_row : 64;
   for (int i = threadIdx.x % 128; i < Tile::kColumns / 2; i += 128) {
@@ -33,7 +97,7 @@ REPVGG_DEVICE void StorePooled(const GemmSm90a& gemm, int first_row, const TileP
       const int next = (image + 1) * pixels - first_row;
       double one = 0, other = 0;
       for (; row < end && row < next; ++row) {
-        const float2 two = Unpack<T>(*reinterpret_cast<const uint32_t*>(at(row, i / 4) + i % 4 * 4));
+        const float2 two = Unpack<T>(*reinterpret_cast<const uint32_t*>(staged.At(row, i / 4) + i % 4 * 4));
         one += two.x, other += two.y;
       }
       const int part = first_row / kPooledRows - image * pixels / kPooledRows;
@@ -95,81 +159,34 @@ REPVGG_DEVICE void AddParts(const GemmSm90a& gemm, const unsigned char* shared) 
   }
 }
 
-// Scale, bias and ReLU, then 64 rows at a time through shared memory to a TMA store.
+// Scale, bias and ReLU, then 64 rows at a time through shared memory to a TMA store or to StorePooled.
 template <typename Tile>
 REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpgroup,
                          const TilePlaceSm90a<Tile>& place,
                          const float (&sum)[Tile::kRowBlocks][Tile::kColumns / 2]) {
-  using T = typename Tile::T;
-  using Wide = std::conditional_t<Tile::kFp8, Half, T>;  // The type that is pooled.
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+  using Wide = std::conditional_t<Tile::kFp8, Half, typename Tile::T>;  // The type that is pooled.
   const bool issuer = threadIdx.x % 128 == 0;
-  unsigned char* const own = shared + Tile::kStoreOffset + warpgroup * Tile::kStoreBytes;
+  const bool pooled = Tile::kConvolution && gemm.pooled != nullptr;
+  const StagedRows<Tile> staged{shared + Tile::kStoreOffset + warpgroup * Tile::kStoreBytes};
+  const int first_channel = place.batch * gemm.columns + place.column;
+  const Finish<Tile> finish{gemm.scale + first_channel,
+                            gemm.bias == nullptr ? nullptr : gemm.bias + first_channel, gemm.relu,
+                            gemm.columns - place.column};
   const int first_row = place.row + (Tile::kPingPong ? 0 : warpgroup * Tile::kRowBlocks * 64);
-  const int first_column = place.batch * gemm.columns + place.column;
-  const float* const bias = gemm.bias == nullptr ? nullptr : gemm.bias + first_column;
-  // This lane's words of 8-column block `block`: of its upper row, and of its lower one.
-  const auto pairs = [&]<typename To>(const float (&from)[Tile::kColumns / 2], int block) {
-    float2 upper = make_float2(from[block * 4], from[block * 4 + 1]);
-    float2 lower = make_float2(from[block * 4 + 2], from[block * 4 + 3]);
-    const int column = PairColumn<Tile>(block, lane);
-    if (bias != nullptr && place.column + column < gemm.columns) {
-      if constexpr (Tile::kFp8) {
-        const float2 two = *reinterpret_cast<const float2*>(gemm.scale + first_column + column);
-        upper.x *= two.x, upper.y *= two.y, lower.x *= two.x, lower.y *= two.y;
-      }
-      const float2 two = *reinterpret_cast<const float2*>(bias + column);
-      upper.x += two.x, upper.y += two.y, lower.x += two.x, lower.y += two.y;
-    }
-    if (gemm.relu) {
-      upper = make_float2(Relu(upper.x), Relu(upper.y)), lower = make_float2(Relu(lower.x), Relu(lower.y));
-    }
-    return make_uint2(Pack<To>(upper.x, upper.y), Pack<To>(lower.x, lower.y));
-  };
-  // The address of 16-byte chunk `chunk` of a row: boxes are contiguous, and so are the rows of a box.
-  const auto at = [&](int row, int chunk) {
-    constexpr int kChunks = Tile::kStoreRowBytes / 16;
-    return own + chunk / kChunks * Tile::kStoreBoxBytes +
-           SwizzledByte(row * Tile::kStoreRowBytes + chunk % kChunks * 16, Tile::kStoreRowBytes);
-  };
-  // Stages 64 rows of kChunks 16-byte chunks. `words(chunk)` are this lane's in the upper and the lower eight
-  // of its warp's sixteen rows.
-  const auto stage = [&]<int kChunks>(auto words) {
-    const int row = warp * 16 + lane % 16;
-#pragma unroll
-    for (int chunk = 0; chunk + 1 < kChunks; chunk += 2) {
-      const uint2 one = words(chunk), other = words(chunk + 1);
-      StMatrixX4(at(row, chunk + lane / 16), one.x, one.y, other.x, other.y);
-    }
-    if constexpr (kChunks % 2 == 1) {
-      const uint2 one = words(kChunks - 1);
-      StMatrixX2(at(row, kChunks - 1), one.x, one.y);
-    }
-  };
 #pragma unroll
   for (int m = 0; m < Tile::kRowBlocks; ++m) {
     // The previous TMA store has finished reading the staging buffer.
     if (issuer) TmaStoreWaitRead();
     NamedBarrier(1 + warpgroup, 128);
-    const bool pooled = Tile::kConvolution && gemm.pooled != nullptr;
-    const auto wide = [&](int chunk) { return pairs.template operator()<Wide>(sum[m], chunk); };
-    if constexpr (Tile::kFp8) {
-      const auto narrow = [&](int chunk) {
-        const uint2 one = pairs.template operator()<T>(sum[m], 2 * chunk);
-        const uint2 other = pairs.template operator()<T>(sum[m], 2 * chunk + 1);
-        return make_uint2(one.x | other.x << 16, one.y | other.y << 16);
-      };
-      if (pooled) {
-        stage.template operator()<Tile::kColumns / 8>(wide);
-      } else {
-        stage.template operator()<Tile::kStoreChunks>(narrow);
-      }
+    if (Tile::kFp8 && !pooled) {
+      staged.template Put<Tile::kStoreChunks>([&](int chunk) { return finish.Fp8Words(sum[m], chunk); });
     } else {
-      stage.template operator()<Tile::kStoreChunks>(wide);
+      staged.template Put<Tile::kColumns / 8>(
+          [&](int chunk) { return finish.template Words<Wide>(sum[m], chunk); });
     }
     if (pooled) {
       NamedBarrier(1 + warpgroup, 128);
-      StorePooled<Tile, Wide>(gemm, first_row + m * 64, place, at);
+      StorePooled<Tile, Wide>(gemm, first_row + m * 64, place, staged);
       continue;
     }
     FenceForTma();
@@ -177,7 +194,7 @@ REPVGG_DEVICE void Store(const GemmSm90a& gemm, unsigned char* shared, int warpg
     if (issuer) {
       for (int box = 0; box < Tile::kColumns / Tile::kStoreColumns; ++box) {
         TmaStore(gemm.out, place.column + box * Tile::kStoreColumns, place.batch % gemm.groups,
-                 first_row + m * 64, place.batch / gemm.groups, own + box * Tile::kStoreBoxBytes);
+                 first_row + m * 64, place.batch / gemm.groups, staged.bytes + box * Tile::kStoreBoxBytes);
       }
       TmaStoreCommit();
     }

@@ -136,6 +136,92 @@ REPVGG_DEVICE void FillPatch(const Stem& stem, const typename Tile::Channels& ch
   }
 }
 
+// The second layer's weights, which stream through a ring of stages, a step each. All tiles use the same, so
+// that the ring runs on across tiles.
+template <typename Tile>
+class WeightRing {
+ public:
+  // For `tiles` passes over the weights.
+  REPVGG_DEVICE WeightRing(const Convolution& next, unsigned char* stages, int tiles)
+      : stages_(stages),
+        weight_(static_cast<const unsigned char*>(next.weight) + threadIdx.x * kChunkBytes),
+        step_bytes_(static_cast<size_t>(next.out_channels) * kRowBytes),
+        chunks_(next.out_channels * kStepChunks - static_cast<int>(threadIdx.x)),
+        destination_(KeepInRegister(SwizzledOffset(threadIdx.x / kStepChunks, threadIdx.x % kStepChunks))),
+        left_(tiles * Tile::kSteps) {}
+
+  // Starts to copy the next step's weights, if there are any, to the stage that was read last.
+  REPVGG_DEVICE void Load() {
+    if (left_-- > 0) {
+      const unsigned char* const from = weight_ + step_ * step_bytes_;
+      unsigned char* const to = stages_ + write_ * Tile::kWeightBytes + destination_;
+#pragma unroll
+      for (int i = 0; i < DivideUp(kChunksOfStage, Tile::kThreads); ++i) {
+        const int first = i * Tile::kThreads;
+        if (kChunksOfStage % Tile::kThreads == 0 || threadIdx.x + first < kChunksOfStage) {
+          const bool valid = first < chunks_;
+          CpAsync<kChunkBytes>(to + first * kChunkBytes, valid ? from + first * kChunkBytes : weight_, valid);
+        }
+      }
+      step_ = step_ + 1 == Tile::kSteps ? 0 : step_ + 1;
+      write_ = Next(write_);
+    }
+    CpAsyncCommit();
+  }
+
+  // The stage of the next step, whose copies must have landed.
+  REPVGG_DEVICE const unsigned char* Read() {
+    const unsigned char* const stage = stages_ + read_ * Tile::kWeightBytes;
+    read_ = Next(read_);
+    return stage;
+  }
+
+ private:
+  static constexpr int kChunksOfStage = Tile::kChannels * kStepChunks;
+  REPVGG_DEVICE static int Next(int stage) { return stage + 1 == Tile::kStages ? 0 : stage + 1; }
+
+  unsigned char* stages_;
+  const unsigned char* weight_;
+  size_t step_bytes_;
+  int chunks_;  // From this thread's first on: beyond them, zeros.
+  int destination_;
+  int left_;  // Steps.
+  int step_ = 0, write_ = 0, read_ = 0;
+};
+
+// The second layer's products. `window`: where this lane's rows of the first tap are.
+template <typename Tile>
+REPVGG_DEVICE void MultiplyPatch(const unsigned char* window, const WeightRows<Tile>& rows,
+                                 WeightRing<Tile>& ring, float (&sum)[Tile::kTilesM][Tile::kTilesN][4]) {
+  int tap = 0, chunk = 0;
+  for (int step = 0; step < Tile::kSteps; ++step) {
+    CpAsyncWait<Tile::kStages - 2>();
+    // All threads' copies of this step have landed, all threads have read the stage that is filled next, and,
+    // in the first step, the patch is complete.
+    __syncthreads();
+    ring.Load();
+    const unsigned char* const stage = ring.Read();
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      if (Tile::kHalves % 2 == 1 && half == 1 && step + 1 == Tile::kSteps) break;
+      const int line = tap * 11 >> 5;  // tap / 3
+      const unsigned char* const pixels =
+          window + Tile::PatchOffset(line, tap - 3 * line) + chunk * kChunkBytes;
+      MultiplyHalf<Tile, Tile::PatchOffset(16 / kTileSide * 2, 0)>(pixels, stage, rows, half, sum);
+      // Next: the other half of a block of four chunks, the next tap of the block, or the next block.
+      chunk += 2;
+      if (chunk % kStepChunks == 0 || chunk == Tile::kChunks) {
+        const int block = (chunk - 1) / kStepChunks * kStepChunks;
+        if (++tap == 9) {
+          tap = 0;
+        } else {
+          chunk = block;
+        }
+      }
+    }
+  }
+}
+
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
     StemFusedKernel(const Stem stem, const Convolution next) {
@@ -143,7 +229,6 @@ __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
   if (REPVGG_ARCH < 800) return Trap();
   unsigned char* const shared = SharedMemory();
   unsigned char* const patch = shared;
-  unsigned char* const ring = shared + Tile::kRing;
   uint4* const packed = reinterpret_cast<uint4*>(shared + Tile::kWeights);
   const typename Tile::Channels channels(reinterpret_cast<float*>(shared + Tile::kStemChannels));
   const typename Tile::Image image(reinterpret_cast<uint32_t*>(shared + Tile::kImage));
@@ -152,33 +237,10 @@ __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
   const int tiles_x = DivideUp(out_width, kTileSide), tiles_y = DivideUp(out_height, kTileSide);
   const int tiles = tiles_x * tiles_y * next.batch;
 
-  // All tiles use the same weights of the second layer: the ring of stages runs on across tiles.
-  constexpr int kWeightChunks = Tile::kChannels * kStepChunks;
-  const int weight_chunks = next.out_channels * kStepChunks - static_cast<int>(threadIdx.x);
-  const int destination =
-      KeepInRegister(SwizzledOffset(threadIdx.x / kStepChunks, threadIdx.x % kStepChunks));
-  const auto* const weight = static_cast<const unsigned char*>(next.weight) + threadIdx.x * kChunkBytes;
-  int left = DivideUp(tiles - static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)) * Tile::kSteps;
-  int step_to_load = 0, write = 0;
-  const auto load = [&] {
-    if (left-- > 0) {
-      const auto* const from = weight + static_cast<size_t>(step_to_load) * next.out_channels * kRowBytes;
-      unsigned char* const to = ring + write * Tile::kWeightBytes + destination;
+  WeightRing<Tile> ring(next, shared + Tile::kRing,
+                        DivideUp(tiles - static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)));
 #pragma unroll
-      for (int i = 0; i < DivideUp(kWeightChunks, Tile::kThreads); ++i) {
-        const int first = i * Tile::kThreads;
-        if (kWeightChunks % Tile::kThreads == 0 || threadIdx.x + first < kWeightChunks) {
-          const bool valid = first < weight_chunks;
-          CpAsync<kChunkBytes>(to + first * kChunkBytes, valid ? from + first * kChunkBytes : weight, valid);
-        }
-      }
-      step_to_load = step_to_load + 1 == Tile::kSteps ? 0 : step_to_load + 1;
-      write = write + 1 == Tile::kStages ? 0 : write + 1;
-    }
-    CpAsyncCommit();
-  };
-#pragma unroll
-  for (int stage = 0; stage < Tile::kStages - 1; ++stage) load();
+  for (int stage = 0; stage < Tile::kStages - 1; ++stage) ring.Load();
 
   channels.Prepare(stem, 0);
   __syncthreads();
@@ -193,7 +255,6 @@ __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
   const int row = warp % Tile::kWarpsM * Tile::kWarpPixels + lane % 16;  // Pixel of the tile.
   const int window =
       KeepInRegister(Tile::PatchOffset(row / kTileSide * 2, row % kTileSide * 2) + lane / 16 * kChunkBytes);
-  int read = 0;
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const int index = tile / (tiles_x * tiles_y);
     const int first_y = tile / tiles_x % tiles_y * kTileSide, first_x = tile % tiles_x * kTileSide;
@@ -203,34 +264,7 @@ __global__ void __launch_bounds__(Tile::kThreads, kMostBlocks)
     FillPatch<Tile>(stem, channels, image, packed, middle_y, middle_x, patch);
 
     float sum[Tile::kTilesM][Tile::kTilesN][4] = {};
-    int tap = 0, chunk = 0;
-    for (int step = 0; step < Tile::kSteps; ++step) {
-      CpAsyncWait<Tile::kStages - 2>();
-      // All threads' copies of this step have landed, all threads have read the stage that is filled next,
-      // and, in the first step, the patch is complete.
-      __syncthreads();
-      load();
-      const unsigned char* const stage = ring + read * Tile::kWeightBytes;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        if (Tile::kHalves % 2 == 1 && half == 1 && step + 1 == Tile::kSteps) break;
-        const int line = tap * 11 >> 5;  // tap / 3
-        const unsigned char* const pixels =
-            patch + window + Tile::PatchOffset(line, tap - 3 * line) + chunk * kChunkBytes;
-        MultiplyHalf<Tile, Tile::PatchOffset(16 / kTileSide * 2, 0)>(pixels, stage, rows, half, sum);
-        // Next: the other half of a block of four chunks, the next tap of the block, or the next block.
-        chunk += 2;
-        if (chunk % kStepChunks == 0 || chunk == Tile::kChunks) {
-          const int block = (chunk - 1) / kStepChunks * kStepChunks;
-          if (++tap == 9) {
-            tap = 0;
-          } else {
-            chunk = block;
-          }
-        }
-      }
-      read = read + 1 == Tile::kStages ? 0 : read + 1;
-    }
+    MultiplyPatch<Tile>(patch + window, rows, ring, sum);
 
     T* const out =
         static_cast<T*>(next.out) + static_cast<size_t>(index) * out_height * out_width * next.out_channels;
