@@ -160,39 +160,46 @@ void Bf16ConvolutionLayer::Run(ThreadPool& pool, int images, const Bf16Maps& in,
   });
 }
 
+// A thread's share. Calls are numbered from the first image's on, of one block or, by blocks, of one block
+// after the other.
 void Bf16ConvolutionLayer::RunCalls(const Bf16Convolution& convolution, int images, const Bf16Maps& in,
                                     const Bf16Maps& out, bool by_blocks,
                                     const ThreadPool::Share& share) const {
-  const size_t calls_of_image = calls_.size();
-  const size_t calls = images * calls_of_image;
+  const size_t calls = images * calls_.size();
   const size_t most_together =
-      std::max<size_t>(1, kInputInCache / (in.image_stride() * sizeof(Bf16) / calls_of_image));
+      std::max<size_t>(1, kInputInCache / (in.image_stride() * sizeof(Bf16) / calls_.size()));
   Bf16Waiting waiting;
   kernels_.begin();
   for (size_t start = 0; start < calls; start += most_together) {
     const size_t end = std::min(start + most_together, calls);
     for (size_t b = 0; b < blocks_.size(); ++b) {
       const size_t of_block = by_blocks ? b * calls : 0;
-      const auto call = [&](size_t index) {
+      const auto in_share = [&](size_t index) {
         return std::clamp(index, of_block + start, of_block + end) - of_block;
       };
-      const size_t first = call(share.begin), last = call(share.end);
-      if (first == last) continue;
-      const Block& block = blocks_[b];
-      const Block& next = blocks_[(b + 1) % blocks_.size()];
-      const size_t fetched = DivideUp(next.weight_lines, last - first);
-      for (size_t i = first; i < last; ++i) {
-        const size_t image = i / calls_of_image;
-        const size_t fetch = std::min((i - first) * fetched, next.weight_lines);
-        kernels_.convolve(convolution, block, calls_[i % calls_of_image],
-                          in.image(image).data + block.first_in_block * in.block_stride(),
-                          out.image(image).data + b * out.block_stride(), to_.data(),
-                          next.weight + fetch * kLineChannels,
-                          static_cast<int>(std::min(fetched, next.weight_lines - fetch)), waiting);
-      }
+      RunBlock(convolution, b, in_share(share.begin), in_share(share.end), in, out, waiting);
     }
   }
   kernels_.end(waiting);
+}
+
+// Calls `first` to `last` of a block, each of which fetches an equal part of the next block's weights.
+void Bf16ConvolutionLayer::RunBlock(const Bf16Convolution& convolution, size_t index, size_t first,
+                                    size_t last, const Bf16Maps& in, const Bf16Maps& out,
+                                    Bf16Waiting& waiting) const {
+  if (first == last) return;
+  const Block& block = blocks_[index];
+  const Block& next = blocks_[(index + 1) % blocks_.size()];
+  const size_t part = DivideUp(next.weight_lines, last - first);
+  for (size_t call = first; call < last; ++call) {
+    const size_t image = call / calls_.size();
+    const size_t fetched = std::min((call - first) * part, next.weight_lines);
+    kernels_.convolve(convolution, block, calls_[call % calls_.size()],
+                      in.image(image).data + block.first_in_block * in.block_stride(),
+                      out.image(image).data + index * out.block_stride(), to_.data(),
+                      next.weight + fetched * kLineChannels,
+                      static_cast<int>(std::min(part, next.weight_lines - fetched)), waiting);
+  }
 }
 
 }  // namespace repvgg::cpu

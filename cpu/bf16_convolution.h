@@ -33,6 +33,8 @@ class Bf16ConvolutionLayer {
   void Pack(const BlockShape& block, Floats weight);
   void RunCalls(const Bf16Convolution& convolution, int images, const Bf16Maps& in, const Bf16Maps& out,
                 bool by_blocks, const ThreadPool::Share& share) const;
+  void RunBlock(const Bf16Convolution& convolution, size_t index, size_t first, size_t last,
+                const Bf16Maps& in, const Bf16Maps& out, Bf16Waiting& waiting) const;
 
   const Bf16Kernels& kernels_;
   const bool first_;

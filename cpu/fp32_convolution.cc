@@ -23,6 +23,16 @@ constexpr size_t kInputInCache = size_t{512} << 10;
 
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
 
+// Calls body(first, count) for nearly equal parts, of at most `most` tiles, of a range of tiles.
+template <typename Body>
+void ForParts(size_t begin, size_t end, size_t most, const Body& body) {
+  const size_t parts = DivideUp(end - begin, most);
+  for (size_t part = 0; part < parts; ++part) {
+    const size_t first = begin + (end - begin) * part / parts;
+    body(static_cast<int>(first), static_cast<int>(begin + (end - begin) * (part + 1) / parts - first));
+  }
+}
+
 const WinogradTransforms& TransformsOf(const KernelTable& kernels, WinogradTile tile) {
   if (tile.rows == 2) return kernels.winograd2x2;
   return tile.columns == 2 ? kernels.winograd4x2 : kernels.winograd4x4;
@@ -128,50 +138,55 @@ void Fp32ConvolutionLayer::RunWinograd(ThreadPool& pool, Scratch& scratch, int i
                              out.row_stride(), out.image_stride(), out.size.height,   out.size.width,
                              images,           rows.whole,         columns.whole,     rows.narrow,
                              columns.narrow};
-  const WinogradTransforms& transforms = TransformsOf(kernels_, winograd_.tile);
-  const int group_in = winograd_.group_in;
-  const size_t all_tiles = maps.tiles();
-  // Calls body(first, count) for nearly equal parts of a range of tiles.
-  const auto for_parts = [&](size_t begin, size_t end, const auto& body) {
-    const size_t parts = DivideUp(end - begin, most_tiles_);
-    for (size_t part = 0; part < parts; ++part) {
-      const size_t first = begin + (end - begin) * part / parts;
-      body(static_cast<int>(first), static_cast<int>(begin + (end - begin) * (part + 1) / parts - first));
-    }
-  };
-
   pool.Run(images, [&](const ThreadPool::Share& share) {
     for (size_t image = share.begin; image < share.end; ++image) ZeroBorder(out, image);
   });
   if (share_tiles_) {
-    for_parts(0, all_tiles, [&](int first, int count) {
-      const WinogradTiles tiles = {first, count, scratch.shared.data(),
-                                   WinogradInputPosition(winograd_, count)};
-      pool.Run(count, [&](const ThreadPool::Share& share) {
-        transforms.input(maps, group_in, 0, group_in, first + share.begin, share.end - share.begin,
-                         tiles.v + share.begin * group_in, tiles.v_position);
-      });
-      float* product = scratch.shared.data() + WinogradInputSize(winograd_, count);
-      pool.Run(WinogradWork(winograd_, maps, tiles), [&](const ThreadPool::Share& share) {
-        MultiplyWinograd(blocks_, winograd_, maps, tiles, 0, share.begin, share.end, product);
-      });
-      pool.Run(count, [&](const ThreadPool::Share& share) {
-        OutputWinograd(transforms, winograd_, maps, tiles, 0, share.begin, share.end, relu, product);
-      });
-    });
-    return;
+    RunSharedTiles(pool, scratch.shared.data(), maps, relu);
+  } else {
+    RunOwnTiles(pool, scratch, maps, relu);
   }
+}
+
+// All threads work on the same tiles: on different tiles in the transforms, on different positions and
+// channels in between.
+void Fp32ConvolutionLayer::RunSharedTiles(ThreadPool& pool, float* shared, const WinogradMaps& maps,
+                                          bool relu) const {
+  const WinogradTransforms& transforms = TransformsOf(kernels_, winograd_.tile);
+  const int channels = winograd_.group_in;
+  ForParts(0, maps.tiles(), most_tiles_, [&](int first, int count) {
+    const WinogradTiles tiles = {first, count, shared, WinogradInputPosition(winograd_, count)};
+    float* const product = shared + WinogradInputSize(winograd_, count);
+    pool.Run(count, [&](const ThreadPool::Share& share) {
+      transforms.input(maps, channels, 0, channels, first + share.begin, share.end - share.begin,
+                       tiles.v + share.begin * channels, tiles.v_position);
+    });
+    pool.Run(WinogradWork(winograd_, maps, tiles), [&](const ThreadPool::Share& share) {
+      MultiplyWinograd(blocks_, winograd_, maps, tiles, 0, share.begin, share.end, product);
+    });
+    pool.Run(count, [&](const ThreadPool::Share& share) {
+      OutputWinograd(transforms, winograd_, maps, tiles, 0, share.begin, share.end, relu, product);
+    });
+  });
+}
+
+// Each thread works on tiles of its own, of one group after the other.
+void Fp32ConvolutionLayer::RunOwnTiles(ThreadPool& pool, Scratch& scratch, const WinogradMaps& maps,
+                                       bool relu) const {
+  const WinogradTransforms& transforms = TransformsOf(kernels_, winograd_.tile);
+  const int group_in = winograd_.group_in;
+  const size_t all_tiles = maps.tiles();
   pool.Run(winograd_.groups * all_tiles, [&](const ThreadPool::Share& share) {
-    float* own = scratch.of_thread[share.thread].data();
+    float* const own = scratch.of_thread[share.thread].data();
     for (size_t begin = share.begin; begin < share.end;) {
       const int group = static_cast<int>(begin / all_tiles);
       const size_t of_group = group * all_tiles;
       const size_t end = std::min(share.end, of_group + all_tiles);
-      for_parts(begin - of_group, end - of_group, [&](int first, int count) {
+      ForParts(begin - of_group, end - of_group, most_tiles_, [&](int first, int count) {
         const WinogradTiles tiles = {first, count, own, WinogradInputPosition(winograd_, count)};
+        float* const product = own + WinogradInputSize(winograd_, count);
         transforms.input(maps, winograd_.in_channels, group * group_in, group_in, first, count, tiles.v,
                          tiles.v_position);
-        float* product = own + WinogradInputSize(winograd_, count);
         MultiplyWinograd(blocks_, winograd_, maps, tiles, group, 0, WinogradWork(winograd_, maps, tiles),
                          product);
         OutputWinograd(transforms, winograd_, maps, tiles, group, 0, count, relu, product);

@@ -52,6 +52,8 @@ class Fp32ConvolutionLayer {
                  bool relu) const;
   void RunWinograd(ThreadPool& pool, Scratch& scratch, int images, const Fp32Maps& in, const Fp32Maps& out,
                    bool relu) const;
+  void RunSharedTiles(ThreadPool& pool, float* shared, const WinogradMaps& maps, bool relu) const;
+  void RunOwnTiles(ThreadPool& pool, Scratch& scratch, const WinogradMaps& maps, bool relu) const;
 
   const KernelTable& kernels_;
   const BlockKernels& blocks_;
