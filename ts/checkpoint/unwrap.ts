@@ -86,13 +86,32 @@ function findStateDict(whole: unknown, file: CheckpointFile): Found {
     if (found) return found;
   }
   const own = find(root);
-  // Beside a state dict of another name there may be single tensors, such as a loss.
+  const found = findOther(dict, find, own?.entries.length ?? 0, file) ?? own;
+  if (found) return found;
+  throw file.fail(
+    'ERR_CHECKPOINT_FORMAT',
+    `expected a state dict, that is a dict of tensors, at the top, under ${wrappers.join(', ')}, or one alone, ` +
+      `but found ${describe(root)}`,
+  );
+}
+
+/**
+ * The only state dict under a key of any name, of more tensors than the dict itself has: beside a state dict there may be single
+ * tensors, such as a loss.
+ */
+function findOther(
+  dict: ReadonlyMap<unknown, unknown>,
+  find: (candidate: unknown) => Found | undefined,
+  ownTensors: number,
+  file: CheckpointFile,
+): Found | undefined {
+  if (dict.size > maxCompany) return undefined;
   const others: {key: unknown; found: Found}[] = [];
   const seen = new Set<unknown>();
-  for (const [key, value] of dict.size <= maxCompany ? dict : []) {
+  for (const [key, value] of dict) {
     const found = seen.has(value) ? undefined : find(value);
     seen.add(value);
-    if (found && found.entries.length > (own?.entries.length ?? 0)) others.push({key, found});
+    if (found && found.entries.length > ownTensors) others.push({key, found});
   }
   const networks = others.filter(({found}) => found.entries.length >= leastTensors);
   const candidates = networks.length > 0 ? networks : others;
@@ -102,13 +121,7 @@ function findStateDict(whole: unknown, file: CheckpointFile): Found {
     const problem = `expected one state dict but found ${keys.length}, under ${listOf(keys)}, so ${advice}`;
     throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
   }
-  const found = candidates[0]?.found ?? own;
-  if (found) return found;
-  throw file.fail(
-    'ERR_CHECKPOINT_FORMAT',
-    `expected a state dict, that is a dict of tensors, at the top, under ${wrappers.join(', ')}, or one alone, ` +
-      `but found ${describe(root)}`,
-  );
+  return candidates[0]?.found;
 }
 
 /** Unwraps nested dicts of a single entry, which torch.distributed.checkpoint creates from an application's state. */
