@@ -9,7 +9,7 @@ interface Run {
   layers: LayerStatistics[];
 }
 
-/** Pixels. */
+/** In pixels: of the picture, of a run's row in it, of a box, and the centres of both forms. */
 const size = {
   width: 980,
   header: 96,
@@ -20,6 +20,8 @@ const size = {
   box: 112,
   boxHeight: 28,
 };
+/** The other branches, right of the 3x3 convolution. */
+const branchAt = {pointwise: 104, identity: 190};
 const colours = {
   3: '#2e6f95',
   1: '#d1495b',
@@ -88,84 +90,94 @@ function drawHeader(caption: string, {total}: NetworkStatistics, inputSize: numb
   );
 }
 
-function drawRun({shape, layers}: Run, {squeezeExcite}: Architecture, top: number): string {
-  const {row, train, deploy} = size;
+/** Where the parts of a run are drawn. */
+interface Place {
+  top: number;
+  /** Of the convolutions. */
+  middle: number;
+  /** Of the sum of the branches. */
+  sum: number;
+}
+
+function drawRun(run: Run, {squeezeExcite}: Architecture, top: number): string {
+  const place = {top, middle: top + 14 + size.boxHeight / 2, sum: top + 74};
+  const steps: Record<string, string[]> = {'before-relu': ['SE', 'ReLU'], 'after-relu': ['ReLU', 'SE']};
+  const tail = steps[squeezeExcite?.position ?? ''] ?? ['ReLU'];
+  const from = size.train + branchAt.identity + 40;
+  const to = size.deploy - (run.layers.length > 1 ? 110 : 80);
+  return [
+    drawNotes(run, top),
+    drawTrained(run, place, tail),
+    drawFused(run, place, tail),
+    `<path d="M${from},${place.middle} H${to}" stroke="${softInk}" stroke-dasharray="3 4" fill="none"/>`,
+  ].join('\n');
+}
+
+function drawNotes({shape, layers}: Run, top: number): string {
   const last = layers.at(-1)!;
-  const parameters = layers.reduce(
-    (sum, layer) => [sum[0]! + layer.trainParameters, sum[1]! + layer.deployParameters],
-    [0, 0],
-  );
-  const name = layers.length > 1 ? `${blockName(shape)} to ${last.shape.position}` : blockName(shape);
+  const several = layers.length > 1;
   const notes = [
-    [name, {weight: 'bold'}],
-    [
-      layers.length > 1
-        ? `${layers.length} such blocks`
-        : `${shape.inChannels} to ${shape.outChannels} channels`,
-      {},
-    ],
+    [several ? `${blockName(shape)} to ${last.shape.position}` : blockName(shape), {weight: 'bold'}],
+    [several ? `${layers.length} such blocks` : `${shape.inChannels} to ${shape.outChannels} channels`, {}],
     [shape.stride === 2 ? 'stride 2' : groupsNote(layers), {}],
     [`${last.height} x ${last.width} x ${shape.outChannels}`, {fill: softInk}],
   ] as const;
-  const middle = top + 14 + size.boxHeight / 2;
-  const sum = top + 74;
-  const [pointwise, identity] = [train + 104, train + 190];
-  const branch = (x: number): string =>
-    line(`M${train},${top} H${x} V${top + 14}`) +
-    line(`M${x},${top + 14 + size.boxHeight} V${sum} H${train + 9}`);
-  const identityBranch = shape.identity
-    ? line(`M${train},${top} H${identity} V${sum} H${train + 9}`, colours.identity) +
-      box(identity, middle, 'BN', colours.identity, 44)
-    : '';
-  const gate = squeezeExcite ? squeezeExcite.position : null;
-  const tail = (x: number, y: number): string => {
-    const steps = gate === 'before-relu' ? ['SE', 'ReLU'] : gate === 'after-relu' ? ['ReLU', 'SE'] : ['ReLU'];
-    const width = steps.length > 1 ? 50 : 64;
-    const step = (label: string, i: number): string =>
-      box(
-        x + (i - (steps.length - 1) / 2) * (width + 4),
-        y,
-        label,
-        label === 'SE' ? colours.squeeze : colours.plain,
-        width,
-      );
-    return steps.map(step).join('');
-  };
-  const times = (x: number): string =>
-    layers.length > 1 ? svgText(x - 84, middle + 5, `${layers.length} ×`, {weight: 'bold'}) : '';
+  return notes
+    .filter(([note]) => note !== '')
+    .map(([note, style], i) => svgText(16, top + 24 + i * 18, note, {anchor: 'start', ...style}))
+    .join('\n');
+}
+
+/** The branches of a run as it is trained, their sum, and what follows it. */
+function drawTrained({shape, layers}: Run, {top, middle, sum}: Place, tail: string[]): string {
+  const x = size.train;
+  const branch = (at: number): string =>
+    line(`M${x},${top} H${at} V${top + 14}`) + line(`M${at},${top + 14 + size.boxHeight} V${sum} H${x + 9}`);
+  const [pointwise, identity] = [x + branchAt.pointwise, x + branchAt.identity];
   return [
-    ...notes
-      .filter(([note]) => note !== '')
-      .map(([note, style], i) => svgText(16, top + 24 + i * 18, note, {anchor: 'start', ...style})),
-    // As trained.
-    times(train),
-    identityBranch,
+    shape.identity
+      ? line(`M${x},${top} H${identity} V${sum} H${x + 9}`, colours.identity) +
+        box(identity, middle, 'BN', colours.identity, 44)
+      : '',
     branch(pointwise),
-    line(`M${train},${top} V${sum - 9}`),
-    box(train, middle, '3x3, BN', colours[3]),
+    line(`M${x},${top} V${sum - 9}`),
+    box(x, middle, '3x3, BN', colours[3]),
     box(pointwise, middle, '1x1, BN', colours[1], 76),
-    `<circle cx="${train}" cy="${sum}" r="9" fill="white" stroke="${ink}"/>`,
-    svgText(train, sum + 4.5, '+', {weight: 'bold'}),
-    line(`M${train},${sum + 9} V${sum + 18}`),
-    tail(train, sum + 30),
-    arrow(train, sum + 42, top + row),
-    svgText(train + 74, sum + 34, `${count(parameters[0]!)} parameters`, {
-      anchor: 'start',
-      fill: softInk,
-      fontSize: 11,
-    }),
-    // As it runs.
-    times(deploy),
-    line(`M${deploy},${top} V${sum + 18}`),
-    box(deploy, middle, '3x3, bias', colours[3]),
-    tail(deploy, sum + 30),
-    arrow(deploy, sum + 42, top + row),
-    svgText(deploy + 74, sum + 34, `${count(parameters[1]!)} parameters`, {
-      anchor: 'start',
-      fill: softInk,
-      fontSize: 11,
-    }),
-    `<path d="M${identity + 40},${middle} H${deploy - (layers.length > 1 ? 110 : 80)}" stroke="${softInk}" stroke-dasharray="3 4" fill="none"/>`,
+    `<circle cx="${x}" cy="${sum}" r="9" fill="white" stroke="${ink}"/>`,
+    svgText(x, sum + 4.5, '+', {weight: 'bold'}),
+    line(`M${x},${sum + 9} V${sum + 18}`),
+    drawEnd(layers, x, {top, middle, sum}, tail, 'trainParameters'),
+  ].join('\n');
+}
+
+function drawFused({layers}: Run, place: Place, tail: string[]): string {
+  return [
+    line(`M${size.deploy},${place.top} V${place.sum + 18}`),
+    box(size.deploy, place.middle, '3x3, bias', colours[3]),
+    drawEnd(layers, size.deploy, place, tail, 'deployParameters'),
+  ].join('\n');
+}
+
+/** What both forms have: how many blocks there are, what follows the convolutions, and the parameters. */
+function drawEnd(
+  layers: readonly LayerStatistics[],
+  x: number,
+  {top, middle, sum}: Place,
+  tail: string[],
+  form: 'trainParameters' | 'deployParameters',
+): string {
+  const width = tail.length > 1 ? 50 : 64;
+  const steps = tail.map((label, i) => {
+    const fill = label === 'SE' ? colours.squeeze : colours.plain;
+    return box(x + (i - (tail.length - 1) / 2) * (width + 4), sum + 30, label, fill, width);
+  });
+  const parameters = layers.reduce((total, layer) => total + layer[form], 0);
+  const note = {anchor: 'start', fill: softInk, fontSize: 11} as const;
+  return [
+    layers.length > 1 ? svgText(x - 84, middle + 5, `${layers.length} ×`, {weight: 'bold'}) : '',
+    ...steps,
+    arrow(x, sum + 42, top + size.row),
+    svgText(x + 74, sum + 34, `${count(parameters)} parameters`, note),
   ].join('\n');
 }
 
