@@ -13,7 +13,7 @@ import {Journal} from './sinks/journal.ts';
 import {digestOf, digestWith, skipWritten} from './sinks/written_ids.ts';
 import {checkNotSource} from './sources/overwrite.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
-import {untilStopped} from './support/cancellation.ts';
+import {followSignal, untilStopped} from './support/cancellation.ts';
 import {settlesBy, unwatched} from './support/promises.ts';
 
 /** Options of {@link scoreToFile}. */
@@ -72,6 +72,7 @@ export async function scoreToFile(
   const {resume = false, settings = {}, stop, onProgress, ...score} = options;
   const format = sinkFormat(path);
   checkSignal(stop, 'stop');
+  checkSignal(score.signal);
   await checkNotSource(path, source);
   await format.check?.(); // Fail before the work, not after it.
   const journal = await Journal.open(path, {...settings, ...settingsOf(model, score)}, resume);
@@ -79,12 +80,16 @@ export async function scoreToFile(
   await using _ = journal;
   const skip = skipWritten(journal.marker, path);
   const columns = columnsOf(score, model.architecture);
+  const {controller, forget} = followSignal(score.signal);
   let scores: Scores;
   try {
     const records = stop ? untilStopped(source, stop) : source;
-    scores = model.score(records, {...score, uniqueIds: true, skip: skip.next});
-    await writeRows(scores, journal, format, columns, {stop, onProgress, onEnd: skip.end});
+    const {signal} = controller;
+    scores = model.score(records, {...score, signal, uniqueIds: true, skip: skip.next});
+    const leave = (): void => controller.abort();
+    await writeRows(scores, journal, format, columns, {stop, onProgress, onEnd: skip.end, leave});
   } finally {
+    forget();
     const {rows, complete} = journal.marker;
     if (rows === 0 && !complete) await journal.remove(); // Nothing to resume.
   }
@@ -119,13 +124,20 @@ function settingsOf(model: RepVGG, score: ScoreOptions): Record<string, unknown>
   };
 }
 
+interface WriteOptions extends Pick<ScoreFileOptions, 'stop' | 'onProgress'> {
+  /** Called once all rows are there. */
+  onEnd: () => void;
+  /** Ends the scoring, also while its source is silent. */
+  leave: () => void;
+}
+
 /** Writes rows to the journal and commits them periodically and at the end, even if that is an error. */
 async function writeRows(
   scores: Scores,
   journal: Journal,
   format: SinkFormat,
   columns: readonly Column[],
-  {stop, onProgress, onEnd}: Pick<ScoreFileOptions, 'stop' | 'onProgress'> & {onEnd: () => void},
+  {stop, onProgress, onEnd, leave}: WriteOptions,
 ): Promise<void> {
   let {rows, ok, failed, idDigest} = journal.marker;
   let lines = journal.marker.bytes === 0 ? [format.header?.(columns) ?? ''] : [];
@@ -166,6 +178,7 @@ async function writeRows(
     if (complete) onEnd(); // Throws if the source has shrunk.
     await save(complete);
   } finally {
+    leave(); // return() alone would wait for the row that was asked for.
     await scores.return(scores.summary);
   }
 }

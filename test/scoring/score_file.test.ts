@@ -1,5 +1,5 @@
 import {execFileSync} from 'node:child_process';
-import {lstat, mkdir, readdir, readFile, rename, rmdir, stat, symlink, writeFile} from 'node:fs/promises';
+import {lstat, mkdir, readdir, readFile, rename, rm, rmdir, stat, symlink, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
 import type {RawImage} from '../../ts/images/images.ts';
@@ -103,6 +103,22 @@ test('an error that comes while rows are being saved leaves what can be resumed'
   });
   t.like(await scoreToFile(model, records(20), path, {resume: true}), {skipped: 10, ok: 10, complete: true});
   t.deepEqual(await ids(path), numbers(20));
+});
+
+test('a save that fails ends the run at once, while the source is silent', async t => {
+  t.timeout(30_000); // The source would be waited for without an end.
+  await using model = await load();
+  const folder = join(await temporaryFolder(t), 'folder');
+  await mkdir(folder);
+  async function* source(): AsyncGenerator<ScoreInput> {
+    yield* records(1);
+    await rm(folder, {recursive: true});
+    await new Promise(() => {});
+  }
+  await t.throwsAsync(scoreToFile(model, source(), join(folder, 'rows.ndjson')), {
+    code: 'ERR_FILE_WRITE',
+    message: /there is no folder/,
+  });
 });
 
 test('what is behind the marker is cut off; a journal that is too short, and a damaged marker, are refused', async t => {
