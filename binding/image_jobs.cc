@@ -16,8 +16,6 @@ namespace repvgg {
 namespace {
 
 constexpr uint8_t kJpegMagic[] = {0xff, 0xd8, 0xff};
-// Larger than any image within the pixel limit, so that a file's claimed size cannot exhaust memory.
-constexpr off_t kMaxFileBytes = off_t{1} << 30;
 
 struct File {
   // O_NONBLOCK: opening a FIFO would otherwise wait for a writer.
@@ -34,14 +32,14 @@ struct File {
 
 // The contents of a JPEG file. Anything else at the path, and any failure, is refused: TypeScript then finds
 // out what it is.
-std::vector<uint8_t> ReadJpegFile(const std::string& path) {
+std::vector<uint8_t> ReadJpegFile(const std::string& path, off_t most_bytes) {
   // open() would stop at an embedded NUL, and so open another file.
   if (path.find('\0') != std::string::npos) throw JpegRefused();
   const File file(path);
   constexpr size_t kHead = sizeof kJpegMagic;
   struct stat status;
   if (file.descriptor < 0 || fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode) ||
-      status.st_size < off_t{kHead} || status.st_size > kMaxFileBytes) {
+      status.st_size < off_t{kHead} || status.st_size > most_bytes) {
     throw JpegRefused();
   }
   // The signature first: files of other formats need not be read.
@@ -55,7 +53,8 @@ std::vector<uint8_t> ReadJpegFile(const std::string& path) {
 
 // A file's path, or a copy of the caller's bytes, which the caller may change or transfer at any time.
 struct JpegSource {
-  explicit JpegSource(const Napi::Value& value) {
+  JpegSource(const Napi::Value& value, const Napi::Value& most_bytes)
+      : most_bytes(most_bytes.As<Napi::Number>().Int64Value()) {
     if (value.IsString()) {
       path = value.As<Napi::String>().Utf8Value();
     } else {
@@ -65,11 +64,12 @@ struct JpegSource {
   }
 
   void Load() {
-    if (!path.empty()) bytes = ReadJpegFile(path);
+    if (!path.empty()) bytes = ReadJpegFile(path, most_bytes);
   }
 
   std::string path;
   std::vector<uint8_t> bytes;
+  const off_t most_bytes;
 };
 
 // Stops decoding when the environment is torn down.
@@ -104,13 +104,13 @@ Napi::Value ResizeCropJob(const Napi::CallbackInfo& info, Executor& images) {
   return images.Post(info.Env(), std::move(job));
 }
 
-// prepareJpeg(source, orient, geometry, out, offset): Promise<boolean>
+// prepareJpeg(source, orient, geometry, out, offset, mostBytes): Promise<boolean>
 Napi::Value PrepareJpegJob(const Napi::CallbackInfo& info, Executor& images) {
   auto job = std::make_unique<Executor::Job>(info.Env());
   auto out = info[3].As<Napi::Uint8Array>();
   job->Keep(out);
   auto done = std::make_shared<bool>(false);
-  job->SetWork([&images, done, source = std::make_shared<JpegSource>(info[0]),
+  job->SetWork([&images, done, source = std::make_shared<JpegSource>(info[0], info[5]),
                 orient = info[1].ToBoolean().Value(), geometry = ToGeometry(info[2].As<Napi::Object>()),
                 to = out.Data() + info[4].As<Napi::Number>().Int64Value()] {
     try {
@@ -126,7 +126,7 @@ Napi::Value PrepareJpegJob(const Napi::CallbackInfo& info, Executor& images) {
   return images.Post(info.Env(), std::move(job));
 }
 
-// decodeJpeg(source, orient): Promise<{data, width, height} | null>
+// decodeJpeg(source, orient, mostBytes): Promise<{data, width, height} | null>
 Napi::Value DecodeJpegJob(const Napi::CallbackInfo& info, Executor& images) {
   struct Image {
     std::vector<uint8_t> pixels;
@@ -135,20 +135,20 @@ Napi::Value DecodeJpegJob(const Napi::CallbackInfo& info, Executor& images) {
   };
   auto job = std::make_unique<Executor::Job>(info.Env());
   auto image = std::make_shared<Image>();
-  job->SetWork(
-      [&images, image, source = std::make_shared<JpegSource>(info[0]), orient = info[1].ToBoolean().Value()] {
-        try {
-          source->Load();
-          InterruptibleReader reader(*source, orient, images);
-          const size_t length = size_t{3} * reader.width();
-          std::vector<uint8_t> pixels(length * reader.height());
-          reader.Select({0, 0, reader.width(), reader.height()});
-          for (int y = 0; y < reader.height(); ++y) std::memcpy(&pixels[y * length], reader.Next(), length);
-          reader.Finish();
-          *image = {std::move(pixels), reader.width(), reader.height()};
-        } catch (const JpegRefused&) {
-        }
-      });
+  job->SetWork([&images, image, source = std::make_shared<JpegSource>(info[0], info[2]),
+                orient = info[1].ToBoolean().Value()] {
+    try {
+      source->Load();
+      InterruptibleReader reader(*source, orient, images);
+      const size_t length = size_t{3} * reader.width();
+      std::vector<uint8_t> pixels(length * reader.height());
+      reader.Select({0, 0, reader.width(), reader.height()});
+      for (int y = 0; y < reader.height(); ++y) std::memcpy(&pixels[y * length], reader.Next(), length);
+      reader.Finish();
+      *image = {std::move(pixels), reader.width(), reader.height()};
+    } catch (const JpegRefused&) {
+    }
+  });
   job->result = [image](Napi::Env env, Executor::Job&) -> Napi::Value {
     if (image->width == 0) return env.Null();
     auto data = Napi::Uint8Array::New(env, image->pixels.size());

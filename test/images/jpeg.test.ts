@@ -2,6 +2,7 @@ import {createHash} from 'node:crypto';
 import {readdir, readFile, symlink, truncate, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import sharp from 'sharp';
+import {mostImageBytes} from '../../ts/images/encoded_image.ts';
 import {decodeImage, prepareImage} from '../../ts/images/images.ts';
 import {type NativeGeometry, native} from '../../ts/native/addon.ts';
 import type {Preprocessing} from '../../ts/preprocessing.ts';
@@ -44,13 +45,13 @@ testWithJpeg(
   async t => {
     for (const [name, hash] of Object.entries(golden)) {
       const bytes = await readFile(jpeg(name));
-      const decoded = await native().decodeJpeg(bytes, false);
+      const decoded = await native().decodeJpeg(bytes, false, mostImageBytes);
       t.deepEqual([decoded?.width, decoded?.height], [67, 45], name);
       t.is(sha256(decoded!.data).slice(0, 16), hash, name);
       t.deepEqual(await bySharp(bytes), Buffer.from(decoded!.data), name);
     }
     for (const [name, {rgbSha256}] of Object.entries(expected.photos)) {
-      t.is(sha256((await native().decodeJpeg(photo(name), false))!.data), rgbSha256, name);
+      t.is(sha256((await native().decodeJpeg(photo(name), false, mostImageBytes))!.data), rgbSha256, name);
     }
   },
 );
@@ -69,7 +70,7 @@ testWithJpeg(
         );
         for (let flips = i % 3; flips > 0; flips--)
           bytes[Math.floor(random.next() * bytes.length)] = random.next() * 256;
-        const ours = await native().decodeJpeg(bytes, true);
+        const ours = await native().decodeJpeg(bytes, true, mostImageBytes);
         if (ours) {
           decoded++;
           t.deepEqual(await bySharp(bytes), Buffer.from(ours.data), `${name} ${i}`);
@@ -103,7 +104,7 @@ testWithJpeg.serial(
       for (const {rgbSha256, ...geometry} of crops) {
         const size = geometry.crop ** 2 * 3;
         const out = new Uint8Array(size + 2).fill(77);
-        t.true(await native().prepareJpeg(photo(name), false, geometry, out, 1));
+        t.true(await native().prepareJpeg(photo(name), false, geometry, out, 1, mostImageBytes));
         t.is(sha256(out.subarray(1, -1)), rgbSha256, `${name} ${JSON.stringify(geometry)}`);
         t.deepEqual([out[0], out.at(-1)], [77, 77]);
       }
@@ -114,7 +115,7 @@ testWithJpeg.serial(
 
 /** What `prepareJpeg` must make of a JPEG: all of it is decoded, then resized and cropped. */
 async function decodedFirst(bytes: Uint8Array, geometry: NativeGeometry): Promise<Uint8Array | null> {
-  const whole = await native().decodeJpeg(bytes, false);
+  const whole = await native().decodeJpeg(bytes, false, mostImageBytes);
   if (!whole) return null;
   const out = new Uint8Array(geometry.crop ** 2 * 3);
   await native().resizeCrop(whole.data, whole.width, whole.height, geometry, out, 0);
@@ -123,7 +124,7 @@ async function decodedFirst(bytes: Uint8Array, geometry: NativeGeometry): Promis
 
 async function prepared(bytes: Uint8Array, geometry: NativeGeometry): Promise<Uint8Array | null> {
   const out = new Uint8Array(geometry.crop ** 2 * 3);
-  return (await native().prepareJpeg(bytes, false, geometry, out, 0)) ? out : null;
+  return (await native().prepareJpeg(bytes, false, geometry, out, 0, mostImageBytes)) ? out : null;
 }
 
 function randomGeometry(random: Random): NativeGeometry {
@@ -191,14 +192,17 @@ testWithJpeg('CMYK, no JPEG, nothing and what is no file are not for this decode
   await symlink('loop.jpg', join(folder, 'loop.jpg'));
   const paths = [image('cmyk.jpg'), image('rgba.png'), image('empty.jpg'), folder, '/dev/zero', ''];
   for (const path of [...paths, join(folder, 'two.jpg'), join(folder, 'loop.jpg'), `${photos[0]}\0.png`]) {
-    t.is(await native().decodeJpeg(path, false), null, path);
+    t.is(await native().decodeJpeg(path, false, mostImageBytes), null, path);
   }
-  t.is(await native().decodeJpeg(new Uint8Array(0), false), null);
+  t.is(await native().decodeJpeg(new Uint8Array(0), false, mostImageBytes), null);
   // A terabyte, of which three bytes are on the disk.
   const sparse = join(folder, 'sparse.jpg');
   await writeFile(sparse, Buffer.from([0xff, 0xd8, 0xff]));
   await truncate(sparse, 2 ** 40);
-  t.is(await native().decodeJpeg(sparse, false), null);
+  t.is(await native().decodeJpeg(sparse, false, mostImageBytes), null);
+  const {length} = await readFile(photos[0]!);
+  t.is(await native().decodeJpeg(photos[0]!, false, length - 1), null);
+  t.not(await native().decodeJpeg(photos[0]!, false, length), null);
 });
 
 testWithJpeg('an EXIF orientation is ignored, or applied where it is asked for', async t => {
@@ -239,7 +243,7 @@ testWithJpeg('an orientation that points outside of its EXIF block is none', asy
     const damaged = Buffer.from(bytes);
     for (let flips = 0; flips < 4; flips++)
       damaged[exif + Math.floor(random.next() * Math.min(40, length))] = random.next() * 256;
-    await t.notThrowsAsync(native().decodeJpeg(damaged, true));
+    await t.notThrowsAsync(native().decodeJpeg(damaged, true, mostImageBytes));
   }
 });
 
@@ -249,7 +253,10 @@ testWithJpeg('an EXIF block that ends within its only entry has no orientation',
   const exif = Buffer.from('Exif\0\0I\x01\x12\x01\0\0\0\0\0\0\x06', 'latin1');
   const marker = Buffer.from([0xff, 0xe1, 0, exif.length + 2]);
   const cut = Buffer.concat([bytes.subarray(0, 2), marker, exif, bytes.subarray(2)]);
-  t.deepEqual(await native().decodeJpeg(cut, true), await native().decodeJpeg(bytes, true));
+  t.deepEqual(
+    await native().decodeJpeg(cut, true, mostImageBytes),
+    await native().decodeJpeg(bytes, true, mostImageBytes),
+  );
 });
 
 // In turn, since it looks at the memory of the process.
@@ -276,9 +283,9 @@ testWithJpeg.serial(
 
 testWithJpeg('bytes may be changed or transferred as soon as the call is made', async t => {
   const bytes = new Uint8Array(await readFile(photos[0]!));
-  const whole = await native().decodeJpeg(bytes, false);
+  const whole = await native().decodeJpeg(bytes, false, mostImageBytes);
   const copies = Array.from({length: 16}, () => bytes.slice());
-  const running = copies.map(copy => native().decodeJpeg(copy, false));
+  const running = copies.map(copy => native().decodeJpeg(copy, false, mostImageBytes));
   for (const [i, copy] of copies.entries()) {
     if (i % 2 === 0) copy.fill(0);
     else structuredClone(copy, {transfer: [copy.buffer]});

@@ -9,7 +9,7 @@ test('memory that runs out on the thread of JavaScript has the code of memory th
   const script = `
     const addon = require(process.argv[1]);
     try {
-      addon.decodeJpeg(new Uint8Array(${image}), false);
+      addon.decodeJpeg(new Uint8Array(${image}), false, ${image});
     } catch ({code, message}) {
       console.log(JSON.stringify({code, message}));
     }`;

@@ -1,5 +1,13 @@
-/** Limit for the size of an encoded image. */
+import {RepVGGError} from '../errors.ts';
+
+/** Limit for the size of an encoded image, wherever it comes from. */
 export const mostImageBytes: number = 2 ** 29;
+
+/** @param doing what was attempted, such as "decode cat.jpg" */
+export function tooManyBytes(doing: string): RepVGGError {
+  const message = `Cannot ${doing}: the image has more than ${mostImageBytes / 2 ** 20} MiB.`;
+  return new RepVGGError('ERR_IMAGE_TOO_LARGE', message);
+}
 
 /**
  * Signatures of JPEG, PNG, WebP, AVIF, TIFF and GIF, in hexadecimal. libvips would also decode other formats, including SVG,

@@ -2,7 +2,7 @@ import {setTimeout as sleep} from 'node:timers/promises';
 import {RepVGGError} from '../errors.ts';
 import type {FieldNames} from '../support/arguments.ts';
 import {followSignal} from '../support/cancellation.ts';
-import {mostImageBytes} from './encoded_image.ts';
+import {mostImageBytes, tooManyBytes} from './encoded_image.ts';
 
 /** Options of all calls that take images. */
 export interface RunOptions {
@@ -27,7 +27,7 @@ const pauses = [500, 2000];
 /**
  * Fetches an http:, https: or data: URL.
  *
- * @throws {RepVGGError} ERR_IMAGE_FETCH; the signal's reason once it is aborted
+ * @throws {RepVGGError} ERR_IMAGE_FETCH; ERR_IMAGE_TOO_LARGE; the signal's reason once it is aborted
  */
 export async function fetchImage(
   url: URL,
@@ -46,6 +46,7 @@ export async function fetchImage(
     isLate = true;
     controller.abort();
   }, fetchTimeout);
+  const tooMany = (): RepVGGError => tooManyBytes(`fetch ${shown(url)}`);
   const attempt = async (): Promise<Buffer> => {
     const response = await fetch(url, {signal: controller.signal});
     if (!response.ok || !response.body) {
@@ -53,11 +54,15 @@ export async function fetchImage(
       const {status, statusText} = response;
       throw fail(`the server answered ${status} ${statusText}`.trimEnd(), {status});
     }
+    if (Number(response.headers.get('content-length')) > mostImageBytes) {
+      await response.body.cancel();
+      throw tooMany();
+    }
     const chunks: Uint8Array[] = [];
     let length = 0;
     for await (const chunk of response.body) {
       length += chunk.length;
-      if (length > mostImageBytes) throw fail(`it has more than ${mostImageBytes / 2 ** 20} MiB`);
+      if (length > mostImageBytes) throw tooMany();
       chunks.push(chunk);
     }
     return Buffer.concat(chunks);

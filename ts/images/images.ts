@@ -3,7 +3,7 @@ import {fileError, invalidArgument, RepVGGError} from '../errors.ts';
 import {native} from '../native/addon.ts';
 import type {Preprocessing} from '../preprocessing.ts';
 import {openRegularFile} from '../support/files.ts';
-import {isImage} from './encoded_image.ts';
+import {isImage, mostImageBytes, tooManyBytes} from './encoded_image.ts';
 import {fetchImage, type RunOptions} from './fetch_image.ts';
 import {loadSharp} from './load_sharp.ts';
 import {Slots} from './slots.ts';
@@ -58,7 +58,7 @@ const sharpSlots = new Slots(Math.max(1, Math.floor((Number(process.env.UV_THREA
  * 8-bit, and an animation yields its first frame. The addon decodes JPEGs, on threads of its own, and sharp everything else.
  *
  * @throws {RepVGGError} ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_IMAGE_FETCH, ERR_IMAGE_DECODE, ERR_IMAGE_TOO_LARGE (over 268
- *   megapixels), ERR_INVALID_ARGUMENT
+ *   megapixels or 512 MiB), ERR_INVALID_ARGUMENT
  */
 export async function decodeImage(
   input: ImageInput,
@@ -67,7 +67,7 @@ export async function decodeImage(
 ): Promise<RgbImage> {
   const {autoOrient = false} = options;
   const source = await withoutUrl(input, options);
-  const image = mayBeJpeg(source) ? await native().decodeJpeg(source, autoOrient) : null;
+  const image = mayBeJpeg(source) ? await native().decodeJpeg(source, autoOrient, mostImageBytes) : null;
   return image ?? decodeOther(source, name, autoOrient);
 }
 
@@ -85,7 +85,10 @@ export async function prepareImage(
 ): Promise<void> {
   const {autoOrient} = preprocessing;
   const source = await withoutUrl(input, options);
-  if (mayBeJpeg(source) && (await native().prepareJpeg(source, autoOrient, preprocessing, out, offset)))
+  if (
+    mayBeJpeg(source) &&
+    (await native().prepareJpeg(source, autoOrient, preprocessing, out, offset, mostImageBytes))
+  )
     return;
   const {data, width, height} = await decodeOther(source, name, autoOrient);
   await native().resizeCrop(data, width, height, preprocessing, out, offset);
@@ -109,7 +112,11 @@ async function withoutUrl(input: ImageInput, options: RunOptions): Promise<Sourc
 function mayBeJpeg(source: Source): source is string | Uint8Array {
   return (
     typeof source === 'string' ||
-    (source instanceof Uint8Array && source[0] === 0xff && source[1] === 0xd8 && source[2] === 0xff)
+    (source instanceof Uint8Array &&
+      source.length <= mostImageBytes &&
+      source[0] === 0xff &&
+      source[1] === 0xd8 &&
+      source[2] === 0xff)
   );
 }
 
@@ -117,16 +124,18 @@ function mayBeJpeg(source: Source): source is string | Uint8Array {
 async function decodeOther(source: Source, name: string, autoOrient: boolean): Promise<RgbImage> {
   if (typeof source !== 'string' && !(source instanceof Uint8Array)) return rawToRgb(source, name);
   return sharpSlots.run(async () => {
-    const bytes = typeof source === 'string' ? await readImage(source) : source;
+    const bytes = typeof source === 'string' ? await readImage(source, name) : source;
     return decodeBytes(bytes, name, autoOrient);
   });
 }
 
-async function readImage(path: string): Promise<Buffer> {
+async function readImage(path: string, name: string): Promise<Buffer> {
   try {
     await using file = await openRegularFile(path);
+    if (file.size > mostImageBytes) throw tooManyBytes(`decode ${name}`);
     return await file.handle.readFile();
   } catch (cause) {
+    if (cause instanceof RepVGGError) throw cause;
     const error = fileError(`read image ${path}`, cause);
     if (!/^(https?|data|file):/i.test(path)) throw error;
     const message = `${error.message.replace(/\.$/, '')}; pass a URL as a URL object.`;
@@ -135,6 +144,7 @@ async function readImage(path: string): Promise<Buffer> {
 }
 
 async function decodeBytes(bytes: Uint8Array, name: string, autoOrient: boolean): Promise<RgbImage> {
+  if (bytes.length > mostImageBytes) throw tooManyBytes(`decode ${name}`);
   if (bytes.length === 0) throw new RepVGGError('ERR_IMAGE_DECODE', `Cannot decode ${name}: it is empty.`);
   if (!isImage(bytes)) {
     const message = `Cannot decode ${name}: it is not a JPEG, PNG, WebP, AVIF, TIFF or GIF image.`;

@@ -198,7 +198,7 @@ export interface NativeAddon {
   ): Promise<void>;
   /**
    * Decodes a JPEG, then does the same. Resolves to false if another decoder has to be used: the image is not a JPEG, cannot be
-   * read, is CMYK, damaged, over 268 megapixels or, with `orient`, stored rotated. Bytes are copied before the call returns.
+   * read, has more than `mostBytes`, is CMYK, damaged, over 268 megapixels or, with `orient`, stored rotated. Bytes are copied before the call returns.
    */
   prepareJpeg(
     source: string | Uint8Array,
@@ -206,11 +206,13 @@ export interface NativeAddon {
     geometry: NativeGeometry,
     out: Uint8Array,
     offset: number,
+    mostBytes: number,
   ): Promise<boolean>;
   /** Decodes without resizing; resolves to null instead of false. */
   decodeJpeg(
     source: string | Uint8Array,
     orient: boolean,
+    mostBytes: number,
   ): Promise<{data: Uint8Array; width: number; height: number} | null>;
   /** Runs each loop for `seconds`. The copy needs 256 MiB, on a GPU 512. `threads` applies to the CPU. */
   measureLimits(options: {

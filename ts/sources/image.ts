@@ -1,5 +1,4 @@
-import {RepVGGError} from '../errors.ts';
-import {mostImageBytes} from '../images/encoded_image.ts';
+import {mostImageBytes, tooManyBytes} from '../images/encoded_image.ts';
 import type {SourceFile} from './options.ts';
 import type {Records} from './record.ts';
 import {checkFields} from './table.ts';
@@ -17,10 +16,7 @@ async function bytesOf(stream: AsyncIterable<Uint8Array>, path: string): Promise
   for await (const chunk of stream) {
     chunks.push(chunk);
     length += chunk.length;
-    if (length > mostImageBytes) {
-      const problem = `the image has more than ${mostImageBytes / 2 ** 20} MiB`;
-      throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
-    }
+    if (length > mostImageBytes) throw tooManyBytes(`read source ${path}`);
   }
   return Buffer.concat(chunks);
 }

@@ -1,5 +1,5 @@
 import {RepVGGError} from '../errors.ts';
-import {isImageName, mostImageBytes} from '../images/encoded_image.ts';
+import {isImageName, mostImageBytes, tooManyBytes} from '../images/encoded_image.ts';
 import {fromJson} from '../support/plain_text.ts';
 import {gunzip} from './gunzip.ts';
 import type {SourceFile} from './options.ts';
@@ -61,11 +61,10 @@ function splitName(name: string): [key: string, extension: string] {
 }
 
 /** The bytes of a member, which may be something other than a file: tar stores further hard links to a file as links. */
-async function bytesOf({kind, target, size, read}: Member, limit: number): Promise<Uint8Array> {
+async function bytesOf({kind, target, read}: Member): Promise<Uint8Array> {
   if (kind === 'link') throw new Error(`it is a link to ${target}`);
   if (kind === 'sparse') throw new Error('it is stored as a sparse file: create the tar without --sparse');
   if (kind !== 'file') throw new Error('it is not a file');
-  if (size > limit) throw new Error(`it is larger than ${limit / 2 ** 20} MiB`);
   return read();
 }
 
@@ -86,7 +85,8 @@ class Sample {
   async addImage(member: Member, id: string): Promise<void> {
     this.bytes += member.size + 1024;
     try {
-      this.#images.push({id, image: await bytesOf(member, mostImageBytes)});
+      if (member.size > mostImageBytes) throw tooManyBytes(`read ${id}`);
+      this.#images.push({id, image: await bytesOf(member)});
     } catch (cause) {
       // If the tar itself is cut short, reading the next member fails too, which ends the source.
       this.#images.push(unreadable(id, cause));
@@ -95,7 +95,8 @@ class Sample {
 
   async addText(member: Member, extension: string, id: string): Promise<void> {
     try {
-      const text = Buffer.from(await bytesOf(member, maxTextBytes)).toString('utf8');
+      if (member.size > maxTextBytes) throw new Error(`it is larger than ${maxTextBytes / 2 ** 20} MiB`);
+      const text = Buffer.from(await bytesOf(member)).toString('utf8');
       if (extension === 'cls') this.#label = text.trim();
       else this.#fields = fromJson(text) as Record<string, unknown>;
     } catch (cause) {
@@ -121,6 +122,7 @@ class Sample {
 }
 
 function unreadable(id: string, cause: unknown): UnreadableRecord {
+  if (cause instanceof RepVGGError) return {id, error: cause};
   const reason = (cause as Error).message.replace(/\.$/, '');
   return {id, error: new RepVGGError('ERR_SOURCE', `Cannot read ${id}: ${reason}.`, {cause})};
 }
