@@ -1,18 +1,6 @@
 #include "binding/executor.h"
 
-#include <new>
-
-#include "engine/error.h"
-
 namespace repvgg {
-
-CodedError DescribeError(const std::exception& error) {
-  if (const auto* coded = dynamic_cast<const Error*>(&error))
-    return {std::string(coded->code()), coded->what()};
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr)
-    return {"ERR_OUT_OF_MEMORY", "Not enough memory."};
-  return {"ERR_OUT_OF_MEMORY", std::string("The system refused a resource: ") + error.what() + "."};
-}
 
 Napi::Error ToJavaScript(Napi::Env env, const CodedError& error) {
   Napi::Error thrown = Napi::Error::New(env, error.message);

@@ -17,18 +17,11 @@
 #include <thread>
 #include <vector>
 
+#include "binding/coded_error.h"
 #include "engine/backend.h"
 
 namespace repvgg {
 
-// An exception as JavaScript sees it. An empty `code` means no error.
-struct CodedError {
-  std::string code;
-  std::string message;
-};
-
-// An exception that is not an engine Error means that memory or another resource, such as threads, ran out.
-CodedError DescribeError(const std::exception& error);
 Napi::Error ToJavaScript(Napi::Env env, const CodedError& error);
 
 // Runs `work` on the JavaScript thread, where exceptions of C++ become errors with codes.

@@ -6,8 +6,7 @@
 
 namespace repvgg {
 
-// An error with one of the codes of ts/errors.ts. Other exceptions that reach JavaScript are the standard
-// library's, for exhausted resources such as memory.
+// An error with one of the codes of ts/errors.ts. binding/coded_error.h has what becomes of other exceptions.
 class Error : public std::runtime_error {
  public:
   Error(const char* code, const std::string& message) : std::runtime_error(message), code_(code) {}

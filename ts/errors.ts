@@ -32,6 +32,7 @@ export type RepVGGErrorCode =
   | 'ERR_DEVICE_LOST'
   | 'ERR_DEVICE_REFUSED'
   | 'ERR_NATIVE_LOAD'
+  | 'ERR_INTERNAL'
   | 'ERR_DISPOSED';
 
 /** The only error class of this package: `code` is for programs, `message` for people. */
