@@ -17,8 +17,10 @@ import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
 /** The magic number at both ends and the length of the footer. */
 const leastBytes = 12;
 
-/** A row group is read as a whole; a larger one might exceed the largest ArrayBuffer. */
+/** A row group is read as a whole, and what it has is held uncompressed. */
 const maxRowGroupBytes = 2 ** 31;
+/** Rows take about 140 bytes each, beside their images, of the 4 GiB that Node has for objects. */
+const maxRowGroupRows = 2 ** 24;
 
 /**
  * One row per image, with a column of paths, URLs or bytes, or of {bytes, path} as in Hugging Face datasets. Holds one row group in
@@ -48,7 +50,7 @@ export async function* readParquet(file: SourceFile): Records {
     if (opened.size < leastBytes) throw new Error(`it has ${opened.size} bytes`);
     return parquetMetadataAsync(buffer);
   });
-  const top = topColumns(metadata);
+  const top = await attempt(path, async () => topColumns(metadata));
   const all = [...top.keys()];
   const imageColumn = imageColumnOf(all, file);
   // In a struct {bytes, path} the path is a field, too.
@@ -59,17 +61,17 @@ export async function* readParquet(file: SourceFile): Records {
   let first = 0;
   for (const group of metadata.row_groups) {
     signal?.throwIfAborted();
-    if (Number(group.total_byte_size) > maxRowGroupBytes) {
-      const problem = `the row group at row ${first} is larger than 2 GiB`;
-      throw new RepVGGError(
-        'ERR_SOURCE',
-        `Cannot read source ${path}: ${problem}; write it with smaller row groups.`,
-      );
-    }
-    const end = first + Number(group.num_rows);
+    const count = Number(group.num_rows);
+    const end = first + count;
     const rows = await attempt(path, async () => {
+      const tooLarge = (size: string): Error =>
+        new Error(`the row group at row ${first} has more than ${size}; write it with smaller row groups`);
+      if (count > maxRowGroupRows) throw tooLarge(`${maxRowGroupRows} rows`);
+      let bytes = 0;
       for (const {meta_data} of group.columns)
-        if (meta_data && columns.includes(meta_data.path_in_schema[0]!)) await checkPages(buffer, meta_data);
+        if (meta_data && columns.includes(meta_data.path_in_schema[0]!))
+          bytes += await checkPages(buffer, metadata, meta_data, count);
+      if (bytes > maxRowGroupBytes) throw tooLarge('2 GiB');
       return parquetReadObjects({
         file: buffer,
         metadata,
