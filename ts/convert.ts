@@ -1,18 +1,13 @@
 import {stat} from 'node:fs/promises';
 import {extname} from 'node:path';
 import type {Architecture} from './architecture.ts';
-import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {officialStateDict} from './checkpoint/official_state_dict.ts';
-import {openCheckpoint} from './checkpoint/open.ts';
-import {checkpointStructure} from './checkpoint/structure.ts';
 import {useMetadata} from './checkpoint/use_metadata.ts';
 import {writePyTorch} from './checkpoint/write_pytorch.ts';
 import {writeSafetensors} from './checkpoint/write_safetensors.ts';
 import {invalidArgument} from './errors.ts';
-import {resolveLabels} from './labels.ts';
-import {locateCheckpoint} from './locate.ts';
 import type {Form} from './network.ts';
-import {ownUse} from './own_use.ts';
+import {openNetwork} from './open_network.ts';
 import {layerTable} from './statistics.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
 
@@ -83,20 +78,17 @@ export async function convertCheckpoint(
     );
   checkSignal(signal);
   signal?.throwIfAborted();
-  await using file = await openCheckpoint(await locateCheckpoint(from, {signal}));
-  const structureOptions = {architecture: options.architecture, eps: options.eps};
-  const {blocks} = checkpointStructure(file, structureOptions);
-  const network = networkFromCheckpoint(file, structureOptions);
+  const {architecture: expected, eps} = options;
+  await using opened = await openNetwork(from, {architecture: expected, eps, signal});
+  const network = opened.parameters();
   const {architecture, storedForm} = network;
   if (extension === '.safetensors') {
-    const own = await ownUse(from, file, architecture);
-    const labels = await resolveLabels(undefined, architecture.numClasses, own);
-    const metadata = useMetadata(own.preprocessing, labels);
+    const metadata = useMetadata(await opened.preprocessing(), await opened.labels());
     await writeSafetensors(to, await officialStateDict(network, form, signal), {metadata, signal});
   } else await writePyTorch(to, await officialStateDict(network, form, signal), signal);
   const {layers, total} = layerTable(architecture, {height: 224, width: 224});
   const parameters = {train: total.trainParameters, deploy: total.deployParameters};
-  const withBranches = blocks.flatMap(({form}, i) => (form === 'train' ? [layers[i]!] : []));
+  const withBranches = opened.structure.blocks.flatMap(({form}, i) => (form === 'train' ? [layers[i]!] : []));
   const branches = withBranches.reduce(
     (sum, {trainParameters, deployParameters}) => sum + trainParameters - deployParameters,
     0,

@@ -1,19 +1,11 @@
 import {stat} from 'node:fs/promises';
 import type {Architecture} from './architecture.ts';
-import {networkFromCheckpoint} from './checkpoint/network.ts';
 import {type OnnxSignature, writeOnnx} from './checkpoint/onnx/write_onnx.ts';
-import {openCheckpoint} from './checkpoint/open.ts';
 import {useMetadata} from './checkpoint/use_metadata.ts';
 import {invalidArgument} from './errors.ts';
-import {type ClassLabel, resolveLabels} from './labels.ts';
-import {locateCheckpoint} from './locate.ts';
-import {ownUse} from './own_use.ts';
-import {
-  checkPreprocessing,
-  completePreprocessing,
-  type Preprocessing,
-  type PreprocessingOptions,
-} from './preprocessing.ts';
+import type {ClassLabel} from './labels.ts';
+import {openNetwork} from './open_network.ts';
+import {checkPreprocessing, type Preprocessing, type PreprocessingOptions} from './preprocessing.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
 
 /** Options of {@link exportOnnx}. */
@@ -77,13 +69,12 @@ export async function exportOnnx(
   checkPreprocessing(options.preprocessing);
   checkSignal(signal);
   signal?.throwIfAborted();
-  await using file = await openCheckpoint(await locateCheckpoint(from, {signal}));
-  const network = networkFromCheckpoint(file, {architecture: options.architecture, eps: options.eps});
-  const {architecture} = network;
-  const own = await ownUse(from, file, architecture);
-  const preprocessing = completePreprocessing(options.preprocessing, own.preprocessing);
-  const labels = await resolveLabels(options.labels, architecture.numClasses, own);
-  const signature = await writeOnnx(to, network, preprocessing.crop, {
+  const {architecture: expected, eps} = options;
+  await using opened = await openNetwork(from, {architecture: expected, eps, signal});
+  const {architecture} = opened;
+  const preprocessing = await opened.preprocessing(options.preprocessing);
+  const labels = await opened.labels(options.labels);
+  const signature = await writeOnnx(to, opened.parameters(), preprocessing.crop, {
     precision,
     normalisation: uint8 ? preprocessing : undefined,
     metadata: {

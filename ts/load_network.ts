@@ -1,11 +1,9 @@
 import type {Architecture} from './architecture.ts';
 import {type Calibration, checkCalibration, checkFp8, isFp8, rangesOf} from './calibration.ts';
-import {networkFromCheckpoint} from './checkpoint/network.ts';
-import {openCheckpoint} from './checkpoint/open.ts';
+import {ParameterDigest} from './checkpoint/parameter_digest.ts';
 import {invalidArgument} from './errors.ts';
 import {NativeFusion} from './fusion/native_fusion.ts';
-import {type ClassLabel, resolveLabels} from './labels.ts';
-import {locateCheckpoint} from './locate.ts';
+import type {ClassLabel} from './labels.ts';
 import {
   fromNative,
   type NativeDeployBlock,
@@ -23,13 +21,8 @@ import {
 } from './native/device.ts';
 import {createNetwork, disposing, toNativeBlock, toNativeShape} from './native/native_network.ts';
 import type {Form, NetworkParameters} from './network.ts';
-import {ownUse} from './own_use.ts';
-import {
-  checkPreprocessing,
-  completePreprocessing,
-  type Preprocessing,
-  type PreprocessingOptions,
-} from './preprocessing.ts';
+import {openNetwork} from './open_network.ts';
+import {checkPreprocessing, type Preprocessing, type PreprocessingOptions} from './preprocessing.ts';
 import {mostImages} from './scoring/batches.ts';
 import {checkOptions, checkSignal, type FieldNames, positiveInteger} from './support/arguments.ts';
 import {unwatched} from './support/promises.ts';
@@ -102,6 +95,8 @@ export interface LoadedNetwork {
   preprocessing: Preprocessing;
   labels: readonly ClassLabel[];
   batchSize: number;
+  /** See `RepVGG.digest`. */
+  digest: string;
 }
 
 /** More CPU threads than this are surely a mistake. */
@@ -127,15 +122,17 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   const chosen = chooseDevice(device, precision);
   const calibration = isFp8(chosen.precision) ? checkCalibration(options.calibration) : undefined;
 
-  await using file = await openCheckpoint(await locateCheckpoint(checkpoint, {signal, onProgress}));
   const {architecture: expected, eps} = options;
-  const fusion = new NativeFusion();
-  const parameters = networkFromCheckpoint(file, {architecture: expected, eps}, fusion);
-  const {architecture} = parameters;
+  const digest = new ParameterDigest();
+  await using opened = await openNetwork(checkpoint, {
+    architecture: expected,
+    ...{eps, signal, onProgress, digest},
+  });
+  const {architecture} = opened;
   if (calibration) checkFp8(architecture, form);
-  const own = await ownUse(checkpoint, file, architecture);
-  const labels = await resolveLabels(options.labels, architecture.numClasses, own);
-  const preprocessing = completePreprocessing(options.preprocessing, own.preprocessing);
+  const labels = await opened.labels(options.labels);
+  const preprocessing = await opened.preprocessing(options.preprocessing);
+  const fusion = new NativeFusion();
   const shape = toNativeShape(architecture, form, preprocessing);
   try {
     if (calibration) {
@@ -144,12 +141,12 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
       await using exact = disposing(
         await createNetwork(shape, cpu, {batchSize, winograd: 'off', ...(threads && {threads})}),
       );
-      const again = networkFromCheckpoint(file, {architecture, eps}, fusion);
-      await setParameters(exact.network, again, form, {signal, fusion});
+      await setParameters(exact.network, opened.parameters(fusion), form, {signal, fusion});
       shape.ranges = await rangesOf(exact.network, calibration, {preprocessing, batchSize, signal});
+      await digest.add('ranges', shape.ranges);
     }
     const network = await createNetwork(shape, chosen, {batchSize, winograd, ...(threads && {threads})});
-    await setParameters(network, parameters, form, {signal, fusion});
+    await setParameters(network, opened.parameters(fusion), form, {signal, fusion});
     return {
       network,
       architecture,
@@ -159,6 +156,7 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
       preprocessing,
       labels,
       batchSize,
+      digest: digest.value(opened.structure.eps),
     };
   } catch (error) {
     signal?.throwIfAborted();

@@ -57,6 +57,11 @@ export class RepVGG implements AsyncDisposable {
   readonly labels: readonly ClassLabel[];
   /** Images per batch, unless a call specifies it. */
   readonly batchSize: number;
+  /**
+   * Identifies the network's parameters, and for fp8 its calibration: 16 hexadecimal digits, the same for the same tensors in
+   * whatever file. For comparing runs, not for security.
+   */
+  readonly digest: string;
 
   readonly #network: NativeNetwork;
   #hasRun = false;
@@ -72,6 +77,7 @@ export class RepVGG implements AsyncDisposable {
     this.preprocessing = fields.preprocessing;
     this.labels = fields.labels;
     this.batchSize = fields.batchSize;
+    this.digest = fields.digest;
   }
 
   /**

@@ -23,7 +23,7 @@ export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds
    * order. Default false: an unfinished run is an error.
    */
   resume?: boolean | undefined;
-  /** What else the rows depend on, such as the source and the checkpoint: a run with different settings cannot be resumed. */
+  /** What else the rows depend on, such as the source: a run with different settings cannot be resumed. */
   settings?: Readonly<Record<string, unknown>> | undefined;
   /** Ends the run after the batches in flight, so that it can be resumed. Aborting `signal` instead keeps only what was last saved. */
   stop?: AbortSignal | undefined;
@@ -109,7 +109,7 @@ const nothing: ScoreSummary = {
 
 function settingsOf(model: RepVGG, score: ScoreOptions): Record<string, unknown> {
   const {output = 'labels', topK = 5, fields = [], timing = false} = score;
-  const {architecture, form, precision, preprocessing} = model;
+  const {architecture, form, precision, preprocessing, digest} = model;
   const labels = digestOf(model.labels.map(({label}) => label).join('\n')).slice(0, 16);
   return {
     output,
@@ -117,6 +117,7 @@ function settingsOf(model: RepVGG, score: ScoreOptions): Record<string, unknown>
     fields,
     timing,
     architecture: architecture.name,
+    weights: digest,
     form,
     precision,
     preprocessing,

@@ -1,13 +1,11 @@
 import type {Architecture} from './architecture.ts';
-import {networkFromCheckpoint} from './checkpoint/network.ts';
-import {openCheckpoint} from './checkpoint/open.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 import type {ImageInput, RawImage} from './images/images.ts';
 import type {LoadOptions} from './load_network.ts';
-import {locateCheckpoint} from './locate.ts';
 import {RepVGG} from './model.ts';
 import type {Precision} from './native/device.ts';
 import type {Form} from './network.ts';
+import {openNetwork} from './open_network.ts';
 import type {Preprocessing} from './preprocessing.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
 
@@ -124,8 +122,8 @@ interface Run extends Pick<RepVGG, 'architecture' | 'preprocessing' | 'precision
 }
 
 async function storedForm(path: string, signal: AbortSignal | undefined): Promise<Form> {
-  await using file = await openCheckpoint(await locateCheckpoint(path, {signal}));
-  return networkFromCheckpoint(file).storedForm;
+  await using opened = await openNetwork(path, {signal});
+  return opened.structure.form;
 }
 
 /** Bytes of a linear congruential generator (Numerical Recipes), so that every run uses the same noise. */

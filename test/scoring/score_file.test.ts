@@ -227,6 +227,8 @@ test('rows are not added to those of another source, option or model', async t =
   }
   await using renamed = await RepVGG.load('digits', {device: 'cpu', labels: [...'abcdefghij']});
   await t.throwsAsync(scoreToFile(renamed, records(40), path, resume), {message: /started with labels /});
+  await using retrained = await RepVGG.load('digits', {device: 'cpu', eps: 1e-4});
+  await t.throwsAsync(scoreToFile(retrained, records(40), path, resume), {message: /started with weights "/});
   await using other = await RepVGG.load('digits', {device: 'cpu', preprocessing: {resize: 40}});
   await t.throwsAsync(scoreToFile(other, records(40), path, resume), {
     message: /started with preprocessing\.\w+ /,

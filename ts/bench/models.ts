@@ -1,10 +1,8 @@
 import {type Architecture, architectureByName, architectureNames} from '../architecture.ts';
-import {networkFromCheckpoint} from '../checkpoint/network.ts';
-import {openCheckpoint} from '../checkpoint/open.ts';
 import type {FetchOptions} from '../hub/fetch.ts';
-import {locateCheckpoint, namesArchitecture} from '../locate.ts';
+import {namesArchitecture} from '../locate.ts';
 import type {Form, NetworkParameters} from '../network.ts';
-import {ownUse} from '../own_use.ts';
+import {openNetwork} from '../open_network.ts';
 import {
   checkPreprocessing,
   completePreprocessing,
@@ -68,17 +66,10 @@ async function fromCheckpoint(
   form: Form,
   progressOf: ProgressOf | undefined,
 ): Promise<BenchModel> {
-  const path = await locateCheckpoint(name, {onProgress: progressOf?.(name)});
-  await using file = await openCheckpoint(path);
-  const network = networkFromCheckpoint(file);
-  network.blocks(form); // Throws at once if there is no such form.
-  const {architecture} = network;
-  return {
-    name,
-    architecture,
-    preprocessing: (await ownUse(name, file, architecture)).preprocessing,
-    file: path,
-  };
+  await using opened = await openNetwork(name, {onProgress: progressOf?.(name)});
+  opened.parameters().blocks(form); // Throws at once if there is no such form.
+  const {architecture, file} = opened;
+  return {name, architecture, preprocessing: await opened.preprocessing(), file: file.path};
 }
 
 /** Calls `use` with the parameters of a network, whose file is open meanwhile. */
@@ -88,6 +79,6 @@ export async function withParameters<Result>(
   use: (network: NetworkParameters) => Promise<Result>,
 ): Promise<Result> {
   if (file === null) return use(randomNetwork(architecture, form));
-  await using checkpoint = await openCheckpoint(file);
-  return await use(networkFromCheckpoint(checkpoint));
+  await using opened = await openNetwork(file);
+  return await use(opened.parameters());
 }

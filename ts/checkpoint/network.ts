@@ -26,9 +26,17 @@ const blocksAhead = 2;
 export function networkFromCheckpoint(
   checkpoint: Checkpoint,
   options: StructureOptions = {},
+  fusion?: KernelFusion,
+): NetworkParameters {
+  return networkOf(checkpoint, checkpointStructure(checkpoint, options), fusion);
+}
+
+/** The parameters of a network whose structure has been found. */
+export function networkOf(
+  checkpoint: Checkpoint,
+  structure: Structure,
   fusion: KernelFusion = plainFusion,
 ): NetworkParameters {
-  const structure = checkpointStructure(checkpoint, options);
   const {architecture, form: storedForm, linear} = structure;
   const reader = new TensorReader(checkpoint.path, structure);
   return {

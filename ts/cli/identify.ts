@@ -1,9 +1,7 @@
 import {type Architecture, architectureByName} from '../architecture.ts';
-import {openCheckpoint} from '../checkpoint/open.ts';
-import {checkpointStructure} from '../checkpoint/structure.ts';
-import {locateCheckpoint, namesArchitecture} from '../locate.ts';
+import {namesArchitecture} from '../locate.ts';
 import type {Form} from '../network.ts';
-import {ownUse} from '../own_use.ts';
+import {openNetwork} from '../open_network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 
 /** Facts about a checkpoint file; null for an architecture given by name. */
@@ -30,15 +28,14 @@ export async function identify(
     const architecture = architectureByName(model);
     return {architecture, checkpoint: null, crop: defaultPreprocessing(architecture).crop};
   }
-  await using file = await openCheckpoint(await locateCheckpoint(model));
-  const structure = checkpointStructure(file, {eps});
-  const {path, format, tensors} = file;
-  const {architecture, dialect, form, blocks, eps: ownEps} = structure;
+  await using opened = await openNetwork(model, {eps});
+  const {path, format, tensors} = opened.file;
+  const {architecture, dialect, form, blocks, eps: ownEps} = opened.structure;
   const fusedBlocks = blocks.filter(({form}) => form === 'deploy').length;
   const names = dialect.name;
   return {
     architecture,
-    crop: (await ownUse(model, file, architecture)).preprocessing.crop,
+    crop: (await opened.preprocessing()).crop,
     checkpoint: {path, format, names, form, fusedBlocks, eps: ownEps, tensors: tensors.size},
   };
 }

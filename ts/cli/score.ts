@@ -1,8 +1,6 @@
-import {createHash} from 'node:crypto';
-import {createReadStream} from 'node:fs';
-import {pipeline} from 'node:stream/promises';
 import {type Command, Option} from 'commander';
 import type {RepVGG} from '../model.ts';
+import type {Winograd} from '../native/addon.ts';
 import type {ScoreOptions, ScoreSummary} from '../scoring/score.ts';
 import type {SourceOptions} from '../sources/options.ts';
 import {count} from '../support/plain_text.ts';
@@ -109,24 +107,20 @@ async function score(source: string, flags: Flags, command: Command): Promise<vo
     ...{topK, fields, timing, concurrency, fetchTimeout},
   };
   await using model = await loadModel(checkpointFile, load);
-  const {eps, winograd, calibration} = load;
-  const network = {eps, winograd, calibration};
-  const job = {source, checkpoint: checkpointFile, network, output, resume: resume === true};
+  const job = {source, winograd: load.winograd, output, resume: resume === true};
   await run(model, job, sourceOptions, scoreOptions);
 }
 
 interface Job {
   source: string;
-  checkpoint: string;
-  /** Options of the network that change its results and that the loaded model does not have. */
-  network: Record<string, unknown>;
+  winograd: Winograd | undefined;
   output: string;
   resume: boolean;
 }
 
 async function run(
   model: RepVGG,
-  {source, checkpoint, network, output, resume}: Job,
+  {source, winograd, output, resume}: Job,
   sourceOptions: SourceOptions,
   scoreOptions: ScoreOptions,
 ): Promise<void> {
@@ -151,7 +145,7 @@ async function run(
     failed = scores.summary.failed;
     if (complete) warnings.atEnd(scores.summary);
   } else {
-    const settings = {source, ...sourceOptions, checkpoint: await hashOf(checkpoint), ...network};
+    const settings = {source, ...sourceOptions, winograd};
     const options = {...scoreOptions, resume, settings, stop: interruption.stop, onProgress};
     const result = await scoreToFile(model, records, output, options);
     ({complete, failedInFile: failed} = result);
@@ -187,12 +181,4 @@ async function checkOutput(output: string): Promise<void> {
   const {checkReplaceable} = await import('../support/replace_file.ts');
   sinkFormat(output);
   await checkReplaceable(output);
-}
-
-/** Identifies the checkpoint by content, since another one may get the same name. */
-async function hashOf(checkpoint: string): Promise<string> {
-  const {locateCheckpoint} = await import('../locate.ts');
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(await locateCheckpoint(checkpoint)), hash);
-  return `sha256:${hash.digest('hex').slice(0, 16)}`;
 }

@@ -1,15 +1,11 @@
-import {networkFromCheckpoint} from '../checkpoint/network.ts';
-import {openCheckpoint} from '../checkpoint/open.ts';
 import type {RepVGGError} from '../errors.ts';
 import type {RawImage} from '../images/images.ts';
-import {resolveLabels} from '../labels.ts';
 import type {LoadOptions} from '../load_network.ts';
-import {locateCheckpoint} from '../locate.ts';
 import {RepVGG} from '../model.ts';
 import {chooseDevice, type Precision} from '../native/device.ts';
 import type {Form} from '../network.ts';
-import {type OwnUse, ownUse} from '../own_use.ts';
-import {completePreprocessing, type Preprocessing} from '../preprocessing.ts';
+import {openNetwork} from '../open_network.ts';
+import type {Preprocessing} from '../preprocessing.ts';
 import {prepareBatches} from '../scoring/batches.ts';
 import type {FailedRow} from '../scoring/score_row.ts';
 import {type DatasetOptions, openDataset, type Sample} from './dataset.ts';
@@ -51,10 +47,8 @@ export async function compareForms(
   {dataset: datasetOptions, ...options}: CompareOptions,
   onProgress?: (images: number) => void,
 ): Promise<Comparison> {
-  const {architecture, storedForm, own} = await identify(checkpoint, options);
-  const labels = await resolveLabels(options.labels, architecture.numClasses, own);
+  const {architecture, storedForm, labels, preprocessing} = await identify(checkpoint, options);
   const opened = await openDataset(dataset, labels, datasetOptions);
-  const preprocessing = completePreprocessing(options.preprocessing, own.preprocessing);
   const forms: Form[] = storedForm === 'train' ? ['train', 'deploy'] : ['deploy'];
   await using runners = await loadAll(checkpoint, forms, {
     ...options,
@@ -95,16 +89,14 @@ export async function compareForms(
   };
 }
 
-async function identify(
-  checkpoint: string,
-  {architecture, eps, onProgress, signal}: LoadOptions,
-): Promise<Pick<ReturnType<typeof networkFromCheckpoint>, 'architecture' | 'storedForm'> & {own: OwnUse}> {
-  await using file = await openCheckpoint(await locateCheckpoint(checkpoint, {onProgress, signal}));
-  const network = networkFromCheckpoint(file, {architecture, eps});
+async function identify(checkpoint: string, options: LoadOptions) {
+  const {architecture, eps, onProgress, signal} = options;
+  await using opened = await openNetwork(checkpoint, {architecture, eps, onProgress, signal});
   return {
-    architecture: network.architecture,
-    storedForm: network.storedForm,
-    own: await ownUse(checkpoint, file, network.architecture),
+    architecture: opened.architecture,
+    storedForm: opened.structure.form,
+    labels: await opened.labels(options.labels),
+    preprocessing: await opened.preprocessing(options.preprocessing),
   };
 }
 

@@ -94,8 +94,8 @@ async function fuseFile(
 ): Promise<boolean | null> {
   const points = await pointwise.locate?.();
   const kernels = await dense.locate?.();
-  const {fuseFile, crc32, joinCrc32} = native();
-  if (!points || !kernels || ((points.verify || kernels.verify) && !crc32)) return null;
+  const {fuseFile, joinCrc32} = native();
+  if (!points || !kernels) return null;
   signal?.throwIfAborted();
   const channels = factors.dense.length;
   const width = countElements(pointwise.shape) / channels;
