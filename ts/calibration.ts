@@ -16,7 +16,7 @@ export const isFp8 = (precision: Precision): precision is Fp8 =>
   precision === 'fp8' || precision === 'fp8-simulated';
 
 /** More images make no measurable difference, and take minutes on a large network. */
-const mostImages = 512;
+const mostCalibrationImages = 512;
 /** Channels per group must be a multiple of this, since TMA copies 16 bytes at a time. */
 const groupMultiple = 16;
 
@@ -96,6 +96,6 @@ async function* imagesOf(source: string, signal?: AbortSignal): AsyncGenerator<I
   for await (const record of openSource(source === 'digits' ? digits.images : source, {signal})) {
     if ('error' in record) throw record.error;
     yield record.image;
-    if (++count === mostImages) return;
+    if (++count === mostCalibrationImages) return;
   }
 }

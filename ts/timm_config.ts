@@ -58,7 +58,7 @@ export async function readTimmConfig(weights: string): Promise<TimmConfig | unde
   const config = json?.pretrained_cfg;
   if (typeof config !== 'object' || config === null) return undefined;
   checkNetwork(json!, fail);
-  return {path, preprocessing: preprocessingOf(config, fail), labels: labelsOf(json!)};
+  return {path, preprocessing: configPreprocessing(config, fail), labels: labelsOf(json!)};
 }
 
 type Fail = (
@@ -87,7 +87,7 @@ function checkNetwork({global_pool, model_args}: ConfigJson, fail: Fail): void {
  * What timm's validate.py and inference.py would do: the size of testing before that of training, and timm's own defaults
  * (timm/data/config.py), which are not those of RepVGG.
  */
-function preprocessingOf(config: Readonly<Record<string, unknown>>, fail: Fail): PreprocessingOptions {
+function configPreprocessing(config: Readonly<Record<string, unknown>>, fail: Fail): PreprocessingOptions {
   const size = config.test_input_size ?? config.input_size ?? [3, 224, 224];
   const [, height, width] = Array.isArray(size) ? size : [];
   const share = config.test_crop_pct ?? config.crop_pct ?? 0.875;

@@ -3,7 +3,7 @@ import {native} from '../native/addon.ts';
 import type {BenchMachine} from './results.ts';
 
 /** The hardware and software of this machine, without anything that identifies the machine or its owner. */
-export function describeMachine(): BenchMachine {
+export function thisMachine(): BenchMachine {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,

@@ -9,7 +9,7 @@ import {fileWriteError} from '../support/replace_file.ts';
 import {type Case, listCases, type Plan, titleOf} from './cases.ts';
 import {type InstructionCounter, instructionsPerImage, joulesPerImage, memoryInUse} from './counters.ts';
 import {type DescribedNetwork, layersOf} from './layers.ts';
-import {describeMachine} from './machine.ts';
+import {thisMachine} from './machine.ts';
 import {type Contestant, interleave, tryOut} from './measure.ts';
 import type {Peer} from './peer.ts';
 import {openPeers, type Peers} from './peers.ts';
@@ -95,7 +95,7 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
     if (failure !== undefined && results.length === 0) throw failure;
     const limits = limitsOf(references, threads, await peers.gemmGflops());
     return {
-      machine: describeMachine(),
+      machine: thisMachine(),
       version,
       date: new Date().toISOString(),
       peers: peers.versions,

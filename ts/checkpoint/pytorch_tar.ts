@@ -41,7 +41,7 @@ export async function readPyTorchTar(file: CheckpointFile): Promise<StateDict> {
     pickleRules(file, id => {
       // A class, with its source file and code.
       if (Array.isArray(id)) return id[0];
-      const object = objects.get(keyOf(id));
+      const object = objects.get(textOfKey(id));
       if (object) return object;
       throw corrupt(file, 'its pickle refers to a tensor that it has not');
     }),
@@ -91,7 +91,7 @@ async function readStorages(
   const roots = new Map(objects);
   for (const view of listOf(await unpickle(window, rules), file)) {
     const [key, rootKey, offset, length] = listOf(view, file);
-    const root = roots.get(keyOf(rootKey));
+    const root = roots.get(textOfKey(rootKey));
     if (!(root instanceof Storage) || !isSize(offset) || !isSize(length) || offset + length > root.length) {
       throw corrupt(file, 'it has a malformed view of a storage');
     }
@@ -109,7 +109,7 @@ async function readTensors(
   const storages = new Map(objects);
   for (let i = 0; isSize(count) && i < count; i++) {
     const [key, storageKey] = listOf(await unpickle(window, rules), file);
-    const storage = storages.get(keyOf(storageKey));
+    const storage = storages.get(textOfKey(storageKey));
     await window.fill(8 * (2 + 2 * maxDimensions));
     // The number of dimensions takes four bytes, followed by four unused ones.
     const dimensions = window.left >= 8 ? window.peek(4).readInt32LE() : -1;
@@ -132,13 +132,13 @@ function add(
   object: Storage | TensorView,
   file: CheckpointFile,
 ): void {
-  const name = keyOf(key);
+  const name = textOfKey(key);
   if (name === '' || objects.has(name)) throw corrupt(file, `it has the key ${printable(name)} twice`);
   objects.set(name, object);
 }
 
 /** Keys are addresses: numbers where they are defined, text where a pickle refers to them. */
-function keyOf(key: unknown): string {
+function textOfKey(key: unknown): string {
   const text = typeof key === 'number' || typeof key === 'bigint' ? String(key) : key;
   return typeof text === 'string' && text.length <= 64 ? text : '';
 }

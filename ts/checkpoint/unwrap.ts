@@ -138,14 +138,14 @@ function innermost(whole: unknown): unknown {
 function tensorEntries(entries: ReadonlyMap<unknown, unknown> = new Map()): TensorEntry[] {
   const tensors: TensorEntry[] = [];
   for (const [key, entry] of entries) {
-    const value = tensorOf(entry);
+    const value = asTensor(entry);
     if (typeof key === 'string' && value) tensors.push([key, value]);
   }
   return tensors;
 }
 
 /** Paddle saves a tensor as a pair of its name and an array. */
-function tensorOf(entry: unknown): TensorView | NumpyArray | undefined {
+function asTensor(entry: unknown): TensorView | NumpyArray | undefined {
   const value = Array.isArray(entry) && entry.length === 2 ? entry[1] : entry;
   return value instanceof TensorView || value instanceof NumpyArray ? value : undefined;
 }

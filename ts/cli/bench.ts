@@ -26,8 +26,8 @@ import {
   jsonOption,
   list,
   parseDevice,
-  positiveInteger,
-  positiveNumber,
+  parsePositiveInteger,
+  parsePositiveNumber,
   precisionOption,
   threadsOption,
   toPreprocessing,
@@ -105,7 +105,7 @@ export function addBench(program: Command): void {
     .option(
       '--seconds <n>',
       `time to measure each rate, and half of it each latency (default: ${defaultSeconds})`,
-      positiveNumber,
+      parsePositiveNumber,
     )
     .option('--layers', 'report the time and roofline of each layer')
     .addOption(
@@ -131,7 +131,7 @@ function distinct<Value>(values: readonly Value[]): Value[] {
 }
 
 function sizes(value: string): number[] {
-  return list(value).map(positiveInteger);
+  return list(value).map(parsePositiveInteger);
 }
 
 function stageList(value: string): Stage[] {
@@ -175,7 +175,7 @@ async function bench(flags: Flags, command: Command): Promise<void> {
 /** Measures the cases of earlier results again. Regressions are measured twice more, because noise passes and slowness stays. */
 async function checkAgain(baseline: BenchReport, flags: Flags): Promise<void> {
   const {output, json} = flags;
-  const measure = await prepare({...flags, ...casesOf(baseline)}, cropsOf(baseline));
+  const measure = await prepare({...flags, ...casesOf(baseline)}, cropOfEach(baseline));
   await prepareFolder(output);
   using interruption = new Interruption();
   const {stop} = interruption;
@@ -187,7 +187,7 @@ async function checkAgain(baseline: BenchReport, flags: Flags): Promise<void> {
       const worse = new Set(checked.filter(one => !one.passed && one.after !== null).map(({key}) => key));
       if (worse.size === 0) break;
       const results = baseline.results.filter(result => worse.has(caseKey(result)));
-      const again = await prepare({...flags, ...casesOf(baseline, results)}, cropsOf(baseline));
+      const again = await prepare({...flags, ...casesOf(baseline, results)}, cropOfEach(baseline));
       checked = betterOf(checked, checkReports({...baseline, results}, await again(stop)));
     }
   } finally {
@@ -270,7 +270,7 @@ async function prepare(
 }
 
 /** The sizes of the inputs, which a checkpoint may no longer have as its own. */
-function cropsOf({results}: BenchReport): Map<string, number> {
+function cropOfEach({results}: BenchReport): Map<string, number> {
   return new Map(results.flatMap(({model, crop}) => (model && crop ? [[model, crop]] : [])));
 }
 

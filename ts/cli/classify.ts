@@ -8,7 +8,7 @@ import {
   jsonOption,
   type NetworkFlags,
   needCheckpoint,
-  positiveInteger,
+  parsePositiveInteger,
   takePreprocessing,
 } from './options.ts';
 import {oneLine, print, printJson} from './output.ts';
@@ -30,7 +30,7 @@ export function addClassify(program: Command): void {
     .addArgument(imagesArgument());
   addNetworkOptions(command);
   command
-    .option('-k, --top-k <k>', 'classes to print for each image', positiveInteger, 5)
+    .option('-k, --top-k <k>', 'classes to print for each image', parsePositiveInteger, 5)
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(classify);

@@ -10,7 +10,7 @@ import {
   jsonOption,
   type NetworkFlags,
   needCheckpoint,
-  positiveInteger,
+  parsePositiveInteger,
   refuseIgnored,
   takePreprocessing,
 } from './options.ts';
@@ -37,7 +37,7 @@ export function addInfer(program: Command): void {
   command
     .option('-o, --output <file>', 'the file to write', endsIn('.json'), 'predictions.json')
     .option('--rows', 'write the rows of classify --json instead of a map from path to class number')
-    .option('-k, --top-k <k>', 'classes per row, with --rows', positiveInteger, 5)
+    .option('-k, --top-k <k>', 'classes per row, with --rows', parsePositiveInteger, 5)
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(infer);

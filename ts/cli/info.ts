@@ -20,7 +20,7 @@ import {
   endsIn,
   epsOption,
   jsonOption,
-  positiveInteger,
+  parsePositiveInteger,
   precisionOption,
   refuseIgnored,
   threadsOption,
@@ -60,7 +60,7 @@ export function addInfo(program: Command): void {
     .option(
       '-r, --resolution <pixels>',
       "height and width of the input (default: the file's or the variant's)",
-      positiveInteger,
+      parsePositiveInteger,
     )
     .addOption(epsOption())
     .option('--svg <file>', 'draw the train form and the fused form side by side', endsIn('.svg'))

@@ -8,7 +8,7 @@ import {type SourceFormat, sourceFormats} from '../sources/options.ts';
 /** Exit codes. 0 is success. */
 export const exitCode = {rowsFailed: 1, usage: 2, failure: 3} as const;
 
-export function positiveInteger(value: string): number {
+export function parsePositiveInteger(value: string): number {
   if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError('Expected a positive integer.');
   return Number(value);
 }
@@ -37,7 +37,7 @@ export function list(value: string): string[] {
   return [...new Set(names)];
 }
 
-export function positiveNumber(value: string): number {
+export function parsePositiveNumber(value: string): number {
   const number = Number(value);
   if (!(number > 0 && number < Infinity)) throw new InvalidArgumentError('Expected a positive number.');
   return number;
@@ -68,7 +68,7 @@ export const epsOption = (): Option =>
   new Option(
     '--eps <x>',
     'epsilon of the batch normalisations; 1e-3 for blocks of YOLOv6 and YOLOv7 (default: 1e-5)',
-  ).argParser(positiveNumber);
+  ).argParser(parsePositiveNumber);
 
 export const labelsOption = (): Option =>
   new Option(
@@ -114,10 +114,10 @@ export const formOption = (): Option =>
     .default('deploy');
 
 export const threadsOption = (): Option =>
-  new Option('--threads <n>', 'CPU threads (default: all cores)').argParser(positiveInteger);
+  new Option('--threads <n>', 'CPU threads (default: all cores)').argParser(parsePositiveInteger);
 
 export const batchSizeOption = (size = 32): Option =>
-  new Option('-b, --batch-size <n>', 'images per batch').default(size).argParser(positiveInteger);
+  new Option('-b, --batch-size <n>', 'images per batch').default(size).argParser(parsePositiveInteger);
 
 export const cropOption = (): Option =>
   new Option('-r, --crop <pixels>', "side of the centre crop (default: the variant's)").argParser(pixels);

@@ -14,7 +14,7 @@ import {
   list,
   type NetworkFlags,
   needCheckpoint,
-  positiveInteger,
+  parsePositiveInteger,
   type SourceFlags,
   takePreprocessing,
 } from './options.ts';
@@ -55,7 +55,7 @@ export function addScore(program: Command): void {
   command
     .option('-o, --output <file>', 'file to write the rows to; "-" is standard output', '-')
     .option('--resume', 'continue an earlier run; do nothing if the output is complete')
-    .option('-k, --top-k <k>', 'classes per row (default: 5)', positiveInteger)
+    .option('-k, --top-k <k>', 'classes per row (default: 5)', parsePositiveInteger)
     .addOption(
       new Option('--embed', 'write the pooled features (embeddings) instead of classes').conflicts([
         'logits',
@@ -76,9 +76,13 @@ export function addScore(program: Command): void {
     .option(
       '--concurrency <n>',
       'images to read and decode at the same time (default: twice the number of cores)',
-      positiveInteger,
+      parsePositiveInteger,
     )
-    .option('--fetch-timeout <ms>', 'time limit for the image of a URL (default: 30000)', positiveInteger)
+    .option(
+      '--fetch-timeout <ms>',
+      'time limit for the image of a URL (default: 30000)',
+      parsePositiveInteger,
+    )
     .addHelpText('after', examples)
     .action(score);
 }

@@ -10,8 +10,8 @@ import {
   exitCode,
   jsonOption,
   type NetworkFlags,
-  positiveInteger,
-  positiveNumber,
+  parsePositiveInteger,
+  parsePositiveNumber,
   precisionOption,
   preprocessingOptions,
   takePreprocessing,
@@ -38,11 +38,11 @@ export function addVerify(program: Command): void {
     .argument('<train>', 'a checkpoint in train form, or "digits"')
     .argument('[deploy]', 'its deploy form (default: <train>, fused in memory)')
     .addOption(new Option('--images <files...>', 'images to run (default: noise)').conflicts('random'))
-    .option('--random <n>', 'number of noise images, the same in every run', positiveInteger, 8)
+    .option('--random <n>', 'number of noise images, the same in every run', parsePositiveInteger, 8)
     .option(
       '--tolerance <t>',
       'largest accepted relative difference (default: 1e-4; tf32 and fp16 5e-3, bf16 2e-2, fp8 0.2)',
-      positiveNumber,
+      parsePositiveNumber,
     )
     .addOption(architectureOption())
     .addOption(epsOption())

@@ -47,7 +47,7 @@ export async function compareForms(
   {dataset: datasetOptions, ...options}: CompareOptions,
   onProgress?: (images: number) => void,
 ): Promise<Comparison> {
-  const {architecture, storedForm, labels, preprocessing} = await identify(checkpoint, options);
+  const {architecture, storedForm, labels, preprocessing} = await describeNetwork(checkpoint, options);
   const opened = await openDataset(dataset, labels, datasetOptions);
   const forms: Form[] = storedForm === 'train' ? ['train', 'deploy'] : ['deploy'];
   await using runners = await loadAll(checkpoint, forms, {
@@ -89,7 +89,7 @@ export async function compareForms(
   };
 }
 
-async function identify(checkpoint: string, options: LoadOptions) {
+async function describeNetwork(checkpoint: string, options: LoadOptions) {
   const {architecture, eps, onProgress, signal} = options;
   await using opened = await openNetwork(checkpoint, {architecture, eps, onProgress, signal});
   return {

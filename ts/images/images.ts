@@ -124,12 +124,12 @@ function mayBeJpeg(source: Source): source is string | Uint8Array {
 async function decodeOther(source: Source, name: string, autoOrient: boolean): Promise<RgbImage> {
   if (typeof source !== 'string' && !(source instanceof Uint8Array)) return rawToRgb(source, name);
   return sharpSlots.run(async () => {
-    const bytes = typeof source === 'string' ? await readImage(source, name) : source;
+    const bytes = typeof source === 'string' ? await readWhole(source, name) : source;
     return decodeBytes(bytes, name, autoOrient);
   });
 }
 
-async function readImage(path: string, name: string): Promise<Buffer> {
+async function readWhole(path: string, name: string): Promise<Buffer> {
   try {
     await using file = await openRegularFile(path);
     if (file.size > mostImageBytes) throw tooManyBytes(`decode ${name}`);

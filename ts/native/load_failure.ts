@@ -1,4 +1,4 @@
-import {describeMachine, type Machine} from './machine.ts';
+import {type Machine, machineInWords} from './machine.ts';
 import {Crash} from './probe.ts';
 
 /** Why the addon does not load. */
@@ -31,7 +31,7 @@ interface Diagnosis {
 export function explainLoadFailure(failure: LoadFailure, machine: Machine): string {
   const {problem, advice} = diagnose(failure, machine);
   const cure = advice.join(', or ');
-  return `The native addon does not load on this machine (${describeMachine(machine)}): ${problem}. ${cure[0]!.toUpperCase()}${cure.slice(1)}.`;
+  return `The native addon does not load on this machine (${machineInWords(machine)}): ${problem}. ${cure[0]!.toUpperCase()}${cure.slice(1)}.`;
 }
 
 function diagnose({file, cause, prebuilds, named}: LoadFailure, machine: Machine): Diagnosis {

@@ -33,7 +33,7 @@ function glibcVersion(): string | null {
 }
 
 /** For example "linux-x64, Node 20.19.0, glibc 2.36". */
-export function describeMachine({platform, arch, glibc, node}: Machine): string {
+export function machineInWords({platform, arch, glibc, node}: Machine): string {
   const libc = platform === 'linux' ? `, ${glibc ? `glibc ${glibc}` : 'musl (no glibc)'}` : '';
   return `${platform}-${arch}, Node ${node}${libc}`;
 }

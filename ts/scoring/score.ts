@@ -186,7 +186,7 @@ async function* toItems(
   const ids = uniqueIds ? new IdSet() : undefined;
   let position = 0;
   for await (const input of source) {
-    const {id, name, image, label, fields: all} = toRecord(input, position++);
+    const {id, name, image, label, fields: all} = fullRecord(input, position++);
     const own =
       fields && Object.fromEntries(fields.map(name => [name, name === 'label' ? label : all?.[name]]));
     if (own) summary.missingFields = summary.missingFields.filter(field => own[field] === undefined);
@@ -208,7 +208,7 @@ async function* toItems(
 interface FullRecord extends Omit<Item, 'fields'>, Pick<SourceRecord, 'label' | 'fields'> {}
 
 /** The id of an image without a record is its path or URL, or else its position. */
-function toRecord(input: ScoreInput, position: number): FullRecord {
+function fullRecord(input: ScoreInput, position: number): FullRecord {
   const name = `input ${position}`;
   if (typeof input === 'string') return {id: input, name, image: input};
   if (input instanceof URL) return {id: input.href, name, image: input};

@@ -3,7 +3,7 @@ import {RepVGGError} from '../errors.ts';
 import type {SourceFile} from './options.ts';
 import {readStream} from './read_stream.ts';
 import type {Records} from './record.ts';
-import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
+import {checkColumns, imageColumnOf, namedColumns, rowToRecord} from './table.ts';
 import {through} from './through.ts';
 
 /** A longer record is taken for a quote that is never closed. */
@@ -49,7 +49,7 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
         yield {id: place, error: new RepVGGError('ERR_SOURCE', `Cannot read ${place}: ${problem}.`)};
       } else {
         const row = Object.fromEntries(columns.map((name, i) => [name, record[i]]));
-        yield toRecord(row, imageColumn, place, file);
+        yield rowToRecord(row, imageColumn, place, file);
       }
     }
   } catch (cause) {

@@ -19,7 +19,7 @@ const formatOfExtension: Readonly<Record<string, SourceFormat>> = {
 };
 
 /** The format that a file's extension implies, or undefined. */
-export function formatOf(path: string): SourceFormat | undefined {
+export function formatOfName(path: string): SourceFormat | undefined {
   const extension = extname(path).toLowerCase();
   if (extension === '.gz' && !/\.tar\.gz$/i.test(path)) return undefined;
   return formatOfExtension[extension] ?? (isImageName(path) ? 'image' : undefined);
@@ -44,7 +44,7 @@ export async function sourceKind(
     if (isGlob(path)) return 'glob';
     throw fileError(`read source ${path}`, cause);
   }
-  const found = format ?? formatOf(path);
+  const found = format ?? formatOfName(path);
   if (found) return found;
   const endings = '.txt, .ndjson, .jsonl, .csv, .tsv, .parquet, .tar, .tar.gz, .tgz';
   throw new RepVGGError(

@@ -4,7 +4,7 @@ import type {Records} from './record.ts';
 import {checkFields} from './table.ts';
 
 /** A single image. */
-export async function* readImage(file: SourceFile): Records {
+export async function* readImageFile(file: SourceFile): Records {
   const {path, stream} = file;
   checkFields(file, 'an image', []);
   yield {id: path, image: stream ? await bytesOf(stream, path) : path};

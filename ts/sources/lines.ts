@@ -4,7 +4,7 @@ import {fromJson} from '../support/plain_text.ts';
 import type {SourceFile} from './options.ts';
 import {readStream} from './read_stream.ts';
 import type {Records, SourceRecord, UnreadableRecord} from './record.ts';
-import {checkFields, imageColumnOf, locate, toRecord} from './table.ts';
+import {checkFields, imageColumnOf, locateImage, rowToRecord} from './table.ts';
 
 /** A longer line becomes an error row instead of being buffered. */
 const maxLineBytes = 2 ** 24;
@@ -26,7 +26,7 @@ export async function* readList(file: SourceFile): Records {
     if (text.trim() === '') continue;
     const place = `${file.path}:${number}`;
     const id = problem === undefined ? text : place; // Damaged text may not be unique.
-    yield attempt(id, () => ({id, image: locate(textOf(line, place), file)}));
+    yield attempt(id, () => ({id, image: locateImage(textOf(line, place), file)}));
   }
 }
 
@@ -38,7 +38,7 @@ export async function* readNdjson(file: SourceFile): Records {
     yield attempt(place, () => {
       const row = parseObject(textOf(line, place), place);
       // Per line, because lines may have different keys.
-      return toRecord(row, imageColumnOf(Object.keys(row), {...file, path: place}), place, file);
+      return rowToRecord(row, imageColumnOf(Object.keys(row), {...file, path: place}), place, file);
     });
   }
 }

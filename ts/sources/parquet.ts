@@ -12,7 +12,7 @@ import type {SourceFile} from './options.ts';
 import {checkPages} from './parquet_pages.ts';
 import {parsers, takeDecimals} from './parquet_values.ts';
 import type {Records} from './record.ts';
-import {checkColumns, imageColumnOf, namedColumns, toRecord} from './table.ts';
+import {checkColumns, imageColumnOf, namedColumns, rowToRecord} from './table.ts';
 
 /** The magic number at both ends and the length of the footer. */
 const leastBytes = 12;
@@ -86,7 +86,7 @@ export async function* readParquet(file: SourceFile): Records {
     for (const [i, row] of rows.entries()) {
       rows[i] = {}; // Lets the image be freed as soon as it has been used.
       for (const [name, convert] of decimals) if (name in row) row[name] = convert(row[name]);
-      yield toRecord(row, imageColumn, `${path}:${first + i}`, file);
+      yield rowToRecord(row, imageColumn, `${path}:${first + i}`, file);
     }
     first = end;
   }

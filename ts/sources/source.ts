@@ -1,9 +1,9 @@
 import {invalidArgument, RepVGGError} from '../errors.ts';
 import {checkOptions, checkSignal} from '../support/arguments.ts';
 import {readFolder} from './folder.ts';
-import {formatOf, sourceKind} from './format.ts';
+import {formatOfName, sourceKind} from './format.ts';
 import {matchFiles} from './glob.ts';
-import {readImage} from './image.ts';
+import {readImageFile} from './image.ts';
 import {readList, readNdjson} from './lines.ts';
 import {
   type SourceFile,
@@ -57,7 +57,7 @@ async function* read(path: string, {format, ...options}: SourceOptions): Records
   }
   let none = true;
   for await (const match of matchFiles(path, options.signal)) {
-    const matchFormat = 'error' in match ? undefined : (format ?? formatOf(match.path));
+    const matchFormat = 'error' in match ? undefined : (format ?? formatOfName(match.path));
     if ('error' in match) yield {id: match.path, error: match.error};
     else if (matchFormat) yield* readers[matchFormat]({path: match.path, ...options});
     else continue;
@@ -71,7 +71,7 @@ async function* read(path: string, {format, ...options}: SourceOptions): Records
 
 const readers: Readonly<Record<SourceFormat, (file: SourceFile) => Records>> = {
   folder: readFolder,
-  image: readImage,
+  image: readImageFile,
   list: readList,
   ndjson: readNdjson,
   // Loaded on demand, because their libraries are slow to load.

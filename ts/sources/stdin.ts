@@ -13,12 +13,12 @@ export async function sniffStdin(
 ): Promise<{stream: AsyncGenerator<Uint8Array>; sniffed: SourceFormat}> {
   // One line of text is enough: someone may be typing.
   const {head, stream} = await peek(input, tarBlockBytes, beginsAsText);
-  return {stream, sniffed: formatOf(head)};
+  return {stream, sniffed: sniffFormat(head)};
 }
 
 const beginsAsText = (head: Buffer): boolean => /^[\t\n\r\x20-\x7e]*\n/.test(head.toString('latin1'));
 
-function formatOf(head: Buffer): SourceFormat {
+function sniffFormat(head: Buffer): SourceFormat {
   const isGzip = head[0] === 0x1f && head[1] === 0x8b;
   if (isGzip || isTar(head)) return 'tar';
   if (isImage(head)) return 'image';

@@ -76,7 +76,7 @@ export function namedColumns(
  *
  * @param place used in messages, and as the id of a row without one, such as "list.csv:17"
  */
-export function toRecord(
+export function rowToRecord(
   row: Readonly<Record<string, unknown>>,
   imageColumn: string,
   place: string,
@@ -113,7 +113,7 @@ function toImage(
 ): {image: ImageInput; name?: string; fields?: {path: string}} {
   if (cell instanceof Uint8Array) return {image: cell};
   if (typeof cell === 'string' && cell !== '') {
-    const image = locate(cell, file);
+    const image = locateImage(cell, file);
     // A data: URL is the image itself and too long for an id.
     return image instanceof URL && image.protocol === 'data:' ? {image} : {image, name: cell};
   }
@@ -121,7 +121,7 @@ function toImage(
     const {bytes, path} = cell as {bytes?: unknown; path?: unknown};
     const name = typeof path === 'string' && path !== '' ? path : undefined;
     if (bytes instanceof Uint8Array) return {image: bytes, ...(name !== undefined && {fields: {path: name}})};
-    if (name !== undefined) return {image: locate(name, file), name};
+    if (name !== undefined) return {image: locateImage(name, file), name};
   }
   const empty = cell === undefined || cell === null || cell === '' ? ' but it is empty' : '';
   throw new RepVGGError(
@@ -131,7 +131,7 @@ function toImage(
 }
 
 /** Resolves a path of a list or table; URLs are parsed, also those that are refused later, such as s3://bucket/1.jpg. */
-export function locate(text: string, {path, root}: SourceFile): string | URL {
+export function locateImage(text: string, {path, root}: SourceFile): string | URL {
   if (!/^((https?|data|file):|[a-z][a-z\d+.-]*:\/\/)/i.test(text))
     return resolve(root ?? dirname(path), text);
   if (URL.canParse(text)) return new URL(text);

@@ -23,7 +23,7 @@ export interface OnnxValue {
 }
 
 /** Builds a graph. Every node has one output, with the node's name. */
-export class OnnxGraph {
+export class OnnxGraphBuilder {
   /** The type of weights. */
   readonly #type: 'float32' | 'float16';
   readonly #nodes: Parts = [];

@@ -3,7 +3,7 @@ import {blockName} from '../../architecture.ts';
 import type {DeployBlock, NetworkParameters, SqueezeExciteParameters} from '../../network.ts';
 import type {Preprocessing} from '../../preprocessing.ts';
 import {append, replaceFile} from '../../support/replace_file.ts';
-import {OnnxGraph, type OnnxValue} from './write_graph.ts';
+import {OnnxGraphBuilder, type OnnxValue} from './write_graph.ts';
 
 export interface OnnxOptions {
   /** Precision of weights and arithmetic; the input and output of an fp16 model are float32 nevertheless. Default fp32. */
@@ -37,7 +37,7 @@ export async function writeOnnx(
 ): Promise<OnnxSignature> {
   const {numClasses, widths, squeezeExcite} = network.architecture;
   const half = precision === 'fp16';
-  const graph = new OnnxGraph(half ? 'float16' : 'float32');
+  const graph = new OnnxGraphBuilder(half ? 'float16' : 'float32');
   let features = normalisation ? addNormalisation(graph, normalisation) : 'input';
   if (half) features = graph.cast(features, 'float16', 'input.half');
   for await (const block of network.blocks('deploy', signal)) {
@@ -81,7 +81,7 @@ export async function writeOnnx(
 }
 
 /** (pixel - 255 mean) / (255 std), torchvision's ToTensor and Normalize, always in fp32. */
-function addNormalisation(graph: OnnxGraph, {mean, std}: Pick<Preprocessing, 'mean' | 'std'>): string {
+function addNormalisation(graph: OnnxGraphBuilder, {mean, std}: Pick<Preprocessing, 'mean' | 'std'>): string {
   const perChannel = (name: string, values: readonly number[]): string =>
     graph.constant(
       name,
@@ -96,7 +96,7 @@ function addNormalisation(graph: OnnxGraph, {mean, std}: Pick<Preprocessing, 'me
 
 /** x * sigmoid(up(ReLU(down(mean of x)))) */
 async function addGate(
-  graph: OnnxGraph,
+  graph: OnnxGraphBuilder,
   block: string,
   input: string,
   gate: SqueezeExciteParameters,
