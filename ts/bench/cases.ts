@@ -10,15 +10,9 @@ import {
 import type {Form} from '../network.ts';
 import type {Contestant} from './measure.ts';
 import {type BenchModel, findModels, type Input, type ProgressOf} from './models.ts';
+import type {NetworkCase} from './network.ts';
 import {type BenchResult, type PeerName, peerNames, type Stage} from './results.ts';
-import {
-  type Engine,
-  type NetworkCase,
-  openDecode,
-  openEngine,
-  openPipeline,
-  openPreprocess,
-} from './stages.ts';
+import {type Engine, openDecode, openEngine, openPipeline, openPreprocess} from './stages.ts';
 
 /** What to measure. */
 export interface Selection {

@@ -1,7 +1,7 @@
 import type {LayerDescription, NetworkDescription} from '../native/addon.ts';
 import {type LayerStatistics, layerTable} from '../statistics.ts';
+import type {NetworkCase} from './network.ts';
 import {type BenchLayer, type BenchLayers, type BenchLimits, usesMultiplyAdds} from './results.ts';
-import type {NetworkCase} from './stages.ts';
 
 /** A description of how a network runs, kept until the limits of the whole run are known. */
 export interface DescribedNetwork {

@@ -3,7 +3,8 @@ import {join} from 'node:path';
 import {writeOnnx} from '../checkpoint/onnx/write_onnx.ts';
 import type {Contestant} from './measure.ts';
 import {withParameters} from './models.ts';
-import {type Engine, engineInput, type NetworkCase} from './stages.ts';
+import type {NetworkCase} from './network.ts';
+import {type Engine, engineInput} from './stages.ts';
 
 /** Another runtime that runs the same network in the same rounds. */
 export interface Peer {

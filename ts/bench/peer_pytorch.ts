@@ -7,8 +7,9 @@ import {fileURLToPath} from 'node:url';
 import {blockShapes} from '../architecture.ts';
 import {onAbort} from '../support/cancellation.ts';
 import type {Contestant} from './measure.ts';
+import type {NetworkCase} from './network.ts';
 import {outputError, type Peer} from './peer.ts';
-import {engineInput, type NetworkCase, writeCheckpoint} from './stages.ts';
+import {engineInput, writeCheckpoint} from './stages.ts';
 
 /** A Python process that runs networks in PyTorch. */
 export interface PyTorch {

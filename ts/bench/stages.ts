@@ -1,28 +1,18 @@
 import {rm} from 'node:fs/promises';
 import {join} from 'node:path';
-import {checkFp8, isFp8, typicalRanges} from '../calibration.ts';
 import {officialStateDict} from '../checkpoint/official_state_dict.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
 import {RepVGGError} from '../errors.ts';
 import {decodeImage, prepareImage, type RgbImage} from '../images/images.ts';
-import {setParameters} from '../load_network.ts';
 import {RepVGG} from '../model.ts';
 import {type NativeBatch, type NetworkDescription, native} from '../native/addon.ts';
-import type {DeviceList, Placement} from '../native/device.ts';
-import {createNetwork, toNativeShape} from '../native/native_network.ts';
-import type {Form} from '../network.ts';
+import type {DeviceList} from '../native/device.ts';
 import type {Preprocessing} from '../preprocessing.ts';
 import {imagesInFlight} from '../scoring/batches.ts';
 import {type Contestant, repeat, stream, timeEach} from './measure.ts';
 import {type BenchModel, withParameters} from './models.ts';
+import {createCase, type NetworkCase} from './network.ts';
 import {jpegSize, randomJpegs, randomPixels} from './workload.ts';
-
-export interface NetworkCase extends Placement {
-  model: BenchModel;
-  form: Form;
-  batch: number;
-  threads: number;
-}
 
 /** The network alone, with what it computes: logits, or the features of a backbone. */
 export interface Engine extends Contestant {
@@ -52,15 +42,8 @@ export function engineInput({model, batch}: Pick<NetworkCase, 'model' | 'batch'>
 
 /** The network alone: from 8-bit pixels to its output, both in device memory. */
 export async function openEngine(network: NetworkCase): Promise<Engine> {
-  const {model, form, device, precision, batch, threads} = network;
-  const {architecture, preprocessing} = model;
-  const shape = toNativeShape(architecture, form, preprocessing);
-  if (isFp8(precision)) {
-    checkFp8(architecture, form);
-    shape.ranges = typicalRanges(shape);
-  }
-  const engine = await createNetwork(shape, {device, precision}, {batchSize: batch, threads});
-  await withParameters(model, form, parameters => setParameters(engine, parameters, form));
+  const {architecture} = network.model;
+  const engine = await createCase(network);
   const input = engineInput(network);
   const cancel = new Uint8Array(1);
   const run = (): Promise<Float32Array> =>

@@ -3,7 +3,7 @@ import type {StateDict, TensorInfo} from './checkpoint.ts';
 import {checksum} from './checksum.ts';
 import {type DType, elementBytes} from './element_types.ts';
 import {type ByteSource, type CheckpointFile, printable} from './file.ts';
-import {ProtobufReader} from './onnx/protobuf.ts';
+import {ProtobufReader} from './protobuf.ts';
 import {countElements} from './shape.ts';
 import {addTensor, plainView} from './storage.ts';
 

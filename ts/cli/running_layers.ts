@@ -1,10 +1,8 @@
 import type {Architecture} from '../architecture.ts';
-import {randomNetwork} from '../bench/workload.ts';
-import {checkFp8, isFp8, typicalRanges} from '../calibration.ts';
-import {setParameters} from '../load_network.ts';
+import {createCase} from '../bench/network.ts';
 import {fromNative, type NetworkDescription} from '../native/addon.ts';
 import type {Placement} from '../native/device.ts';
-import {createNetwork, disposing, toNativeShape} from '../native/native_network.ts';
+import {disposing} from '../native/native_network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 
 /**
@@ -18,17 +16,14 @@ export async function describeLayers(
   architecture: Architecture,
   size: number,
   placement: Placement,
-  options: {batchSize: number; threads?: number},
+  {batchSize, threads}: {batchSize: number; threads?: number},
 ): Promise<NetworkDescription> {
-  const {mean, std} = defaultPreprocessing(architecture);
+  const preprocessing = {...defaultPreprocessing(architecture), crop: size};
+  const model = {name: architecture.name, architecture, preprocessing, file: null};
   try {
-    const shape = toNativeShape(architecture, 'deploy', {crop: size, mean, std});
-    if (isFp8(placement.precision)) {
-      checkFp8(architecture, 'deploy');
-      shape.ranges = typicalRanges(shape);
-    }
-    await using created = disposing(await createNetwork(shape, placement, options));
-    await setParameters(created.network, randomNetwork(architecture, 'deploy'), 'deploy');
+    await using created = disposing(
+      await createCase({...placement, model, form: 'deploy', batch: batchSize, threads}),
+    );
     return JSON.parse(await created.network.describe()) as NetworkDescription;
   } catch (error) {
     throw fromNative(error);

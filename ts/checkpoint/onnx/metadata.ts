@@ -1,6 +1,6 @@
 import type {CheckpointFile} from '../file.ts';
+import {type ProtobufBytes, ProtobufReader} from '../protobuf.ts';
 import {mostMetadataBytes} from '../use_metadata.ts';
-import {type ProtobufBytes, ProtobufReader} from './protobuf.ts';
 
 // Field numbers: onnx/onnx.proto in github.com/onnx/onnx.
 const metadataField = 14;

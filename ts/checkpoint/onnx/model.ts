@@ -1,6 +1,6 @@
 /** Parses the parts of ONNX files that convolutional networks need: nodes, inputs and weights. */
 import {type CheckpointFile, printable} from '../file.ts';
-import {ProtobufReader, signed} from './protobuf.ts';
+import {ProtobufReader, signed} from '../protobuf.ts';
 import {type OnnxTensor, OnnxTensorReader} from './tensors.ts';
 
 export interface OnnxNode {

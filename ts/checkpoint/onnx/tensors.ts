@@ -2,10 +2,10 @@
 import {type ByteRange, ByteWindow} from '../byte_window.ts';
 import {type DType, elementBytes} from '../element_types.ts';
 import {type CheckpointFile, printable} from '../file.ts';
+import type {ProtobufReader} from '../protobuf.ts';
 import {countElements} from '../shape.ts';
 import {plainView, type TensorView} from '../storage.ts';
 import {readEntry} from './metadata.ts';
-import type {ProtobufReader} from './protobuf.ts';
 
 /** A tensor, or why it cannot be read, which matters only if it is a weight. */
 export type OnnxTensor = TensorView | string;

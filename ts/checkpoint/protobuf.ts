@@ -1,6 +1,6 @@
-import type {RepVGGError} from '../../errors.ts';
-import {ByteWindow} from '../byte_window.ts';
-import type {CheckpointFile} from '../file.ts';
+import type {RepVGGError} from '../errors.ts';
+import {ByteWindow} from './byte_window.ts';
+import type {CheckpointFile} from './file.ts';
 
 /** A field of a message: an integer, a fixed-size value, or a range of bytes that is a message, a text or packed numbers. */
 export type ProtobufField =
