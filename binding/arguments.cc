@@ -1,6 +1,9 @@
 #include "binding/arguments.h"
 
 #include <atomic>
+#include <initializer_list>
+
+#include "engine/error.h"
 
 namespace repvgg {
 namespace {
@@ -45,6 +48,16 @@ std::array<float, 3> GetThree(const Napi::Object& object, const char* name) {
   return out;
 }
 
+// The value whose name it is.
+template <typename Enum>
+Enum ToEnum(const Napi::Value& value, const char* (*name_of)(Enum), std::initializer_list<Enum> all) {
+  const std::string name = value.As<Napi::String>().Utf8Value();
+  for (const Enum one : all) {
+    if (name == name_of(one)) return one;
+  }
+  throw Error("ERR_INVALID_ARGUMENT", "The addon knows no \"" + name + "\".");
+}
+
 }  // namespace
 
 int ToInt(const Napi::Value& value) { return value.As<Napi::Number>().Int32Value(); }
@@ -74,6 +87,32 @@ NetworkShape ToNetworkShape(const Napi::Object& value) {
     shape.ranges.assign(array.Data(), array.Data() + array.ElementLength());
   }
   return shape;
+}
+
+Precision ToPrecision(const Napi::Value& name) {
+  return ToEnum(name, PrecisionName,
+                {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16, Precision::kFp8});
+}
+
+BackendOptions ToBackendOptions(const Napi::Object& value) {
+  using Algorithm = ConvolutionAlgorithm;
+  BackendOptions options;
+  options.precision = ToPrecision(value.Get("precision"));
+  options.batch_size = GetInt(value, "batchSize");
+  if (const Napi::Value threads = value.Get("threads"); Present(threads)) options.threads = ToInt(threads);
+  if (const Napi::Value set = value.Get("instructionSet"); Present(set)) {
+    options.instruction_set = set.As<Napi::String>().Utf8Value();
+  }
+  if (const Napi::Value algorithm = value.Get("algorithm"); Present(algorithm)) {
+    options.algorithm =
+        ToEnum(algorithm, AlgorithmName,
+               {Algorithm::kDirect, Algorithm::kF2, Algorithm::kF4x2, Algorithm::kF4, Algorithm::kFused});
+  }
+  if (const Napi::Value winograd = value.Get("winograd"); Present(winograd)) {
+    options.winograd =
+        ToEnum(winograd, WinogradName, {Winograd::kAuto, Winograd::kOff, Winograd::kF2, Winograd::kF4});
+  }
+  return options;
 }
 
 Geometry ToGeometry(const Napi::Object& value) {

@@ -7,12 +7,15 @@
 #include <memory>
 
 #include "binding/executor.h"
+#include "engine/backend.h"
 #include "engine/network.h"
 #include "engine/resample.h"
 
 namespace repvgg {
 
 NetworkShape ToNetworkShape(const Napi::Object& value);
+BackendOptions ToBackendOptions(const Napi::Object& value);
+Precision ToPrecision(const Napi::Value& name);
 Geometry ToGeometry(const Napi::Object& value);
 
 // An opaque handle to a sink; null for none. It holds a weak reference: garbage collection may be late, and

@@ -10,18 +10,16 @@
 #include "cuda/counters.h"
 #include "cuda/device.h"
 #include "cuda/limits.h"
-#include "cuda/precision.h"
+#include "engine/precision.h"
 #endif
 
 namespace repvgg {
 namespace {
 
-DeviceLimits MeasureCuda([[maybe_unused]] const std::string& device,
-                         [[maybe_unused]] const std::string& precision, [[maybe_unused]] double seconds,
-                         [[maybe_unused]] bool memory) {
+DeviceLimits MeasureCuda([[maybe_unused]] const std::string& device, [[maybe_unused]] Precision precision,
+                         [[maybe_unused]] double seconds, [[maybe_unused]] bool memory) {
 #ifdef REPVGG_CUDA
-  return cuda::MeasureLimits(FindCudaDevice(device, QueryCuda()).index,
-                             cuda::ToPrecision(precision).value_or(cuda::Precision::kFp32), seconds, memory);
+  return cuda::MeasureLimits(FindCudaDevice(device, QueryCuda()).index, precision, seconds, memory);
 #else
   throw Error("ERR_DEVICE_UNAVAILABLE", "This build has no backend called \"" + device + "\".");
 #endif
@@ -36,10 +34,9 @@ Napi::Value OrNull(Napi::Env env, const std::optional<double>& value) {
 Napi::Value StartMeasuringLimits(const Napi::CallbackInfo& info, DeviceExecutors& executors) {
   auto job = std::make_unique<Executor::Job>(info.Env());
   const auto options = info[0].As<Napi::Object>();
-  const auto text = [&](const char* name) { return options.Get(name).As<Napi::String>().Utf8Value(); };
-  const std::string device = text("device");
+  const std::string device = options.Get("device").As<Napi::String>().Utf8Value();
   const auto limits = std::make_shared<DeviceLimits>();
-  job->SetWork([=, precision = text("precision"), threads = ToInt(options.Get("threads")),
+  job->SetWork([=, precision = ToPrecision(options.Get("precision")), threads = ToInt(options.Get("threads")),
                 seconds = options.Get("seconds").As<Napi::Number>().DoubleValue(),
                 copy = options.Get("copy").ToBoolean().Value()] {
     *limits = device == "cpu" ? cpu::MeasureLimits(threads, seconds, copy)

@@ -16,11 +16,6 @@ ImageBatch ToBatch(const Napi::Value& value, Executor::Job& job) {
   return {pixels.Data(), ToCount(value)};
 }
 
-std::string GetString(const Napi::Object& object, const char* name) {
-  const Napi::Value value = object.Get(name);
-  return value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
-}
-
 }  // namespace
 
 Napi::Function NetworkObject::Define(Napi::Env env, DeviceExecutors* executors) {
@@ -38,13 +33,9 @@ Napi::Function NetworkObject::Define(Napi::Env env, DeviceExecutors* executors) 
 
 NetworkObject::NetworkObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   const auto options = info[1].As<Napi::Object>();
-  const std::string backend_name = GetString(options, "backend");
-  const Napi::Value threads = options.Get("threads");
+  const std::string backend_name = options.Get("backend").As<Napi::String>().Utf8Value();
   WithCodes(info.Env(), [&] {
-    const auto backend =
-        CreateBackend(backend_name, {GetString(options, "precision"), threads.IsNumber() ? ToInt(threads) : 0,
-                                     GetString(options, "instructionSet"), GetString(options, "algorithm"),
-                                     GetString(options, "winograd"), ToInt(options.Get("batchSize"))});
+    const auto backend = CreateBackend(backend_name, ToBackendOptions(options));
     network_ = std::make_shared<std::unique_ptr<Network>>(
         backend->CreateNetwork(ToNetworkShape(info[0].As<Napi::Object>())));
     compute_ = &static_cast<DeviceExecutors*>(info.Data())->For(info.Env(), backend_name);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -22,11 +23,11 @@ constexpr double kHopeless = 2;
 // A model of a block's time, in nanoseconds per image and pair of channels, from arithmetic and memory
 // traffic: `products` multiplications at 64 per nanosecond (AVX-512 at 2 GHz; only the ratio to the memory's
 // 12 bytes per nanosecond matters) and `weights` floats, read once for `images` images.
-double ModelTime(Algorithm algorithm, const BlockShape& block, MapSize out, int images) {
+double ModelTime(ConvolutionAlgorithm algorithm, const BlockShape& block, MapSize out, int images) {
   const auto time = [&](double products, double weights) {
     return products / 64 + weights * 4 / 12 / images;
   };
-  if (algorithm == Algorithm::kDirect) return time(9.0 * out.height * out.width, 9);
+  if (algorithm == ConvolutionAlgorithm::kDirect) return time(9.0 * out.height * out.width, 9);
   const WinogradTile tile = TileOf(algorithm);
   const auto products = [](int side, int pixels) {
     const WinogradSide cut = CutIntoTiles(side, pixels);
@@ -62,7 +63,7 @@ class Sweep {
 };
 
 double Microseconds(const KernelTable& kernels, const BlockShape& block, MapSize in, MapSize out, int images,
-                    Algorithm algorithm, Floats weight, Floats bias, const Sweep& sweep) {
+                    ConvolutionAlgorithm algorithm, Floats weight, Floats bias, const Sweep& sweep) {
   ThreadPool pool(1);
   Scratch scratch(1);
   const Fp32ConvolutionLayer layer(kernels, block, out.width, 9, algorithm, weight, bias, scratch);
@@ -122,29 +123,31 @@ SharedTimings& TimingsOf(const KernelTable& kernels) {
 
 }  // namespace
 
-const char* AlgorithmName(Algorithm algorithm) {
-  constexpr const char* kNames[] = {"direct", "f2", "f4x2", "f4"};
-  return kNames[static_cast<int>(algorithm)];
+Chooser::Chooser(const KernelTable& kernels, const AllowedAlgorithms& allowed)
+    : kernels_(kernels),
+      timings_(TimingsOf(kernels)),
+      allowed_(allowed),
+      candidates_({ConvolutionAlgorithm::kDirect, ConvolutionAlgorithm::kF2, ConvolutionAlgorithm::kF4x2,
+                   ConvolutionAlgorithm::kF4}) {
+  allowed_.Restrict(candidates_, std::identity());
 }
 
-Chooser::Chooser(const KernelTable& kernels, std::string wanted)
-    : kernels_(kernels), timings_(TimingsOf(kernels)), wanted_(std::move(wanted)) {}
+bool Chooser::direct_only() const { return candidates_ == std::vector{ConvolutionAlgorithm::kDirect}; }
 
 Choice Chooser::Choose(const BlockShape& block, MapSize in, MapSize out, int images, Floats weight,
                        Floats bias) const {
   if (block.stride != 1 || block.in_channels % kernels_.lanes != 0) return {};
-  std::vector<Algorithm> algorithms = {Algorithm::kDirect, Algorithm::kWinograd2x2, Algorithm::kWinograd4x2,
-                                       Algorithm::kWinograd4x4};
-  for (const Algorithm algorithm : algorithms) {
-    if (wanted_ == AlgorithmName(algorithm)) return {algorithm, "pinned", {}};
+  std::vector<ConvolutionAlgorithm> algorithms = candidates_;
+  if (algorithms.size() == 1) {
+    return {algorithms[0], algorithms[0] == allowed_.pinned ? "pinned" : "only", {}};
   }
-  const auto time = [&](Algorithm algorithm) { return ModelTime(algorithm, block, out, images); };
+  const auto time = [&](ConvolutionAlgorithm algorithm) { return ModelTime(algorithm, block, out, images); };
   std::ranges::sort(algorithms, {}, time);
-  std::erase_if(algorithms, [&, best = time(algorithms[0])](Algorithm algorithm) {
+  std::erase_if(algorithms, [&, best = time(algorithms[0])](ConvolutionAlgorithm algorithm) {
     return time(algorithm) > kHopeless * best;
   });
   std::vector<std::string> names;
-  for (const Algorithm algorithm : algorithms) names.emplace_back(AlgorithmName(algorithm));
+  for (const ConvolutionAlgorithm algorithm : algorithms) names.emplace_back(AlgorithmName(algorithm));
   const std::string key = LayerKey(images, in.height, in.width, block.in_channels, block.out_channels,
                                    block.stride, block.groups);
   const std::lock_guard lock(timings_.mutex);

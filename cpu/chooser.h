@@ -1,20 +1,17 @@
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "cpu/fp32_convolution.h"
+#include "engine/algorithms.h"
 #include "engine/timings.h"
 
 namespace repvgg::cpu {
 
-// "direct", "f2", "f4x2" or "f4", as BackendOptions::algorithm has them.
-const char* AlgorithmName(Algorithm algorithm);
-
 struct Choice {
-  Algorithm algorithm = Algorithm::kDirect;
-  // As in Pick, or "only" where there is no other algorithm, or "pinned" by BackendOptions::algorithm or
-  // winograd.
+  ConvolutionAlgorithm algorithm = ConvolutionAlgorithm::kDirect;
+  // As in Pick, or "only" where no other algorithm is possible or allowed, or "pinned" by
+  // BackendOptions::algorithm.
   const char* source = "only";
   std::vector<Timing> timings;
 };
@@ -25,11 +22,11 @@ struct SharedTimings;
 // Chooses the algorithm of each block of a network.
 class Chooser {
  public:
-  // `wanted` names the algorithm to use wherever applicable; empty chooses by measurement. Reads the
-  // environment here, since only this thread is known not to change it meanwhile.
-  Chooser(const KernelTable& kernels, std::string wanted);
+  // Reads the environment here, since only this thread is known not to change it meanwhile.
+  Chooser(const KernelTable& kernels, const AllowedAlgorithms& allowed);
 
-  const std::string& wanted() const { return wanted_; }
+  // Whether every block gets direct convolution.
+  bool direct_only() const;
 
   // The algorithm for a block that reads maps of size `in` and writes maps of size `out`, `images` at a time.
   // Candidates are timed on the calling thread, with the block's own weights, once per machine and shape:
@@ -40,7 +37,8 @@ class Chooser {
  private:
   const KernelTable& kernels_;
   SharedTimings& timings_;
-  const std::string wanted_;
+  const AllowedAlgorithms allowed_;
+  std::vector<ConvolutionAlgorithm> candidates_;  // Of a block that supports all algorithms.
 };
 
 }  // namespace repvgg::cpu

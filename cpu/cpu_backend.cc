@@ -14,11 +14,11 @@ class CpuBackend : public Backend {
  public:
   explicit CpuBackend(const BackendOptions& options)
       : options_(options),
-        kernels_(cpu::SelectKernels(options.precision == "bf16" ? "" : options.instruction_set)),
+        kernels_(cpu::SelectKernels(options.precision == Precision::kBf16 ? "" : options.instruction_set)),
         pool_(std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : UsableCores())) {}
 
   std::unique_ptr<Network> CreateNetwork(NetworkShape shape) override {
-    if (options_.precision != "bf16") {
+    if (options_.precision != Precision::kBf16) {
       return std::make_unique<cpu::Fp32Network>(std::move(shape), kernels_, pool_, options_);
     }
     const cpu::Bf16Kernels* bf16 = cpu::SelectBf16Kernels(options_.instruction_set);

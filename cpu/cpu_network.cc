@@ -69,7 +69,7 @@ void CpuNetwork<Maps>::Run(const ImageBatch& batch, const Results& results, cons
                            const Done& done) {
   const bool measuring = results.output == Output::kRanges, ranking = results.output == Output::kTopK;
   const bool classifying = ranking || results.output == Output::kLogits;
-  if (measuring && options_.precision != "fp32") {
+  if (measuring && options_.precision != Precision::kFp32) {
     throw Error("ERR_PRECISION_UNSUPPORTED", "Ranges of values are measured in fp32 only.");
   }
   AllocateMaps();

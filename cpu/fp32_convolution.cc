@@ -40,8 +40,8 @@ const WinogradTransforms& TransformsOf(const KernelTable& kernels, WinogradTile 
 
 }  // namespace
 
-WinogradTile TileOf(Algorithm algorithm) {
-  return {algorithm == Algorithm::kWinograd2x2 ? 2 : 4, algorithm == Algorithm::kWinograd4x4 ? 4 : 2};
+WinogradTile TileOf(ConvolutionAlgorithm algorithm) {
+  return {algorithm == ConvolutionAlgorithm::kF2 ? 2 : 4, algorithm == ConvolutionAlgorithm::kF4 ? 4 : 2};
 }
 
 PackedConvolution Fp32ConvolutionLayer::MakePacked(const KernelTable& kernels, const BlockShape& block,
@@ -55,19 +55,19 @@ Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const Blo
                                            PackedConvolution packed, Floats bias)
     : kernels_(kernels),
       blocks_(SelectBlocks(kernels, block.out_channels / block.groups, width)),
-      algorithm_(Algorithm::kDirect),
+      algorithm_(ConvolutionAlgorithm::kDirect),
       direct_(std::move(packed)) {
   if (!bias.empty()) PackBias(direct_, bias.data());
 }
 
 Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width,
-                                           int taps, Algorithm algorithm, Floats weight, Floats bias,
-                                           Scratch& scratch)
+                                           int taps, ConvolutionAlgorithm algorithm, Floats weight,
+                                           Floats bias, Scratch& scratch)
     : kernels_(kernels),
       blocks_(SelectBlocks(kernels, block.out_channels / block.groups,
-                           algorithm == Algorithm::kDirect ? width : 0)),
+                           algorithm == ConvolutionAlgorithm::kDirect ? width : 0)),
       algorithm_(algorithm) {
-  if (algorithm == Algorithm::kDirect) {
+  if (algorithm == ConvolutionAlgorithm::kDirect) {
     direct_ = MakePacked(kernels, block, width, taps);
     PackWeights(direct_, weight.data(), 0, block.out_channels);
     if (!bias.empty()) PackBias(direct_, bias.data());
@@ -91,7 +91,7 @@ Fp32ConvolutionLayer::Fp32ConvolutionLayer(const KernelTable& kernels, const Blo
 
 void Fp32ConvolutionLayer::Run(ThreadPool& pool, Scratch& scratch, int images, const Fp32Maps& in,
                                const Fp32Maps& out, bool relu) const {
-  if (algorithm_ == Algorithm::kDirect) {
+  if (algorithm_ == ConvolutionAlgorithm::kDirect) {
     RunDirect(pool, images, in, out, relu);
   } else {
     RunWinograd(pool, scratch, images, in, out, relu);

@@ -9,14 +9,13 @@
 #include "cpu/row_pieces.h"
 #include "cpu/thread_pool.h"
 #include "cpu/winograd.h"
+#include "engine/algorithms.h"
 #include "engine/network.h"
 
 namespace repvgg::cpu {
 
-enum class Algorithm { kDirect, kWinograd2x2, kWinograd4x2, kWinograd4x4 };
-
 // Of a Winograd algorithm.
-WinogradTile TileOf(Algorithm algorithm);
+WinogradTile TileOf(ConvolutionAlgorithm algorithm);
 
 // Working memory of convolutions, shared by all layers of a network. Layers enlarge it when they are
 // constructed.
@@ -32,7 +31,7 @@ class Fp32ConvolutionLayer {
   // `weight` is [out_channels][in_channels / groups][taps]; 9 taps are 3x3 with padding 1, 1 tap is 1x1.
   // `width` is that of the output maps. An empty bias means zeros.
   Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width, int taps,
-                       Algorithm algorithm, Floats weight, Floats bias, Scratch& scratch);
+                       ConvolutionAlgorithm algorithm, Floats weight, Floats bias, Scratch& scratch);
 
   // Direct convolution with weights already packed.
   Fp32ConvolutionLayer(const KernelTable& kernels, const BlockShape& block, int width,
@@ -57,7 +56,7 @@ class Fp32ConvolutionLayer {
 
   const KernelTable& kernels_;
   const BlockKernels& blocks_;
-  const Algorithm algorithm_;
+  const ConvolutionAlgorithm algorithm_;
   PackedConvolution direct_;
   PackedWinograd winograd_;
   bool share_tiles_ = false;

@@ -6,19 +6,6 @@
 #include "cpu/fp8_simulation.h"
 
 namespace repvgg::cpu {
-namespace {
-
-std::string WantedAlgorithm(const NetworkShape& shape, const BackendOptions& options) {
-  // Gates amplify rounding errors. With F(4x4) the logits of D2se (seeded weights, four photographs together)
-  // are off by 1.6e-5 in relative L2, with direct convolution by 9.3e-6; PyTorch's own fp32 is off by 1.0e-5.
-  const bool gated = shape.squeeze_excite != SqueezeExcitePosition::kNone;
-  const std::string& winograd = options.winograd;
-  if (!options.algorithm.empty()) return options.algorithm;
-  if (winograd == "f2") return "f2";
-  return winograd == "off" || (gated && winograd != "f4") ? "direct" : "";
-}
-
-}  // namespace
 
 // Only for direct convolution, whose packed weights are those of the kernels, rearranged.
 class Fp32Network::DirectSink : public KernelSink {
@@ -38,7 +25,7 @@ Fp32Network::Fp32Network(NetworkShape network, const KernelTable& kernels, std::
       blocks_(shape().blocks.size()),
       sinks_(shape().blocks.size()),
       scratch_(pool_->threads()),
-      chooser_(kernels_, WantedAlgorithm(shape(), options_)) {}
+      chooser_(kernels_, AllowedFor(shape(), options_)) {}
 
 std::unique_ptr<Fp32ConvolutionLayer> Fp32Network::MakeDense(size_t index, Floats weight, Floats bias) {
   // Not images_together_, which may depend on the number of threads: results must not.
@@ -57,7 +44,7 @@ std::unique_ptr<Fp32ConvolutionLayer> Fp32Network::MakeDense(size_t index, Float
 }
 
 std::shared_ptr<KernelSink> Fp32Network::MakeSink(size_t index) {
-  if (chooser_.wanted() != "direct" || options_.precision == "fp8") return nullptr;
+  if (!chooser_.direct_only() || options_.precision == Precision::kFp8) return nullptr;
   const BlockShape& block = shape().blocks[index];
   sinks_[index] = std::make_shared<DirectSink>(
       block, Fp32ConvolutionLayer::MakePacked(kernels_, block, plan_.sizes[index + 1].width, 9));
@@ -65,7 +52,7 @@ std::shared_ptr<KernelSink> Fp32Network::MakeSink(size_t index) {
 }
 
 void Fp32Network::SetBlock(size_t index, const DeployBlock& from) {
-  if (options_.precision == "fp8" && from.scale.empty()) {
+  if (options_.precision == Precision::kFp8 && from.scale.empty()) {
     return SetBlock(index, SimulateFp8(shape(), index, from).view());
   }
   blocks_[index].dense = MakeDense(index, from.weight, from.bias);
@@ -76,7 +63,7 @@ void Fp32Network::SetBlock(size_t index, const TrainBlock& from) {
   Block& block = blocks_[index];
   block.dense = MakeDense(index, from.dense.weight, from.dense.bias);
   block.pointwise = std::make_unique<Fp32ConvolutionLayer>(
-      kernels_, shape().blocks[index], plan_.sizes[index + 1].width, 1, Algorithm::kDirect,
+      kernels_, shape().blocks[index], plan_.sizes[index + 1].width, 1, ConvolutionAlgorithm::kDirect,
       from.pointwise.weight, from.pointwise.bias, scratch_);
   block.dense_affine = ToAffine(from.dense.batch_norm);
   block.pointwise_affine = ToAffine(from.pointwise.batch_norm);
@@ -115,7 +102,7 @@ void Fp32Network::RunBlock(size_t index, int images, const Fp32Maps& in, const F
   }
   if (squeeze != SqueezeExcitePosition::kNone) SqueezeAndExcite(block.gate, images, out, !relu);
   if (ranges_ != nullptr) NoteRanges(out, images, ranges_ + shape().first_channel(index));
-  if (options_.precision == "fp8" && index + 1 < blocks_.size()) RoundMaps(*pool_, out, images);
+  if (options_.precision == Precision::kFp8 && index + 1 < blocks_.size()) RoundMaps(*pool_, out, images);
 }
 
 void Fp32Network::AllocateBranches() {

@@ -10,7 +10,7 @@
 
 namespace repvgg::cpu {
 
-// A network in fp32, in either form. With precision "fp8" it simulates fp8 (cpu/fp8_simulation.h).
+// A network in fp32, in either form. With precision kFp8 it simulates fp8 (cpu/fp8_simulation.h).
 class Fp32Network : public CpuNetwork<Fp32Maps> {
  public:
   Fp32Network(NetworkShape shape, const KernelTable& kernels, std::shared_ptr<ThreadPool> pool,

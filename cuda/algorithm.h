@@ -5,9 +5,11 @@
 #include <vector>
 
 #include "cuda/convolution_tile.h"
+#include "engine/algorithms.h"
 
 namespace repvgg::cuda {
 
+// The families of kernels.
 enum class Algorithm {
   kDirect,
   kDirectWmma,
@@ -36,6 +38,25 @@ constexpr int TileSide(Algorithm algorithm) {
     default:
       return 1;
   }
+}
+
+// As the options of a network name it.
+constexpr ConvolutionAlgorithm AlgorithmOf(Algorithm family) {
+  switch (family) {
+    case Algorithm::kDirect:
+    case Algorithm::kDirectWmma:
+    case Algorithm::kDirectSm90a:
+      return ConvolutionAlgorithm::kDirect;
+    case Algorithm::kWinogradF2:
+    case Algorithm::kChainF2:
+      return ConvolutionAlgorithm::kF2;
+    case Algorithm::kWinogradF4:
+    case Algorithm::kChainF4:
+      return ConvolutionAlgorithm::kF4;
+    case Algorithm::kStemFused:
+      break;
+  }
+  return ConvolutionAlgorithm::kFused;
 }
 
 struct Candidate {

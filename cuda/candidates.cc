@@ -160,52 +160,45 @@ std::vector<Candidate> WithoutExcluded(const std::vector<Candidate>& candidates)
 }  // namespace
 
 std::vector<Candidate> ListCandidates(const Convolution& layer, Precision precision, int architecture,
-                                      const std::string& algorithm, WinogradClass winograd) {
+                                      const AllowedAlgorithms& allowed) {
   const int chunk = 16 / ElementSize(precision);
   const bool aligned = layer.group_in() % chunk == 0 && layer.group_out() % chunk == 0;
-  std::vector<Candidate> direct, f2, f4;
+  std::vector<Candidate> candidates;
   // First, so that ties of the estimate go to it: Turing has both but no cp.async, and only this one
   // prefetches there.
   if (precision == Precision::kFp16 && architecture < 80) {
-    AddTiles(Algorithm::kDirectWmma, "wmma", precision, aligned, architecture, direct);
+    AddTiles(Algorithm::kDirectWmma, "wmma", precision, aligned, architecture, candidates);
   }
   if (precision == Precision::kFp32 || (architecture >= 75 && precision != Precision::kFp8)) {
-    AddTiles(Algorithm::kDirect, "direct", precision, aligned, architecture, direct);
+    AddTiles(Algorithm::kDirect, "direct", precision, aligned, architecture, candidates);
   }
   if (architecture == 90 && HasSm90aKernels() && DirectSm90aFits(layer, precision)) {
-    AddDirectSm90a(layer, precision, direct);
+    AddDirectSm90a(layer, precision, candidates);
   }
   const bool halves = precision == Precision::kFp16 || precision == Precision::kBf16;
   const bool has_f2 = precision == Precision::kFp32 || (halves && architecture >= 80);
   if (has_f2 && WinogradF2Fits(layer, precision)) {
-    AddTiles(Algorithm::kWinogradF2, "f2", precision, true, architecture, f2);
+    AddTiles(Algorithm::kWinogradF2, "f2", precision, true, architecture, candidates);
   }
+  AddChain(layer, precision, architecture, Algorithm::kChainF2, candidates);
   if (precision == Precision::kFp32 && WinogradF4Fits(layer)) {
-    AddTiles(Algorithm::kWinogradF4, "f4", precision, true, architecture, f4);
+    AddTiles(Algorithm::kWinogradF4, "f4", precision, true, architecture, candidates);
   }
-  AddChain(layer, precision, architecture, Algorithm::kChainF2, f2);
-  AddChain(layer, precision, architecture, Algorithm::kChainF4, f4);
-  if (algorithm == "f2" && !f2.empty()) return WithoutExcluded(f2);
-  if (algorithm == "f4" && !f4.empty()) return WithoutExcluded(f4);
-  const bool off = algorithm.empty() && winograd == WinogradClass::kOff && !direct.empty();
-  if (algorithm == "direct" || off) return WithoutExcluded(direct);
-  direct.insert(direct.end(), f2.begin(), f2.end());
-  const bool f4_allowed =
-      winograd == WinogradClass::kF4 || (winograd == WinogradClass::kAuto && precision == Precision::kFp32);
-  if (f4_allowed) direct.insert(direct.end(), f4.begin(), f4.end());
-  return WithoutExcluded(direct);
+  AddChain(layer, precision, architecture, Algorithm::kChainF4, candidates);
+  allowed.Restrict(candidates, [](const Candidate& candidate) { return AlgorithmOf(candidate.algorithm); });
+  return WithoutExcluded(candidates);
 }
 
 std::vector<Candidate> ListFirstTwo(const Convolution& layer, const Candidate& second, Precision precision,
-                                    int architecture, const std::string& algorithm) {
+                                    int architecture, std::optional<ConvolutionAlgorithm> pinned) {
   std::vector<Candidate> candidates = {second};
   candidates[0].name = "stem, " + second.name;
-  const bool wanted = algorithm.empty() || algorithm == "fused";
+  const bool wanted = !pinned || *pinned == ConvolutionAlgorithm::kFused;
   if (!wanted || architecture < 80 || !StemFusedFits(*layer.stem, layer, precision)) return candidates;
   candidates.push_back(
       {Algorithm::kStemFused, 0, Name("fused", kStemFusedPixels, StemFusedChannels(*layer.stem, layer))});
   candidates = WithoutExcluded(candidates);
-  if (!algorithm.empty() && candidates.size() > 1) candidates.erase(candidates.begin());
+  if (pinned && candidates.size() > 1) candidates.erase(candidates.begin());
   return candidates;
 }
 
@@ -215,13 +208,6 @@ const Candidate& EstimateBest(const std::vector<Candidate>& candidates, const Co
     return EstimateTime(a, layer, precision, multiprocessors) <
            EstimateTime(b, layer, precision, multiprocessors);
   });
-}
-
-WinogradClass ToWinogradClass(const std::string& name) {
-  return name == "off"  ? WinogradClass::kOff
-         : name == "f2" ? WinogradClass::kF2
-         : name == "f4" ? WinogradClass::kF4
-                        : WinogradClass::kAuto;
 }
 
 }  // namespace repvgg::cuda

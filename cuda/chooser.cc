@@ -6,12 +6,11 @@ namespace repvgg::cuda {
 namespace {
 
 // Includes the version: its kernels, and so its timings, are its own.
-std::string Conditions(const DeviceTraits& device, Precision precision, WinogradClass winograd) {
+std::string Conditions(const DeviceTraits& device, Precision precision) {
   return "\"device\": \"" + JsonSafe(device.name) +
          "\", \"multiprocessors\": " + std::to_string(device.multiprocessors) +
          ", \"driver\": " + std::to_string(device.driver_version) +
-         ", \"version\": \"" REPVGG_VERSION "\", \"precision\": \"" + PrecisionName(precision) +
-         "\", \"winograd\": " + std::to_string(static_cast<int>(winograd));
+         ", \"version\": \"" REPVGG_VERSION "\", \"precision\": \"" + PrecisionName(precision) + '"';
 }
 
 std::string Key(const Convolution& layer) {
@@ -21,13 +20,12 @@ std::string Key(const Convolution& layer) {
 
 }  // namespace
 
-Chooser::Chooser(DeviceTraits device, Precision precision, std::string algorithm,
-                 const std::string& directory, MeasureLayer measure, WinogradClass winograd)
+Chooser::Chooser(DeviceTraits device, Precision precision, const AllowedAlgorithms& allowed,
+                 const std::string& directory, MeasureLayer measure)
     : device_(std::move(device)),
       precision_(precision),
-      algorithm_(std::move(algorithm)),
-      winograd_(winograd),
-      timings_(directory, "cuda", Conditions(device_, precision, winograd)),
+      allowed_(allowed),
+      timings_(directory, "cuda", Conditions(device_, precision)),
       unused_measure_(std::move(measure)),
       measure_(unused_measure_) {}
 
@@ -36,8 +34,7 @@ const Choice& Chooser::Choose(const Convolution& layer) {
   const auto known = choices_.find(key);
   if (known != choices_.end()) return known->second;
 
-  const std::vector<Candidate> candidates =
-      ListCandidates(layer, precision_, device_.architecture, algorithm_, winograd_);
+  const std::vector<Candidate> candidates = ListCandidates(layer, precision_, device_.architecture, allowed_);
   if (candidates.empty()) {
     throw Error("ERR_PRECISION_UNSUPPORTED",
                 "The " + device_.name + " cannot run convolutions of " + std::to_string(layer.group_in()) +
@@ -53,7 +50,7 @@ const Choice* Chooser::ChooseFirstTwo(const Convolution& layer) {
   Convolution alone = layer;
   alone.stem = nullptr;
   const std::vector<Candidate> candidates =
-      ListFirstTwo(layer, Choose(alone).candidate, precision_, device_.architecture, algorithm_);
+      ListFirstTwo(layer, Choose(alone).candidate, precision_, device_.architecture, allowed_.pinned);
   if (candidates.size() == 1 && candidates[0].algorithm != Algorithm::kStemFused) return nullptr;
   const std::string key = Key(layer) + " from pixels";
   const auto known = choices_.find(key);

@@ -36,11 +36,10 @@ using MeasureLayer = std::function<std::optional<double>(const Convolution&, con
 
 class Chooser {
  public:
-  // `algorithm` and `winograd` are those of BackendOptions. `directory` holds the cache files; empty for no
-  // cache. Without `measure`, choices that are not cached are estimated. A copy of `measure` must hold no
-  // resources until it is called.
-  Chooser(DeviceTraits device, Precision precision, std::string algorithm, const std::string& directory,
-          MeasureLayer measure, WinogradClass winograd = WinogradClass::kAuto);
+  // `directory` holds the cache files; empty for no cache. Without `measure`, choices that are not cached are
+  // estimated. A copy of `measure` must hold no resources until it is called.
+  Chooser(DeviceTraits device, Precision precision, const AllowedAlgorithms& allowed,
+          const std::string& directory, MeasureLayer measure);
 
   // `layer.batch` is the batch size to optimise for. The same layer always gets the same choice.
   const Choice& Choose(const Convolution& layer);
@@ -60,8 +59,7 @@ class Chooser {
 
   DeviceTraits device_;
   Precision precision_;
-  std::string algorithm_;
-  WinogradClass winograd_;
+  AllowedAlgorithms allowed_;
   Timings timings_;
   const MeasureLayer unused_measure_;
   MeasureLayer measure_;

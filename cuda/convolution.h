@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cuda/precision.h"
+#include "engine/precision.h"
 
 namespace repvgg::cuda {
 

@@ -1,7 +1,6 @@
 #include "cuda/cuda_backend.h"
 
 #include <cstdlib>
-#include <optional>
 
 #include "cuda/cuda_network.h"
 #include "cuda/device.h"
@@ -13,15 +12,12 @@ namespace repvgg {
 namespace {
 
 // Throws if the device or this build does not support the precision.
-cuda::Precision CheckPrecision(const std::string& name, const CudaDevice& device) {
-  using cuda::Precision;
+void CheckPrecision(Precision precision, const CudaDevice& device) {
   const auto unsupported = [](const std::string& message) {
     return Error("ERR_PRECISION_UNSUPPORTED", message);
   };
-  const std::optional<Precision> precision = cuda::ToPrecision(name);
-  if (!precision) throw unsupported("The CUDA backend has no precision \"" + name + "\".");
   if ((precision == Precision::kTf32 || precision == Precision::kBf16) && device.architecture < 80) {
-    throw unsupported("The " + device.name + " has no " + name +
+    throw unsupported("The " + device.name + " has no " + PrecisionName(precision) +
                       " instructions (compute capability 8.0 and up): use \"fp16\" or \"fp32\".");
   }
   if (precision == Precision::kFp8 && device.architecture != 90) {
@@ -32,7 +28,6 @@ cuda::Precision CheckPrecision(const std::string& name, const CudaDevice& device
   if (precision == Precision::kFp8 && !cuda::HasSm90aKernels()) {
     throw unsupported("This build has no kernels for fp8: compile it for \"90a-real\", or use \"fp16\".");
   }
-  return *precision;
 }
 
 class CudaBackend : public Backend {
@@ -40,7 +35,7 @@ class CudaBackend : public Backend {
   CudaBackend(const std::string& name, BackendOptions options) : options_(std::move(options)) {
     const CudaStatus status = QueryCuda();
     const CudaDevice device = FindCudaDevice(name, status);
-    precision_ = CheckPrecision(options_.precision, device);
+    CheckPrecision(options_.precision, device);
     traits_ = {device.index,           device.name,     device.architecture,
                device.multiprocessors, device.l2_bytes, status.driver_version};
   }
@@ -49,13 +44,12 @@ class CudaBackend : public Backend {
     const char* const tune = std::getenv("REPVGG_TUNE");
     const bool measure = tune == nullptr || std::string(tune) != "off";
     return std::make_unique<cuda::CudaNetwork>(
-        std::move(shape), precision_, options_, traits_,
-        measure ? cuda::MakeLayerTimer(traits_, precision_) : cuda::MeasureLayer());
+        std::move(shape), options_, traits_,
+        measure ? cuda::MakeLayerTimer(traits_, options_.precision) : cuda::MeasureLayer());
   }
 
  private:
   const BackendOptions options_;
-  cuda::Precision precision_;
   cuda::DeviceTraits traits_;
 };
 

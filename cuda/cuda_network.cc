@@ -14,23 +14,15 @@ namespace {
 constexpr const char* kLoading = "loading a model";
 constexpr const char* kRunning = "running a model";
 
-// Gates amplify rounding errors: in fp32 Winograd would push the errors of the logits beyond 1e-5, as on the
-// CPU.
-std::string WantedAlgorithm(const NetworkShape& shape, Precision precision, const BackendOptions& options) {
-  const bool gated = shape.squeeze_excite != SqueezeExcitePosition::kNone;
-  return options.algorithm.empty() && gated && precision == Precision::kFp32 ? "direct" : options.algorithm;
-}
-
 }  // namespace
 
-CudaNetwork::CudaNetwork(NetworkShape network, Precision precision, const BackendOptions& options,
-                         DeviceTraits device, MeasureLayer measure)
+CudaNetwork::CudaNetwork(NetworkShape network, const BackendOptions& options, DeviceTraits device,
+                         MeasureLayer measure)
     : Network(std::move(network)),
-      precision_(precision),
+      precision_(options.precision),
       device_(std::move(device)),
-      forward_(shape(), precision, device_.workspace_bytes),
-      chooser_(device_, precision, WantedAlgorithm(shape(), precision, options), CacheDirectory(),
-               std::move(measure), ToWinogradClass(options.winograd)),
+      forward_(shape(), precision_, device_.workspace_bytes),
+      chooser_(device_, precision_, AllowedFor(shape(), options), CacheDirectory(), std::move(measure)),
       image_bytes_(size_t{3} * shape().height * shape().width),
       chunk_(std::clamp(options.batch_size, 1, forward_.MostImages())) {}
 

@@ -26,8 +26,7 @@ class CudaNetwork : public Network {
   // Makes no CUDA calls: the first one may take a second, and networks are created on the JavaScript thread.
   // `options.batch_size` is the chunk; it is halved, repeatedly, if it does not fit the GPU's memory.
   // Describe reports the result.
-  CudaNetwork(NetworkShape shape, Precision precision, const BackendOptions& options, DeviceTraits device,
-              MeasureLayer measure);
+  CudaNetwork(NetworkShape shape, const BackendOptions& options, DeviceTraits device, MeasureLayer measure);
   ~CudaNetwork() override;
 
   void SetBlock(size_t index, const DeployBlock& block) override;

@@ -7,9 +7,12 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "engine/algorithms.h"
 #include "engine/network.h"
+#include "engine/precision.h"
 
 namespace repvgg {
 
@@ -91,12 +94,12 @@ class Network {
 };
 
 struct BackendOptions {
-  std::string precision = "fp32";
-  int threads = 0;              // CPU: 0 uses all cores available to the process.
-  std::string instruction_set;  // CPU: empty selects the best one available.
-  std::string algorithm;  // "direct", "f2", "f4x2", "f4" or "fused", wherever applicable; empty chooses.
-  std::string winograd =
-      "auto";          // Winograd algorithms to choose from: "auto", "off", "f2" or "f4" (docs/kernels.md).
+  Precision precision = Precision::kFp32;
+  int threads = 0;  // CPU: 0 uses all cores available to the process.
+  // CPU: the name of one of its sets of kernels, which depend on the processor; empty selects the best.
+  std::string instruction_set;
+  std::optional<ConvolutionAlgorithm> algorithm;  // Pinned for measurements and tests.
+  Winograd winograd = Winograd::kAuto;
   int batch_size = 1;  // The expected number of images of a run. Others work too.
 };
 

@@ -13,7 +13,6 @@ namespace repvgg::emulator {
 namespace {
 
 using cuda::Algorithm;
-using cuda::Precision;
 
 constexpr size_t kMegabyte = 1 << 20;
 
@@ -75,7 +74,7 @@ TEST("buffers: two of maps, and 64 MB for all else") {
     for (const int batch : {1, 8, 32, 128, 256}) {
       for (const Algorithm algorithm : {Algorithm::kWinogradF4, Algorithm::kChainF2, Algorithm::kChainF4}) {
         const Precision precision = algorithm == Algorithm::kWinogradF4 ? Precision::kFp32 : Precision::kFp16;
-        const size_t element = cuda::ElementSize(precision);
+        const size_t element = ElementSize(precision);
         const std::vector<size_t> workspaces = Workspaces(shape, plan, batch, precision, algorithm);
         const size_t most = *std::ranges::max_element(workspaces);
         if (most == 0 || most > cuda::kWorkspaceBytes) Fail("a workspace of " + std::to_string(most));

@@ -8,12 +8,12 @@ namespace repvgg::emulator {
 
 class DeviceLayer {
  public:
-  DeviceLayer(const Layer& layer, const Problem& problem, cuda::Precision precision,
+  DeviceLayer(const Layer& layer, const Problem& problem, Precision precision,
               const cuda::Candidate& candidate)
       : in_(precision, problem.in),
         out_(precision, static_cast<size_t>(layer.pixels()) * layer.out_channels,
              // The direct kernel of fp32 writes long sums in parts.
-             precision == cuda::Precision::kFp32 && candidate.algorithm == cuda::Algorithm::kDirect &&
+             precision == Precision::kFp32 && candidate.algorithm == cuda::Algorithm::kDirect &&
                      layer.group_in() * 9 > 1024
                  ? Contents::kScratch
                  : Contents::kOutput),
@@ -41,11 +41,11 @@ class DeviceLayer {
   Layer layer_;
 };
 
-inline void Launch(const Layer& layer, cuda::Precision precision, const cuda::Candidate& candidate) {
+inline void Launch(const Layer& layer, Precision precision, const cuda::Candidate& candidate) {
   if (LaunchConvolution(layer, precision, candidate, nullptr) != cudaSuccess) Fail("not launched");
 }
 
-inline std::vector<double> Run(const Layer& layer, const Problem& problem, cuda::Precision precision,
+inline std::vector<double> Run(const Layer& layer, const Problem& problem, Precision precision,
                                const cuda::Candidate& candidate) {
   const DeviceLayer device(layer, problem, precision, candidate);
   Launch(device.layer(), precision, candidate);
@@ -53,7 +53,7 @@ inline std::vector<double> Run(const Layer& layer, const Problem& problem, cuda:
 }
 
 // Against float64.
-inline void RunWithin(const Layer& layer, cuda::Precision precision, const cuda::Candidate& candidate,
+inline void RunWithin(const Layer& layer, Precision precision, const cuda::Candidate& candidate,
                       Distance bound) {
   const Problem problem = MakeProblem(layer, RoundTo(precision));
   ExpectWithin(Compare(Run(layer, problem, precision, candidate), problem.expected), bound);

@@ -10,7 +10,6 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
 constexpr Precision kFp8 = Precision::kFp8;
 
 struct Run {
@@ -173,11 +172,11 @@ TEST("network: fp8 against the same arithmetic in float64") {
   const std::vector<double> exact = reference.Logits(pixels.data());
   reference.Quantize(pixels);
   const std::vector<double> rounded = reference.Logits(pixels.data());
-  const auto network = MakeNetwork(reference, kFp8, 2, "", 90);
+  const auto network = MakeNetwork(reference, kFp8, 2, {}, 90);
   const std::vector<float> got = RunNetwork(*network, pixels);
   CheckLogits(reference, pixels, got, NetworkBound(kFp8));
   if (!(Compare(rounded, exact).relative_l2 < 0.15)) Fail("rounding to fp8 changes too much");
-  ExpectEqual(CodeOf([&] { MakeNetwork(reference, kFp8, 2, "", 80); }), "ERR_PRECISION_UNSUPPORTED");
+  ExpectEqual(CodeOf([&] { MakeNetwork(reference, kFp8, 2, {}, 80); }), "ERR_PRECISION_UNSUPPORTED");
 }
 
 }  // namespace

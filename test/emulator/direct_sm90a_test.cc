@@ -7,8 +7,6 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
-
 using cuda::Parts;
 
 std::vector<double> Run(const Layer& layer, const Problem& problem, Precision precision, int tile,
@@ -95,7 +93,7 @@ void RunNetworks(Precision precision) {
       const bool is_wanted = sm90a && split == (wanted.count > 1) && in_cluster == wanted.in_cluster;
       return std::optional(is_wanted ? 1.0 : sm90a ? 2.0 : 3.0);
     };
-    const auto network = MakeNetwork(reference, precision, 2, "", 90, measure);
+    const auto network = MakeNetwork(reference, precision, 2, {}, 90, measure);
     const char* const name = wanted.in_cluster  ? "\"sm90a cluster"
                              : wanted.count > 1 ? "\"sm90a split"
                                                 : "\"sm90a";
@@ -127,7 +125,7 @@ int ExactTile(const Layer& layer, std::span<const cuda::GemmSm90aTile> tiles) {
 
 [[maybe_unused]] const bool registered = [] {
   for (const Precision precision : {Precision::kFp16, Precision::kBf16}) {
-    const std::string name = std::string("direct sm_90a ") + emulator::PrecisionName(precision) + ": ";
+    const std::string name = std::string("direct sm_90a ") + PrecisionName(precision) + ": ";
     const auto tiles = cuda::ConvolutionSm90aTiles(precision);
     for (const Layer& layer : precision == Precision::kBf16 ? NarrowLayers() : OfficialLayers()) {
       cases().push_back(

@@ -4,8 +4,6 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
-
 // A kernel family for maps of one type.
 struct Family {
   std::string name;
@@ -45,7 +43,7 @@ void RegisterCases(const Family& family) {
     const cuda::ConvolutionTile& shape = family.tiles()[tile];
     // Channels that fill neither the tile nor, without `aligned`, whole chunks; pixels of three images that
     // fill a tile and a part of another; an odd number of chunks of 16 bytes, so that steps straddle taps.
-    const int per_chunk = 16 / cuda::ElementSize(family.precision);
+    const int per_chunk = 16 / ElementSize(family.precision);
     const Layer layer =
         MakeLayer(shape.aligned ? 23 * per_chunk : 23, shape.channels + (shape.aligned ? 8 : 5), 1, 1,
                   shape.rows > 128 ? 10 : 7, 3);

@@ -11,8 +11,6 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
-
 constexpr Distance kFloatBound = {1e-6, 1e-5};
 
 std::vector<double> Pool(const std::vector<double>& maps, int batch, int pixels, int channels) {

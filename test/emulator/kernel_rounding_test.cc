@@ -13,7 +13,6 @@ namespace repvgg::emulator {
 namespace {
 
 using cuda::Algorithm;
-using cuda::Precision;
 
 // Positive and much the same in neighbouring pixels, as maps behind a ReLU are.
 std::vector<float> SmoothMap(const Layer& layer, Precision precision) {
@@ -103,7 +102,7 @@ TEST("formats: fp16 to float and back") {
 [[maybe_unused]] const bool registered = [] {
   for (const Precision precision : {Precision::kTf32, Precision::kFp16, Precision::kBf16}) {
     const auto add = [&](const char* name, Algorithm algorithm) {
-      cases().push_back({std::string("kernel rounding: ") + cuda::PrecisionName(precision) + name,
+      cases().push_back({std::string("kernel rounding: ") + PrecisionName(precision) + name,
                          [=] { SumsAreKept(precision, algorithm); }});
     };
     add("", Algorithm::kDirect);

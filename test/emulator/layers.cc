@@ -10,7 +10,7 @@
 
 namespace repvgg::emulator {
 
-Round RoundTo(cuda::Precision precision) {
+Round RoundTo(Precision precision) {
   constexpr Round kRounds[] = {[](float value) { return value; }, FloatToTf32,
                                [](float value) { return HalfToFloat(FloatToHalf(value)); },
                                [](float value) { return BFloat16ToFloat(FloatToBFloat16(value)); },
@@ -18,16 +18,16 @@ Round RoundTo(cuda::Precision precision) {
   return kRounds[static_cast<int>(precision)];
 }
 
-Distance DirectBound(cuda::Precision precision) {
+Distance DirectBound(Precision precision) {
   constexpr Distance kBounds[] = {{6e-7, 1e-5}, {6e-4, 4e-3}, {3e-4, 4e-3}, {2.5e-3, 3e-2}, {4e-2, 1}};
   return kBounds[static_cast<int>(precision)];
 }
 
-Distance WinogradBound(cuda::Precision precision, int tile_side) {
-  if (precision == cuda::Precision::kFp32) {
+Distance WinogradBound(Precision precision, int tile_side) {
+  if (precision == Precision::kFp32) {
     return tile_side == 2 ? Distance{1.5e-6, 1e-5} : Distance{5e-6, 1e-4};
   }
-  if (precision == cuda::Precision::kFp16) {
+  if (precision == Precision::kFp16) {
     return tile_side == 2 ? Distance{9e-4, 8e-3} : Distance{2.5e-3, 2.5e-2};
   }
   return tile_side == 2 ? Distance{7e-3, 5e-2} : Distance{2e-2, 2e-1};

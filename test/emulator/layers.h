@@ -43,12 +43,12 @@ Problem MakeLargeProblem(const Layer& layer, Round round);
 std::vector<float> RandomNormal(size_t count, double deviation, unsigned seed);
 
 // The nearest value of a precision's format.
-Round RoundTo(cuda::Precision precision);
+Round RoundTo(Precision precision);
 
 // How far a convolution of rounded inputs may be from float64, as docs/kernels.md has it: direct, or by
 // Winograd's F(2x2) or F(4x4), whose `tile_side` is 2 or 4.
-Distance DirectBound(cuda::Precision precision);
-Distance WinogradBound(cuda::Precision precision, int tile_side);
+Distance DirectBound(Precision precision);
+Distance WinogradBound(Precision precision, int tile_side);
 // Of a large problem in fp16.
 inline constexpr Distance kLargeHalfBound = {1e-2, 5e-2};
 

@@ -9,7 +9,6 @@ namespace repvgg::emulator {
 namespace {
 
 using cuda::kLimitThreads;
-using cuda::Precision;
 
 // Loops that the benchmark divides by must do what it counts.
 TEST("limits: every thread does every multiply-add") {

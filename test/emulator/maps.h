@@ -9,39 +9,37 @@
 namespace repvgg::emulator {
 
 // All but fp8, which only some kernels have.
-inline constexpr cuda::Precision kPrecisions[] = {cuda::Precision::kFp32, cuda::Precision::kTf32,
-                                                  cuda::Precision::kFp16, cuda::Precision::kBf16};
-
-using cuda::PrecisionName;
+inline constexpr Precision kPrecisions[] = {Precision::kFp32, Precision::kTf32, Precision::kFp16,
+                                            Precision::kBf16};
 
 class Maps {
  public:
-  Maps(cuda::Precision precision, const std::vector<float>& values, Contents contents = Contents::kInput)
+  Maps(Precision precision, const std::vector<float>& values, Contents contents = Contents::kInput)
       : Maps(precision, values.size(), contents) {
     for (size_t i = 0; i < values.size(); ++i) {
-      if (precision == cuda::Precision::kFp16) {
+      if (precision == Precision::kFp16) {
         reinterpret_cast<cuda::Half*>(bytes_.data())[i] = cuda::FromFloat<cuda::Half>(values[i]);
-      } else if (precision == cuda::Precision::kBf16) {
+      } else if (precision == Precision::kBf16) {
         reinterpret_cast<cuda::BFloat16*>(bytes_.data())[i] = cuda::FromFloat<cuda::BFloat16>(values[i]);
-      } else if (precision == cuda::Precision::kFp8) {
+      } else if (precision == Precision::kFp8) {
         reinterpret_cast<cuda::Fp8*>(bytes_.data())[i] = cuda::FromFloat<cuda::Fp8>(values[i]);
       } else {
         reinterpret_cast<float*>(bytes_.data())[i] = RoundTo(precision)(values[i]);
       }
     }
   }
-  Maps(cuda::Precision precision, size_t size, Contents contents = Contents::kOutput)
-      : precision_(precision), size_(size), bytes_(size * cuda::ElementSize(precision), contents) {}
+  Maps(Precision precision, size_t size, Contents contents = Contents::kOutput)
+      : precision_(precision), size_(size), bytes_(size * ElementSize(precision), contents) {}
 
   void* data() const { return bytes_.data(); }
   std::vector<double> Values() const {
     std::vector<double> values(size_);
     for (size_t i = 0; i < size_; ++i) {
-      if (precision_ == cuda::Precision::kFp16) {
+      if (precision_ == Precision::kFp16) {
         values[i] = cuda::ToFloat(reinterpret_cast<const cuda::Half*>(bytes_.data())[i]);
-      } else if (precision_ == cuda::Precision::kBf16) {
+      } else if (precision_ == Precision::kBf16) {
         values[i] = cuda::ToFloat(reinterpret_cast<const cuda::BFloat16*>(bytes_.data())[i]);
-      } else if (precision_ == cuda::Precision::kFp8) {
+      } else if (precision_ == Precision::kFp8) {
         values[i] = cuda::ToFloat(reinterpret_cast<const cuda::Fp8*>(bytes_.data())[i]);
       } else {
         values[i] = reinterpret_cast<const float*>(bytes_.data())[i];
@@ -51,7 +49,7 @@ class Maps {
   }
 
  private:
-  cuda::Precision precision_;
+  Precision precision_;
   size_t size_;
   DeviceArray<unsigned char> bytes_;
 };

@@ -9,8 +9,6 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
-
 TEST("network: an aborted run leaves the network as it was") {
   const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
   const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 3);
@@ -65,7 +63,8 @@ TEST("network: memory that measuring holds is there for weights") {
     }
     return std::optional(1.0);
   };
-  const auto network = MakeNetwork(reference, Precision::kFp32, 3, "direct", 80, measure);
+  const auto network =
+      MakeNetwork(reference, Precision::kFp32, 3, ConvolutionAlgorithm::kDirect, 80, measure);
   if (measured == 0) Fail("nothing was measured");
   CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
 }
@@ -161,8 +160,7 @@ TEST("network: one that never ran is destroyed without a call to another device"
   const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
   cuda::DeviceTraits device = EmulatedDevice();
   device.index = 1;
-  auto network = std::make_unique<cuda::CudaNetwork>(reference.shape(), Precision::kFp32, BackendOptions{},
-                                                     device, nullptr);
+  auto network = std::make_unique<cuda::CudaNetwork>(reference.shape(), BackendOptions{}, device, nullptr);
   std::thread([&] { reference.Load(*network); }).join();
   const int before = CallsOn(0);
   std::thread([&] { network.reset(); }).join();

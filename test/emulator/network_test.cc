@@ -1,6 +1,7 @@
 // The CUDA backend as a whole, on the emulated runtime: networks of every form and precision against float64.
 #include <cmath>
 #include <future>
+#include <map>
 
 #include "engine/error.h"
 #include "test/emulator/layers.h"
@@ -9,26 +10,25 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
-
 TEST("network: deploy form, every precision and algorithm") {
   const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
   const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 3);
   for (const Precision precision : kPrecisions) {
-    for (const char* algorithm : {"direct", "f2", "f4"}) {
+    for (const auto algorithm :
+         {ConvolutionAlgorithm::kDirect, ConvolutionAlgorithm::kF2, ConvolutionAlgorithm::kF4}) {
       const auto network = MakeNetwork(reference, precision, 2, algorithm);
       CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(precision));
     }
   }
-  const auto turing = MakeNetwork(reference, Precision::kFp16, 2, "", 75);
+  const auto turing = MakeNetwork(reference, Precision::kFp16, 2, {}, 75);
   CheckLogits(reference, pixels, RunNetwork(*turing, pixels), NetworkBound(Precision::kFp16));
   // Volta has no fp16 for odd channels.
-  ExpectEqual(CodeOf([&] { MakeNetwork(reference, Precision::kFp16, 2, "", 70); }),
+  ExpectEqual(CodeOf([&] { MakeNetwork(reference, Precision::kFp16, 2, {}, 70); }),
               "ERR_PRECISION_UNSUPPORTED");
   NetworkShape even = reference.shape();
   even.blocks = {{3, 16, 2, 1, false, 0}, {16, 32, 1, 1, false, 0}, {32, 32, 1, 2, false, 0}};
   const Reference other(even);
-  const auto volta = MakeNetwork(other, Precision::kFp16, 2, "", 70);
+  const auto volta = MakeNetwork(other, Precision::kFp16, 2, {}, 70);
   CheckLogits(other, pixels, RunNetwork(*volta, pixels), NetworkBound(Precision::kFp16));
 }
 
@@ -41,6 +41,49 @@ TEST("network: train form and squeeze-and-excite") {
       for (const Precision precision : kPrecisions) {
         const auto network = MakeNetwork(reference, precision, 2);
         CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(precision));
+      }
+    }
+  }
+}
+
+// F(4x4) measures fastest, then F(2x2). Each algorithm has bits of its own, the same with every tile.
+TEST("network: each value of winograd runs the fastest algorithm that it allows, also with gates") {
+  using Algorithm = ConvolutionAlgorithm;
+  const cuda::MeasureLayer measure = [](const cuda::Convolution&, const cuda::Candidate& candidate) {
+    const Algorithm algorithm = AlgorithmOf(candidate.algorithm);
+    return std::optional(algorithm == Algorithm::kF4 ? 1.0 : algorithm == Algorithm::kF2 ? 2.0 : 3.0);
+  };
+  for (const auto position : {SqueezeExcitePosition::kNone, SqueezeExcitePosition::kBeforeRelu}) {
+    const Reference reference(MakeShape(Form::kDeploy, position));
+    const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 1);
+    for (const Precision precision : {Precision::kFp32, Precision::kFp16}) {
+      const auto run = [&](Winograd winograd, std::optional<Algorithm> pinned) {
+        BackendOptions options;
+        options.precision = precision;
+        options.winograd = winograd;
+        options.algorithm = pinned;
+        return RunNetwork(*MakeNetwork(reference, options, 80, measure), pixels, Output::kEmbedding);
+      };
+      const bool gated = position != SqueezeExcitePosition::kNone;
+      const Algorithm automatic = precision == Precision::kFp16 ? Algorithm::kF2
+                                  : gated                       ? Algorithm::kDirect
+                                                                : Algorithm::kF4;
+      std::map<Algorithm, std::vector<float>> found;
+      for (const auto& [winograd, algorithm] :
+           {std::pair(Winograd::kAuto, automatic), std::pair(Winograd::kOff, Algorithm::kDirect),
+            std::pair(Winograd::kF2, Algorithm::kF2), std::pair(Winograd::kF4, Algorithm::kF4)}) {
+        const std::vector<float> got = run(winograd, {});
+        ExpectWithin(Compare({got.begin(), got.end()}, reference.Embedding(pixels.data())),
+                     NetworkBound(precision));
+        if (got != run(winograd, algorithm)) {
+          Fail(std::string(PrecisionName(precision)) + (gated ? ", gated, " : ", ") + WinogradName(winograd) +
+               " does not run " + AlgorithmName(algorithm));
+        }
+        found[algorithm] = got;
+      }
+      if (found[Algorithm::kDirect] == found[Algorithm::kF2] ||
+          found[Algorithm::kF2] == found[Algorithm::kF4]) {
+        Fail(std::string(PrecisionName(precision)) + ": two algorithms give the same bits");
       }
     }
   }
@@ -88,7 +131,8 @@ TEST("network: the first two layers in one kernel give the same bits, and their 
       std::vector<float> logits[2];
       for (const bool fused : {false, true}) {
         const size_t before = DeviceMemoryInUse();
-        const auto network = MakeNetwork(reference, precision, 2, fused ? "fused" : "direct");
+        const auto network = MakeNetwork(
+            reference, precision, 2, fused ? ConvolutionAlgorithm::kFused : ConvolutionAlgorithm::kDirect);
         logits[fused] = RunNetwork(*network, pixels);
         memory[fused] = DeviceMemoryInUse() - before;
         const std::string text = network->Describe();
@@ -109,7 +153,7 @@ TEST("network: the first two layers in one kernel give the same bits, and their 
     for (BlockShape& block : shape.blocks)
       block.squeeze_channels = position == SqueezeExcitePosition::kNone ? 0 : 5;
     const Reference other(shape);
-    const auto network = MakeNetwork(other, precision, 2, "fused");
+    const auto network = MakeNetwork(other, precision, 2, ConvolutionAlgorithm::kFused);
     CheckLogits(other, pixels, RunNetwork(*network, pixels), NetworkBound(precision));
     if (network->Describe().find("fused") != std::string::npos) Fail(network->Describe());
   }
@@ -221,7 +265,7 @@ TEST("network: consecutive runs overlap") {
 TEST("network: its rate alone, and how each layer runs") {
   const Reference reference(MakeShape(Form::kDeploy, SqueezeExcitePosition::kNone));
   const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 2);
-  const auto network = MakeNetwork(reference, Precision::kFp32, 2, "f2");
+  const auto network = MakeNetwork(reference, Precision::kFp32, 2, ConvolutionAlgorithm::kF2);
   if (!(network->MeasureRate({pixels.data(), 2}, 0.01, Never) > 0)) Fail("no rate");
   ExpectEqual(CodeOf([&] { network->MeasureRate({pixels.data(), 2}, 0.01, [] { return true; }); }), kAborted);
   CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));

@@ -200,7 +200,7 @@ std::vector<double> Reference::RunBlock(size_t index, const std::vector<double>&
   return out;
 }
 
-Distance NetworkBound(cuda::Precision precision) {
+Distance NetworkBound(Precision precision) {
   constexpr double kBounds[] = {1e-5, 5e-3, 5e-3, 2e-2, 2e-2};
   return {kBounds[static_cast<int>(precision)], 10 * kBounds[static_cast<int>(precision)]};
 }
@@ -216,17 +216,24 @@ cuda::DeviceTraits EmulatedDevice(int architecture) {
   return {0, "emulated", architecture, 4, 1 << 20, 13000};
 }
 
-std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, cuda::Precision precision,
-                                               int batch_size, const char* algorithm, int architecture,
-                                               cuda::MeasureLayer measure, size_t workspace_bytes) {
-  setenv("REPVGG_CACHE_DIR", "/dev/null/repvgg", 1);  // Where not even root can write.
+std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, Precision precision,
+                                               int batch_size, std::optional<ConvolutionAlgorithm> pinned,
+                                               int architecture, cuda::MeasureLayer measure,
+                                               size_t workspace_bytes) {
   BackendOptions options;
+  options.precision = precision;
   options.batch_size = batch_size;
-  options.algorithm = algorithm;
+  options.algorithm = pinned;
+  return MakeNetwork(reference, options, architecture, std::move(measure), workspace_bytes);
+}
+
+std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, const BackendOptions& options,
+                                               int architecture, cuda::MeasureLayer measure,
+                                               size_t workspace_bytes) {
+  setenv("REPVGG_CACHE_DIR", "/dev/null/repvgg", 1);  // Where not even root can write.
   cuda::DeviceTraits device = EmulatedDevice(architecture);
   device.workspace_bytes = workspace_bytes;
-  auto network =
-      std::make_unique<cuda::CudaNetwork>(reference.shape(), precision, options, device, std::move(measure));
+  auto network = std::make_unique<cuda::CudaNetwork>(reference.shape(), options, device, std::move(measure));
   reference.Load(*network);
   return network;
 }

@@ -44,15 +44,19 @@ class Reference {
 };
 
 // The bounds of whole networks on logits.
-Distance NetworkBound(cuda::Precision precision);
+Distance NetworkBound(Precision precision);
 void CheckLogits(const Reference& reference, const std::vector<uint8_t>& pixels,
                  const std::vector<float>& logits, const Distance& bound);
 
 std::vector<uint8_t> RandomImages(const NetworkShape& shape, int count);
 
 cuda::DeviceTraits EmulatedDevice(int architecture = 80);
-std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, cuda::Precision precision,
-                                               int batch_size, const char* algorithm = "",
+std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, Precision precision,
+                                               int batch_size,
+                                               std::optional<ConvolutionAlgorithm> pinned = {},
+                                               int architecture = 80, cuda::MeasureLayer measure = nullptr,
+                                               size_t workspace_bytes = cuda::kWorkspaceBytes);
+std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const Reference& reference, const BackendOptions& options,
                                                int architecture = 80, cuda::MeasureLayer measure = nullptr,
                                                size_t workspace_bytes = cuda::kWorkspaceBytes);
 

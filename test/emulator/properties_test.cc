@@ -9,7 +9,6 @@ namespace repvgg::emulator {
 namespace {
 
 using cuda::Algorithm;
-using cuda::Precision;
 
 struct Kernel {
   const char* name;

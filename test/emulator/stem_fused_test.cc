@@ -8,8 +8,6 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
-
 std::vector<double> Rounded(const std::vector<double>& values, Round round) {
   std::vector<double> rounded;
   for (const double value : values) rounded.push_back(round(static_cast<float>(value)));

@@ -5,8 +5,6 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
-
 void RunStem(Precision precision, int channels, int height, int width, int batch) {
   cuda::Stem stem;
   stem.batch = batch, stem.height = height, stem.width = width, stem.out_channels = channels;

@@ -9,8 +9,6 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
-
 void RunTrainForm(Layer shape, Precision precision, bool identity) {
   const int group_in = shape.group_in(), group_out = shape.group_out();
   const auto deviates = [](size_t count, double deviation, unsigned seed) {

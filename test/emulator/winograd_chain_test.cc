@@ -6,8 +6,6 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
-
 constexpr int kArchitecture = 90;
 
 cuda::Candidate CandidateOf(int tile_side, int tile) {
@@ -89,7 +87,7 @@ void RunLargeValues(Precision precision, int tile_side) {
     const auto tiles = cuda::ChainTiles(precision, kArchitecture);
     for (const int side : {2, 4}) {
       const std::string name = std::string("winograd chain F(") + std::to_string(side) + "x" +
-                               std::to_string(side) + ") " + emulator::PrecisionName(precision) + ": ";
+                               std::to_string(side) + ") " + PrecisionName(precision) + ": ";
       for (const Layer& official : NarrowLayers(precision == Precision::kFp16 ? 256 : 128)) {
         if (official.stride != 1) continue;
         cases().push_back({name + LayerName(official), [=] {
@@ -129,27 +127,30 @@ void RunLargeValues(Precision precision, int tile_side) {
       cases().push_back({name + "in a network", [=] {
                            const Reference reference(ChainShape());
                            const std::vector<uint8_t> pixels = RandomImages(reference.shape(), 3);
-                           const auto network = MakeNetwork(reference, precision, 2, "f4", kArchitecture);
+                           const auto network =
+                               MakeNetwork(reference, precision, 2, ConvolutionAlgorithm::kF4, kArchitecture);
                            if (network->Describe().find("chain") == std::string::npos)
                              Fail("no layer is in a chain");
                            CheckLogits(reference, pixels, RunNetwork(*network, pixels),
                                        NetworkBound(precision));
                          }});
-      cases().push_back({name + "in a network, image by image", [=] {
-                           for (const int more : {0, 1}) {
-                             NetworkShape chain = ChainShape();
-                             // Of an even number of blocks, the last one writes where the first one read.
-                             chain.blocks.insert(chain.blocks.begin() + 2, more, chain.blocks[2]);
-                             const Reference reference(chain);
-                             const std::vector<uint8_t> pixels = RandomImages(chain, 3);
-                             const auto whole = MakeNetwork(reference, precision, 3, "f4", kArchitecture);
-                             const auto sliced =
-                                 MakeNetwork(reference, precision, 3, "f4", kArchitecture, nullptr, 1);
-                             const auto expected = RunNetwork(*whole, pixels);
-                             CheckLogits(reference, pixels, expected, NetworkBound(precision));
-                             if (RunNetwork(*sliced, pixels) != expected) Fail("slices give other logits");
-                           }
-                         }});
+      cases().push_back(
+          {name + "in a network, image by image", [=] {
+             for (const int more : {0, 1}) {
+               NetworkShape chain = ChainShape();
+               // Of an even number of blocks, the last one writes where the first one read.
+               chain.blocks.insert(chain.blocks.begin() + 2, more, chain.blocks[2]);
+               const Reference reference(chain);
+               const std::vector<uint8_t> pixels = RandomImages(chain, 3);
+               const auto whole =
+                   MakeNetwork(reference, precision, 3, ConvolutionAlgorithm::kF4, kArchitecture);
+               const auto sliced =
+                   MakeNetwork(reference, precision, 3, ConvolutionAlgorithm::kF4, kArchitecture, nullptr, 1);
+               const auto expected = RunNetwork(*whole, pixels);
+               CheckLogits(reference, pixels, expected, NetworkBound(precision));
+               if (RunNetwork(*sliced, pixels) != expected) Fail("slices give other logits");
+             }
+           }});
     }
   }
   return true;

@@ -5,8 +5,6 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
-
 constexpr Precision kWinogradPrecisions[] = {Precision::kFp32, Precision::kFp16, Precision::kBf16};
 
 void RunTile(const Layer& layer, Precision precision, int tile) {

@@ -5,8 +5,6 @@
 namespace repvgg::emulator {
 namespace {
 
-using cuda::Precision;
-
 constexpr auto kF4 = cuda::Algorithm::kWinogradF4;
 
 void RunTile(const Layer& layer, int tile) {

@@ -35,10 +35,10 @@ Layer FullSize(Layer layer) {
 }
 
 std::vector<cuda::Candidate> Candidates(const Layer& layer, Precision precision) {
-  auto candidates = ListCandidates(layer, precision, Architecture(), "", cuda::WinogradClass::kF4);
+  auto candidates = ListCandidates(layer, precision, Architecture(), {});
   // Volta's kernels run on every later GPU as well, but are never chosen there.
   const auto volta = precision == Precision::kFp16 && Architecture() >= 80
-                         ? ListCandidates(layer, precision, 70, "direct")
+                         ? ListCandidates(layer, precision, 70, {ConvolutionAlgorithm::kDirect})
                          : std::vector<cuda::Candidate>();
   candidates.insert(candidates.end(), volta.begin(), volta.end());
   return candidates;
@@ -74,7 +74,7 @@ void RunLayer(const Layer& layer, Precision precision) {
   const cuda::DeviceMemory in = UploadVector(Encode(problem.in, precision)),
                            bias = UploadVector(problem.bias),
                            scale = UploadVector(std::vector<float>(layer.out_channels, 1.0f));
-  const size_t bytes = problem.expected.size() * cuda::ElementSize(precision);
+  const size_t bytes = problem.expected.size() * ElementSize(precision);
   const cuda::DeviceMemory out = cuda::AllocateDevice(bytes);
   std::map<cuda::Algorithm, cuda::DeviceMemory> weights;
   std::map<int, std::vector<unsigned char>> sm90a;  // The first tile's result, by parts of the reduction.
@@ -119,7 +119,7 @@ constexpr Precision kPrecisions[] = {Precision::kFp32, Precision::kTf32, Precisi
 
 // One case per layer and precision, so that a failure does not hide others.
 void AddLayer(const std::string& group, const Layer& layer, Precision precision) {
-  const std::string name = group + ": " + cuda::PrecisionName(precision) + ", " + emulator::LayerName(layer);
+  const std::string name = group + ": " + PrecisionName(precision) + ", " + emulator::LayerName(layer);
   emulator::cases().push_back({name, [=] {
                                  if (Has(precision)) RunLayer(layer, precision);
                                }});
@@ -183,7 +183,7 @@ TEST("stem: every precision, 224 x 224 and an odd size") {
     const FirstLayer layer(48, size, size + 1, 2);
     for (const Precision precision : kPrecisions) {
       if (!Has(precision)) continue;
-      const size_t bytes = layer.expected().size() * cuda::ElementSize(precision);
+      const size_t bytes = layer.expected().size() * ElementSize(precision);
       const cuda::DeviceMemory out = cuda::AllocateDevice(bytes);
       cuda::Check(LaunchStem(layer.To(out.get()), precision, nullptr), "launching");
       cuda::Check(cudaStreamSynchronize(nullptr), "running the stem");
@@ -201,7 +201,7 @@ void RunFirstTwo(const FirstLayer& first, int channels, Precision precision) {
   layer.width = shape.out_width();
   layer.stem = &shape;
   const cuda::Candidate direct = {cuda::Algorithm::kDirect, 1, "direct"};
-  const auto candidates = ListFirstTwo(layer, direct, precision, Architecture(), "");
+  const auto candidates = ListFirstTwo(layer, direct, precision, Architecture(), {});
   if (candidates.size() < 2) return;  // Not supported here, or excluded because it hung or broke the device.
 
   std::vector<double> middle;
@@ -210,8 +210,8 @@ void RunFirstTwo(const FirstLayer& first, int channels, Precision precision) {
   const cuda::DeviceMemory bias = UploadVector(problem.bias),
                            weight = UploadVector(PackConvolution(layer, problem.weight.data(), precision,
                                                                  cuda::Algorithm::kStemFused));
-  const size_t bytes = problem.expected.size() * cuda::ElementSize(precision);
-  const cuda::DeviceMemory between = cuda::AllocateDevice(middle.size() * cuda::ElementSize(precision)),
+  const size_t bytes = problem.expected.size() * ElementSize(precision);
+  const cuda::DeviceMemory between = cuda::AllocateDevice(middle.size() * ElementSize(precision)),
                            out = cuda::AllocateDevice(bytes);
   const cuda::Stem stem = first.To(between.get());
   layer.stem = &stem;

@@ -18,7 +18,6 @@
 
 namespace repvgg::gpu {
 
-using cuda::Precision;
 using emulator::Distance;
 
 // The architecture of the first GPU; 90 for 9.0.
@@ -69,7 +68,7 @@ std::vector<T> Download(const cuda::DeviceMemory& memory, size_t count) {
 
 // Conversions between floats and the elements of a map.
 inline std::vector<unsigned char> Encode(const std::vector<float>& values, Precision precision) {
-  const size_t size = cuda::ElementSize(precision);
+  const size_t size = ElementSize(precision);
   std::vector<unsigned char> bytes(values.size() * size);
   for (size_t i = 0; i < values.size(); ++i) {
     const uint32_t bits = cuda::FormatBits(values[i], precision);
@@ -79,7 +78,7 @@ inline std::vector<unsigned char> Encode(const std::vector<float>& values, Preci
 }
 
 inline std::vector<double> Decode(const std::vector<unsigned char>& bytes, Precision precision) {
-  const size_t size = cuda::ElementSize(precision);
+  const size_t size = ElementSize(precision);
   std::vector<double> values(bytes.size() / size);
   for (size_t i = 0; i < values.size(); ++i) {
     uint32_t bits = 0;

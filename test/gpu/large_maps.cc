@@ -66,7 +66,7 @@ void RunFewAndMany(const std::string& name, const cuda::DeviceMemory& in, const 
 
 void RunLayers(Precision precision) {
   emulator::Layer layer = emulator::MakeLayer(128, 128, 1, 1, 28, kFew);
-  const size_t size = cuda::ElementSize(precision), values = size_t{128} * 28 * 28, image = size * values;
+  const size_t size = ElementSize(precision), values = size_t{128} * 28 * 28, image = size * values;
   const int count = static_cast<int>((INT_MAX - 1) / values);
   if (!HasRoom(2 * image * count)) return;
   const std::vector<float> weight = emulator::RandomNormal(size_t{128} * 128 * 9, 0.04, 2),
@@ -80,8 +80,7 @@ void RunLayers(Precision precision) {
   layer.scale = static_cast<const float*>(scale.get());
   std::map<cuda::Algorithm, cuda::DeviceMemory> weights;
   layer.batch = count;
-  for (const cuda::Candidate& candidate :
-       ListCandidates(layer, precision, Architecture(), "", cuda::WinogradClass::kF4)) {
+  for (const cuda::Candidate& candidate : ListCandidates(layer, precision, Architecture(), {})) {
     cuda::DeviceMemory& packed = weights[candidate.algorithm];
     if (packed == nullptr) {
       packed = UploadVector(PackConvolution(layer, weight.data(), precision, candidate.algorithm));
@@ -104,7 +103,7 @@ void RunStem(Precision precision) {
   stem.batch = kFew;
   stem.height = stem.width = 224;
   stem.out_channels = 64;
-  const size_t values = size_t{64} * 112 * 112, image = cuda::ElementSize(precision) * values;
+  const size_t values = size_t{64} * 112 * 112, image = ElementSize(precision) * values;
   const int count = static_cast<int>((INT_MAX - 1) / values);
   const emulator::StemProblem problem = emulator::MakeStemProblem(stem);
   if (!HasRoom(image * count + problem.pixels.size() / kFew * count)) return;
@@ -129,7 +128,7 @@ const bool added = [] {
   for (const Precision precision :
        {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16, Precision::kFp8}) {
     emulator::cases().push_back(
-        {std::string("convolutions: ") + cuda::PrecisionName(precision) + ", nearly 2^31 values", [=] {
+        {std::string("convolutions: ") + PrecisionName(precision) + ", nearly 2^31 values", [=] {
            if (!Has(precision)) return;
            RunStem(precision);
            RunLayers(precision);

@@ -29,14 +29,15 @@ NetworkShape MakeA2() {
 }
 
 std::unique_ptr<cuda::CudaNetwork> MakeNetwork(const NetworkShape& shape, Precision precision, int batch_size,
-                                               const char* algorithm) {
+                                               ConvolutionAlgorithm algorithm) {
   BackendOptions options;
+  options.precision = precision;
   options.batch_size = batch_size;
   options.algorithm = algorithm;
   cuda::DeviceTraits device;
   device.architecture = Architecture();
   device.multiprocessors = 132;
-  auto network = std::make_unique<cuda::CudaNetwork>(shape, precision, options, device, nullptr);
+  auto network = std::make_unique<cuda::CudaNetwork>(shape, options, device, nullptr);
   for (size_t i = 0; i < shape.blocks.size(); ++i) {
     const BlockShape& block = shape.blocks[i];
     const std::vector<float> weight = emulator::RandomNormal(
@@ -67,11 +68,12 @@ size_t FreeMemory() {
 
 // An upper bound of the packed weights: Winograd has 16 or 36 values where the kernel has 9, and Hopper's
 // packing pads depths to multiples of 64.
-size_t PackedWeights(const NetworkShape& shape, Precision precision, const std::string& algorithm) {
-  const size_t element = cuda::ElementSize(precision);
+size_t PackedWeights(const NetworkShape& shape, Precision precision, ConvolutionAlgorithm algorithm) {
+  const size_t element = ElementSize(precision);
   size_t bytes = size_t{1001} * shape.embedding_channels() * 4;
   for (const BlockShape& block : shape.blocks) {
-    const size_t values = algorithm == "direct" || block.stride == 2 ? 9 : algorithm == "f2" ? 16 : 36;
+    const bool direct = algorithm == ConvolutionAlgorithm::kDirect || block.stride == 2;
+    const size_t values = direct ? 9 : algorithm == ConvolutionAlgorithm::kF2 ? 16 : 36;
     bytes += values * cuda::DivideUp(block.in_channels, 64) * 64 * block.out_channels * element;
   }
   return bytes;
@@ -83,7 +85,8 @@ TEST("memory: weights, two buffers and at most 64 MB") {
   std::string note;  // How much of the 64 MB is left.
   for (const Precision precision : {Precision::kFp32, Precision::kFp16}) {
     for (const int batch : {128, 256}) {
-      for (const char* algorithm : {"direct", "f2", "f4"}) {
+      for (const auto algorithm :
+           {ConvolutionAlgorithm::kDirect, ConvolutionAlgorithm::kF2, ConvolutionAlgorithm::kF4}) {
         // The driver keeps the memory that it allocates for kernels and their stacks, so a first run is not
         // counted.
         RunImages(*MakeNetwork(shape, precision, batch, algorithm), batch);
@@ -93,10 +96,10 @@ TEST("memory: weights, two buffers and at most 64 MB") {
         const size_t loaded = FreeMemory();
         RunImages(*network, batch);
         const size_t after = FreeMemory();
-        const size_t maps = (ping_pong[0] + ping_pong[1]) * batch * cuda::ElementSize(precision);
+        const size_t maps = (ping_pong[0] + ping_pong[1]) * batch * ElementSize(precision);
         const size_t allowed = PackedWeights(shape, precision, algorithm) + maps + 64 * kMegabyte;
-        const std::string which = std::string(cuda::PrecisionName(precision)) + ", batch " +
-                                  std::to_string(batch) + ", " + algorithm + ": ";
+        const std::string which = std::string(PrecisionName(precision)) + ", batch " + std::to_string(batch) +
+                                  ", " + AlgorithmName(algorithm) + ": ";
         const auto left = static_cast<int64_t>(allowed) - static_cast<int64_t>(before - after);
         emulator::Note(note += (note.empty() ? "" : "; ") + which +
                                std::to_string(left / static_cast<int64_t>(kMegabyte)) + " MB left");
@@ -112,7 +115,9 @@ TEST("memory: weights, two buffers and at most 64 MB") {
 // As worker threads do: while one records a graph, the other allocates, uploads and waits.
 TEST("memory: two threads load and run models at the same time") {
   const NetworkShape shape = MakeA2();
-  const auto load_and_run = [&] { return RunImages(*MakeNetwork(shape, Precision::kFp16, 8, "direct"), 8); };
+  const auto load_and_run = [&] {
+    return RunImages(*MakeNetwork(shape, Precision::kFp16, 8, ConvolutionAlgorithm::kDirect), 8);
+  };
   const auto reference = load_and_run();
   const auto often = [&] {
     for (int i = 0; i < 3; ++i) {
@@ -126,8 +131,9 @@ TEST("memory: two threads load and run models at the same time") {
 
 TEST("memory: a batch that does not fit is lowered, and the device stays usable") {
   const NetworkShape shape = MakeA2();
-  const auto reference = RunImages(*MakeNetwork(shape, Precision::kFp16, 8, "direct"), 8);
-  const auto network = MakeNetwork(shape, Precision::kFp16, 1024, "direct");
+  const auto reference =
+      RunImages(*MakeNetwork(shape, Precision::kFp16, 8, ConvolutionAlgorithm::kDirect), 8);
+  const auto network = MakeNetwork(shape, Precision::kFp16, 1024, ConvolutionAlgorithm::kDirect);
   const size_t free = FreeMemory();
   {
     const cuda::DeviceMemory ballast = cuda::AllocateDevice(free - 600 * kMegabyte);
@@ -136,7 +142,7 @@ TEST("memory: a batch that does not fit is lowered, and the device stays usable"
       emulator::Fail("the batch was not lowered");
     }
   }
-  if (RunImages(*MakeNetwork(shape, Precision::kFp16, 8, "direct"), 8) != reference) {
+  if (RunImages(*MakeNetwork(shape, Precision::kFp16, 8, ConvolutionAlgorithm::kDirect), 8) != reference) {
     emulator::Fail("the device is not what it was");
   }
 }

@@ -92,7 +92,7 @@ TEST("roofline") {
         cuda::Candidate fastest;
         double least = std::numeric_limits<double>::infinity();
         for (const cuda::Candidate& candidate :
-             ListCandidates(layer, Precision::kFp16, device.architecture, "", cuda::WinogradClass::kF4)) {
+             ListCandidates(layer, Precision::kFp16, device.architecture, {})) {
           const auto microseconds = measure(layer, candidate);
           if (!microseconds) continue;
           say(variant, emulator::LayerName(layer), candidate, *microseconds, operations, floor);
@@ -111,7 +111,7 @@ TEST("roofline") {
                                  2 * (weights + double(layer.pixels()) * layer.out_channels);
         const double all_floor = std::max(all_operations / peak, all_bytes / copy_rate);
         for (const cuda::Candidate& candidate :
-             ListFirstTwo(both, fastest, Precision::kFp16, device.architecture, "")) {
+             ListFirstTwo(both, fastest, Precision::kFp16, device.architecture, {})) {
           const auto microseconds = measure(both, candidate);
           if (microseconds)
             say(variant, "the first two", candidate, *microseconds, all_operations, all_floor);

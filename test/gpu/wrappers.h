@@ -9,7 +9,7 @@
 namespace repvgg::gpu {
 
 // d[lane][4] += a[lane][4] * b[lane][2], as fragments of `precision` (not fp32).
-cudaError_t RunMma(cuda::Precision precision, const uint32_t* a, const uint32_t* b, float* d);
+cudaError_t RunMma(Precision precision, const uint32_t* a, const uint32_t* b, float* d);
 
 // Four 8x8 matrices of 16-bit values, contiguous. out[lane]: 4 words of LdMatrixX4, 2 of LdMatrixX2.
 cudaError_t RunLdMatrix(const uint32_t* matrices, uint32_t* out);

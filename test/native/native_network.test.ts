@@ -142,10 +142,6 @@ for (const instructionSet of native().cpuInfo().instructionSets) {
       t.not(worst, await error(testCase, {...options, algorithm: 'direct'}), 'it is another algorithm');
       const off = await error(testCase, {...options, winograd: 'off'});
       t.is(off, await error(testCase, {...options, algorithm: 'direct'}));
-      t.is(
-        await error(testCase, {...options, winograd: 'f2'}),
-        await error(testCase, {...options, algorithm: 'f2'}),
-      );
     });
   }
 

@@ -67,6 +67,18 @@ test('an instruction set that the processor does not have is refused', t => {
   );
 });
 
+test('a name that the addon does not know is refused, not read as the default', t => {
+  const {Network} = native();
+  const shape = {squeezeExcite: null, blocks: [], numClasses: 0, height: 3, width: 3, mean, std};
+  const options = {backend: 'cpu', precision: 'fp32', batchSize: 1} as const;
+  for (const wrong of [{precision: 'int3'}, {winograd: 'f8'}, {algorithm: 'f3'}]) {
+    t.throws(() => new Network({...shape, form: 'deploy'}, {...options, ...(wrong as object)}), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: new RegExp(`"${Object.values(wrong)[0]}"`),
+    });
+  }
+});
+
 test('NaN pixels of a network show as NaN, not as zeros, and an abort ends its run', async t => {
   const {Network} = native();
   const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};

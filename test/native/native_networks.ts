@@ -82,7 +82,7 @@ export interface Options {
   instructionSet?: string;
   threads: number;
   algorithm?: 'direct' | 'f2' | 'f4x2' | 'f4';
-  winograd?: 'off' | 'f2';
+  winograd?: 'off';
   precision?: 'fp32' | 'bf16';
 }
 

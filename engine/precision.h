@@ -1,12 +1,9 @@
 // The number formats of maps and weights.
 #pragma once
 
-#include <optional>
-#include <string>
+namespace repvgg {
 
-namespace repvgg::cuda {
-
-// kFp8 is e4m3 with one scale per channel of a map (engine/fp8.h).
+// kFp8 is e4m3 with one scale per channel of a map (engine/fp8.h); the CPU simulates it in fp32.
 enum class Precision { kFp32, kTf32, kFp16, kBf16, kFp8 };
 
 constexpr int ElementSize(Precision precision) {
@@ -19,12 +16,4 @@ constexpr const char* PrecisionName(Precision precision) {
   return kNames[static_cast<int>(precision)];
 }
 
-inline std::optional<Precision> ToPrecision(const std::string& name) {
-  for (const Precision precision :
-       {Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16, Precision::kFp8}) {
-    if (name == PrecisionName(precision)) return precision;
-  }
-  return std::nullopt;
-}
-
-}  // namespace repvgg::cuda
+}  // namespace repvgg
