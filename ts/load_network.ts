@@ -55,8 +55,9 @@ export interface LoadOptions {
   /** Overrides fields of the checkpoint's own preprocessing, or of the variant's published one. */
   preprocessing?: PreprocessingOptions | undefined;
   /**
-   * The Winograd algorithms that may replace direct convolution where they are faster; docs/kernels.md has their errors.
-   * 'f2' allows F(2x2) only, 'f4' also F(4x4), 'off' neither. Default 'auto': both in fp32, F(2x2) in fp16 and bf16.
+   * Winograd's algorithms that compete with direct convolution, on any device; the fastest runs. 'f2' is F(2x2), 'f4' F(2x2) and
+   * F(4x4), 'off' none. Default 'auto', by their errors: 'f4' in fp32, but 'off' with squeeze-and-excite, and 'f2' in fp16 and bf16
+   * (docs/kernels.md, "Which algorithms may run").
    */
   winograd?: Winograd | undefined;
   /** CPU threads. Default: one for every core that the process may use. */

@@ -104,7 +104,10 @@ export function addCalibrationCheck(command: Command): void {
 }
 
 const winogradOption = (): Option =>
-  new Option('--winograd <class>', 'Winograd algorithms that may be used; F(2x2) is more precise than F(4x4)')
+  new Option(
+    '--winograd <class>',
+    'Winograd algorithms that may replace direct convolution; F(2x2) is more precise than F(4x4)',
+  )
     .choices(winogradClasses)
     .default('auto' satisfies Winograd);
 

@@ -118,7 +118,7 @@ export interface NetworkDescription {
   layers: LayerDescription[];
 }
 
-/** The Winograd algorithms that a backend may choose. */
+/** Winograd's algorithms that compete with direct convolution; `LoadOptions.winograd` has the rule. */
 export type Winograd = 'auto' | 'off' | 'f2' | 'f4';
 export const winogradClasses: readonly Winograd[] = ['auto', 'off', 'f2', 'f4'];
 
@@ -131,9 +131,9 @@ export interface NativeNetworkOptions {
   batchSize: number;
   threads?: number;
   instructionSet?: string;
-  /** Pins an algorithm for all blocks that support it; by default the backend chooses for each block. */
+  /** Pins an algorithm for all blocks that support it, whatever `winograd` allows; by default the fastest allowed is used. */
   algorithm?: 'direct' | 'f2' | 'f4x2' | 'f4' | 'fused';
-  /** Restricts the backend's choice. */
+  /** By default "auto". */
   winograd?: Winograd;
 }
 
