@@ -38,8 +38,20 @@ export function checkFp8(architecture: Architecture, form: Form): void {
   }
 }
 
-/** @throws {RepVGGError} ERR_INVALID_ARGUMENT */
-export function checkCalibration(calibration: Calibration | undefined): Calibration {
+/**
+ * The images that a precision is calibrated with: fp8 alone is.
+ *
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT
+ */
+export function checkCalibration(
+  calibration: Calibration | undefined,
+  precision: Precision,
+): Calibration | undefined {
+  if (!isFp8(precision)) {
+    if (calibration === undefined) return undefined;
+    const expected = 'no images, which only the precisions "fp8" and "fp8-simulated" take,';
+    throw invalidArgument('calibration', expected, calibration);
+  }
   const given = typeof calibration === 'string' ? calibration !== '' : (calibration?.length ?? 0) > 0;
   if (given && (typeof calibration === 'string' || Array.isArray(calibration))) return calibration!;
   throw invalidArgument(

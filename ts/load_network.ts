@@ -1,5 +1,5 @@
 import type {Architecture} from './architecture.ts';
-import {type Calibration, checkCalibration, checkFp8, isFp8, rangesOf} from './calibration.ts';
+import {type Calibration, checkCalibration, checkFp8, rangesOf} from './calibration.ts';
 import {ParameterDigest} from './checkpoint/parameter_digest.ts';
 import {invalidArgument} from './errors.ts';
 import {NativeFusion} from './fusion/native_fusion.ts';
@@ -121,7 +121,7 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   checkSignal(signal);
   signal?.throwIfAborted();
   const chosen = chooseDevice(device, precision);
-  const calibration = isFp8(chosen.precision) ? checkCalibration(options.calibration) : undefined;
+  const calibration = checkCalibration(options.calibration, chosen.precision);
 
   const {architecture: expected, eps} = options;
   const digest = new ParameterDigest();

@@ -1,4 +1,5 @@
 import type {Architecture} from './architecture.ts';
+import {checkCalibration, isFp8} from './calibration.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 import type {ImageInput, RawImage} from './images/images.ts';
 import type {LoadOptions} from './load_network.ts';
@@ -19,7 +20,7 @@ export interface VerifyOptions
   deploy?: string | undefined;
   /** The images to run. Default: `random` images of noise of the network's input size. */
   inputs?: readonly ImageInput[] | undefined;
-  /** The number of noise images, which are always the same. Default 8. */
+  /** The number of noise images, which are always the same, if there are no `inputs`. Default 8. */
   random?: number | undefined;
   /** Precision of the deploy form; the train form always runs in fp32. Default 'fp32'. */
   precision?: Precision | undefined;
@@ -73,7 +74,8 @@ export interface Verification {
  */
 export async function verifyCheckpoint(train: string, options: VerifyOptions = {}): Promise<Verification> {
   checkOptions(options, optionNames);
-  const {deploy = train, inputs, random = 8, tolerance, precision = 'fp32', preprocessing, ...load} = options;
+  const {deploy = train, inputs, random = 8, tolerance, precision = 'fp32', ...rest} = options;
+  const {preprocessing, calibration, ...load} = rest;
   const {signal} = load;
   checkSignal(signal);
   signal?.throwIfAborted();
@@ -82,6 +84,9 @@ export async function verifyCheckpoint(train: string, options: VerifyOptions = {
   if (!Number.isInteger(random) || random < 1) throw invalidArgument('random', 'a positive integer', random);
   if (inputs !== undefined && !(Array.isArray(inputs) && inputs.length > 0))
     throw invalidArgument('inputs', 'at least one image', inputs);
+  if (inputs !== undefined && options.random !== undefined)
+    throw invalidArgument('random', 'no value beside inputs', random);
+  if (!isFp8(precision)) checkCalibration(calibration, precision); // fp8 has the images to verify.
   if ((await storedForm(train, signal)) === 'deploy') {
     const message = `Expected a checkpoint as it was trained for train but ${train} is fused already, at least in part.`;
     throw new RepVGGError('ERR_INVALID_ARGUMENT', message);
@@ -105,8 +110,12 @@ export async function verifyCheckpoint(train: string, options: VerifyOptions = {
   };
   const before = await run(train, 'train', {preprocessing: geometry});
   const {architecture} = before;
-  const calibration = load.calibration ?? imagesFor(before.preprocessing);
-  const own = {architecture, preprocessing: before.preprocessing, precision, calibration};
+  const own = {
+    architecture,
+    preprocessing: before.preprocessing,
+    precision,
+    ...(isFp8(precision) && {calibration: calibration ?? imagesFor(before.preprocessing)}),
+  };
   const after = await run(deploy, 'deploy', own);
   const verification = compare(
     architecture,

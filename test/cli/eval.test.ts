@@ -258,7 +258,12 @@ for (const [what, args, code, message] of [
     2,
     /Expected no value, because its names tell the classes, for format of digits but received "csv"/,
   ],
-  ['calibration in fp32', ['digits', ...network, '--calibration', 'digits'], 2, /needs '--precision fp8'/],
+  [
+    'calibration in fp32',
+    ['digits', ...network, '--calibration', 'digits'],
+    2,
+    /Expected no images, .* for calibration but received "digits"/,
+  ],
   ['data that is not there', ['nowhere', ...network], 3, /nowhere.*\(ERR_FILE_NOT_FOUND\)/],
   [
     'a folder of other things',

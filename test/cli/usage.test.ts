@@ -73,13 +73,13 @@ for (const [what, args, code, message] of [
     'calibration that nothing needs',
     ['classify', '-c', 'digits', '--calibration', 'digits', 'x.png'],
     2,
-    /^Option '--calibration <source>' needs '--precision fp8'/,
+    /^Expected no images, which only .* "fp8-simulated" take, for calibration but received "digits"/,
   ],
   [
     'a precision that is calibrated, of another command',
     ['verify', 'digits', '--calibration', 'digits'],
     2,
-    /^Option '--calibration <source>' needs '--precision fp8'/,
+    /^Expected no images, which only .* "fp8-simulated" take, for calibration/,
   ],
   [
     'an option that an earlier run has decided',

@@ -57,8 +57,17 @@ test('noise is the same in every run, and a backbone is compared by its features
 });
 
 test('arguments are checked', async t => {
-  for (const options of [{tolerance: 0}, {tolerance: Number.NaN}, {random: 0}, {inputs: []}]) {
-    await t.throwsAsync(verifyCheckpoint(train, options), {code: 'ERR_INVALID_ARGUMENT'});
+  for (const [name, options] of [
+    ['tolerance', {tolerance: 0}],
+    ['tolerance', {tolerance: Number.NaN}],
+    ['random', {random: 0}],
+    ['inputs', {inputs: []}],
+    ['random', {inputs: photos, random: 8}],
+    ['calibration', {calibration: 'digits'}],
+    ['calibration', {calibration: 'digits', precision: 'auto'}],
+  ] as const) {
+    const message = new RegExp(` for ${name} but received`);
+    await t.throwsAsync(verifyCheckpoint(train, options), {code: 'ERR_INVALID_ARGUMENT', message});
   }
   await t.throwsAsync(verifyCheckpoint(checkpoint('narrow.deploy.zip.pth')), {
     code: 'ERR_INVALID_ARGUMENT',

@@ -176,6 +176,11 @@ test('fp8 is refused where it cannot be had, and without images', async t => {
   for (const calibration of [undefined, [], '', 7]) {
     await t.throwsAsync(load(calibration), {code: 'ERR_INVALID_ARGUMENT', message: /for calibration but/});
   }
+  for (const calibration of [[], 'digits'])
+    await t.throwsAsync(RepVGG.load('digits', {device: 'cpu', precision: 'fp32', calibration}), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: /no images, which only .*"fp8-simulated" take, for calibration but/,
+    });
   const empty = await mkdtemp(path.join(tmpdir(), 'repvgg-'));
   await t.throwsAsync(load(empty), {code: 'ERR_SOURCE'});
   const list = path.join(empty, 'list.csv');

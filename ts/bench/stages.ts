@@ -1,5 +1,6 @@
 import {rm} from 'node:fs/promises';
 import {join} from 'node:path';
+import {isFp8} from '../calibration.ts';
 import {officialStateDict} from '../checkpoint/official_state_dict.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
 import {RepVGGError} from '../errors.ts';
@@ -77,7 +78,7 @@ export async function openPipeline(network: NetworkCase, folder: string): Promis
     preprocessing,
     device: device.members as DeviceList,
     precision,
-    calibration: pool,
+    ...(isFp8(precision) && {calibration: pool}),
     threads,
     batchSize: batch,
   });

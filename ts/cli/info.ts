@@ -11,7 +11,7 @@ import {
 } from '../native/device.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
 import {count} from '../support/plain_text.ts';
-import {append, replaceFile} from '../support/replace_file.ts';
+import {append, checkReplaceable, replaceFile} from '../support/replace_file.ts';
 import {drawNetwork} from './figure.ts';
 import type {CheckpointInfo} from './identify.ts';
 import {
@@ -78,6 +78,7 @@ async function info(model: string, flags: Flags, command: Command): Promise<void
   if (!flags.layers)
     refuseIgnored(command, ['device', 'precision', 'batchSize', 'threads'], "needs '--layers'");
   const {resolution, eps, svg, json} = flags;
+  if (svg !== undefined) await checkReplaceable(svg);
   const {identify} = await import('./identify.ts');
   const {architecture, checkpoint, crop} = await identify(model, eps);
   const size = resolution ?? crop;

@@ -95,14 +95,6 @@ export const calibrationOption = (): Option =>
     'images to calibrate fp8 with: a folder, list, table or tar, or "digits"',
   );
 
-/** Only fp8 is calibrated. */
-export function addCalibrationCheck(command: Command): void {
-  command.hook('preAction', () => {
-    const {precision} = command.opts<Partial<NetworkFlags>>();
-    if (!precision?.startsWith('fp8')) refuseIgnored(command, ['calibration'], "needs '--precision fp8'");
-  });
-}
-
 const winogradOption = (): Option =>
   new Option(
     '--winograd <class>',
@@ -208,7 +200,6 @@ export function addNetworkOptions(command: Command, {batchSize}: {batchSize?: nu
     .addOption(winogradOption());
   for (const option of preprocessingOptions()) command.addOption(option);
   command.addOption(batchSizeOption(batchSize)).addOption(threadsOption());
-  addCalibrationCheck(command);
 }
 
 /** The format of a source and its columns. */

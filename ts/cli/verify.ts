@@ -1,7 +1,6 @@
 import {type Command, Option} from 'commander';
 import type {Verification} from '../verify.ts';
 import {
-  addCalibrationCheck,
   architectureOption,
   batchSizeOption,
   calibrationOption,
@@ -21,7 +20,7 @@ import {print, printJson, printTable, small, title} from './output.ts';
 
 interface Flags extends Omit<NetworkFlags, 'checkpoint' | 'labels' | 'form' | 'winograd'> {
   images?: string[];
-  random: number;
+  random?: number;
   tolerance?: number;
   json?: true;
 }
@@ -38,7 +37,11 @@ export function addVerify(program: Command): void {
     .argument('<train>', 'a checkpoint in train form, or "digits"')
     .argument('[deploy]', 'its deploy form (default: <train>, fused in memory)')
     .addOption(new Option('--images <files...>', 'images to run (default: noise)').conflicts('random'))
-    .option('--random <n>', 'number of noise images, the same in every run', parsePositiveInteger, 8)
+    .option(
+      '--random <n>',
+      'number of noise images, the same in every run (default: 8)',
+      parsePositiveInteger,
+    )
     .option(
       '--tolerance <t>',
       'largest accepted relative difference (default: 1e-4; tf32 and fp16 5e-3, bf16 2e-2, fp8 0.2)',
@@ -56,7 +59,6 @@ export function addVerify(program: Command): void {
     .addOption(jsonOption())
     .addHelpText('after', examples)
     .action(verify);
-  addCalibrationCheck(command);
 }
 
 async function verify(train: string, deploy: string | undefined, flags: Flags): Promise<void> {
