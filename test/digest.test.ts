@@ -3,6 +3,8 @@ import {copyFile, readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import test from 'ava';
+import {openCheckpoint} from '../ts/checkpoint/open.ts';
+import {ParameterDigest} from '../ts/checkpoint/parameter_digest.ts';
 import {type LoadOptions, RepVGG} from '../ts/index.ts';
 import {temporaryFolder} from './folder.ts';
 
@@ -59,6 +61,16 @@ test('every file of a checkpoint counts', async t => {
       t.is(await digest(join(folder, index)), before);
     }
   }
+});
+
+test('values that are read elsewhere cannot be forgotten', async t => {
+  await using file = await openCheckpoint(fixture('narrow.official.safetensors'));
+  const digest = new ParameterDigest();
+  const tensor = digest.watch(file.tensors).get('stage0.rbr_dense.conv.weight')!;
+  const {verify} = await tensor.locate!();
+  t.throws(() => digest.value(null), {message: /without a checksum/});
+  verify!(1);
+  t.notThrows(() => digest.value(null));
 });
 
 test('for fp8 its calibration counts', async t => {

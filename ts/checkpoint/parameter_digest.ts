@@ -10,7 +10,8 @@ import {checksum} from './checksum.ts';
  * protection against forgery.
  */
 export class ParameterDigest {
-  readonly #checksums = new Map<string, number>();
+  /** Null for a tensor that was located and not yet read. */
+  readonly #checksums = new Map<string, number | null>();
 
   /** These tensors, whose values are added when they are read. */
   watch(tensors: ReadonlyMap<string, TensorInfo>): Map<string, TensorInfo> {
@@ -31,6 +32,7 @@ export class ParameterDigest {
         tensor.locate &&
         (async () => {
           const range = await tensor.locate!();
+          if (!this.#checksums.has(name)) this.#checksums.set(name, null);
           const verify = (crc32: number): void => {
             range.verify?.(crc32);
             this.#checksums.set(name, crc32);
@@ -44,8 +46,15 @@ export class ParameterDigest {
     this.#checksums.set(name, await checksum(new Uint8Array(buffer, byteOffset, byteLength)));
   }
 
-  /** 16 hexadecimal digits, the same for any order of reading. `epsilon` is that of the batch normalisations. */
+  /**
+   * 16 hexadecimal digits, the same for any order of reading. `epsilon` is that of the batch normalisations.
+   *
+   * @throws {Error} if a tensor was located whose values were not read, or read without a call of its `verify`
+   */
   value(epsilon: number | null): string {
+    for (const [name, sum] of this.#checksums) {
+      if (sum === null) throw new Error(`Tensor ${name} was read without a checksum.`);
+    }
     const sums = [...this.#checksums].sort(([a], [b]) => (a < b ? -1 : 1));
     return createHash('sha256')
       .update(JSON.stringify([epsilon, sums]))
