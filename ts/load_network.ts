@@ -56,7 +56,7 @@ export interface LoadOptions {
   preprocessing?: PreprocessingOptions | undefined;
   /**
    * Winograd's algorithms that compete with direct convolution, on any device; the fastest runs. 'f2' is F(2x2), 'f4' F(2x2) and
-   * F(4x4), 'off' none. Default 'auto', by their errors: 'f4' in fp32, but 'off' with squeeze-and-excite, and 'f2' in fp16 and bf16
+   * F(4x4), 'off' none. Default 'auto', by their errors: 'f4' in fp32, and 'f2' in fp16, bf16 and with squeeze-and-excite
    * (docs/kernels.md, "Which algorithms may run").
    */
   winograd?: Winograd | undefined;

@@ -62,7 +62,7 @@ TEST("chooser: each value of winograd allows its algorithms, auto by precision a
          ": " + got);
   };
   for (const bool gated : {false, true}) {
-    expect(Precision::kFp32, gated, Winograd::kAuto, gated ? "direct" : "direct f2 f4");
+    expect(Precision::kFp32, gated, Winograd::kAuto, gated ? "direct f2" : "direct f2 f4");
     for (const Precision precision : {Precision::kFp16, Precision::kBf16}) {
       expect(precision, gated, Winograd::kAuto, "direct f2");
     }

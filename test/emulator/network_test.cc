@@ -65,9 +65,7 @@ TEST("network: each value of winograd runs the fastest algorithm that it allows,
         return RunNetwork(*MakeNetwork(reference, options, 80, measure), pixels, Output::kEmbedding);
       };
       const bool gated = position != SqueezeExcitePosition::kNone;
-      const Algorithm automatic = precision == Precision::kFp16 ? Algorithm::kF2
-                                  : gated                       ? Algorithm::kDirect
-                                                                : Algorithm::kF4;
+      const Algorithm automatic = precision == Precision::kFp16 || gated ? Algorithm::kF2 : Algorithm::kF4;
       std::map<Algorithm, std::vector<float>> found;
       for (const auto& [winograd, algorithm] :
            {std::pair(Winograd::kAuto, automatic), std::pair(Winograd::kOff, Algorithm::kDirect),
