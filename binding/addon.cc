@@ -9,8 +9,8 @@
 #include "binding/limits.h"
 #include "binding/loading.h"
 #include "binding/network_object.h"
-#include "cpu/thread_pool.h"
 #include "engine/crc32.h"
+#include "engine/usable_cores.h"
 
 namespace repvgg {
 namespace {
@@ -42,7 +42,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   };
   add("cpuInfo", CpuInfo);
   add("cudaInfo", CudaInfo);
-  add("cudaCounters", ReadCudaCounters);
+  add("cudaCounters", CudaCountersOf);
   add("countInstructions", CountInstructions);
   add("lockFile", LockFile);
   add("fuseRows", FuseRowsOf);

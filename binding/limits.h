@@ -11,6 +11,6 @@ namespace repvgg {
 Napi::Value StartMeasuringLimits(const Napi::CallbackInfo& info, DeviceExecutors& executors);
 
 // cudaCounters(index): {memoryBytes: number | null, millijoules: number | null}
-Napi::Value ReadCudaCounters(const Napi::CallbackInfo& info);
+Napi::Value CudaCountersOf(const Napi::CallbackInfo& info);
 
 }  // namespace repvgg

@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "binding/arguments.h"
-#include "cpu/huge_array.h"
 #include "engine/crc32.h"
 #include "engine/fuse_file.h"
 #include "engine/fuse_rows.h"
+#include "engine/huge_array.h"
 
 namespace repvgg {
 namespace {
@@ -111,7 +111,7 @@ Napi::Value JoinCrc32Of(const Napi::CallbackInfo& info) {
 void PreferHugePagesOf(const Napi::CallbackInfo& info) {
   auto array = info[0].As<Napi::TypedArray>();
   auto* bytes = static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-  cpu::PreferHugePages(bytes, array.ByteLength());
+  PreferHugePages(bytes, array.ByteLength());
 }
 
 }  // namespace repvgg

@@ -24,7 +24,7 @@ Napi::Value Crc32Of(const Napi::CallbackInfo& info);
 // (before, behind, count) -> number; see engine/crc32.h.
 Napi::Value JoinCrc32Of(const Napi::CallbackInfo& info);
 
-// (array): asks for 2 MB pages; see cpu/huge_array.h.
+// (array): asks for 2 MB pages; see engine/huge_array.h.
 void PreferHugePagesOf(const Napi::CallbackInfo& info);
 
 }  // namespace repvgg

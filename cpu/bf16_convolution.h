@@ -4,8 +4,8 @@
 
 #include "cpu/bf16_kernels.h"
 #include "cpu/bf16_maps.h"
-#include "cpu/huge_array.h"
 #include "cpu/thread_pool.h"
+#include "engine/huge_array.h"
 #include "engine/network.h"
 
 namespace repvgg::cpu {

@@ -6,6 +6,7 @@
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
 #include "engine/error.h"
+#include "engine/usable_cores.h"
 
 namespace repvgg {
 namespace {

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "cpu/chooser.h"
-#include "cpu/huge_array.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
 #include "engine/backend.h"
+#include "engine/huge_array.h"
 #include "engine/memory_plan.h"
 
 namespace repvgg::cpu {

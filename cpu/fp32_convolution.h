@@ -2,7 +2,6 @@
 
 #include <vector>
 
-#include "cpu/huge_array.h"
 #include "cpu/kernels.h"
 #include "cpu/maps.h"
 #include "cpu/packed_convolution.h"
@@ -10,6 +9,7 @@
 #include "cpu/thread_pool.h"
 #include "cpu/winograd.h"
 #include "engine/algorithms.h"
+#include "engine/huge_array.h"
 #include "engine/network.h"
 
 namespace repvgg::cpu {

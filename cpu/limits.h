@@ -2,7 +2,7 @@
 // they run on.
 #pragma once
 
-#include "engine/device_limits.h"
+#include "engine/devices.h"
 
 namespace repvgg::cpu {
 

@@ -1,13 +1,6 @@
 #include "cpu/thread_pool.h"
 
-#include <algorithm>
-#include <cmath>
-#include <fstream>
 #include <utility>
-
-#ifdef __linux__
-#include <sched.h>
-#endif
 
 namespace repvgg {
 namespace {
@@ -109,34 +102,6 @@ void ThreadPool::RunShare(int index) {
     std::lock_guard lock(mutex_);
     error_ = std::current_exception();
   }
-}
-
-namespace {
-
-// The CPU quota of the cgroup (version 2, else 1) in CPUs, or infinity.
-double CgroupQuota() {
-  double quota = 0, period = 0;
-  // Reading fails for "max", which is no limit.
-  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file >> quota >> period && period > 0) {
-    return quota / period;
-  }
-  std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  std::ifstream period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  if (quota_file >> quota && period_file >> period && quota > 0 && period > 0) return quota / period;
-  return INFINITY;
-}
-
-}  // namespace
-
-int UsableCores() {
-  int cores = static_cast<int>(std::thread::hardware_concurrency());
-#ifdef __linux__
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) cores = CPU_COUNT(&allowed);
-#endif
-  const double quota = CgroupQuota();
-  if (quota < cores) cores = static_cast<int>(std::ceil(quota));
-  return std::max(cores, 1);
 }
 
 }  // namespace repvgg

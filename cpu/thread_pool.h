@@ -51,7 +51,4 @@ class ThreadPool {
   std::atomic<bool> stopping_ = false;
 };
 
-// The number of cores this process may use: its affinity mask, lowered by a cgroup CPU quota.
-int UsableCores();
-
 }  // namespace repvgg

@@ -18,8 +18,8 @@
 
 #include <cstddef>
 
-#include "cpu/huge_array.h"
 #include "cpu/kernels.h"
+#include "engine/huge_array.h"
 
 namespace repvgg::cpu {
 

@@ -34,9 +34,9 @@ struct Nvml {
 
 }  // namespace
 
-Counters ReadCounters(int index) {
+CudaCounters ReadCounters(int index) {
   static const Nvml nvml;
-  Counters counters;
+  CudaCounters counters;
   size_t free = 0, total = 0;
   if (cudaSetDevice(index) == cudaSuccess && cudaMemGetInfo(&free, &total) == cudaSuccess) {
     counters.memory_used = total - free;

@@ -2,18 +2,10 @@
 // loaded on first use.
 #pragma once
 
-#include <cstdint>
-#include <optional>
+#include "engine/devices.h"
 
 namespace repvgg::cuda {
 
-struct Counters {
-  // Bytes in use on the device, by all processes; nothing if they cannot be read.
-  std::optional<uint64_t> memory_used;
-  // Since the driver was loaded; from Volta on.
-  std::optional<uint64_t> millijoules;
-};
-
-Counters ReadCounters(int index);
+CudaCounters ReadCounters(int index);
 
 }  // namespace repvgg::cuda

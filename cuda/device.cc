@@ -28,6 +28,7 @@ std::string Problem(const CudaDevice& device) {
 
 CudaStatus QueryCuda() {
   CudaStatus status;
+  status.built = true;
   status.runtime_version = CUDART_VERSION;
   int count = 0;
   cudaError_t error = cudaDriverGetVersion(&status.driver_version);

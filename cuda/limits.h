@@ -1,8 +1,8 @@
 // Measures a GPU's peak rates, which `repvgg bench` compares its results with.
 #pragma once
 
-#include "cuda/convolution.h"
-#include "engine/device_limits.h"
+#include "engine/devices.h"
+#include "engine/precision.h"
 
 namespace repvgg::cuda {
 

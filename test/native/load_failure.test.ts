@@ -145,7 +145,7 @@ function run(script: string, nodeOptions: string[] = [], env: Record<string, str
 function load(at: string, nodeOptions: string[] = []): string {
   const script = `
     import {native} from ${JSON.stringify(new URL('../../ts/native/addon.ts', import.meta.url))};
-    try { console.log(native().cpuInfo().threads > 0); } catch (error) { console.log(error.code, error.message); }`;
+    try { console.log(native().cpuInfo().usableCores > 0); } catch (error) { console.log(error.code, error.message); }`;
   return run(script, nodeOptions, {REPVGG_PREBUILD: at});
 }
 

@@ -1,5 +1,4 @@
 import {invalidArgument} from '../errors.ts';
-import {native} from '../native/addon.ts';
 import {
   chooseDevice,
   type DeviceList,
@@ -7,6 +6,7 @@ import {
   type Placement,
   type Precision,
 } from '../native/device.ts';
+import {usableCores} from '../native/usable_cores.ts';
 import type {Form} from '../network.ts';
 import type {Contestant} from './measure.ts';
 import {type BenchModel, findModels, type Input, type ProgressOf} from './models.ts';
@@ -59,7 +59,7 @@ export async function planBench(
 
 export function* listCases({models, stages, batches, form, placement, threads}: Plan): Generator<Case> {
   // These use the threads that prepare images, independent of those of the network.
-  const alone = {batch: 1, network: null, threads: native().cpuInfo().threads};
+  const alone = {batch: 1, network: null, threads: usableCores()};
   const {preprocessing} = models[0]!;
   if (stages.includes('decode')) yield {...alone, stage: 'decode', open: () => openDecode(preprocessing)};
   if (stages.includes('preprocess'))

@@ -1,5 +1,6 @@
-import {availableParallelism, cpus, totalmem} from 'node:os';
+import {cpus, totalmem} from 'node:os';
 import {native} from '../native/addon.ts';
+import {usableCores} from '../native/usable_cores.ts';
 import type {BenchMachine} from './results.ts';
 
 /** The hardware and software of this machine, without anything that identifies the machine or its owner. */
@@ -7,7 +8,7 @@ export function thisMachine(): BenchMachine {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
-    usableCores: availableParallelism(),
+    usableCores: usableCores(),
     instructionSets: native().cpuInfo().instructionSets,
     memoryBytes: totalmem(),
     platform: process.platform,

@@ -126,5 +126,5 @@ async function inFlight(count: number, work: (index: number) => Promise<unknown>
   const worker = async (): Promise<void> => {
     for (let i = next++; i < count; i = next++) await work(i);
   };
-  await Promise.all(Array.from({length: imagesInFlight}, worker));
+  await Promise.all(Array.from({length: imagesInFlight()}, worker));
 }

@@ -56,6 +56,7 @@ export async function prepare(
   const {planBench} = await import('../bench/cases.ts');
   const {runBench} = await import('../bench/run.ts');
   const {native} = await import('../native/addon.ts');
+  const {usableCores} = await import('../native/usable_cores.ts');
   const preprocessing = (model: string): PreprocessingOptions | undefined => {
     const size = crops.get(model) ?? crop;
     return size === undefined ? undefined : toPreprocessing({crop: size});
@@ -69,7 +70,7 @@ export async function prepare(
     form,
     device,
     precision,
-    threads: threads ?? native().cpuInfo().threads,
+    threads: threads ?? usableCores(),
   };
   const plan = await planBench(selection, downloadProgress);
   const options = {

@@ -61,7 +61,7 @@ async function doctor({json}: {json?: true}): Promise<void> {
     cpu: {
       model: cpus()[0]?.model ?? 'unknown',
       cores: cpus().length,
-      usableCores: availableParallelism(),
+      usableCores: addon.value?.cpu.usableCores ?? availableParallelism(),
       instructionSets: addon.value?.cpu.instructionSets ?? null,
     },
     addon: {path: findAddon(), error: addon.error?.message ?? null},

@@ -1,4 +1,4 @@
-import {availableParallelism} from 'node:os';
+import {usableCores} from '../native/usable_cores.ts';
 import type {ScoreSummary} from '../scoring/score.ts';
 import type {SourceOptions} from '../sources/options.ts';
 import {count} from '../support/plain_text.ts';
@@ -54,7 +54,7 @@ export class ScoreProgress implements Disposable {
     const elapsed = Math.max(1, now.time - first.time);
     const perSecond = (1000 * (now.ok + now.failed - first.ok - first.failed)) / elapsed;
     const percent = (value: number): string => `${Math.min(100, Math.round(100 * value))}%`;
-    const decode = (now.prepareMilliseconds - first.prepareMilliseconds) / elapsed / availableParallelism();
+    const decode = (now.prepareMilliseconds - first.prepareMilliseconds) / elapsed / usableCores();
     const device = (now.computeMilliseconds - first.computeMilliseconds) / elapsed;
     const total = this.#total;
     const parts = [

@@ -185,7 +185,7 @@ export interface NativeAddon {
    * `bf16` is the instruction set for bf16, "amx" or "avx512bf16", or null; `jpeg` is the library that decodes JPEGs, or
    * null.
    */
-  cpuInfo(): {instructionSets: string[]; bf16: string | null; threads: number; jpeg: string | null};
+  cpuInfo(): {instructionSets: string[]; bf16: string | null; usableCores: number; jpeg: string | null};
   cudaInfo(): NativeCudaInfo;
   /** Writes [crop][crop][3] bytes into `out` at `offset`. `pixels` is [height][width][3]. */
   resizeCrop(

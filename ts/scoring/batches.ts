@@ -1,8 +1,8 @@
-import {availableParallelism} from 'node:os';
 import {RepVGGError} from '../errors.ts';
 import type {RunOptions} from '../images/fetch_image.ts';
 import {type ImageInput, inputName, prepareImage} from '../images/images.ts';
 import type {NativeBatch} from '../native/addon.ts';
+import {usableCores} from '../native/usable_cores.ts';
 import type {Preprocessing} from '../preprocessing.ts';
 import {unwatched} from '../support/promises.ts';
 import {Puller} from './puller.ts';
@@ -44,7 +44,7 @@ export interface PrepareOptions<Item> extends RunOptions {
 }
 
 /** Images on their way at the same time: one for each thread, and one that waits, so that no thread does. */
-export const imagesInFlight: number = 2 * availableParallelism();
+export const imagesInFlight = (): number => 2 * usableCores();
 
 /**
  * Decodes, resizes and crops images batch by batch. The next batch is prepared while the caller works on the last one, and none
@@ -86,7 +86,7 @@ async function prepareBatch<Item>(
   imageOf: (item: Item) => ImageInput | RepVGGError,
   options: PrepareOptions<Item>,
 ): Promise<PreparedBatch<Item>> {
-  const {preprocessing, concurrency = imagesInFlight, nameOf, signal} = options;
+  const {preprocessing, concurrency = imagesInFlight(), nameOf, signal} = options;
   const size = preprocessing.crop ** 2 * 3;
   const pixels = new Uint8Array(items.length * size);
   const slots: (number | RepVGGError)[] = [];

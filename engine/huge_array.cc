@@ -1,4 +1,4 @@
-#include "cpu/huge_array.h"
+#include "engine/huge_array.h"
 
 #include <cstdint>
 #include <cstdlib>
@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #endif
 
-namespace repvgg::cpu {
+namespace repvgg {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
@@ -73,4 +73,4 @@ HugeBytes::~HugeBytes() {
   std::free(data_);
 }
 
-}  // namespace repvgg::cpu
+}  // namespace repvgg

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <utility>
 
-namespace repvgg::cpu {
+namespace repvgg {
 
 // Asks the system to back the whole 2 MB pages within a region not yet written to by huge pages, which it
 // clears in a third of the time of 4 KB pages. It need not comply.
@@ -46,4 +46,4 @@ class HugeArray {
   size_t size_ = 0;
 };
 
-}  // namespace repvgg::cpu
+}  // namespace repvgg
