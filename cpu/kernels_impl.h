@@ -44,52 +44,61 @@ inline float Relu(float v) { return v < 0.0f ? 0.0f : v; }
 namespace repvgg::cpu {
 namespace {
 
+// Adds the bias to the sums of `pixels` pixels, [pixel][channel of the block], and stores the channels that
+// the group has from `channel` on. `out` is that channel of the first pixel.
+template <int kVectors>
+inline void StoreSums(const Convolution& convolution, const float* sum, const float* bias, int channel,
+                      int pixels, bool relu, float* out) {
+  const int channels = convolution.group_out - channel;
+  for (int p = 0; p < pixels; ++p, sum += kVectors * kLanes, out += convolution.out_channels) {
+    for (int v = 0; v < kVectors; ++v) {
+      const Vector value = Load(sum + v * kLanes) + Load(bias + v * kLanes);
+      StoreChannels(out + v * kLanes, relu ? Relu(value) : value, channels - v * kLanes);
+    }
+  }
+}
+
 template <int kVectors>
 void Convolve(const Convolution& convolution, ptrdiff_t in_row, int group, int block, const Turn& turn,
               const Pixels& first, const Pixels& second, int pixels, bool relu) {
   constexpr int kBlock = kVectors * kLanes;
-  const Pixels lines[] = {first, second};
-  if (second.in != nullptr && 2 * pixels > RowsOf(kVectors)) {
-    for (const Pixels* line = lines; line < lines + 2; ++line)
-      Convolve<kVectors>(convolution, in_row, group, block, turn, *line, {}, pixels, relu);
+  const bool two_rows = second.in != nullptr;
+  if (two_rows && 2 * pixels > RowsOf(kVectors)) {
+    Convolve<kVectors>(convolution, in_row, group, block, turn, first, {}, pixels, relu);
+    Convolve<kVectors>(convolution, in_row, group, block, turn, second, {}, pixels, relu);
     return;
   }
-  const auto products = second.in == nullptr ? ProductsTable<1, kVectors>::kOf[pixels - 1]
-                                             : ProductsTable<2, kVectors>::kOf[pixels - 1];
+  const auto products =
+      two_rows ? ProductsTable<2, kVectors>::kOf[pixels - 1] : ProductsTable<1, kVectors>::kOf[pixels - 1];
+  const ptrdiff_t row_distance = two_rows ? second.in - first.in : 0;
+  const ptrdiff_t pixel_distance = static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels;
+
   const int depth = convolution.run_length;
   const ptrdiff_t index = static_cast<ptrdiff_t>(group) * convolution.blocks + block;
   const ptrdiff_t block_size = static_cast<ptrdiff_t>(convolution.runs) * depth * kBlock;
   const float* weight = convolution.weight + index * block_size;
+  // The lines of the next block's weights that this call fetches, in as many streams as `products` has.
   const ptrdiff_t run_lines = depth / kStep * kStreamLines;
   const float* next = Share(weight + block_size, block_size / kLineFloats, turn.number, turn.of);
-  const ptrdiff_t line = second.in == nullptr ? 0 : second.in - first.in;
-  const ptrdiff_t pixel = static_cast<ptrdiff_t>(convolution.stride) * convolution.in_channels;
+
   alignas(sizeof(Vector)) float sums[RowsOf(kVectors) * kBlock];
   for (int run = 0; run < convolution.runs; ++run) {
     const ptrdiff_t offset = convolution.run[run].row * in_row + convolution.run[run].offset +
                              static_cast<ptrdiff_t>(group) * convolution.group_in;
     products(
-        first.in + offset, line, pixel, depth, weight, sums, kBlock, run > 0,
+        first.in + offset, row_distance, pixel_distance, depth, weight, sums, kBlock, run > 0,
         {turn.next + offset, {next, next + run_lines * kLineFloats, next + 2 * run_lines * kLineFloats}});
     weight += static_cast<ptrdiff_t>(depth) * kBlock;
     next += kStreams * run_lines * kLineFloats;
   }
 
-  const float* bias = convolution.bias + index * kBlock;
+  const float* const bias = convolution.bias + index * kBlock;
   const int channel = block * kBlock;
-  const int left = convolution.group_out - channel;
-  const int channels = left < kBlock ? left : kBlock;
-  const ptrdiff_t out_offset = static_cast<ptrdiff_t>(group) * convolution.group_out + channel;
-  const float* sum = sums;
-  for (const Pixels& row : lines) {
-    if (row.out == nullptr) break;
-    float* to = row.out + out_offset;
-    for (int p = 0; p < pixels; ++p, sum += kBlock, to += convolution.out_channels) {
-      for (int v = 0; v < kVectors; ++v) {
-        const Vector value = Load(sum + v * kLanes) + Load(bias + v * kLanes);
-        StoreChannels(to + v * kLanes, relu ? Relu(value) : value, channels - v * kLanes);
-      }
-    }
+  const ptrdiff_t out = static_cast<ptrdiff_t>(group) * convolution.group_out + channel;
+  const Pixels rows[] = {first, second};
+  for (int r = 0; r < 1 + two_rows; ++r) {
+    StoreSums<kVectors>(convolution, sums + r * pixels * kBlock, bias, channel, pixels, relu,
+                        rows[r].out + out);
   }
 }
 
