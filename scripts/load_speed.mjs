@@ -24,15 +24,14 @@ import {availableParallelism, cpus, loadavg, tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {parseArgs, promisify} from 'node:util';
+import {networkFromCheckpoint} from '../dist/checkpoint/network.js';
+import {openCheckpoint} from '../dist/checkpoint/open.js';
+import {convertCheckpoint} from '../dist/convert.js';
+import {NativeFusion} from '../dist/fusion/native_fusion.js';
+import {RepVGG} from '../dist/index.js';
+import {native} from '../dist/native/addon.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const dist = join(root, 'dist');
-const {openCheckpoint} = await import(join(dist, 'checkpoint/open.js'));
-const {networkFromCheckpoint} = await import(join(dist, 'checkpoint/network.js'));
-const {convertCheckpoint} = await import(join(dist, 'convert.js'));
-const {NativeFusion} = await import(join(dist, 'fusion/native_fusion.js'));
-const {native} = await import(join(dist, 'native/addon.js'));
-const {RepVGG} = await import(join(dist, 'index.js'));
 
 const {values, positionals} = parseArgs({
   allowPositionals: true,
