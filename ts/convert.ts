@@ -8,6 +8,7 @@ import {writeSafetensors} from './checkpoint/write_safetensors.ts';
 import {invalidArgument} from './errors.ts';
 import type {Form} from './network.ts';
 import {openNetwork} from './open_network.ts';
+import {checkPreprocessing, type PreprocessingOptions} from './preprocessing.ts';
 import {layerTable} from './statistics.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
 
@@ -22,11 +23,22 @@ export interface ConvertOptions {
   eps?: number | undefined;
   /** 'deploy' (default) fuses the branches; 'train' keeps them and changes only names and container. */
   form?: Form | undefined;
+  /** Overrides fields of the checkpoint's own preprocessing, or of the variant's published one. Only for `.safetensors`. */
+  preprocessing?: PreprocessingOptions | undefined;
+  /** The names of the classes, as for {@link LoadOptions.labels}. Only for `.safetensors`. */
+  labels?: string | readonly string[] | undefined;
   /** Aborts the call, which then rejects with the signal's reason and leaves an existing file at `to` unchanged. */
   signal?: AbortSignal | undefined;
 }
 
-const optionNames: FieldNames<ConvertOptions> = {architecture: true, eps: true, form: true, signal: true};
+const optionNames: FieldNames<ConvertOptions> = {
+  architecture: true,
+  eps: true,
+  form: true,
+  preprocessing: true,
+  labels: true,
+  signal: true,
+};
 
 /** The result of {@link convertCheckpoint}. */
 export interface Conversion {
@@ -46,7 +58,7 @@ export interface Conversion {
 /**
  * Fuses the branches of a checkpoint and writes the result, in a format chosen by the extension of `to`:
  *
- * - `.safetensors`: safetensors, whose metadata keeps the preprocessing and the names of the classes;
+ * - `.safetensors`: safetensors, whose metadata has the preprocessing and the names of the classes;
  * - `.pth`, `.pt`, `.bin`, `.ckpt`: a PyTorch state dict, as the official code's `tools/convert.py` writes it, which has no place for them.
  *
  * Tensors are float32, with the names, shapes and order of the official network with `deploy=True` (repvgg.py, or
@@ -58,7 +70,8 @@ export interface Conversion {
  *
  * @param from a checkpoint file, or "digits"
  * @throws {RepVGGError} the codes of reading a checkpoint; ERR_INVALID_ARGUMENT for `form: 'train'` of a checkpoint that is
- *   fused, and for a path with another extension (for `.onnx` use `exportOnnx`); ERR_FILE_WRITE
+ *   fused, for a path with another extension (for `.onnx` use `exportOnnx`), and for preprocessing or labels where the file has
+ *   no place for them; ERR_LABELS; ERR_FILE_WRITE
  */
 export async function convertCheckpoint(
   from: string,
@@ -76,14 +89,20 @@ export async function convertCheckpoint(
       `a file that ends in ${writtenExtensions.join(', ')} (ONNX is written by "repvgg export" and exportOnnx)`,
       to,
     );
+  const keepsUse = extension === '.safetensors';
+  const lost = (['preprocessing', 'labels'] as const).find(name => options[name] !== undefined);
+  if (!keepsUse && lost)
+    throw invalidArgument(lost, 'none, which only .safetensors files keep,', options[lost]);
+  checkPreprocessing(options.preprocessing);
   checkSignal(signal);
   signal?.throwIfAborted();
   const {architecture: expected, eps} = options;
   await using opened = await openNetwork(from, {architecture: expected, eps, signal});
   const network = opened.parameters();
   const {architecture, storedForm} = network;
-  if (extension === '.safetensors') {
-    const metadata = useMetadata(await opened.preprocessing(), await opened.labels());
+  if (keepsUse) {
+    const preprocessing = await opened.preprocessing(options.preprocessing);
+    const metadata = useMetadata(preprocessing, await opened.labels(options.labels));
     await writeSafetensors(to, await officialStateDict(network, form, signal), {metadata, signal});
   } else await writePyTorch(to, await officialStateDict(network, form, signal), signal);
   const {layers, total} = layerTable(architecture, {height: 224, width: 224});

@@ -1,4 +1,5 @@
 import {stat} from 'node:fs/promises';
+import {extname} from 'node:path';
 import type {Architecture} from './architecture.ts';
 import {type OnnxSignature, writeOnnx} from './checkpoint/onnx/write_onnx.ts';
 import {useMetadata} from './checkpoint/use_metadata.ts';
@@ -54,7 +55,8 @@ export interface OnnxExport extends OnnxSignature {
  * exports of Ultralytics. `RepVGG.load` takes preprocessing and names from there.
  *
  * @param from a checkpoint, as for `RepVGG.load`
- * @throws {RepVGGError} the codes of reading a checkpoint; ERR_FILE_WRITE; ERR_CHECKPOINT_VALUE for weights beyond fp16; ERR_LABELS
+ * @throws {RepVGGError} the codes of reading a checkpoint; ERR_INVALID_ARGUMENT for a path that does not end in
+ *   `.onnx`; ERR_FILE_WRITE; ERR_CHECKPOINT_VALUE for weights beyond fp16; ERR_LABELS
  */
 export async function exportOnnx(
   from: string,
@@ -66,6 +68,8 @@ export async function exportOnnx(
   if (precision !== 'fp32' && precision !== 'fp16')
     throw invalidArgument('precision', '"fp32" or "fp16"', precision);
   if (typeof uint8 !== 'boolean') throw invalidArgument('uint8', 'true or false', uint8);
+  if (typeof to !== 'string' || extname(to).toLowerCase() !== '.onnx')
+    throw invalidArgument('path', 'a file that ends in .onnx', to);
   checkPreprocessing(options.preprocessing);
   checkSignal(signal);
   signal?.throwIfAborted();

@@ -1,4 +1,4 @@
-import {readFile, writeFile} from 'node:fs/promises';
+import {readdir, readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
 import {CheckpointFile} from '../../ts/checkpoint/file.ts';
@@ -59,6 +59,36 @@ test('an ONNX file keeps labels and preprocessing, and a safetensors file made o
   // A state dict has no place for them.
   await convertCheckpoint(tensors, pth);
   t.deepEqual((await useOf(pth)).labels[0], {label: '0'});
+});
+
+test('a safetensors file is given labels and preprocessing; a state dict, which would lose them, is not', async t => {
+  const folder = await temporaryFolder(t);
+  const given = {resize: 40, crop: 36, mean: [0.1, 0.2, 0.3]} as const;
+  const path = join(folder, 'a.safetensors');
+  await convertCheckpoint('digits', path, {labels, preprocessing: given});
+  const {labels: read, preprocessing} = await useOf(path);
+  t.deepEqual(
+    read.map(({label}) => label),
+    labels,
+  );
+  t.like(preprocessing, given);
+  for (const [name, value, shown] of [
+    ['labels', labels, 'an array of 10'],
+    ['preprocessing', {crop: 36}, 'an object of type Object'],
+  ] as const)
+    await t.throwsAsync(convertCheckpoint('digits', join(folder, 'a.pth'), {[name]: value}), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: `Expected none, which only .safetensors files keep, for ${name} but received ${shown}.`,
+    });
+  await t.throwsAsync(convertCheckpoint('digits', path, {labels: ['one']}), {code: 'ERR_LABELS'});
+  await t.throwsAsync(convertCheckpoint('digits', path, {preprocessing: {crop: 0}}), {
+    code: 'ERR_INVALID_ARGUMENT',
+  });
+  await t.throwsAsync(exportOnnx('digits', join(folder, 'b.safetensors'), {labels}), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message: /^Expected a file that ends in \.onnx for path but received ".*b\.safetensors"\.$/,
+  });
+  t.deepEqual(await readdir(folder), ['a.safetensors']);
 });
 
 test('names are what Python shows of a dict, as Ultralytics writes them', async t => {
@@ -154,4 +184,21 @@ test('the command line takes a file of labels', async t => {
   const few = await repvgg(['export', 'digits', 'b.onnx', '--labels', 'a.onnx'], {cwd: folder});
   t.is(few.code, 3);
   t.regex(few.stderr, /\(ERR_LABELS\)/);
+  const use = ['--labels', 'labels.txt', '--crop', '36', '--std', '0.4,0.5,0.6'];
+  for (const command of ['convert', 'export']) {
+    const written = await repvgg([command, 'digits', `${command}.safetensors`, ...use], {cwd: folder});
+    t.is(written.code, 0, written.stderr);
+    const read = await useOf(join(folder, `${command}.safetensors`));
+    t.deepEqual(read.labels[9], {label: 'j'});
+    t.like(read.preprocessing, {crop: 36, resize: 36, std: [0.4, 0.5, 0.6]});
+    for (const option of [use.slice(0, 2), use.slice(2, 4)]) {
+      const refused = await repvgg([command, 'digits', 'x.pth', ...option], {cwd: folder});
+      t.is(refused.code, 2);
+      t.regex(
+        refused.stderr,
+        /^repvgg: Option '.*' applies only to \.onnx and \.safetensors files, not to 'x\.pth'/,
+      );
+    }
+  }
+  t.false((await readdir(folder)).includes('x.pth'));
 });

@@ -40,6 +40,7 @@ test('the examples of every --help run as they are printed', async t => {
   const tar = await packTar([{header: {name: 'cat.jpg', size: body.length}, body}]);
   await writeFile(join(folder, 'shards', '0.tar'), tar);
   await copyFile(photo('chelsea.jpg'), join(folder, 'cat.jpg'));
+  await writeFile(join(folder, 'labels.txt'), [...'0123456789'].join('\n'));
   await copyFile(photo('rocket.jpg'), join(folder, 'dog.jpg'));
   const weights = await readFile(digits.checkpoint);
   const files = {'model.safetensors': weights, 'pytorch_model.bin': weights};

@@ -1,13 +1,22 @@
 import {type Command, Option} from 'commander';
 import type {Form} from '../network.ts';
 import {count} from '../support/plain_text.ts';
-import {architectureOption, epsOption, jsonOption} from './options.ts';
+import {
+  architectureOption,
+  epsOption,
+  jsonOption,
+  labelsOption,
+  type PreprocessingFlags,
+  preprocessingOptions,
+  takeUse,
+} from './options.ts';
 import {print, printJson, title} from './output.ts';
 
-interface Flags {
+interface Flags extends PreprocessingFlags {
   architecture?: string;
   eps?: number;
   form: Form;
+  labels?: string;
   json?: true;
 }
 
@@ -15,10 +24,11 @@ const examples = `
 Examples:
   $ repvgg convert digits digits-deploy.pth
   $ repvgg convert RepVGG-A0-train.pth RepVGG-A0-deploy.pth -a RepVGG-A0
-  $ repvgg convert RepVGG-A0-train.pth RepVGG-A0-train.safetensors --form train`;
+  $ repvgg convert RepVGG-A0-train.pth RepVGG-A0-train.safetensors --form train
+  $ repvgg convert digits digits.safetensors --crop 32 --labels labels.txt`;
 
 export function addConvert(program: Command): void {
-  program
+  const command = program
     .command('convert')
     .description('fuse a checkpoint and write it with the official tensor names, as .pth or .safetensors')
     .argument('<from>', 'the checkpoint to read, or "digits"')
@@ -29,15 +39,16 @@ export function addConvert(program: Command): void {
       new Option('--form <form>', 'write the fused network, or the branches as trained')
         .choices(['deploy', 'train'] satisfies Form[])
         .default('deploy'),
-    )
-    .addOption(jsonOption())
-    .addHelpText('after', examples)
-    .action(convert);
+    );
+  for (const option of preprocessingOptions()) command.addOption(option);
+  command.addOption(labelsOption()).addOption(jsonOption()).addHelpText('after', examples).action(convert);
 }
 
-async function convert(from: string, to: string, {json, ...options}: Flags): Promise<void> {
+async function convert(from: string, to: string, flags: Flags, command: Command): Promise<void> {
+  const {json, architecture: expected, eps, form, ...useFlags} = flags;
+  const use = takeUse(command, to, useFlags);
   const {convertCheckpoint} = await import('../convert.ts');
-  const conversion = await convertCheckpoint(from, to, options);
+  const conversion = await convertCheckpoint(from, to, {architecture: expected, eps, form, ...use});
   if (json) return printJson(conversion);
   const {architecture, fusedBlocks, parameters, bytes, ...forms} = conversion;
   const {before, after} = parameters;

@@ -10,7 +10,7 @@ import {
   type PreprocessingFlags,
   preprocessingOptions,
   refuseIgnored,
-  takePreprocessing,
+  takeUse,
 } from './options.ts';
 import {print, printJson, title} from './output.ts';
 
@@ -53,11 +53,17 @@ export function addExport(program: Command): void {
 }
 
 async function exportCommand(from: string, to: string, flags: Flags, command: Command): Promise<void> {
-  const {json, architecture, eps, ...onnx} = flags;
+  const {json, architecture, eps, precision, uint8, ...useFlags} = flags;
   const ending = extname(to).toLowerCase();
   if (ending === '.onnx') {
     const {exportOnnx} = await import('../export.ts');
-    const exported = await exportOnnx(from, to, {architecture, eps, ...takePreprocessing(onnx)});
+    const exported = await exportOnnx(from, to, {
+      architecture,
+      eps,
+      precision,
+      uint8,
+      ...takeUse(command, to, useFlags),
+    });
     return json ? printJson(exported) : printExport(to, exported);
   }
   const {convertCheckpoint, writtenExtensions} = await import('../convert.ts');
@@ -65,8 +71,12 @@ async function exportCommand(from: string, to: string, flags: Flags, command: Co
     const endings = ['.onnx', ...writtenExtensions].join(', ');
     command.error(`error: expected a file that ends in ${endings} but received '${to}'`);
   }
-  refuseIgnored(command, Object.keys(onnx), `applies only to .onnx files, not to '${to}'`);
-  const conversion = await convertCheckpoint(from, to, {architecture, eps});
+  refuseIgnored(command, ['precision', 'uint8'], `applies only to .onnx files, not to '${to}'`);
+  const conversion = await convertCheckpoint(from, to, {
+    architecture,
+    eps,
+    ...takeUse(command, to, useFlags),
+  });
   if (json) return printJson(conversion);
   await print(
     `${title(conversion.architecture)}: ${count(conversion.parameters.after)} fused parameters with the official names`,

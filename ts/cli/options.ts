@@ -22,6 +22,20 @@ export function refuseIgnored(command: Command, names: readonly string[], why: s
   }
 }
 
+/** The endings of files to write that keep labels and preprocessing. */
+const keepsUse = /\.(onnx|safetensors)$/i;
+
+/** The options `labels` and `preprocessing` of a file to write. Fails if one is given and the file has no place for it. */
+export function takeUse(
+  command: Command,
+  to: string,
+  flags: PreprocessingFlags & {labels?: string},
+): {labels?: string; preprocessing?: PreprocessingOptions} {
+  if (keepsUse.test(to)) return takePreprocessing(flags);
+  refuseIgnored(command, Object.keys(flags), `applies only to .onnx and .safetensors files, not to '${to}'`);
+  return {};
+}
+
 /** For files to write: protects an image or checkpoint given by mistake from being overwritten. */
 export function endsIn(ending: string): (value: string) => string {
   return value => {
