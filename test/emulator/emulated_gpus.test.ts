@@ -198,19 +198,8 @@ test.serial('what is fastest is measured once and written down', async t => {
   const folder = await temporaryFolder(t);
   const env = {REPVGG_TUNE: '', REPVGG_CACHE_DIR: folder};
   const info = async (): Promise<{algorithm: string; source: string}[]> => {
-    const args = [
-      'info',
-      'digits',
-      '--layers',
-      '--device',
-      'cuda',
-      '--precision',
-      'tf32',
-      '-b',
-      '1',
-      '--json',
-    ];
-    const {code, stdout, stderr} = await repvgg(args, {env});
+    const run = ['--device', 'cuda', '--precision', 'tf32', '-b', '1', '-r', '16'];
+    const {code, stdout, stderr} = await repvgg(['info', 'digits', '--layers', '--json', ...run], {env});
     t.is(code, 0, stderr);
     return JSON.parse(stdout).running.layers;
   };
@@ -267,20 +256,10 @@ test.serial('doctor and bench show the GPUs', async t => {
   const doctor = await repvgg(['doctor']);
   t.regex(doctor.stdout, /cuda:1 is Emulated GPU, compute capability 9\.0, 4 GiB/);
   t.regex(doctor.stdout, /device +cuda:0: Emulated GPU can be used\./);
-  const args = [
-    '--models',
-    'A0',
-    '--batch',
-    '1',
-    '--seconds',
-    '0.1',
-    '--stage',
-    'engine',
-    '--layers',
-    '--json',
-  ];
-  const output = ['--output', await temporaryFolder(t)];
-  const {code, stdout, stderr} = await repvgg(['bench', '--device', 'cuda', ...args, ...output]);
+  const network = ['--models', 'A0', '--batch', '1', '--crop', '64'];
+  const args = ['--stage', 'engine', '--seconds', '0.1', '--layers', '--json', '--output'];
+  const folder = await temporaryFolder(t);
+  const {code, stdout, stderr} = await repvgg(['bench', '--device', 'cuda', ...network, ...args, folder]);
   t.is(code, 0, stderr);
   const {machine, limits, results, layers} = JSON.parse(stdout);
   t.deepEqual(machine.gpus, ['Emulated GPU', 'Emulated GPU']);
