@@ -40,7 +40,8 @@ testOnLinux('what all threads do outside the kernel is counted, or why not is sa
   const [counted, ...reasons] = await Promise.all([say(), say('2'), say('13'), say('24')]);
   if (counted.startsWith('[')) {
     const [threads, process] = JSON.parse(counted) as [number, number];
-    t.true(threads > 0.9 * process && threads < 1.1 * process, `${threads} of ${process} seconds`);
+    // One of two threads left out would be a half, one counted twice one and a half; what is counted before and after is less.
+    t.true(threads > 0.75 * process && threads < 1.35 * process, `${threads} of ${process} seconds`);
   } else {
     // Containers and virtual machines without even that one. Another kind of counter is an invalid argument there.
     t.notRegex(counted, /Invalid argument/);
