@@ -17,13 +17,15 @@ buildEmulator();
 
 /** Tests that need a GPU have layers that are large for the emulator. */
 const isWhole = process.env.REPVGG_EMULATOR === 'whole';
-addCases('emulator_tests', []);
+// In two processes, so that two cores are busy until the end.
+addCases('emulator_tests', ['--share', '0/2']);
+addCases('emulator_tests', ['--share', '1/2']);
 addCases('emulated_gpu_tests', [isWhole ? 'small layers' : 'small layers: fp16, 32 to 64', 'head: ']);
 
-/** A test for each case of a program whose name has one of these parts; all, where there are none. */
-function addCases(name: string, parts: string[]): void {
+/** A test for each case that a program runs with these arguments. */
+function addCases(name: string, options: string[]): void {
   const program = path.join(emulatorFolder, name);
-  const cases = execFileSync(program, ['--list', ...parts], {encoding: 'utf8'})
+  const cases = execFileSync(program, ['--list', ...options], {encoding: 'utf8'})
     .trim()
     .split('\n')
     .map(line => JSON.parse(line) as string);
@@ -31,7 +33,7 @@ function addCases(name: string, parts: string[]): void {
   const outcomes = new Map(
     cases.map(name => [name, new Promise<Outcome>(resolve => waiting.set(name, resolve))] as const),
   );
-  const child = spawn(program, parts, {stdio: ['ignore', 'pipe', 'inherit']});
+  const child = spawn(program, options, {stdio: ['ignore', 'pipe', 'inherit']});
   createInterface(child.stdout).on('line', line => {
     const outcome = JSON.parse(line) as Outcome;
     waiting.get(outcome.name)?.(outcome);

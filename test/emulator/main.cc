@@ -1,6 +1,6 @@
-// emulator_tests [--list] [--from NAME] [part of a name ...]: runs the cases, one line of JSON each, from one
-// on. Exit code 3 and a line {"fatal": WHY} if a case throws: on a GPU, what follows in this process would
-// fail too.
+// emulator_tests [--list] [--from NAME] [--share K/N] [part of a name ...]: runs the cases, one line of JSON
+// each, from one on, or share K (from 0) of N. Exit code 3 and a line {"fatal": WHY} if a case throws: on a
+// GPU, what follows in this process would fail too.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -78,6 +78,7 @@ int main(int argc, char** argv) {
   using namespace repvgg::emulator;
   bool list = false, begun = true, all_passed = true;
   std::string from;
+  size_t share = 0, shares = 1, number = 0;
   std::vector<std::string> parts;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--list") == 0) {
@@ -85,6 +86,8 @@ int main(int argc, char** argv) {
     } else if (std::strcmp(argv[i], "--from") == 0 && i + 1 < argc) {
       from = argv[++i];
       begun = false;
+    } else if (std::strcmp(argv[i], "--share") == 0 && i + 1 < argc) {
+      if (std::sscanf(argv[++i], "%zu/%zu", &share, &shares) != 2 || share >= shares) return 2;
     } else {
       parts.push_back(argv[i]);
     }
@@ -94,7 +97,7 @@ int main(int argc, char** argv) {
     const bool wanted = parts.empty() || std::ranges::any_of(parts, [&](const std::string& part) {
                           return test.name.find(part) != std::string::npos;
                         });
-    if (!begun || !wanted) continue;
+    if (!begun || !wanted || number++ % shares != share) continue;
     if (list) {
       std::printf("%s\n", Quoted(test.name).c_str());
       continue;
