@@ -1,85 +1,80 @@
 // Generates docs/api-report.md: the declarations of everything that the package's entries export, sorted by name, without comments. A
 // change to it is a change for users. "npm run docs" writes it. A test compiles it, which shows that exported types use no unexported ones.
-import {readFileSync} from 'node:fs';
+import {execFileSync} from 'node:child_process';
+import {mkdtempSync, readFileSync, rmSync} from 'node:fs';
+import {tmpdir} from 'node:os';
 import path from 'node:path';
-import ts from 'typescript';
 
 const root = path.resolve(import.meta.dirname, '..');
-const printer = ts.createPrinter({removeComments: true});
-const entries = {repvgg: 'ts/index.ts', 'repvgg/bullmq': 'ts/bullmq.ts'};
+const entries = {repvgg: 'index.ts', 'repvgg/bullmq': 'bullmq.ts'};
 
 export function apiReport() {
-  const sections = Object.entries(entries).map(
-    ([name, file]) => `## ${name}
-
-\`\`\`ts not run: declarations alone
-${report(path.join(root, file))}
-\`\`\`
-`,
-  );
-  return `# API report
+  const folder = mkdtempSync(path.join(tmpdir(), 'repvgg-api-'));
+  try {
+    emitDeclarations(folder);
+    return `# API report
 
 The TypeScript declarations of everything that the package exports. \`npm run docs\` writes this file, and a test compares it with the
 sources, so that no change of the API goes unnoticed. [api.md](api.md) explains the first part, [queues.md](queues.md) the second.
 
-${sections.join('\n')}`;
+${Object.keys(entries)
+  .map(name => section(name, folder))
+  .join('\n')}`;
+  } finally {
+    rmSync(folder, {recursive: true});
+  }
 }
 
-function report(entry) {
-  const exported = exportsOf(entry);
-  const texts = exported.map(({name, file}) => [name, declaration(name, file)]);
-  const body = texts
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([, text]) => text)
+function emitDeclarations(folder) {
+  const options = ['--emitDeclarationOnly', '--removeComments', '--sourceMap', 'false', '--outDir', folder];
+  const tsc = path.join(root, 'node_modules/.bin/tsc');
+  execFileSync(tsc, ['-p', path.join(root, 'tsconfig.build.json'), ...options], {stdio: 'inherit'});
+}
+
+function section(name, folder) {
+  const exported = exportsOf(path.join(folder, entries[name]));
+  const body = exported
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({texts}) => texts.join('\n'))
     .join('\n\n');
-  const imports = importsOf(new Set(exported.map(({file}) => file)), body, entry);
-  return [...imports, ...(imports.length > 0 ? [''] : []), body].join('\n');
+  const ofMain = name === 'repvgg' ? [] : exportsOf(path.join(folder, entries.repvgg)).map(one => one.name);
+  const imports = importsOf(new Set(exported.map(({file}) => file)), body, new Set(ofMain));
+  return `## ${name}
+
+\`\`\`ts not run: declarations alone
+${[...imports, ...(imports.length > 0 ? [''] : []), body].join('\n')}
+\`\`\`
+`;
 }
 
-/** The exports of a file: its own, and those of `export {NAME} from 'FILE'`. */
+/** The exports of a file with their declarations, one for each overload: its own, and those of `export {NAME} from 'FILE'`. */
 function exportsOf(file) {
-  return parse(file).statements.flatMap(statement => {
-    if (ts.isExportDeclaration(statement) && statement.moduleSpecifier) {
-      const from = path.resolve(path.dirname(file), statement.moduleSpecifier.text);
-      return statement.exportClause.elements.map(({name}) => ({name: name.text, file: from}));
+  const found = new Map();
+  for (const statement of statementsOf(file)) {
+    const passedOn = /^export (?:type )?\{(.*)\} from '(.*)';$/s.exec(statement);
+    const own = /^export (?:declare )?(?:class|function|interface|type|const) (\w+)/.exec(statement);
+    if (passedOn) {
+      const names = new Set(namesIn(passedOn[1]));
+      const from = exportsOf(path.resolve(path.dirname(file), passedOn[2]));
+      for (const one of from) if (names.delete(one.name)) found.set(one.name, one);
+      if (names.size > 0) throw new Error(`${passedOn[2]} does not declare ${[...names].join(', ')}.`);
+    } else if (own) {
+      const texts = [...(found.get(own[1])?.texts ?? []), statement];
+      found.set(own[1], {name: own[1], file, texts});
     }
-    const isExported = statement.modifiers?.some(({kind}) => kind === ts.SyntaxKind.ExportKeyword);
-    return isExported ? [{name: nameOf(statement), file}] : [];
-  });
-}
-
-/** The declaration as tsc emits it; thanks to `isolatedDeclarations`, one file is enough. */
-function declaration(name, file) {
-  const passedOn = exportsOf(file).find(passed => passed.name === name && passed.file !== file);
-  if (passedOn) return declaration(name, passedOn.file);
-  const source = declarations(file);
-  const found = source.statements.filter(statement => nameOf(statement) === name);
-  if (found.length === 0) throw new Error(`${name} is exported, but ${file} does not declare it.`);
-  return found.map(node => printer.printNode(ts.EmitHint.Unspecified, withoutTwins(node), source)).join('\n');
-}
-
-/** Removes the duplicate property that transpileDeclaration() emits for a method with a computed name. */
-function withoutTwins(node) {
-  if (!ts.isClassDeclaration(node)) return node;
-  const members = node.members.filter(
-    member => !(ts.isPropertyDeclaration(member) && ts.isComputedPropertyName(member.name)),
-  );
-  const {modifiers, name, typeParameters, heritageClauses} = node;
-  return ts.factory.updateClassDeclaration(node, modifiers, name, typeParameters, heritageClauses, members);
+  }
+  return [...found.values()];
 }
 
 /** The imports that the declarations need from Node, from packages and from this package's main entry. */
-function importsOf(files, body, entry) {
-  const main = path.join(root, entries.repvgg);
-  const ofMain = new Set(entry === main ? [] : exportsOf(main).map(({name}) => name));
+function importsOf(files, body, ofMain) {
   const names = new Map();
-  for (const statement of [...files].flatMap(file => parse(file).statements)) {
-    if (!ts.isImportDeclaration(statement)) continue;
-    const module = statement.moduleSpecifier.text;
-    for (const {name} of statement.importClause?.namedBindings?.elements ?? []) {
-      if (!new RegExp(`\\b${name.text}\\b`).test(body)) continue;
-      const from = module.startsWith('.') ? ofMain.has(name.text) && 'repvgg' : module;
-      if (from) names.set(from, new Set([...(names.get(from) ?? []), name.text]));
+  for (const statement of [...files].flatMap(statementsOf)) {
+    const [, list, module] = /^import .*\{(.*)\} from '(.*)';$/s.exec(statement) ?? [];
+    for (const name of namesIn(list ?? '')) {
+      if (!new RegExp(`\\b${name}\\b`).test(body)) continue;
+      const from = module.startsWith('.') ? ofMain.has(name) && 'repvgg' : module;
+      if (from) names.set(from, new Set([...(names.get(from) ?? []), name]));
     }
   }
   return [...names]
@@ -87,21 +82,15 @@ function importsOf(files, body, entry) {
     .map(([module, found]) => `import type {${[...found].sort().join(', ')}} from '${module}';`);
 }
 
-const parse = once(file => ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.Latest));
-const declarations = once(file => {
-  const text = readFileSync(file, 'utf8');
-  const {outputText} = ts.transpileDeclaration(text, {fileName: file, compilerOptions: {}});
-  return ts.createSourceFile(file, outputText, ts.ScriptTarget.Latest, true);
-});
-
-function once(make) {
-  const made = new Map();
-  return file => {
-    if (!made.has(file)) made.set(file, make(file));
-    return made.get(file);
-  };
+/** Of what the compiler emits, a statement begins where a line begins with a letter. */
+function statementsOf(file) {
+  const text = readFileSync(file.replace(/\.ts$/, '.d.ts'), 'utf8');
+  return text.split(/^(?=[a-z])/m).map(statement => statement.trimEnd());
 }
 
-function nameOf(statement) {
-  return statement.name?.text ?? statement.declarationList?.declarations[0].name.text;
+function namesIn(list) {
+  return list
+    .split(',')
+    .map(name => name.replace('type ', '').trim())
+    .filter(Boolean);
 }
