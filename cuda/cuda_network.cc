@@ -31,6 +31,7 @@ CudaNetwork::~CudaNetwork() {
   // Freeing initialises this thread's current device, whichever memory it frees.
   cudaSetDevice(device_.index);
   if (buffers_ == nullptr) return;
+  const CaptureMode own(cudaStreamCaptureModeThreadLocal);
   // A failed run may have left work in the streams that uses the buffers.
   for (const Stream* stream : {&upload_, &compute_, &download_}) cudaStreamSynchronize(stream->get());
 }

@@ -19,10 +19,29 @@ inline constexpr const char* kDeviceRefused = "ERR_DEVICE_REFUSED";
 // `doing` completes "while ...".
 void Check(cudaError_t error, const char* doing);
 
+// Which graphs that are being recorded this thread heeds, until the end of the scope: calls that may allocate
+// or wait are refused and spoil them. By default those are its own and others' that are recorded in the
+// global mode.
+class CaptureMode {
+ public:
+  explicit CaptureMode(cudaStreamCaptureMode mode) : other_(mode) {
+    cudaThreadExchangeStreamCaptureMode(&other_);
+  }
+  ~CaptureMode() { cudaThreadExchangeStreamCaptureMode(&other_); }
+  CaptureMode(const CaptureMode&) = delete;
+  CaptureMode& operator=(const CaptureMode&) = delete;
+
+ private:
+  cudaStreamCaptureMode other_;
+};
+
 template <typename Handle, cudaError_t (*kDestroy)(Handle)>
 struct Destroyer {
   using pointer = Handle;
-  void operator()(Handle handle) const { kDestroy(handle); }
+  void operator()(Handle handle) const {
+    const CaptureMode own(cudaStreamCaptureModeThreadLocal);  // Also where a destructor runs on any thread.
+    kDestroy(handle);
+  }
 };
 template <typename Handle, cudaError_t (*kDestroy)(Handle)>
 using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroyer<Handle, kDestroy>>;
@@ -45,22 +64,6 @@ Event MakeEvent(EventUse use);
 // Waits for an event of EventUse::kThread. Polls for a short time, then sleeps, which leaves the core to
 // image decoding; waking up takes some ten microseconds.
 void Wait(const Event& event, const char* doing);
-
-// Which graphs that are being recorded this thread heeds, until the end of the scope: calls that may allocate
-// or wait are refused and spoil them. By default those are its own and others' that are recorded in the
-// global mode.
-class CaptureMode {
- public:
-  explicit CaptureMode(cudaStreamCaptureMode mode) : other_(mode) {
-    cudaThreadExchangeStreamCaptureMode(&other_);
-  }
-  ~CaptureMode() { cudaThreadExchangeStreamCaptureMode(&other_); }
-  CaptureMode(const CaptureMode&) = delete;
-  CaptureMode& operator=(const CaptureMode&) = delete;
-
- private:
-  cudaStreamCaptureMode other_;
-};
 
 // Captures what `enqueue` puts on the stream as a graph. It must neither allocate nor wait.
 template <typename Enqueue>

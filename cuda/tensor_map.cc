@@ -7,7 +7,7 @@
 namespace repvgg::cuda {
 namespace {
 
-static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
+static_assert(sizeof(TensorMap) == sizeof(CUtensorMap) && alignof(TensorMap) >= alignof(CUtensorMap));
 
 // A function of libcuda.so, which the runtime has loaded; null if there is none.
 template <typename Function>

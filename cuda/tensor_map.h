@@ -7,8 +7,9 @@
 
 namespace repvgg::cuda {
 
-// CUtensorMap, which is opaque. Kernels take it by value, as a __grid_constant__ parameter.
-struct alignas(64) TensorMap {
+// CUtensorMap, which is opaque. Kernels take it by value, as a __grid_constant__ parameter. TMA needs 64
+// bytes of alignment, the type of CUDA 13 has 128.
+struct alignas(128) TensorMap {
   uint64_t opaque[16];
 };
 

@@ -27,7 +27,8 @@ struct ChainTile {
   cudaError_t (*launch)(const ChainProducts& products, cudaStream_t stream);
 };
 
-// The tiles for products in fp16 or bf16 on an architecture. All give the same sums, added in the same order.
+// The tiles for products in fp16 or bf16 on an architecture. Those of one instruction add the same
+// products in the same order; PTX leaves the order within an instruction open.
 std::vector<ChainTile> ChainTiles(Precision precision, int architecture);
 
 // Whether the kernels support the layer: fp16 or bf16, stride 1, channels per group in multiples of 8, maps

@@ -145,6 +145,7 @@ TEST("network: a graph that another library of the process records is neither in
     code = CodeOf([&] {
       network = MakeNetwork(reference, Precision::kFp32, 1);
       CheckLogits(reference, pixels, RunNetwork(*network, pixels), NetworkBound(Precision::kFp32));
+      network.reset();
     });
   }).join();
   cudaGraph_t graph = nullptr;
