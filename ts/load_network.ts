@@ -93,6 +93,7 @@ export interface LoadedNetwork {
   form: Form;
   device: Device;
   precision: Exclude<Precision, 'auto'>;
+  winograd: Winograd;
   preprocessing: Preprocessing;
   labels: readonly ClassLabel[];
   batchSize: number;
@@ -154,6 +155,7 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
       form,
       device: chosen.device,
       precision: chosen.precision,
+      winograd,
       preprocessing,
       labels,
       batchSize,

@@ -8,6 +8,7 @@ import {digits} from './digits.ts';
 import {RepVGGError} from './errors.ts';
 import type {FetchOptions} from './hub/fetch.ts';
 import {isHubId} from './hub/id.ts';
+import {isUrl} from './support/urls.ts';
 import {chooseWeights, usualWeights, weightFile} from './weight_files.ts';
 
 /**
@@ -23,7 +24,7 @@ export async function locateCheckpoint(
 ): Promise<string> {
   if (checkpoint === 'digits') return digits.checkpoint;
   const isThere = existsSync(checkpoint);
-  if (!isThere && /^https?:/i.test(checkpoint)) {
+  if (!isThere && isUrl(checkpoint)) {
     const message = `Cannot read checkpoint ${checkpoint}: URLs are not read; download it, and name the file.`;
     throw new RepVGGError('ERR_FILE_NOT_FOUND', message);
   }

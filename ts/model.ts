@@ -1,10 +1,10 @@
 import type {Architecture} from './architecture.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
-import {type RunOptions, runOptionNames} from './images/fetch_image.ts';
+import {checkRunOptions, type RunOptions, runOptionNames} from './images/fetch_image.ts';
 import type {ImageInput} from './images/images.ts';
 import type {ClassLabel} from './labels.ts';
 import {type LoadedNetwork, type LoadOptions, loadNetwork} from './load_network.ts';
-import type {NativeNetwork, NetworkDescription} from './native/addon.ts';
+import type {NativeNetwork, NetworkDescription, Winograd} from './native/addon.ts';
 import type {Device, Precision} from './native/device.ts';
 import type {Form} from './network.ts';
 import type {Preprocessing} from './preprocessing.ts';
@@ -31,7 +31,7 @@ import {
   scoreDuplex,
   scoreTransform,
 } from './scoring/score_streams.ts';
-import {checkOptions, checkSignal, positiveInteger} from './support/arguments.ts';
+import {checkOptions, positiveInteger} from './support/arguments.ts';
 
 /** Options of {@link RepVGG.classify}. */
 export interface ClassifyOptions extends RunOptions {
@@ -52,6 +52,8 @@ export class RepVGG implements AsyncDisposable {
   readonly device: Device;
   /** The arithmetic of the convolutions. */
   readonly precision: Exclude<Precision, 'auto'>;
+  /** Which of Winograd's algorithms were allowed: `LoadOptions.winograd`. */
+  readonly winograd: Winograd;
   readonly preprocessing: Preprocessing;
   /** The classes in output order; empty for a backbone without a classifier. */
   readonly labels: readonly ClassLabel[];
@@ -74,6 +76,7 @@ export class RepVGG implements AsyncDisposable {
     this.form = fields.form;
     this.device = fields.device;
     this.precision = fields.precision;
+    this.winograd = fields.winograd;
     this.preprocessing = fields.preprocessing;
     this.labels = fields.labels;
     this.batchSize = fields.batchSize;
@@ -281,7 +284,7 @@ export class RepVGG implements AsyncDisposable {
     this.#needOpen();
     if (!Array.isArray(inputs)) throw invalidArgument('inputs', 'an array of images', inputs);
     checkOptions(options, runOptionNames);
-    checkSignal(options.signal);
+    checkRunOptions(options);
     // Copied, since the caller may modify the array during the call.
     const batches = runBatches([...inputs], input => input, this.#batchOptions(options), compute, onFailure);
     return this.#whileOpen(async () => {

@@ -25,7 +25,7 @@ export interface Preprocessing {
   std: readonly [number, number, number];
 }
 
-/** Fields of {@link Preprocessing} to override. */
+/** Fields of {@link Preprocessing} to override. `crop` alone also sets `resize`: to 256 for 224, otherwise to the crop itself. */
 export type PreprocessingOptions = {[Field in keyof Preprocessing]?: Preprocessing[Field] | undefined};
 
 /** The largest side of a resized or cropped image. */
@@ -59,22 +59,31 @@ export function preprocessingOf(
   architecture: Architecture,
 ): Preprocessing {
   const defaults = defaultPreprocessing(architecture);
-  const {crop = defaults.crop} = preprocessing ?? {};
-  const resize = Math.min(mostPixels, Math.round((crop * defaults.resize) / defaults.crop));
-  return completePreprocessing(preprocessing, {...defaults, resize});
+  const {crop = defaults.crop, squash} = preprocessing ?? {};
+  const inRatio = Math.min(mostPixels, Math.round((crop * defaults.resize) / defaults.crop));
+  return completePreprocessing(
+    {...preprocessing, resize: preprocessing?.resize ?? (squash ? crop : inRatio)},
+    defaults,
+  );
 }
 
-/** Completes options with defaults. */
+/**
+ * Completes options with defaults. A crop alone implies a resize, as `-r` of the official test.py does: 256 for 224, else the size of
+ * the crop. With the default resize, a large crop would exceed the image and a small one would cover little of it.
+ */
 export function completePreprocessing(
   options: PreprocessingOptions | undefined,
   defaults: Preprocessing,
 ): Preprocessing {
   const crop = options?.crop ?? defaults.crop;
+  const squash = options?.squash ?? defaults.squash;
+  const implied = options?.crop === 224 && !squash ? 256 : crop;
+  const resized = options?.crop !== undefined || options?.squash;
   return {
-    resize: options?.resize ?? (options?.squash ? crop : defaults.resize),
+    resize: options?.resize ?? (resized ? implied : defaults.resize),
     crop,
     interpolation: options?.interpolation ?? defaults.interpolation,
-    squash: options?.squash ?? defaults.squash,
+    squash,
     autoOrient: options?.autoOrient ?? defaults.autoOrient,
     mean: options?.mean ?? defaults.mean,
     std: options?.std ?? defaults.std,

@@ -109,7 +109,7 @@ const nothing: ScoreSummary = {
 
 function settingsOf(model: RepVGG, score: ScoreOptions): Record<string, unknown> {
   const {output = 'labels', topK = 5, fields = [], timing = false} = score;
-  const {architecture, form, precision, preprocessing, digest} = model;
+  const {architecture, form, precision, winograd, preprocessing, digest} = model;
   const labels = digestOf(model.labels.map(({label}) => label).join('\n')).slice(0, 16);
   return {
     output,
@@ -120,6 +120,7 @@ function settingsOf(model: RepVGG, score: ScoreOptions): Record<string, unknown>
     weights: digest,
     form,
     precision,
+    winograd,
     preprocessing,
     labels,
   };

@@ -55,7 +55,7 @@ test('an ONNX file keeps labels and preprocessing, and a safetensors file made o
   // Options come first.
   const other = await useOf(tensors, {labels: [...'0123456789'], preprocessing: {crop: 32}});
   t.deepEqual(other.labels[0], {label: '0'});
-  t.like(other.preprocessing, {crop: 32, resize: 40, squash: true});
+  t.like(other.preprocessing, {crop: 32, resize: 32, squash: true});
   // A state dict has no place for them.
   await convertCheckpoint(tensors, pth);
   t.deepEqual((await useOf(pth)).labels[0], {label: '0'});

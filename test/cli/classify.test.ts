@@ -1,11 +1,10 @@
 import {once} from 'node:events';
 import {createReadStream, readdirSync} from 'node:fs';
-import {copyFile, writeFile} from 'node:fs/promises';
+import {copyFile, readFile, writeFile} from 'node:fs/promises';
 import {createServer} from 'node:http';
 import type {AddressInfo} from 'node:net';
 import {join} from 'node:path';
 import test from 'ava';
-import {type PreprocessingFlags, toPreprocessing} from '../../ts/cli/options.ts';
 import {digits} from '../../ts/digits.ts';
 import {checkpoint, expected, image, photos} from '../fixtures.ts';
 import {finish, jsonLines, repvgg, start, temporaryFolder} from './run.ts';
@@ -65,17 +64,6 @@ test('without --json: a row an image for people; exit code 0 when all could be r
   });
 });
 
-/** The fields that are not left to the variant. */
-const given = (flags: PreprocessingFlags): object =>
-  Object.fromEntries(Object.entries(toPreprocessing(flags)).filter(([, value]) => value !== undefined));
-
-test('--crop alone resizes to the crop, and to 256 for 224, as the official -r does', t => {
-  t.deepEqual(given({crop: 320}), {resize: 320, crop: 320});
-  t.deepEqual(given({crop: 224}), {resize: 256, crop: 224});
-  t.deepEqual(given({crop: 224, resize: 0}), {resize: 0, crop: 224});
-  t.deepEqual(given({interpolation: 'bicubic'}), {interpolation: 'bicubic'});
-});
-
 test('an image may be a URL', async t => {
   const server = createServer((request, response) => {
     if (request.url === '/a.jpg') createReadStream(photos[0]!).pipe(response);
@@ -84,6 +72,7 @@ test('an image may be a URL', async t => {
   t.teardown(() => server.close());
   await once(server, 'listening');
   const root = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const digit = join(digits.images, '0060-3.png');
   const output = await repvgg([
     ...model,
     '-k',
@@ -92,12 +81,15 @@ test('an image may be a URL', async t => {
     `${root}/b.jpg`,
     photos[0]!,
     's3://b/c.jpg',
+    `data:image/png;base64,${(await readFile(digit)).toString('base64')}`,
+    digit,
   ]);
   t.is(output.code, 1, output.stderr);
-  const [found, missing, same, store] = output.stdout.split('\n');
+  const [found, missing, same, store, inline, sameDigit] = output.stdout.split('\n');
   t.is(found!.replace(`${root}/a.jpg`, photos[0]!), same!);
   t.regex(missing!, /\/b\.jpg: error: .*404.* \(ERR_IMAGE_FETCH\)$/);
   t.regex(store!, /^s3:.* only URLs of http, https, data and file are read\. \(ERR_IMAGE_FETCH\)$/);
+  t.is(inline!.replace('image 5', digit), sameDigit!); // The URL is too long for a name.
 });
 
 test('a row stays one line whatever the file is called', async t => {

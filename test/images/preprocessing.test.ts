@@ -8,11 +8,31 @@ import sharp from 'sharp';
 import {architectureByName} from '../../ts/architecture.ts';
 import {decodeImage} from '../../ts/images/images.ts';
 import {native} from '../../ts/native/addon.ts';
-import {checkPreprocessing, defaultPreprocessing, type Interpolation} from '../../ts/preprocessing.ts';
+import {
+  checkPreprocessing,
+  completePreprocessing,
+  defaultPreprocessing,
+  type Interpolation,
+  type PreprocessingOptions,
+} from '../../ts/preprocessing.ts';
 import {temporaryFolder} from '../cli/run.ts';
 import {expected, image as odd, photo} from '../fixtures.ts';
 import {Random} from '../random.ts';
 import {pillowResizeCrop} from './pillow.ts';
+
+test('a crop alone resizes to the crop, and to 256 for 224, as the official -r does', t => {
+  const own = {...defaultPreprocessing(architectureByName('RepVGG-A0')), resize: 48, crop: 32};
+  const sizes = (options: PreprocessingOptions): object => {
+    const {resize, crop, squash} = completePreprocessing(options, own);
+    return {resize, crop, squash};
+  };
+  t.deepEqual(sizes({}), {resize: 48, crop: 32, squash: false});
+  t.deepEqual(sizes({crop: 320}), {resize: 320, crop: 320, squash: false});
+  t.deepEqual(sizes({crop: 224}), {resize: 256, crop: 224, squash: false});
+  t.deepEqual(sizes({crop: 224, squash: true}), {resize: 224, crop: 224, squash: true});
+  t.deepEqual(sizes({squash: true}), {resize: 32, crop: 32, squash: true});
+  t.deepEqual(sizes({crop: 224, resize: 0}), {resize: 0, crop: 224, squash: false});
+});
 
 const sha256 = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex');
 

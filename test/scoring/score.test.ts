@@ -373,9 +373,17 @@ test('arguments are checked at once', async t => {
     [[], {maxWait: 0}, /for maxWait/],
     [[], {signal: {}}, /for signal/],
     [[], {fetchTimeout: -1}, /for fetchTimeout/],
+    [[], {timing: 'yes'}, /for timing/],
+    [[], {uniqueIds: 1}, /for uniqueIds/],
   ];
   for (const [source, options, message] of cases) {
     t.throws(() => model.score(source as [], options), {code: 'ERR_INVALID_ARGUMENT', message});
+  }
+  for (const method of ['classify', 'classifySettled', 'logits', 'embed'] as const) {
+    await t.throwsAsync(model[method]([], {fetchTimeout: 0}), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: /for fetchTimeout/,
+    });
   }
   t.throws(() => model.scoreStream({topK: 0}), {code: 'ERR_INVALID_ARGUMENT'});
   t.throws(() => model.scoreTransformStream({topK: 0}), {code: 'ERR_INVALID_ARGUMENT'});

@@ -233,6 +233,10 @@ test('rows are not added to those of another source, option or model', async t =
   await t.throwsAsync(scoreToFile(other, records(40), path, resume), {
     message: /started with preprocessing\.\w+ /,
   });
+  await using direct = await RepVGG.load('digits', {device: 'cpu', winograd: 'off'});
+  await t.throwsAsync(scoreToFile(direct, records(40), path, resume), {
+    message: /started with winograd "auto", not with winograd "off"/,
+  });
 });
 
 test('an output that is there stays until the new one is complete', async t => {

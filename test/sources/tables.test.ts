@@ -15,7 +15,10 @@ import {all, member, untilError} from './outcomes.ts';
 test('a list: paths start at its folder, URLs stay, empty lines are skipped', async t => {
   const root = await temporaryFolder(t);
   const list = join(root, 'list.txt');
-  await writeFile(list, '\uFEFFa b.jpg\r\n\n/c.png\nhttps://example.com/d.jpg?x=1\nhttp://\nlast.jpg');
+  await writeFile(
+    list,
+    '\uFEFFa b.jpg\r\n\n/c.png\nhttps://example.com/d.jpg?x=1\nhttp://\nlast.jpg\ndata:,x',
+  );
   t.deepEqual(await all(list), [
     {id: 'a b.jpg', image: join(root, 'a b.jpg')},
     {id: '/c.png', image: '/c.png'},
@@ -26,6 +29,7 @@ test('a list: paths start at its folder, URLs stay, empty lines are skipped', as
       message: 'Expected a path or a URL but received "http://".',
     },
     {id: 'last.jpg', image: join(root, 'last.jpg')},
+    {id: `${list}:7`, image: new URL('data:,x')},
   ]);
   t.is((await all(list, {root: '/elsewhere'}))[0]!.image, '/elsewhere/a b.jpg');
 });

@@ -5,7 +5,6 @@ import type {Form} from '../network.ts';
 import type {PreprocessingOptions} from '../preprocessing.ts';
 import {makeFolder} from '../support/make_folder.ts';
 import {append, checkReplaceable, fileWriteError, replaceFile} from '../support/replace_file.ts';
-import {toPreprocessing} from './options.ts';
 import {downloadProgress} from './progress.ts';
 import {version} from './version.ts';
 
@@ -59,7 +58,7 @@ export async function prepare(
   const {usableCores} = await import('../native/usable_cores.ts');
   const preprocessing = (model: string): PreprocessingOptions | undefined => {
     const size = crops.get(model) ?? crop;
-    return size === undefined ? undefined : toPreprocessing({crop: size});
+    return size === undefined ? undefined : {crop: size};
   };
   const selection = {
     models,

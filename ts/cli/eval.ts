@@ -10,6 +10,7 @@ import {
   occurs,
 } from '../evaluation/per_class.ts';
 import type {LoadOptions} from '../load_network.ts';
+import type {RepVGG} from '../model.ts';
 import {append, checkReplaceable, replaceFile} from '../support/replace_file.ts';
 import {loadModel} from './load.ts';
 import {
@@ -119,12 +120,13 @@ async function run(
   realLabels: string | undefined,
   json: true | undefined,
 ): Promise<
-  Pick<
-    Awaited<ReturnType<typeof loadModel>>,
-    'architecture' | 'form' | 'device' | 'precision' | 'preprocessing' | 'labels'
-  > & {evaluation: Evaluation}
+  Pick<RepVGG, 'architecture' | 'form' | 'device' | 'precision' | 'preprocessing' | 'labels'> & {
+    evaluation: Evaluation;
+  }
 > {
-  const {openDataset, evaluate, readRealLabels} = await loadEvaluation();
+  const {openDataset} = await import('../evaluation/dataset.ts');
+  const {evaluate} = await import('../evaluation/evaluate.ts');
+  const {readRealLabels} = await import('../evaluation/real_labels.ts');
   await using model = await loadModel(checkpoint, load);
   const {architecture, form, device, precision, preprocessing, labels} = model;
   const dataset = await openDataset(data, labels, datasetOptions);
@@ -133,16 +135,6 @@ async function run(
     onProgress: json ? undefined : printProgress,
   });
   return {architecture, form, device, precision, preprocessing, labels, evaluation};
-}
-
-/** Not in {@link run}, because TypeScript 5.9 does not rewrite the `.ts` of an import() in a function with `await using`. */
-async function loadEvaluation() {
-  const [{openDataset}, {evaluate}, {readRealLabels}] = await Promise.all([
-    import('../evaluation/dataset.ts'),
-    import('../evaluation/evaluate.ts'),
-    import('../evaluation/real_labels.ts'),
-  ]);
-  return {openDataset, evaluate, readRealLabels};
 }
 
 async function printClasses(

@@ -2,6 +2,7 @@ import {stat} from 'node:fs/promises';
 import {Argument} from 'commander';
 import {RepVGGError} from '../errors.ts';
 import type {SourceRecord, UnreadableRecord} from '../sources/record.ts';
+import {isUrl} from '../support/urls.ts';
 
 export const imagesArgument = (): Argument =>
   new Argument(
@@ -11,13 +12,12 @@ export const imagesArgument = (): Argument =>
 
 /** The images named on the command line by path or URL, and those in named folders. A folder that cannot be read is an error row. */
 export async function* openImages(paths: readonly string[]): AsyncGenerator<SourceRecord | UnreadableRecord> {
-  for (const path of paths) {
+  for (const [index, path] of paths.entries()) {
     const stats = await stat(path).catch(() => undefined);
     if (!stats?.isDirectory()) {
-      yield {
-        id: path,
-        image: /^[a-z][a-z\d+.-]*:\/\//i.test(path) && URL.canParse(path) ? new URL(path) : path,
-      };
+      const url = isUrl(path) && URL.canParse(path) ? new URL(path) : undefined;
+      // A data: URL is the image itself and too long for an id.
+      yield {id: url?.protocol === 'data:' ? `image ${index + 1}` : path, image: url ?? path};
       continue;
     }
     const {openSource} = await import('../sources/source.ts');

@@ -162,24 +162,7 @@ export function takePreprocessing<Flags extends PreprocessingFlags>(
   flags: Flags,
 ): Omit<Flags, keyof Preprocessing> & {preprocessing: PreprocessingOptions} {
   const {resize, crop, interpolation, squash, autoOrient, mean, std, ...others} = flags;
-  return {...others, preprocessing: toPreprocessing(flags)};
-}
-
-/**
- * The given fields. A crop alone implies a resize, as `-r` of the official test.py does: 256 for 224, else the size of the crop. With the
- * default resize, a large crop would exceed the image and a small one would cover little of it.
- */
-export function toPreprocessing({
-  resize,
-  crop,
-  interpolation,
-  squash,
-  autoOrient,
-  mean,
-  std,
-}: PreprocessingFlags): PreprocessingOptions {
-  const implied = crop === 224 && !squash ? 256 : crop;
-  return {resize: resize ?? implied, crop, interpolation, squash, autoOrient, mean, std};
+  return {...others, preprocessing: {resize, crop, interpolation, squash, autoOrient, mean, std}};
 }
 
 /** Options of commands that run one network over images. */

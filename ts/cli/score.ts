@@ -1,6 +1,5 @@
 import {type Command, Option} from 'commander';
 import type {RepVGG} from '../model.ts';
-import type {Winograd} from '../native/addon.ts';
 import type {ScoreOptions, ScoreSummary} from '../scoring/score.ts';
 import type {SourceOptions} from '../sources/options.ts';
 import {count} from '../support/plain_text.ts';
@@ -111,24 +110,26 @@ async function score(source: string, flags: Flags, command: Command): Promise<vo
     ...{topK, fields, timing, concurrency, fetchTimeout},
   };
   await using model = await loadModel(checkpointFile, load);
-  const job = {source, winograd: load.winograd, output, resume: resume === true};
+  const job = {source, output, resume: resume === true};
   await run(model, job, sourceOptions, scoreOptions);
 }
 
 interface Job {
   source: string;
-  winograd: Winograd | undefined;
   output: string;
   resume: boolean;
 }
 
 async function run(
   model: RepVGG,
-  {source, winograd, output, resume}: Job,
+  {source, output, resume}: Job,
   sourceOptions: SourceOptions,
   scoreOptions: ScoreOptions,
 ): Promise<void> {
-  const {openSource, scoreToFile, untilStopped, toJsonLine} = await loadScoring();
+  const {openSource} = await import('../sources/source.ts');
+  const {scoreToFile} = await import('../score_file.ts');
+  const {untilStopped} = await import('../support/cancellation.ts');
+  const {toJsonLine} = await import('../sinks/lines.ts');
   using interruption = new Interruption();
   using progress = new ScoreProgress(source, sourceOptions, output);
   const records = openSource(source, sourceOptions);
@@ -149,7 +150,7 @@ async function run(
     failed = scores.summary.failed;
     if (complete) warnings.atEnd(scores.summary);
   } else {
-    const settings = {source, ...sourceOptions, winograd};
+    const settings = {source, ...sourceOptions};
     const options = {...scoreOptions, resume, settings, stop: interruption.stop, onProgress};
     const result = await scoreToFile(model, records, output, options);
     ({complete, failedInFile: failed} = result);
@@ -168,15 +169,6 @@ async function run(
     );
     process.exitCode = exitCode.rowsFailed;
   }
-}
-
-/** Not in {@link run}, because TypeScript 5.9 does not rewrite the `.ts` of an import() in a function with `using`. */
-async function loadScoring() {
-  const {openSource} = await import('../sources/source.ts');
-  const {scoreToFile} = await import('../score_file.ts');
-  const {untilStopped} = await import('../support/cancellation.ts');
-  const {toJsonLine} = await import('../sinks/lines.ts');
-  return {openSource, scoreToFile, untilStopped, toJsonLine};
 }
 
 /** Fails before the model is loaded, which can take long. */

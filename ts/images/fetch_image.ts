@@ -1,6 +1,6 @@
 import {setTimeout as sleep} from 'node:timers/promises';
 import {RepVGGError} from '../errors.ts';
-import type {FieldNames} from '../support/arguments.ts';
+import {checkSignal, type FieldNames, mostMilliseconds, positiveInteger} from '../support/arguments.ts';
 import {followSignal} from '../support/cancellation.ts';
 import {mostImageBytes, tooManyBytes} from './encoded_image.ts';
 
@@ -16,6 +16,11 @@ export interface RunOptions {
 }
 
 export const runOptionNames: FieldNames<RunOptions> = {fetchTimeout: true, signal: true};
+
+export function checkRunOptions({fetchTimeout, signal}: RunOptions): void {
+  if (fetchTimeout !== undefined) positiveInteger(fetchTimeout, 'fetchTimeout', mostMilliseconds);
+  checkSignal(signal);
+}
 
 /** Transient statuses of busy servers and proxies, which are retried. */
 const passingStatuses: readonly unknown[] = [429, 500, 502, 503, 504];

@@ -3,6 +3,7 @@ import {fileError, invalidArgument, RepVGGError} from '../errors.ts';
 import {native} from '../native/addon.ts';
 import type {Preprocessing} from '../preprocessing.ts';
 import {openRegularFile} from '../support/files.ts';
+import {isUrl} from '../support/urls.ts';
 import {isImage, mostImageBytes, tooManyBytes} from './encoded_image.ts';
 import {fetchImage, type RunOptions} from './fetch_image.ts';
 import {loadSharp} from './load_sharp.ts';
@@ -137,7 +138,7 @@ async function readWhole(path: string, name: string): Promise<Buffer> {
   } catch (cause) {
     if (cause instanceof RepVGGError) throw cause;
     const error = fileError(`read image ${path}`, cause);
-    if (!/^(https?|data|file):/i.test(path)) throw error;
+    if (!isUrl(path)) throw error;
     const message = `${error.message.replace(/\.$/, '')}; pass a URL as a URL object.`;
     throw new RepVGGError(error.code, message, {cause});
   }

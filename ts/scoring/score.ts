@@ -1,12 +1,12 @@
 import {invalidArgument, RepVGGError} from '../errors.ts';
-import {type RunOptions, runOptionNames} from '../images/fetch_image.ts';
+import {checkRunOptions, type RunOptions, runOptionNames} from '../images/fetch_image.ts';
 import type {ImageInput} from '../images/images.ts';
 import type {SourceRecord, UnreadableRecord} from '../sources/record.ts';
 import {
   checkOptions,
-  checkSignal,
   type FieldNames,
   isIterable,
+  mostMilliseconds,
   positiveInteger,
 } from '../support/arguments.ts';
 import {toText} from '../support/plain_text.ts';
@@ -89,9 +89,6 @@ export type RunItems = (
   nameOf: (item: Item) => string,
 ) => AsyncGenerator<ComputedBatch<Item, RowResult>>;
 
-/** The longest delay of a timer. */
-const mostMilliseconds = 2 ** 31 - 1;
-
 export function checkScore(source: unknown, options: ScoreOptions): void {
   if (!isIterable(source)) throw invalidArgument('source', 'an iterable of images or records', source);
   checkScoreOptions(options);
@@ -99,32 +96,28 @@ export function checkScore(source: unknown, options: ScoreOptions): void {
 
 export function checkScoreOptions(options: ScoreOptions): void {
   checkOptions(options, scoreOptionNames);
-  const {
-    output = 'labels',
-    topK = 5,
-    batchSize = 1,
-    concurrency = 1,
-    maxWait = 1,
-    fields = [],
-    fetchTimeout = 1,
-  } = options;
+  checkRunOptions(options);
+  const {output = 'labels', topK, batchSize, concurrency, maxWait, fields = []} = options;
   if (!scoreOutputs.includes(output)) {
     throw invalidArgument('output', scoreOutputs.map(name => `"${name}"`).join(', '), output);
   }
-  positiveInteger(topK, 'topK');
-  if (output !== 'labels' && options.topK !== undefined)
+  if (topK !== undefined) positiveInteger(topK, 'topK');
+  if (output !== 'labels' && topK !== undefined)
     throw invalidArgument('topK', `no value with the output "${output}"`, topK);
-  positiveInteger(batchSize, 'batchSize', mostImages);
-  positiveInteger(concurrency, 'concurrency', mostImages);
-  positiveInteger(maxWait, 'maxWait', mostMilliseconds);
-  positiveInteger(fetchTimeout, 'fetchTimeout', mostMilliseconds);
+  if (batchSize !== undefined) positiveInteger(batchSize, 'batchSize', mostImages);
+  if (concurrency !== undefined) positiveInteger(concurrency, 'concurrency', mostImages);
+  if (maxWait !== undefined) positiveInteger(maxWait, 'maxWait', mostMilliseconds);
+  for (const name of ['timing', 'uniqueIds'] as const) {
+    const value = options[name];
+    if (value !== undefined && typeof value !== 'boolean')
+      throw invalidArgument(name, 'true or false', value);
+  }
   if (!Array.isArray(fields) || !fields.every(field => typeof field === 'string')) {
     throw invalidArgument('fields', 'an array of names', fields);
   }
   if (options.skip !== undefined && typeof options.skip !== 'function') {
     throw invalidArgument('skip', 'a function', options.skip);
   }
-  checkSignal(options.signal);
 }
 
 /** Scores every record of a source. */

@@ -2,6 +2,7 @@ import {stat} from 'node:fs/promises';
 import {extname} from 'node:path';
 import {fileError, RepVGGError} from '../errors.ts';
 import {isImageName} from '../images/encoded_image.ts';
+import {isUrl} from '../support/urls.ts';
 import {isGlob} from './glob.ts';
 import type {SourceFormat} from './options.ts';
 
@@ -37,7 +38,7 @@ export async function sourceKind(
   try {
     if ((await stat(path)).isDirectory()) return 'folder';
   } catch (cause) {
-    if (/^[a-z][a-z\d+.-]*:\/\//i.test(path)) {
+    if (isUrl(path)) {
       const problem = 'expected a folder, a file or "-"; a list or table may contain URLs of images';
       throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path}: ${problem}.`);
     }

@@ -4,7 +4,7 @@ import {fromJson} from '../support/plain_text.ts';
 import type {SourceFile} from './options.ts';
 import {readStream} from './read_stream.ts';
 import type {Records, SourceRecord, UnreadableRecord} from './record.ts';
-import {checkFields, imageColumnOf, locateImage, rowToRecord} from './table.ts';
+import {checkFields, imageColumnOf, namedImage, rowToRecord} from './table.ts';
 
 /** A longer line becomes an error row instead of being buffered. */
 const maxLineBytes = 2 ** 24;
@@ -26,7 +26,10 @@ export async function* readList(file: SourceFile): Records {
     if (text.trim() === '') continue;
     const place = `${file.path}:${number}`;
     const id = problem === undefined ? text : place; // Damaged text may not be unique.
-    yield attempt(id, () => ({id, image: locateImage(textOf(line, place), file)}));
+    yield attempt(id, () => {
+      const {image, name = place} = namedImage(textOf(line, place), file);
+      return {id: name, image};
+    });
   }
 }
 

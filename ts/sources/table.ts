@@ -2,6 +2,7 @@ import {dirname, resolve} from 'node:path';
 import {RepVGGError} from '../errors.ts';
 import type {ImageInput} from '../images/images.ts';
 import {toText} from '../support/plain_text.ts';
+import {isUrl} from '../support/urls.ts';
 import type {SourceFile} from './options.ts';
 import type {SourceRecord, UnreadableRecord} from './record.ts';
 
@@ -113,9 +114,7 @@ function toImage(
 ): {image: ImageInput; name?: string; fields?: {path: string}} {
   if (cell instanceof Uint8Array) return {image: cell};
   if (typeof cell === 'string' && cell !== '') {
-    const image = locateImage(cell, file);
-    // A data: URL is the image itself and too long for an id.
-    return image instanceof URL && image.protocol === 'data:' ? {image} : {image, name: cell};
+    return namedImage(cell, file);
   }
   if (typeof cell === 'object' && cell !== null) {
     const {bytes, path} = cell as {bytes?: unknown; path?: unknown};
@@ -130,10 +129,15 @@ function toImage(
   );
 }
 
+/** The image that a path or URL of a list or table names, and an id: none for a data: URL, which is the image itself and too long. */
+export function namedImage(text: string, file: SourceFile): {image: string | URL; name?: string} {
+  const image = locateImage(text, file);
+  return image instanceof URL && image.protocol === 'data:' ? {image} : {image, name: text};
+}
+
 /** Resolves a path of a list or table; URLs are parsed, also those that are refused later, such as s3://bucket/1.jpg. */
 export function locateImage(text: string, {path, root}: SourceFile): string | URL {
-  if (!/^((https?|data|file):|[a-z][a-z\d+.-]*:\/\/)/i.test(text))
-    return resolve(root ?? dirname(path), text);
+  if (!isUrl(text)) return resolve(root ?? dirname(path), text);
   if (URL.canParse(text)) return new URL(text);
   throw new RepVGGError('ERR_SOURCE', `Expected a path or a URL but received ${JSON.stringify(text)}.`);
 }

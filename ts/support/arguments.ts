@@ -31,6 +31,9 @@ export function positiveInteger(value: number, name: string, most: number = Numb
   throw invalidArgument(name, `a positive integer${limit}`, value);
 }
 
+/** The longest delay of a timer. */
+export const mostMilliseconds: number = 2 ** 31 - 1;
+
 /** Whether a value is an iterable or async iterable object. Strings are not, although their characters can be iterated. */
 export function isIterable(value: unknown): boolean {
   return (
