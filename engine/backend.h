@@ -1,5 +1,5 @@
 // The interface between the engine and its backends. A backend is one folder that implements these two
-// classes, and one line in engine/registry.cc. Backends do not depend on each other.
+// classes, and a case in each function of engine/registry.cc. Backends do not depend on each other.
 #pragma once
 
 #include <cstddef>
@@ -86,8 +86,7 @@ class Network {
 
   // How the network runs, as JSON: the batch size in use, and for each block the algorithm, the source of
   // that choice, the timings behind it, and, where the backend measures it, the mean time per image so far.
-  // Empty where the backend has nothing to report.
-  virtual std::string Describe() const { return {}; }
+  virtual std::string Describe() const = 0;
 
  private:
   NetworkShape shape_;

@@ -5,7 +5,7 @@ import {type OnnxSignature, writeOnnx} from './checkpoint/onnx/write_onnx.ts';
 import {useMetadata} from './checkpoint/use_metadata.ts';
 import {invalidArgument} from './errors.ts';
 import type {ClassLabel} from './labels.ts';
-import {openNetwork} from './open_network.ts';
+import {openNetwork} from './loading/open_network.ts';
 import {checkPreprocessing, type Preprocessing, type PreprocessingOptions} from './preprocessing.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
 

@@ -9,7 +9,6 @@ export {
   type SqueezeExcite,
   type SqueezeExcitePosition,
 } from './architecture.ts';
-export type {Calibration} from './calibration.ts';
 export type {OnnxValue} from './checkpoint/onnx/write_graph.ts';
 export type {OnnxSignature} from './checkpoint/onnx/write_onnx.ts';
 export {type Conversion, type ConvertOptions, convertCheckpoint} from './convert.ts';
@@ -18,7 +17,8 @@ export {exportOnnx, type OnnxExport, type OnnxExportOptions} from './export.ts';
 export type {RunOptions} from './images/fetch_image.ts';
 export type {ImageInput, RawImage} from './images/images.ts';
 export {type ClassLabel, imageNetLabels} from './labels.ts';
-export type {LoadOptions} from './load_network.ts';
+export type {Calibration} from './loading/calibration.ts';
+export type {LoadOptions} from './loading/load_network.ts';
 export {type ClassifyOptions, RepVGG} from './model.ts';
 export type {Winograd} from './native/addon.ts';
 export type {Device, DeviceList, DeviceName, Precision} from './native/device.ts';

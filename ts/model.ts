@@ -3,9 +3,10 @@ import {invalidArgument, RepVGGError} from './errors.ts';
 import {checkRunOptions, type RunOptions, runOptionNames} from './images/fetch_image.ts';
 import type {ImageInput} from './images/images.ts';
 import type {ClassLabel} from './labels.ts';
-import {type LoadedNetwork, type LoadOptions, loadNetwork} from './load_network.ts';
-import type {NativeNetwork, NetworkDescription, Winograd} from './native/addon.ts';
+import {type LoadedNetwork, type LoadOptions, loadNetwork} from './loading/load_network.ts';
+import type {NativeNetwork, Winograd} from './native/addon.ts';
 import type {Device, Precision} from './native/device.ts';
+import {describeNetwork} from './native/native_network.ts';
 import type {Form} from './network.ts';
 import type {Preprocessing} from './preprocessing.ts';
 import type {Prediction} from './scoring/predictions.ts';
@@ -257,7 +258,7 @@ export class RepVGG implements AsyncDisposable {
   async #afterRun(): Promise<void> {
     if (this.#hasRun || this.device.backend === 'cpu') return;
     this.#hasRun = true;
-    const {batchSize} = JSON.parse(await this.#network.describe()) as NetworkDescription;
+    const {batchSize} = await describeNetwork(this.#network);
     if (batchSize >= this.batchSize) return;
     process.emitWarning(
       `Batches of ${this.batchSize} images do not fit on ${this.device.name}, which runs ${batchSize} at a time.`,

@@ -1,12 +1,12 @@
 import type {Architecture} from './architecture.ts';
-import {checkCalibration, isFp8} from './calibration.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 import type {ImageInput, RawImage} from './images/images.ts';
-import type {LoadOptions} from './load_network.ts';
+import {checkCalibration, isFp8} from './loading/calibration.ts';
+import type {LoadOptions} from './loading/load_network.ts';
+import {openNetwork} from './loading/open_network.ts';
 import {RepVGG} from './model.ts';
 import type {Precision} from './native/device.ts';
 import type {Form} from './network.ts';
-import {openNetwork} from './open_network.ts';
 import type {Preprocessing} from './preprocessing.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
 

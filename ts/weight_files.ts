@@ -11,6 +11,9 @@ const usualFiles = [
   'pytorch_model.bin.index.json',
 ];
 
+/** What lies beside the weights where timm saves a model, in a folder or on the hub. */
+export const configFile = 'config.json';
+
 export function usualWeights(files: readonly string[]): string | undefined {
   return usualFiles.find(file => files.includes(file));
 }

@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import {gzipSync} from 'node:zlib';
 import test from 'ava';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
-import {locateCheckpoint} from '../../ts/locate.ts';
+import {locateCheckpoint} from '../../ts/loading/locate.ts';
 import {checkpoint as fixture} from '../fixtures.ts';
 import {Folder, zip} from './build.ts';
 import {refusal} from './refusal.ts';

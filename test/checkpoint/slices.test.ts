@@ -10,7 +10,7 @@ import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {writeSafetensors} from '../../ts/checkpoint/write_safetensors.ts';
 import {type KernelFusion, plainFusion} from '../../ts/fusion/fuse_rows.ts';
 import {NativeFusion} from '../../ts/fusion/native_fusion.ts';
-import {setParameters} from '../../ts/load_network.ts';
+import {setParameters} from '../../ts/loading/load_network.ts';
 import {type NativeFileRange, type NativeNetwork, native, type Winograd} from '../../ts/native/addon.ts';
 import {chooseDevice, type Precision} from '../../ts/native/device.ts';
 import {createNetwork, toNativeShape} from '../../ts/native/native_network.ts';

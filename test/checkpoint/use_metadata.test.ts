@@ -8,7 +8,7 @@ import {convertCheckpoint} from '../../ts/convert.ts';
 import {digits} from '../../ts/digits.ts';
 import {exportOnnx} from '../../ts/export.ts';
 import {imageNetLabels, resolveLabels} from '../../ts/labels.ts';
-import type {LoadOptions} from '../../ts/load_network.ts';
+import type {LoadOptions} from '../../ts/loading/load_network.ts';
 import {RepVGG} from '../../ts/model.ts';
 import {repvgg, temporaryFolder} from '../cli/run.ts';
 import {checkpoint} from '../fixtures.ts';

@@ -7,7 +7,7 @@ import {randomNetwork, randomPixels} from '../../ts/bench/workload.ts';
 import {writeOnnx} from '../../ts/checkpoint/onnx/write_onnx.ts';
 import {digits} from '../../ts/digits.ts';
 import {exportOnnx} from '../../ts/export.ts';
-import {setParameters} from '../../ts/load_network.ts';
+import {setParameters} from '../../ts/loading/load_network.ts';
 import {RepVGG} from '../../ts/model.ts';
 import {native} from '../../ts/native/addon.ts';
 import {toNativeShape} from '../../ts/native/native_network.ts';

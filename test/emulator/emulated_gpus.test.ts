@@ -7,7 +7,7 @@ import {join} from 'node:path';
 import {setTimeout as sleep} from 'node:timers/promises';
 import test, {type ExecutionContext} from 'ava';
 import {digits} from '../../ts/digits.ts';
-import type {LoadOptions} from '../../ts/load_network.ts';
+import type {LoadOptions} from '../../ts/loading/load_network.ts';
 import {RepVGG} from '../../ts/model.ts';
 import {native} from '../../ts/native/addon.ts';
 import type {DeviceList, DeviceName, Precision} from '../../ts/native/device.ts';

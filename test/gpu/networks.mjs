@@ -4,7 +4,7 @@
 // code 2 if not.
 import {parseArgs} from 'node:util';
 import {architectureByName, blockShapes} from '../../dist/architecture.js';
-import {checkFp8} from '../../dist/calibration.js';
+import {checkFp8} from '../../dist/loading/calibration.js';
 import {native} from '../../dist/native/addon.js';
 import {chooseDevice, whyNoCuda} from '../../dist/native/device.js';
 import {toNativeShape} from '../../dist/native/native_network.js';

@@ -3,7 +3,7 @@ import {readdir} from 'node:fs/promises';
 import test from 'ava';
 import type {Architecture} from '../../ts/architecture.ts';
 import {randomNetwork} from '../../ts/bench/workload.ts';
-import {setParameters} from '../../ts/load_network.ts';
+import {setParameters} from '../../ts/loading/load_network.ts';
 import {type NativeNetwork, type NativeNetworkShape, native} from '../../ts/native/addon.ts';
 import {toNativeShape} from '../../ts/native/native_network.ts';
 import type {BlockParameters, NetworkParameters} from '../../ts/network.ts';

@@ -1,8 +1,8 @@
 import {type Architecture, architectureByName, architectureNames} from '../architecture.ts';
 import type {FetchOptions} from '../hub/fetch.ts';
-import {namesArchitecture} from '../locate.ts';
+import {namesArchitecture} from '../loading/locate.ts';
+import {openNetwork} from '../loading/open_network.ts';
 import type {Form, NetworkParameters} from '../network.ts';
-import {openNetwork} from '../open_network.ts';
 import {
   checkPreprocessing,
   completePreprocessing,

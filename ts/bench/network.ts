@@ -1,5 +1,5 @@
-import {checkFp8, isFp8, typicalRanges} from '../calibration.ts';
-import {setParameters} from '../load_network.ts';
+import {checkFp8, isFp8, typicalRanges} from '../loading/calibration.ts';
+import {setParameters} from '../loading/load_network.ts';
 import type {NativeNetwork} from '../native/addon.ts';
 import type {Placement} from '../native/device.ts';
 import {createNetwork, toNativeShape} from '../native/native_network.ts';

@@ -1,13 +1,14 @@
 import {rm} from 'node:fs/promises';
 import {join} from 'node:path';
-import {isFp8} from '../calibration.ts';
 import {officialStateDict} from '../checkpoint/official_state_dict.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
 import {RepVGGError} from '../errors.ts';
 import {decodeImage, prepareImage, type RgbImage} from '../images/images.ts';
+import {isFp8} from '../loading/calibration.ts';
 import {RepVGG} from '../model.ts';
 import {type NativeBatch, type NetworkDescription, native} from '../native/addon.ts';
 import type {DeviceList} from '../native/device.ts';
+import {describeNetwork} from '../native/native_network.ts';
 import type {Preprocessing} from '../preprocessing.ts';
 import {imagesInFlight} from '../scoring/batches.ts';
 import {type Contestant, repeat, stream, timeEach} from './measure.ts';
@@ -51,7 +52,7 @@ export async function openEngine(network: NetworkCase): Promise<Engine> {
     engine.run(input, architecture.numClasses > 0 ? 'logits' : 'embedding', cancel);
   return {
     output: run,
-    describe: async () => JSON.parse(await engine.describe()),
+    describe: () => describeNetwork(engine),
     sample: seconds => engine.measureRate(input, seconds, cancel),
     latencies: seconds => timeEach(run, seconds),
     close: () => engine.dispose(),

@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import type {Command} from 'commander';
 import type {Architecture} from '../architecture.ts';
 import {digits} from '../digits.ts';
-import type {LoadOptions} from '../load_network.ts';
+import type {LoadOptions} from '../loading/load_network.ts';
 import type {RepVGG} from '../model.ts';
 import type {Device, DeviceList, DeviceName} from '../native/device.ts';
 import {layerTable} from '../statistics.ts';

@@ -9,7 +9,7 @@ import {
   macroAverages,
   occurs,
 } from '../evaluation/per_class.ts';
-import type {LoadOptions} from '../load_network.ts';
+import type {LoadOptions} from '../loading/load_network.ts';
 import type {RepVGG} from '../model.ts';
 import {append, checkReplaceable, replaceFile} from '../support/replace_file.ts';
 import {loadModel} from './load.ts';

@@ -1,7 +1,7 @@
 import {type Architecture, architectureByName} from '../architecture.ts';
-import {namesArchitecture} from '../locate.ts';
+import {namesArchitecture} from '../loading/locate.ts';
+import {openNetwork} from '../loading/open_network.ts';
 import type {Form} from '../network.ts';
-import {openNetwork} from '../open_network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 
 /** Facts about a checkpoint file; null for an architecture given by name. */

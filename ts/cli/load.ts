@@ -1,4 +1,4 @@
-import type {LoadOptions} from '../load_network.ts';
+import type {LoadOptions} from '../loading/load_network.ts';
 import type {RepVGG} from '../model.ts';
 import {downloadProgress} from './progress.ts';
 

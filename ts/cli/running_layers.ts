@@ -2,7 +2,7 @@ import type {Architecture} from '../architecture.ts';
 import {createCase} from '../bench/network.ts';
 import {fromNative, type NetworkDescription} from '../native/addon.ts';
 import type {Placement} from '../native/device.ts';
-import {disposing} from '../native/native_network.ts';
+import {describeNetwork, disposing} from '../native/native_network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
 
 /**
@@ -24,7 +24,7 @@ export async function describeLayers(
     await using created = disposing(
       await createCase({...placement, model, form: 'deploy', batch: batchSize, threads}),
     );
-    return JSON.parse(await created.network.describe()) as NetworkDescription;
+    return await describeNetwork(created.network);
   } catch (error) {
     throw fromNative(error);
   }

@@ -1,10 +1,10 @@
 import type {RepVGGError} from '../errors.ts';
 import type {RawImage} from '../images/images.ts';
-import type {LoadOptions} from '../load_network.ts';
+import type {LoadOptions} from '../loading/load_network.ts';
+import {openNetwork} from '../loading/open_network.ts';
 import {RepVGG} from '../model.ts';
 import {chooseDevice, type Precision} from '../native/device.ts';
 import type {Form} from '../network.ts';
-import {openNetwork} from '../open_network.ts';
 import type {Preprocessing} from '../preprocessing.ts';
 import {prepareBatches} from '../scoring/batches.ts';
 import type {FailedRow} from '../scoring/score_row.ts';

@@ -10,10 +10,16 @@ import {
   type NativeNetworkShape,
   type NativeTrainBlock,
   type NativeTrainBranch,
+  type NetworkDescription,
   native,
 } from './addon.ts';
 import type {Placement, Precision} from './device.ts';
 import {type GroupMember, NetworkGroup} from './network_group.ts';
+
+/** How a network runs. */
+export async function describeNetwork(network: NativeNetwork): Promise<NetworkDescription> {
+  return JSON.parse(await network.describe()) as NetworkDescription;
+}
 
 /**
  * Creates a network without parameters, on all members of the device or on none. The environment variable `REPVGG_ALGORITHM` pins an

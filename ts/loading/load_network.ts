@@ -1,9 +1,8 @@
-import type {Architecture} from './architecture.ts';
-import {type Calibration, checkCalibration, checkFp8, rangesOf} from './calibration.ts';
-import {ParameterDigest} from './checkpoint/parameter_digest.ts';
-import {invalidArgument} from './errors.ts';
-import {NativeFusion} from './fusion/native_fusion.ts';
-import type {ClassLabel} from './labels.ts';
+import type {Architecture} from '../architecture.ts';
+import {ParameterDigest} from '../checkpoint/parameter_digest.ts';
+import {invalidArgument} from '../errors.ts';
+import {NativeFusion} from '../fusion/native_fusion.ts';
+import type {ClassLabel} from '../labels.ts';
 import {
   fromNative,
   type NativeDeployBlock,
@@ -11,21 +10,22 @@ import {
   type NativeTrainBlock,
   type Winograd,
   winogradClasses,
-} from './native/addon.ts';
+} from '../native/addon.ts';
 import {
   chooseDevice,
   type Device,
   type DeviceList,
   type DeviceName,
   type Precision,
-} from './native/device.ts';
-import {createNetwork, disposing, toNativeBlock, toNativeShape} from './native/native_network.ts';
-import type {Form, NetworkParameters} from './network.ts';
+} from '../native/device.ts';
+import {createNetwork, disposing, toNativeBlock, toNativeShape} from '../native/native_network.ts';
+import type {Form, NetworkParameters} from '../network.ts';
+import {checkPreprocessing, type Preprocessing, type PreprocessingOptions} from '../preprocessing.ts';
+import {mostImages} from '../scoring/batches.ts';
+import {checkOptions, checkSignal, type FieldNames, positiveInteger} from '../support/arguments.ts';
+import {unwatched} from '../support/promises.ts';
+import {type Calibration, checkCalibration, checkFp8, rangesOf} from './calibration.ts';
 import {openNetwork} from './open_network.ts';
-import {checkPreprocessing, type Preprocessing, type PreprocessingOptions} from './preprocessing.ts';
-import {mostImages} from './scoring/batches.ts';
-import {checkOptions, checkSignal, type FieldNames, positiveInteger} from './support/arguments.ts';
-import {unwatched} from './support/promises.ts';
 
 /** Options of `RepVGG.load()`. */
 export interface LoadOptions {

@@ -1,12 +1,12 @@
-import {type Architecture, blockShapes} from './architecture.ts';
-import {digits} from './digits.ts';
-import {invalidArgument, RepVGGError} from './errors.ts';
-import type {ImageInput} from './images/images.ts';
-import type {NativeNetwork, NativeNetworkShape} from './native/addon.ts';
-import type {Precision} from './native/device.ts';
-import type {Form} from './network.ts';
-import {type RunBatchesOptions, runBatches} from './scoring/run_batches.ts';
-import {openSource} from './sources/source.ts';
+import {type Architecture, blockShapes} from '../architecture.ts';
+import {digits} from '../digits.ts';
+import {invalidArgument, RepVGGError} from '../errors.ts';
+import type {ImageInput} from '../images/images.ts';
+import type {NativeNetwork, NativeNetworkShape} from '../native/addon.ts';
+import type {Precision} from '../native/device.ts';
+import type {Form} from '../network.ts';
+import {type RunBatchesOptions, runBatches} from '../scoring/run_batches.ts';
+import {openSource} from '../sources/source.ts';
 
 /** Calibration images for fp8: an array, a source for {@link openSource}, of which the first 512 images are used, or "digits". */
 export type Calibration = readonly ImageInput[] | string;

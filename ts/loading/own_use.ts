@@ -1,8 +1,8 @@
-import type {Architecture} from './architecture.ts';
-import type {Checkpoint} from './checkpoint/checkpoint.ts';
-import {digits} from './digits.ts';
-import type {OwnLabels} from './labels.ts';
-import {type Preprocessing, preprocessingOf} from './preprocessing.ts';
+import type {Architecture} from '../architecture.ts';
+import type {Checkpoint} from '../checkpoint/checkpoint.ts';
+import {digits} from '../digits.ts';
+import type {OwnLabels} from '../labels.ts';
+import {type Preprocessing, preprocessingOf} from '../preprocessing.ts';
 import {readTimmConfig} from './timm_config.ts';
 
 /** How a network is to be used where the caller does not say otherwise. */

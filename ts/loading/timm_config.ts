@@ -1,11 +1,8 @@
 import {readFile, stat} from 'node:fs/promises';
 import {basename, dirname, join} from 'node:path';
-import {fileError, RepVGGError} from './errors.ts';
-import {checkPreprocessing, type PreprocessingOptions} from './preprocessing.ts';
-import {usualWeights} from './weight_files.ts';
-
-/** What lies beside the weights where timm saves a model, in a folder or on the hub. */
-export const configFile = 'config.json';
+import {fileError, RepVGGError} from '../errors.ts';
+import {checkPreprocessing, type PreprocessingOptions} from '../preprocessing.ts';
+import {configFile, usualWeights} from '../weight_files.ts';
 
 /** How timm would use a model. */
 export interface TimmConfig {

@@ -1,15 +1,15 @@
 import {existsSync} from 'node:fs';
 import {readdir} from 'node:fs/promises';
 import {basename, join} from 'node:path';
-import {isArchitectureName} from './architecture.ts';
-import {printable} from './checkpoint/file.ts';
-import {foreignFolder} from './checkpoint/foreign.ts';
-import {digits} from './digits.ts';
-import {RepVGGError} from './errors.ts';
-import type {FetchOptions} from './hub/fetch.ts';
-import {isHubId} from './hub/id.ts';
-import {isUrl} from './support/urls.ts';
-import {chooseWeights, usualWeights, weightFile} from './weight_files.ts';
+import {isArchitectureName} from '../architecture.ts';
+import {printable} from '../checkpoint/file.ts';
+import {foreignFolder} from '../checkpoint/foreign.ts';
+import {digits} from '../digits.ts';
+import {RepVGGError} from '../errors.ts';
+import type {FetchOptions} from '../hub/fetch.ts';
+import {isHubId} from '../hub/id.ts';
+import {isUrl} from '../support/urls.ts';
+import {chooseWeights, usualWeights, weightFile} from '../weight_files.ts';
 
 /**
  * The path of a checkpoint's file: the path itself, the embedded file for "digits", the weights in a folder, or, if nothing
@@ -36,7 +36,7 @@ export async function locateCheckpoint(
     );
   }
   if (!isHubId(checkpoint) || isThere) return (await inFolder(checkpoint)) ?? checkpoint;
-  const {fetchModel} = await import('./hub/fetch.ts');
+  const {fetchModel} = await import('../hub/fetch.ts');
   try {
     return (await fetchModel(checkpoint, options)).path;
   } catch (error) {

@@ -1,12 +1,12 @@
 import {mkdir, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test, {type ExecutionContext} from 'ava';
-import {convertCheckpoint} from '../ts/convert.ts';
-import {exportOnnx} from '../ts/export.ts';
-import type {LoadOptions} from '../ts/load_network.ts';
-import {RepVGG} from '../ts/model.ts';
-import type {PreprocessingOptions} from '../ts/preprocessing.ts';
-import {temporaryFolder} from './folder.ts';
+import {convertCheckpoint} from '../../ts/convert.ts';
+import {exportOnnx} from '../../ts/export.ts';
+import type {LoadOptions} from '../../ts/loading/load_network.ts';
+import {RepVGG} from '../../ts/model.ts';
+import type {PreprocessingOptions} from '../../ts/preprocessing.ts';
+import {temporaryFolder} from '../folder.ts';
 
 const imageNet = {mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]};
 

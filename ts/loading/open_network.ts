@@ -1,16 +1,16 @@
-import type {Architecture} from './architecture.ts';
-import type {Checkpoint} from './checkpoint/checkpoint.ts';
-import {networkOf} from './checkpoint/network.ts';
-import {openCheckpoint} from './checkpoint/open.ts';
-import type {ParameterDigest} from './checkpoint/parameter_digest.ts';
-import {checkpointStructure, type Structure, type StructureOptions} from './checkpoint/structure.ts';
-import type {KernelFusion} from './fusion/fuse_rows.ts';
-import type {FetchOptions} from './hub/fetch.ts';
-import {type ClassLabel, resolveLabels} from './labels.ts';
+import type {Architecture} from '../architecture.ts';
+import type {Checkpoint} from '../checkpoint/checkpoint.ts';
+import {networkOf} from '../checkpoint/network.ts';
+import {openCheckpoint} from '../checkpoint/open.ts';
+import type {ParameterDigest} from '../checkpoint/parameter_digest.ts';
+import {checkpointStructure, type Structure, type StructureOptions} from '../checkpoint/structure.ts';
+import type {KernelFusion} from '../fusion/fuse_rows.ts';
+import type {FetchOptions} from '../hub/fetch.ts';
+import {type ClassLabel, resolveLabels} from '../labels.ts';
+import type {NetworkParameters} from '../network.ts';
+import {completePreprocessing, type Preprocessing, type PreprocessingOptions} from '../preprocessing.ts';
 import {locateCheckpoint} from './locate.ts';
-import type {NetworkParameters} from './network.ts';
 import {type OwnUse, ownUse} from './own_use.ts';
-import {completePreprocessing, type Preprocessing, type PreprocessingOptions} from './preprocessing.ts';
 
 export interface OpenOptions extends StructureOptions, Pick<FetchOptions, 'onProgress' | 'signal'> {
   /** Is told of the values of all tensors that are read. */
