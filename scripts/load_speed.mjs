@@ -24,8 +24,9 @@ import {availableParallelism, cpus, loadavg, tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {parseArgs, promisify} from 'node:util';
-import {networkFromCheckpoint} from '../dist/checkpoint/network.js';
+import {networkOf} from '../dist/checkpoint/network.js';
 import {openCheckpoint} from '../dist/checkpoint/open.js';
+import {checkpointStructure} from '../dist/checkpoint/structure.js';
 import {convertCheckpoint} from '../dist/convert.js';
 import {NativeFusion} from '../dist/fusion/native_fusion.js';
 import {RepVGG} from '../dist/index.js';
@@ -158,7 +159,7 @@ function haveAtHand(bytes) {
 async function fuse(path, keep = true) {
   const checkpoint = await openCheckpoint(path);
   const fusion = new NativeFusion();
-  const network = networkFromCheckpoint(checkpoint, {}, fusion);
+  const network = networkOf(checkpoint, checkpointStructure(checkpoint), fusion);
   const weights = [];
   for await (const {weight, bias} of network.blocks('deploy')) {
     if (keep) weights.push(weight, bias);

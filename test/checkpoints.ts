@@ -2,7 +2,10 @@
 import {type Architecture, type BlockShape, blockShapes} from '../ts/architecture.ts';
 import type {Checkpoint, TensorInfo} from '../ts/checkpoint/checkpoint.ts';
 import type {DType} from '../ts/checkpoint/element_types.ts';
-import type {Form} from '../ts/network.ts';
+import {networkOf} from '../ts/checkpoint/network.ts';
+import {checkpointStructure, type StructureOptions} from '../ts/checkpoint/structure.ts';
+import type {KernelFusion} from '../ts/fusion/fuse_rows.ts';
+import type {Form, NetworkParameters} from '../ts/network.ts';
 import {Random} from './random.ts';
 
 export type Project = 'official' | 'plus' | 'timm';
@@ -173,4 +176,12 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const list: T[] = [];
   for await (const item of items) list.push(item);
   return list;
+}
+
+export function networkFromCheckpoint(
+  checkpoint: Checkpoint,
+  options: StructureOptions = {},
+  fusion?: KernelFusion,
+): NetworkParameters {
+  return networkOf(checkpoint, checkpointStructure(checkpoint, options), fusion);
 }

@@ -1,8 +1,8 @@
 import test from 'ava';
-import {networkFromCheckpoint} from '../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../ts/checkpoint/open.ts';
 import {decodeImage} from '../ts/images/images.ts';
 import {native} from '../ts/native/addon.ts';
+import {networkFromCheckpoint} from './checkpoints.ts';
 import {checkpoint, expected, photos} from './fixtures.ts';
 import {forward64, relativeL2} from './reference64.ts';
 

@@ -2,7 +2,6 @@ import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import {type Architecture, architectureByName, architectureNames} from '../../ts/architecture.ts';
 import type {TensorInfo} from '../../ts/checkpoint/checkpoint.ts';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import type {StructureOptions} from '../../ts/checkpoint/structure.ts';
 import type {DeployBlock, NetworkParameters, TrainBlock} from '../../ts/network.ts';
@@ -10,6 +9,7 @@ import {
   collect,
   edit,
   memoryCheckpoint,
+  networkFromCheckpoint,
   type Project,
   randomTensor,
   smallNetwork,

@@ -3,9 +3,9 @@ import {copyFile, readFile, rename, truncate, writeFile} from 'node:fs/promises'
 import {join} from 'node:path';
 import test from 'ava';
 import {CheckpointFile} from '../../ts/checkpoint/file.ts';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {openRegularFile} from '../../ts/support/files.ts';
+import {networkFromCheckpoint} from '../checkpoints.ts';
 import {temporaryFolder} from '../folder.ts';
 
 const pageBytes = 2 ** 16;

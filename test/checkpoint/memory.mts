@@ -1,9 +1,9 @@
 // Fuses the checkpoint of its argument, or with another, "load", loads it for the CPU, and prints how many bytes the process
 // has needed for it at most (on Linux).
 import {readFileSync} from 'node:fs';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {RepVGG} from '../../ts/index.ts';
+import {networkFromCheckpoint} from '../checkpoints.ts';
 
 const [path, how] = process.argv.slice(2);
 const kibibytes = (field: string): number =>

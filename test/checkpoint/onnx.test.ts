@@ -1,14 +1,13 @@
 import {copyFile, truncate} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {convertCheckpoint} from '../../ts/convert.ts';
 import {exportOnnx} from '../../ts/export.ts';
 import {RepVGG} from '../../ts/model.ts';
 import type {DeployBlock} from '../../ts/network.ts';
 import {preprocessingOf} from '../../ts/preprocessing.ts';
-import {collect} from '../checkpoints.ts';
+import {collect, networkFromCheckpoint} from '../checkpoints.ts';
 import {temporaryFolder} from '../cli/run.ts';
 import {expected, checkpoint as fixture, photos} from '../fixtures.ts';
 import {concat, Folder, field, floats, onnx, onnxNode, onnxTensor} from './build.ts';

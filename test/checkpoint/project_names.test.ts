@@ -2,7 +2,6 @@
 import test, {type ExecutionContext} from 'ava';
 import type {Architecture} from '../../ts/architecture.ts';
 import type {TensorInfo} from '../../ts/checkpoint/checkpoint.ts';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {officialStateDict} from '../../ts/checkpoint/official_state_dict.ts';
 import type {StructureOptions} from '../../ts/checkpoint/structure.ts';
 import type {RepVGGErrorCode} from '../../ts/errors.ts';
@@ -11,6 +10,7 @@ import {
   collect,
   edit,
   memoryCheckpoint,
+  networkFromCheckpoint,
   randomTensor,
   smallNetwork,
   stateDict,

@@ -2,16 +2,17 @@
  * One network under the names and in the files of every project: each file gives the logits of the official one. The
  * tables of docs/checkpoints.md come from here; `REPVGG_UPDATE_DOCS=1 npx ava test/checkpoint/projects.test.ts` writes them.
  */
+
 import {readFileSync} from 'node:fs';
 import {readFile, writeFile} from 'node:fs/promises';
 import {basename} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import {dialects} from '../../ts/checkpoint/dialects.ts';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {checkpointStructure} from '../../ts/checkpoint/structure.ts';
 import type {Form} from '../../ts/network.ts';
+import {networkFromCheckpoint} from '../checkpoints.ts';
 import {forward64, relativeL2} from '../reference64.ts';
 
 interface Manifest {

@@ -2,7 +2,6 @@
 import test, {type ExecutionContext} from 'ava';
 import {type Architecture, architectureByName} from '../../ts/architecture.ts';
 import type {TensorInfo} from '../../ts/checkpoint/checkpoint.ts';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {checkpointStructure, type StructureOptions} from '../../ts/checkpoint/structure.ts';
 import type {RepVGGErrorCode} from '../../ts/errors.ts';
 import type {DeployBlock, Form, NetworkParameters} from '../../ts/network.ts';
@@ -10,6 +9,7 @@ import {
   collect,
   edit,
   memoryCheckpoint,
+  networkFromCheckpoint,
   randomTensor,
   smallNetwork,
   stateDict,

@@ -4,7 +4,6 @@ import test from 'ava';
 import {type Architecture, blockShapes} from '../../ts/architecture.ts';
 import type {TensorInfo} from '../../ts/checkpoint/checkpoint.ts';
 import type {FileRange} from '../../ts/checkpoint/file.ts';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {writePyTorch} from '../../ts/checkpoint/write_pytorch.ts';
 import {writeSafetensors} from '../../ts/checkpoint/write_safetensors.ts';
@@ -15,7 +14,15 @@ import {type NativeFileRange, type NativeNetwork, native, type Winograd} from '.
 import {chooseDevice, type Precision} from '../../ts/native/device.ts';
 import {createNetwork, toNativeShape} from '../../ts/native/native_network.ts';
 import type {BlockParameters, DeployBlock} from '../../ts/network.ts';
-import {collect, edit, memoryCheckpoint, smallNetwork, stateDict, tensor} from '../checkpoints.ts';
+import {
+  collect,
+  edit,
+  memoryCheckpoint,
+  networkFromCheckpoint,
+  smallNetwork,
+  stateDict,
+  tensor,
+} from '../checkpoints.ts';
 import {dict, Folder, floats, pickle, tensor as pickledTensor, torchZip} from './build.ts';
 
 const folder = new Folder();

@@ -4,7 +4,6 @@ import {fileURLToPath} from 'node:url';
 import test from 'ava';
 import {type Architecture, defineArchitecture} from '../../ts/architecture.ts';
 import type {TensorInfo} from '../../ts/checkpoint/checkpoint.ts';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {officialStateDict} from '../../ts/checkpoint/official_state_dict.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import type {TensorToWrite} from '../../ts/checkpoint/state_dict.ts';
@@ -15,6 +14,7 @@ import type {BatchNorm, BlockParameters, DeployBlock, TrainBlock} from '../../ts
 import {
   collect,
   memoryCheckpoint,
+  networkFromCheckpoint,
   type Project,
   randomTensor,
   smallNetwork,

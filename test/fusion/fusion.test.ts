@@ -1,10 +1,9 @@
 import test from 'ava';
 import type {Architecture, BlockShape} from '../../ts/architecture.ts';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {fuseRows} from '../../ts/fusion/fuse_rows.ts';
 import {blockFactors} from '../../ts/fusion/fusion.ts';
 import type {BatchNorm, TrainBlock} from '../../ts/network.ts';
-import {collect, memoryCheckpoint, smallNetwork, stateDict} from '../checkpoints.ts';
+import {collect, memoryCheckpoint, networkFromCheckpoint, smallNetwork, stateDict} from '../checkpoints.ts';
 import {Random} from '../random.ts';
 import {
   add,

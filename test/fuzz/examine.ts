@@ -1,10 +1,11 @@
 /** What must hold for any bytes whatsoever: each file is read or refused, soon, in little memory, and nothing else happens. */
+
 import {getHeapStatistics} from 'node:v8';
 import {CheckpointFile} from '../../ts/checkpoint/file.ts';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {readCheckpoint} from '../../ts/checkpoint/open.ts';
 import {RepVGGError} from '../../ts/errors.ts';
 import {NativeFusion} from '../../ts/fusion/native_fusion.ts';
+import {networkFromCheckpoint} from '../checkpoints.ts';
 
 /** Where no file is, so that none is found beside it. */
 const path = '/nonexistent/fuzzed';

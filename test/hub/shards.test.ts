@@ -2,9 +2,9 @@ import {readFileSync} from 'node:fs';
 import {rm} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
 import test from 'ava';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
 import {fetchModel} from '../../ts/hub/fetch.ts';
+import {networkFromCheckpoint} from '../checkpoints.ts';
 import {config, id, setUp, weights} from './setup.ts';
 
 const shard = (name: string): Buffer =>

@@ -1,9 +1,8 @@
 import {setImmediate as turn} from 'node:timers/promises';
 import test from 'ava';
-import {networkFromCheckpoint} from '../../ts/checkpoint/network.ts';
 import type {DeployBlock, TrainBlock} from '../../ts/network.ts';
 import {inSlices} from '../../ts/support/turns.ts';
-import {collect, memoryCheckpoint, smallNetwork, stateDict} from '../checkpoints.ts';
+import {collect, memoryCheckpoint, networkFromCheckpoint, smallNetwork, stateDict} from '../checkpoints.ts';
 import {fuseBlock, roundToFloat32} from '../fusion/fusion_algebra.ts';
 
 /** Counts the turns of the event loop that others get while something runs. */

@@ -6,32 +6,18 @@ import type {BatchNorm, BlockParameters, BranchNorms, DeployBlock, NetworkParame
 import {workAhead} from '../support/ahead.ts';
 import type {BlockNames} from './block_names.ts';
 import type {Checkpoint} from './checkpoint.ts';
-import {checkpointStructure, type StoredBlock, type Structure, type StructureOptions} from './structure.ts';
+import type {StoredBlock, Structure} from './structure.ts';
 import {type Kernels, TensorReader} from './tensor_reader.ts';
 
 /** Blocks in progress: the small tensors of one are read while the kernels of another are fused. Each takes memory. */
 const blocksAhead = 2;
 
 /**
- * Reads a RepVGG network from a checkpoint of any known project, in train or deploy form. The architecture is inferred from
- * tensor names and shapes, which are all checked here; values are checked as they are read. The checkpoint must stay open
- * while parameters are read.
+ * The parameters of a network whose structure has been found. The checkpoint must stay open while they are read.
  *
- * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED if it is not a RepVGG network or is quantised,
- *   ERR_CHECKPOINT_MISSING_TENSOR, ERR_CHECKPOINT_EXTRA_TENSOR or ERR_CHECKPOINT_SHAPE if its tensors are not those
- *   of the network, ERR_ARCHITECTURE_UNKNOWN or ERR_ARCHITECTURE_MISMATCH if it is not the expected architecture.
- *   While reading: ERR_CHECKPOINT_VALUE for a value that is not finite, a negative variance, or only
- *   zeros where a trained network has none.
+ * @throws {RepVGGError} while reading: ERR_CHECKPOINT_VALUE for a value that is not finite, a negative variance, or only zeros where a
+ *   trained network has none
  */
-export function networkFromCheckpoint(
-  checkpoint: Checkpoint,
-  options: StructureOptions = {},
-  fusion?: KernelFusion,
-): NetworkParameters {
-  return networkOf(checkpoint, checkpointStructure(checkpoint, options), fusion);
-}
-
-/** The parameters of a network whose structure has been found. */
 export function networkOf(
   checkpoint: Checkpoint,
   structure: Structure,

@@ -48,8 +48,12 @@ export interface StructureOptions {
 }
 
 /**
- * Infers the network of a checkpoint, and checks that the checkpoint has exactly its tensors, with the right shapes. Errors
- * are those of `networkFromCheckpoint`.
+ * Infers the RepVGG network of a checkpoint of any known project, in train or deploy form, from the names and shapes of its tensors, and
+ * checks that they are exactly those of the network.
+ *
+ * @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED if it is not a RepVGG network or is quantised, ERR_CHECKPOINT_MISSING_TENSOR,
+ *   ERR_CHECKPOINT_EXTRA_TENSOR or ERR_CHECKPOINT_SHAPE if its tensors are not those of the network, ERR_ARCHITECTURE_UNKNOWN or
+ *   ERR_ARCHITECTURE_MISMATCH if it is not the expected architecture
  */
 export function checkpointStructure(file: Checkpoint, options: StructureOptions = {}): Structure {
   const {architecture: expected, eps} = options;
