@@ -1,4 +1,5 @@
 import type {RepVGGError} from '../errors.ts';
+import {formatCount} from '../support/plain_text.ts';
 import {ByteWindow} from './byte_window.ts';
 import type {CheckpointFile} from './file.ts';
 
@@ -47,7 +48,7 @@ export class ProtobufReader {
     const {window} = this;
     while (window.position < end) {
       if (++this.#fields > maxFields) {
-        const limit = maxFields.toLocaleString('en');
+        const limit = formatCount(maxFields);
         const problem = `it has more than ${limit} fields, where a network has some ten thousand`;
         throw this.unsupported(problem);
       }

@@ -1,4 +1,5 @@
 import type {Floats} from '../network.ts';
+import {formatCount} from '../support/plain_text.ts';
 import {inSlices} from '../support/turns.ts';
 import type {TensorInfo} from './checkpoint.ts';
 import {type DType, elementBytes, isHostFloat32, toFloats} from './element_types.ts';
@@ -92,7 +93,7 @@ export function addTensor(
 /** @throws {RepVGGError} ERR_CHECKPOINT_UNSUPPORTED for more tensors than any network has */
 export function checkTensorCount(count: number, file: CheckpointFile): void {
   if (count <= maxTensors) return;
-  const problem = `it has more than ${maxTensors.toLocaleString('en')} tensors, where a network has some thousands`;
+  const problem = `it has more than ${formatCount(maxTensors)} tensors, where a network has some thousands`;
   throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
 }
 

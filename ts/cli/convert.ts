@@ -1,6 +1,6 @@
 import {type Command, Option} from 'commander';
 import type {Form} from '../network.ts';
-import {count} from '../support/plain_text.ts';
+import {formatCount} from '../support/plain_text.ts';
 import {
   architectureOption,
   epsOption,
@@ -55,8 +55,8 @@ async function convert(from: string, to: string, flags: Flags, command: Command)
   const wasFused = forms.storedForm === 'deploy' ? 'already fused, ' : '';
   await print(
     fusedBlocks > 0
-      ? `${title(architecture)}: fused ${fusedBlocks} blocks, ${count(before)} parameters became ${count(after)}`
-      : `${title(architecture)}: ${wasFused}${count(after)} parameters copied with the official names`,
+      ? `${title(architecture)}: fused ${fusedBlocks} blocks, ${formatCount(before)} parameters became ${formatCount(after)}`
+      : `${title(architecture)}: ${wasFused}${formatCount(after)} parameters copied with the official names`,
   );
-  await print(`wrote ${to} (${count(bytes)} bytes)`);
+  await print(`wrote ${to} (${formatCount(bytes)} bytes)`);
 }

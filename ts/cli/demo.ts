@@ -7,7 +7,7 @@ import type {LoadOptions} from '../loading/load_network.ts';
 import type {RepVGG} from '../model.ts';
 import type {Device, DeviceList, DeviceName} from '../native/device.ts';
 import {layerTable} from '../statistics.ts';
-import {count} from '../support/plain_text.ts';
+import {formatCount} from '../support/plain_text.ts';
 import {loadModel} from './load.ts';
 import {deviceOption, jsonOption, threadsOption} from './options.ts';
 import {print, printJson, printTable, small} from './output.ts';
@@ -129,13 +129,16 @@ async function printResult(result: Result): Promise<void> {
     `A RepVGG with ${blocks} blocks reads ${images} handwritten digits that it was not trained on,`,
   );
   await print(
-    `first with its training branches (${count(parameters.before)} parameters), then fused (${count(parameters.after)}).\n`,
+    `first with its training branches (${formatCount(parameters.before)} parameters), then fused (${formatCount(parameters.after)}).\n`,
   );
   await printTable('ll', [
     ['accuracy before fusion', score('before')],
     ['accuracy after fusion', score('after')],
     ['largest logit difference', small(result.largestLogitDifference)],
-    [`speed on ${device.name}`, `${count(result.imagesPerSecond)} images/s from PNG file to label, fused`],
+    [
+      `speed on ${device.name}`,
+      `${formatCount(result.imagesPerSecond)} images/s from PNG file to label, fused`,
+    ],
   ]);
   for (let i = 0; i < result.predictions.length; i += 2) {
     await print();

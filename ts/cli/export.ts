@@ -1,7 +1,7 @@
 import {extname} from 'node:path';
 import {type Command, Option} from 'commander';
 import type {OnnxExport} from '../export.ts';
-import {count} from '../support/plain_text.ts';
+import {formatCount} from '../support/plain_text.ts';
 import {
   architectureOption,
   epsOption,
@@ -79,9 +79,9 @@ async function exportCommand(from: string, to: string, flags: Flags, command: Co
   });
   if (json) return printJson(conversion);
   await print(
-    `${title(conversion.architecture)}: ${count(conversion.parameters.after)} fused parameters with the official names`,
+    `${title(conversion.architecture)}: ${formatCount(conversion.parameters.after)} fused parameters with the official names`,
   );
-  await print(`wrote ${to} (${count(conversion.bytes)} bytes)`);
+  await print(`wrote ${to} (${formatCount(conversion.bytes)} bytes)`);
 }
 
 async function printExport(
@@ -94,5 +94,5 @@ async function printExport(
   await print(`${title(architecture)}: ONNX opset 17, ${precision}`);
   await print(`input   ${describe(input)}, ${kind}`);
   await print(`output  ${describe(output)}`);
-  await print(`wrote ${to} (${count(bytes)} bytes)`);
+  await print(`wrote ${to} (${formatCount(bytes)} bytes)`);
 }

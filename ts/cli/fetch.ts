@@ -1,5 +1,5 @@
 import type {Command} from 'commander';
-import {count} from '../support/plain_text.ts';
+import {formatCount} from '../support/plain_text.ts';
 import {jsonOption} from './options.ts';
 import {print, printJson} from './output.ts';
 import {downloadProgress} from './progress.ts';
@@ -37,8 +37,8 @@ async function fetchCommand(model: string, {file, json}: Flags): Promise<void> {
   const {bytes, downloaded, commit, path} = fetched;
   await print(
     downloaded > 0
-      ? `downloaded ${count(downloaded)} of ${count(bytes)} bytes of ${fetched.file} at ${commit}`
-      : `${fetched.file} at ${commit} is already in the cache (${count(bytes)} bytes)`,
+      ? `downloaded ${formatCount(downloaded)} of ${formatCount(bytes)} bytes of ${fetched.file} at ${commit}`
+      : `${fetched.file} at ${commit} is already in the cache (${formatCount(bytes)} bytes)`,
   );
   await print(path);
 }

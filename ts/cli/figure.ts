@@ -1,6 +1,6 @@
 import {type Architecture, type BlockShape, blockName} from '../architecture.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
-import {count} from '../support/plain_text.ts';
+import {formatCount} from '../support/plain_text.ts';
 import {ink, softInk, svgDocument, svgText} from '../support/svg.ts';
 
 /** Blocks in a row that differ in their groups at most: drawn once, with how many there are. */
@@ -71,15 +71,15 @@ function collectRuns(layers: readonly LayerStatistics[]): Run[] {
 function describe({numBlocks, widths}: Architecture, {total}: NetworkStatistics): string {
   return (
     `Five stages of ${[1, ...numBlocks].join(', ')} blocks with ${widths.join(', ')} channels. As trained, blocks have ` +
-    `a 3x3, a 1x1 and mostly an identity branch, ${count(total.trainParameters)} parameters; fused, each is one 3x3 ` +
-    `convolution, ${count(total.deployParameters)} parameters.`
+    `a 3x3, a 1x1 and mostly an identity branch, ${formatCount(total.trainParameters)} parameters; fused, each is one 3x3 ` +
+    `convolution, ${formatCount(total.deployParameters)} parameters.`
   );
 }
 
 function drawHeader(caption: string, {total}: NetworkStatistics, inputSize: number): string {
   const column = (x: number, name: string, parameters: number): string =>
     svgText(x, 52, name, {weight: 'bold', fontSize: 15}) +
-    svgText(x, 70, `${count(parameters)} parameters`, {fill: softInk});
+    svgText(x, 70, `${formatCount(parameters)} parameters`, {fill: softInk});
   return (
     svgText(size.width / 2, 26, caption, {weight: 'bold', fontSize: 17}) +
     column(size.train, 'as it is trained', total.trainParameters) +
@@ -177,7 +177,7 @@ function drawEnd(
     layers.length > 1 ? svgText(x - 84, middle + 5, `${layers.length} ×`, {weight: 'bold'}) : '',
     ...steps,
     arrow(x, sum + 42, top + size.row),
-    svgText(x + 74, sum + 34, `${count(parameters)} parameters`, note),
+    svgText(x + 74, sum + 34, `${formatCount(parameters)} parameters`, note),
   ].join('\n');
 }
 
@@ -205,7 +205,7 @@ function drawFooter(
     column(size.deploy) +
     svgText(16, top + 62, output, {anchor: 'start', weight: 'bold'}) +
     (numClasses > 0
-      ? svgText(size.deploy + 74, top + 62, `${count(parameters)} parameters`, {
+      ? svgText(size.deploy + 74, top + 62, `${formatCount(parameters)} parameters`, {
           anchor: 'start',
           fill: softInk,
           fontSize: 11,

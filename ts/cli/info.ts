@@ -10,7 +10,7 @@ import {
   type Precision,
 } from '../native/device.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
-import {count} from '../support/plain_text.ts';
+import {formatCount} from '../support/plain_text.ts';
 import {append, checkReplaceable, replaceFile} from '../support/replace_file.ts';
 import {drawNetwork} from './figure.ts';
 import type {CheckpointInfo} from './identify.ts';
@@ -108,7 +108,7 @@ async function printSummary(
     ['architecture', title(architecture)],
     ['blocks', `1 + ${numBlocks.join(' + ')}`],
     ['channels', `${widths.join(', ')}${groups > 1 ? `, groups ${groups}` : ''}${se}`],
-    ['classes', numClasses === 0 ? 'none, a backbone' : count(numClasses)],
+    ['classes', numClasses === 0 ? 'none, a backbone' : formatCount(numClasses)],
     ['input', `${size} x ${size}`],
     ...(checkpoint
       ? [
@@ -136,8 +136,8 @@ async function printLayers(
     'linear',
     `${architecture.widths[4]} -> ${architecture.numClasses}`,
     '',
-    count(total.deployParameters - convolutions.deployParameters),
-    count(total.macs - convolutions.macs),
+    formatCount(total.deployParameters - convolutions.deployParameters),
+    formatCount(total.macs - convolutions.macs),
     '',
   ];
   await printTable('lllrrr', [
@@ -146,16 +146,16 @@ async function printLayers(
       layer.name,
       channels(layer),
       `${layer.height} x ${layer.width}`,
-      count(layer.deployParameters),
-      count(layer.macs),
-      count(layer.winogradMultiplies),
+      formatCount(layer.deployParameters),
+      formatCount(layer.macs),
+      formatCount(layer.winogradMultiplies),
     ]),
     ...(architecture.numClasses > 0 ? [linear] : []),
   ]);
   await print();
   await printTable('lr', [
-    ['parameters as trained', count(total.trainParameters)],
-    ['parameters fused', count(total.deployParameters)],
+    ['parameters as trained', formatCount(total.trainParameters)],
+    ['parameters fused', formatCount(total.deployParameters)],
     ["the paper's FLOPs (multiply-accumulates)", `${billions(total.macs)} B`],
     ["the paper's Wino MULs (convolutions only)", `${billions(convolutions.winogradMultiplies)} B`],
     ['weights fused, in fp32', `${megabytes(4 * total.deployParameters)} MB`],

@@ -2,7 +2,7 @@ import {type Command, Option} from 'commander';
 import type {RepVGG} from '../model.ts';
 import type {ScoreOptions, ScoreSummary} from '../scoring/score.ts';
 import type {SourceOptions} from '../sources/options.ts';
-import {count} from '../support/plain_text.ts';
+import {formatCount} from '../support/plain_text.ts';
 import {Interruption} from './interruption.ts';
 import {loadModel} from './load.ts';
 import {
@@ -165,7 +165,7 @@ async function run(
   else if (failed > 0) {
     // Without a terminal, nothing else explains the exit code.
     console.error(
-      oneLine(`repvgg: rows with an error${output === '-' ? '' : ` in ${output}`}: ${count(failed)}`),
+      oneLine(`repvgg: rows with an error${output === '-' ? '' : ` in ${output}`}: ${formatCount(failed)}`),
     );
     process.exitCode = exitCode.rowsFailed;
   }

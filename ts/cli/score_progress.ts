@@ -1,7 +1,7 @@
 import {usableCores} from '../native/usable_cores.ts';
 import type {ScoreSummary} from '../scoring/score.ts';
 import type {SourceOptions} from '../sources/options.ts';
-import {count} from '../support/plain_text.ts';
+import {formatCount} from '../support/plain_text.ts';
 import {endProgress, progressWidth, showProgress} from './progress.ts';
 
 const interval = 200;
@@ -41,9 +41,9 @@ export class ScoreProgress implements Disposable {
     const {ok, failed, skipped} = this.#last;
     const seconds = (performance.now() - this.#begin) / 1000;
     const parts = [
-      `${count(ok)} scored`,
-      `${count(failed)} failed`,
-      ...(skipped ? [`${count(skipped)} done before`] : []),
+      `${formatCount(ok)} scored`,
+      `${formatCount(failed)} failed`,
+      ...(skipped ? [`${formatCount(skipped)} done before`] : []),
     ];
     console.error(`${parts.join(', ')} in ${clock(seconds)}: ${rate((ok + failed) / seconds)}`);
   }
@@ -58,8 +58,8 @@ export class ScoreProgress implements Disposable {
     const device = (now.computeMilliseconds - first.computeMilliseconds) / elapsed;
     const total = this.#total;
     const parts = [
-      total === undefined ? count(done) : `${count(done)} of ${count(total)}`,
-      ...(now.failed > 0 ? [`${count(now.failed)} failed`] : []),
+      total === undefined ? formatCount(done) : `${formatCount(done)} of ${formatCount(total)}`,
+      ...(now.failed > 0 ? [`${formatCount(now.failed)} failed`] : []),
       rate(perSecond),
       ...(total !== undefined && perSecond > 0 ? [`ETA ${clock((total - done) / perSecond)}`] : []),
       `decode ${percent(decode)}`,
@@ -87,7 +87,7 @@ function barOf(share: number): string {
 }
 
 function rate(perSecond: number): string {
-  return `${perSecond >= 100 ? count(Math.round(perSecond)) : perSecond.toFixed(1)} images/s`;
+  return `${perSecond >= 100 ? formatCount(Math.round(perSecond)) : perSecond.toFixed(1)} images/s`;
 }
 
 function clock(seconds: number): string {

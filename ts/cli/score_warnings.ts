@@ -1,5 +1,5 @@
 import type {ScoreSummary} from '../scoring/score.ts';
-import {count} from '../support/plain_text.ts';
+import {formatCount} from '../support/plain_text.ts';
 import {oneLine} from './output.ts';
 import {endProgress} from './progress.ts';
 
@@ -29,7 +29,7 @@ export class ScoreWarnings {
     this.#areFieldsChecked = true;
     const {missingFields} = summary;
     if (missingFields.length === 0) return;
-    const records = `the ${first}${count(recordsOf(summary))} records`;
+    const records = `the ${first}${formatCount(recordsOf(summary))} records`;
     warn(`none of ${records} has a field ${missingFields.join(', ')}.`);
   }
 }

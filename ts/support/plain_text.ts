@@ -42,6 +42,6 @@ export function fromJson(text: string): unknown {
 }
 
 /** 8309384 as "8,309,384", whatever the locale. */
-export function count(value: number): string {
+export function formatCount(value: number): string {
   return value.toLocaleString('en-US');
 }

@@ -1,5 +1,6 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
 import type {RepVGGError, RepVGGErrorCode} from '../../errors.ts';
+import {formatCount} from '../../support/plain_text.ts';
 import type {ByteWindow} from '../byte_window.ts';
 import {printable} from '../file.ts';
 import {op} from './opcodes.ts';
@@ -207,7 +208,7 @@ class Unpickler implements PickleContext {
     const {made} = this.#options;
     made.values += values;
     if (made.values > maxValues) {
-      const limit = maxValues.toLocaleString('en');
+      const limit = formatCount(maxValues);
       const problem = `its pickle makes more than ${limit} values, where a state dict needs some thousands`;
       throw this.unsupported(problem);
     }
