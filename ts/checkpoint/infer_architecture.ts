@@ -34,11 +34,12 @@ export function inferArchitecture(
     return blocks.map(() => kernelShape(checkpoint, kernelNames[index++]!));
   });
   const [, before, grouped] = kernels.flat();
-  const [, stage1, stage2, stage3, stage4] = kernels;
+  const [stem, stage1, stage2, stage3, stage4] = kernels;
+  const width = ([first]: (typeof kernels)[number] = []): number => first!.outChannels;
   const architecture: Architecture = {
     name: 'custom',
     numBlocks: [stage1!.length, stage2!.length, stage3!.length, stage4!.length],
-    widths: kernels.map(([first]) => first!.outChannels) as unknown as Architecture['widths'],
+    widths: [width(stem), width(stage1), width(stage2), width(stage3), width(stage4)],
     groups: Math.max(1, Math.trunc(before!.outChannels / grouped!.inChannels)),
     numClasses: linear ? (tensorOf(checkpoint, linear.weight).shape[0] ?? 0) : 0,
     squeezeExcite: inferSqueezeExcite(checkpoint, dialect, names, kernels.flat()),
