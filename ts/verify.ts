@@ -9,6 +9,7 @@ import type {Precision} from './native/device.ts';
 import type {Form} from './network.ts';
 import type {Preprocessing} from './preprocessing.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
+import {argmax, differenceOf} from './support/difference.ts';
 
 /** Options of {@link verifyCheckpoint}. */
 export interface VerifyOptions
@@ -164,36 +165,23 @@ function compare(
   deploy: readonly Float32Array[],
   tolerance: number,
 ): Omit<Verification, 'precision'> {
-  const sumSquaredDifferences: number[] = [];
-  const relativeDifferences: number[] = [];
-  let [largestDifference, largestOutput, sameTop1] = [0, 0, 0];
-  for (const [image, outputs] of train.entries()) {
-    let [squaredDifference, squaredOutput] = [0, 0];
-    for (const [i, value] of outputs.entries()) {
-      const difference = value - deploy[image]![i]!;
-      squaredDifference += difference ** 2;
-      squaredOutput += value ** 2;
-      largestDifference = Math.max(largestDifference, Math.abs(difference));
-      largestOutput = Math.max(largestOutput, Math.abs(value));
-    }
-    sumSquaredDifferences.push(squaredDifference);
-    relativeDifferences.push(squaredDifference === 0 ? 0 : Math.sqrt(squaredDifference / squaredOutput));
-    if (argmax(outputs) === argmax(deploy[image]!)) sameTop1++;
-  }
+  const differences = train.map((outputs, image) => differenceOf(deploy[image]!, outputs));
+  const relativeDifferences = differences.map(({relative}) => relative);
+  const same = train.filter((outputs, image) => argmax(outputs) === argmax(deploy[image]!));
   const hasClassifier = architecture.numClasses > 0;
   return {
     architecture,
     output: hasClassifier ? 'logits' : 'embedding',
-    sumSquaredDifferences,
+    sumSquaredDifferences: differences.map(({squared}) => squared),
     relativeDifferences,
-    largestDifference,
-    largestOutput,
-    sameTop1: hasClassifier ? sameTop1 : null,
+    largestDifference: Math.max(...differences.map(({largest}) => largest)),
+    largestOutput: Math.max(...train.map(largestOf)),
+    sameTop1: hasClassifier ? same.length : null,
     tolerance,
     passed: relativeDifferences.every(difference => difference <= tolerance),
   };
 }
 
-function argmax(values: Float32Array): number {
-  return values.reduce((best, value, i) => (value > values[best]! ? i : best), 0);
+function largestOf(outputs: Float32Array): number {
+  return outputs.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
 }

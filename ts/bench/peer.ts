@@ -55,13 +55,3 @@ export function normalisedInput(network: NetworkCase): {data: Float32Array; shap
   }
   return {data, shape: [count, 3, crop, crop]};
 }
-
-/** Relative L2 difference. */
-export function outputError(values: Float32Array, expected: Float32Array): number {
-  let [difference, norm] = [0, 0];
-  for (const [i, value] of expected.entries()) {
-    difference += (values[i]! - value) ** 2;
-    norm += value ** 2;
-  }
-  return Math.sqrt(difference / norm);
-}

@@ -1,6 +1,7 @@
 import {join} from 'node:path';
+import {differenceOf} from '../support/difference.ts';
 import {repeat, timeEach} from './measure.ts';
-import {normalisedInput, outputError, type Peer, writeOnnxOf} from './peer.ts';
+import {normalisedInput, type Peer, writeOnnxOf} from './peer.ts';
 
 /** The part of onnxruntime-node that is used; it is not a dependency of this package. */
 export interface OnnxRuntime {
@@ -43,7 +44,7 @@ export function onnxRuntimePeer(
       const name = network.model.architecture.numClasses > 0 ? 'logits' : 'features';
       const run = async (): Promise<Float32Array> => (await session.run({input}))[name]!.data;
       return {
-        outputError: outputError(await run(), await ours.output()),
+        outputError: differenceOf(await run(), await ours.output()).relative,
         contestant: {
           sample: seconds => repeat(run, network.batch, seconds),
           latencies: seconds => timeEach(run, seconds),

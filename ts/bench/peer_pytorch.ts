@@ -6,9 +6,10 @@ import {createInterface, type Interface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
 import {blockShapes} from '../architecture.ts';
 import {onAbort} from '../support/cancellation.ts';
+import {differenceOf} from '../support/difference.ts';
 import type {Contestant} from './measure.ts';
 import type {NetworkCase} from './network.ts';
-import {outputError, type Peer} from './peer.ts';
+import type {Peer} from './peer.ts';
 import {engineInput, writeCheckpoint} from './stages.ts';
 
 /** A Python process that runs networks in PyTorch. */
@@ -115,7 +116,10 @@ function pyTorchPeer(
           await talk.ask({op: 'close', id});
         },
       };
-      return {contestant, outputError: outputError(new Float32Array(bytes.buffer), await ours.output())};
+      return {
+        contestant,
+        outputError: differenceOf(new Float32Array(bytes.buffer), await ours.output()).relative,
+      };
     },
   };
 }

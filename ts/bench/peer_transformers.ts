@@ -1,7 +1,8 @@
 import {mkdir, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
+import {differenceOf} from '../support/difference.ts';
 import {repeat, timeEach} from './measure.ts';
-import {normalisedInput, outputError, type Peer, writeOnnxOf} from './peer.ts';
+import {normalisedInput, type Peer, writeOnnxOf} from './peer.ts';
 
 /** The part of @huggingface/transformers that is used; it is not a dependency of this package. */
 export interface Transformers {
@@ -50,7 +51,7 @@ export function transformersPeer(
       const input = new Tensor('float32', data, shape);
       const run = async (): Promise<Float32Array> => (await model({input})).logits.data;
       return {
-        outputError: outputError(await run(), await ours.output()),
+        outputError: differenceOf(await run(), await ours.output()).relative,
         contestant: {
           sample: seconds => repeat(run, network.batch, seconds),
           latencies: seconds => timeEach(run, seconds),

@@ -7,6 +7,7 @@ import type {LoadOptions} from '../loading/load_network.ts';
 import type {RepVGG} from '../model.ts';
 import type {Device, DeviceList, DeviceName} from '../native/device.ts';
 import {layerTable} from '../statistics.ts';
+import {differenceOf} from '../support/difference.ts';
 import {formatCount} from '../support/plain_text.ts';
 import {loadModel} from './load.ts';
 import {deviceOption, jsonOption, threadsOption} from './options.ts';
@@ -75,7 +76,8 @@ async function readDigits(load: LoadOptions): Promise<Result> {
   const files = names.map(name => join(digits.images, name));
   await using train = await loadModel('digits', {...load, form: 'train'});
   await using deploy = await loadModel('digits', {...load, form: 'deploy'});
-  const largestLogitDifference = largestDifference(await train.logits(files), await deploy.logits(files));
+  const expected = await train.logits(files);
+  const differences = (await deploy.logits(files)).map((logits, i) => differenceOf(logits, expected[i]!));
   const before = await classify(train, names, files);
   const start = performance.now();
   const after = await classify(deploy, names, files);
@@ -92,7 +94,7 @@ async function readDigits(load: LoadOptions): Promise<Result> {
     parameters: {before: total.trainParameters, after: total.deployParameters},
     correct,
     accuracy: {before: correct.before / images, after: correct.after / images},
-    largestLogitDifference,
+    largestLogitDifference: Math.max(...differences.map(({largest}) => largest)),
     imagesPerSecond: Math.round(images / seconds),
     predictions: after.toSorted((a, b) => Number(isRight(a)) - Number(isRight(b))).slice(0, rowsShown),
   };
@@ -113,10 +115,6 @@ function isRight({label, truth}: Row): boolean {
 
 function countRight(rows: Row[]): number {
   return rows.filter(isRight).length;
-}
-
-function largestDifference(a: Float32Array[], b: Float32Array[]): number {
-  return Math.max(...a.flatMap((row, i) => [...row].map((value, j) => Math.abs(value - b[i]![j]!))));
 }
 
 async function printResult(result: Result): Promise<void> {

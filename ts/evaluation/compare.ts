@@ -8,6 +8,7 @@ import type {Form} from '../network.ts';
 import type {Preprocessing} from '../preprocessing.ts';
 import {prepareBatches} from '../scoring/batches.ts';
 import type {FailedRow} from '../scoring/score_row.ts';
+import {argmax, differenceOf} from '../support/difference.ts';
 import {type DatasetOptions, openDataset, type Sample} from './dataset.ts';
 import {needCounted} from './evaluate.ts';
 import {Meter, outcomeOf} from './metrics.ts';
@@ -200,12 +201,8 @@ class Runner {
       const outcome = outcomeOf(own, target);
       this.#top1.add(100 * Number(outcome.correct), 1);
       this.#top5.add(100 * Number(outcome.correct5), 1);
-      this.#agreeing += Number(outcome.predicted === outcomeOf(other, target).predicted);
-      for (const [j, value] of own.entries()) {
-        const difference = Math.abs(value - other[j]!);
-        // NaN is the largest difference there is.
-        if (!(difference <= this.#largestDifference)) this.#largestDifference = difference;
-      }
+      this.#agreeing += Number(outcome.predicted === argmax(other));
+      this.#largestDifference = Math.max(this.#largestDifference, differenceOf(own, other).largest);
     }
   }
 

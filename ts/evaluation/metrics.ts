@@ -1,3 +1,5 @@
+import {argmax} from '../support/difference.ts';
+
 /** How well the logits of one image agree with its class. */
 export interface Outcome {
   /** The likeliest class. */
@@ -11,8 +13,7 @@ export interface Outcome {
 
 /** Equal logits count in the order of their classes. Logits that are not finite are wrong, and their loss is NaN. */
 export function outcomeOf(logits: Float32Array, target: number): Outcome {
-  let predicted = 0;
-  for (const [index, value] of logits.entries()) if (value > logits[predicted]!) predicted = index;
+  const predicted = argmax(logits);
   const own = logits[target]!;
   const rank = rankOf(logits, target);
   const largest = logits[predicted]!;
