@@ -27,9 +27,6 @@ class CpuBackend : public Backend {
       throw Error("ERR_PRECISION_UNSUPPORTED",
                   "This processor has no bf16 instructions (AMX or AVX-512 BF16): use \"fp32\".");
     }
-    if (shape.form == Form::kTrain) {
-      throw Error("ERR_PRECISION_UNSUPPORTED", "The train form runs in fp32 only.");
-    }
     return std::make_unique<cpu::Bf16Network>(std::move(shape), kernels_, *bf16, pool_, options_);
   }
 

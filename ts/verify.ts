@@ -1,11 +1,11 @@
 import type {Architecture} from './architecture.ts';
 import {invalidArgument, RepVGGError} from './errors.ts';
 import type {ImageInput, RawImage} from './images/images.ts';
-import {checkCalibration, isFp8} from './loading/calibration.ts';
+import {checkCalibration} from './loading/calibration.ts';
 import type {LoadOptions} from './loading/load_network.ts';
 import {openNetwork} from './loading/open_network.ts';
 import {RepVGG} from './model.ts';
-import type {Precision} from './native/device.ts';
+import {isFp8, type Precision} from './native/device.ts';
 import type {Form} from './network.ts';
 import type {Preprocessing} from './preprocessing.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';

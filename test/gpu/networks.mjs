@@ -176,12 +176,12 @@ for (const {title, name, form, algorithm, precision} of cases.slice(first)) {
   }
   const result = {name: title, ok: false, ms: 0, detail: ''};
   try {
-    const {name: backend} = chooseDevice('cuda', precision).device;
+    const {name: backend} = chooseDevice('cuda', precision, form).device;
     const options = {backend, precision, batchSize: 4, ...(algorithm && {algorithm})};
     let reference = expected;
     ranges = undefined;
     if (precision === 'fp8') {
-      checkFp8(network.architecture, form);
+      checkFp8(network.architecture);
       ({out: ranges} = await run(network, cpu, [count], 'ranges'));
       ranges = Float32Array.from(ranges);
       ({out: reference} = await run(network, {...cpu, precision}, [count]));

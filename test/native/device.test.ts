@@ -58,6 +58,15 @@ test('auto takes the GPU where there is one, and the CPU with the reason where n
   }
 });
 
+test('the train form has no fp8, and on the CPU no bf16, on any processor', t => {
+  const code = 'ERR_PRECISION_UNSUPPORTED';
+  t.throws(() => chooseDevice('cpu', 'bf16', 'train'), {code, message: /fused form only: use "fp32"/});
+  t.throws(() => chooseDevice(['cpu', 'cpu'], 'bf16', 'train'), {code, message: /fused form only/});
+  t.throws(() => chooseDevice('auto', 'fp8', 'train'), {code, message: /fused form only/});
+  t.throws(() => chooseDevice('auto', 'fp8-simulated', 'train'), {code, message: /fused form only/});
+  t.is(chooseDevice('cpu', 'auto', 'train').precision, 'fp32');
+});
+
 test('a GPU that is asked for by name and cannot be had is an error, above and below', t => {
   t.throws(() => chooseDevice('cuda:99', 'auto'), {code: 'ERR_DEVICE_UNAVAILABLE', message: /"cuda:99"/});
   const shape = {

@@ -7,7 +7,7 @@ import {setParameters} from '../../ts/loading/load_network.ts';
 import {type NativeNetwork, type NativeNetworkShape, native} from '../../ts/native/addon.ts';
 import {toNativeShape} from '../../ts/native/native_network.ts';
 import type {BlockParameters, NetworkParameters} from '../../ts/network.ts';
-import {testOnLinux} from '../where.ts';
+import {testOnLinux, testWithBf16} from '../where.ts';
 import {mean, std} from './native_networks.ts';
 
 // In turn, since it counts the threads of the process.
@@ -34,13 +34,45 @@ testOnLinux.serial('a network has its threads until it is disposed of', async t 
   t.is(await count(), before);
 });
 
-test('bf16 is refused for the train form and where the processor lacks it', t => {
+test('bf16 is refused where the processor lacks it', t => {
   const {Network} = native();
-  const shape = {squeezeExcite: null, blocks: [], numClasses: 0, height: 3, width: 3, mean, std};
-  const options = {backend: 'cpu', precision: 'bf16', batchSize: 1} as const;
-  const code = 'ERR_PRECISION_UNSUPPORTED';
-  t.throws(() => new Network({...shape, form: 'train'}, options), {code});
-  t.throws(() => new Network({...shape, form: 'deploy'}, {...options, instructionSet: 'abacus'}), {code});
+  const shape: NativeNetworkShape = {
+    form: 'deploy',
+    squeezeExcite: null,
+    blocks: [],
+    numClasses: 0,
+    height: 3,
+    width: 3,
+    mean,
+    std,
+  };
+  const options = {backend: 'cpu', precision: 'bf16', batchSize: 1, instructionSet: 'abacus'} as const;
+  t.throws(() => new Network(shape, options), {code: 'ERR_PRECISION_UNSUPPORTED'});
+});
+
+testWithBf16('bf16 takes no branches', async t => {
+  const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
+  const network = new (native().Network)(
+    {
+      form: 'train',
+      squeezeExcite: null,
+      blocks: [block],
+      numClasses: 0,
+      height: 3,
+      width: 3,
+      mean,
+      std,
+    },
+    {backend: 'cpu', precision: 'bf16', batchSize: 1},
+  );
+  const four = new Float32Array(4).fill(1);
+  const batchNorm = {gamma: four, beta: four, mean: four, variance: four, eps: 1e-5};
+  const branch = (taps: number) => ({weight: new Float32Array(4 * 3 * taps), bias: null, batchNorm});
+  await t.throwsAsync(
+    network.setBlock(0, {dense: branch(9), pointwise: branch(1), identity: null, squeezeExcite: null}),
+    {code: 'ERR_PRECISION_UNSUPPORTED'},
+  );
+  await network.dispose();
 });
 
 test('an instruction set that the processor does not have is refused', t => {

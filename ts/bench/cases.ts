@@ -45,7 +45,7 @@ export interface Case extends Pick<BenchResult, 'stage' | 'batch' | 'threads'> {
 /**
  * Resolves the names of a selection, before anything is measured.
  *
- * @throws {RepVGGError} ERR_INVALID_ARGUMENT for an unknown peer, ERR_DEVICE_UNAVAILABLE, the codes of `findModels`
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT for an unknown peer, the codes of `chooseDevice` and `findModels`
  */
 export async function planBench(
   {models, preprocessing, device, precision, ...rest}: Selection,
@@ -53,7 +53,7 @@ export async function planBench(
 ): Promise<Plan> {
   const unknown = rest.peers.find(name => !peerNames.includes(name));
   if (unknown !== undefined) throw invalidArgument('peers', peerNames.join(', '), unknown);
-  const placement = chooseDevice(device, precision);
+  const placement = chooseDevice(device, precision, rest.form);
   return {...rest, models: await findModels(models, rest.form, preprocessing, progressOf), placement};
 }
 

@@ -1,7 +1,7 @@
-import {checkFp8, isFp8, typicalRanges} from '../loading/calibration.ts';
+import {checkFp8, typicalRanges} from '../loading/calibration.ts';
 import {setParameters} from '../loading/load_network.ts';
 import type {NativeNetwork} from '../native/addon.ts';
-import type {Placement} from '../native/device.ts';
+import {isFp8, type Placement} from '../native/device.ts';
 import {createNetwork, toNativeShape} from '../native/native_network.ts';
 import type {Form} from '../network.ts';
 import {type BenchModel, withParameters} from './models.ts';
@@ -30,7 +30,7 @@ export async function createCase({
   const {architecture, preprocessing} = model;
   const shape = toNativeShape(architecture, form, preprocessing);
   if (isFp8(precision)) {
-    checkFp8(architecture, form);
+    checkFp8(architecture);
     shape.ranges = typicalRanges(shape);
   }
   const created = await createNetwork(

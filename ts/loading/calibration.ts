@@ -3,17 +3,12 @@ import {digits} from '../digits.ts';
 import {invalidArgument, RepVGGError} from '../errors.ts';
 import type {ImageInput} from '../images/images.ts';
 import type {NativeNetwork, NativeNetworkShape} from '../native/addon.ts';
-import type {Precision} from '../native/device.ts';
-import type {Form} from '../network.ts';
+import {isFp8, type Precision} from '../native/device.ts';
 import {type RunBatchesOptions, runBatches} from '../scoring/run_batches.ts';
 import {openSource} from '../sources/source.ts';
 
 /** Calibration images for fp8: an array, a source for {@link openSource}, of which the first 512 images are used, or "digits". */
 export type Calibration = readonly ImageInput[] | string;
-
-export type Fp8 = Extract<Precision, 'fp8' | 'fp8-simulated'>;
-export const isFp8 = (precision: Precision): precision is Fp8 =>
-  precision === 'fp8' || precision === 'fp8-simulated';
 
 /** More images make no measurable difference, and take minutes on a large network. */
 const mostCalibrationImages = 512;
@@ -21,14 +16,13 @@ const mostCalibrationImages = 512;
 const groupMultiple = 16;
 
 /**
- * Checks that a network can run in fp8: fused, without squeeze-and-excite, and with suitable numbers of channels.
+ * Checks that an architecture can run in fp8: without squeeze-and-excite, and with suitable numbers of channels.
  *
  * @throws {RepVGGError} ERR_PRECISION_UNSUPPORTED
  */
-export function checkFp8(architecture: Architecture, form: Form): void {
+export function checkFp8(architecture: Architecture): void {
   const refuse = (why: string): RepVGGError =>
     new RepVGGError('ERR_PRECISION_UNSUPPORTED', `fp8 ${why}: use "fp16", or on the CPU "bf16" or "fp32".`);
-  if (form === 'train') throw refuse('runs the fused form only');
   if (architecture.squeezeExcite) throw refuse('has no squeeze-and-excite');
   const [, ...blocks] = blockShapes(architecture);
   for (const {inChannels, outChannels, groups} of blocks) {

@@ -121,7 +121,7 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
   checkPreprocessing(options.preprocessing);
   checkSignal(signal);
   signal?.throwIfAborted();
-  const chosen = chooseDevice(device, precision);
+  const chosen = chooseDevice(device, precision, form);
   const calibration = checkCalibration(options.calibration, chosen.precision);
 
   const {architecture: expected, eps} = options;
@@ -131,7 +131,7 @@ export async function loadNetwork(checkpoint: string, options: LoadOptions): Pro
     ...{eps, signal, onProgress, digest},
   });
   const {architecture} = opened;
-  if (calibration) checkFp8(architecture, form);
+  if (calibration) checkFp8(architecture);
   const labels = await opened.labels(options.labels);
   const preprocessing = await opened.preprocessing(options.preprocessing);
   const fusion = new NativeFusion();

@@ -1,4 +1,5 @@
 import {invalidArgument, RepVGGError} from '../errors.ts';
+import type {Form} from '../network.ts';
 import {type NativeCudaInfo, native} from './addon.ts';
 
 /** Where to run. 'auto' uses a GPU if possible; {@link Device.reason} says why, or why not. */
@@ -20,6 +21,10 @@ export type DeviceList = readonly Exclude<DeviceName, 'auto'>[];
  * faster than fp32, to evaluate its accuracy. docs/performance.md has figures.
  */
 export type Precision = 'auto' | 'fp32' | 'tf32' | 'fp16' | 'bf16' | 'fp8' | 'fp8-simulated';
+
+export function isFp8(precision: Precision): precision is 'fp8' | 'fp8-simulated' {
+  return precision === 'fp8' || precision === 'fp8-simulated';
+}
 
 /** The device that a model runs on. */
 export interface Device {
@@ -49,20 +54,26 @@ export const precisions: readonly Precision[] = [
 ];
 
 /**
- * Chooses the device and checks that it supports the precision.
+ * Chooses the device and checks that it supports the precision of a network in this form.
  *
  * @throws {RepVGGError} ERR_INVALID_ARGUMENT, ERR_DEVICE_UNAVAILABLE (a GPU was requested by name and is not usable),
  *   ERR_PRECISION_UNSUPPORTED
  */
-export function chooseDevice(device: DeviceName | DeviceList, precision: Precision): Placement {
-  return Array.isArray(device) ? chooseAll(device, precision) : chooseOne(device as DeviceName, precision);
+export function chooseDevice(
+  device: DeviceName | DeviceList,
+  precision: Precision,
+  form: Form = 'deploy',
+): Placement {
+  return Array.isArray(device)
+    ? chooseAll(device, precision, form)
+    : chooseOne(device as DeviceName, precision, form);
 }
 
-function chooseAll(devices: DeviceList, precision: Precision): Placement {
+function chooseAll(devices: DeviceList, precision: Precision, form: Form): Placement {
   if (devices.length === 0 || (devices as readonly DeviceName[]).includes('auto')) {
     throw invalidArgument('device', 'a list of devices by name, such as ["cuda:0", "cuda:1"]', devices);
   }
-  const placements = devices.map(device => chooseOne(device, precision));
+  const placements = devices.map(device => chooseOne(device, precision, form));
   const [first] = placements;
   const members = placements.map(({device}) => device);
   if (members.some(({backend}) => backend !== first!.device.backend)) {
@@ -79,12 +90,15 @@ function chooseAll(devices: DeviceList, precision: Precision): Placement {
   };
 }
 
-function chooseOne(device: DeviceName, precision: Precision): Placement {
+function chooseOne(device: DeviceName, precision: Precision, form: Form): Placement {
   if (typeof device !== 'string' || !/^(auto|cpu|cuda(:\d+)?)$/.test(device)) {
     throw invalidArgument('device', '"auto", "cpu", "cuda" or "cuda:N"', device);
   }
   if (!precisions.includes(precision)) {
     throw invalidArgument('precision', precisions.map(p => `"${p}"`).join(', '), precision);
+  }
+  if (form === 'train' && isFp8(precision)) {
+    throw unsupported('fp8 runs the fused form only: use "fp32", or on a GPU "fp16".');
   }
   const simulated = precision === 'fp8-simulated';
   if (simulated && device.startsWith('cuda')) {
@@ -120,6 +134,9 @@ function chooseOne(device: DeviceName, precision: Precision): Placement {
   if (precision === 'fp8') {
     const instead = 'use "fp32" or "bf16", or "fp8-simulated" to see how accurate fp8 would be';
     throw unsupported(`fp8 is for GPUs of compute capability 9.0, such as the H100 and H200: ${instead}.`);
+  }
+  if (precision === 'bf16' && form === 'train') {
+    throw unsupported('On the CPU bf16 runs the fused form only: use "fp32".');
   }
   if (precision === 'bf16' && native().cpuInfo().bf16 === null) {
     throw unsupported('This processor has no bf16 instructions (AMX or AVX-512 BF16): use "fp32".');
