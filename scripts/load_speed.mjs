@@ -28,8 +28,8 @@ import {networkOf} from '../dist/checkpoint/network.js';
 import {openCheckpoint} from '../dist/checkpoint/open.js';
 import {checkpointStructure} from '../dist/checkpoint/structure.js';
 import {convertCheckpoint} from '../dist/convert.js';
-import {NativeFusion} from '../dist/fusion/native_fusion.js';
 import {RepVGG} from '../dist/index.js';
+import {NativeFusion} from '../dist/loading/native_fusion.js';
 import {native} from '../dist/native/addon.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));

@@ -42,7 +42,7 @@ const ava = ['node_modules/.bin/ava', '--timeout=10m', '--concurrency=1', ...lef
 const tests = [
   'test/native/native_network.test.ts',
   'test/native/native_network_use.test.ts',
-  'test/fusion/native_fusion.test.ts',
+  'test/loading/native_fusion.test.ts',
   'test/checkpoint/slices.test.ts',
   'test/native/bf16.test.ts',
   'test/native/algorithm_choice.test.ts',

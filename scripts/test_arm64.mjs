@@ -57,7 +57,7 @@ const tests = [
   'test/native/native_network_use.test.ts',
   'test/native/algorithm_choice.test.ts',
   'test/native/bf16.test.ts',
-  'test/fusion/native_fusion.test.ts',
+  'test/loading/native_fusion.test.ts',
   'test/images/jpeg.test.ts',
   'test/images/preprocessing.test.ts',
 ];

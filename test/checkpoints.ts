@@ -2,9 +2,9 @@
 import {type Architecture, type BlockShape, blockShapes} from '../ts/architecture.ts';
 import type {Checkpoint, TensorInfo} from '../ts/checkpoint/checkpoint.ts';
 import type {DType} from '../ts/checkpoint/element_types.ts';
+import type {KernelFusion} from '../ts/checkpoint/kernel_fusion.ts';
 import {networkOf} from '../ts/checkpoint/network.ts';
 import {checkpointStructure, type StructureOptions} from '../ts/checkpoint/structure.ts';
-import type {KernelFusion} from '../ts/fusion/fuse_rows.ts';
 import type {Form, NetworkParameters} from '../ts/network.ts';
 import {Random} from './random.ts';
 

@@ -4,7 +4,7 @@ import {getHeapStatistics} from 'node:v8';
 import {CheckpointFile} from '../../ts/checkpoint/file.ts';
 import {readCheckpoint} from '../../ts/checkpoint/open.ts';
 import {RepVGGError} from '../../ts/errors.ts';
-import {NativeFusion} from '../../ts/fusion/native_fusion.ts';
+import {NativeFusion} from '../../ts/loading/native_fusion.ts';
 import {networkFromCheckpoint} from '../checkpoints.ts';
 
 /** Where no file is, so that none is found beside it. */

@@ -1,11 +1,12 @@
 import {setImmediate as nextTurn} from 'node:timers/promises';
 import {invalidArgument} from '../errors.ts';
-import {type KernelFusion, plainFusion, scaleKernels} from '../fusion/fuse_rows.ts';
+import {scaleKernels} from '../fusion/fuse_rows.ts';
 import {blockFactors, distributeBatchNorm, fusedBias, scaleOf} from '../fusion/fusion.ts';
 import type {BatchNorm, BlockParameters, BranchNorms, DeployBlock, NetworkParameters} from '../network.ts';
 import {workAhead} from '../support/ahead.ts';
 import type {BlockNames} from './block_names.ts';
 import type {Checkpoint} from './checkpoint.ts';
+import {type KernelFusion, plainFusion} from './kernel_fusion.ts';
 import type {StoredBlock, Structure} from './structure.ts';
 import {type Kernels, TensorReader} from './tensor_reader.ts';
 

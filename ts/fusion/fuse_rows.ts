@@ -2,34 +2,9 @@
  * Fuses kernels in a single pass without temporary arrays, since networks have up to some hundred million weights. Each is
  * computed in float64 and rounded to float32 when it is stored.
  */
-import type {TensorInfo} from '../checkpoint/checkpoint.ts';
 import type {Floats} from '../network.ts';
 import {inSlices} from '../support/turns.ts';
 import type {BlockFactors} from './fusion.ts';
-
-/** Fuses the kernels of blocks, with the results of {@link fuseRows}. */
-export interface KernelFusion {
-  /**
-   * @param index index of the block
-   * @param dense the 3x3 kernels, [outChannels][inChannels / groups][3][3]
-   * @param pointwise [outChannels][inChannels / groups]
-   * @throws errors of reading the tensors; the signal's reason
-   */
-  fuse(
-    index: number,
-    dense: TensorInfo,
-    pointwise: TensorInfo,
-    factors: BlockFactors,
-    signal?: AbortSignal | undefined,
-  ): Promise<FusedKernels>;
-}
-
-export interface FusedKernels {
-  /** In the layout of the 3x3 kernels. Empty if they were written to the network directly. */
-  weight: Float32Array;
-  /** As returned by {@link fuseRows}. */
-  finite: boolean;
-}
 
 const mostFloat32 = (2 - 2 ** -23) * 2 ** 127;
 
@@ -106,16 +81,6 @@ export async function fuseInTurns(
   await inSlices(channels, fuse, {itemLength: taps, signal});
   return finite;
 }
-
-/** Fusion in TypeScript, without the addon. */
-export const plainFusion: KernelFusion = {
-  async fuse(_index, dense, pointwise, factors, signal) {
-    const points = await pointwise.read();
-    const values = await dense.read();
-    const weight = values instanceof Float32Array ? values : new Float32Array(values.length);
-    return {weight, finite: await fuseInTurns(weight, values, points, factors, {signal})};
-  },
-};
 
 /** Multiplies each output channel of kernels by its scale, yielding to the event loop as well. */
 export async function scaleKernels(

@@ -1,7 +1,6 @@
 import type {Architecture} from '../architecture.ts';
 import {ParameterDigest} from '../checkpoint/parameter_digest.ts';
 import {invalidArgument} from '../errors.ts';
-import {NativeFusion} from '../fusion/native_fusion.ts';
 import type {ClassLabel} from '../labels.ts';
 import {
   fromNative,
@@ -25,6 +24,7 @@ import {mostImages} from '../scoring/batches.ts';
 import {checkOptions, checkSignal, type FieldNames, positiveInteger} from '../support/arguments.ts';
 import {unwatched} from '../support/promises.ts';
 import {type Calibration, checkCalibration, checkFp8, rangesOf} from './calibration.ts';
+import {NativeFusion} from './native_fusion.ts';
 import {openNetwork} from './open_network.ts';
 
 /** Options of `RepVGG.load()`. */

@@ -1,10 +1,10 @@
 import type {Architecture} from '../architecture.ts';
 import type {Checkpoint} from '../checkpoint/checkpoint.ts';
+import type {KernelFusion} from '../checkpoint/kernel_fusion.ts';
 import {networkOf} from '../checkpoint/network.ts';
 import {openCheckpoint} from '../checkpoint/open.ts';
 import type {ParameterDigest} from '../checkpoint/parameter_digest.ts';
 import {checkpointStructure, type Structure, type StructureOptions} from '../checkpoint/structure.ts';
-import type {KernelFusion} from '../fusion/fuse_rows.ts';
 import type {FetchOptions} from '../hub/fetch.ts';
 import {type ClassLabel, resolveLabels} from '../labels.ts';
 import type {NetworkParameters} from '../network.ts';

@@ -7,7 +7,7 @@ import test from 'ava';
 import type {TensorInfo} from '../../ts/checkpoint/checkpoint.ts';
 import {fuseRows} from '../../ts/fusion/fuse_rows.ts';
 import type {BlockFactors} from '../../ts/fusion/fusion.ts';
-import {NativeFusion} from '../../ts/fusion/native_fusion.ts';
+import {NativeFusion} from '../../ts/loading/native_fusion.ts';
 import {type NativeAddon, type NativeFileRange, native} from '../../ts/native/addon.ts';
 import {temporaryFolder} from '../folder.ts';
 import {Random} from '../random.ts';

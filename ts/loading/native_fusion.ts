@@ -1,11 +1,12 @@
 import type {TensorInfo} from '../checkpoint/checkpoint.ts';
 import type {FileRange} from '../checkpoint/file.ts';
+import type {FusedKernels, KernelFusion} from '../checkpoint/kernel_fusion.ts';
 import {countElements} from '../checkpoint/shape.ts';
+import {fuseInTurns, fuseRows} from '../fusion/fuse_rows.ts';
+import type {BlockFactors} from '../fusion/fusion.ts';
 import {type NativeFileRange, type NativeKernelSink, type NativeNetwork, native} from '../native/addon.ts';
 import {raiseOnAbort} from '../support/cancellation.ts';
 import {allOrCancel} from '../support/promises.ts';
-import {type FusedKernels, fuseInTurns, fuseRows, type KernelFusion} from './fuse_rows.ts';
-import type {BlockFactors} from './fusion.ts';
 
 /** Numbers that one task of the addon reads and fuses; the largest kernels have 18 million. */
 const partLength = 2 ** 20;
