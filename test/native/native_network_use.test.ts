@@ -10,19 +10,20 @@ import type {BlockParameters, NetworkParameters} from '../../ts/network.ts';
 import {testOnLinux, testWithBf16} from '../where.ts';
 import {mean, std} from './native_networks.ts';
 
+/** One block, without a classifier. */
+const shape: NativeNetworkShape = {
+  form: 'deploy',
+  squeezeExcite: null,
+  blocks: [{inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0}],
+  numClasses: 0,
+  height: 3,
+  width: 3,
+  mean,
+  std,
+};
+
 // In turn, since it counts the threads of the process.
 testOnLinux.serial('a network has its threads until it is disposed of', async t => {
-  const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
-  const shape: NativeNetworkShape = {
-    form: 'deploy',
-    squeezeExcite: null,
-    blocks: [block],
-    numClasses: 0,
-    height: 3,
-    width: 3,
-    mean,
-    std,
-  };
   const make = (threads: number): NativeNetwork =>
     new (native().Network)(shape, {backend: 'cpu', precision: 'fp32', batchSize: 1, threads});
   const count = async (): Promise<number> => (await readdir('/proc/self/task')).length;
@@ -36,33 +37,13 @@ testOnLinux.serial('a network has its threads until it is disposed of', async t 
 
 test('bf16 is refused where the processor lacks it', t => {
   const {Network} = native();
-  const shape: NativeNetworkShape = {
-    form: 'deploy',
-    squeezeExcite: null,
-    blocks: [],
-    numClasses: 0,
-    height: 3,
-    width: 3,
-    mean,
-    std,
-  };
   const options = {backend: 'cpu', precision: 'bf16', batchSize: 1, instructionSet: 'abacus'} as const;
   t.throws(() => new Network(shape, options), {code: 'ERR_PRECISION_UNSUPPORTED'});
 });
 
 testWithBf16('bf16 takes no branches', async t => {
-  const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
   const network = new (native().Network)(
-    {
-      form: 'train',
-      squeezeExcite: null,
-      blocks: [block],
-      numClasses: 0,
-      height: 3,
-      width: 3,
-      mean,
-      std,
-    },
+    {...shape, form: 'train'},
     {backend: 'cpu', precision: 'bf16', batchSize: 1},
   );
   const four = new Float32Array(4).fill(1);
@@ -76,35 +57,16 @@ testWithBf16('bf16 takes no branches', async t => {
 });
 
 test('an instruction set that the processor does not have is refused', t => {
-  const shape = {
-    form: 'deploy',
-    squeezeExcite: null,
-    blocks: [],
-    numClasses: 0,
-    height: 3,
-    width: 3,
-    mean,
-    std,
-  } as const;
   const {Network} = native();
-  t.throws(
-    () =>
-      new Network(
-        {...shape, blocks: []},
-        {backend: 'cpu', precision: 'fp32', batchSize: 8, instructionSet: 'abacus'},
-      ),
-    {
-      code: 'ERR_DEVICE_UNAVAILABLE',
-    },
-  );
+  const options = {backend: 'cpu', precision: 'fp32', batchSize: 8, instructionSet: 'abacus'} as const;
+  t.throws(() => new Network(shape, options), {code: 'ERR_DEVICE_UNAVAILABLE'});
 });
 
 test('a name that the addon does not know is refused, not read as the default', t => {
   const {Network} = native();
-  const shape = {squeezeExcite: null, blocks: [], numClasses: 0, height: 3, width: 3, mean, std};
   const options = {backend: 'cpu', precision: 'fp32', batchSize: 1} as const;
   for (const wrong of [{precision: 'int3'}, {winograd: 'f8'}, {algorithm: 'f3'}]) {
-    t.throws(() => new Network({...shape, form: 'deploy'}, {...options, ...(wrong as object)}), {
+    t.throws(() => new Network(shape, {...options, ...(wrong as object)}), {
       code: 'ERR_INVALID_ARGUMENT',
       message: new RegExp(`"${Object.values(wrong)[0]}"`),
     });
@@ -113,11 +75,7 @@ test('a name that the addon does not know is refused, not read as the default', 
 
 test('NaN pixels of a network show as NaN, not as zeros, and an abort ends its run', async t => {
   const {Network} = native();
-  const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
-  const network = new Network(
-    {form: 'deploy', squeezeExcite: null, blocks: [block], numClasses: 0, height: 3, width: 3, mean, std},
-    {backend: 'cpu', precision: 'fp32', batchSize: 8},
-  );
+  const network = new Network(shape, {backend: 'cpu', precision: 'fp32', batchSize: 8});
   const weight = new Float32Array(4 * 27).fill(Number.NaN, 0, 27);
   await network.setBlock(0, {weight, bias: new Float32Array(4).fill(1), squeezeExcite: null});
   const batch = {pixels: new Uint8Array(27), count: 1};
@@ -127,9 +85,8 @@ test('NaN pixels of a network show as NaN, not as zeros, and an abort ends its r
 
 test('a network that is disposed refuses every call, and may be disposed again', async t => {
   const {Network} = native();
-  const block = {inChannels: 3, outChannels: 4, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
   const network = new Network(
-    {form: 'deploy', squeezeExcite: null, blocks: [block], numClasses: 2, height: 3, width: 3, mean, std},
+    {...shape, numClasses: 2},
     {backend: 'cpu', precision: 'fp32', batchSize: 8, winograd: 'off'},
   );
   const weight = new Float32Array(4 * 27);

@@ -15,7 +15,7 @@ async function heavyNetwork(): Promise<NativeNetwork> {
   const blocks = channels.map((outChannels, i) => ({
     inChannels: i === 0 ? 3 : channels[i - 1]!,
     outChannels,
-    stride: i < 2 ? 2 : 1,
+    stride: i < 2 ? (2 as const) : (1 as const),
     groups: 1,
     identity: false,
     squeezeChannels: 0,

@@ -3,7 +3,14 @@ import {type NativeTopK, native} from '../../ts/native/addon.ts';
 
 /** Ranks the classes of a network whose logits are the biases given here, whatever the image. */
 async function topK(logits: readonly number[], k: number): Promise<NativeTopK> {
-  const block = {inChannels: 3, outChannels: 1, stride: 1, groups: 1, identity: false, squeezeChannels: 0};
+  const block = {
+    inChannels: 3,
+    outChannels: 1,
+    stride: 1 as const,
+    groups: 1,
+    identity: false,
+    squeezeChannels: 0,
+  };
   const network = new (native().Network)(
     {
       form: 'deploy',

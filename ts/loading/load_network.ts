@@ -4,9 +4,8 @@ import {invalidArgument} from '../errors.ts';
 import type {ClassLabel} from '../labels.ts';
 import {
   fromNative,
-  type NativeDeployBlock,
+  type NativeBlock,
   type NativeNetwork,
-  type NativeTrainBlock,
   type Winograd,
   winogradClasses,
 } from '../native/addon.ts';
@@ -202,6 +201,6 @@ export async function setParameters(
   }
 }
 
-function kernelsOf(block: NativeDeployBlock | NativeTrainBlock): Float32Array[] {
+function kernelsOf(block: NativeBlock): Float32Array[] {
   return 'weight' in block ? [block.weight] : [block.dense.weight, block.pointwise.weight];
 }

@@ -1,36 +1,25 @@
+import type {BlockShape} from '../architecture.ts';
 import {RepVGGError} from '../errors.ts';
+import type {DeployBlock, Form, LinearParameters, SqueezeExciteParameters} from '../network.ts';
+import type {Preprocessing} from '../preprocessing.ts';
 import {loadAddon} from './load_addon.ts';
 
 // The typed interface of the addon (binding/). It is called by ts/ only, which validates the arguments.
 
-export interface NativeBlockShape {
-  inChannels: number;
-  outChannels: number;
-  stride: number;
-  groups: number;
-  identity: boolean;
-  squeezeChannels: number;
-}
+export type NativeBlockShape = Omit<BlockShape, 'index' | 'stage' | 'position'>;
 
 export interface NativeNetworkShape {
-  form: 'deploy' | 'train';
+  form: Form;
   squeezeExcite: 'before-relu' | 'after-relu' | null;
   blocks: NativeBlockShape[];
   numClasses: number;
   /** Size of the input images in pixels. */
   height: number;
   width: number;
-  mean: readonly [number, number, number];
-  std: readonly [number, number, number];
+  mean: Preprocessing['mean'];
+  std: Preprocessing['std'];
   /** For fp8: the largest value of each channel of each block's output, block after block. */
   ranges?: Float32Array;
-}
-
-export interface NativeSqueezeExcite {
-  downWeight: Float32Array;
-  downBias: Float32Array;
-  upWeight: Float32Array;
-  upBias: Float32Array;
 }
 
 export interface NativeBatchNorm {
@@ -46,12 +35,8 @@ export interface NativeKernelSink {
   readonly isKernelSink: never;
 }
 
-export interface NativeDeployBlock {
-  /** Empty if the kernels were written to a sink. */
-  weight: Float32Array;
-  bias: Float32Array;
-  squeezeExcite: NativeSqueezeExcite | null;
-}
+/** `weight` is empty if the kernels were written to a sink. */
+export type NativeDeployBlock = Pick<DeployBlock, 'weight' | 'bias' | 'squeezeExcite'>;
 
 export interface NativeTrainBranch {
   weight: Float32Array;
@@ -63,8 +48,10 @@ export interface NativeTrainBlock {
   dense: NativeTrainBranch;
   pointwise: NativeTrainBranch;
   identity: NativeBatchNorm | null;
-  squeezeExcite: NativeSqueezeExcite | null;
+  squeezeExcite: SqueezeExciteParameters | null;
 }
+
+export type NativeBlock = NativeDeployBlock | NativeTrainBlock;
 
 /** `count` RGB images of the network's input size back to back: [count][height][width][3]. */
 export interface NativeBatch {
@@ -83,10 +70,10 @@ export type NativeOutput = 'logits' | 'embedding' | 'ranges';
 
 /** Arrays passed in must not be modified until the promise settles. `cancel[0] = 1` aborts a run. */
 export interface NativeNetwork {
-  setBlock(index: number, block: NativeDeployBlock | NativeTrainBlock): Promise<void>;
+  setBlock(index: number, block: NativeBlock): Promise<void>;
   /** A sink for the kernels of a deploy-form block; null if the backend needs all of them at once. */
   makeSink(index: number): NativeKernelSink | null;
-  setLinear(linear: {weight: Float32Array; bias: Float32Array}): Promise<void>;
+  setLinear(linear: LinearParameters): Promise<void>;
   /** 'ranges' (CPU and fp32 only) returns {@link NativeNetworkShape.ranges} of the batch. */
   run(batch: NativeBatch, output: NativeOutput, cancel: Uint8Array): Promise<Float32Array>;
   runTopK(batch: NativeBatch, k: number, cancel: Uint8Array): Promise<NativeTopK>;
@@ -137,14 +124,8 @@ export interface NativeNetworkOptions {
   winograd?: Winograd;
 }
 
-export interface NativeGeometry {
-  /** 0 keeps the size. */
-  resize: number;
-  crop: number;
-  interpolation: 'bilinear' | 'bicubic';
-  /** Both sides are resized to `resize`. */
-  squash?: boolean;
-}
+export type NativeGeometry = Pick<Preprocessing, 'resize' | 'crop' | 'interpolation'> &
+  Partial<Pick<Preprocessing, 'squash'>>;
 
 export interface NativeCudaInfo {
   built: boolean;

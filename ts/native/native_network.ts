@@ -4,11 +4,10 @@ import {type BatchNorm, type BlockParameters, type Form, type TrainBlock, toFloa
 import type {Preprocessing} from '../preprocessing.ts';
 import {
   type NativeBatchNorm,
-  type NativeDeployBlock,
+  type NativeBlock,
   type NativeNetwork,
   type NativeNetworkOptions,
   type NativeNetworkShape,
-  type NativeTrainBlock,
   type NativeTrainBranch,
   type NetworkDescription,
   native,
@@ -82,7 +81,7 @@ export function toNativeShape(
 }
 
 /** Rounds float64 parameters to float32, in which the addon computes. */
-export function toNativeBlock(block: BlockParameters): NativeDeployBlock | NativeTrainBlock {
+export function toNativeBlock(block: BlockParameters): NativeBlock {
   if (block.form === 'deploy') return block;
   return {
     dense: toNativeBranch(block.dense),

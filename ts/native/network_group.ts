@@ -1,12 +1,5 @@
 import {RepVGGError} from '../errors.ts';
-import type {
-  NativeBatch,
-  NativeDeployBlock,
-  NativeNetwork,
-  NativeOutput,
-  NativeTopK,
-  NativeTrainBlock,
-} from './addon.ts';
+import type {NativeBatch, NativeBlock, NativeNetwork, NativeOutput, NativeTopK} from './addon.ts';
 
 export interface GroupMember {
   /** The device's name, such as "cuda:0". */
@@ -28,7 +21,7 @@ export class NetworkGroup implements NativeNetwork {
     this.#usable = [...members];
   }
 
-  setBlock(index: number, block: NativeDeployBlock | NativeTrainBlock): Promise<void> {
+  setBlock(index: number, block: NativeBlock): Promise<void> {
     return this.#onAll(network => network.setBlock(index, block));
   }
 
