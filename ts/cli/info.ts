@@ -10,7 +10,7 @@ import {
   type Precision,
 } from '../native/device.ts';
 import {type LayerStatistics, layerTable, type NetworkStatistics} from '../statistics.ts';
-import {formatCount} from '../support/plain_text.ts';
+import {clause, formatCount} from '../support/plain_text.ts';
 import {append, checkReplaceable, replaceFile} from '../support/replace_file.ts';
 import {drawNetwork} from './figure.ts';
 import type {CheckpointInfo} from './identify.ts';
@@ -176,9 +176,7 @@ async function describeRunning(
 
 async function printRunning(running: Running, {layers}: NetworkStatistics): Promise<void> {
   const {device, precision, batchSize} = running;
-  await print(
-    `on ${device.name} (${device.reason.replace(/\.$/, '')}), ${precision}, up to ${batchSize} at a time`,
-  );
+  await print(`on ${device.name} (${clause(device.reason)}), ${precision}, up to ${batchSize} at a time`);
   await print();
   const measured = running.layers.some(({microseconds}) => Object.keys(microseconds).length > 0);
   await printTable(measured ? 'lllllrr' : 'lllll', [

@@ -2,6 +2,7 @@ import {stat} from 'node:fs/promises';
 import {printable} from '../checkpoint/file.ts';
 import {shardNames} from '../checkpoint/sharded.ts';
 import {RepVGGError} from '../errors.ts';
+import {clause} from '../support/plain_text.ts';
 import {chooseWeights, configFile, indexFile, usualWeights, weightFile} from '../weight_files.ts';
 import {HubCache, isCommit, isFile} from './cache.ts';
 import {downloadBlob, type RemoteBlob} from './download.ts';
@@ -180,7 +181,7 @@ function toDownloadError(
     404: `there is no such model, or it has no revision ${revision}`,
   };
   const problem = problems[statusCode ?? 0] ?? (cause ? `${message}: ${cause.message}` : message);
-  const sentence = problem.replace(/\s+/g, ' ').replace(/\.$/, '');
+  const sentence = clause(problem.replace(/\s+/g, ' '));
   return new RepVGGError('ERR_DOWNLOAD', `Cannot fetch ${name} from ${endpoint}: ${sentence}.`, {
     cause: error,
   });

@@ -2,6 +2,7 @@ import {setTimeout as sleep} from 'node:timers/promises';
 import {RepVGGError} from '../errors.ts';
 import {checkSignal, type FieldNames, mostMilliseconds, positiveInteger} from '../support/arguments.ts';
 import {followSignal} from '../support/cancellation.ts';
+import {clause} from '../support/plain_text.ts';
 import {mostImageBytes, tooManyBytes} from './encoded_image.ts';
 
 /** Options of all calls that take images. */
@@ -88,7 +89,7 @@ export async function fetchImage(
     if (isLate) throw fail(`it did not arrive within ${fetchTimeout / 1000} s`, cause);
     // fetch() throws only "fetch failed"; the reason is its cause.
     const {cause: below, message} = cause as Error & {cause?: Error};
-    throw fail((below?.message || message).replace(/\.$/, ''), cause);
+    throw fail(clause(below?.message || message), cause);
   } finally {
     clearTimeout(timer);
     forget();

@@ -3,6 +3,7 @@ import {fileError, invalidArgument, RepVGGError} from '../errors.ts';
 import {native} from '../native/addon.ts';
 import type {Preprocessing} from '../preprocessing.ts';
 import {openRegularFile} from '../support/files.ts';
+import {clause} from '../support/plain_text.ts';
 import {isUrl} from '../support/urls.ts';
 import {isImage, mostImageBytes, tooManyBytes} from './encoded_image.ts';
 import {fetchImage, type RunOptions} from './fetch_image.ts';
@@ -139,7 +140,7 @@ async function readWhole(path: string, name: string): Promise<Buffer> {
     if (cause instanceof RepVGGError) throw cause;
     const error = fileError(`read image ${path}`, cause);
     if (!isUrl(path)) throw error;
-    const message = `${error.message.replace(/\.$/, '')}; pass a URL as a URL object.`;
+    const message = `${clause(error.message)}; pass a URL as a URL object.`;
     throw new RepVGGError(error.code, message, {cause});
   }
 }
@@ -161,7 +162,7 @@ async function decodeBytes(bytes: Uint8Array, name: string, autoOrient: boolean)
         .toBuffer({resolveWithObject: true});
       return {data, width: info.width, height: info.height};
     } catch (cause) {
-      const reason = (cause as Error).message.split('\n')[0]!.replace(/\.$/, '');
+      const reason = clause((cause as Error).message.split('\n')[0]!);
       // libvips has a single error buffer for the process, which another image may have cleared.
       if (reason === 'Unknown error' && attempt < mostAttempts) continue;
       if (/pixel limit/i.test(reason)) throw tooLarge(name, cause);

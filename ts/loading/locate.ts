@@ -8,6 +8,7 @@ import {digits} from '../digits.ts';
 import {RepVGGError} from '../errors.ts';
 import type {FetchOptions} from '../hub/fetch.ts';
 import {isHubId} from '../hub/id.ts';
+import {clause} from '../support/plain_text.ts';
 import {isUrl} from '../support/urls.ts';
 import {chooseWeights, usualWeights, weightFile} from '../weight_files.ts';
 
@@ -42,7 +43,7 @@ export async function locateCheckpoint(
   } catch (error) {
     if (!(error instanceof RepVGGError) || error.code !== 'ERR_DOWNLOAD') throw error;
     // The id may be a mistyped path.
-    const message = `${error.message.replace(/\.$/, '')}; there is no file or folder ${checkpoint} either.`;
+    const message = `${clause(error.message)}; there is no file or folder ${checkpoint} either.`;
     throw new RepVGGError(error.code, message, {cause: error.cause});
   }
 }

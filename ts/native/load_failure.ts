@@ -1,3 +1,4 @@
+import {clause} from '../support/plain_text.ts';
 import {type Machine, machineInWords} from './machine.ts';
 import {Crash} from './probe.ts';
 
@@ -73,7 +74,7 @@ function diagnose({file, cause, prebuilds, named}: LoadFailure, machine: Machine
     const problem = `found glibc ${glibc ?? 'of unknown version'}, required ${required} or later by ${file}`;
     return {problem, advice: ['use a newer system or image', build]};
   }
-  const reason = cause.message.split('\n')[0]!.replace(/\.$/, '');
+  const reason = clause(cause.message.split('\n')[0]!);
   if (/file too short|invalid ELF header|not a valid|mach-o/i.test(reason)) {
     return {problem: `${file} is damaged or for another system (${reason})`, advice: [reinstall]};
   }

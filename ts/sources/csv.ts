@@ -1,5 +1,6 @@
 import {CsvError, parse} from 'csv-parse';
 import {RepVGGError} from '../errors.ts';
+import {clause} from '../support/plain_text.ts';
 import type {SourceFile} from './options.ts';
 import {readStream} from './read_stream.ts';
 import type {Records} from './record.ts';
@@ -54,7 +55,7 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
     }
   } catch (cause) {
     if (!(cause instanceof CsvError)) throw cause;
-    const message = cause.message.replace(/\.$/, '');
+    const message = clause(cause.message);
     throw new RepVGGError('ERR_SOURCE', `Cannot read source ${file.path}: ${message}.`, {cause});
   }
 }

@@ -23,3 +23,8 @@ async function* trailerApart(stream: AsyncIterable<Uint8Array>): AsyncGenerator<
   }
   yield last;
 }
+
+/** By the magic number. */
+export function isGzip(head: Uint8Array): boolean {
+  return head[0] === 0x1f && head[1] === 0x8b;
+}

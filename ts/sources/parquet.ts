@@ -8,6 +8,7 @@ import {
 import {compressors} from 'hyparquet-compressors';
 import {fileError, RepVGGError} from '../errors.ts';
 import {openRegularFile} from '../support/files.ts';
+import {clause} from '../support/plain_text.ts';
 import type {SourceFile} from './options.ts';
 import {checkPages} from './parquet_pages.ts';
 import {parsers, takeDecimals} from './parquet_values.ts';
@@ -119,7 +120,7 @@ async function attempt<Result>(path: string, read: () => Promise<Result>): Promi
   try {
     return await read();
   } catch (cause) {
-    const reason = (cause as Error).message.replace(/^parquet\w* ?/, '').replace(/\.$/, '');
+    const reason = clause((cause as Error).message.replace(/^parquet\w* ?/, ''));
     throw new RepVGGError('ERR_SOURCE', `Cannot read source ${path} as Parquet: ${reason}.`, {cause});
   }
 }

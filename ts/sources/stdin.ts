@@ -1,5 +1,6 @@
 import {isImage} from '../images/encoded_image.ts';
 import {isTarHeader, tarBlockBytes, tarField, tarText} from '../support/tar_header.ts';
+import {isGzip} from './gunzip.ts';
 import type {SourceFormat} from './options.ts';
 import {peek} from './read_stream.ts';
 import {imageColumns} from './table.ts';
@@ -19,8 +20,7 @@ export async function sniffStdin(
 const beginsAsText = (head: Buffer): boolean => /^[\t\n\r\x20-\x7e]*\n/.test(head.toString('latin1'));
 
 function sniffFormat(head: Buffer): SourceFormat {
-  const isGzip = head[0] === 0x1f && head[1] === 0x8b;
-  if (isGzip || isTar(head)) return 'tar';
+  if (isGzip(head) || isTar(head)) return 'tar';
   if (isImage(head)) return 'image';
   if (head.toString('latin1', 0, 4) === 'PAR1') return 'parquet';
   const text = head.toString('utf8').replace(/^\ufeff/, '');

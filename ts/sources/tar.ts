@@ -1,7 +1,7 @@
 import {RepVGGError} from '../errors.ts';
 import {isImageName, mostImageBytes, tooManyBytes} from '../images/encoded_image.ts';
-import {fromJson} from '../support/plain_text.ts';
-import {gunzip} from './gunzip.ts';
+import {clause, fromJson} from '../support/plain_text.ts';
+import {gunzip, isGzip} from './gunzip.ts';
 import type {SourceFile} from './options.ts';
 import {peek, readStream} from './read_stream.ts';
 import type {Records, SourceRecord, UnreadableRecord} from './record.ts';
@@ -41,7 +41,7 @@ export async function* readTar(file: SourceFile): Records {
     if (sample) yield* sample.records();
     file.signal?.throwIfAborted();
     if (cause instanceof RepVGGError) throw cause;
-    const reason = (cause as Error).message.replace(/\.$/, '');
+    const reason = clause((cause as Error).message);
     throw new RepVGGError('ERR_SOURCE', `Cannot read source ${file.path} as tar: ${reason}.`, {cause});
   }
   if (sample) yield* sample.records();
@@ -49,8 +49,7 @@ export async function* readTar(file: SourceFile): Records {
 
 async function open(file: SourceFile): Promise<AsyncIterable<Uint8Array>> {
   const {head, stream} = await peek(readStream(file), 2);
-  const isGzip = head[0] === 0x1f && head[1] === 0x8b;
-  return isGzip ? gunzip(stream) : stream;
+  return isGzip(head) ? gunzip(stream) : stream;
 }
 
 /** "a/b.c.jpg" has the key "a/b" and the extension "c.jpg". */
@@ -123,6 +122,6 @@ class Sample {
 
 function unreadable(id: string, cause: unknown): UnreadableRecord {
   if (cause instanceof RepVGGError) return {id, error: cause};
-  const reason = (cause as Error).message.replace(/\.$/, '');
+  const reason = clause((cause as Error).message);
   return {id, error: new RepVGGError('ERR_SOURCE', `Cannot read ${id}: ${reason}.`, {cause})};
 }

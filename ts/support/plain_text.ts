@@ -45,3 +45,8 @@ export function fromJson(text: string): unknown {
 export function formatCount(value: number): string {
   return value.toLocaleString('en-US');
 }
+
+/** A sentence as part of another: without its full stop. */
+export function clause(sentence: string): string {
+  return sentence.replace(/\.$/, '');
+}
