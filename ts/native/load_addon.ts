@@ -51,9 +51,10 @@ export function findAddon(): string | null {
   return candidates.map(file => path.join(searched(), file)).find(file => existsSync(file)) ?? null;
 }
 
-/** The folder in REPVGG_PREBUILD, which counts as unset if empty. */
+/** The folder in REPVGG_PREBUILD, which counts as unset if empty; absolute, as `require` would take it from this file's folder. */
 function named(): string | null {
-  return process.env.REPVGG_PREBUILD || null;
+  const folder = process.env.REPVGG_PREBUILD;
+  return folder ? path.resolve(folder) : null;
 }
 
 /** The folder to search for binaries: the package's, or that in REPVGG_PREBUILD. */
