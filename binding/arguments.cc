@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <initializer_list>
+#include <new>
 
 #include "engine/error.h"
 
@@ -61,6 +62,15 @@ Enum ToEnum(const Napi::Value& value, const char* (*name_of)(Enum), std::initial
 }  // namespace
 
 int ToInt(const Napi::Value& value) { return value.As<Napi::Number>().Int32Value(); }
+
+Napi::Object NewArray(Napi::Env env, const char* constructor, size_t length) {
+  const auto create = env.Global().Get(constructor).As<Napi::Function>();
+  try {
+    return create.New({Napi::Number::New(env, static_cast<double>(length))});
+  } catch (const Napi::Error&) {  // A RangeError.
+    throw std::bad_alloc();
+  }
+}
 
 NetworkShape ToNetworkShape(const Napi::Object& value) {
   NetworkShape shape;

@@ -30,6 +30,10 @@ Linear ToLinear(const Napi::Object& value, Executor::Job& job);
 
 int ToInt(const Napi::Value& value);
 
+// A typed array of zeros, made by its JavaScript constructor, such as "Uint8Array": without memory that
+// throws, and Node-API ends the process. Throws std::bad_alloc.
+Napi::Object NewArray(Napi::Env env, const char* constructor, size_t length);
+
 // `flag` is a Uint8Array of one element, which JavaScript sets to 1 to cancel the job. Also true while the
 // environment is torn down.
 Cancelled ToCancelled(const Napi::Value& flag, const Executor& executor, Executor::Job& job);

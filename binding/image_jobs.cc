@@ -151,7 +151,7 @@ Napi::Value DecodeJpegJob(const Napi::CallbackInfo& info, Executor& images) {
   });
   job->result = [image](Napi::Env env, Executor::Job&) -> Napi::Value {
     if (image->width == 0) return env.Null();
-    auto data = Napi::Uint8Array::New(env, image->pixels.size());
+    auto data = NewArray(env, "Uint8Array", image->pixels.size()).As<Napi::Uint8Array>();
     std::memcpy(data.Data(), image->pixels.data(), image->pixels.size());
     auto result = Napi::Object::New(env);
     result.Set("data", data);

@@ -84,7 +84,8 @@ Napi::Value NetworkObject::Run(const Napi::CallbackInfo& info) {
   results.output = name == "logits"   ? Output::kLogits
                    : name == "ranges" ? Output::kRanges
                                       : Output::kEmbedding;
-  auto out = Napi::Float32Array::New(info.Env(), results.Count((*network_)->shape(), ToCount(info[0])));
+  const size_t count = results.Count((*network_)->shape(), ToCount(info[0]));
+  auto out = NewArray(info.Env(), "Float32Array", count).As<Napi::Float32Array>();
   results.values = out.Data();
   return Start(info, results, out);
 }
@@ -94,8 +95,8 @@ Napi::Value NetworkObject::RunTopK(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Results results{Output::kTopK, ToInt(info[1])};
   const size_t count = results.Count((*network_)->shape(), ToCount(info[0]));
-  auto indices = Napi::Int32Array::New(env, count);
-  auto scores = Napi::Float32Array::New(env, count);
+  auto indices = NewArray(env, "Int32Array", count).As<Napi::Int32Array>();
+  auto scores = NewArray(env, "Float32Array", count).As<Napi::Float32Array>();
   results.indices = indices.Data();
   results.values = scores.Data();
   const auto out = Napi::Object::New(env);
