@@ -32,8 +32,9 @@ bool HasTiles() {
 bool Supported(const Bf16Kernels* kernels) {
   if (kernels == nullptr) return false;
 #if defined(__x86_64__)
-  const bool avx512 = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl");
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512bf16");
   return avx512 && (kernels != kAmxKernels || HasTiles());
 #else
   return false;
