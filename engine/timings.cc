@@ -97,7 +97,9 @@ void Timings::Load() {
   if (!std::getline(in, line) || line != "{" + conditions_ + ", \"microseconds\": {") return;
   while (std::getline(in, line)) {
     const size_t middle = line.find("\": {");
-    if (line.empty() || line[0] != '"' || middle == std::string::npos) continue;
+    // In a file that is cut off, the last number may be part of one.
+    const bool whole = line.ends_with('}') || line.ends_with("},");
+    if (!whole || line[0] != '"' || middle == std::string::npos) continue;
     const std::vector<Timing> timings = ParseTimings(line.substr(middle + 3));
     if (!timings.empty()) measured_[line.substr(1, middle - 1)] = timings;
   }

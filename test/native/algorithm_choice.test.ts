@@ -50,6 +50,10 @@ test('the CPU measures algorithms once, and later processes read what was found'
   const text = await readFile(path, 'utf8');
   await writeFile(path, text.slice(0, text.length / 2));
   t.is(second((await describe(folder, {}))[0]!).source, 'measured', 'half a file is none');
+
+  // One that ends within the last number: what is left of it may be much less.
+  await writeFile(path, text.slice(0, text.lastIndexOf('}\n}}') - 1));
+  t.is(second((await describe(folder, {}))[0]!).source, 'measured', 'part of a number is none');
 });
 
 test('algorithms are measured with other data in the caches', async t => {
