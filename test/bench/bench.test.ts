@@ -176,7 +176,10 @@ test('what does not fit is one clear error', async t => {
   const args = [...engineOfA0, '--seconds', '0.05', '--batch', '100000000'];
   const {code, stderr} = await repvgg(args, {cwd: folder});
   t.is(code, 3);
-  t.is(stderr, 'repvgg: 100000000 images of 224 x 224 pixels do not fit into memory. (ERR_OUT_OF_MEMORY)\n');
+  t.is(
+    stderr,
+    'repvgg: 100000000 images of 224 x 224 pixels do not fit into memory: use smaller batches. (ERR_OUT_OF_MEMORY)\n',
+  );
 });
 
 test('a folder of temporary files that is not there is an error of its own', async t => {

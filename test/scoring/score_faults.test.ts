@@ -169,6 +169,16 @@ test('a server that is busy or ends the connection is asked again, within the ti
   t.true(performance.now() - begin < 1500);
 });
 
+test('a batch that there is no memory for ends the run with its code', async t => {
+  const preprocessing = {...digits.preprocessing, crop: 2 ** 20}; // 13 TB, more than any call is let through with.
+  const {signal} = new AbortController();
+  const prepared = prepareBatches(photos, path => path, {preprocessing, batchSize: 4, signal});
+  await t.throwsAsync(prepared.next(), {
+    code: 'ERR_OUT_OF_MEMORY',
+    message: /^\d images of 1048576 x 1048576 pixels do not fit into memory: use smaller batches\.$/,
+  });
+});
+
 test('a device that is lost ends the run after the rows before, and the source with it', async t => {
   const lost = new RepVGGError('ERR_DEVICE_LOST', 'The GPU failed.');
   const controller = new AbortController();

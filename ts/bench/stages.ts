@@ -2,14 +2,13 @@ import {rm} from 'node:fs/promises';
 import {join} from 'node:path';
 import {officialStateDict} from '../checkpoint/official_state_dict.ts';
 import {writePyTorch} from '../checkpoint/write_pytorch.ts';
-import {RepVGGError} from '../errors.ts';
 import {decodeImage, prepareImage, type RgbImage} from '../images/images.ts';
 import {RepVGG} from '../model.ts';
 import {type NativeBatch, type NetworkDescription, native} from '../native/addon.ts';
 import {type DeviceList, isFp8} from '../native/device.ts';
 import {describeNetwork} from '../native/native_network.ts';
 import type {Preprocessing} from '../preprocessing.ts';
-import {imagesInFlight} from '../scoring/batches.ts';
+import {doNotFit, imagesInFlight} from '../scoring/batches.ts';
 import {type Contestant, repeat, stream, timeEach} from './measure.ts';
 import {type BenchModel, withParameters} from './models.ts';
 import {createCase, type NetworkCase} from './network.ts';
@@ -36,8 +35,7 @@ export function engineInput({model, batch}: Pick<NetworkCase, 'model' | 'batch'>
   try {
     return {pixels: randomPixels(batch, crop), count: batch};
   } catch (cause) {
-    const message = `${batch} images of ${crop} x ${crop} pixels do not fit into memory.`;
-    throw new RepVGGError('ERR_OUT_OF_MEMORY', message, {cause});
+    throw doNotFit(batch, crop, cause);
   }
 }
 

@@ -88,7 +88,7 @@ async function prepareBatch<Item>(
 ): Promise<PreparedBatch<Item>> {
   const {preprocessing, concurrency = imagesInFlight(), nameOf, signal} = options;
   const size = preprocessing.crop ** 2 * 3;
-  const pixels = new Uint8Array(items.length * size);
+  const pixels = allocate(items.length, preprocessing.crop);
   const slots: (number | RepVGGError)[] = [];
   const milliseconds: number[] = [];
   let next = 0;
@@ -111,6 +111,25 @@ async function prepareBatch<Item>(
   await Promise.all(Array.from({length: Math.min(concurrency, items.length)}, work));
   signal.throwIfAborted();
   return {items, batch: {pixels, count: closeGaps(pixels, slots, size)}, slots, milliseconds};
+}
+
+/**
+ * Memory for the pixels of a batch.
+ *
+ * @throws {RepVGGError} ERR_OUT_OF_MEMORY
+ */
+function allocate(count: number, crop: number): Uint8Array {
+  try {
+    return new Uint8Array(count * crop ** 2 * 3);
+  } catch (cause) {
+    throw doNotFit(count, crop, cause);
+  }
+}
+
+/** The error of a batch that there is no memory for. */
+export function doNotFit(count: number, crop: number, cause: unknown): RepVGGError {
+  const message = `${count} images of ${crop} x ${crop} pixels do not fit into memory: use smaller batches.`;
+  return new RepVGGError('ERR_OUT_OF_MEMORY', message, {cause});
 }
 
 /** Moves the images behind failed ones forward and returns how many there are. */
