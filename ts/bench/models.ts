@@ -23,7 +23,7 @@ export interface BenchModel {
 }
 
 /** The official variants in short. */
-export const allVariants = 'all';
+const allVariants = 'all';
 
 /** A variant with random weights. */
 export function variant(name: string): BenchModel {

@@ -188,7 +188,7 @@ export function median(values: readonly number[]): number {
  * A percentile of one or more values in ascending order, linearly interpolated between the two next to it, as numpy.percentile does
  * by default.
  */
-export function percentile(sorted: readonly number[], percent: number): number {
+function percentile(sorted: readonly number[], percent: number): number {
   const place = ((sorted.length - 1) * percent) / 100;
   const [below, above] = [sorted[Math.floor(place)]!, sorted[Math.ceil(place)]!];
   return below + (above - below) * (place % 1);

@@ -1,2 +1,2 @@
 /** The parts of the hub's client that are used. The build bundles them (scripts/bundle.mjs), so it is not a dependency. */
-export {HubApiError, modelInfo, pathsInfo} from '@huggingface/hub';
+export {modelInfo, pathsInfo} from '@huggingface/hub';

@@ -136,7 +136,7 @@ export function namedImage(text: string, file: SourceFile): {image: string | URL
 }
 
 /** Resolves a path of a list or table; URLs are parsed, also those that are refused later, such as s3://bucket/1.jpg. */
-export function locateImage(text: string, {path, root}: SourceFile): string | URL {
+function locateImage(text: string, {path, root}: SourceFile): string | URL {
   if (!isUrl(text)) return resolve(root ?? dirname(path), text);
   if (URL.canParse(text)) return new URL(text);
   throw new RepVGGError('ERR_SOURCE', `Expected a path or a URL but received ${JSON.stringify(text)}.`);
