@@ -118,11 +118,20 @@ test('raw pixels have 1, 3 or 4 channels, and as many bytes as their sides say',
   t.deepEqual(await logits(each(transparent), 4), await logits(each(rgb), 3));
   t.deepEqual(await logits(Uint8ClampedArray.from(each(transparent)), 4), await logits(each(rgb), 3)); // A canvas has these.
   const image: RawImage = {data: grey, width, height, channels: 1};
+  class Longer extends Uint8Array {
+    override get length(): number {
+      return 3 * width * height;
+    }
+  }
   for (const [wrong, message] of [
     [{channels: 2}, 'Expected 1, 3 or 4 for input 0.channels but received 2.'],
     [{width: 0}, 'Expected a positive integer for input 0.width but received 0.'],
     [{height: 1.5}, 'Expected a positive integer for input 0.height but received 1.5.'],
     [{height: 31}, 'Expected 1240 bytes (40 x 31 x 1) for input 0.data but received 1200.'],
+    [
+      {data: new Longer(9), channels: 3},
+      'Expected 3600 bytes (40 x 30 x 3) for input 0.data but received 9.',
+    ],
     [{data: undefined}, /\{data, width, height, channels\} for input 0 but received/],
     [
       {data: new Float32Array(3 * width * height)},

@@ -195,12 +195,14 @@ function rawToRgb(image: RawImage, name: string): RgbImage {
   }
   const pixels = width * height;
   if (pixels > maxPixels) throw tooLarge(name);
-  if (data.length !== pixels * channels) {
-    const expected = `${pixels * channels} bytes (${width} x ${height} x ${channels})`;
-    throw invalidArgument(`${name}.data`, expected, data.length);
-  }
   // Copied: the caller could modify, transfer or shrink the buffer while another thread reads it. (A Buffer's slice() is no copy.)
-  if (channels === 3) return {data: new Uint8Array(data), width, height};
+  // And a subclass could tell another length than it has.
+  const own = channels === 3 ? new Uint8Array(data) : data;
+  if (own.length !== pixels * channels) {
+    const expected = `${pixels * channels} bytes (${width} x ${height} x ${channels})`;
+    throw invalidArgument(`${name}.data`, expected, own.length);
+  }
+  if (channels === 3) return {data: own as Uint8Array, width, height};
   const rgb = new Uint8Array(pixels * 3);
   for (let i = 0; i < pixels; i++) {
     for (let c = 0; c < 3; c++) rgb[i * 3 + c] = data[i * channels + (channels === 1 ? 0 : c)]!;
