@@ -52,8 +52,8 @@ export interface ScoreFileSummary extends ScoreSummary {
 
 /** The interval between saves: a killed run loses no more than this. */
 const saveMilliseconds = 1000;
-/** Rows per write. */
-const rowsAtOnce = 64;
+/** Characters buffered before a write. Not rows, whose fields can be of any length. */
+const charactersAtOnce = 2 ** 16;
 
 /**
  * Scores a source into a file: NDJSON (.ndjson, .jsonl), CSV (.csv), Parquet (.parquet) or Arrow IPC (.arrow, .feather). The file appears
@@ -142,12 +142,12 @@ async function writeRows(
   {stop, onProgress, onEnd, leave}: WriteOptions,
 ): Promise<void> {
   let {rows, ok, failed, idDigest} = journal.marker;
-  let lines = journal.marker.bytes === 0 ? [format.header?.(columns) ?? ''] : [];
+  let text = journal.marker.bytes === 0 ? (format.header?.(columns) ?? '') : '';
   let savedAt = performance.now();
   let isUnsaved = false;
   const write = async (): Promise<void> => {
-    await journal.append(lines.join(''));
-    lines = [];
+    await journal.append(text);
+    text = '';
   };
   const save = async (complete = false): Promise<void> => {
     await write();
@@ -167,13 +167,13 @@ async function writeRows(
       });
       if (result.done) break;
       const row = result.value;
-      lines.push(format.toLine(row, columns));
+      text += format.toLine(row, columns);
       isUnsaved = true;
       rows++;
       if ('error' in row) failed++;
       else ok++;
       idDigest = digestWith(idDigest, row.id);
-      if (lines.length >= rowsAtOnce) await write();
+      if (text.length >= charactersAtOnce) await write();
       onProgress?.(scores.summary);
     }
     const complete = !stop?.aborted;

@@ -1,3 +1,4 @@
+import {statSync} from 'node:fs';
 import {open, readFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {RecordBatchReader, tableFromIPC} from 'apache-arrow';
@@ -244,4 +245,33 @@ test('timing is two more columns', t => {
     timing: {prepareMilliseconds: 2, computeMilliseconds: 3},
   };
   t.is(toCsvLine(row, columnsOf({timing: true}, shape)), 'a,b,1,[],2,3,,\r\n');
+});
+
+test('long fields are held for few rows at a time, while they are scored and while Parquet is made', async t => {
+  await using model = await load();
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'rows.parquet');
+  const length = 2 ** 20;
+  const count = 40;
+  let asked = 0;
+  const unwritten: number[] = [];
+  function* records(): Generator<ScoreInput> {
+    for (; asked < count; asked++) yield {id: `${asked}`, image: 'none.png', fields: {a: 'x'.repeat(length)}};
+  }
+  const onProgress = ({failed}: {failed: number}): void => {
+    unwritten.push(failed * length - statSync(`${path}.partial`).size);
+  };
+  await scoreToFile(model, records(), path, {fields: ['a'], batchSize: 1, onProgress});
+  t.true(Math.max(...unwritten) < 2 * length, `${Math.max(...unwritten)}`);
+  const file = await asyncBufferFromFile(path);
+  const {row_groups: groups} = await parquetMetadataAsync(file);
+  t.deepEqual(
+    groups.map(({num_rows}) => Number(num_rows)),
+    [16, 16, 8],
+  );
+  const rows = await parquetReadObjects({file});
+  t.deepEqual(
+    rows.map(({id}) => id),
+    Array.from({length: count}, (_, i) => `${i}`),
+  );
 });

@@ -8,6 +8,8 @@ import {fromJournalLine} from './lines.ts';
 /** Limits for a group of rows in Parquet and Arrow: encoding a group blocks this thread. */
 const mostRowsInGroup = 10_000;
 const mostNumbersInGroup = 2 ** 18;
+/** Of the lines in the journal: fields can be of any length, and so can the lists of classes. */
+const mostCharactersInGroup = 2 ** 24;
 
 /** Turns a complete journal into the output file. */
 export async function finish(
@@ -24,11 +26,13 @@ async function* groupRows(journal: Journal, columns: readonly Column[]): AsyncGe
   const numbers = columns.reduce((sum, column) => sum + (column.kind === 'vector' ? column.length : 0), 1);
   const most = Math.max(1, Math.min(mostRowsInGroup, Math.floor(mostNumbersInGroup / numbers)));
   let group: ScoreRow[] = [];
+  let characters = 0;
   for await (const line of journal.lines()) {
     group.push(fromJournalLine(line));
-    if (group.length < most) continue;
+    characters += line.length;
+    if (group.length < most && characters < mostCharactersInGroup) continue;
     yield group;
-    group = [];
+    [group, characters] = [[], 0];
   }
   if (group.length > 0) yield group;
 }
