@@ -1,5 +1,7 @@
+import {invalidArgument} from './errors.ts';
 import type {RepVGG} from './model.ts';
 import {
+  checkScore,
   type ScoreInput,
   type ScoreOptions,
   type ScoreSummary,
@@ -14,6 +16,7 @@ import {digestOf, digestWith, skipWritten} from './sinks/written_ids.ts';
 import {checkNotSource} from './sources/overwrite.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
 import {followSignal, untilStopped} from './support/cancellation.ts';
+import {toJson} from './support/plain_text.ts';
 import {settlesBy, unwatched} from './support/promises.ts';
 
 /** Options of {@link scoreToFile}. */
@@ -23,7 +26,7 @@ export interface ScoreFileOptions extends Omit<ScoreOptions, 'skip' | 'uniqueIds
    * order. Default false: an unfinished run is an error.
    */
   resume?: boolean | undefined;
-  /** What else the rows depend on, such as the source: a run with different settings cannot be resumed. */
+  /** What else the rows depend on, such as the source: a run with different settings, as JSON has them, cannot be resumed. */
   settings?: Readonly<Record<string, unknown>> | undefined;
   /** Ends the run after the batches in flight, so that it can be resumed. Aborting `signal` instead keeps only what was last saved. */
   stop?: AbortSignal | undefined;
@@ -71,11 +74,15 @@ export async function scoreToFile(
   checkOptions(options, optionNames);
   const {resume = false, settings = {}, stop, onProgress, ...score} = options;
   const format = sinkFormat(path);
+  checkScore(source, score); // Here, since the columns are made of these options.
   checkSignal(stop, 'stop');
-  checkSignal(score.signal);
+  if (typeof resume !== 'boolean') throw invalidArgument('resume', 'true or false', resume);
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    throw invalidArgument('onProgress', 'a function', onProgress);
+  const recorded = {given: asRecorded(settings), own: settingsOf(model, score)};
   await checkNotSource(path, source);
   await format.check?.(); // Fail before the work, not after it.
-  const journal = await Journal.open(path, {...settings, ...settingsOf(model, score)}, resume);
+  const journal = await Journal.open(path, recorded, resume);
   if (journal === 'complete') return {...nothing, complete: true, alreadyComplete: true, failedInFile: 0};
   await using _ = journal;
   const skip = skipWritten(journal.marker, path);
@@ -106,6 +113,18 @@ const nothing: ScoreSummary = {
   computeMilliseconds: 0,
   missingFields: [],
 };
+
+/** Settings as a run that resumes this one will read them: a Date or a URL is a text then. */
+function asRecorded(settings: ScoreFileOptions['settings']): unknown {
+  const expected = 'an object that can be written as JSON';
+  if (typeof settings !== 'object' || settings === null || Array.isArray(settings))
+    throw invalidArgument('settings', expected, settings);
+  try {
+    return JSON.parse(toJson(settings));
+  } catch {
+    throw invalidArgument('settings', expected, settings);
+  }
+}
 
 function settingsOf(model: RepVGG, score: ScoreOptions): Record<string, unknown> {
   const {output = 'labels', topK = 5, fields = [], timing = false} = score;

@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import test from 'ava';
 import type {RawImage} from '../../ts/images/images.ts';
 import {RepVGG} from '../../ts/model.ts';
-import {scoreToFile} from '../../ts/score_file.ts';
+import {type ScoreFileOptions, scoreToFile} from '../../ts/score_file.ts';
 import type {ScoreInput} from '../../ts/scoring/score.ts';
 import {openSource} from '../../ts/sources/source.ts';
 import {temporaryFolder} from '../folder.ts';
@@ -221,6 +221,7 @@ test('rows are not added to those of another source, option or model', async t =
     [{format: 'csv'}, /started with format "list", not with format "csv"/],
     [{format: undefined}, /started with format "list", not without format/],
     [{eps: 0.1}, /started without eps, not with eps 0\.1/],
+    [{topK: 2}, /started without topK, not with topK 2/], // Also an option of the run.
   ] as const) {
     const options = {...resume, settings: {...settings, ...changed}};
     await t.throwsAsync(scoreToFile(model, records(40), path, options), {code: 'ERR_RESUME', message});
@@ -237,6 +238,21 @@ test('rows are not added to those of another source, option or model', async t =
   await t.throwsAsync(scoreToFile(direct, records(40), path, resume), {
     message: /started with winograd "auto", not with winograd "off"/,
   });
+});
+
+test('settings that JSON has as texts are the same ones in a run that resumes', async t => {
+  await using model = await load();
+  const path = join(await temporaryFolder(t), 'rows.ndjson');
+  const broken = (): never => {
+    throw new Error('the source broke');
+  };
+  const settings = {since: new Date(0), bucket: new URL('s3://a/b'), seed: 2n ** 60n, none: undefined};
+  await t.throwsAsync(scoreToFile(model, records(30, broken), path, {settings}), {message: /broke/});
+  const later = {resume: true, settings: {...settings, since: new Date(1)}};
+  await t.throwsAsync(scoreToFile(model, records(40), path, later), {
+    message: /started with since "1970-01-01T00:00:00\.000Z", not with since "1970-01-01T00:00:00\.001Z"/,
+  });
+  t.like(await scoreToFile(model, records(40), path, {resume: true, settings}), {skipped: 30, ok: 10});
 });
 
 test('an output that is there stays until the new one is complete', async t => {
@@ -368,6 +384,8 @@ test('an output that is a link stays one, and its file keeps its mode', async t 
 test('an output that cannot be is refused before the work', async t => {
   await using model = await load();
   const folder = await temporaryFolder(t);
+  const circular: unknown[] = [];
+  circular.push(circular);
   let asked = false;
   async function* source(): AsyncGenerator<ScoreInput> {
     asked = true;
@@ -377,6 +395,25 @@ test('an output that cannot be is refused before the work', async t => {
     code: 'ERR_INVALID_ARGUMENT',
     message: /Expected a file that ends in \.ndjson, .* for the output/,
   });
+  const wrong = [
+    {output: 'label'},
+    {fields: 5},
+    {fields: 'label'},
+    {resume: 'yes'},
+    {onProgress: 5},
+    {settings: 5},
+    {settings: null},
+    {settings: {id: [Symbol.iterator, circular]}},
+  ] as unknown as ScoreFileOptions[];
+  for (const options of wrong) {
+    const refused = {code: 'ERR_INVALID_ARGUMENT'} as const;
+    await t.throwsAsync(scoreToFile(model, source(), join(folder, 'rows.csv'), options), refused);
+  }
+  for (const none of [5, 'a.jpg', undefined] as unknown as ScoreInput[][]) {
+    const {signal: stop} = new AbortController();
+    const refused = {code: 'ERR_INVALID_ARGUMENT', message: /for source/} as const;
+    await t.throwsAsync(scoreToFile(model, none, join(folder, 'rows.csv'), {stop}), refused);
+  }
   await t.throwsAsync(scoreToFile(model, source(), join(folder, 'none', 'rows.csv')), {
     code: 'ERR_FILE_WRITE',
     message: /there is no folder/,

@@ -9,6 +9,7 @@ import {
   type Marker,
   markerPath,
   type Progress,
+  type RunSettings,
   readMarker,
   writeMarker,
 } from './marker.ts';
@@ -37,11 +38,7 @@ export class Journal implements AsyncDisposable {
    * @param resume continues an unfinished run, if there is one; otherwise that is an error, so that no work is lost by accident
    * @throws {RepVGGError} ERR_RESUME; ERR_FILE_WRITE, also if another run is writing the file
    */
-  static async open(
-    output: string,
-    settings: Record<string, unknown>,
-    resume: boolean,
-  ): Promise<Journal | 'complete'> {
+  static async open(output: string, settings: RunSettings, resume: boolean): Promise<Journal | 'complete'> {
     const {target: path, mode} = await checkReplaceable(output);
     for (;;) {
       const isBegun = await exists(partialPath(path));
@@ -137,7 +134,7 @@ const partialPath = (path: string): string => `${path}.partial`;
  */
 async function findRun(
   path: string,
-  settings: Record<string, unknown>,
+  settings: RunSettings,
   resume: boolean,
   isBegun: boolean,
 ): Promise<Marker | 'complete' | undefined> {

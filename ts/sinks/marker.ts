@@ -2,10 +2,13 @@ import {readFile} from 'node:fs/promises';
 import {fileError, RepVGGError} from '../errors.ts';
 import {append, fileWriteError, replaceFile} from '../support/replace_file.ts';
 
+/** Those that the caller gives and those that every run has: apart, since a name may be in both. */
+export type RunSettings = Readonly<Record<'given' | 'own', unknown>>;
+
 /** The progress of an unfinished output, stored beside its journal. */
 export interface Marker {
   /** What the rows depend on; a resumed run must have the same. */
-  settings: Record<string, unknown>;
+  settings: RunSettings;
   /** Committed length of the journal. */
   bytes: number;
   ok: number;
@@ -53,16 +56,13 @@ export async function readMarker(path: string): Promise<Marker | undefined> {
  *
  * @throws {RepVGGError} ERR_RESUME with the first setting that differs, such as "preprocessing.crop"
  */
-export function compareSettings(
-  path: string,
-  before: Record<string, unknown>,
-  now: Record<string, unknown>,
-): void {
+export function compareSettings(path: string, before: RunSettings, now: RunSettings): void {
   const [was, is] = [flatten(before), flatten(now)];
   for (const name of new Set([...was.keys(), ...is.keys()])) {
     if (was.get(name) === is.get(name)) continue;
+    const shown = name.slice(name.indexOf('.') + 1); // Without "given." or "own.".
     const [old, own] = [was, is].map(all =>
-      all.has(name) ? `with ${name} ${all.get(name)}` : `without ${name}`,
+      all.has(name) ? `with ${shown} ${all.get(name)}` : `without ${shown}`,
     );
     throw cannotResume(path, `it was started ${old}, not ${own}`);
   }
