@@ -254,6 +254,18 @@ test('CSV and TSV: quotes inside a cell that is not quoted are text', async t =>
   }
 });
 
+test('CSV: a cell of millions of quotes or line ends is read like any other', async t => {
+  const csv = join(await temporaryFolder(t), 'list.csv');
+  for (const text of ['"'.repeat(7_000_000), `a${'\n'.repeat(1_000_000)}b`, '"a\n'.repeat(1_000_000)]) {
+    await writeFile(csv, `path,text\nx.jpg,"\n${text.replaceAll('"', '""')}"\ny.jpg,z\n`);
+    const begin = performance.now();
+    const [x, y] = await all(csv);
+    t.is((x!.fields as {text: string}).text, `\n${text}`);
+    t.deepEqual([x!.id, y!.id], ['x.jpg', 'y.jpg']);
+    t.true(performance.now() - begin < 30_000);
+  }
+});
+
 test('a quote that nobody closes ends a CSV with the rows before it', async t => {
   const csv = join(await temporaryFolder(t), 'list.csv');
   await writeFile(csv, 'path\na.jpg\n"b.jpg\nc.jpg\n');

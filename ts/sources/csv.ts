@@ -65,10 +65,25 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
  * up to the next quote.
  */
 function isSwallowing(raw: string, delimiter: string): boolean {
-  const text = raw.replace(/^[\r\n]+|[\r\n]+$/g, '');
+  // Not by regular expressions for the whole row: millions of quotes would need too much stack, and of line ends hours.
+  let end = raw.length;
+  while (end > 0 && /[\r\n]/.test(raw[end - 1]!)) end--;
+  const text = raw.slice(0, end).replace(/^[\r\n]+/, '');
   if (!/[\r\n]/.test(text)) return false;
-  const cell = `(?:"[^"]*(?:""[^"]*)*"|[^"\r\n${delimiter}][^\r\n${delimiter}]*|)`;
-  return !new RegExp(`^${cell}(?:${delimiter}${cell})*$`).test(text);
+  const afterUnquoted = new RegExp(`[\r\n${delimiter}]|$`, 'g');
+  for (let at = 0; ; at++) {
+    if (text[at] === '"') {
+      do {
+        at = text.indexOf('"', at + 1) + 1;
+        if (at === 0) return true;
+      } while (text[at] === '"'); // Two are a quote inside.
+    } else {
+      afterUnquoted.lastIndex = at;
+      at = afterUnquoted.exec(text)!.index;
+    }
+    if (at === text.length) return false;
+    if (text[at] !== delimiter) return true;
+  }
 }
 
 function checkUnique(columns: readonly string[], named: readonly string[], {path}: SourceFile): void {
