@@ -207,6 +207,31 @@ test('fields that JSON has no value for', t => {
   t.is(cells, `a,1970-01-01T00:00:00.000Z,01ab,"[""01ab""]",${2n ** 60n},"[""1""]",a,b,1,[],,\r\n`);
 });
 
+test('a field with the name of what all objects have is none where a record lacks it', async t => {
+  await using model = await load();
+  const folder = await temporaryFolder(t);
+  const names = ['constructor', 'toString', '__proto__'];
+  const own = JSON.parse('{"constructor": "Lotus", "toString": "yes", "__proto__": "a"}') as object;
+  const records = [own, {}].map((fields, i) => ({id: `${i}`, image: photos[0]!, fields: {...fields}}));
+  const expected = [{'fields.constructor': 'Lotus', 'fields.toString': 'yes', 'fields.__proto__': 'a'}, {}];
+  for (const name of ['rows.csv', 'rows.parquet']) {
+    const path = join(folder, name);
+    await scoreToFile(model, records, path, {fields: names});
+    const rows = name.endsWith('csv')
+      ? (parse(await readFile(path), {columns: true}) as Record<string, unknown>[])
+      : await parquetReadObjects({file: await asyncBufferFromFile(path)});
+    for (const [i, row] of rows.entries()) {
+      const cells = Object.entries(row).filter(
+        ([key, value]) => key.startsWith('fields.') && (value ?? '') !== '',
+      );
+      t.deepEqual(Object.fromEntries(cells), expected[i]!);
+    }
+  }
+  const scores = model.score([{...records[1]!}], {fields: names});
+  for await (const _ of scores);
+  t.deepEqual(scores.summary.missingFields, names);
+});
+
 test('a disk that is full ends the making of Parquet and Arrow at once, and in the same way', async t => {
   for (const write of [writeParquet, writeArrow]) {
     let made = 0;

@@ -9,7 +9,7 @@ import {
   mostMilliseconds,
   positiveInteger,
 } from '../support/arguments.ts';
-import {toText} from '../support/plain_text.ts';
+import {fieldOf, toText} from '../support/plain_text.ts';
 import {type ComputedBatch, mostImages} from './batches.ts';
 import {IdSet} from './id_set.ts';
 import {type RowResult, type ScoreOutput, type ScoreRow, scoreOutputs} from './score_row.ts';
@@ -181,7 +181,7 @@ async function* toItems(
   for await (const input of source) {
     const {id, name, image, label, fields: all} = fullRecord(input, position++);
     const own =
-      fields && Object.fromEntries(fields.map(name => [name, name === 'label' ? label : all?.[name]]));
+      fields && Object.fromEntries(fields.map(name => [name, name === 'label' ? label : fieldOf(all, name)]));
     if (own) summary.missingFields = summary.missingFields.filter(field => own[field] === undefined);
     const isNew = ids?.add(id) ?? true;
     if (skip?.(id)) {

@@ -1,6 +1,7 @@
 import type {Architecture} from '../architecture.ts';
 import type {ScoreOptions} from '../scoring/score.ts';
 import type {ScoreRow} from '../scoring/score_row.ts';
+import {fieldOf} from '../support/plain_text.ts';
 
 /** A column of the output. Missing values are null. */
 export type Column = {name: string; cellOf(row: ScoreRow): unknown} & (
@@ -36,7 +37,7 @@ export function columnsOf(
 function at(path: readonly string[]): (row: ScoreRow) => unknown {
   return row => {
     let value: unknown = row;
-    for (const name of path) value = (value as Record<string, unknown> | undefined)?.[name];
+    for (const name of path) value = fieldOf(value as object | undefined, name);
     return value ?? null;
   };
 }

@@ -41,6 +41,12 @@ export function fromJson(text: string): unknown {
   );
 }
 
+/** A field, but not what all objects have: "constructor" is a name that a table may have, or lack. */
+export function fieldOf(fields: object | null | undefined, name: string): unknown {
+  if (!fields || (name in Object.prototype && !Object.hasOwn(fields, name))) return undefined;
+  return (fields as Readonly<Record<string, unknown>>)[name];
+}
+
 /** 8309384 as "8,309,384", whatever the locale. */
 export function formatCount(value: number): string {
   return value.toLocaleString('en-US');
