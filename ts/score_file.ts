@@ -1,4 +1,4 @@
-import {invalidArgument} from './errors.ts';
+import {invalidArgument, RepVGGError} from './errors.ts';
 import type {RepVGG} from './model.ts';
 import {
   checkScore,
@@ -8,10 +8,12 @@ import {
   type Scores,
   scoreOptionNames,
 } from './scoring/score.ts';
+import type {ScoreRow} from './scoring/score_row.ts';
 import {type Column, columnsOf} from './sinks/columns.ts';
 import {finish} from './sinks/finish.ts';
 import {type SinkFormat, sinkFormat} from './sinks/formats.ts';
-import {Journal} from './sinks/journal.ts';
+import {Journal, partialPath} from './sinks/journal.ts';
+import {markerPath} from './sinks/marker.ts';
 import {digestOf, digestWith, skipWritten} from './sinks/written_ids.ts';
 import {checkNotSource} from './sources/overwrite.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
@@ -80,7 +82,7 @@ export async function scoreToFile(
   if (onProgress !== undefined && typeof onProgress !== 'function')
     throw invalidArgument('onProgress', 'a function', onProgress);
   const recorded = {given: asRecorded(settings), own: settingsOf(model, score)};
-  await checkNotSource(path, source);
+  for (const written of [path, partialPath(path), markerPath(path)]) await checkNotSource(written, source);
   await format.check?.(); // Fail before the work, not after it.
   const journal = await Journal.open(path, recorded, resume);
   if (journal === 'complete') return {...nothing, complete: true, alreadyComplete: true, failedInFile: 0};
@@ -101,7 +103,7 @@ export async function scoreToFile(
     if (rows === 0 && !complete) await journal.remove(); // Nothing to resume.
   }
   const {complete, failed: failedInFile} = journal.marker;
-  if (complete) await finish(journal, format, columns);
+  if (complete) await finish(journal, format, columns, score.signal);
   return {...scores.summary, complete, alreadyComplete: false, failedInFile};
 }
 
@@ -174,6 +176,17 @@ async function writeRows(
     savedAt = performance.now();
     isUnsaved = false;
   };
+  const lineOf = async (row: ScoreRow): Promise<string> => {
+    try {
+      return format.toLine(row, columns);
+    } catch (cause) {
+      await save(); // As after an error of the source.
+      const reason = (cause as Error).message.split('\n')[0];
+      throw new RepVGGError('ERR_SOURCE', `Cannot write the row of ${JSON.stringify(row.id)}: ${reason}.`, {
+        cause,
+      });
+    }
+  };
   try {
     for (;;) {
       const pending = unwatched(scores.next());
@@ -186,7 +199,8 @@ async function writeRows(
       });
       if (result.done) break;
       const row = result.value;
-      text += format.toLine(row, columns);
+      const line = await lineOf(row);
+      text += line;
       isUnsaved = true;
       rows++;
       if ('error' in row) failed++;

@@ -1,4 +1,5 @@
 import {execFileSync} from 'node:child_process';
+import {readdirSync} from 'node:fs';
 import {lstat, mkdir, readdir, readFile, rename, rm, rmdir, stat, symlink, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
@@ -240,6 +241,50 @@ test('rows are not added to those of another source, option or model', async t =
   });
 });
 
+test('a field that cannot be written ends the run with the rows before it, by an error with a code', async t => {
+  await using model = await load();
+  const path = join(await temporaryFolder(t), 'rows.csv');
+  const circular: unknown[] = [];
+  circular.push(circular);
+  async function* source(a: unknown): AsyncGenerator<ScoreInput> {
+    yield* records(10);
+    yield {id: 'x', image: raw(0), fields: {a}};
+  }
+  const options = {fields: ['a'], resume: true};
+  await t.throwsAsync(scoreToFile(model, source(circular), path, options), {
+    code: 'ERR_SOURCE',
+    message: /Cannot write the row of "x": Converting circular structure/,
+  });
+  t.like(await scoreToFile(model, source([]), path, options), {skipped: 10, ok: 1, complete: true});
+});
+
+test('an abort ends the making of the file, and the rows are kept', async t => {
+  await using model = await load();
+  const folder = await temporaryFolder(t);
+  for (const name of ['rows.parquet', 'rows.arrow']) {
+    const path = join(folder, name);
+    const controller = new AbortController();
+    const making = setInterval(() => {
+      // Everything is scored once the temporary file of the output is there.
+      const isMaking = readdirSync(folder).some(
+        file => file.startsWith(`.${name}.`) && !file.includes('partial'),
+      );
+      if (isMaking) controller.abort(new Error('enough'));
+    }, 1);
+    t.teardown(() => clearInterval(making));
+    await t.throwsAsync(scoreToFile(model, records(30_000), path, {signal: controller.signal}), {
+      message: 'enough',
+    });
+    clearInterval(making);
+    t.deepEqual(await readdir(folder), [`${name}.partial`, `${name}.partial.json`]);
+    t.like(await scoreToFile(model, records(30_000), path, {resume: true}), {
+      complete: true,
+      skipped: 30_000,
+    });
+    await rm(path);
+  }
+});
+
 test('settings that JSON has as texts are the same ones in a run that resumes', async t => {
   await using model = await load();
   const path = join(await temporaryFolder(t), 'rows.ndjson');
@@ -435,6 +480,14 @@ test('an output that cannot be is refused before the work', async t => {
   });
   const list = join(folder, 'list.csv');
   await t.throwsAsync(scoreToFile(model, openSource(list), list), {code: 'ERR_INVALID_ARGUMENT'});
+  for (const glob of ['*.partial', '*.json']) {
+    const matching = openSource(join(folder, glob), {format: 'ndjson'});
+    const refused = {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: /list\.csv\.partial.*: it is part of the source/,
+    } as const;
+    await t.throwsAsync(scoreToFile(model, matching, list), refused);
+  }
   t.is(await readFile(list, 'utf8'), 'path\n');
   t.deepEqual((await readdir(folder)).sort(), ['folder.csv', 'list.csv', 'pipe.csv']);
   t.false(asked);

@@ -125,7 +125,7 @@ export class Journal implements AsyncDisposable {
   }
 }
 
-const partialPath = (path: string): string => `${path}.partial`;
+export const partialPath = (path: string): string => `${path}.partial`;
 
 /**
  * Looks for an unfinished run and checks that it may be resumed.
