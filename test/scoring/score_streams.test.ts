@@ -83,3 +83,20 @@ test('scoreTransformStream() in pipeThrough(); cancelling its rows ends its sour
     await t.throwsAsync(writable.getWriter().write(raw(1)), {any: true});
   }
 });
+
+test('an abort ends both sides of scoreTransformStream(), while nothing is written', async t => {
+  await using model = await load({batchSize: 4});
+  const controller = new AbortController();
+  let cancelled: unknown;
+  const silent = new ReadableStream<ScoreInput>({
+    cancel: reason => {
+      cancelled = reason;
+    },
+  });
+  const rows = silent.pipeThrough(model.scoreTransformStream({signal: controller.signal}));
+  const reason = new Error('enough');
+  setTimeout(() => controller.abort(reason), 20);
+  await t.throwsAsync(rows.getReader().read(), {is: reason});
+  for (let i = 0; i < 100 && !cancelled; i++) await new Promise(resolve => setTimeout(resolve, 10));
+  t.is(cancelled, reason);
+});

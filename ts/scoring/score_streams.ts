@@ -1,4 +1,5 @@
 import {Duplex} from 'node:stream';
+import {unwatched} from '../support/promises.ts';
 import type {ScoreInput, ScoreSummary, Scores} from './score.ts';
 import type {ScoreOutput, ScoreRow} from './score_row.ts';
 
@@ -45,9 +46,15 @@ export function scoreTransform<Output extends ScoreOutput>(
   const readable = new ReadableStream<ScoreRow<Output>>(
     {
       async pull(controller) {
-        const {value, done} = await scores.next();
-        if (done) controller.close();
-        else controller.enqueue(value);
+        try {
+          const {value, done} = await scores.next();
+          if (done) controller.close();
+          else controller.enqueue(value);
+        } catch (error) {
+          // Who writes should know at once: inputs() would find out only by the next input.
+          unwatched(reader.cancel(error));
+          throw error;
+        }
       },
       // scores.return() alone would wait for a silent source, and would not close one that was never read.
       async cancel(reason) {
