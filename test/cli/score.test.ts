@@ -1,5 +1,5 @@
 import {execFileSync} from 'node:child_process';
-import {copyFile, mkdir, readdir, readFile, writeFile} from 'node:fs/promises';
+import {copyFile, mkdir, open, readdir, readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import test from 'ava';
 import {asyncBufferFromFile, parquetReadObjects} from 'hyparquet';
@@ -88,6 +88,30 @@ test('SIGINT and SIGTERM finish the batches under way; --resume goes on', async 
       names,
     );
   }
+});
+
+test('SIGTERM ends a run whose source is a silent named pipe', async t => {
+  const folder = await temporaryFolder(t);
+  const names = (await readdir(digits.images)).slice(0, 30).map(name => join(digits.images, name));
+  const [pipe, out] = [join(folder, 'pipe'), join(folder, 'out.ndjson')];
+  execFileSync('mkfifo', [pipe]);
+  const writer = await open(pipe, 'r+'); // So that opening it waits for no reader.
+  t.teardown(() => writer.close());
+  await writer.write(`${names.join('\n')}\n`);
+  const args = ['score', pipe, '--format', 'list', ...options, '--batch-size', '4', '-o', out];
+  const child = start(args, {timeout: 20_000});
+  const done = finish(child);
+  while (!(await readdir(folder)).includes('out.ndjson.partial.json')) {
+    await new Promise(resolve => setTimeout(resolve, 50));
+  }
+  const begin = performance.now();
+  child.kill('SIGTERM');
+  t.like(await done, {stdout: '', stderr: ''});
+  t.is(child.signalCode, 'SIGTERM');
+  t.true(performance.now() - begin < 10_000);
+  const marker = JSON.parse(await readFile(`${out}.partial.json`, 'utf8')) as {rows: number; bytes: number};
+  t.true(marker.rows >= 4);
+  t.is((await readFile(`${out}.partial`)).length, marker.bytes);
 });
 
 test('failed rows of runs before make the exit code 1, and a complete output is said to be one', async t => {

@@ -1,5 +1,8 @@
 import {constants} from 'node:os';
 
+/** The time for a process to end on its own. */
+const leaveMilliseconds = 1000;
+
 /**
  * Handles SIGINT and SIGTERM: the first aborts `stop`, so that progress can be saved; a second has its default effect. SIGHUP is left
  * alone, because a listener would receive it even under nohup.
@@ -24,6 +27,12 @@ export class Interruption implements Disposable {
   /** 130 or 143, as shells report these signals. */
   get exitCode(): number {
     return 128 + constants.signals[this.#signal];
+  }
+
+  /** Ends the process by the signal if something holds it up: the read of a silent named pipe, which nothing can cancel. */
+  leave(): void {
+    process.exitCode = this.exitCode;
+    setTimeout(() => process.kill(process.pid, this.#signal), leaveMilliseconds).unref();
   }
 
   [Symbol.dispose](): void {

@@ -161,7 +161,7 @@ async function run(
     } else if (complete) warnings.atEnd(result);
   }
   if (source === '-') process.stdin.destroy(); // Otherwise the process would wait for its end.
-  if (!complete) process.exitCode = interruption.exitCode;
+  if (!complete) interruption.leave();
   else if (failed > 0) {
     // Without a terminal, nothing else explains the exit code.
     console.error(
