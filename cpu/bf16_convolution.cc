@@ -12,8 +12,6 @@ namespace {
 // beside the weights of the current and the next block. Of 128 KB to 2 MB, 1 MB was at or near the best.
 constexpr size_t kInputInCache = size_t{1} << 20;
 
-size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
-
 // The lines without a pixel.
 std::vector<int> BorderLines(const Bf16Plane& plane) {
   std::vector<bool> is_pixel(plane.lines());

@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "cpu/fp32_direct.h"
 #include "cpu/thread_pool.h"
 
 namespace repvgg::cpu {
@@ -66,7 +67,7 @@ double Microseconds(const KernelTable& kernels, const BlockShape& block, MapSize
                     ConvolutionAlgorithm algorithm, Floats weight, Floats bias, const Sweep& sweep) {
   ThreadPool pool(1);
   Scratch scratch(1);
-  const Fp32ConvolutionLayer layer(kernels, block, out.width, 9, algorithm, weight, bias, scratch);
+  const auto layer = MakeConvolution(kernels, block, out.width, algorithm, weight, bias, scratch);
   const auto elements = [&](MapSize size, int channels) {
     return static_cast<size_t>(images) * (size.height + 2) * (size.width + 2) * channels;
   };
@@ -77,8 +78,8 @@ double Microseconds(const KernelTable& kernels, const BlockShape& block, MapSize
   for (int run = 0; run <= kRuns; ++run) {  // The first run faults in the memory and is not timed.
     sweep.Run();
     const double start = ThreadSeconds();
-    layer.Run(pool, scratch, images, {input.data(), in, block.in_channels},
-              {output.data(), out, block.out_channels}, true);
+    layer->Run(pool, images, {input.data(), in, block.in_channels}, {output.data(), out, block.out_channels},
+               true);
     const double seconds = ThreadSeconds() - start;
     if (run == 1 || (run > 1 && seconds < best)) best = seconds;
   }
@@ -101,6 +102,14 @@ std::string ProcessorName() {
 }
 
 }  // namespace
+
+std::unique_ptr<Fp32Convolution> MakeConvolution(const KernelTable& kernels, const BlockShape& block,
+                                                 int width, ConvolutionAlgorithm algorithm, Floats weight,
+                                                 Floats bias, Scratch& scratch) {
+  if (algorithm == ConvolutionAlgorithm::kDirect)
+    return std::make_unique<Fp32Direct>(kernels, block, width, 9, weight, bias);
+  return std::make_unique<Fp32Winograd>(kernels, block, TileOf(algorithm), weight, bias, scratch);
+}
 
 struct SharedTimings {
   explicit SharedTimings(const KernelTable& kernels)

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "cpu/fp32_convolution.h"
+#include "cpu/fp32_winograd.h"
 #include "engine/algorithms.h"
 #include "engine/timings.h"
 
@@ -15,6 +17,12 @@ struct Choice {
   const char* source = "only";
   std::vector<Timing> timings;
 };
+
+// The 3x3 convolution of a block whose output maps are `width` wide. `weight` is [out_channels][in_channels /
+// groups][3][3]; an empty bias means zeros. `scratch` must outlive it.
+std::unique_ptr<Fp32Convolution> MakeConvolution(const KernelTable& kernels, const BlockShape& block,
+                                                 int width, ConvolutionAlgorithm algorithm, Floats weight,
+                                                 Floats bias, Scratch& scratch);
 
 // The timings for one instruction set, shared by all networks of the process.
 struct SharedTimings;

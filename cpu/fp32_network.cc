@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cpu/fp32_direct.h"
 #include "cpu/fp8_simulation.h"
 
 namespace repvgg::cpu {
@@ -27,7 +28,7 @@ Fp32Network::Fp32Network(NetworkShape network, const KernelTable& kernels, std::
       scratch_(pool_->threads()),
       chooser_(kernels_, AllowedFor(shape(), options_)) {}
 
-std::unique_ptr<Fp32ConvolutionLayer> Fp32Network::MakeDense(size_t index, Floats weight, Floats bias) {
+std::unique_ptr<Fp32Convolution> Fp32Network::MakeDense(size_t index, Floats weight, Floats bias) {
   // Not images_together_, which may depend on the number of threads: results must not.
   const int together = std::clamp(options_.batch_size, 1, kMostImagesTogether);
   const BlockShape& block = shape().blocks[index];
@@ -37,17 +38,16 @@ std::unique_ptr<Fp32ConvolutionLayer> Fp32Network::MakeDense(size_t index, Float
   const int width = plan_.sizes[index + 1].width;
   const std::shared_ptr<DirectSink> sink = std::move(sinks_[index]);
   if (sink != nullptr && weight.empty()) {
-    return std::make_unique<Fp32ConvolutionLayer>(kernels_, block, width, std::move(sink->packed), bias);
+    return std::make_unique<Fp32Direct>(kernels_, block, width, std::move(sink->packed), bias);
   }
-  return std::make_unique<Fp32ConvolutionLayer>(kernels_, block, width, 9, choice.algorithm, weight, bias,
-                                                scratch_);
+  return MakeConvolution(kernels_, block, width, choice.algorithm, weight, bias, scratch_);
 }
 
 std::shared_ptr<KernelSink> Fp32Network::MakeSink(size_t index) {
   if (!chooser_.direct_only() || options_.precision == Precision::kFp8) return nullptr;
   const BlockShape& block = shape().blocks[index];
   sinks_[index] = std::make_shared<DirectSink>(
-      block, Fp32ConvolutionLayer::MakePacked(kernels_, block, plan_.sizes[index + 1].width, 9));
+      block, Fp32Direct::MakePacked(kernels_, block, plan_.sizes[index + 1].width, 9));
   return sinks_[index];
 }
 
@@ -62,9 +62,9 @@ void Fp32Network::SetBlock(size_t index, const DeployBlock& from) {
 void Fp32Network::SetBlock(size_t index, const TrainBlock& from) {
   Block& block = blocks_[index];
   block.dense = MakeDense(index, from.dense.weight, from.dense.bias);
-  block.pointwise = std::make_unique<Fp32ConvolutionLayer>(
-      kernels_, shape().blocks[index], plan_.sizes[index + 1].width, 1, ConvolutionAlgorithm::kDirect,
-      from.pointwise.weight, from.pointwise.bias, scratch_);
+  block.pointwise =
+      std::make_unique<Fp32Direct>(kernels_, shape().blocks[index], plan_.sizes[index + 1].width, 1,
+                                   from.pointwise.weight, from.pointwise.bias);
   block.dense_affine = ToAffine(from.dense.batch_norm);
   block.pointwise_affine = ToAffine(from.pointwise.batch_norm);
   block.identity_affine = ToAffine(from.identity);
@@ -98,7 +98,7 @@ void Fp32Network::RunBlock(size_t index, int images, const Fp32Maps& in, const F
   if (shape().form == Form::kTrain) {
     RunBranches(block, images, in, out, relu);
   } else {
-    block.dense->Run(*pool_, scratch_, images, in, out, relu);
+    block.dense->Run(*pool_, images, in, out, relu);
   }
   if (squeeze != SqueezeExcitePosition::kNone) SqueezeAndExcite(block.gate, images, out, !relu);
   if (ranges_ != nullptr) NoteRanges(out, images, ranges_ + shape().first_channel(index));
@@ -120,8 +120,8 @@ void Fp32Network::RunBranches(const Block& block, int images, const Fp32Maps& in
     AllocateBranches();  // The second: if allocating it failed, both are allocated again.
   const Fp32Maps dense = {branches_[0].data(), out.size, out.channels};
   const Fp32Maps pointwise = {branches_[1].data(), out.size, out.channels};
-  block.dense->Run(*pool_, scratch_, images, in, dense, false);
-  block.pointwise->Run(*pool_, scratch_, images, in, pointwise, false);
+  block.dense->Run(*pool_, images, in, dense, false);
+  block.pointwise->Run(*pool_, images, in, pointwise, false);
 
   const float* scale[] = {block.dense_affine.scale.data(), block.pointwise_affine.scale.data(),
                           block.identity_affine.scale.data()};

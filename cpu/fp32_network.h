@@ -22,8 +22,8 @@ class Fp32Network : public CpuNetwork<Fp32Maps> {
 
  private:
   struct Block {
-    std::unique_ptr<Fp32ConvolutionLayer> dense;      // The fused convolution in the deploy form.
-    std::unique_ptr<Fp32ConvolutionLayer> pointwise;  // The rest is for the train form only.
+    std::unique_ptr<Fp32Convolution> dense;      // The fused convolution in the deploy form.
+    std::unique_ptr<Fp32Convolution> pointwise;  // The rest is for the train form only.
     ChannelAffine dense_affine, pointwise_affine, identity_affine;
     Gate gate;
   };
@@ -36,7 +36,7 @@ class Fp32Network : public CpuNetwork<Fp32Maps> {
 
   class DirectSink;
 
-  std::unique_ptr<Fp32ConvolutionLayer> MakeDense(size_t index, Floats weight, Floats bias);
+  std::unique_ptr<Fp32Convolution> MakeDense(size_t index, Floats weight, Floats bias);
   void AllocateBranches();
   void RunBranches(const Block& block, int images, const Fp32Maps& in, const Fp32Maps& out, bool relu);
 

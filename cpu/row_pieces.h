@@ -44,8 +44,8 @@ struct RowPieces {
 template <class Run>
 void ForRowPieces(ThreadPool& pool, int images, const Fp32Maps& in, const Fp32Maps& out, int stride,
                   int most_pixels, size_t blocks, size_t weights, const Run& run) {
-  const int per_row = (out.size.width + most_pixels - 1) / most_pixels;
-  const int pixels = (out.size.width + per_row - 1) / per_row;
+  const int per_row = static_cast<int>(DivideUp(out.size.width, most_pixels));
+  const int pixels = static_cast<int>(DivideUp(out.size.width, per_row));
   pool.Run(images, [&](const ThreadPool::Share& share) {
     for (size_t image = share.begin; image < share.end; ++image) ZeroBorder(out, image);
   });

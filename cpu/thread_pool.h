@@ -12,6 +12,8 @@
 
 namespace repvgg {
 
+constexpr size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
+
 class ThreadPool {
  public:
   // The caller of Run is one of the `threads`, so threads - 1 are started.
