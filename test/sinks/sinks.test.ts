@@ -181,7 +181,8 @@ test('the journal keeps every bit of a vector', t => {
   const row = fromJournalLine(toJournalLine({id: 'a\nb', embedding}));
   t.deepEqual(row, {id: 'a\nb', embedding});
   const odd = {id: 'a', fields: {embedding: 'AAAA', meta: {float32: 'AAAA'}}, label: 'b', score: 1, topK: []};
-  t.deepEqual(fromJournalLine(toJournalLine(odd)), odd);
+  const texts = {embedding: 'AAAA', meta: '{"float32":"AAAA"}'};
+  t.deepEqual(fromJournalLine(toJournalLine(odd)), {...odd, fields: texts});
 });
 
 test('fields that JSON has no value for', t => {
@@ -205,6 +206,30 @@ test('fields that JSON has no value for', t => {
   t.deepEqual((JSON.parse(toJsonLine(row)) as {fields: object}).fields, plain);
   const cells = toCsvLine(row, columnsOf({fields: Object.keys(fields)}, shape));
   t.is(cells, `a,1970-01-01T00:00:00.000Z,01ab,"[""01ab""]",${2n ** 60n},"[""1""]",a,b,1,[],,\r\n`);
+});
+
+test('fields are the same texts in CSV and Parquet, also where JSON would have others', async t => {
+  await using model = await load();
+  const folder = await temporaryFolder(t);
+  const values = [
+    Number.NaN,
+    Number.POSITIVE_INFINITY,
+    -0,
+    0.1,
+    'a\0\r\n"',
+    new URL('http://x/y'),
+    true,
+    [Number.NaN],
+    null,
+  ];
+  const records = values.map((a, i) => ({id: `${i}`, image: 'none.png', fields: {a}}));
+  const [csv, parquet] = [join(folder, 'rows.csv'), join(folder, 'rows.parquet')];
+  for (const path of [csv, parquet]) await scoreToFile(model, records, path, {fields: ['a']});
+  const cells = (rows: unknown): string[] =>
+    (rows as {'fields.a'?: string | null}[]).map(row => row['fields.a'] ?? '');
+  const inCsv = cells(parse(await readFile(csv), {columns: true}));
+  t.deepEqual(inCsv.slice(0, 5), ['NaN', 'Infinity', '0', '0.1', 'a\0\r\n"']);
+  t.deepEqual(cells(await parquetReadObjects({file: await asyncBufferFromFile(parquet)})), inCsv);
 });
 
 test('a field with the name of what all objects have is none where a record lacks it', async t => {

@@ -25,14 +25,18 @@ function quoted(text: string): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** A row in the journal of a format that cannot be appended to: JSON with vectors in base64, which is exact and a third as long. */
+/**
+ * A row in the journal of a format that cannot be appended to: JSON with vectors in base64, which is exact and a third as long, and with
+ * fields as the text that they will be, since JSON has no NaN.
+ */
 export function toJournalLine(row: ScoreRow): string {
   const vectors = Object.entries(row).filter(([, value]) => value instanceof Float32Array);
   const encoded = vectors.map(([name, value]: [string, Float32Array]) => [
     name,
     Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64'),
   ]);
-  return `${toJson({...row, ...Object.fromEntries(encoded)})}\n`;
+  const fields = row.fields && Object.entries(row.fields).map(([name, value]) => [name, toText(value)]);
+  return `${toJson({...row, ...(fields && {fields: Object.fromEntries(fields)}), ...Object.fromEntries(encoded)})}\n`;
 }
 
 export function fromJournalLine(line: string): ScoreRow {
