@@ -100,7 +100,7 @@ export async function scoreToFile(
   } finally {
     forget();
     const {rows, complete} = journal.marker;
-    if (rows === 0 && !complete) await journal.remove(); // Nothing to resume.
+    if (rows === 0 && !complete) await journal.abandon();
   }
   const {complete, failed: failedInFile} = journal.marker;
   if (complete) await finish(journal, format, columns, score.signal);

@@ -318,6 +318,27 @@ test('an output that is there stays until the new one is complete', async t => {
   t.is((await readFile(path, 'utf8')).split('\r\n').length, 7);
 });
 
+test('a run that fails before its first row does not make an older output complete', async t => {
+  await using model = await load();
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'rows.csv');
+  await writeFile(path, 'old');
+  const fail = (): never => {
+    throw new Error('the source broke');
+  };
+  for (const resume of [false, true]) {
+    await t.throwsAsync(scoreToFile(model, records(0, fail), path, {resume}), {message: /broke/});
+    const stopped = await scoreToFile(model, records(5), path, {resume, stop: AbortSignal.abort()});
+    t.like(stopped, {complete: false, alreadyComplete: false});
+    t.is(await readFile(path, 'utf8'), 'old');
+    t.deepEqual(await readdir(folder), ['rows.csv', 'rows.csv.partial']);
+    t.is((await stat(`${path}.partial`)).size, 0);
+  }
+  t.like(await scoreToFile(model, records(5), path, {resume: true}), {alreadyComplete: false, ok: 5});
+  t.is((await readFile(path, 'utf8')).split('\r\n').length, 7);
+  t.deepEqual(await readdir(folder), ['rows.csv']);
+});
+
 test('two runs of the same output: the second is refused, and takes nothing from the first', async t => {
   await using model = await load();
   for (const name of ['rows.ndjson', 'rows.parquet']) {

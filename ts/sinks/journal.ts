@@ -120,6 +120,16 @@ export class Journal implements AsyncDisposable {
     await rm(markerPath(this.path), {force: true});
   }
 
+  /**
+   * Ends a run that has saved nothing. It leaves nothing either, but beside an older output an empty journal: without that, a run that
+   * resumes this one would take the older output for complete.
+   */
+  async abandon(): Promise<void> {
+    if (!(await exists(this.path))) return this.remove();
+    await this.#file.truncate();
+    await rm(markerPath(this.path), {force: true});
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#file.close();
   }
