@@ -250,7 +250,8 @@ export class RepVGG implements AsyncDisposable {
     return async (batch, cancel) => {
       const values = await this.#network.run(batch, output, cancel);
       await this.#afterRun();
-      return slot => values.slice(slot * length, (slot + 1) * length);
+      // slice() would give an array of the addon's realm, which under Jest is not that of its users.
+      return slot => new Float32Array(values.subarray(slot * length, (slot + 1) * length));
     };
   }
 

@@ -1,4 +1,5 @@
 import {fileURLToPath} from 'node:url';
+import {types} from 'node:util';
 import {fileError, invalidArgument, RepVGGError} from '../errors.ts';
 import {native} from '../native/addon.ts';
 import type {Preprocessing} from '../preprocessing.ts';
@@ -9,6 +10,9 @@ import {isImage, mostImageBytes, tooManyBytes} from './encoded_image.ts';
 import {fetchImage, type RunOptions} from './fetch_image.ts';
 import {loadSharp} from './load_sharp.ts';
 import {Slots} from './slots.ts';
+
+// Unlike instanceof, also true of arrays of another realm, as code under Jest gets from native addons, and of no imitation.
+const {isUint8Array, isUint8ClampedArray} = types;
 
 /**
  * Decoded pixels, [height][width][channels], 8 bits each and not normalised: grey, RGB or RGBA (alpha is dropped). They are resized and
@@ -114,7 +118,7 @@ async function withoutUrl(input: ImageInput, options: RunOptions): Promise<Sourc
 function mayBeJpeg(source: Source): source is string | Uint8Array {
   return (
     typeof source === 'string' ||
-    (source instanceof Uint8Array &&
+    (isUint8Array(source) &&
       source.length <= mostImageBytes &&
       source[0] === 0xff &&
       source[1] === 0xd8 &&
@@ -124,7 +128,7 @@ function mayBeJpeg(source: Source): source is string | Uint8Array {
 
 /** Decodes what the addon does not, including damaged and unusual JPEGs; sharp reports what is wrong, if anything. */
 async function decodeOther(source: Source, name: string, autoOrient: boolean): Promise<RgbImage> {
-  if (typeof source !== 'string' && !(source instanceof Uint8Array)) return rawToRgb(source, name);
+  if (typeof source !== 'string' && !isUint8Array(source)) return rawToRgb(source, name);
   return sharpSlots.run(async () => {
     const bytes = typeof source === 'string' ? await readWhole(source, name) : source;
     return decodeBytes(bytes, name, autoOrient);
@@ -178,7 +182,7 @@ function tooLarge(name: string, cause?: unknown): RepVGGError {
 
 function rawToRgb(image: RawImage, name: string): RgbImage {
   const {data, width, height, channels} = image ?? {};
-  if (data !== undefined && !(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) {
+  if (data !== undefined && !isUint8Array(data) && !isUint8ClampedArray(data)) {
     throw invalidArgument(`${name}.data`, 'a Uint8Array of pixels, which the model normalises itself,', data);
   }
   if (data === undefined) {
