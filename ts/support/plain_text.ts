@@ -23,22 +23,39 @@ function toPlain(value: unknown): unknown {
   return typeof value === 'bigint' ? String(value) : value;
 }
 
-const string = /"[^"\\]*(?:\\.[^"\\]*)*"/;
-const number = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/;
-const stringsAndNumbers = new RegExp(`${string.source}|${number.source}`, 'g');
-
 /**
  * What JSON.parse() gives, but that whole numbers a double cannot hold are text, as 64-bit ids often are: else two of them would
  * be one.
  */
 export function fromJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
-  if (!/\d{16}/.test(text)) return value;
-  return JSON.parse(
-    text.replace(stringsAndNumbers, part =>
-      /^-?\d+$/.test(part) && !Number.isSafeInteger(Number(part)) ? `"${part}"` : part,
-    ),
-  );
+  return /\d{16}/.test(text) ? JSON.parse(quoteLargeIntegers(text)) : value;
+}
+
+/** Not by an expression for whole strings: millions of escapes would need too much stack. */
+function quoteLargeIntegers(json: string): string {
+  const tokens = /"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+  let [result, copied] = ['', 0];
+  for (let token = tokens.exec(json); token; token = tokens.exec(json)) {
+    const [part] = token;
+    if (part === '"') {
+      tokens.lastIndex = endOfString(json, token.index);
+    } else if (/^-?\d+$/.test(part) && !Number.isSafeInteger(Number(part))) {
+      result += `${json.slice(copied, token.index)}"${part}"`;
+      copied = tokens.lastIndex;
+    }
+  }
+  return result + json.slice(copied);
+}
+
+/** Where the JSON string ends that begins at `start`. */
+function endOfString(json: string, start: number): number {
+  for (let end = start + 1; ; end++) {
+    end = json.indexOf('"', end);
+    let backslashes = 0;
+    while (json[end - 1 - backslashes] === '\\') backslashes++;
+    if (backslashes % 2 === 0) return end + 1;
+  }
 }
 
 /** A field, but not what all objects have: "constructor" is a name that a table may have, or lack. */
