@@ -1,5 +1,5 @@
 import {type Job, UnrecoverableError, Worker, type WorkerOptions} from 'bullmq';
-import type {RepVGGError} from './errors.ts';
+import {invalidArgument, type RepVGGError} from './errors.ts';
 import type {RepVGG} from './model.ts';
 import type {ScoreOptions, ScoreSummary} from './scoring/score.ts';
 import {toJsonLine} from './sinks/lines.ts';
@@ -58,6 +58,8 @@ export function createShardWorker(queue: string, model: RepVGG, options: WorkerO
 async function scoreShard(job: Job<ShardJob, ShardResult>, model: RepVGG): Promise<ShardResult> {
   const {source, output, read, score} = job.data;
   try {
+    if (typeof output !== 'string' || output === '')
+      throw invalidArgument('output', 'the path of a file to write', output);
     const records = openSource(source, read);
     await checkNotSource(output, records);
     const scores = model.score(records, score);

@@ -125,6 +125,10 @@ testWithRedis(
     await t.throwsAsync(missing.waitUntilFinished(events), {message: /no such file/});
     const wrong = await queue.add('shard', {source: digits.images, output, score: {topK: 0}}, attempts);
     await t.throwsAsync(wrong.waitUntilFinished(events), {message: /^Expected a positive integer for topK/});
+    const glob = {source: join(digits.images, '*-0.png')} as ShardJob;
+    const nowhere = await queue.add('shard', glob, attempts);
+    await t.throwsAsync(nowhere.waitUntilFinished(events), {message: /^Expected the path .* for output but/});
+    t.is((await queue.getJob(nowhere.id!))!.attemptsMade, 1);
     t.is((await queue.getJob(missing.id!))!.attemptsMade, 2);
     t.is((await queue.getJob(wrong.id!))!.attemptsMade, 1);
     t.is(await readFile(output, 'utf8'), 'as it was\n');
