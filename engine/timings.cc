@@ -1,14 +1,12 @@
 #include "engine/timings.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <random>
 
 namespace repvgg {
 namespace {
@@ -23,6 +21,11 @@ std::string Hash(const std::string& text) {
   char digits[17];
   std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(hash));
   return digits;
+}
+
+uint64_t Random64() {
+  std::random_device random;
+  return uint64_t{random()} << 32 | random();
 }
 
 // Reads the lines that Save writes, and nothing else:
@@ -110,8 +113,8 @@ void Timings::Save() const {
   if (file_.empty()) return;
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(file_).parent_path(), ignored);
-  static std::atomic<unsigned> saved = 0;  // Threads may load models for identical GPUs concurrently.
-  const std::string unfinished = file_ + "." + std::to_string(getpid()) + "." + std::to_string(saved++);
+  // Not named by the process: in containers that share a cache, process ids are often the same.
+  const std::string unfinished = file_ + "." + std::to_string(Random64());
   std::ofstream out(unfinished, std::ios::trunc);
   out << "{" << conditions_ << ", \"microseconds\": {";
   const char* separator = "\n";
