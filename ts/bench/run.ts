@@ -54,10 +54,8 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
   // At once, so that nothing is left behind if the process is then killed.
   const forget = onAbort(stop, () => rmSync(folder, {recursive: true, force: true, maxRetries: 3}));
   const skipped: string[] = [];
-  const results: BenchResult[] = [];
   const described: DescribedNetwork[] = [];
   let peers: Peers | undefined;
-  let failure: unknown;
   try {
     // Random weights in train form and in deploy form are different networks, so they cannot be compared.
     const fused = form === 'deploy';
@@ -69,30 +67,8 @@ export async function runBench(plan: Plan, options: BenchOptions): Promise<Bench
     const references = [await native().measureLimits({...subject, seconds: limitsSeconds, copy: true})];
     const subjectOfPeers = {device: device.backend, precision};
     peers = await openPeers(fused ? plan.peers : [], subjectOfPeers, folder, threads, skipped, stop);
-    const end = performance.now() + 1000 * options.limitSeconds;
     const run = {folder, subject, references, described, skipped, peers: peers.list};
-    for (const one of listCases(plan)) {
-      if (stop.aborted) {
-        skipped.push(`${titleOf(one)}: ${interrupted}`);
-        continue;
-      }
-      if (performance.now() > end) {
-        skipped.push(`${titleOf(one)}: the run has already taken ${options.limitSeconds} seconds.`);
-        continue;
-      }
-      onProgress(titleOf(one));
-      let outcome: BenchResult[] | string;
-      try {
-        outcome = await measureCase(one, options, run);
-      } catch (error) {
-        // A network that does not fit into memory must not cost the other results.
-        if (!stop.aborted) failure ??= error;
-        outcome = stop.aborted ? interrupted : (error as Error).message;
-      }
-      if (typeof outcome === 'string') skipped.push(`${titleOf(one)}: ${outcome}`);
-      else results.push(...outcome);
-    }
-    if (failure !== undefined && results.length === 0) throw failure;
+    const results = await measureCases(plan, options, run);
     const limits = limitsOf(references, threads, await peers.gemmGflops());
     return {
       machine: thisMachine(),
@@ -121,6 +97,37 @@ interface Run {
   references: NativeLimits[];
   described: DescribedNetwork[];
   skipped: string[];
+}
+
+/**
+ * Measures the cases that there is time for. A case that fails is skipped: a network that does not fit into memory must not cost the other
+ * results.
+ *
+ * @throws the first error, if no case has a result
+ */
+async function measureCases(plan: Plan, options: BenchOptions, run: Run): Promise<BenchResult[]> {
+  const {limitSeconds, stop, onProgress} = options;
+  const end = performance.now() + 1000 * limitSeconds;
+  const results: BenchResult[] = [];
+  let failure: unknown;
+  for (const one of listCases(plan)) {
+    const skip = (why: string): unknown => run.skipped.push(`${titleOf(one)}: ${why}`);
+    if (stop.aborted) skip(interrupted);
+    else if (performance.now() > end) skip(`the run has already taken ${limitSeconds} seconds.`);
+    else {
+      onProgress(titleOf(one));
+      try {
+        const outcome = await measureCase(one, options, run);
+        if (typeof outcome === 'string') skip(outcome);
+        else results.push(...outcome);
+      } catch (error) {
+        if (!stop.aborted) failure ??= error;
+        skip(stop.aborted ? interrupted : (error as Error).message);
+      }
+    }
+  }
+  if (failure !== undefined && results.length === 0) throw failure;
+  return results;
 }
 
 /** Returns the results of all contestants, or why the case was skipped. */
