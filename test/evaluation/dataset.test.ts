@@ -90,6 +90,29 @@ test('fewer folders than classes are classes by their synsets or names, if all a
   }
 });
 
+test('folders that are called as the labels are these classes, also where the labels are in another order', async t => {
+  const folder = await files(t, 'bird/1.jpg', 'cat/2.jpg', 'dog/3.jpg');
+  t.deepEqual(await classesOf(folder, named('dog', 'cat', 'bird')), [
+    ['1.jpg', 2],
+    ['2.jpg', 1],
+    ['3.jpg', 0],
+  ]);
+  // One of them is no label, so the others may mean something else as well.
+  t.deepEqual(await classesOf(folder, named('dog', 'cat', 'fish')), [
+    ['1.jpg', 0],
+    ['2.jpg', 1],
+    ['3.jpg', 2],
+  ]);
+});
+
+test('numbers in place of labels are no names: training by ImageFolder put the folder 10 before 2', async t => {
+  const numbers = Array.from({length: 11}, (_, index) => String(index));
+  const folder = await files(t, ...numbers.map(number => `${number}/${number}.jpg`));
+  const classes = new Map(await classesOf(folder, named(...numbers)));
+  t.is(classes.get('10.jpg'), 2);
+  t.is(classes.get('2.jpg'), 3);
+});
+
 test('of a list of classes, only their images count', async t => {
   const folder = await files(t, 'a/1.jpg', 'b/2.jpg', 'c/3.jpg', 'd/4.jpg');
   const labels = named('a', 'b', 'c', 'd');

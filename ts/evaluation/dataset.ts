@@ -44,8 +44,8 @@ export interface Dataset {
 
 /**
  * Opens labelled images for a network with these classes: a folder with a folder for each class, or with such a folder
- * called "val" or "train", as torchvision's ImageFolder takes them: the folders' names in sorted order are the classes. Of
- * other sources (a tar, a Parquet file, a table), a label is a class number, a synset, the name of a class, or in a tar the
+ * called "val" or "train", as torchvision's ImageFolder takes them: the folders' names in sorted order are the classes,
+ * unless all are labels or synsets of the network, which then tell. Of other sources (a tar, a Parquet file, a table), a label is a class number, a synset, the name of a class, or in a tar the
  * folder that the image is in. "digits" is the embedded set.
  *
  * @throws {RepVGGError} ERR_DATASET when the number of class folders is not that of the network's classes, or there are
@@ -196,15 +196,19 @@ async function isFolder(path: string, entry: Dirent): Promise<boolean> {
 }
 
 /**
- * The class of each folder: of as many as there are classes, its place, as ImageFolder has it; of fewer, such as those of
- * Imagenette or ImageNet-R, what its name is.
+ * The class of each folder: what its name is, if all are names of classes: they may be fewer, such as those of Imagenette or
+ * ImageNet-R, and the network's order need not be theirs. Else its place, as ImageFolder has it, of as many as there are
+ * classes.
  */
 async function classFolders(root: string, labels: readonly ClassLabel[]): Promise<Map<string, number>> {
   const classes = await foldersIn(root);
-  if (classes.length === labels.length) return new Map(classes.map((name, index) => [name, index]));
   const byName = classesByName(labels);
-  if (classes.length > 0 && classes.every(name => byName.has(name)))
-    return new Map(classes.map(name => [name, byName.get(name)!]));
+  const areNames = classes.length > 0 && classes.every(name => byName.has(name));
+  const asMany = classes.length === labels.length;
+  // Numbers in place of labels are no names: to ImageFolder, which sorts texts, a folder "10" is class 2.
+  const numbered = labels.every(({label}, index) => label === String(index));
+  if (areNames && !(asMany && numbered)) return new Map(classes.map(name => [name, byName.get(name)!]));
+  if (asMany) return new Map(classes.map((name, index) => [name, index]));
   const files = (await readdir(root)).filter(isImageName);
   if (classes.length === 0 && files.some(isFlatValidation)) throw flatValidation(root);
   const shown = classes.length > 3 ? `${classes.slice(0, 3).join(', ')}, ...` : classes.join(', ');
