@@ -1,8 +1,9 @@
 import {once} from 'node:events';
-import {existsSync, readFileSync} from 'node:fs';
+import {existsSync, readFileSync, renameSync, watch, writeFileSync} from 'node:fs';
 import {mkdir, readlink, writeFile} from 'node:fs/promises';
 import {createServer} from 'node:http';
 import type {AddressInfo} from 'node:net';
+import {homedir} from 'node:os';
 import {dirname, join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
 import test from 'ava';
@@ -144,6 +145,34 @@ test('what is in the cache is taken where the hub cannot be reached, but not whe
   await t.throwsAsync(fetchModel(id, {}, {...environment, endpoint: other.endpoint}), {message: /private/});
 });
 
+test('what is in the cache is taken where the hub is busy or out of order', async t => {
+  const {environment} = await setUp(t);
+  const {path} = await fetchModel(id, {}, environment);
+  for (const status of [429, 500, 503]) {
+    const broken = createServer((_, response) => response.writeHead(status).end()).listen(0, '127.0.0.1');
+    await once(broken, 'listening');
+    t.teardown(() => broken.close());
+    const endpoint = `http://127.0.0.1:${(broken.address() as AddressInfo).port}`;
+    t.like(await fetchModel(id, {}, {...environment, endpoint}), {path, downloaded: 0});
+    const empty = await temporaryFolder(t);
+    const nothing = fetchModel(id, {}, {...environment, endpoint, cache: empty});
+    await t.throwsAsync(nothing, {code: 'ERR_DOWNLOAD'}, String(status));
+  }
+});
+
+test('a cache that has everything is not written', async t => {
+  const {environment, folder} = await setUp(t);
+  await fetchModel(id, {}, environment);
+  const changes = watch(folder, {recursive: true});
+  const changed: unknown[] = [];
+  changes.on('change', (_, name) => changed.push(name));
+  await fetchModel(id, {}, environment);
+  await writeFile(join(folder, 'end'), '');
+  while (!changed.includes('end')) await setTimeout(10);
+  changes.close();
+  t.deepEqual(new Set(changed), new Set(['end']));
+});
+
 test('a private model needs the token, which goes to the hub alone', async t => {
   const {environment} = await setUp(t, {token: 'hf_secret'});
   await t.throwsAsync(fetchModel(id, {}, environment), {message: /private and HF_TOKEN is not set\.$/});
@@ -208,6 +237,22 @@ test('an abort ends a verification that waits for the hub', async t => {
   await t.throwsAsync(Promise.race([verified, late]), {message: 'enough'});
 });
 
+test('a resumed download that another process completes first is complete', async t => {
+  const {environment, folder} = await setUp(t);
+  const blob = join(folder, 'blobs', sha256(weights));
+  await mkdir(dirname(blob), {recursive: true});
+  await writeFile(`${blob}.incomplete`, weights.subarray(0, 1_000_000));
+  let others = 0;
+  const onProgress = (received: number): void => {
+    if (received < weights.length || others++ > 0) return;
+    writeFileSync(`${blob}.incomplete`, weights);
+    renameSync(`${blob}.incomplete`, blob);
+  };
+  const {path} = await fetchModel(id, {onProgress}, environment);
+  t.is(others, 1);
+  t.true(readFileSync(path).equals(weights));
+});
+
 test('two at a time end with one file', async t => {
   const {environment} = await setUp(t);
   const both = await Promise.all([fetchModel(id, {}, environment), fetchModel(id, {}, environment)]);
@@ -236,6 +281,8 @@ test('the environment variables of huggingface_hub', async t => {
     offline: true,
     token: 'hf_variable',
   });
+  t.is((await hubEnvironment({HF_HOME: '~/models'})).cache, join(homedir(), 'models', 'hub'));
+  t.is((await hubEnvironment({HF_HUB_CACHE: '~'})).cache, homedir());
   t.like(await hubEnvironment({XDG_CACHE_HOME: '/xdg', HF_HUB_OFFLINE: '0', HF_TOKEN: ''}), {
     cache: '/xdg/huggingface/hub',
     offline: false,

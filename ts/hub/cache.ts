@@ -62,7 +62,8 @@ export class HubCache {
       await rm(pointer, {force: true});
       await symlink(target, pointer).catch(ignoreExisting);
     }
-    if (isCommit(revision)) return;
+    // Written only where it changes: the cache may be read-only, as in a container's image.
+    if ((await this.commit(revision)) === commit) return;
     const ref = join(this.#folder, 'refs', revision);
     makeFolder(dirname(ref));
     const temporary = `${ref}.${randomUUID()}`;

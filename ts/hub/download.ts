@@ -101,7 +101,10 @@ async function complete(blob: RemoteBlob, incomplete: string, path: string, how:
   }
 }
 
-/** Verifies a checksum: the SHA-256 of the bytes for a Git LFS file, else the SHA-1 of the Git blob. */
+/**
+ * Verifies a checksum: the SHA-256 of the bytes for a Git LFS file, else the SHA-1 of the Git blob. A file that another process
+ * has meanwhile completed and renamed is not intact.
+ */
 async function isIntact(
   path: string,
   {checksum, bytes}: RemoteBlob,
@@ -110,6 +113,11 @@ async function isIntact(
   const isGit = checksum.length === 40;
   const hash = createHash(isGit ? 'sha1' : 'sha256');
   if (isGit) hash.update(`blob ${bytes}\0`);
-  for await (const chunk of createReadStream(path, {signal})) hash.update(chunk as Buffer);
+  try {
+    for await (const chunk of createReadStream(path, {signal})) hash.update(chunk as Buffer);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
   return hash.digest('hex') === checksum;
 }

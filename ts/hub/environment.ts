@@ -18,11 +18,14 @@ export async function hubEnvironment(variables: NodeJS.ProcessEnv = process.env)
   /** Empty variables count as unset. */
   const first = (...names: string[]): string | undefined =>
     names.map(name => variables[name]?.trim()).find(value => value);
-  const home = first('HF_HOME') ?? join(first('XDG_CACHE_HOME') ?? join(homedir(), '.cache'), 'huggingface');
-  const tokenFile = first('HF_TOKEN_PATH') ?? join(home, 'token');
+  /** Not only shells set variables: "~" reaches this from a Dockerfile or a unit of systemd. */
+  const path = (...names: string[]): string | undefined =>
+    first(...names)?.replace(/^~(?=\/|$)/, () => homedir());
+  const home = path('HF_HOME') ?? join(path('XDG_CACHE_HOME') ?? join(homedir(), '.cache'), 'huggingface');
+  const tokenFile = path('HF_TOKEN_PATH') ?? join(home, 'token');
   return {
     endpoint: (first('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, ''),
-    cache: first('HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE') ?? join(home, 'hub'),
+    cache: path('HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE') ?? join(home, 'hub'),
     offline: /^(1|on|yes|true)$/i.test(first('HF_HUB_OFFLINE') ?? ''),
     token: first('HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN') ?? (await readToken(tokenFile)),
   };

@@ -66,8 +66,8 @@ export async function fetchModel(
   } catch (error) {
     signal?.throwIfAborted();
     const failure = toDownloadError(model, environment, error);
-    // Without a network, fall back on the cache, as huggingface_hub does.
-    const kept = here ?? (isUnreachable(error) ? await findInCache(model, cache, options) : null);
+    // Without a network, or a hub in order, fall back on the cache, as huggingface_hub does.
+    const kept = here ?? (isPassing(error) ? await findInCache(model, cache, options) : null);
     if (!kept) throw failure;
     if (!(await hasConfig(kept, cache))) warnWithoutConfig(kept, failure);
     return kept;
@@ -163,8 +163,11 @@ async function fetchOnline(
   return {...fetched, bytes: bytes + shards.bytes, downloaded: downloaded + shards.downloaded};
 }
 
-/** Whether fetch() failed without a response; errors of the hub itself have a status instead. */
-function isUnreachable(error: unknown): boolean {
+/** Whether the hub could not be reached, was busy or out of order, rather than having said no. */
+function isPassing(error: unknown): boolean {
+  const {statusCode} = error as {statusCode?: number};
+  if (statusCode !== undefined) return statusCode === 429 || statusCode >= 500;
+  // fetch() failed without a response.
   return error instanceof TypeError && error.cause instanceof Error;
 }
 
