@@ -1,13 +1,13 @@
 import test from 'ava';
 import {confusedPairs, drawConfusion} from '../../ts/evaluation/confusion.ts';
-import {Meter, outcomeOf} from '../../ts/evaluation/metrics.ts';
+import {Counts, Meter, outcomeOf} from '../../ts/evaluation/metrics.ts';
 import {classMetrics, macroAverages} from '../../ts/evaluation/per_class.ts';
 
 test('rank and loss of the true class', t => {
   const logits = Float32Array.of(1, 3, 2, 0, -1, 5, 4);
-  t.like(outcomeOf(logits, 5), {predicted: 5, correct: true, correct5: true});
-  t.like(outcomeOf(logits, 0), {predicted: 5, correct: false, correct5: true});
-  t.like(outcomeOf(logits, 3), {predicted: 5, correct: false, correct5: false});
+  t.like(outcomeOf(logits, 5), {predicted: 5, rank: 0});
+  t.like(outcomeOf(logits, 0), {predicted: 5, rank: 4});
+  t.like(outcomeOf(logits, 3), {predicted: 5, rank: 5});
   // As torch.nn.functional.cross_entropy gives it.
   const {loss} = outcomeOf(logits, 0);
   const sum = [...logits].reduce((total, value) => total + Math.exp(value), 0);
@@ -16,10 +16,17 @@ test('rank and loss of the true class', t => {
 });
 
 test('equal logits count in the order of their classes, and logits that are not finite are wrong', t => {
-  t.true(outcomeOf(Float32Array.of(1, 1), 0).correct);
-  t.false(outcomeOf(Float32Array.of(1, 1), 1).correct);
-  t.false(outcomeOf(new Float32Array(10).fill(Number.NaN), 0).correct5);
-  t.false(outcomeOf(Float32Array.of(Number.NaN, 1), 1).correct);
+  t.is(outcomeOf(Float32Array.of(1, 1), 0).rank, 0);
+  t.is(outcomeOf(Float32Array.of(1, 1), 1).rank, 1);
+  t.is(outcomeOf(new Float32Array(10).fill(Number.NaN), 0).rank, 9);
+  t.is(outcomeOf(Float32Array.of(Number.NaN, 1), 1).rank, 1);
+});
+
+test('of the images, those are right whose class is the likeliest, or among the five likeliest', t => {
+  const counts = new Counts();
+  t.deepEqual([counts.images, counts.top1, counts.top5], [0, 0, 0]);
+  for (const rank of [0, 4, 5, 9]) counts.add(rank);
+  t.deepEqual([counts.images, counts.top1, counts.top5], [4, 25, 50]);
 });
 
 test('a meter weighs batches by their images', t => {

@@ -11,7 +11,7 @@ import type {FailedRow} from '../scoring/score_row.ts';
 import {argmax, differenceOf} from '../support/difference.ts';
 import {type DatasetOptions, openDataset, type Sample} from './dataset.ts';
 import {needCounted} from './evaluate.ts';
-import {Meter, outcomeOf} from './metrics.ts';
+import {Counts, rankOf} from './metrics.ts';
 
 /** One way of running the network, and how it did. The first of a comparison is what the others are compared with. */
 export interface ComparedRun {
@@ -174,8 +174,7 @@ async function runAll(
 /** A network with what has been counted of it. */
 class Runner {
   readonly model: RepVGG;
-  readonly #top1 = new Meter();
-  readonly #top5 = new Meter();
+  readonly #counts = new Counts();
   #agreeing = 0;
   #largestDifference = 0;
   #seconds = 0;
@@ -198,10 +197,8 @@ class Runner {
   ): void {
     for (const [i, target] of targets.entries()) {
       const [own, other] = [logits[i]!, reference[i]!];
-      const outcome = outcomeOf(own, target);
-      this.#top1.add(100 * Number(outcome.correct), 1);
-      this.#top5.add(100 * Number(outcome.correct5), 1);
-      this.#agreeing += Number(outcome.predicted === argmax(other));
+      this.#counts.add(rankOf(own, target));
+      this.#agreeing += Number(argmax(own) === argmax(other));
       this.#largestDifference = Math.max(this.#largestDifference, differenceOf(own, other).largest);
     }
   }
@@ -211,8 +208,8 @@ class Runner {
     return {
       form,
       precision,
-      top1: this.#top1.average,
-      top5: this.#top5.average,
+      top1: this.#counts.top1,
+      top5: this.#counts.top5,
       agreement: images === 0 ? 0 : (100 * this.#agreeing) / images,
       largestLogitDifference: this.#largestDifference,
       imagesPerSecond: this.#seconds === 0 ? 0 : images / this.#seconds,

@@ -3,7 +3,7 @@ import type {RepVGG} from '../model.ts';
 import type {ScoreInput} from '../scoring/score.ts';
 import type {FailedRow} from '../scoring/score_row.ts';
 import type {Dataset} from './dataset.ts';
-import {Meter, outcomeOf, rankOf} from './metrics.ts';
+import {Counts, Meter, outcomeOf, rankOf} from './metrics.ts';
 import type {RealLabels} from './real_labels.ts';
 
 /** What is known after a batch. Accuracies are percentages. */
@@ -58,10 +58,8 @@ export async function evaluate(
   const batches = dataset.size === undefined ? undefined : Math.ceil(dataset.size / model.batchSize);
   /** Of the records under way; rows come in their order. */
   const targets: number[] = [];
-  const others = dataset.classes
-    ? Array.from({length: numClasses}, (_, index) => index).filter(index => !dataset.classes!.has(index))
-    : [];
-  const real = {images: 0, correct: 0, correct5: 0};
+  const excluded = [...confusion.keys()].filter(index => dataset.classes?.has(index) === false);
+  const real = new Counts();
   async function* records(): AsyncGenerator<ScoreInput> {
     for await (const record of dataset.samples()) {
       targets.push('target' in record ? record.target : -1);
@@ -69,44 +67,36 @@ export async function evaluate(
     }
   }
   const start = performance.now();
-  let [last, images, index] = [start, 0, 0];
-  let batch = {rows: 0, images: 0, loss: 0, correct: 0, correct5: 0};
+  let [last, images, index, rows, loss, batch] = [start, 0, 0, 0, 0, new Counts()];
   const endBatch = async (): Promise<void> => {
     const now = performance.now();
     meters.time.add((now - last) / 1000, 1);
     last = now;
     if (batch.images > 0) {
-      meters.loss.add(batch.loss / batch.images, batch.images);
-      meters.top1.add((100 * batch.correct) / batch.images, batch.images);
-      meters.top5.add((100 * batch.correct5) / batch.images, batch.images);
+      meters.loss.add(loss / batch.images, batch.images);
+      meters.top1.add(batch.top1, batch.images);
+      meters.top5.add(batch.top5, batch.images);
     }
     images += batch.images;
-    batch = {rows: 0, images: 0, loss: 0, correct: 0, correct5: 0};
+    [rows, loss, batch] = [0, 0, new Counts()];
     await onProgress?.({batch: index++, batches, ...meters});
   };
   for await (const row of model.score(records(), {output: 'logits'})) {
     const target = targets.shift()!;
-    batch.rows++;
+    rows++;
     if ('error' in row) failed.push(row);
     else {
-      for (const index of others) row.logits[index] = Number.NEGATIVE_INFINITY;
+      for (const index of excluded) row.logits[index] = Number.NEGATIVE_INFINITY;
       const outcome = outcomeOf(row.logits, target);
-      const right = realLabels?.(row.id) ?? [];
-      if (right.length > 0) {
-        const rank = Math.min(...right.map(index => rankOf(row.logits, index)));
-        real.images++;
-        real.correct += Number(rank === 0);
-        real.correct5 += Number(rank < 5);
-      }
+      batch.add(outcome.rank);
+      loss += outcome.loss;
       confusion[target]![outcome.predicted]!++;
-      batch.images++;
-      batch.loss += outcome.loss;
-      batch.correct += Number(outcome.correct);
-      batch.correct5 += Number(outcome.correct5);
+      const right = realLabels?.(row.id) ?? [];
+      if (right.length > 0) real.add(Math.min(...right.map(index => rankOf(row.logits, index))));
     }
-    if (batch.rows === model.batchSize) await endBatch();
+    if (rows === model.batchSize) await endBatch();
   }
-  if (batch.rows > 0) await endBatch();
+  if (rows > 0) await endBatch();
   needCounted(images, failed);
   const seconds = (last - start) / 1000;
   return {
@@ -114,11 +104,7 @@ export async function evaluate(
     top1: meters.top1.average,
     top5: meters.top5.average,
     loss: meters.loss.average,
-    real: realLabels && {
-      images: real.images,
-      top1: (100 * real.correct) / (real.images || 1),
-      top5: (100 * real.correct5) / (real.images || 1),
-    },
+    real: realLabels && {images: real.images, top1: real.top1, top5: real.top5},
     seconds,
     imagesPerSecond: images / seconds,
     failed,

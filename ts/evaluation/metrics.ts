@@ -4,9 +4,8 @@ import {argmax} from '../support/difference.ts';
 export interface Outcome {
   /** The likeliest class. */
   predicted: number;
-  correct: boolean;
-  /** Whether the class is among the five likeliest. */
-  correct5: boolean;
+  /** How many classes are likelier than the right one. */
+  rank: number;
   /** Cross-entropy: -log of the class's softmax probability. */
   loss: number;
 }
@@ -15,10 +14,9 @@ export interface Outcome {
 export function outcomeOf(logits: Float32Array, target: number): Outcome {
   const predicted = argmax(logits);
   const own = logits[target]!;
-  const rank = rankOf(logits, target);
   const largest = logits[predicted]!;
   const sum = logits.reduce((total, value) => total + Math.exp(value - largest), 0);
-  return {predicted, correct: rank === 0, correct5: rank < 5, loss: Math.log(sum) - (own - largest)};
+  return {predicted, rank: rankOf(logits, target), loss: Math.log(sum) - (own - largest)};
 }
 
 /** How many classes are likelier than this one. */
@@ -30,6 +28,28 @@ export function rankOf(logits: Float32Array, target: number): number {
     if (index !== target && !(value < own || (value === own && index > target))) rank++;
   }
   return rank;
+}
+
+/** Images, and how many of them were told right: percentages, 0 of none. */
+export class Counts {
+  images = 0;
+  #correct = 0;
+  #correct5 = 0;
+
+  /** @param rank how many classes are likelier than the right one */
+  add(rank: number): void {
+    this.images++;
+    this.#correct += Number(rank === 0);
+    this.#correct5 += Number(rank < 5);
+  }
+
+  get top1(): number {
+    return (100 * this.#correct) / (this.images || 1);
+  }
+
+  get top5(): number {
+    return (100 * this.#correct5) / (this.images || 1);
+  }
 }
 
 /** The last value and the average of all, weighted by the images of each batch. */
