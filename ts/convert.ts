@@ -6,6 +6,7 @@ import {useMetadata} from './checkpoint/use_metadata.ts';
 import {writePyTorch} from './checkpoint/write_pytorch.ts';
 import {writeSafetensors} from './checkpoint/write_safetensors.ts';
 import {invalidArgument} from './errors.ts';
+import type {FetchOptions} from './hub/fetch.ts';
 import {openNetwork} from './loading/open_network.ts';
 import type {Form} from './network.ts';
 import {checkPreprocessing, type PreprocessingOptions} from './preprocessing.ts';
@@ -27,6 +28,8 @@ export interface ConvertOptions {
   preprocessing?: PreprocessingOptions | undefined;
   /** The names of the classes, as for {@link LoadOptions.labels}. Only for `.safetensors`. */
   labels?: string | readonly string[] | undefined;
+  /** Called during a download from the hub, with the bytes received and the total. */
+  onProgress?: FetchOptions['onProgress'];
   /** Aborts the call, which then rejects with the signal's reason and leaves an existing file at `to` unchanged. */
   signal?: AbortSignal | undefined;
 }
@@ -37,6 +40,7 @@ const optionNames: FieldNames<ConvertOptions> = {
   form: true,
   preprocessing: true,
   labels: true,
+  onProgress: true,
   signal: true,
 };
 
@@ -96,8 +100,8 @@ export async function convertCheckpoint(
   checkPreprocessing(options.preprocessing);
   checkSignal(signal);
   signal?.throwIfAborted();
-  const {architecture: expected, eps} = options;
-  await using opened = await openNetwork(from, {architecture: expected, eps, signal});
+  const {architecture: expected, eps, onProgress} = options;
+  await using opened = await openNetwork(from, {architecture: expected, eps, onProgress, signal});
   const network = opened.parameters();
   const {architecture, storedForm} = network;
   if (keepsUse) {

@@ -4,6 +4,7 @@ import type {Architecture} from './architecture.ts';
 import {type OnnxSignature, writeOnnx} from './checkpoint/onnx/write_onnx.ts';
 import {useMetadata} from './checkpoint/use_metadata.ts';
 import {invalidArgument} from './errors.ts';
+import type {FetchOptions} from './hub/fetch.ts';
 import type {ClassLabel} from './labels.ts';
 import {openNetwork} from './loading/open_network.ts';
 import {checkPreprocessing, type Preprocessing, type PreprocessingOptions} from './preprocessing.ts';
@@ -23,6 +24,8 @@ export interface OnnxExportOptions {
   preprocessing?: PreprocessingOptions | undefined;
   /** The names of the classes, as for {@link LoadOptions.labels}. */
   labels?: string | readonly string[] | undefined;
+  /** Called during a download from the hub, with the bytes received and the total. */
+  onProgress?: FetchOptions['onProgress'];
   /** Aborts the call, which then rejects with the signal's reason and leaves an existing file at `to` unchanged. */
   signal?: AbortSignal | undefined;
 }
@@ -34,6 +37,7 @@ const optionNames: FieldNames<OnnxExportOptions> = {
   uint8: true,
   preprocessing: true,
   labels: true,
+  onProgress: true,
   signal: true,
 };
 
@@ -73,8 +77,8 @@ export async function exportOnnx(
   checkPreprocessing(options.preprocessing);
   checkSignal(signal);
   signal?.throwIfAborted();
-  const {architecture: expected, eps} = options;
-  await using opened = await openNetwork(from, {architecture: expected, eps, signal});
+  const {architecture: expected, eps, onProgress} = options;
+  await using opened = await openNetwork(from, {architecture: expected, eps, onProgress, signal});
   const {architecture} = opened;
   const preprocessing = await opened.preprocessing(options.preprocessing);
   const labels = await opened.labels(options.labels);

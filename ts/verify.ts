@@ -3,7 +3,7 @@ import {invalidArgument, RepVGGError} from './errors.ts';
 import type {ImageInput, RawImage} from './images/images.ts';
 import {checkCalibration} from './loading/calibration.ts';
 import type {LoadOptions} from './loading/load_network.ts';
-import {openNetwork} from './loading/open_network.ts';
+import {type OpenOptions, openNetwork} from './loading/open_network.ts';
 import {RepVGG} from './model.ts';
 import {isFp8, type Precision} from './native/device.ts';
 import type {Form} from './network.ts';
@@ -15,7 +15,15 @@ import {argmax, differenceOf} from './support/difference.ts';
 export interface VerifyOptions
   extends Pick<
     LoadOptions,
-    'architecture' | 'eps' | 'device' | 'calibration' | 'preprocessing' | 'threads' | 'batchSize' | 'signal'
+    | 'architecture'
+    | 'eps'
+    | 'device'
+    | 'calibration'
+    | 'preprocessing'
+    | 'threads'
+    | 'batchSize'
+    | 'onProgress'
+    | 'signal'
   > {
   /** The fused checkpoint to verify. Default: `train`, fused in memory. */
   deploy?: string | undefined;
@@ -37,6 +45,7 @@ const optionNames: FieldNames<VerifyOptions> = {
   preprocessing: true,
   threads: true,
   batchSize: true,
+  onProgress: true,
   signal: true,
   deploy: true,
   inputs: true,
@@ -77,7 +86,7 @@ export async function verifyCheckpoint(train: string, options: VerifyOptions = {
   checkOptions(options, optionNames);
   const {deploy = train, inputs, random = 8, tolerance, precision = 'fp32', ...rest} = options;
   const {preprocessing, calibration, ...load} = rest;
-  const {signal} = load;
+  const {onProgress, signal} = load;
   checkSignal(signal);
   signal?.throwIfAborted();
   if (tolerance !== undefined && !(tolerance > 0))
@@ -88,7 +97,7 @@ export async function verifyCheckpoint(train: string, options: VerifyOptions = {
   if (inputs !== undefined && options.random !== undefined)
     throw invalidArgument('random', 'no value beside inputs', random);
   if (!isFp8(precision)) checkCalibration(calibration, precision); // fp8 has the images to verify.
-  if ((await storedForm(train, signal)) === 'deploy') {
+  if ((await storedForm(train, {onProgress, signal})) === 'deploy') {
     const message = `Expected a checkpoint as it was trained for train but ${train} is fused already, at least in part.`;
     throw new RepVGGError('ERR_INVALID_ARGUMENT', message);
   }
@@ -131,8 +140,8 @@ interface Run extends Pick<RepVGG, 'architecture' | 'preprocessing' | 'precision
   outputs: Float32Array[];
 }
 
-async function storedForm(path: string, signal: AbortSignal | undefined): Promise<Form> {
-  await using opened = await openNetwork(path, {signal});
+async function storedForm(path: string, options: OpenOptions): Promise<Form> {
+  await using opened = await openNetwork(path, options);
   return opened.structure.form;
 }
 

@@ -2,7 +2,12 @@ import {existsSync, readFileSync} from 'node:fs';
 import {rm} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
 import test from 'ava';
+import {convertCheckpoint} from '../../ts/convert.ts';
+import {digits} from '../../ts/digits.ts';
+import {exportOnnx} from '../../ts/export.ts';
 import {fetchModel} from '../../ts/hub/fetch.ts';
+import {verifyCheckpoint} from '../../ts/verify.ts';
+import {temporaryFolder} from '../cli/run.ts';
 import {commit, startHub} from './server.ts';
 import {config, id, setUp, weights} from './setup.ts';
 
@@ -80,3 +85,24 @@ test.serial('that a model has no config.json is asked once', async t => {
   }
   t.is(hub.requests.length, length);
 });
+
+test.serial('whatever takes an id tells of its download', async t => {
+  const {hub, environment} = await setUp(t, {
+    files: {'pytorch_model.bin': readFileSync(digits.checkpoint)},
+  });
+  const {bytes} = await fetchModel(id, {}, environment);
+  const folder = await temporaryFolder(t);
+  for (const [i, work] of [
+    (onProgress: Told) => convertCheckpoint(id, join(folder, 'a.pth'), {onProgress}),
+    (onProgress: Told) => exportOnnx(id, join(folder, 'a.onnx'), {onProgress}),
+    (onProgress: Told) => verifyCheckpoint(id, {onProgress, random: 1, preprocessing: {crop: 32}}),
+  ].entries()) {
+    Object.assign(process.env, {HF_ENDPOINT: hub.endpoint, HF_HOME: join(folder, String(i)), HF_TOKEN: ''});
+    const told: number[][] = [];
+    await work((...now) => told.push(now));
+    t.deepEqual(told[0], [0, bytes]);
+    t.deepEqual(told.at(-1), [bytes, bytes]);
+  }
+});
+
+type Told = (received: number, total: number) => void;

@@ -11,6 +11,7 @@ import {
   takeUse,
 } from './options.ts';
 import {print, printJson, title} from './output.ts';
+import {downloadProgress} from './progress.ts';
 
 interface Flags extends PreprocessingFlags {
   architecture?: string;
@@ -48,7 +49,10 @@ async function convert(from: string, to: string, flags: Flags, command: Command)
   const {json, architecture: expected, eps, form, ...useFlags} = flags;
   const use = takeUse(command, to, useFlags);
   const {convertCheckpoint} = await import('../convert.ts');
-  const conversion = await convertCheckpoint(from, to, {architecture: expected, eps, form, ...use});
+  const conversion = await convertCheckpoint(from, to, {
+    ...{architecture: expected, eps, form, onProgress: downloadProgress(from)},
+    ...use,
+  });
   if (json) return printJson(conversion);
   const {architecture, fusedBlocks, parameters, bytes, ...forms} = conversion;
   const {before, after} = parameters;

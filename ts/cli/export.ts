@@ -13,6 +13,7 @@ import {
   takeUse,
 } from './options.ts';
 import {print, printJson, title} from './output.ts';
+import {downloadProgress} from './progress.ts';
 
 interface Flags extends PreprocessingFlags {
   architecture?: string;
@@ -55,13 +56,11 @@ export function addExport(program: Command): void {
 async function exportCommand(from: string, to: string, flags: Flags, command: Command): Promise<void> {
   const {json, architecture, eps, precision, uint8, ...useFlags} = flags;
   const ending = extname(to).toLowerCase();
+  const onProgress = downloadProgress(from);
   if (ending === '.onnx') {
     const {exportOnnx} = await import('../export.ts');
     const exported = await exportOnnx(from, to, {
-      architecture,
-      eps,
-      precision,
-      uint8,
+      ...{architecture, eps, precision, uint8, onProgress},
       ...takeUse(command, to, useFlags),
     });
     return json ? printJson(exported) : printExport(to, exported);
@@ -73,8 +72,7 @@ async function exportCommand(from: string, to: string, flags: Flags, command: Co
   }
   refuseIgnored(command, ['precision', 'uint8'], `applies only to .onnx files, not to '${to}'`);
   const conversion = await convertCheckpoint(from, to, {
-    architecture,
-    eps,
+    ...{architecture, eps, onProgress},
     ...takeUse(command, to, useFlags),
   });
   if (json) return printJson(conversion);

@@ -3,6 +3,7 @@ import {namesArchitecture} from '../loading/locate.ts';
 import {openNetwork} from '../loading/open_network.ts';
 import type {Form} from '../network.ts';
 import {defaultPreprocessing} from '../preprocessing.ts';
+import {downloadProgress} from './progress.ts';
 
 /** Facts about a checkpoint file; null for an architecture given by name. */
 export interface CheckpointInfo {
@@ -28,7 +29,7 @@ export async function identify(
     const architecture = architectureByName(model);
     return {architecture, checkpoint: null, crop: defaultPreprocessing(architecture).crop};
   }
-  await using opened = await openNetwork(model, {eps});
+  await using opened = await openNetwork(model, {eps, onProgress: downloadProgress(model)});
   const {path, format, tensors} = opened.file;
   const {architecture, dialect, form, blocks, eps: ownEps} = opened.structure;
   const fusedBlocks = blocks.filter(({form}) => form === 'deploy').length;

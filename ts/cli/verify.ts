@@ -17,6 +17,7 @@ import {
   threadsOption,
 } from './options.ts';
 import {print, printJson, printTable, small, title} from './output.ts';
+import {downloadProgress} from './progress.ts';
 
 interface Flags extends Omit<NetworkFlags, 'checkpoint' | 'labels' | 'form' | 'winograd'> {
   images?: string[];
@@ -66,6 +67,7 @@ async function verify(train: string, deploy: string | undefined, flags: Flags): 
   const {verifyCheckpoint} = await import('../verify.ts');
   const verification = await verifyCheckpoint(train, {
     ...options,
+    onProgress: downloadProgress(train),
     ...(deploy !== undefined && {deploy}),
     ...(images && {inputs: images}),
   });
