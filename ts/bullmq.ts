@@ -1,12 +1,12 @@
 import {type Job, UnrecoverableError, Worker, type WorkerOptions} from 'bullmq';
 import {invalidArgument, type RepVGGError} from './errors.ts';
 import type {RepVGG} from './model.ts';
-import type {ScoreOptions, ScoreSummary} from './scoring/score.ts';
+import type {ScoreOptions, ScoreSummary, Scores} from './scoring/score.ts';
 import {toJsonLine} from './sinks/lines.ts';
 import type {SourceOptions} from './sources/options.ts';
 import {checkNotSource} from './sources/overwrite.ts';
 import {openSource} from './sources/source.ts';
-import {append, replaceFile} from './support/replace_file.ts';
+import {appendTexts, replaceFile} from './support/replace_file.ts';
 
 /** A part of a source, scored by one worker. Paths are resolved on the worker's machine. */
 export interface ShardJob {
@@ -30,8 +30,6 @@ export type ShardWorker = Worker<ShardJob, ShardResult>;
 
 /** The least time between two progress updates of a job. */
 const progressMilliseconds = 1000;
-/** Characters buffered before a write. */
-const chunkLength = 2 ** 16;
 
 /**
  * Creates a BullMQ worker whose jobs are shards. If a worker is killed, its shard goes to another worker once the lock expires
@@ -63,28 +61,23 @@ async function scoreShard(job: Job<ShardJob, ShardResult>, model: RepVGG): Promi
     const records = openSource(source, read);
     await checkNotSource(output, records);
     const scores = model.score(records, score);
-    let reported = performance.now();
-    await replaceFile(output, async file => {
-      let text = '';
-      const flush = async (): Promise<void> => {
-        await append(file, Buffer.from(text));
-        text = '';
-      };
-      for await (const row of scores) {
-        text += toJsonLine(row);
-        if (text.length > chunkLength) await flush();
-        if (performance.now() - reported > progressMilliseconds) {
-          reported = performance.now();
-          await job.updateProgress({...scores.summary});
-        }
-      }
-      await flush();
-    });
+    await replaceFile(output, file => appendTexts(file, linesOf(scores, job)));
     return {...scores.summary};
   } catch (error) {
     const {code, message} = error as RepVGGError;
     // Wrong options will not work next time either; other errors may pass.
     if (code === 'ERR_INVALID_ARGUMENT') throw new UnrecoverableError(message);
     throw error;
+  }
+}
+
+/** The rows as NDJSON; meanwhile, the summary so far becomes the job's progress. */
+async function* linesOf(scores: Scores, job: Job<ShardJob, ShardResult>): AsyncGenerator<string> {
+  let reported = performance.now();
+  for await (const row of scores) {
+    yield toJsonLine(row);
+    if (performance.now() - reported < progressMilliseconds) continue;
+    reported = performance.now();
+    await job.updateProgress({...scores.summary});
   }
 }

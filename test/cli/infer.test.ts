@@ -52,8 +52,20 @@ test('--rows: what classify --json prints, with the errors', async t => {
       .split('\n')
       .map(line => JSON.parse(line)),
   );
+  t.is(await readFile(join(folder, 'predictions.json'), 'utf8'), JSON.stringify(rows, null, 1));
   t.is((await repvgg(args, {cwd: folder})).code, 1);
   t.deepEqual(Object.keys(JSON.parse(await readFile(join(folder, 'predictions.json'), 'utf8'))), ['a:1.png']);
+});
+
+test('the map has the paths in the order of the command line, and none of them if all failed', async t => {
+  const folder = await temporaryFolder(t);
+  for (const name of ['10', '9']) await copyFile(join(digits.images, first!), join(folder, name));
+  await repvgg(['infer', '10', '9', '-c', 'digits'], {cwd: folder});
+  const label = first!.slice(5, 6);
+  const written = (): Promise<string> => readFile(join(folder, 'predictions.json'), 'utf8');
+  t.is(await written(), `{\n "10": ${label},\n "9": ${label}\n}`);
+  await repvgg(['infer', 'none.png', '-c', 'digits'], {cwd: folder});
+  t.is(await written(), '{}');
 });
 
 test('classify takes folders too', async t => {

@@ -6,7 +6,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {promisify} from 'node:util';
 import test from 'ava';
-import {append, removeTemporaries, replaceFile} from '../../ts/support/replace_file.ts';
+import {append, appendTexts, removeTemporaries, replaceFile} from '../../ts/support/replace_file.ts';
 import {temporaryFolder} from '../cli/run.ts';
 import {checkpoint} from '../fixtures.ts';
 import {testOnLinux} from '../where.ts';
@@ -146,4 +146,13 @@ test('a name may be as long as the file system allows', async t => {
       message: `Cannot write ${tooLong}: its name is longer than this file system allows.`,
     },
   );
+});
+
+test('texts are written in their order, however many and long they are', async t => {
+  const path = join(await temporaryFolder(t), 'texts');
+  const texts = Array.from({length: 1000}, (_, i) => `${i}ü`.repeat(i));
+  await replaceFile(path, file => appendTexts(file, texts));
+  t.is(await readFile(path, 'utf8'), texts.join(''));
+  await replaceFile(path, file => appendTexts(file, []));
+  t.is(await readFile(path, 'utf8'), '');
 });

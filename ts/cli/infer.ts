@@ -1,5 +1,5 @@
 import type {Command} from 'commander';
-import {append, checkReplaceable, replaceFile} from '../support/replace_file.ts';
+import {appendTexts, checkReplaceable, replaceFile} from '../support/replace_file.ts';
 import {jsonRow} from './classify.ts';
 import {imagesArgument, openImages} from './images.ts';
 import {loadModel} from './load.ts';
@@ -46,29 +46,48 @@ export function addInfer(program: Command): void {
 async function infer(images: string[], flags: Flags, command: Command): Promise<void> {
   const {checkpoint, output, rows: wantsRows, topK, json, ...load} = takePreprocessing(flags);
   const rows: object[] = [];
-  // Without a prototype, so that even "__proto__" is an ordinary name.
-  const classes: Record<string, number> = Object.create(null);
-  let failed = 0;
+  const classes = new Map<string, number>();
+  let [count, failed] = [0, 0];
   const checkpointFile = needCheckpoint(checkpoint, command);
   if (!wantsRows) refuseIgnored(command, ['topK'], "needs '--rows'");
   await checkReplaceable(output);
   {
     await using model = await loadModel(checkpointFile, load);
     for await (const row of model.score(openImages(images), {topK})) {
-      rows.push(jsonRow(row));
+      count++;
+      if (wantsRows) rows.push(jsonRow(row));
       if ('error' in row) {
         failed++;
         process.exitCode = exitCode.rowsFailed;
         warnFailed(row);
       } else {
         const {index} = row.topK[0]!;
-        classes[row.id] = index;
+        classes.set(row.id, index);
         if (!json) await print(oneLine(`${row.id} (class: ${index})`));
       }
     }
   }
-  // As Python's json.dump(..., indent=1) lays it out.
-  const text = JSON.stringify(wantsRows ? rows : classes, null, 1);
-  await replaceFile(output, file => append(file, Buffer.from(text)));
-  if (json) await printJson({output, images: rows.length, failed});
+  const text = wantsRows
+    ? listed('[]', rows, row => JSON.stringify(row, null, 1).replaceAll('\n', '\n '))
+    : listed('{}', classes, ([path, index]) => `${JSON.stringify(path)}: ${index}`);
+  await replaceFile(output, file => appendTexts(file, text));
+  if (json) await printJson({output, images: count, failed});
+}
+
+/** A JSON array or object in parts, as Python's `json.dump(..., indent=1)` lays it out. */
+function* listed<Item>(
+  brackets: '[]' | '{}',
+  items: Iterable<Item>,
+  textOf: (item: Item) => string,
+): Generator<string> {
+  const [open, close] = brackets;
+  yield open!;
+  let end = close!;
+  let separator = '\n ';
+  for (const item of items) {
+    yield separator + textOf(item);
+    separator = ',\n ';
+    end = `\n${close}`;
+  }
+  yield end;
 }

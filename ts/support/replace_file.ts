@@ -136,3 +136,21 @@ export async function append(file: FileHandle, bytes: Uint8Array): Promise<void>
     done += bytesWritten;
   }
 }
+
+/** Characters that {@link appendTexts} gathers for a write. */
+const gatheredLength = 2 ** 16;
+
+/** Writes texts at the current position. One text of all of them could exceed the length of a string. */
+export async function appendTexts(
+  file: FileHandle,
+  texts: Iterable<string> | AsyncIterable<string>,
+): Promise<void> {
+  let gathered = '';
+  for await (const text of texts) {
+    gathered += text;
+    if (gathered.length < gatheredLength) continue;
+    await append(file, Buffer.from(gathered));
+    gathered = '';
+  }
+  await append(file, Buffer.from(gathered));
+}
