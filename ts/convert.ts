@@ -6,7 +6,7 @@ import {useMetadata} from './checkpoint/use_metadata.ts';
 import {writePyTorch} from './checkpoint/write_pytorch.ts';
 import {writeSafetensors} from './checkpoint/write_safetensors.ts';
 import {invalidArgument} from './errors.ts';
-import type {FetchOptions} from './hub/fetch.ts';
+import type {LoadOptions} from './loading/load_network.ts';
 import {openNetwork} from './loading/open_network.ts';
 import type {Form} from './network.ts';
 import {checkPreprocessing, type PreprocessingOptions} from './preprocessing.ts';
@@ -29,7 +29,7 @@ export interface ConvertOptions {
   /** The names of the classes, as for {@link LoadOptions.labels}. Only for `.safetensors`. */
   labels?: string | readonly string[] | undefined;
   /** Called during a download from the hub, with the bytes received and the total. */
-  onProgress?: FetchOptions['onProgress'];
+  onProgress?: LoadOptions['onProgress'];
   /** Aborts the call, which then rejects with the signal's reason and leaves an existing file at `to` unchanged. */
   signal?: AbortSignal | undefined;
 }

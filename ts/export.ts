@@ -4,8 +4,8 @@ import type {Architecture} from './architecture.ts';
 import {type OnnxSignature, writeOnnx} from './checkpoint/onnx/write_onnx.ts';
 import {useMetadata} from './checkpoint/use_metadata.ts';
 import {invalidArgument} from './errors.ts';
-import type {FetchOptions} from './hub/fetch.ts';
 import type {ClassLabel} from './labels.ts';
+import type {LoadOptions} from './loading/load_network.ts';
 import {openNetwork} from './loading/open_network.ts';
 import {checkPreprocessing, type Preprocessing, type PreprocessingOptions} from './preprocessing.ts';
 import {checkOptions, checkSignal, type FieldNames} from './support/arguments.ts';
@@ -25,7 +25,7 @@ export interface OnnxExportOptions {
   /** The names of the classes, as for {@link LoadOptions.labels}. */
   labels?: string | readonly string[] | undefined;
   /** Called during a download from the hub, with the bytes received and the total. */
-  onProgress?: FetchOptions['onProgress'];
+  onProgress?: LoadOptions['onProgress'];
   /** Aborts the call, which then rejects with the signal's reason and leaves an existing file at `to` unchanged. */
   signal?: AbortSignal | undefined;
 }
