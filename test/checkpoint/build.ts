@@ -144,7 +144,7 @@ export function torchZip(
 
 // The legacy container.
 
-const legacyMagic = '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.';
+export const legacyMagic = '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.';
 
 export interface LegacyStorage {
   bytes: Buffer;

@@ -126,6 +126,17 @@ test('a module that computes something else than its tensors look like is refuse
     await t.throwsAsync(read(module), {code: 'ERR_CHECKPOINT_UNSUPPORTED', message});
 });
 
+test('a setting of a module that would be a text without end is not shown', async t => {
+  const endless = concat('N', '2\x86'.repeat(40));
+  for (const name of ['dilation', 'padding_mode']) {
+    const module = torchModule({parameters: {weight: parameter}, others: {[name]: endless}});
+    await t.throwsAsync(readAll(pickle(torchModule({modules: {own: module}}))), {
+      code: 'ERR_CHECKPOINT_UNSUPPORTED',
+      message: /its module own has (dilation|padding) of an unknown kind, where/,
+    });
+  }
+});
+
 test('one module under two names has its weights under both', async t => {
   const shared = concat(torchModule({parameters: {weight: parameter}}), 'q\x05');
   t.deepEqual(await readAll(pickle(torchModule({modules: {a: shared, b: concat('h\x05')}}))), {

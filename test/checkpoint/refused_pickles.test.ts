@@ -1,7 +1,7 @@
 import test from 'ava';
 import type {RepVGGErrorCode} from '../../ts/errors.ts';
 import {hostile} from '../fixtures.ts';
-import {concat, dict, int, ints, pickle, storage, text, torchLegacy, tuple} from './build.ts';
+import {concat, dict, int, ints, legacyMagic, pickle, storage, text, torchLegacy, tuple} from './build.ts';
 import {inZip, legacy, refusal} from './refusal.ts';
 
 // Pickles that want to run something.
@@ -162,3 +162,11 @@ for (const [title, object, code, message] of cases) {
   test(`${title} in a zip`, refusal, () => inZip(object), code, message);
   test(`${title} in a legacy file`, refusal, () => torchLegacy(object, {}), code, message);
 }
+
+test(
+  'a protocol version that would be a text without end',
+  refusal,
+  () => concat(legacyMagic, pickle('N', '2\x86'.repeat(40))),
+  'ERR_CHECKPOINT_UNSUPPORTED',
+  /expected PyTorch's legacy protocol 1001 but found none/,
+);

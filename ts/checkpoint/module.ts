@@ -17,6 +17,12 @@ export function isModule(value: unknown): value is PythonObject {
   return attributes.get('_parameters') instanceof Map && attributes.get('_modules') instanceof Map;
 }
 
+/** A setting for an error message. Lists within lists could be a text without end. */
+function shownSetting(value: unknown): string {
+  if (Array.isArray(value) && value.every(item => typeof item === 'number')) return value.join();
+  return typeof value === 'string' ? printable(value) : 'of an unknown kind';
+}
+
 /** The tensors of a module, by name. */
 export interface ModuleContent {
   tensors: Map<string, unknown>;
@@ -72,7 +78,8 @@ export function moduleContent(
       padding !== 'zeros';
     if (!isForeign) return;
     const kind =
-      own ?? (padding === 'zeros' ? `dilation ${dilation}` : `padding ${printable(String(padding))}`);
+      own ??
+      (padding === 'zeros' ? `dilation ${shownSetting(dilation)}` : `padding ${shownSetting(padding)}`);
     const problem = `its module ${printable(name)} ${own ? 'is' : 'has'} ${kind}, where RepVGG has plain convolutions and ReLU`;
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }

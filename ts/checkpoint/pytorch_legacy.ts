@@ -46,7 +46,8 @@ export async function readPyTorchLegacy(file: CheckpointFile): Promise<StateDict
   await next(); // The magic number, already checked.
   const version = await next();
   if (version !== protocolVersion) {
-    const problem = `expected PyTorch's legacy protocol ${protocolVersion} but found ${String(version)}`;
+    const found = typeof version === 'number' ? version : 'none';
+    const problem = `expected PyTorch's legacy protocol ${protocolVersion} but found ${found}`;
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }
   await next();
