@@ -93,6 +93,12 @@ const arrays: Case[] = [
   ['sizes of 2^90', inDict(array({shape: [2 ** 30, 2 ** 30, 2 ** 30]})), corrupt, /but has 16/],
   ['an array of objects', inDict(array({type: 'O8', bytes: list('N')})), unsupported, /numpy's type O8/],
   ['an array of text', inDict(array({type: 'U4'})), unsupported, /numpy's type U4/],
+  [
+    'an array of what no line shows',
+    inDict(array({type: '\n\u001b[2J'})),
+    unsupported,
+    /numpy's type \\n\\u001b\[2J,/,
+  ],
   ['an array of nothing', inDict('cnumpy.core.multiarray\n_reconstruct\n)R'), unsupported, /type nothing/],
   [
     'an array without a type',

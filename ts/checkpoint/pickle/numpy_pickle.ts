@@ -1,7 +1,7 @@
 /** Pickled numpy arrays, the form in which Paddle and MegEngine store weights. */
 import {setImmediate as nextTurn} from 'node:timers/promises';
 import {type DType, elementBytes} from '../element_types.ts';
-import type {ByteSource, CheckpointFile} from '../file.ts';
+import {type ByteSource, type CheckpointFile, printable} from '../file.ts';
 import {countElements, isShape, rowMajorStride} from '../shape.ts';
 import {Storage, TensorView} from '../storage.ts';
 import {type PickleContext, PickleGlobal, type PickleState} from './python_objects.ts';
@@ -64,7 +64,7 @@ export class NumpyArray implements PickleState {
     const dtype = elementCodes.get(code);
     const bytes = this.#bytes;
     if (!dtype || !bytes) {
-      const problem = `array ${name} has elements of numpy's type ${code}, so save it as float32`;
+      const problem = `array ${name} has elements of numpy's type ${printable(code)}, so save it as float32`;
       throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
     }
     const shape = this.#shape;
