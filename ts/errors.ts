@@ -57,9 +57,9 @@ export function invalidArgument(name: string, expected: string, received: unknow
 
 function describe(value: unknown): string {
   if (value === null || typeof value !== 'object') return String(value);
-  return Array.isArray(value)
-    ? `an array of ${value.length}`
-    : `an object of type ${value.constructor?.name ?? 'null'}`;
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  // Parsed JSON may have a field of that name.
+  return `an object of type ${typeof value.constructor === 'function' ? value.constructor.name : 'null'}`;
 }
 
 /** Converts a file system error into a coded one; `doing` says what was attempted, such as "read checkpoint x.pth". */

@@ -145,6 +145,17 @@ test('a preprocessing that there is not here is refused, as is what is none; the
   }
   const usual = {global_pool: 'avg', model_args: {output_stride: 32, drop_rate: 0.1}};
   await t.notThrowsAsync(use(await saved(t, configOf({}, usual))));
+  // Values without a text, and lists deeper than the stack.
+  for (const value of ['{"toString": 1, "valueOf": 1}', `${'['.repeat(1e5)}${']'.repeat(1e5)}`]) {
+    for (const [config, code] of [
+      [`{"label_names": [${'0,'.repeat(9)}${value}], "pretrained_cfg": {}}`, 'ERR_LABELS'],
+      [`{"pretrained_cfg": {"crop_pct": ${value}}}`, 'ERR_CHECKPOINT_CORRUPT'],
+      [`{"pretrained_cfg": {"crop_mode": ${value}}}`, 'ERR_CHECKPOINT_UNSUPPORTED'],
+      [`{"pretrained_cfg": {"input_size": [3, ${value}, 1]}}`, 'ERR_CHECKPOINT_UNSUPPORTED'],
+      [`{"global_pool": ${value}, "pretrained_cfg": {}}`, 'ERR_CHECKPOINT_UNSUPPORTED'],
+    ] as const)
+      await t.throwsAsync(use(await saved(t, config)), {code}, config.slice(0, 60));
+  }
   const broken = await saved(t, '{"pretrained_cfg": {');
   await t.throwsAsync(use(broken), {code: 'ERR_CHECKPOINT_CORRUPT', message: /it is no JSON\.$/});
 });

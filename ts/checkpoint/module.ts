@@ -1,3 +1,4 @@
+import {shownValue} from '../support/plain_text.ts';
 import {type CheckpointFile, printable} from './file.ts';
 import {PythonObject} from './pickle/python_objects.ts';
 
@@ -15,12 +16,6 @@ export function isModule(value: unknown): value is PythonObject {
   if (!(value instanceof PythonObject)) return false;
   const {attributes} = value;
   return attributes.get('_parameters') instanceof Map && attributes.get('_modules') instanceof Map;
-}
-
-/** A setting for an error message. Lists within lists could be a text without end. */
-function shownSetting(value: unknown): string {
-  if (Array.isArray(value) && value.every(item => typeof item === 'number')) return value.join();
-  return typeof value === 'string' ? printable(value) : 'of an unknown kind';
 }
 
 /** The tensors of a module, by name. */
@@ -78,8 +73,7 @@ export function moduleContent(
       padding !== 'zeros';
     if (!isForeign) return;
     const kind =
-      own ??
-      (padding === 'zeros' ? `dilation ${shownSetting(dilation)}` : `padding ${shownSetting(padding)}`);
+      own ?? (padding === 'zeros' ? `dilation ${shownValue(dilation)}` : `padding ${shownValue(padding)}`);
     const problem = `its module ${printable(name)} ${own ? 'is' : 'has'} ${kind}, where RepVGG has plain convolutions and ReLU`;
     throw file.fail('ERR_CHECKPOINT_UNSUPPORTED', problem);
   }

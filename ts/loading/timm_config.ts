@@ -2,6 +2,7 @@ import {readFile, stat} from 'node:fs/promises';
 import {basename, dirname, join} from 'node:path';
 import {fileError, RepVGGError} from '../errors.ts';
 import {checkPreprocessing, type PreprocessingOptions} from '../preprocessing.ts';
+import {shownValue} from '../support/plain_text.ts';
 import {configFile, usualWeights} from '../weight_files.ts';
 
 /** How timm would use a model. */
@@ -65,10 +66,7 @@ type Fail = (
 ) => RepVGGError;
 
 function unsupported(name: string, value: unknown, fail: Fail): RepVGGError {
-  return fail(
-    'ERR_CHECKPOINT_UNSUPPORTED',
-    `its ${name} is ${JSON.stringify(value).slice(0, 100)}, which is not supported`,
-  );
+  return fail('ERR_CHECKPOINT_UNSUPPORTED', `its ${name} is ${shownValue(value)}, which is not supported`);
 }
 
 /** What makes another network of the same tensors. The pooling of a backbone without a classifier is "". */
@@ -95,7 +93,7 @@ function configPreprocessing(config: Readonly<Record<string, unknown>>, fail: Fa
   if (interpolation !== 'bilinear' && interpolation !== 'bicubic')
     throw unsupported('interpolation', interpolation, fail);
   const options = {
-    resize: Math.floor(height / Number(share)),
+    resize: typeof share === 'number' ? Math.floor(height / share) : Number.NaN,
     crop: height,
     interpolation,
     squash: mode === 'squash',
@@ -118,7 +116,12 @@ function labelsOf({num_classes, label_names, label_descriptions}: ConfigJson): s
   if (!(typeof count === 'number' && count >= 0 && count <= mostClasses)) return undefined;
   const described = new Map(Object.entries(label_descriptions ?? {}));
   return Array.from({length: count}, (_, index) => {
-    const name = String(names[index] ?? index);
-    return String(described.get(name) ?? name);
+    const name = textOf(names[index] ?? index);
+    return textOf(described.get(name) ?? name);
   });
+}
+
+/** Numbers are taken as texts. What is neither is refused when the labels are used. */
+function textOf(label: unknown): string {
+  return typeof label === 'number' ? String(label) : (label as string);
 }

@@ -17,6 +17,13 @@ export function toJson(value: unknown): string {
   });
 }
 
+/** A value that a file has, in a message. Lists within lists could be a text without end, or deeper than the stack. */
+export function shownValue(value: unknown): string {
+  const isFlat = (item: unknown): boolean => typeof item !== 'object' || item === null;
+  if (!isFlat(value) && !(Array.isArray(value) && value.every(isFlat))) return 'nested';
+  return toJson(value).slice(0, 100);
+}
+
 function toPlain(value: unknown): unknown {
   if (value instanceof Float32Array) return [...value];
   if (value instanceof Uint8Array) return Buffer.from(value).toString('hex');
