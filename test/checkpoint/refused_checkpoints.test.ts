@@ -146,6 +146,8 @@ test('a network within a module, beside whatever else that has', t => {
   const loss = randomTensor('criterion.weight', [10]);
   refuse(t, [...within('model.'), loss], code, ['beside those of "model."', '"criterion.weight"', save]);
   refuse(t, [...within('model.'), ...within('ema.')], code, ['"ema.stage0.rbr_dense.conv.weight"', save]);
+  const deep = ['"a.b.c.d.e."', 'deeper than they are looked for', 'k.removeprefix("a.b.c.d.e.")'];
+  refuse(t, within('a.b.c.d.e.'), 'ERR_CHECKPOINT_UNSUPPORTED', deep);
 });
 
 test('a missing tensor is named', t => {

@@ -113,7 +113,7 @@ export function recogniseBlocks({
   };
 }
 
-/** Refuses a network in a submodule that has siblings: a loss, a metric, a second network. */
+/** Refuses a network in a submodule that has siblings (a loss, a metric, a second network), or that is nested too deep. */
 function refuseCompany(path: string, names: readonly string[]): void {
   const stems = dialects.flatMap(dialect => {
     const {dense, fused} = blockNames(dialect, dialect.stem);
@@ -127,11 +127,21 @@ function refuseCompany(path: string, names: readonly string[]): void {
   );
   const [prefix] = prefixes;
   if (prefix === undefined) return;
-  const other = names.find(name => !name.startsWith(prefix))!;
+  const other = names.find(name => !name.startsWith(prefix));
   const shown = JSON.stringify(printable(prefix));
+  const [code, received] =
+    other === undefined
+      ? ([
+          'ERR_CHECKPOINT_UNSUPPORTED',
+          `received them below ${shown}, deeper than they are looked for`,
+        ] as const)
+      : ([
+          'ERR_CHECKPOINT_EXTRA_TENSOR',
+          `beside those of ${shown} received also "${printable(other)}"`,
+        ] as const);
   throw new RepVGGError(
-    'ERR_CHECKPOINT_EXTRA_TENSOR',
-    `Expected the tensors of one network in ${path} but beside those of ${shown} received also "${printable(other)}"; ` +
+    code,
+    `Expected the tensors of one network in ${path} but ${received}; ` +
       `save its own alone, {k.removeprefix(${shown}): v for k, v in state_dict.items() if k.startswith(${shown})}.`,
   );
 }
