@@ -2,6 +2,7 @@ import test from 'ava';
 import type {Checkpoint} from '../../ts/checkpoint/checkpoint.ts';
 import type {DType} from '../../ts/checkpoint/element_types.ts';
 import {openCheckpoint} from '../../ts/checkpoint/open.ts';
+import {checkpointStructure} from '../../ts/checkpoint/structure.ts';
 import {checkpoint as fixture} from '../fixtures.ts';
 import {
   concat,
@@ -157,6 +158,16 @@ test('the averaged weights of a training checkpoint come first, as in timm', asy
   }
   const withoutAverage = dict({model_ema: 'N', state_dict: one('1')});
   t.deepEqual(await readAll(await folder.write(torchZip(pickle(withoutAverage), storages))), {w: [[1], [1]]});
+});
+
+test('a missing tensor of averaged weights is missing there, whatever else the file has', async t => {
+  const part = dict({'stage0.rbr_dense.conv.weight': tensor({length: 1, shape: [1, 1, 1, 1]})});
+  for (const key of ['ema', 'net']) {
+    const bytes = torchZip(pickle(dict({epoch: int(1), [key]: part})), {0: floats(1)});
+    await using checkpoint = await openCheckpoint(await folder.write(bytes));
+    const message = /Expected tensor .* but its 1 tensors under "(ema|net)" do not include it;/;
+    t.throws(() => checkpointStructure(checkpoint), {code: 'ERR_CHECKPOINT_MISSING_TENSOR', message}, key);
+  }
 });
 
 test('a state dict under any name, where there is no other', async t => {

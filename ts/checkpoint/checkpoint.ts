@@ -25,6 +25,8 @@ export interface TensorInfo {
 /** The contents of a container. */
 export interface StateDict {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** The key of the state dict where it is one of several things in a dict, such as "ema". */
+  readonly key?: string | undefined;
   /** Epsilon of the batch normalisations, if the file states it: ONNX, and pickled PyTorch modules. */
   readonly eps?: number | undefined;
   /** The preprocessing, if the file states it: ONNX, and safetensors of this package. */

@@ -3,7 +3,7 @@ import {RepVGGError} from '../errors.ts';
 import type {Checkpoint, TensorInfo} from './checkpoint.ts';
 import {printable} from './file.ts';
 
-export type NamedTensors = Pick<Checkpoint, 'path' | 'tensors'>;
+export type NamedTensors = Pick<Checkpoint, 'path' | 'tensors' | 'key'>;
 
 export function tensorOf(checkpoint: NamedTensors, name: string): TensorInfo {
   const tensor = checkpoint.tensors.get(name);
@@ -11,15 +11,16 @@ export function tensorOf(checkpoint: NamedTensors, name: string): TensorInfo {
   return tensor;
 }
 
-export function missing({path, tensors}: NamedTensors, name: string): RepVGGError {
+export function missing({path, tensors, key}: NamedTensors, name: string): RepVGGError {
   const advice =
     reparametrisations.find(([stored]) => tensors.has(stored(name)))?.[1] ??
     (/-\d+-of-\d+\.\w+$/.test(path)
       ? 'it is one of several files, so load their index, *.index.json'
       : 'save the whole state dict of the network');
+  const under = key === undefined ? '' : ` under "${key}"`;
   return new RepVGGError(
     'ERR_CHECKPOINT_MISSING_TENSOR',
-    `Expected tensor "${printable(name)}" in ${path} but its ${tensors.size} tensors do not include it; ${advice}.`,
+    `Expected tensor "${printable(name)}" in ${path} but its ${tensors.size} tensors${under} do not include it; ${advice}.`,
   );
 }
 

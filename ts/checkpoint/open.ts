@@ -60,7 +60,7 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
     const head = await file.readHead();
     const container = containers.find(({matches}) => matches(head));
     if (!container) throw file.fail('ERR_CHECKPOINT_FORMAT', foreignFile(head, anyContainer));
-    const {tensors, eps, preprocessing, labels} = await container.read(file);
+    const {tensors, key, eps, preprocessing, labels} = await container.read(file);
     await nextTurn(); // Parsing and what the caller does next take some milliseconds each.
     const close = (): Promise<void> => file.close();
     const {format} = container;
@@ -68,6 +68,7 @@ export async function readCheckpoint(file: CheckpointFile): Promise<Checkpoint> 
       path: file.path,
       format,
       tensors,
+      key,
       eps,
       preprocessing,
       labels,

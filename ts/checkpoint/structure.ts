@@ -63,7 +63,7 @@ export function checkpointStructure(file: Checkpoint, options: StructureOptions 
     throw invalidArgument('eps', `${file.eps} (as ${file.path} itself says)`, eps);
   const {dialect, stages, tensors: unwrapped} = recogniseBlocks(file);
   const tensors = plainTensors(unwrapped, dialect);
-  const checkpoint: NamedTensors = {path: file.path, tensors};
+  const checkpoint: NamedTensors = {path: file.path, key: file.key, tensors};
   const named = stages.flat();
   const forms = storedForms(checkpoint, named);
   const form: Form = forms.includes('deploy') ? 'deploy' : 'train';

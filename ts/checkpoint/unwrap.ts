@@ -42,8 +42,8 @@ const prefixes = /^(?:module\.)+/;
  * @throws {RepVGGError} ERR_CHECKPOINT_FORMAT if there is none, ERR_CHECKPOINT_CORRUPT if two tensors have the same name
  */
 export function unwrapStateDict(root: unknown, file: CheckpointFile): StateDict {
-  const {entries, eps} = findStateDict(root, file);
-  return {tensors: nameTensors(entries, file), eps};
+  const {entries, key, eps} = findStateDict(root, file);
+  return {tensors: nameTensors(entries, file), key, eps};
 }
 
 /** @throws {RepVGGError} ERR_CHECKPOINT_CORRUPT if two names are equal once their prefixes are removed */
@@ -67,6 +67,8 @@ export type TensorEntry = [name: string, value: TensorView | NumpyArray];
 
 interface Found {
   entries: TensorEntry[];
+  /** Its key in the dict. */
+  key?: string;
   eps?: number | undefined;
 }
 
@@ -83,7 +85,7 @@ function findStateDict(whole: unknown, file: CheckpointFile): Found {
   };
   for (const key of wrappers) {
     const found = find(dict.get(key));
-    if (found) return found;
+    if (found) return {...found, key};
   }
   const own = find(root);
   const found = findOther(dict, find, own?.entries.length ?? 0, file) ?? own;
@@ -121,7 +123,8 @@ function findOther(
     const problem = `expected one state dict but found ${keys.length}, under ${listOf(keys)}, so ${advice}`;
     throw file.fail('ERR_CHECKPOINT_FORMAT', problem);
   }
-  return candidates[0]?.found;
+  const [only] = candidates;
+  return only && {...only.found, key: shownKey(only.key)};
 }
 
 /** Unwraps nested dicts of a single entry, which torch.distributed.checkpoint creates from an application's state. */
