@@ -1,6 +1,7 @@
 import {type Command, Option} from 'commander';
 import type {Form} from '../network.ts';
 import {formatCount} from '../support/plain_text.ts';
+import {interruptible} from './interruption.ts';
 import {
   architectureOption,
   epsOption,
@@ -49,10 +50,9 @@ async function convert(from: string, to: string, flags: Flags, command: Command)
   const {json, architecture: expected, eps, form, ...useFlags} = flags;
   const use = takeUse(command, to, useFlags);
   const {convertCheckpoint} = await import('../convert.ts');
-  const conversion = await convertCheckpoint(from, to, {
-    ...{architecture: expected, eps, form, onProgress: downloadProgress(from)},
-    ...use,
-  });
+  const options = {architecture: expected, eps, form, onProgress: downloadProgress(from), ...use};
+  const conversion = await interruptible(signal => convertCheckpoint(from, to, {...options, signal}));
+  if (!conversion) return;
   if (json) return printJson(conversion);
   const {architecture, fusedBlocks, parameters, bytes, ...forms} = conversion;
   const {before, after} = parameters;

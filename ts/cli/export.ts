@@ -2,6 +2,7 @@ import {extname} from 'node:path';
 import {type Command, Option} from 'commander';
 import type {OnnxExport} from '../export.ts';
 import {formatCount} from '../support/plain_text.ts';
+import {interruptible} from './interruption.ts';
 import {
   architectureOption,
   epsOption,
@@ -59,10 +60,9 @@ async function exportCommand(from: string, to: string, flags: Flags, command: Co
   const onProgress = downloadProgress(from);
   if (ending === '.onnx') {
     const {exportOnnx} = await import('../export.ts');
-    const exported = await exportOnnx(from, to, {
-      ...{architecture, eps, precision, uint8, onProgress},
-      ...takeUse(command, to, useFlags),
-    });
+    const options = {architecture, eps, precision, uint8, onProgress, ...takeUse(command, to, useFlags)};
+    const exported = await interruptible(signal => exportOnnx(from, to, {...options, signal}));
+    if (!exported) return;
     return json ? printJson(exported) : printExport(to, exported);
   }
   const {convertCheckpoint, writtenExtensions} = await import('../convert.ts');
@@ -71,10 +71,9 @@ async function exportCommand(from: string, to: string, flags: Flags, command: Co
     command.error(`error: expected a file that ends in ${endings} but received '${to}'`);
   }
   refuseIgnored(command, ['precision', 'uint8'], `applies only to .onnx files, not to '${to}'`);
-  const conversion = await convertCheckpoint(from, to, {
-    ...{architecture, eps, onProgress},
-    ...takeUse(command, to, useFlags),
-  });
+  const options = {architecture, eps, onProgress, ...takeUse(command, to, useFlags)};
+  const conversion = await interruptible(signal => convertCheckpoint(from, to, {...options, signal}));
+  if (!conversion) return;
   if (json) return printJson(conversion);
   await print(
     `${title(conversion.architecture)}: ${formatCount(conversion.parameters.after)} fused parameters with the official names`,

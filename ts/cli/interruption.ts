@@ -39,3 +39,20 @@ export class Interruption implements Disposable {
     process.off('SIGINT', this.#onSignal).off('SIGTERM', this.#onSignal);
   }
 }
+
+/**
+ * Does work that leaves nothing behind once its signal is aborted, by SIGINT or SIGTERM. Resolves to undefined if it was, with the exit
+ * code set.
+ */
+export async function interruptible<Result>(
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result | undefined> {
+  using interruption = new Interruption();
+  try {
+    return await work(interruption.stop);
+  } catch (error) {
+    if (!interruption.stop.aborted) throw error;
+    interruption.leave();
+    return undefined;
+  }
+}

@@ -74,7 +74,10 @@ export async function writeOnnx(
     output: {name: output, type: 'float32', shape: [linear ? numClasses : widths[4]]},
   };
   const write = async (file: FileHandle): Promise<void> => {
-    for (const part of graph.toModel(signature.input, signature.output, metadata)) await append(file, part);
+    for (const part of graph.toModel(signature.input, signature.output, metadata)) {
+      signal?.throwIfAborted();
+      await append(file, part);
+    }
   };
   await replaceFile(path, write, signal);
   return signature;
