@@ -63,11 +63,17 @@ function chain({
   w0 = onnxTensor('w0', [2, 3, 3, 3], kernel(2, 3, 0)),
   lw = onnxTensor('lw', [3, 2], [1, 2, 3, 4, 5, 6]),
   input = field(1, 'x'),
+  /** Makes `g0` of `c0`, and so on. */
+  gate = undefined as ((input: string, output: string) => Buffer[]) | undefined,
 } = {}): Buffer {
-  const nodes = [...first('x'), onnxNode('Relu', ['c0'], 'r0')];
+  const activation = (i: number): Buffer[] =>
+    gate
+      ? [...gate(`c${i}`, `g${i}`), onnxNode('Relu', [`g${i}`], `r${i}`)]
+      : [onnxNode('Relu', [`c${i}`], `r${i}`)];
+  const nodes = [...first('x'), ...activation(0)];
   const weights = [w0, onnxTensor('b0', [2], [0.5, -0.5]), lw, onnxTensor('lb', [3], [7, 8, 9]), ...tensors];
   for (let i = 1; i < 5; i++) {
-    nodes.push(onnxNode('Conv', [`r${i - 1}`, `w${i}`], `c${i}`, down), onnxNode('Relu', [`c${i}`], `r${i}`));
+    nodes.push(onnxNode('Conv', [`r${i - 1}`, `w${i}`], `c${i}`, down), ...activation(i));
     weights.push(onnxTensor(`w${i}`, [2, 2, 3, 3], kernel(2, 2, i)));
   }
   return onnx([...nodes, ...end], weights, input);
@@ -112,16 +118,55 @@ test('the classifier in its other forms, and without', async t => {
       onnxNode('Softmax', ['a'], 's'),
       onnxNode('Reshape', ['s', 'shape'], 'y'),
     ],
+    // x.view(x.size(0), -1) of the official code for batches of any size.
+    [
+      onnxNode('GlobalAveragePool', ['r4'], 'p'),
+      onnxNode('Shape', ['p'], 'size'),
+      onnxNode('Gather', ['size', 'zero'], 'n', {axis: 0}),
+      onnxNode('Unsqueeze', ['n', 'zero'], 'n1'),
+      onnxNode('Concat', ['n1', 'rest'], 'shape2', {axis: 0}),
+      onnxNode('Reshape', ['p', 'shape2'], 'f'),
+      onnxNode('Gemm', ['f', 'lw', 'lb'], 'y', {transB: 1}),
+    ],
   ];
   const tensors = [
     onnxTensor('lt', [2, 3], [1, 3, 5, 2, 4, 6]),
     // As the ONNX library's make_tensor writes it: not raw.
     onnxTensor('shape', [2], {fields: [field(7, Buffer.of(1, 2))]}, 7),
+    onnxTensor('zero', [1], {fields: [field(7, Buffer.of(0))]}, 7),
+    onnxTensor(
+      'rest',
+      [1],
+      {fields: [field(7, Buffer.of(255, 255, 255, 255, 255, 255, 255, 255, 255, 1))]},
+      7,
+    ),
   ];
   for (const end of ends) t.deepEqual(await read(chain({end, tensors})), await bare);
   const {'linear.weight': _, 'linear.bias': __, ...backbone} = await bare;
   t.deepEqual(await read(chain({end: [onnxNode('GlobalAveragePool', ['r4'], 'y')]})), backbone);
   t.deepEqual(await read(chain({end: []})), backbone);
+});
+
+test('squeeze-and-excite, also where the official code reshapes the gates', async t => {
+  const tensors = [
+    onnxTensor('down', [1, 2, 1, 1], [1, 2]),
+    onnxTensor('up', [2, 1, 1, 1], [3, 4]),
+    onnxTensor('shape', [4], {fields: [field(7, Buffer.of(1, 2, 1, 1))]}, 7),
+  ];
+  const gate =
+    (reshapes: boolean) =>
+    (input: string, output: string): Buffer[] => [
+      onnxNode('AveragePool', [input], `${input}.p`, {kernel_shape: [7, 7]}),
+      onnxNode('Conv', [`${input}.p`, 'down'], `${input}.d`),
+      onnxNode('Relu', [`${input}.d`], `${input}.r`),
+      onnxNode('Conv', [`${input}.r`, 'up'], `${input}.u`),
+      onnxNode('Sigmoid', [`${input}.u`], `${input}.s`),
+      ...(reshapes ? [onnxNode('Reshape', [`${input}.s`, 'shape'], `${input}.v`)] : []),
+      onnxNode('Mul', [input, `${input}.${reshapes ? 'v' : 's'}`], output),
+    ];
+  const plain = await read(chain({tensors, gate: gate(false)}));
+  t.deepEqual(plain['stage4.0.se.up.weight'], [3, 4]);
+  t.deepEqual(await read(chain({tensors, gate: gate(true)})), plain);
 });
 
 test('a classifier of two layers, or with anything behind it that changes the logits, is none', async t => {

@@ -117,12 +117,13 @@ function readSum(graph: OnnxGraph, branches: readonly string[], shown: string): 
   return [...open][0]!;
 }
 
-/** Matches x * sigmoid(up(ReLU(down(mean of x)))), starting from the product. */
+/** Matches x * sigmoid(up(ReLU(down(mean of x)))), starting from the product. The official code reshapes the sigmoid. */
 function readGate(graph: OnnxGraph, features: string, position: Gate['position']): Gate | null {
   for (const node of graph.uses(features)) {
     if (node.type !== 'Mul') continue;
     const factor = node.inputs.find(name => graph.original(name) !== features);
-    const sigmoid = graph.producer(factor, ['Sigmoid']);
+    const reshape = graph.producer(factor, ['Reshape']);
+    const sigmoid = graph.producer(reshape ? reshape.inputs[0] : factor, ['Sigmoid']);
     const up = graph.producer(sigmoid?.inputs[0], ['Conv']);
     const relu = graph.producer(up?.inputs[0], ['Relu']);
     const down = graph.producer(relu?.inputs[0], ['Conv']);

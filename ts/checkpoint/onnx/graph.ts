@@ -5,6 +5,8 @@ import type {OnnxInput, OnnxModel, OnnxNode} from './model.ts';
 
 /** Nodes that leave values as they are, except perhaps their type. */
 const transparent = ['Identity', 'Cast', 'Dropout'];
+/** The node that takes nothing of a tensor but its sizes, from which PyTorch computes those of a Reshape. */
+const sizes = 'Shape';
 
 /** A weight, without its name: exporters choose names freely. */
 export type OnnxWeight = Omit<TensorInfo, 'name'>;
@@ -30,6 +32,7 @@ export class OnnxGraph {
         continue;
       }
       for (const name of node.outputs) this.#producers.set(name, node);
+      if (node.type === sizes) continue;
       for (const name of new Set(node.inputs.map(input => this.original(input)))) {
         const list = this.#consumers.get(name);
         if (list) list.push(node);
@@ -43,7 +46,7 @@ export class OnnxGraph {
     return this.#copies.get(name) ?? name;
   }
 
-  /** The nodes that consume a tensor, or a copy of it. */
+  /** The nodes that consume the values of a tensor, or of a copy of it. */
   uses(name: string): readonly OnnxNode[] {
     return this.#consumers.get(name) ?? [];
   }
