@@ -221,6 +221,11 @@ test('the extension chooses the format', async t => {
     code: 'ERR_INVALID_ARGUMENT',
     message: /already fused/,
   });
+  // As of an environment variable that is not set.
+  await t.throwsAsync(convertCheckpoint(undefined as unknown as string, join(folder, 'b.pth')), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message: 'Expected a path, "owner/name" of the hub or "digits" for checkpoint but received undefined.',
+  });
   await t.throwsAsync(convertCheckpoint(from, onnx, {form: 'half' as 'train'}), {
     code: 'ERR_INVALID_ARGUMENT',
     message: 'Expected "deploy" or "train" for form but received "half".',

@@ -105,8 +105,6 @@ const mostThreads = 1024;
 
 /** Loads a network; see `RepVGG.load()`. */
 export async function loadNetwork(checkpoint: string, options: LoadOptions): Promise<LoadedNetwork> {
-  if (typeof checkpoint !== 'string')
-    throw invalidArgument('checkpoint', 'a path, "owner/name" of the hub or "digits"', checkpoint);
   checkOptions(options, optionNames);
   const {device = 'auto', precision = 'auto', form = 'deploy', batchSize = 32, threads} = options;
   const {onProgress, signal} = options;

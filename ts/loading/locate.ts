@@ -5,7 +5,7 @@ import {isArchitectureName} from '../architecture.ts';
 import {printable} from '../checkpoint/file.ts';
 import {foreignFolder} from '../checkpoint/foreign.ts';
 import {digits} from '../digits.ts';
-import {RepVGGError} from '../errors.ts';
+import {invalidArgument, RepVGGError} from '../errors.ts';
 import type {FetchOptions} from '../hub/fetch.ts';
 import {isHubId} from '../hub/id.ts';
 import {clause} from '../support/plain_text.ts';
@@ -16,13 +16,16 @@ import {chooseWeights, usualWeights, weightFile} from '../weight_files.ts';
  * The path of a checkpoint's file: the path itself, the embedded file for "digits", the weights in a folder, or, if nothing
  * has this path and it has the form "owner/name", the weights of that model on the Hugging Face hub, fetched into its cache.
  *
- * @throws {RepVGGError} ERR_DOWNLOAD, ERR_FILE_NOT_FOUND for the name of an architecture, ERR_FILE_READ or
- *   ERR_CHECKPOINT_UNSUPPORTED for a folder without a unique file of weights, or the signal's reason once it is aborted
+ * @throws {RepVGGError} ERR_INVALID_ARGUMENT for what is no string, ERR_DOWNLOAD, ERR_FILE_NOT_FOUND for the name of an
+ *   architecture, ERR_FILE_READ or ERR_CHECKPOINT_UNSUPPORTED for a folder without a unique file of weights, or the signal's
+ *   reason once it is aborted
  */
 export async function locateCheckpoint(
   checkpoint: string,
   options: Pick<FetchOptions, 'onProgress' | 'signal'> = {},
 ): Promise<string> {
+  if (typeof checkpoint !== 'string')
+    throw invalidArgument('checkpoint', 'a path, "owner/name" of the hub or "digits"', checkpoint);
   if (checkpoint === 'digits') return digits.checkpoint;
   const isThere = existsSync(checkpoint);
   if (!isThere && isUrl(checkpoint)) {
