@@ -155,6 +155,10 @@ const settings: [title: string, value: Buffer | string][] = [
     'an object of protocol 1',
     concat('ccopy_reg\n_reconstructor\n', tuple('cmy\nClass\n', 'c__builtin__\nobject\n', 'N'), 'R'),
   ],
+  ['types.SimpleNamespace', concat('ctypes\nSimpleNamespace\n)R', dict({lr: int(1)}), 'b')],
+  // As Python 3 writes them with protocol 2, which is that of torch.save.
+  ['a range', concat('c__builtin__\nxrange\n', tuple(int(0), int(3), int(1)), 'R')],
+  ['no bytes', concat('c__builtin__\nbytes\n)R')],
   ['a path', concat('cpathlib\nPosixPath\n', tuple(text('/'), text('data')), 'R')],
   [
     'a partial function',
@@ -191,6 +195,11 @@ test('a state dict of a class of its own', async t => {
   t.deepEqual(await readAll(pickle(state)), {weight: [1, 2]});
   const wrapped = concat('ceasydict\nEasyDict\n)\x81', text('state_dict'), dict({weight}), 's');
   t.deepEqual(await readAll(pickle(wrapped)), {weight: [1, 2]});
+});
+
+test('an array without elements, whose bytes protocol 2 writes as a call', async t => {
+  const empty = array({shape: [0], bytes: concat('c__builtin__\nbytes\n)R')});
+  t.deepEqual(await readAll(pickle(dict({empty, weight}))), {empty: [], weight: [1, 2]});
 });
 
 test("tensors of a TPU are the CPU's, or arrays", async t => {

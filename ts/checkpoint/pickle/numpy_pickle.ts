@@ -128,8 +128,8 @@ async function readText(
   target.set(decoded.subarray(offset, offset + target.length));
 }
 
-/** Protocol 2 writes bytes as `_codecs.encode(text, 'latin1')`. */
-function encode([text]: readonly unknown[], context: PickleContext): PickleBytes {
+/** Protocol 2 writes bytes as `_codecs.encode(text, 'latin1')`, and none, as those of an empty array, as `bytes()`. */
+function encode([text = '']: readonly unknown[], context: PickleContext): PickleBytes {
   if (text instanceof PickleBytes) return text;
   if (typeof text !== 'string') throw context.corrupt('has malformed bytes');
   context.count(text.length / 16);
@@ -142,6 +142,7 @@ const bothNames = (name: string, call: PickleGlobal['call']): PickleGlobal[] =>
 
 export const numpyGlobals: readonly PickleGlobal[] = [
   new PickleGlobal('_codecs.encode', encode),
+  new PickleGlobal('builtins.bytes', encode),
   new PickleGlobal('numpy.dtype', ([code], context) => {
     if (typeof code === 'string') return new NumpyType(code);
     throw context.corrupt('has a malformed type of array');

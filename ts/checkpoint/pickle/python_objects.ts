@@ -127,12 +127,13 @@ const getAttribute: Call = ([owner, attribute], context) => {
 
 /**
  * Standard library types that occur in the settings of training checkpoints: dates, paths, partial functions. Only their
- * names are kept.
+ * names are kept. `xrange` is what Python 3 calls a range in protocol 2, that of torch.save.
  */
 const settings =
-  'datetime.date datetime.datetime datetime.timedelta datetime.timezone decimal.Decimal functools.partial ' +
-  'pathlib.Path pathlib.PosixPath pathlib.PurePosixPath pathlib.WindowsPath pathlib.PureWindowsPath ' +
-  'pathlib._local.PosixPath pathlib._local.WindowsPath builtins.bytearray builtins.complex builtins.range builtins.slice';
+  'datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone decimal.Decimal ' +
+  'functools.partial types.SimpleNamespace pathlib.Path pathlib.PosixPath pathlib.PurePosixPath pathlib.WindowsPath ' +
+  'pathlib.PureWindowsPath pathlib._local.PosixPath pathlib._local.WindowsPath ' +
+  'builtins.bytearray builtins.complex builtins.range builtins.xrange builtins.slice';
 
 /** The names of the standard library that pickles may call. */
 export const pythonGlobals: readonly PickleGlobal[] = [
