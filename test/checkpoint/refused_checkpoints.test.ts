@@ -269,7 +269,7 @@ test('a checkpoint that is not the asked architecture says where it differs', t 
     const tensors = stateDict({...a1, ...change}, 'official', 'deploy');
     refuse(t, tensors, code, ['Expected RepVGG-A1', part], {architecture: 'A1'});
   }
-  refuse(t, smallDeploy, code, ['it has 10 classes, custom has 11'], {
+  refuse(t, smallDeploy, code, ['it has 10 classes, the given architecture has 11'], {
     architecture: {...smallNetwork, numClasses: 11},
   });
   const after: Architecture = {

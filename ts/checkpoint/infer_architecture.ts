@@ -102,9 +102,10 @@ export function settleArchitecture(
   checkArchitecture(wanted);
   const difference = firstDifference(inferred, wanted);
   if (difference) {
+    const name = wanted.name === 'custom' ? 'the given architecture' : wanted.name;
     throw new RepVGGError(
       'ERR_ARCHITECTURE_MISMATCH',
-      `Expected ${wanted.name} in ${path} but ${difference[0]}, ${wanted.name} has ${difference[1]}.`,
+      `Expected ${name} in ${path} but ${difference[0]}, ${name} has ${difference[1]}.`,
     );
   }
   return wanted;
