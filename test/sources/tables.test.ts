@@ -254,6 +254,25 @@ test('CSV and TSV: quotes inside a cell that is not quoted are text', async t =>
   }
 });
 
+test('CSV: rows end as each line does, whatever the header ends with', async t => {
+  const csv = join(await temporaryFolder(t), 'list.csv');
+  const ends = ['\r\n', '\n', '\r'];
+  for (const header of ends) {
+    // Long enough for ends that are split between two pieces of the file.
+    const names = Array.from({length: 2000}, (_, i) => `${i}.jpg`);
+    const rows = names.map((name, i) => `${name},"a\r\nb",${i}${ends[i % 4] ?? '\n\r\n'}`);
+    const text = `\uFEFFpath,text,number${header}${rows.join('')}`;
+    const utf16 = Buffer.from(text, 'utf16le');
+    for (const bytes of [Buffer.from(text), utf16, Buffer.from(utf16).swap16()]) {
+      await writeFile(csv, bytes);
+      t.deepEqual(
+        (await all(csv)).map(({id, fields}) => [id, fields]),
+        names.map((name, i) => [name, {text: 'a\r\nb', number: String(i)}]),
+      );
+    }
+  }
+});
+
 test('CSV: a cell of millions of quotes or line ends is read like any other', async t => {
   const csv = join(await temporaryFolder(t), 'list.csv');
   for (const text of ['"'.repeat(7_000_000), `a${'\n'.repeat(1_000_000)}b`, '"a\n'.repeat(1_000_000)]) {

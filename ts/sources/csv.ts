@@ -2,7 +2,7 @@ import {CsvError, parse} from 'csv-parse';
 import {RepVGGError} from '../errors.ts';
 import {clause} from '../support/plain_text.ts';
 import type {SourceFile} from './options.ts';
-import {readStream} from './read_stream.ts';
+import {peek, readStream} from './read_stream.ts';
 import type {Records} from './record.ts';
 import {checkColumns, imageColumnOf, namedColumns, rowToRecord} from './table.ts';
 import {through} from './through.ts';
@@ -25,6 +25,7 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
     delimiter,
     bom: true,
     info: true,
+    recordDelimiter: ['\r\n', '\n', '\r'], // Else that of the header is taken for that of all rows.
     relaxColumnCount: true,
     skipEmptyLines: true,
     relaxQuotes: true, // A quote inside an unquoted cell is text, as in 6".
@@ -35,7 +36,7 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
   let imageColumn = '';
   let named: readonly string[] = [];
   try {
-    for await (const {record, raw, info} of through<ParsedRow>(readStream(file), parser)) {
+    for await (const {record, raw, info} of through<ParsedRow>(await readAsUtf8(file), parser)) {
       if (!columns) {
         columns = record;
         imageColumn = imageColumnOf(columns, file);
@@ -58,6 +59,19 @@ export async function* readCsv(file: SourceFile, delimiter: ',' | '\t'): Records
     const message = clause(cause.message);
     throw new RepVGGError('ERR_SOURCE', `Cannot read source ${file.path}: ${message}.`, {cause});
   }
+}
+
+/** UTF-16, which spreadsheets export, is converted: the parser takes it byte by byte, and its raw rows lack some. */
+async function readAsUtf8(file: SourceFile): Promise<AsyncIterable<Uint8Array>> {
+  const {head, stream} = await peek(readStream(file), 2);
+  const mark = head.toString('hex', 0, 2);
+  return mark === 'fffe' ? toUtf8(stream, 'utf-16le') : mark === 'feff' ? toUtf8(stream, 'utf-16be') : stream;
+}
+
+async function* toUtf8(stream: AsyncIterable<Uint8Array>, encoding: string): AsyncGenerator<Uint8Array> {
+  const decoder = new TextDecoder(encoding);
+  for await (const chunk of stream) yield Buffer.from(decoder.decode(chunk, {stream: true}));
+  yield Buffer.from(decoder.decode());
 }
 
 /**
