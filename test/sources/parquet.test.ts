@@ -138,6 +138,32 @@ test('Parquet: decimals of any size, times finer than a Date, and ids that are l
   );
 });
 
+test('Parquet: a row group without rows, and a column without values in LZ4', async t => {
+  // What pyarrow 25 writes of tables of this kind, with write_statistics=False and store_schema=False.
+  const written = {
+    empty:
+      'UEFSMRUEFQAVAkwVABUAEgAAABUEGSw1ABgGc2NoZW1hFQIAFQwlAhgEcGF0aCUATBwAAAAWABkcGRwmABwVDBklAA' +
+      'YZGARwYXRoFQIWABYcFh4mACYIKRwVBBUAFQIAAAAWHBYAJggWHgAoIHBhcnF1ZXQtY3BwLWFycm93IHZlcnNpb24g' +
+      'MjUuMC4xGRwcAAAAgAAAAFBBUjE=',
+    allNull:
+      'UEFSMRUEFSQVKEwVBBUAEgAA8AMFAAAAYS5qcGcFAAAAYi5qcGcVABUSFRQsFQQVEBUGFQYcAAAAkAIAAAAEAQEDAh' +
+      'UEFQAVAkwVABUAEgAAABUAFQ4VECwVBBUQFQYVBhwAAABwAgAAAAQAABUEGTw1ABgGc2NoZW1hFQQAFQwlAhgEcGF0' +
+      'aCUATBwAAAAVDCUCGAVsYWJlbCUATBwAAAAWBBkcGSwmABwVDBk1AAYQGRgEcGF0aBUOFgQWeBZ+JkwmCCksFQQVAB' +
+      'UCABUAFRAVAgA8FhQZBhkmAAQAAAAmABwVDBk1AAYQGRgFbGFiZWwVDhYEFlAWVCakASaGASksFQQVABUCABUAFRAV' +
+      'AgA8FgAZBhkmBAAAAAAWyAEWBCYIFtIBACggcGFycXVldC1jcHAtYXJyb3cgdmVyc2lvbiAyNS4wLjEZLBwAABwAAA' +
+      'DlAAAAUEFSMQ==',
+  };
+  const root = await temporaryFolder(t);
+  const file = join(root, 'list.parquet');
+  await writeFile(file, written.empty, 'base64');
+  t.deepEqual(await all(file), []);
+  await writeFile(file, written.allNull, 'base64');
+  t.deepEqual(
+    await all(file),
+    ['a.jpg', 'b.jpg'].map(id => ({id, image: join(root, id), fields: {}})),
+  );
+});
+
 test('a Parquet file that is cut short, or none at all, is refused', async t => {
   const root = await temporaryFolder(t);
   const file = join(root, 'cut.parquet');

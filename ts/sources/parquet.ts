@@ -1,11 +1,12 @@
 import {
   type AsyncBuffer,
+  type Compressors,
   type FileMetaData,
   parquetMetadataAsync,
   parquetReadObjects,
   type SchemaElement,
 } from 'hyparquet';
-import {compressors} from 'hyparquet-compressors';
+import {compressors as decompressors} from 'hyparquet-compressors';
 import {fileError, RepVGGError} from '../errors.ts';
 import {openRegularFile} from '../support/files.ts';
 import {clause} from '../support/plain_text.ts';
@@ -17,6 +18,14 @@ import {checkColumns, imageColumnOf, namedColumns, rowToRecord} from './table.ts
 
 /** The magic number at both ends and the length of the footer. */
 const leastBytes = 12;
+
+/** Nothing is not decompressed: the empty dictionary of a column without values is a byte in LZ4, which is refused. */
+const compressors: Compressors = Object.fromEntries(
+  Object.entries(decompressors).map(([codec, decompress]) => [
+    codec,
+    (bytes, length) => (length === 0 ? new Uint8Array() : decompress(bytes, length)),
+  ]),
+);
 
 /** A row group is read as a whole, and what it has is held uncompressed. */
 const maxRowGroupBytes = 2 ** 31;
@@ -63,6 +72,7 @@ export async function* readParquet(file: SourceFile): Records {
   for (const group of metadata.row_groups) {
     signal?.throwIfAborted();
     const count = Number(group.num_rows);
+    if (count === 0) continue; // pyarrow writes one for a table without rows, whose columns have no pages.
     const end = first + count;
     const rows = await attempt(path, async () => {
       const tooLarge = (size: string): Error =>
