@@ -42,7 +42,11 @@ export class Journal implements AsyncDisposable {
     const {target: path, mode} = await checkReplaceable(output);
     for (;;) {
       const isBegun = await exists(partialPath(path));
-      const before = await findRun(path, settings, resume, isBegun);
+      const before = await findRun(path, settings, resume, isBegun).catch(async error => {
+        // To resume or remove a run that is still going on would be bad advice: openAlone() then says so instead.
+        if (isBegun) await (await openAlone(path, true))?.close();
+        throw error;
+      });
       if (before === 'complete') return before;
       const file = await openAlone(path, before !== undefined);
       if (!file) continue; // Another run has just finished.
